@@ -1,0 +1,52 @@
+//! Waiting for child processes through pidfds.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+
+/// A descriptor that becomes readable when a process ends.
+#[derive(Debug)]
+pub struct ChildFd(OwnedFd);
+
+impl ChildFd {
+    /// Opens the descriptor of the process `pid`, closed on `exec`.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such process (one that ended but was not reaped counts as existing),
+    /// `EINVAL` when `pid` is not positive, `ENOSYS` before Linux 5.3.
+    pub fn open(pid: i32) -> io::Result<ChildFd> {
+        Ok(ChildFd(pidfd_open(positive(pid)?, PidfdFlags::empty())?))
+    }
+}
+
+impl AsFd for ChildFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for ChildFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Collects the child `pid` if it has ended: its wait status as `waitpid` encodes it, or `None` while it
+/// runs.
+///
+/// # Errors
+/// `ECHILD` when there is no such child, or it was collected by someone else; `EINVAL` when `pid` is not
+/// positive.
+pub fn reap(pid: i32) -> io::Result<Option<i32>> {
+    let ended = waitpid(Some(positive(pid)?), WaitOptions::NOHANG)?;
+    Ok(ended.map(|(_, status)| status.as_raw()))
+}
+
+fn positive(pid: i32) -> io::Result<Pid> {
+    // Negative numbers name process groups, which neither call here is meant for.
+    if pid <= 0 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+}

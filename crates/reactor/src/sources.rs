@@ -1,0 +1,430 @@
+//! Edge-triggered descriptors, registered once for both directions.
+//!
+//! The kernel reports each *change* to ready; what was reported is remembered here, so an operation that
+//! does not block costs neither `epoll_ctl` nor `epoll_wait`. The caller's side of the contract:
+//!
+//! 1. Try the operation first (a new source counts as ready in both directions).
+//! 2. On `EAGAIN`, and on nothing else, [`clear`](Sources::clear) the direction and
+//!    [`set_waiter`](Sources::set_waiter), with no wait on the set between the attempt and the waiter.
+//! 3. Hand every event to [`on_event`](Sources::on_event), wake the waiters it returns, and let them try
+//!    again: an event is a hint, not a promise.
+//!
+//! A key and a token carry a generation, so whatever still arrives for a source that is gone, even when
+//! its descriptor's number or its place here was reused, reaches nobody.
+
+use std::io;
+use std::mem;
+use std::ops::{BitOr, BitOrAssign};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use slab::Slab;
+
+use crate::epoll::{Epoll, EventFlags, duplicate};
+
+/// What is known about a source: a set of the constants below.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Readiness(u8);
+
+impl Readiness {
+    /// Nothing is ready.
+    pub const EMPTY: Readiness = Readiness(0);
+    /// A read would not block.
+    pub const READABLE: Readiness = Readiness(1);
+    /// A write would not block.
+    pub const WRITABLE: Readiness = Readiness(2);
+    /// The peer sends no more, or the connection is down.
+    pub const READ_CLOSED: Readiness = Readiness(4);
+    /// The connection is down.
+    pub const WRITE_CLOSED: Readiness = Readiness(8);
+    /// An error is pending.
+    pub const ERROR: Readiness = Readiness(16);
+
+    /// Whether all of `other` is set.
+    #[must_use]
+    pub const fn contains(self, other: Readiness) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is set.
+    #[must_use]
+    pub const fn intersects(self, other: Readiness) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// This set without `other`.
+    #[must_use]
+    pub const fn without(self, other: Readiness) -> Readiness {
+        Readiness(self.0 & !other.0)
+    }
+
+    /// The set as bits.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+impl BitOr for Readiness {
+    type Output = Readiness;
+
+    fn bitor(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Readiness {
+    fn bitor_assign(&mut self, other: Readiness) {
+        self.0 |= other.0;
+    }
+}
+
+impl From<EventFlags> for Readiness {
+    fn from(flags: EventFlags) -> Readiness {
+        let mut readiness = Readiness::EMPTY;
+        for (flag, means) in [
+            (EventFlags::IN, Readiness::READABLE),
+            (EventFlags::OUT, Readiness::WRITABLE),
+            (EventFlags::RDHUP, Readiness::READ_CLOSED),
+            (EventFlags::HUP, CLOSED),
+            (EventFlags::ERR, Readiness::ERROR),
+        ] {
+            if flags.contains(flag) {
+                readiness |= means;
+            }
+        }
+        readiness
+    }
+}
+
+const CLOSED: Readiness = Readiness(Readiness::READ_CLOSED.0 | Readiness::WRITE_CLOSED.0);
+
+/// What is assumed before the kernel has said anything: better to try once in vain than to wait for a
+/// change that came before.
+const UNKNOWN: Readiness = Readiness(Readiness::READABLE.0 | Readiness::WRITABLE.0);
+
+const FLAGS: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
+
+/// One of the two directions of a source.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Reading, and accepting.
+    Read,
+    /// Writing, and connecting.
+    Write,
+}
+
+impl Direction {
+    /// Both, in the order in which waiters are returned.
+    pub const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+
+    const fn open(self) -> Readiness {
+        match self {
+            Direction::Read => Readiness::READABLE,
+            Direction::Write => Readiness::WRITABLE,
+        }
+    }
+
+    /// Everything that makes an operation in this direction return at once.
+    const fn ready(self) -> Readiness {
+        Readiness(
+            Readiness::ERROR.0
+                | match self {
+                    Direction::Read => Readiness::READABLE.0 | Readiness::READ_CLOSED.0,
+                    Direction::Write => Readiness::WRITABLE.0 | Readiness::WRITE_CLOSED.0,
+                },
+        )
+    }
+}
+
+/// Names one registered source; becomes stale when that is deregistered, and then names nothing.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct SourceKey {
+    index: u32,
+    generation: u32,
+}
+
+impl SourceKey {
+    /// The key as an epoll token; never below 2^32.
+    #[must_use]
+    pub const fn token(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The key that has this token. A token that never was one gives a key that names nothing.
+    #[must_use]
+    pub const fn from_token(token: u64) -> SourceKey {
+        SourceKey {
+            index: token as u32,
+            generation: (token >> 32) as u32,
+        }
+    }
+}
+
+struct Source<W> {
+    generation: u32,
+    /// The number that is registered.
+    fd: RawFd,
+    readiness: Readiness,
+    waiters: [Option<W>; 2],
+    /// Keeps `fd` open when it is a number of our own.
+    duplicate: Option<OwnedFd>,
+}
+
+/// No source: an index that the slab cannot reach.
+const NONE: u32 = u32::MAX;
+
+/// The sources of one epoll set, each with at most one waiter of type `W` per direction.
+pub struct Sources<W> {
+    slab: Slab<Source<W>>,
+    /// By descriptor number, the source that registered it last. A number that was closed behind our back
+    /// and used again belongs to that one, and an older source must not touch its registration.
+    owners: Vec<u32>,
+    generation: u32,
+    waiting: usize,
+}
+
+impl<W> Sources<W> {
+    /// No sources.
+    #[must_use]
+    pub const fn new() -> Self {
+        Sources {
+            slab: Slab::new(),
+            owners: Vec::new(),
+            generation: 0,
+            waiting: 0,
+        }
+    }
+
+    /// How many sources are registered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether no source is registered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// How many waiters are parked.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Registers a descriptor, which the caller puts in non-blocking mode and deregisters before closing.
+    ///
+    /// A number that is registered already, because two of the caller's objects share it, is registered
+    /// a second time through a duplicate of ours, so that each gets its events.
+    ///
+    /// Register a stream socket once it is connecting or listening. One that is neither yet is reported as
+    /// closed; when it was registered all the same, [`rearm`](Sources::rearm) it afterwards.
+    ///
+    /// # Errors
+    /// What `epoll_ctl` reports: `EBADF` when `fd` is closed, `EPERM` when such a file cannot be polled.
+    pub fn register(&mut self, epoll: &Epoll, fd: RawFd) -> io::Result<SourceKey> {
+        // Zero is skipped to keep small tokens for the caller.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let generation = self.generation;
+        let entry = self.slab.vacant_entry();
+        let index = entry.key() as u32;
+        let key = SourceKey { index, generation };
+        let mut source = Source {
+            generation,
+            fd,
+            readiness: UNKNOWN,
+            waiters: [None, None],
+            duplicate: None,
+        };
+        if let Err(error) = epoll.add(fd, FLAGS, key.token()) {
+            if error.raw_os_error() != Some(libc::EEXIST) {
+                return Err(error);
+            }
+            let duplicate = duplicate(fd)?;
+            source.fd = duplicate.as_raw_fd();
+            source.duplicate = Some(duplicate);
+            epoll.add(source.fd, FLAGS, key.token())?;
+        }
+        let number = source.fd as usize;
+        if self.owners.len() <= number {
+            self.owners.resize(number + 1, NONE);
+        }
+        self.owners[number] = index;
+        entry.insert(source);
+        Ok(key)
+    }
+
+    /// Forgets a source and returns its waiters; nothing when the key is stale.
+    ///
+    /// A descriptor that was closed behind our back is no error: the kernel has forgotten it by itself.
+    pub fn deregister(&mut self, epoll: &Epoll, key: SourceKey) -> [Option<W>; 2] {
+        if self.get(key).is_none() {
+            return [None, None];
+        }
+        let source = self.slab.remove(key.index as usize);
+        let owner = &mut self.owners[source.fd as usize];
+        if *owner == key.index {
+            *owner = NONE;
+            // EBADF or ENOENT: closed, and perhaps used again for something else.
+            let _ = epoll.delete(source.fd);
+        }
+        self.waiting -= source.waiters.iter().flatten().count();
+        source.waiters
+    }
+
+    /// What is known about a source; nothing when the key is stale.
+    #[must_use]
+    pub fn readiness(&self, key: SourceKey) -> Readiness {
+        self.get(key)
+            .map_or(Readiness::EMPTY, |source| source.readiness)
+    }
+
+    /// Whether an operation is worth trying. An end of file and an error count: it returns at once.
+    #[must_use]
+    pub fn is_ready(&self, key: SourceKey, direction: Direction) -> bool {
+        self.readiness(key).intersects(direction.ready())
+    }
+
+    /// Notes that an operation in this direction met `EAGAIN`.
+    ///
+    /// An error goes too, since it would have been reported instead. A closed side stays closed until an
+    /// event says otherwise.
+    pub fn clear(&mut self, key: SourceKey, direction: Direction) {
+        if let Some(source) = self.get_mut(key) {
+            let gone = direction.open() | Readiness::ERROR;
+            source.readiness = source.readiness.without(gone);
+        }
+    }
+
+    /// Parks a waiter.
+    ///
+    /// # Errors
+    /// Gives the waiter back when there is one already or the key is stale.
+    pub fn set_waiter(&mut self, key: SourceKey, direction: Direction, waiter: W) -> Result<(), W> {
+        match self.get_mut(key) {
+            Some(source) if source.waiters[direction as usize].is_none() => {
+                source.waiters[direction as usize] = Some(waiter);
+                self.waiting += 1;
+                Ok(())
+            }
+            _ => Err(waiter),
+        }
+    }
+
+    /// Takes a waiter back, if there is one.
+    pub fn take_waiter(&mut self, key: SourceKey, direction: Direction) -> Option<W> {
+        let waiter = self.get_mut(key)?.waiters[direction as usize].take()?;
+        self.waiting -= 1;
+        Some(waiter)
+    }
+
+    /// Takes in an event and returns the waiters to wake; nothing when the token is stale.
+    pub fn on_event(&mut self, token: u64, flags: EventFlags) -> [Option<W>; 2] {
+        let Some(source) = self.get_mut(SourceKey::from_token(token)) else {
+            return [None, None];
+        };
+        let event = Readiness::from(flags);
+        // An event shows the whole present state. "Closed" is believed also when it says "no longer",
+        // as for a socket that was not connected and now is.
+        source.readiness = source.readiness.without(CLOSED) | event;
+        let woken = Direction::BOTH.map(|direction| {
+            if event.intersects(direction.ready()) {
+                source.waiters[direction as usize].take()
+            } else {
+                None
+            }
+        });
+        self.waiting -= woken.iter().flatten().count();
+        woken
+    }
+
+    /// Forgets what is known about a source and has the kernel report its present state anew, as an event.
+    ///
+    /// # Errors
+    /// What `epoll_ctl` reports: `EBADF` or `ENOENT` when the descriptor was closed behind our back or the
+    /// key is stale.
+    pub fn rearm(&mut self, epoll: &Epoll, key: SourceKey) -> io::Result<()> {
+        let fd = self.registered_fd(key)?;
+        epoll.modify(fd, FLAGS, key.token())?;
+        if let Some(source) = self.get_mut(key) {
+            source.readiness = Readiness::EMPTY;
+        }
+        Ok(())
+    }
+
+    /// Registers every source in a new set, as after `fork`. Keys and waiters stay; what is ready is
+    /// unknown again.
+    ///
+    /// Returns the sources for which that failed, which then get no events: their descriptors were closed.
+    #[must_use]
+    pub fn rearm_all(&mut self, new: &Epoll) -> Vec<(SourceKey, io::Error)> {
+        let keys: Vec<SourceKey> = self
+            .slab
+            .iter()
+            .map(|(index, source)| SourceKey {
+                index: index as u32,
+                generation: source.generation,
+            })
+            .collect();
+        let mut failures = Vec::new();
+        for key in keys {
+            let added = self
+                .registered_fd(key)
+                .and_then(|fd| new.add(fd, FLAGS, key.token()));
+            if let Err(error) = added {
+                failures.push((key, error));
+            }
+            if let Some(source) = self.get_mut(key) {
+                source.readiness = UNKNOWN;
+            }
+        }
+        failures
+    }
+
+    /// Takes every parked waiter, for a loop that ends.
+    #[must_use]
+    pub fn take_all_waiters(&mut self) -> Vec<W> {
+        self.waiting = 0;
+        self.slab
+            .iter_mut()
+            .flat_map(|(_, source)| mem::take(&mut source.waiters))
+            .flatten()
+            .collect()
+    }
+
+    fn get(&self, key: SourceKey) -> Option<&Source<W>> {
+        self.slab
+            .get(key.index as usize)
+            .filter(|source| source.generation == key.generation)
+    }
+
+    fn get_mut(&mut self, key: SourceKey) -> Option<&mut Source<W>> {
+        self.slab
+            .get_mut(key.index as usize)
+            .filter(|source| source.generation == key.generation)
+    }
+
+    /// The number of a source that has not passed to a newer one.
+    fn registered_fd(&self, key: SourceKey) -> io::Result<RawFd> {
+        self.get(key)
+            .filter(|source| self.owners[source.fd as usize] == key.index)
+            .map(|source| source.fd)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
+    }
+}
+
+impl<W> Default for Sources<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

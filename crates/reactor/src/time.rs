@@ -1,0 +1,73 @@
+//! Points in time on the monotonic clock.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A point on `CLOCK_MONOTONIC`, in nanoseconds.
+#[derive(Copy, Clone, Ord, PartialOrd, Eq, PartialEq, Debug, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// A point that is never reached.
+    pub const FAR: Time = Time(u64::MAX);
+
+    /// The present.
+    #[must_use]
+    pub fn now() -> Time {
+        let now = clock_gettime(ClockId::Monotonic);
+        // The monotonic clock starts at zero when the machine does.
+        Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+    }
+
+    /// The point `delay` later than this one, or [`Time::FAR`] when that cannot be expressed.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Time {
+        Time(self.0.saturating_add(saturating_nanos(delay)))
+    }
+
+    /// How long it takes from `now` until this point: zero when it has passed.
+    #[must_use]
+    pub fn until(self, now: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(now.0))
+    }
+
+    /// How long after `earlier` this point is: zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Time) -> Duration {
+        self.until(earlier)
+    }
+
+    /// Nanoseconds since the clock's start.
+    #[must_use]
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+}
+
+fn saturating_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates() {
+        let now = Time::now();
+        assert_eq!(now.after(Duration::MAX), Time::FAR);
+        assert_eq!(Time::FAR.after(Duration::from_nanos(1)), Time::FAR);
+        let later = now.after(Duration::from_micros(3));
+        assert_eq!(later.until(now), Duration::from_micros(3));
+        assert_eq!(now.until(later), Duration::ZERO);
+        assert_eq!(later.since(now), Duration::from_micros(3));
+        assert_eq!(later.as_nanos() - now.as_nanos(), 3_000);
+    }
+
+    #[test]
+    fn never_runs_backwards() {
+        let first = Time::now();
+        assert!(Time::now() >= first);
+    }
+}

@@ -1,0 +1,60 @@
+//! Waking a loop from other threads and from signal handlers.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// An eventfd that is readable once the waker has been woken.
+///
+/// The contract that loses no wake-up: make the work visible, then [`wake`](Waker::wake); on the other
+/// side [`drain`](Waker::drain), then look for work.
+#[derive(Debug)]
+pub struct Waker {
+    fd: OwnedFd,
+    woken: AtomicBool,
+}
+
+impl Waker {
+    /// Creates a waker, closed on `exec`.
+    ///
+    /// # Errors
+    /// What `eventfd` reports, as a rule that no descriptor is left.
+    pub fn new() -> io::Result<Waker> {
+        Ok(Waker {
+            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            woken: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes the descriptor readable. Any thread and any signal handler may call it; only the first
+    /// call since the last drain costs a system call.
+    pub fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // A full counter, the only failure, means that the descriptor is readable.
+            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Makes the descriptor unreadable again. Look for work afterwards, not before.
+    pub fn drain(&self) {
+        // Nothing to read is fine: the wake-up was drained already.
+        let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
+        // The flag goes last. Were it first, a wake-up in between would have its write read here and
+        // leave the flag set over an empty counter, silencing every later one.
+        self.woken.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
