@@ -1,0 +1,78 @@
+# `make demo` and `make test` need CPython 3.11 or later and cargo; the rest they set up themselves, in $(VENV).
+
+PYTHON   ?= $(shell .ci/find-python)
+VENV     ?= .venv
+PY       := $(VENV)/bin/python
+JOBS     ?= 2
+VERSIONS ?= 3.11 3.12 3.13
+
+READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
+RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+
+.PHONY: demo test test-rust test-python test-versions conformance bench lint fmt build lock clean
+
+demo: $(BUILT)
+	$(PY) examples/demo.py
+
+test: test-rust test-python
+
+# The crates that know no Python; the extension module is tested through Python.
+test-rust:
+	cargo test --quiet --workspace --exclude gevent-core
+
+test-python: $(BUILT)
+	$(PY) -m pytest -q -n $(JOBS)
+
+# The Python tests under every other version that is here, each with its own environment and build.
+test-versions: $(READY)
+	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(VERSIONS); do \
+	    [ $$version = $$main ] && continue; \
+	    python=$$(.ci/find-python $$version) || { echo "CPython $$version is not here"; continue; }; \
+	    echo "CPython $$version:"; \
+	    CARGO_TARGET_DIR=target/cpython-$$version $(MAKE) --no-print-directory test-python \
+	        PYTHON=$$python VENV=.venv-$$version || exit 1; \
+	done
+
+conformance: $(BUILT)
+	$(PY) tests/conformance/run.py --jobs $(JOBS)
+
+bench: $(BUILT)
+	$(PY) benchmarks/run.py
+
+lint: $(READY)
+	cargo fmt --all --check
+	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+fmt: $(READY)
+	cargo fmt --all
+	$(PY) -m ruff check --fix --quiet .
+	$(PY) -m ruff format --quiet .
+
+# The wheel that `pip install .` makes, in dist/.
+build: $(READY)
+	$(PY) -m maturin build --release --interpreter $(PY) --out dist
+
+# Pin what requirements/dev.in asks for, at its newest.
+lock: $(READY)
+	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager -r requirements/dev.in
+	{ echo '# Pinned from dev.in by `make lock`.'; $(PY) -m pip freeze --exclude gevent-rs; } > requirements/dev.txt
+
+clean:
+	rm -rf build dist target .venv .venv-* .pytest_cache .ruff_cache
+	find python -name '*.so' -delete
+
+$(READY): requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "no CPython 3.11 or later found: name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	touch $@
+
+# The extension is installed in place: only a change of the Rust sources asks for a new build.
+$(BUILT): $(READY) $(RUST)
+	@command -v cargo >/dev/null || { echo "no cargo found: see https://rustup.rs" >&2; exit 1; }
+	$(PY) -m maturin develop --release --quiet
+	touch $@
