@@ -214,3 +214,45 @@ impl<'a> IntoIterator for &'a EventBuffer {
             .map(unpack as fn(&Event) -> Self::Item)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn never_returns_early_with_either_system_call() {
+        let epoll = Epoll::new().unwrap();
+        let mut buf = EventBuffer::new();
+        for have_pwait2 in [true, false] {
+            HAVE_PWAIT2.store(have_pwait2, Ordering::Relaxed);
+            for micros in [1, 300, 999, 1_000, 1_001, 2_500] {
+                let timeout = Duration::from_micros(micros);
+                let start = Instant::now();
+                epoll.wait(&mut buf, Some(timeout)).unwrap();
+                assert!(start.elapsed() >= timeout);
+                assert!(buf.is_empty());
+            }
+        }
+        HAVE_PWAIT2.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn accepts_any_timeout() {
+        let epoll = Epoll::new().unwrap();
+        let waker = crate::Waker::new().unwrap();
+        waker.wake();
+        epoll.add(waker.as_raw_fd(), EventFlags::IN, 7).unwrap();
+        let mut buf = EventBuffer::new();
+        for timeout in [
+            None,
+            Some(Duration::ZERO),
+            Some(Duration::MAX),
+            Some(Duration::from_secs(u64::MAX)),
+            Some(Duration::from_secs(1 << 40)),
+        ] {
+            epoll.wait(&mut buf, timeout).unwrap();
+            assert_eq!(buf.iter().collect::<Vec<_>>(), [(7, EventFlags::IN)]);
+        }
+    }
+}

@@ -223,3 +223,37 @@ impl<T> Default for Timers<T> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_cancelled_timer_leaves_nothing_behind() {
+        let mut timers = Timers::new();
+        let start = Time::now();
+        for n in 0..1_000_000u64 {
+            let key = timers.insert(start.after(Duration::from_nanos(n)), n);
+            assert_eq!(timers.cancel(key), Some(n));
+        }
+        assert!(timers.is_empty());
+        assert!(timers.heap.capacity() <= 4);
+        assert!(timers.entries.capacity() <= 4);
+    }
+
+    #[test]
+    fn places_are_reused_while_others_stay() {
+        let mut timers = Timers::new();
+        let start = Time::now();
+        for n in 0..100 {
+            timers.insert(start.after(Duration::from_secs(n)), n);
+        }
+        for n in 0..10_000u64 {
+            let key = timers.insert(start.after(Duration::from_millis(n * 7919 % 100_000)), n);
+            assert_eq!(timers.cancel(key), Some(n));
+        }
+        assert_eq!(timers.len(), 100);
+        assert!(timers.entries.capacity() <= 256);
+    }
+}
