@@ -35,8 +35,9 @@ test-versions: $(READY)
 	        PYTHON=$$python VENV=.venv-$$version || exit 1; \
 	done
 
+# ARGS=--update raises the floors; see tests/conformance/run.py --help.
 conformance: $(BUILT)
-	$(PY) tests/conformance/run.py --jobs $(JOBS)
+	$(PY) tests/conformance/run.py --jobs $(JOBS) $(ARGS)
 
 bench: $(BUILT)
 	$(PY) benchmarks/run.py
@@ -74,5 +75,5 @@ $(READY): requirements/dev.txt
 # The extension is installed in place: only a change of the Rust sources asks for a new build.
 $(BUILT): $(READY) $(RUST)
 	@command -v cargo >/dev/null || { echo "no cargo found: see https://rustup.rs" >&2; exit 1; }
-	$(PY) -m maturin develop --release --quiet
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) PIP_QUIET=1 $(PY) -m maturin develop --release --quiet
 	touch $@
