@@ -1,0 +1,78 @@
+"""The interpreters under comparison, and the machine they run on."""
+
+import contextlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+PEER = "gevent==26.9.0"
+BESIDE = "uvloop"
+
+_IDENTITY = "import sys; print(sys.version, sys.base_prefix)"
+_PACKAGES = (
+    "from importlib.metadata import version; import uvloop; print('gevent==' + version('gevent'))"
+)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what would configure gevent or replace it."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONPATH" and not name.startswith("GEVENT")
+    }
+
+
+def _output(python: str | Path, code: str) -> str | None:
+    try:
+        done = subprocess.run(
+            [python, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=clean_environment(),
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def peer_python(python: str, directory: Path) -> str:
+    """Return the interpreter of a virtual environment with the peer in it, made where missing.
+
+    It is made by `python`, so that both sides run under the same CPython.
+    """
+    interpreter = directory / "bin" / "python"
+    same_python = _output(interpreter, _IDENTITY) == _output(python, _IDENTITY)
+    if not (same_python and _output(interpreter, _PACKAGES) == PEER):
+        commands = (
+            [python, "-m", "venv", "--clear", str(directory)],
+            [str(interpreter), "-m", "pip", "install", "--quiet", PEER, BESIDE],
+        )
+        for command in commands:
+            subprocess.run(command, check=True, env=clean_environment())
+    return str(interpreter)
+
+
+def pin_to_one_cpu() -> None:
+    """Keep this process and its children on one processor, where the system allows."""
+    # Where it is refused, the measurement is as good but for a little noise.
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def machine() -> list[str]:
+    """Describe the machine without naming it."""
+    return [
+        f"Processor: {_cpu_model()}, {os.cpu_count()} cores",
+        f"Kernel: {platform.system()} {platform.release()}, {platform.machine()}",
+        f"Python: {platform.python_implementation()} {platform.python_version()}",
+    ]
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "Model")):
+            return line.partition(":")[2].strip()
+    return platform.machine()
