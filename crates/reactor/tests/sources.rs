@@ -254,16 +254,20 @@ fn rearming_reports_the_present_state() {
     assert_eq!(f.turn(), ["reader"]);
 }
 
-#[test]
-fn a_socket_registered_before_it_connects_recovers() {
-    let mut f = Fixture::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let socket = rustix::net::socket(
+fn unconnected() -> OwnedFd {
+    rustix::net::socket(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::STREAM,
         None,
     )
-    .unwrap();
+    .unwrap()
+}
+
+#[test]
+fn a_socket_registered_before_it_connects_recovers() {
+    let mut f = Fixture::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = unconnected();
     let key = f.register(&socket);
     f.turn();
     f.sources.clear(key, Direction::Read);
@@ -285,6 +289,20 @@ fn a_socket_registered_before_it_connects_recovers() {
         .unwrap();
     let (token, flags) = buf.iter().next().unwrap();
     assert_eq!(f.sources.on_event(token, flags), [Some("reader"), None]);
+}
+
+#[test]
+fn an_event_ends_what_was_taken_for_closed() {
+    let mut f = Fixture::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = unconnected();
+    let key = f.register(&socket);
+    f.turn();
+    let closed = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
+    assert!(f.sources.readiness(key).contains(closed));
+    rustix::net::connect(&socket, &listener.local_addr().unwrap()).unwrap();
+    f.turn();
+    assert!(!f.sources.readiness(key).intersects(closed));
 }
 
 #[test]
@@ -335,4 +353,23 @@ fn a_full_pipe_wakes_the_writer_when_it_is_emptied() {
     let mut sink = [0; 65536];
     while peer.read(&mut sink).is_ok_and(|n| n > 0) {}
     assert_eq!(f.turn(), ["writer"]);
+}
+
+#[test]
+fn an_error_is_over_once_an_operation_would_block() {
+    let mut f = Fixture::new();
+    let (ours, _peer) = pair();
+    let key = f.register(&ours);
+    for direction in Direction::BOTH {
+        f.park(key, direction, "waiter");
+    }
+    let woken = f.sources.on_event(key.token(), EventFlags::ERR);
+    assert_eq!(woken, [Some("waiter"); 2]);
+    for direction in Direction::BOTH {
+        assert!(f.sources.is_ready(key, direction));
+    }
+    f.sources.clear(key, Direction::Read);
+    for direction in Direction::BOTH {
+        assert!(!f.sources.is_ready(key, direction));
+    }
 }

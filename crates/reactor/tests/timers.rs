@@ -17,12 +17,14 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    // Few distinct deadlines, so that many are equal.
     prop_oneof![
-        8 => (0..12u64).prop_map(Op::Insert),
-        4 => any::<prop::sample::Index>().prop_map(Op::Cancel),
-        2 => Just(Op::CancelLast),
-        3 => (0..12u64).prop_map(Op::Pop),
+        // Some deadlines are often equal, others spread far enough to build a deep heap.
+        40 => (0..12u64).prop_map(Op::Insert),
+        80 => (0..1000u64).prop_map(Op::Insert),
+        40 => any::<prop::sample::Index>().prop_map(Op::Cancel),
+        10 => Just(Op::CancelLast),
+        5 => (0..40u64).prop_map(Op::Pop),
+        1 => (0..1000u64).prop_map(Op::Pop),
         1 => Just(Op::Clear),
     ]
 }

@@ -257,6 +257,20 @@ fn asking_for_nothing_is_an_error() {
 }
 
 #[test]
+fn rearm_all_asks_for_what_is_left() {
+    let mut f = Fixture::new();
+    let (ours, _peer) = pair();
+    f.add(&ours, Interest::READ, 'r');
+    f.add(&ours, Interest::WRITE, 'w');
+    f.remove(&ours, 'w');
+    f.epoll = Epoll::new().unwrap();
+    assert!(f.watches.rearm_all(&f.epoll).is_empty());
+    let mut buf = EventBuffer::new();
+    f.epoll.wait(&mut buf, Some(Duration::ZERO)).unwrap();
+    assert!(buf.is_empty(), "nobody asks for writing any more");
+}
+
+#[test]
 fn rearm_all_reports_what_is_closed() {
     let mut f = Fixture::new();
     let (ours, _peer) = pair();
