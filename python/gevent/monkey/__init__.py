@@ -1,0 +1,302 @@
+"""Make the standard library cooperative.
+
+:func:`patch_all` replaces, in place, the functions and classes of the standard library that
+block the whole thread by ones that block only the calling greenlet. A program that knows nothing
+of this package then runs many connections at once::
+
+    from gevent import monkey
+    monkey.patch_all()
+
+Patch first of all, in the main thread and while there is no other: a module that has already
+taken ``socket.socket`` or ``ssl.SSLContext`` under a name of its own keeps the blocking one.
+What is patched stands in one table, ``gevent/monkey/_table.py``.
+
+Asking
+    :func:`is_module_patched`, :func:`is_object_patched`, and :func:`get_original` for the
+    blocking original.
+
+Events
+    Subscribers (:data:`gevent.events.subscribers`) and then the entry points of installed
+    distributions are told, in this order, of
+    :class:`gevent.events.GeventWillPatchAllEvent`; for each module of
+    :class:`gevent.events.GeventWillPatchModuleEvent` and
+    :class:`gevent.events.GeventDidPatchModuleEvent`;
+    :class:`gevent.events.GeventDidPatchBuiltinModulesEvent`, which is the moment to patch further
+    packages with :func:`patch_module`; and :class:`gevent.events.GeventDidPatchAllEvent`. The
+    event classes name their entry point groups. Raising :exc:`gevent.events.DoNotPatch` from a
+    "will" event leaves the module, or everything, alone.
+
+Running programs
+    ``python -m gevent.monkey script.py`` runs a script in a patched interpreter; see
+    :func:`main`.
+"""
+
+from __future__ import annotations
+
+import sys as _sys
+from typing import Any
+
+from gevent import events
+from gevent.monkey._state import (
+    is_anything_patched,
+    is_module_patched,
+    is_object_patched,
+    saved,
+)
+from gevent.monkey._table import DNS_NAMES, ROWS, Row
+from gevent.monkey._warnings import MonkeyPatchWarning
+from gevent.monkey._warnings import process_warnings as _process_warnings
+from gevent.monkey.api import get_original, patch_item, patch_module, remove_item
+
+__all__ = [
+    "MonkeyPatchWarning",
+    "get_original",
+    "is_module_patched",
+    "is_object_patched",
+    "main",
+    "patch_all",
+    "patch_builtins",
+    "patch_dns",
+    "patch_module",
+    "patch_os",
+    "patch_queue",
+    "patch_select",
+    "patch_signal",
+    "patch_socket",
+    "patch_ssl",
+    "patch_subprocess",
+    "patch_sys",
+    "patch_thread",
+    "patch_time",
+]
+
+# Parameters below are named after the modules they switch, and so hide these.
+_SETTINGS = "_gevent_saved_patch_all_module_settings"
+_TWICE = "Patching more than once will result in the union of all True parameters being patched"
+_SIGNAL_WITHOUT_OS = (
+    "Patching signal but not os will result in SIGCHLD handlers installed after this not being "
+    "called and os.waitpid may not function correctly if gevent.subprocess is used. This may "
+    "raise an error in the future."
+)
+
+
+def _patch_row(row: Row, aggressive: bool = False, **kwargs: Any) -> bool:
+    target, source = row.modules()
+    done = patch_module(target, source, **kwargs)
+    if done and aggressive:
+        for name in row.removed:
+            remove_item(target, name)
+    return done
+
+
+def patch_os() -> None:
+    """Patch :mod:`os`: ``fork``, ``forkpty``, ``waitpid``, ``posix_spawn(p)`` and ``close``.
+
+    ``waitpid`` is left alone where the environment variable ``GEVENT_NOWAITPID`` is set. Goes
+    together with :func:`patch_signal`: only both give ``SIGCHLD`` handlers their signal.
+    """
+    _patch_row(ROWS["os"])
+
+
+def patch_time() -> None:
+    """Patch :func:`time.sleep`."""
+    _patch_row(ROWS["time"])
+
+
+def patch_thread(
+    threading: bool = True,
+    _threading_local: bool = True,
+    Event: bool = True,  # noqa: N803
+    logging: bool = True,
+    existing_locks: bool = True,
+    _warnings: list[str] | None = None,
+) -> None:
+    """Patch :mod:`_thread` and :mod:`threading`: threads become greenlets.
+
+    :param threading: Also patch :mod:`threading`.
+    :param _threading_local: Also patch :class:`_threading_local.local`.
+    :param Event: Also patch :class:`threading.Event`.
+    :param logging: Also replace the locks that :mod:`logging` has already made.
+    :param existing_locks: Also see to locks of the import system that are held just now, and to
+        the lock that :mod:`concurrent.futures.thread` takes around a fork.
+
+    Threads that are already running stay native threads and can be joined as before.
+    """
+    from gevent.monkey import _threads
+
+    _threads.patch(
+        threading=threading,
+        threading_local=_threading_local,
+        event=Event,
+        logging=logging,
+        existing_locks=existing_locks,
+        warnings=_warnings,
+    )
+
+
+def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
+    """Patch the classes and functions of :mod:`socket`.
+
+    :param dns: Also patch the functions that look up names; see :func:`patch_dns`.
+    :param aggressive: Accepted for compatibility.
+    """
+    target, source = ROWS["socket"].modules()
+    names = source.__implements__
+    if not dns:
+        names = [name for name in names if name not in DNS_NAMES]
+    patch_module(target, source, names)
+
+
+def patch_dns() -> None:
+    """Patch the functions of :mod:`socket` that look up names. :func:`patch_socket` does it too."""
+    target, source = ROWS["socket"].modules()
+    patch_module(target, source, DNS_NAMES)
+
+
+def patch_select(aggressive: bool = True) -> None:
+    """Patch :func:`select.select` and :class:`select.poll`.
+
+    :param aggressive: Also remove what cannot be made cooperative: ``epoll`` and its like.
+    """
+    # Imported while select is whole: what it finds missing it would never define.
+    ROWS["selectors"].modules()
+    _patch_row(ROWS["select"], aggressive)
+
+
+def patch_selectors(aggressive: bool = True) -> None:
+    """Patch :class:`selectors.DefaultSelector`. ``patch_all(select=True)`` does it too.
+
+    :param aggressive: Also remove what cannot be made cooperative: ``EpollSelector`` and its like.
+    """
+    _patch_row(ROWS["selectors"], aggressive)
+
+
+def patch_ssl(_warnings: list[str] | None = None, _first_time: bool = True) -> None:
+    """Patch :mod:`ssl`. Useful only along with :func:`patch_socket`, and before its first import.
+
+    Issues a :class:`MonkeyPatchWarning` if another module has made the original
+    :class:`ssl.SSLContext` its own or has derived from it: that use stays blocking.
+    """
+    from gevent.monkey import _late
+
+    late = _late.ssl_message() if _first_time else None
+    if _patch_row(ROWS["ssl"], _warnings=_warnings) and late is not None:
+        if _warnings is None:
+            _process_warnings([late])
+        else:
+            _warnings.append(late)
+
+
+def patch_subprocess() -> None:
+    """Patch :class:`subprocess.Popen` and the functions that use it."""
+    _patch_row(ROWS["subprocess"])
+
+
+def patch_signal() -> None:
+    """Patch :func:`signal.signal` and its like, so that ``SIGCHLD`` handlers go on working.
+
+    Goes together with :func:`patch_os`.
+    """
+    _patch_row(ROWS["signal"])
+
+
+def patch_queue() -> None:
+    """Patch ``SimpleQueue``, ``Queue``, ``LifoQueue`` and ``PriorityQueue`` of :mod:`queue`."""
+    _patch_row(ROWS["queue"])
+
+
+def patch_builtins() -> None:
+    """Do nothing: import locks are per module and cooperative once threads are patched."""
+
+
+def patch_contextvars() -> None:
+    """Do nothing: each greenlet has a context of its own anyway."""
+
+
+def patch_sys(stdin: bool = True, stdout: bool = True, stderr: bool = True) -> None:
+    """Do nothing: the interpreter flushes the standard streams when no greenlet can run."""
+
+
+def patch_all(
+    socket: bool = True,
+    dns: bool = True,
+    time: bool = True,
+    select: bool = True,
+    thread: bool = True,
+    os: bool = True,
+    ssl: bool = True,
+    subprocess: bool = True,
+    sys: bool = False,
+    aggressive: bool = True,
+    Event: bool = True,  # noqa: N803
+    builtins: bool = True,
+    signal: bool = True,
+    queue: bool = True,
+    contextvars: bool = True,
+    **kwargs: Any,
+) -> bool | None:
+    """Patch everything, or what the arguments leave.
+
+    Calling it again adds what the earlier calls left out, with a :class:`MonkeyPatchWarning`;
+    nothing is ever put back.
+
+    :param aggressive: Also remove what cannot be made cooperative from :mod:`select`.
+    :param Event: Also patch :class:`threading.Event`.
+    :param kwargs: Handed to the subscribers of the events, and otherwise ignored.
+    :return: True if something was patched, ``None`` if nothing was left to do, ``False`` if a
+        subscriber raised :exc:`gevent.events.DoNotPatch`.
+    """
+    settings = {name: value for name, value in locals().items() if name != "kwargs"}
+    first_time = _SETTINGS not in saved
+    before: dict[str, bool] = saved.get(_SETTINGS, {})
+    if settings == before:
+        return None
+
+    pending: list[str] = []
+    arguments = settings
+    if not first_time:
+        pending.append(_TWICE)
+        arguments = {name: on for name, on in settings.items() if on and not before[name]}
+    saved[_SETTINGS] = {name: bool(on or before.get(name)) for name, on in settings.items()}
+    if not arguments:
+        _process_warnings(pending)
+        return None
+    if signal and not os:
+        pending.append(_SIGNAL_WITHOUT_OS)
+
+    try:
+        events.notify_and_call_entry_points(events.GeventWillPatchAllEvent(arguments, kwargs))
+    except events.DoNotPatch:
+        return False
+
+    if os:
+        patch_os()
+    if thread:
+        patch_thread(Event=Event, _warnings=pending)
+    if time:
+        patch_time()
+    if socket:
+        patch_socket(dns=dns, aggressive=aggressive)
+    if select:
+        patch_select(aggressive=aggressive)
+        patch_selectors(aggressive=aggressive)
+    if ssl:
+        patch_ssl(_warnings=pending, _first_time=first_time)
+    if subprocess:
+        patch_subprocess()
+    if signal:
+        patch_signal()
+    if queue:
+        patch_queue()
+
+    events.notify_and_call_entry_points(events.GeventDidPatchBuiltinModulesEvent(arguments, kwargs))
+    events.notify_and_call_entry_points(events.GeventDidPatchAllEvent(arguments, kwargs))
+    _process_warnings(pending)
+    return True
+
+
+def main() -> None:
+    """Patch, then run the script or module that the command line names; see the usage text."""
+    from gevent.monkey._main import main as run
+
+    run(_sys.argv[1:])

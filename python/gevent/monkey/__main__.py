@@ -1,0 +1,3 @@
+from gevent.monkey import main
+
+main()

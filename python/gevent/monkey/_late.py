@@ -1,0 +1,36 @@
+"""What modules imported before patching keep of the blocking originals."""
+
+from __future__ import annotations
+
+import sys
+
+
+def ssl_message() -> str | None:
+    """Return a warning if the original ``SSLContext`` is in use elsewhere, else ``None``."""
+    ssl = sys.modules.get("ssl")
+    original = getattr(ssl, "SSLContext", None)
+    if original is None or original.__module__ != "ssl":
+        return None
+    importers = [
+        f"{name} ({getattr(module, '__file__', None) or 'built-in'})"
+        for name, module in sorted(sys.modules.items())
+        if name != "ssl"
+        and not name.startswith("gevent.")
+        and any(value is original for value in getattr(module, "__dict__", {}).values())
+    ]
+    subclasses = [
+        str(cls) for cls in original.__subclasses__() if not cls.__module__.startswith("gevent.")
+    ]
+    if not importers and not subclasses:
+        return None
+    message = (
+        "Monkey-patching ssl after ssl has already been imported may lead to errors, including "
+        "RecursionError on Python 3.6. It may also silently lead to incorrect behaviour on Python "
+        "3.7. Please monkey-patch earlier. "
+        "See https://github.com/gevent/gevent/issues/1016. "
+    )
+    if importers:
+        message += f"Modules that had direct imports (NOT patched): {importers}. "
+    if subclasses:
+        message += f"Subclasses (NOT patched): {subclasses}. "
+    return message

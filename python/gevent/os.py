@@ -1,0 +1,371 @@
+"""The standard :mod:`os`, with children, and reading and writing, that block only a greenlet.
+
+:func:`fork`, :func:`forkpty`, :func:`posix_spawn`, :func:`posix_spawnp`, :func:`waitpid` and
+:func:`close` take the place of their namesakes when :mod:`os` is patched. The others have to be
+called by name: :func:`nb_read` and :func:`nb_write` for descriptors that
+:func:`make_nonblocking` prepared, :func:`tp_read` and :func:`tp_write` for any.
+
+The names of :mod:`os` not mentioned here are available in this module too.
+
+Greenlets survive a fork: in the child they go on where they were, unlike native threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os as _os
+import stat
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gevent._config import config
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import AsyncResult
+from gevent.hub import get_hub, getcurrent, reinit, sleep
+from gevent.signal import _on_child_hook
+
+__implements__ = ["close", "fork", "forkpty", "posix_spawn", "posix_spawnp", "waitpid"]
+if config.disable_watch_children:
+    # The environment variable GEVENT_NOWAITPID.
+    __implements__ = ["close", "fork", "forkpty"]
+
+__extensions__ = [
+    "fork_and_watch",
+    "fork_gevent",
+    "forkpty_and_watch",
+    "forkpty_gevent",
+    "make_nonblocking",
+    "nb_read",
+    "nb_write",
+    "tp_read",
+    "tp_write",
+]
+
+__all__ = __implements__ + __extensions__
+
+_read = _os.read
+_write = _os.write
+_close = _os.close
+_fork = _os.fork
+_forkpty = _os.forkpty
+_posix_spawn = _os.posix_spawn
+_posix_spawnp = _os.posix_spawnp
+_waitpid = _os.waitpid
+
+_READ, _WRITE = 1, 2
+_AGAIN = (errno.EAGAIN, errno.EINTR)
+
+_Buffer = bytes | bytearray | memoryview
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_os, name)
+
+
+def make_nonblocking(fd: int) -> bool:
+    """Put *fd* into non-blocking mode; return whether it was not in it before."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if flags & _os.O_NONBLOCK:
+        return False
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags | _os.O_NONBLOCK)
+    return True
+
+
+def nb_read(fd: int, n: int) -> bytes:
+    """Read up to *n* bytes from *fd*, which must be in non-blocking mode.
+
+    Blocks the calling greenlet until there is something to read.
+
+    :return: At least one byte, or none at the end of the file.
+    """
+    return _retry(_READ, fd, lambda: _read(fd, n))
+
+
+def nb_write(fd: int, buf: _Buffer) -> int:
+    """Write some of *buf* to *fd*, which must be in non-blocking mode.
+
+    Blocks the calling greenlet until something can be written.
+
+    :return: The number of bytes written.
+    """
+    return _retry(_WRITE, fd, lambda: _write(fd, buf))
+
+
+def _retry(event: int, fd: int, operation: Callable[[], Any]) -> Any:
+    hub = watcher = None
+    try:
+        while True:
+            try:
+                return operation()
+            except OSError as error:
+                if error.errno not in _AGAIN:
+                    raise
+            if hub is None:
+                hub = get_hub()
+                watcher = hub.loop.io(fd, event)
+            hub.wait(watcher)
+    finally:
+        if watcher is not None:
+            watcher.close()
+
+
+def tp_read(fd: int, n: int) -> bytes:
+    """Read up to *n* bytes from *fd* in a thread of the hub's pool, as :func:`os.read` does."""
+    return get_hub().threadpool.apply(_read, (fd, n))
+
+
+def tp_write(fd: int, buf: _Buffer) -> int:
+    """Write *buf* to *fd* in a thread of the hub's pool, as :func:`os.write` does."""
+    return get_hub().threadpool.apply(_write, (fd, buf))
+
+
+def close(fd: int) -> None:
+    """Close *fd* as :func:`os.close` does, and wake the greenlets that wait for it."""
+    hub = get_hub_if_exists()
+    if hub is not None and isinstance(fd, int) and fd >= 0 and not _is_regular_file(fd):
+        hub.loop.closing_fd(fd)
+    _close(fd)
+
+
+def _is_regular_file(fd: int) -> bool:
+    try:
+        return stat.S_ISREG(_os.fstat(fd).st_mode)
+    except OSError:
+        return True
+
+
+class _Child:
+    """A child process that the loop watches, or that has ended and was not asked for yet."""
+
+    __slots__ = ("ended_at", "ref", "status", "waiting", "watcher")
+
+    def __init__(self, watcher: Any, ref: bool) -> None:
+        self.watcher = watcher
+        self.ref = ref
+        #: How many greenlets wait for it.
+        self.waiting = 0
+        #: Gets the status that :func:`waitpid` returns.
+        self.status = AsyncResult()
+        self.ended_at: float | None = None
+
+    def hold(self, by: int) -> None:
+        """Let the loop not run out of work while a greenlet waits: *by* is 1, then -1."""
+        self.waiting += by
+        if self.ended_at is None:
+            self.watcher.ref = self.ref or self.waiting > 0
+
+
+_children: dict[int, _Child] = {}
+#: Gets the number of the next child to end.
+_next_end = AsyncResult()
+
+
+def _watch_child(
+    pid: int, callback: Callable[[Any], Any] | None = None, loop: Any = None, ref: bool = False
+) -> None:
+    """Have the loop tell when the child *pid* ends, for :func:`waitpid` and for *callback*."""
+    watcher = (loop or get_hub().loop).child(pid, ref=ref)
+    _children[pid] = _Child(watcher, ref)
+    watcher.start(_on_child, watcher, callback)
+
+
+def _on_child(watcher: Any, callback: Callable[[Any], Any] | None) -> None:
+    global _next_end
+
+    child = _children[watcher.pid]
+    child.ended_at = time.monotonic()
+    child.status.set(watcher.rstatus)
+    ended, _next_end = _next_end, AsyncResult()
+    ended.set(watcher.pid)
+    watcher.close()
+    if callback is not None:
+        callback(watcher)
+    _on_child_hook()
+    _reap_children()
+
+
+def _reap_children(timeout: float = 60) -> None:
+    """Forget the children that ended more than *timeout* seconds ago."""
+    limit = time.monotonic() - timeout
+    for pid in [
+        pid
+        for pid, child in _children.items()
+        if child.ended_at is not None and child.ended_at <= limit
+    ]:
+        del _children[pid]
+
+
+def fork_gevent() -> int:
+    """Fork as :func:`os.fork` does, and have the child's hub start afresh.
+
+    The parent does not watch the child: :func:`waitpid` works, but no ``SIGCHLD`` handler runs.
+    """
+    pid = _fork()
+    if not pid:
+        _after_fork_in_child()
+    return pid
+
+
+def forkpty_gevent() -> tuple[int, int]:
+    """Fork as :func:`os.forkpty` does; see :func:`fork_gevent`.
+
+    :return: The process identifier, and the descriptor of the terminal, which is blocking.
+    """
+    pid, fd = _forkpty()
+    if not pid:
+        _after_fork_in_child()
+    return pid, fd
+
+
+def _after_fork_in_child() -> None:
+    _children.clear()
+    reinit()
+
+
+def fork_and_watch(
+    callback: Callable[[Any], Any] | None = None,
+    loop: Any = None,
+    ref: bool = False,
+    fork: Callable[[], int] = fork_gevent,
+) -> int:
+    """Fork, and have the parent's loop watch the child.
+
+    So :func:`waitpid` for it blocks only the calling greenlet, and ``SIGCHLD`` handlers run. Only
+    the loop of the main thread can watch; in others this is *fork* alone.
+
+    :param callback: Called in the hub, with the child watcher, when the child has ended.
+    :param loop: The loop to use; by default that of the calling thread.
+    :param ref: Whether the watched child keeps the loop running.
+    :param fork: The function that forks.
+    """
+    pid = fork()
+    if pid:
+        _watch_if_possible(pid, callback, loop, ref)
+    return pid
+
+
+def forkpty_and_watch(
+    callback: Callable[[Any], Any] | None = None,
+    loop: Any = None,
+    ref: bool = False,
+    forkpty: Callable[[], tuple[int, int]] = forkpty_gevent,
+) -> tuple[int, int]:
+    """Do as :func:`fork_and_watch` does, with :func:`forkpty_gevent`."""
+    pid, fd = forkpty()
+    if pid:
+        _watch_if_possible(pid, callback, loop, ref)
+    return pid, fd
+
+
+def _watch_if_possible(
+    pid: int, callback: Callable[[Any], Any] | None = None, loop: Any = None, ref: bool = False
+) -> bool:
+    loop = loop or get_hub().loop
+    if loop.default:
+        _watch_child(pid, callback, loop, ref)
+    return loop.default
+
+
+def posix_spawn(*args: Any, **kwargs: Any) -> int:
+    """Start a program as :func:`os.posix_spawn` does, and have the loop watch it."""
+    pid = _posix_spawn(*args, **kwargs)
+    _watch_if_possible(pid)
+    return pid
+
+
+def posix_spawnp(*args: Any, **kwargs: Any) -> int:
+    """Start a program as :func:`os.posix_spawnp` does, and have the loop watch it."""
+    pid = _posix_spawnp(*args, **kwargs)
+    _watch_if_possible(pid)
+    return pid
+
+
+def waitpid(pid: int, options: int) -> tuple[int, int]:
+    """Wait for a child as :func:`os.waitpid` does, blocking only the calling greenlet.
+
+    That holds for the child *pid*, and for -1, any of the children that are watched. Waiting for
+    a process group, or with ``WUNTRACED`` or ``WCONTINUED``, blocks the thread.
+
+    :param options: ``WNOHANG`` to return ``(0, 0)`` at once, after the other greenlets had their
+        turn, where no child has ended yet.
+    :return: The process identifier and the status.
+    :raises ChildProcessError: if there is no such child.
+    """
+    if options not in (0, _os.WNOHANG) or pid == 0 or pid < -1:
+        return _waitpid(pid, options)
+    if pid == -1:
+        return _wait_for_any(options)
+
+    child = _children.get(pid)
+    if child is None:
+        # One that we did not start. What has ended already, or is none of ours, settles here.
+        result = _waitpid(pid, _os.WNOHANG)
+        if result[0] or options:
+            return result
+        if not _watch_if_possible(pid):
+            return _waitpid(pid, options)
+        child = _children[pid]
+    if child.ended_at is None and options:
+        _yield()
+        if child.ended_at is None:
+            return 0, 0
+    return _take(pid, child)
+
+
+def _wait_for_any(options: int) -> tuple[int, int]:
+    while True:
+        for pid, child in _children.items():
+            if child.ended_at is not None:
+                return _take(pid, child)
+        if not _children:
+            return _waitpid(-1, options)
+        if options:
+            _yield()
+            ended = [pid for pid, child in _children.items() if child.ended_at is not None]
+            return waitpid(ended[0], options) if ended else (0, 0)
+        _wait(list(_children.values()), _next_end)
+
+
+def _wait(children: list[_Child], result: AsyncResult) -> Any:
+    for child in children:
+        child.hold(1)
+    try:
+        return result.get()
+    finally:
+        for child in children:
+            child.hold(-1)
+
+
+def _take(pid: int, child: _Child) -> tuple[int, int]:
+    status = _wait([child], child.status)
+    if _children.get(pid) is not child:
+        # Another greenlet waited for it too, and was told first.
+        raise ChildProcessError(errno.ECHILD, _os.strerror(errno.ECHILD))
+    del _children[pid]
+    return pid, status
+
+
+def _yield() -> None:
+    if getcurrent() is not get_hub():
+        sleep()
+
+
+if config.disable_watch_children:
+    fork, forkpty = fork_gevent, forkpty_gevent
+else:
+
+    def fork(*args: Any, **kwargs: Any) -> int:
+        """Fork a child process that :func:`waitpid` waits for: :func:`fork_and_watch`.
+
+        Where the environment variable ``GEVENT_NOWAITPID`` is set, :func:`fork_gevent`.
+        """
+        return fork_and_watch(*args, **kwargs)
+
+    def forkpty(*args: Any, **kwargs: Any) -> tuple[int, int]:
+        """Fork a child process with a terminal: :func:`forkpty_and_watch`.
+
+        Where the environment variable ``GEVENT_NOWAITPID`` is set, :func:`forkpty_gevent`.
+        """
+        return forkpty_and_watch(*args, **kwargs)

@@ -1,0 +1,102 @@
+"""The standard :mod:`signal`, with ``SIGCHLD`` told by the child watchers of the loop.
+
+Nothing but the loop knows in time that a child has ended and was reaped, so a ``SIGCHLD`` handler
+set here is called by it: for every child that :func:`gevent.os.fork`, ``posix_spawn`` or
+:mod:`gevent.subprocess` started, in a greenlet of its own, in which it may block. All other
+signals, and all other names, are those of the standard library.
+
+To have a handler for any signal called by the loop, see :func:`gevent.signal_handler`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal as _signal
+from typing import Any
+
+from gevent.greenlet import Greenlet
+from gevent.hub import get_hub
+
+__implements__ = ["getsignal", "set_wakeup_fd", "signal"]
+__extensions__: list[str] = []
+__all__ = __implements__ + __extensions__
+
+_signal_signal = _signal.signal
+_signal_getsignal = _signal.getsignal
+_signal_set_wakeup_fd = _signal.set_wakeup_fd
+
+#: The handler that was set here for ``SIGCHLD``; None if none was.
+_child_handler: Any = None
+_child_wakeup_fd = -1
+_child_wakeup_fd_warns = True
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_signal, name)
+
+
+def getsignal(signalnum: int) -> Any:
+    """Return the handler of a signal, as :func:`signal.getsignal` does.
+
+    For ``SIGCHLD`` it is the one that :func:`signal` was given.
+    """
+    if signalnum != _signal.SIGCHLD:
+        return _signal_getsignal(signalnum)
+    if _child_handler is not None:
+        return _child_handler
+    # A C library may have put a handler of its own under ours.
+    handler = _signal_getsignal(signalnum)
+    return _signal.SIG_DFL if handler is None else handler
+
+
+def signal(signalnum: int, handler: Any) -> Any:
+    """Set the handler of a signal and return the one before, as :func:`signal.signal` does.
+
+    One for ``SIGCHLD`` is called with ``(SIGCHLD, None)``, in a new greenlet; what it raises is
+    reported by the hub. ``SIG_IGN`` and ``SIG_DFL`` mean the same for it: nothing is called, and
+    children can be waited for.
+    """
+    global _child_handler
+
+    if signalnum != _signal.SIGCHLD:
+        return _signal_signal(signalnum, handler)
+    if handler not in (_signal.SIG_IGN, _signal.SIG_DFL) and not callable(handler):
+        raise TypeError(
+            "signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object"
+        )
+    before = getsignal(signalnum)
+    if _signal_getsignal(signalnum) not in (_signal.SIG_DFL, None):
+        # Set before patching: it gives way, as it would without us.
+        _signal_signal(signalnum, _signal.SIG_DFL)
+    _child_handler = handler
+    return before
+
+
+def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+    """Have the number of each handled signal written to *fd* as a byte; return the former *fd*.
+
+    As :func:`signal.set_wakeup_fd`, whose place it takes for ``SIGCHLD``.
+    """
+    global _child_wakeup_fd, _child_wakeup_fd_warns
+
+    before = _signal_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    _child_wakeup_fd = fd
+    _child_wakeup_fd_warns = warn_on_full_buffer
+    return before
+
+
+def _on_child_hook() -> None:
+    """Do what the signal would have done: a child that we watch has ended."""
+    if _child_handler is None or isinstance(_child_handler, _signal.Handlers):
+        return
+    if _child_wakeup_fd != -1:
+        _write_child_signal_fd(_child_wakeup_fd, _child_wakeup_fd_warns)
+    Greenlet.spawn(_child_handler, _signal.SIGCHLD, None)
+
+
+def _write_child_signal_fd(fd: int, warn_on_full_buffer: bool) -> None:
+    try:
+        os.write(fd, bytes((_signal.SIGCHLD,)))
+    except OSError as error:
+        if warn_on_full_buffer or not isinstance(error, BlockingIOError):
+            get_hub().handle_error("signal wakeup fd", type(error), error, error.__traceback__)

@@ -1,0 +1,262 @@
+"""The standard :mod:`_thread` module over greenlets: a thread is a greenlet, a lock parks one.
+
+A helper for :mod:`gevent.monkey`. Programs that know of greenlets spawn them with
+:func:`gevent.spawn` and lock with :mod:`gevent.lock`.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import (
+    TIMEOUT_MAX,
+    RLock,
+    allocate,
+    error,
+    exit_thread,
+    get_native_id,
+    interrupt_main,
+    start_new,
+)
+from _thread import stack_size as _original_stack_size
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from gevent.event import Event
+from gevent.exceptions import GreenletExit
+from gevent.greenlet import Greenlet
+from gevent.hub import getcurrent, sleep
+from gevent.local import local as _local
+from gevent.lock import BoundedSemaphore
+
+__implements__ = [
+    "LockType",
+    "_local",
+    "allocate_lock",
+    "exit",
+    "get_ident",
+    "stack_size",
+    "start_new_thread",
+]
+if sys.version_info >= (3, 13):
+    __implements__ += ["_ThreadHandle", "_make_thread_handle", "lock", "start_joinable_thread"]
+
+__imports__ = [
+    "RLock",
+    "TIMEOUT_MAX",
+    "allocate",
+    "error",
+    "exit_thread",
+    "get_native_id",
+    "interrupt_main",
+    "start_new",
+]
+
+__all__ = [
+    "LockType",
+    "RLock",
+    "TIMEOUT_MAX",
+    "allocate",
+    "allocate_lock",
+    "error",
+    "exit",
+    "exit_thread",
+    "get_ident",
+    "get_native_id",
+    "interrupt_main",
+    "stack_size",
+    "start_new",
+    "start_new_thread",
+]
+
+_acquire = BoundedSemaphore.acquire
+_release = BoundedSemaphore.release
+
+
+class LockType(BoundedSemaphore):
+    """A lock that parks only the greenlet that waits for it.
+
+    Works between threads too. As the lock of the standard library it takes no arguments and
+    cannot be derived from.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("type 'gevent.thread.LockType' is not an acceptable base type")
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock, waiting for it if *blocking* is true.
+
+        :param timeout: For how many seconds to wait at most; -1 for as long as it takes.
+        :return: Whether the lock was taken. Where *blocking* is false and it was not, the other
+            greenlets get their turn first, so that trying in a loop comes to an end.
+        :raises ValueError: for a *timeout* that is negative, or given without *blocking*.
+        :raises OverflowError: for a *timeout* above :data:`TIMEOUT_MAX`.
+        """
+        if timeout == -1 or timeout is None:
+            if _acquire(self, bool(blocking)):
+                return True
+        elif not blocking:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        elif timeout < 0:
+            raise ValueError("timeout value must be a non-negative number")
+        elif timeout > TIMEOUT_MAX:
+            raise OverflowError("timeout value is too large")
+        elif _acquire(self, True, timeout):
+            return True
+        if not blocking:
+            sleep()
+        return False
+
+    def release(self) -> int:
+        """Give the lock up, whoever holds it, and return 1. The standard library returns nothing.
+
+        :raises RuntimeError: if it is not held.
+        """
+        try:
+            return _release(self)
+        except ValueError:
+            raise error("release unlocked lock") from None
+
+
+allocate_lock = lock = LockType
+
+#: The identities of the greenlets that were started as threads, and the lock that
+#: :mod:`threading` (before CPython 3.13) wants released when each of them ends.
+_threads: dict[int, LockType | None] = {}
+
+
+def get_ident(gr: Any = None) -> int:
+    """Return the identity of the greenlet *gr*, by default of the calling one.
+
+    A positive integer that no other living greenlet has. The standard library's identifies the
+    thread.
+    """
+    return id(getcurrent() if gr is None else gr)
+
+
+def start_new_thread(
+    function: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> int:
+    """Call *function* in a new greenlet, and return the identity of that.
+
+    :raises TypeError: for arguments of wrong types.
+    """
+    if not callable(function):
+        raise TypeError("first arg must be callable")
+    if not isinstance(args, tuple):
+        raise TypeError("2nd arg must be a tuple")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise TypeError("optional 3rd arg must be a dictionary")
+    return id(Greenlet.spawn(_run, function, args, kwargs or {}))
+
+
+def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    ident = id(getcurrent())
+    _threads[ident] = None
+    try:
+        function(*args, **kwargs)
+    except SystemExit:
+        # It ends the thread, as in the standard library; from a greenlet it would end the program.
+        pass
+    finally:
+        sentinel = _threads.pop(ident, None)
+        if sentinel is not None and sentinel.locked():
+            sentinel.release()
+
+
+def _set_sentinel() -> LockType:
+    """Return a lock that is released when the calling greenlet, started as a thread, ends."""
+    sentinel = LockType()
+    ident = id(getcurrent())
+    if ident in _threads:
+        _threads[ident] = sentinel
+    return sentinel
+
+
+class _ThreadHandle:
+    """What :mod:`threading` keeps of a thread since CPython 3.13: its identity and its end."""
+
+    __slots__ = ("_done", "ident")
+
+    def __init__(self) -> None:
+        self.ident = 0
+        self._done = Event()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object: ident={self.ident}>"
+
+    def is_done(self) -> bool:
+        """Return whether the thread has ended."""
+        return self._done.is_set()
+
+    def join(self, timeout: float | None = -1) -> None:
+        """Wait until the thread has ended, or for *timeout* seconds; negative means no limit.
+
+        :raises RuntimeError: if it was not started, or is the calling one.
+        """
+        if not self.ident:
+            raise RuntimeError("thread not started")
+        if self._done.is_set():
+            return
+        if self.ident == get_ident():
+            raise RuntimeError("Cannot join current thread")
+        self._done.wait(None if timeout is None or timeout < 0 else timeout)
+
+    def _set_done(self) -> None:
+        self._done.set()
+
+
+def _make_thread_handle(ident: int) -> _ThreadHandle:
+    """Return the handle of a running thread."""
+    handle = _ThreadHandle()
+    handle.ident = ident
+    return handle
+
+
+def start_joinable_thread(
+    function: Callable[[], Any], handle: _ThreadHandle | None = None, daemon: bool = True
+) -> _ThreadHandle:
+    """Call *function* in a new greenlet, and return the handle of that.
+
+    For :mod:`threading` of CPython 3.13 and later only.
+
+    :param handle: A new handle to use.
+    :param daemon: Accepted for compatibility: :mod:`threading` itself knows whom to wait for.
+    :raises RuntimeError: if *handle* was used before.
+    """
+    if not callable(function):
+        raise TypeError("thread function must be callable")
+    if handle is None:
+        handle = _ThreadHandle()
+    elif not isinstance(handle, _ThreadHandle):
+        raise TypeError("'handle' must be a _ThreadHandle")
+    if handle.ident:
+        raise RuntimeError("thread already started")
+    handle.ident = id(Greenlet.spawn(_run_joinable, function, handle))
+    return handle
+
+
+def _run_joinable(function: Callable[[], Any], handle: _ThreadHandle) -> None:
+    try:
+        _run(function, (), {})
+    finally:
+        handle._set_done()
+
+
+def exit() -> NoReturn:
+    """End the calling thread, or the calling greenlet where it was not started as a thread.
+
+    :raises SystemExit: in a thread.
+    :raises GreenletExit: in any other greenlet.
+    """
+    raise SystemExit if id(getcurrent()) in _threads else GreenletExit
+
+
+def stack_size(size: int | None = None) -> int:
+    """Return the stack size of new native threads in bytes, and set it where *size* is given.
+
+    Greenlets share the stack of their thread, so it does not matter to them.
+    """
+    return _original_stack_size() if size is None else _original_stack_size(size)

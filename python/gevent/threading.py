@@ -1,0 +1,161 @@
+"""What the standard :mod:`threading` needs to run its threads as greenlets.
+
+A helper for :mod:`gevent.monkey`: the classes of :mod:`threading` stay as they are, and get the
+primitives that they are built on from here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading as _native
+import weakref
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from gevent.hub import getcurrent
+from gevent.local import local
+from gevent.lock import RLock
+from gevent.thread import (
+    LockType,
+    _make_thread_handle,
+    _set_sentinel,
+    _threads,
+    _ThreadHandle,
+    allocate_lock,
+    get_ident,
+    start_joinable_thread,
+    start_new_thread,
+)
+
+PY313 = sys.version_info >= (3, 13)
+
+__implements__ = ["Lock", "_CRLock", "_DummyThread", "_allocate_lock", "get_ident", "local"]
+if PY313:
+    __implements__ += [
+        "_ThreadHandle",
+        "_get_main_thread_ident",
+        "_make_thread_handle",
+        "_start_joinable_thread",
+        "_thread_shutdown",
+    ]
+else:
+    __implements__ += ["_set_sentinel", "_start_new_thread"]
+
+__extensions__: list[str] = []
+
+Lock = _allocate_lock = LockType
+_get_main_thread_ident = get_ident
+_start_joinable_thread = start_joinable_thread
+_start_new_thread = start_new_thread
+#: None has :func:`threading.RLock` build on the lock of this module in Python.
+_CRLock = None
+
+
+class Thread(_native.Thread):
+    """A :class:`threading.Thread`; in a patched process, as any other, it runs in a greenlet."""
+
+
+class Timer(_native.Timer):
+    """A :class:`threading.Timer`; in a patched process, as any other, it runs in a greenlet."""
+
+
+def main_native_thread() -> _native.Thread:
+    """Return the object that stands for the main thread of the process."""
+    return _native.main_thread()
+
+
+class _DummyThread(_native._DummyThread):
+    """Stands for a greenlet that :mod:`threading` did not start, for as long as that lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        greenlet = getcurrent()
+        forget = partial(_forget, self)
+        if hasattr(greenlet, "rawlink"):
+            greenlet.rawlink(forget)
+        else:
+            self._greenlet = weakref.ref(greenlet, forget)
+
+    def _set_ident(self) -> None:
+        self._ident = get_ident()
+
+
+def _forget(thread: _native.Thread, greenlet: Any = None) -> None:
+    if _native._active.get(thread.ident) is thread:
+        del _native._active[thread.ident]
+
+
+def _thread_shutdown() -> None:
+    """Wait for all threads that are not daemons, the native ones included, as the program ends."""
+    from gevent.monkey import get_original
+
+    while waiting := [
+        thread
+        for thread in _native.enumerate()
+        if thread is not _native.main_thread() and not thread.daemon and thread.is_alive()
+    ]:
+        for thread in waiting:
+            thread._handle.join()
+    get_original("threading", "_thread_shutdown")()
+
+
+class _ForkHooks:
+    """Put :mod:`threading` right in a child process, where only the forking thread is left.
+
+    The greenlets of the others still exist there and may run to their end, unlike native threads.
+    """
+
+    def __init__(self) -> None:
+        self._active: list[_native.Thread] = []
+
+    def before_fork_in_parent(self) -> None:
+        """Note which threads are going to be lost."""
+        self._active = list(_native._active.values())
+
+    def after_fork_in_parent(self) -> None:
+        """Drop the note."""
+        self._active = []
+
+    def after_fork_in_child(self) -> None:
+        """See to what :func:`threading._after_fork` does not know of."""
+        main = _native.main_thread()
+        for thread in self._active:
+            if thread is not main:
+                # Its greenlet, should it end, finds itself struck off the list already.
+                thread._delete = _nothing
+                if PY313:
+                    thread._handle._set_done()
+        self._active = []
+        if not PY313:
+            # Waiting for the new main thread is for those who know when it ends.
+            sentinel = main._tstate_lock
+            if _threads.get(main.ident) is not sentinel:
+                _native._shutdown_locks.discard(sentinel)
+
+
+def _nothing() -> None:
+    pass
+
+
+_fork_hooks = _ForkHooks()
+
+
+def _gevent_did_monkey_patch(
+    target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
+) -> None:
+    if hasattr(target, "_thread_local_info"):
+        # It notices the end of what a _DummyThread stands for, which is a greenlet now.
+        target._thread_local_info = local()
+    if not _fork_hooks_registered:
+        os.register_at_fork(
+            before=_fork_hooks.before_fork_in_parent,
+            after_in_parent=_fork_hooks.after_fork_in_parent,
+            after_in_child=_fork_hooks.after_fork_in_child,
+        )
+        _fork_hooks_registered.append(True)
+
+
+_fork_hooks_registered: list[bool] = []
