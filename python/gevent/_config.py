@@ -1,0 +1,446 @@
+"""The settings, read from the environment at first use; ``gevent.config`` is their one object.
+
+``python -m gevent._config`` describes them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+__all__ = ["config"]
+
+ALL_SETTINGS: list[type[Setting]] = []
+
+_BOOLEANS = {
+    **dict.fromkeys(("1", "on", "yes", "true"), True),
+    **dict.fromkeys(("0", "off", "no", "false", ""), False),
+}
+
+
+def validate_bool(value: Any) -> bool:
+    """Return the truth of *value*; a string must be one of 1, on, yes, true, 0, off, no, false.
+
+    :raises ValueError: any other string.
+    """
+    if not isinstance(value, str):
+        return bool(value)
+    value = value.strip()
+    try:
+        return _BOOLEANS[value.lower()]
+    except KeyError:
+        raise ValueError(f"Invalid boolean string: {value!r}") from None
+
+
+def validate_anything(value: Any) -> Any:
+    """Return *value*."""
+    return value
+
+
+def validate_invalid(value: Any) -> Any:
+    """Refuse *value*, whatever it is.
+
+    :raises ValueError: always.
+    """
+    raise ValueError(f"Not a valid value: {value!r}")
+
+
+class Setting:
+    """One setting: where it comes from, what it may be, and what it is now."""
+
+    #: The attribute of :class:`Config`; a class without a name is no setting but a kind of them.
+    name: str = ""
+    #: The environment variable that it is read from.
+    environment_key: str = ""
+    #: What it is when neither the program nor the environment says.
+    default: Any = None
+    #: Its meaning, for people.
+    desc: str = ""
+    #: How values of its kind are written, for people.
+    kind: str = ""
+
+    def __init_subclass__(cls) -> None:
+        if "name" in vars(cls):
+            ALL_SETTINGS.append(cls)
+
+    def convert(self, value: Any) -> Any:
+        """Return *value*, which may come from the environment as a string, as it is kept.
+
+        :raises ValueError: *value* is not valid.
+        """
+        return value
+
+    def get(self) -> Any:
+        """Return the value, reading the environment if it was neither set nor read before."""
+        if "value" not in vars(self):
+            self.set(os.environ.get(self.environment_key, self.default))
+        return self.value
+
+    def set(self, value: Any) -> None:
+        """Make *value* the value.
+
+        :raises ValueError: *value* is not valid.
+        """
+        self.value = self.convert(value)
+
+
+class BoolSetting(Setting):
+    """A setting that is on or off."""
+
+    kind = "It is a boolean: 1, on, yes or true; 0, off, no or false."
+
+    def convert(self, value: Any) -> bool:
+        return validate_bool(value)
+
+
+class NumberSetting(Setting):
+    """A setting that is a number or, given as nothing, ``None``."""
+
+    type: Callable[[Any], Any] = int
+
+    def convert(self, value: Any) -> Any:
+        return None if value in (None, "") else self.type(value)
+
+
+class PositiveSetting(NumberSetting):
+    """A number that must be greater than zero; 0 in code, like ``None``, means none."""
+
+    type = float
+
+    def convert(self, value: Any) -> Any:
+        number = super().convert(value or None)
+        if number is not None and number <= 0:
+            raise ValueError("Must be positive")
+        return number
+
+
+class ByteCountSetting(PositiveSetting):
+    """A number of bytes."""
+
+    kind = "It is a number of bytes; a string may end in kb, mb or gb."
+
+    @staticmethod
+    def type(value: Any) -> int:
+        text = str(value).lower()
+        factor = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}.get(text[-2:])
+        return int(text) if factor is None else int(text[:-2]) * factor
+
+
+class ListSetting(Setting):
+    """A list of strings."""
+
+    kind = "It is a list of strings; in a string, commas separate them."
+
+    def convert(self, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+
+class ImportableSetting(Setting):
+    """An object that can be given by name."""
+
+    #: Names for the usual choices.
+    shortname_map: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def kind(self) -> str:
+        short = f" ({', '.join(self.shortname_map)})" if self.shortname_map else ""
+        return (
+            "It is the object itself, or 'package.module.object', or a short name"
+            f"{short}, or a list of such strings of which the first importable counts; in a "
+            "string, commas separate them."
+        )
+
+    def convert(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._import_one_of([name.strip() for name in value.split(",")])
+        if isinstance(value, type) or callable(value):
+            return value
+        return self._import_one_of(value)
+
+    def get_options(self) -> dict[str, Any]:
+        """Return the object, or the ``ImportError`` met on the way to it, for each short name."""
+        options = {}
+        for name in self.shortname_map:
+            try:
+                options[name] = self._import_one(name)
+            except ImportError as error:
+                options[name] = error
+        return options
+
+    def _import_one_of(self, candidates: Iterable[Any]) -> Any:
+        candidates = list(candidates)
+        if not candidates:
+            raise ImportError("Cannot import from empty list")
+        for candidate in candidates[:-1]:
+            try:
+                return self._import_one(candidate)
+            except ImportError:
+                continue
+        return self._import_one(candidates[-1])
+
+    def _import_one(self, path: Any) -> Any:
+        if not isinstance(path, str):
+            return path
+        full = self.shortname_map.get(path, path)
+        module_name, _, item = full.rpartition(".")
+        if not module_name or "/" in full:
+            raise ImportError(
+                f"Cannot import {path!r}. Required format: [package.]module.class. "
+                f"Or choose from {list(self.shortname_map)!r}"
+            )
+        module = importlib.import_module(module_name)
+        try:
+            return getattr(module, item)
+        except AttributeError:
+            raise ImportError(f"Cannot import {item!r} from {module!r}") from None
+
+
+class Resolver(ImportableSetting):
+    name = "resolver"
+    environment_key = "GEVENT_RESOLVER"
+    desc = "The class of gevent.hub.Hub.resolver, which looks up host names."
+    default = ("thread", "dnspython", "ares", "block")
+    shortname_map: ClassVar = {
+        "ares": "gevent.resolver.ares.Resolver",
+        "thread": "gevent.resolver.thread.Resolver",
+        "block": "gevent.resolver.blocking.Resolver",
+        "dnspython": "gevent.resolver.dnspython.Resolver",
+    }
+
+
+class Threadpool(ImportableSetting):
+    name = "threadpool"
+    environment_key = "GEVENT_THREADPOOL"
+    desc = "The class of gevent.hub.Hub.threadpool."
+    default = "gevent.threadpool.ThreadPool"
+
+
+class ThreadpoolIdleTaskTimeout(PositiveSetting):
+    name = "threadpool_idle_task_timeout"
+    environment_key = "GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT"
+    desc = "After how many seconds without a task a thread of a hub's thread pool ends; -1: never."
+    default = 5.0
+
+    def convert(self, value: Any) -> float | None:
+        return -1.0 if value in (-1, "-1") else super().convert(value)
+
+
+class Loop(ImportableSetting):
+    name = "loop"
+    environment_key = "GEVENT_LOOP"
+    desc = "The class of gevent.hub.Hub.loop. Every short name stands for the one there is."
+    default = "default"
+    shortname_map = dict.fromkeys(
+        ("default", "libev-cext", "libev-cffi", "libuv-cffi", "libuv"), "gevent._core.Loop"
+    )
+
+
+class FormatContext(ImportableSetting):
+    name = "format_context"
+    environment_key = "GEVENT_FORMAT_CONTEXT"
+    desc = "The function that turns what failed into a string, for the hub's error reports."
+    default = "pprint.saferepr"
+
+
+class LibevBackend(ListSetting):
+    name = "libev_backend"
+    environment_key = "GEVENT_BACKEND"
+    desc = "The flags the hub's loop is created with, such as 'epoll'."
+
+
+class FileObject(ImportableSetting):
+    name = "fileobject"
+    environment_key = "GEVENT_FILE"
+    desc = "The class that is gevent.fileobject.FileObject."
+    default = ("posix", "thread")
+    shortname_map: ClassVar = {
+        "thread": "gevent.fileobject.FileObjectThread",
+        "posix": "gevent.fileobject.FileObjectPosix",
+        "block": "gevent.fileobject.FileObjectBlock",
+    }
+
+
+class WatchChildren(BoolSetting):
+    name = "disable_watch_children"
+    environment_key = "GEVENT_NOWAITPID"
+    desc = "Whether to leave child processes to the program; see gevent.os."
+    default = False
+
+
+class TraceMalloc(NumberSetting):
+    name = "trace_malloc"
+    environment_key = "PYTHONTRACEMALLOC"
+    desc = "How many frames the interpreter's tracemalloc keeps of each allocation."
+
+
+class TrackGreenletTree(BoolSetting):
+    name = "track_greenlet_tree"
+    environment_key = "GEVENT_TRACK_GREENLET_TREE"
+    desc = (
+        "Whether a greenlet remembers what spawned it, where, and the spawn tree's locals. "
+        "Spawning is faster, and takes less memory, without."
+    )
+    default = True
+
+
+class MonitorThread(BoolSetting):
+    name = "monitor_thread"
+    environment_key = "GEVENT_MONITOR_THREAD_ENABLE"
+    desc = (
+        "Whether each hub, once something waits in it, is watched by a native thread that "
+        "reports when its loop is blocked; see gevent.hub.Hub.start_periodic_monitoring_thread."
+    )
+    default = False
+
+
+class MaxBlockingTime(PositiveSetting):
+    name = "max_blocking_time"
+    environment_key = "GEVENT_MAX_BLOCKING_TIME"
+    desc = "After about how many seconds the monitor thread reports a loop as blocked."
+    default = 0.1
+
+
+class PrintBlockingReports(BoolSetting):
+    name = "print_blocking_reports"
+    environment_key = "GEVENT_MONITOR_PRINT_BLOCKING_REPORTS"
+    desc = "Whether the monitor thread prints its report of a blocked loop. Events go out anyway."
+    default = True
+
+
+class MonitorMemoryPeriod(PositiveSetting):
+    name = "memory_monitor_period"
+    environment_key = "GEVENT_MONITOR_MEMORY_PERIOD"
+    desc = "Every how many seconds the monitor thread looks at the memory used; 2 at least."
+    default = 5
+
+
+class MonitorMemoryMaxUsage(ByteCountSetting):
+    name = "max_memory_usage"
+    environment_key = "GEVENT_MONITOR_MEMORY_MAX"
+    desc = "How much memory the process may use before the monitor thread emits events about it."
+
+
+class AresFlags(NumberSetting):
+    name = "ares_flags"
+    environment_key = "GEVENTARES_FLAGS"
+    desc = "The flags of the ares resolver."
+
+
+class AresTimeout(PositiveSetting):
+    name = "ares_timeout"
+    environment_key = "GEVENTARES_TIMEOUT"
+    desc = "An older name of resolver_timeout, which is to be preferred."
+
+
+class AresTries(NumberSetting):
+    name = "ares_tries"
+    environment_key = "GEVENTARES_TRIES"
+    desc = "How often the ares resolver asks each name server before it gives up."
+
+
+class AresNdots(NumberSetting):
+    name = "ares_ndots"
+    environment_key = "GEVENTARES_NDOTS"
+    desc = "With how many dots in it the ares resolver first takes a name as complete."
+
+
+class AresUDPPort(NumberSetting):
+    name = "ares_udp_port"
+    environment_key = "GEVENTARES_UDP_PORT"
+    desc = "The UDP port of the name servers the ares resolver asks."
+
+
+class AresTCPPort(NumberSetting):
+    name = "ares_tcp_port"
+    environment_key = "GEVENTARES_TCP_PORT"
+    desc = "The TCP port of the name servers the ares resolver asks."
+
+
+class AresServers(ListSetting):
+    name = "ares_servers"
+    environment_key = "GEVENTARES_SERVERS"
+    desc = "An older name of resolver_nameservers, which is to be preferred."
+
+
+class ResolverNameservers(ListSetting):
+    name = "resolver_nameservers"
+    environment_key = "GEVENT_RESOLVER_NAMESERVERS"
+    desc = (
+        "The IP addresses of the name servers that the ares and dnspython resolvers ask, "
+        "instead of those of /etc/resolv.conf."
+    )
+
+
+class ResolverTimeout(PositiveSetting):
+    name = "resolver_timeout"
+    environment_key = "GEVENT_RESOLVER_TIMEOUT"
+    desc = "For how many seconds the ares and dnspython resolvers try to answer a query."
+
+
+class Config:
+    """The settings of this package, each an attribute; the one instance is ``gevent.config``.
+
+    A setting is read from its environment variable when it is first used. A program that sets
+    one itself must do so before it uses what the setting decides::
+
+        from gevent import config
+        config.resolver = "ares"
+
+    :meth:`print_help` describes them all.
+    """
+
+    settings: dict[str, Setting]
+
+    def __init__(self) -> None:
+        vars(self)["settings"] = {cls.name: cls() for cls in ALL_SETTINGS}
+
+    def __getattr__(self, name: str) -> Any:
+        return self._setting(name).get()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.settings:
+            self.settings[name].set(value)
+        else:
+            # Newer or older programs may set what this version does not know.
+            super().__setattr__(name, value)
+
+    def set(self, name: str, value: Any) -> None:
+        """Set the setting *name* to *value*.
+
+        :raises AttributeError: there is no such setting.
+        """
+        self._setting(name).set(value)
+
+    def _setting(self, name: str) -> Setting:
+        try:
+            return self.settings[name]
+        except KeyError:
+            raise AttributeError(f"No configuration setting for: {name!r}") from None
+
+    def __dir__(self) -> list[str]:
+        return list(self.settings)
+
+    def print_help(self) -> None:
+        """Print what every setting is for, its default and its environment variable."""
+        for name, setting in self.settings.items():
+            print(name)
+            for text in (
+                setting.desc,
+                setting.kind,
+                f"The default is {setting.default!r}; "
+                f"the environment variable is {setting.environment_key}.",
+            ):
+                if text:
+                    print(textwrap.fill(text, 88, initial_indent="    ", subsequent_indent="    "))
+            print()
+
+
+#: The settings of the process.
+config = Config()
+
+if __name__ == "__main__":
+    config.print_help()

@@ -1,0 +1,46 @@
+"""What the hub prints when something it runs fails."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+__all__ = ["gmctime", "print_failure"]
+
+
+def gmctime() -> str:
+    """Return the present time as ISO 8601 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def print_failure(
+    stream: Any,
+    format_context: Callable[[Any], str],
+    context: Any,
+    kind: type[BaseException] | None,
+    value: Any,
+    tb: TracebackType | None,
+) -> None:
+    """Print a traceback to *stream*, then when and in what it happened.
+
+    *context* is what failed; *format_context* turns it into a string, and ``None`` is left out.
+    """
+    if value is None:
+        stream.write(f"{getattr(kind, '__name__', kind)}\n")
+    else:
+        if not isinstance(value, BaseException):
+            value = kind(value)
+        traceback.print_exception(kind, value, tb, file=stream)
+    if context is None:
+        stream.write(f"{gmctime()}\n")
+        return
+    if not isinstance(context, str):
+        try:
+            context = format_context(context)
+        except Exception:
+            traceback.print_exc(file=stream)
+            context = object.__repr__(context)
+    stream.write(f"{gmctime()} {context} failed with {getattr(kind, '__name__', kind)}\n\n")

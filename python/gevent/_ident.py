@@ -1,0 +1,39 @@
+"""Small numbers for objects: stable while the object lives, used again afterwards."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+from weakref import ref
+
+__all__ = ["IdentRegistry"]
+
+
+class IdentRegistry:
+    """Gives objects that can be weakly referenced small integers, counting from zero.
+
+    No two living objects have the same number; the number of an object that died is given to
+    the next newcomer, the lowest first. ``len()`` tells how many living objects have one.
+    """
+
+    def __init__(self) -> None:
+        self._idents: dict[ref[Any], int] = {}
+        self._free: list[int] = []
+
+    def get_ident(self, obj: Any) -> int:
+        """Return the number of *obj*, choosing one at the first call.
+
+        :raises TypeError: *obj* cannot be weakly referenced or hashed.
+        """
+        # Equal to the stored reference as long as the object lives.
+        ident = self._idents.get(ref(obj))
+        if ident is None:
+            ident = heappop(self._free) if self._free else len(self._idents)
+            self._idents[ref(obj, self._release)] = ident
+        return ident
+
+    def _release(self, dead: ref[Any]) -> None:
+        heappush(self._free, self._idents.pop(dead))
+
+    def __len__(self) -> int:
+        return len(self._idents)

@@ -1,0 +1,196 @@
+"""How it is told that a greenlet keeps the others from running.
+
+A :class:`GreenletTracer` sees every switch, through :func:`greenlet.settrace`. It is exact and
+slows every switch down, so it serves scoped checks (:class:`gevent.util.assert_switches`).
+:class:`HubProbe` compares what a hub's loop counts anyway, from any thread and for nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+from weakref import ref
+
+from greenlet import getcurrent, gettrace, settrace
+
+from gevent._hub_report import gmctime
+
+__all__ = ["GreenletTracer", "HubSwitchTracer", "MaxSwitchTracer"]
+
+
+class BlockReporter:
+    """What everything that looks for blocking greenlets has in common."""
+
+    def did_block_hub_report(
+        self, hub: Any, active_greenlet: Any, format_kwargs: dict[str, Any]
+    ) -> list[str]:
+        """Return the lines that tell how *active_greenlet* blocks *hub*.
+
+        *format_kwargs* goes to :func:`gevent.util.format_run_info`.
+        """
+        from gevent.util import format_run_info
+
+        lines = [
+            "=" * 80,
+            f"\n{gmctime()} : Greenlet {active_greenlet} appears to be blocked",
+            f"    Reported by {self!r}",
+        ]
+        frame = sys._current_frames().get(hub.thread_ident)
+        if frame is None:
+            lines.append(f"Not running Python code in thread id {hex(hub.thread_ident)}")
+        else:
+            lines.append(f"Blocked Stack (for thread id {hex(hub.thread_ident)}):")
+            lines.append("".join(traceback.format_stack(frame)))
+        lines.append("Info:")
+        lines.extend(format_run_info(**format_kwargs))
+        return lines
+
+
+class GreenletTracer(BlockReporter):
+    """Counts the switches of the thread it is made in, until :meth:`kill`.
+
+    A trace function that was there before is still called.
+    """
+
+    def __init__(self) -> None:
+        #: How many switches there were.
+        self.greenlet_switch_counter = 0
+        #: The greenlet last switched to, unless nothing is to be reported about it.
+        self.active_greenlet: Any = None
+        self._seen = 0
+        #: What was installed before, and is called as well.
+        self.previous_trace_function: Callable[[str, Any], Any] | None = settrace(self)
+
+    def kill(self) -> None:
+        """Put back the trace function that was there before; to be called in the same thread."""
+        previous, self.previous_trace_function = self.previous_trace_function, None
+        if gettrace() is self or previous is not None:
+            settrace(previous)
+
+    def __call__(self, event: str, args: Any) -> None:
+        self.greenlet_switch_counter += 1
+        self.active_greenlet = args[1] if event in ("switch", "throw") else None
+        self._switched()
+        if self.previous_trace_function is not None:
+            self.previous_trace_function(event, args)
+
+    def _switched(self) -> None:
+        """Called after each switch."""
+
+    def did_block_hub(self, hub: Any) -> tuple[bool, Any] | None:
+        """Return ``True`` and the blocking greenlet, or ``None`` while there are switches.
+
+        A greenlet blocks when it was running at the last call and nothing switched since.
+        """
+        switched = self._seen != self.greenlet_switch_counter
+        self._seen = self.greenlet_switch_counter
+        if switched or self.active_greenlet is None or self.active_greenlet is hub:
+            return None
+        return True, self.active_greenlet
+
+    def ignore_current_greenlet_blocking(self) -> None:
+        """Report nothing until the next switch."""
+        self.active_greenlet = None
+
+    def monitor_current_greenlet_blocking(self) -> None:
+        """Report the running greenlet if it blocks, even if it was to be ignored."""
+        self.active_greenlet = getcurrent()
+
+
+class _TimingTracer(GreenletTracer):
+    def __init__(self, hub: Any, max_blocking_time: float) -> None:
+        self.hub = hub
+        self.max_blocking_time = max_blocking_time
+        super().__init__()
+
+    def kill(self) -> None:
+        super().kill()
+        self.hub = None
+
+
+class HubSwitchTracer(_TimingTracer):
+    """Looks for a time longer than *max_blocking_time* without a switch to the hub."""
+
+    def __init__(self, hub: Any, max_blocking_time: float) -> None:
+        #: When the hub was last switched to.
+        self.last_entered_hub = 0.0
+        super().__init__(hub, max_blocking_time)
+
+    def _switched(self) -> None:
+        if self.active_greenlet is self.hub:
+            self.last_entered_hub = perf_counter()
+
+    def did_block_hub(self, hub: Any) -> tuple[bool, Any] | None:
+        if perf_counter() - self.last_entered_hub > self.max_blocking_time:
+            return True, self.active_greenlet
+        return None
+
+
+class MaxSwitchTracer(_TimingTracer):
+    """Looks for a time longer than *max_blocking_time* between any two switches."""
+
+    def __init__(self, hub: Any, max_blocking_time: float) -> None:
+        #: The longest time between two switches, in seconds.
+        self.max_blocking = 0.0
+        #: When the last switch was.
+        self.last_switch = perf_counter()
+        super().__init__(hub, max_blocking_time)
+
+    def _switched(self) -> None:
+        switched_at = perf_counter()
+        self.max_blocking = max(self.max_blocking, switched_at - self.last_switch)
+        self.last_switch = switched_at
+
+    def did_block_hub(self, hub: Any) -> tuple[bool, Any] | None:
+        since = perf_counter() - self.last_switch
+        self.max_blocking = max(self.max_blocking, since)
+        if self.max_blocking > self.max_blocking_time:
+            return True, self.active_greenlet
+        return None
+
+
+class HubProbe(BlockReporter):
+    """Asks a hub's loop how far it got, from any thread.
+
+    The loop counts the tasks it took up and knows when it waits for events, whoever asks. So
+    watching costs the watched thread nothing.
+    """
+
+    #: There is no trace function, hence none before it.
+    previous_trace_function = None
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = ref(hub)
+        self._seen: int | None = None
+        self._ignored: int | None = None
+
+    def did_block_hub(self, hub: Any) -> tuple[bool, Any] | None:
+        """Return ``True`` and the blocking greenlet, or ``None`` while *hub* gets on.
+
+        A hub is blocked when its loop neither took up a task since the last call nor waits for
+        events. A loop that never took up one is not in use yet.
+        """
+        loop = hub.loop
+        if loop is None:
+            return None
+        activity = loop.iteration_activity
+        seen, self._seen = self._seen, activity
+        if activity in (0, self._ignored) or activity != seen or loop.polling:
+            return None
+        return True, loop.active_greenlet or hub.parent
+
+    def ignore_current_greenlet_blocking(self) -> None:
+        """Report nothing until the next task."""
+        hub = self._hub()
+        if hub is not None and hub.loop is not None:
+            self._ignored = hub.loop.iteration_activity
+
+    def monitor_current_greenlet_blocking(self) -> None:
+        """Report the running greenlet if it blocks, even if it was to be ignored."""
+        self._ignored = None
+
+    def kill(self) -> None:
+        """Do nothing: there is nothing to take back."""

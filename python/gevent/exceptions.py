@@ -1,0 +1,77 @@
+"""The exceptions that the hub and the objects waiting on it raise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenlet import GreenletExit
+
+__all__ = [
+    "BlockingSwitchOutError",
+    "ConcurrentObjectUseError",
+    "GreenletExit",
+    "HubDestroyed",
+    "InvalidSwitchError",
+    "InvalidThreadUseError",
+    "LoopExit",
+]
+
+
+class LoopExit(Exception):
+    """Raised in the main greenlet of a thread when nothing is left that could ever wake it.
+
+    Functions such as :meth:`gevent.hub.Hub.join` expect and handle it. Seen by a program, it
+    nearly always means a deadlock: a greenlet waits for a lock, an event or a queue that no
+    other greenlet can reach any more, or for an object that belongs to another thread's hub.
+
+    Raised by the hub with three arguments: a message, the hub, and what its loop still holds.
+    """
+
+    @property
+    def hub(self) -> Any:
+        """The hub that ran out of work, or ``None`` when the exception does not say."""
+        return self.args[1] if len(self.args) == 3 else None
+
+    def __str__(self) -> str:
+        if len(self.args) != 3:
+            return repr(self)
+        # Imported here: an exception module must stay importable before anything else.
+        from pprint import pformat
+
+        message, hub, handles = self.args
+        return f"{message}\n\tHub: {hub}\n\tHandles:\n{pformat(handles)}"
+
+
+class BlockingSwitchOutError(AssertionError):
+    """Raised when a callback that runs in the hub calls something that would have to wait.
+
+    The hub is what wakes the waiters, so it can never wait itself. Spawn a greenlet instead.
+    """
+
+
+class InvalidSwitchError(AssertionError):
+    """Raised when a waiting greenlet is resumed by something else than what it waits for."""
+
+
+class InvalidThreadUseError(RuntimeError):
+    """Raised when an object bound to the hub of one thread is used from another thread."""
+
+
+class ConcurrentObjectUseError(AssertionError):
+    """Raised when a greenlet waits on an object that only one greenlet may wait on at a time,
+    while another one already does.
+
+    See :func:`gevent.socket.wait`.
+    """
+
+
+class HubDestroyed(GreenletExit):
+    """Thrown into a running hub to stop its loop at once, when the hub is destroyed.
+
+    It is recognised by identity: neither subclass it nor raise it.
+    """
+
+    def __init__(self, destroy_loop: bool) -> None:
+        super().__init__(destroy_loop)
+        #: Whether the loop goes together with the hub.
+        self.destroy_loop = destroy_loop

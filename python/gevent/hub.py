@@ -1,0 +1,422 @@
+"""The hub: the greenlet of each thread that runs its event loop, and what blocks in it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from itertools import count
+from types import TracebackType
+from typing import Any
+
+from greenlet import GreenletExit as GreenletExit
+from greenlet import error as GreenletError
+from greenlet import getcurrent as getcurrent
+
+from gevent._config import config
+from gevent._core import (
+    BaseHub,
+    Greenlet,
+    Waiter,
+    get_hub,
+    set_hub,
+    sleep,
+    spawn_raw,
+)
+from gevent._core import get_hub_if_exists as _get_hub
+from gevent._core import idle as idle
+from gevent._core import iwait as iwait
+from gevent._core import kill as kill
+from gevent._core import wait as wait
+from gevent._hub_local import get_loop as get_loop
+from gevent._hub_local import set_default_hub_class, set_loop
+from gevent._hub_report import print_failure
+from gevent._ident import IdentRegistry
+from gevent.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
+from gevent.exceptions import HubDestroyed, LoopExit
+
+__all__ = [
+    "GreenletExit",
+    "Hub",
+    "Waiter",
+    "get_hub",
+    "getcurrent",
+    "kill",
+    "reinit",
+    "signal",
+    "sleep",
+    "spawn_raw",
+]
+
+# Bound before anything can be patched: hubs belong to native threads.
+get_thread_ident = threading.get_ident
+
+MAIN_THREAD_IDENT = threading.main_thread().ident
+
+_hub_numbers = count(1)
+
+
+class signal:
+    """Calls *handler* with *args* and *kwargs*, in a new greenlet, at each signal *signalnum*.
+
+    What the handler raises is raised in the main greenlet. Keep the object until
+    :meth:`cancel`, which ends it. Unlike :func:`signal.signal` there can be any number of them
+    for one signal. It is also ``gevent.signal_handler``.
+
+    :raises TypeError: *handler* cannot be called.
+    :raises ValueError: there is no signal *signalnum*.
+    """
+
+    #: The class of the greenlet that the handler runs in.
+    greenlet_class: type[Greenlet] = Greenlet
+
+    def __init__(
+        self, signalnum: int, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
+        if not callable(handler):
+            raise TypeError("signal handler must be callable.")
+        self.hub: Hub | None = get_hub()
+        self.watcher = self.hub.loop.signal(signalnum, ref=False)
+        self.handler: Callable[..., Any] | None = handler
+        self.args: tuple[Any, ...] | None = args
+        self.kwargs: dict[str, Any] | None = kwargs
+        self.watcher.start(self._start)
+
+    @property
+    def ref(self) -> bool:
+        """Whether waiting for the signal keeps the loop running; it does not at first."""
+        return self.watcher.ref
+
+    @ref.setter
+    def ref(self, value: bool) -> None:
+        self.watcher.ref = value
+
+    def cancel(self) -> None:
+        """Stop calling the handler, and drop it and its arguments."""
+        if self.watcher is not None:
+            self.watcher.close()
+        self.hub = self.watcher = None
+        self.handler = self.args = self.kwargs = None
+
+    def _start(self) -> None:
+        self.greenlet_class.spawn(self.handle)
+
+    def handle(self) -> None:
+        """Call the handler; what it raises goes to the main greenlet."""
+        # The handler may cancel.
+        hub = self.hub
+        if hub is None:
+            return
+        try:
+            self.handler(*self.args, **self.kwargs)
+        except BaseException:
+            hub.handle_error(None, *sys.exc_info())
+
+
+def reinit(hub: Any = None) -> None:
+    """Make *hub*, by default that of the calling thread, fit for the child process of a fork.
+
+    To be called in the child at once; :func:`gevent.fork` does. Nothing happens where there is
+    no hub. The greenlets of the parent process go on in the child as well.
+    """
+    hub = _get_hub() if hub is None else hub
+    if hub is None:
+        return
+    hub.loop.reinit()
+    monitor = getattr(hub, "periodic_monitoring_thread", None)
+    for concerned in (hub._threadpool, hub._resolver, monitor):
+        on_fork = getattr(concerned, "_on_fork", None)
+        if on_fork is not None:
+            on_fork()
+
+
+class Hub(BaseHub):
+    """The greenlet of a thread that runs its event loop. :func:`get_hub` makes it.
+
+    A greenlet that waits lets the hub, or the next greenlet that is ready, run; before, its
+    method ``switch_out()`` is called if it has one.
+
+    :param loop: A loop to run, or the flags of a new one, by default ``config.libev_backend``.
+    :param default: Whether a new loop is to be the default one, which handles signals and
+        children; in the main thread it is, unless told otherwise.
+    """
+
+    #: Exceptions that are not reported when they leave a greenlet or a callback.
+    NOT_ERROR: tuple[type[BaseException], ...] | type = (GreenletExit, SystemExit)
+    #: Exceptions that are raised in the main greenlet.
+    SYSTEM_ERROR: tuple[type[BaseException], ...] | type = (
+        KeyboardInterrupt,
+        SystemExit,
+        SystemError,
+    )
+    #: How many threads :attr:`threadpool` may have.
+    threadpool_size = 10
+    #: The native thread that watches this hub, or ``None``.
+    periodic_monitoring_thread: Any = None
+    #: The identifier of the native thread that this hub belongs to.
+    thread_ident: int | None = None
+    #: A name for people.
+    name = ""
+
+    def __init__(self, loop: Any = None, default: bool | None = None) -> None:
+        super().__init__()
+        self.thread_ident = get_thread_ident()
+        if hasattr(loop, "run"):
+            if default is not None:
+                raise TypeError("Unexpected argument: default")
+            self.loop = loop
+        elif loop is None and default is None and get_loop() is not None:
+            # What a hub that was destroyed left.
+            self.loop = get_loop()
+        else:
+            if default is None and not self.main_hub:
+                default = False
+            flags = config.libev_backend if loop is None else loop
+            self.loop = self.loop_class(flags=flags, default=default)
+        self._resolver: Any = None
+        self._threadpool: Any = None
+        #: The function that turns what failed into a string, for error reports.
+        self.format_context: Callable[[Any], str] = config.format_context
+        #: A small number, different for each hub.
+        self.minimal_ident = next(_hub_numbers)
+
+    @property
+    def loop_class(self) -> Callable[..., Any]:
+        """The class of new loops: the setting ``loop``."""
+        return config.loop
+
+    @property
+    def backend(self) -> str | None:
+        """What the loop uses to wait for events, ``None`` once it is destroyed."""
+        return None if self.loop is None else self.loop.backend
+
+    @property
+    def main_hub(self) -> bool:
+        """Whether this is a hub of the main thread."""
+        return self.thread_ident == MAIN_THREAD_IDENT
+
+    @cached_property
+    def ident_registry(self) -> IdentRegistry:
+        """Where the greenlets of this hub get their ``minimal_ident`` from."""
+        return IdentRegistry()
+
+    def __repr__(self) -> str:
+        info = "destroyed" if self.loop is None else self.loop._format()
+        result = f"<{type(self).__name__} {self.name!r} at {hex(id(self))} {info}"
+        if self._resolver is not None:
+            result += f" resolver={self._resolver!r}"
+        if self._threadpool is not None:
+            result += f" threadpool={self._threadpool!r}"
+        return f"{result} thread_ident={hex(self.thread_ident)}>"
+
+    def _normalize_exception(
+        self, t: type[BaseException] | None, v: Any, tb: TracebackType | None
+    ) -> tuple[type[BaseException] | None, BaseException | None, TracebackType | None]:
+        # Exceptions may come as a class and its argument.
+        if v is not None and not isinstance(v, BaseException):
+            v = t(v)
+        return t, v, tb
+
+    def handle_error(
+        self,
+        context: Any,
+        type: type[BaseException] | None,
+        value: Any,
+        tb: TracebackType | None,
+    ) -> None:
+        """Deal with an exception that left a greenlet or a callback of the loop.
+
+        It is printed unless it is one of :attr:`NOT_ERROR`; if it is one of
+        :attr:`SYSTEM_ERROR` it then goes to :meth:`handle_system_error`.
+
+        An attribute of this name set on a hub is called instead; it must not raise.
+
+        :param context: What failed; ``None`` makes it a system error, whatever its class.
+        """
+        type, value, tb = self._normalize_exception(type, value, tb)
+        if type is HubDestroyed:
+            # Meant for the hub itself.
+            return
+        if not issubclass(type, self.NOT_ERROR):
+            self.print_exception(context, type, value, tb)
+        if context is None or issubclass(type, self.SYSTEM_ERROR):
+            self.handle_system_error(type, value, tb)
+
+    def handle_system_error(
+        self,
+        type: type[BaseException],
+        value: BaseException | None,
+        tb: TracebackType | None = None,
+    ) -> None:
+        """Raise an exception in the main greenlet, at once."""
+        loop = self.loop
+        if loop is not None and get_thread_ident() != self.thread_ident:
+            loop.run_callback_threadsafe(self.handle_system_error, type, value, tb)
+            return
+        current = getcurrent()
+        if current is self or current is self.parent or loop is None:
+            self.parent.throw(type, value, tb)
+            return
+        # The main greenlet does not come back by itself to the greenlet that reports.
+        come_back = loop.run_callback(current.switch)
+        try:
+            self.parent.throw(type, value, tb)
+        finally:
+            come_back.stop()
+
+    @property
+    def exception_stream(self) -> Any:
+        """Where errors are printed: ``sys.stderr``, unless set; ``None`` prints nothing."""
+        return vars(self).get("_exception_stream", sys.stderr)
+
+    @exception_stream.setter
+    def exception_stream(self, stream: Any) -> None:
+        self._exception_stream = stream
+
+    @exception_stream.deleter
+    def exception_stream(self) -> None:
+        del self._exception_stream
+
+    def print_exception(
+        self,
+        context: Any,
+        t: type[BaseException] | None,
+        v: Any,
+        tb: TracebackType | None,
+    ) -> None:
+        """Print an exception and what it happened in to :attr:`exception_stream`."""
+        stream = self.exception_stream
+        if stream:
+            print_failure(stream, self.format_context, context, t, v, tb)
+
+    def start_periodic_monitoring_thread(self) -> Any:
+        """Start the thread that watches this hub, if ``config.monitor_thread`` says so.
+
+        To be called in the hub's thread. Otherwise done when something first waits in this hub.
+
+        :returns: The :class:`gevent.events.IPeriodicMonitorThread`, the same one every time, or
+            ``None``.
+        """
+        if self.periodic_monitoring_thread is None and config.monitor_thread:
+            # Nothing else needs that module.
+            from gevent._monitor import PeriodicMonitoringThread
+
+            monitor = self.periodic_monitoring_thread = PeriodicMonitoringThread(self)
+            if config.max_memory_usage or monitor.can_monitor_memory_usage():
+                monitor.install_monitor_memory_usage()
+            notify_and_call_entry_points(PeriodicMonitorThreadStartedEvent(monitor))
+        return self.periodic_monitoring_thread
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to do: no greenlet, server, timer or other watcher.
+
+        Only for the main greenlet of the thread. What the hub holds is not released; see
+        :meth:`destroy`.
+
+        :param timeout: For how many seconds to wait; ``None`` waits for any time.
+        :returns: ``True`` if nothing is left, ``False`` if the time ran out.
+        """
+        assert getcurrent() is self.parent, "only possible from the MAIN greenlet"
+        if self.dead:
+            return True
+        waiter = Waiter(self)
+        timer = None
+        if timeout is not None:
+            timer = self.loop.timer(timeout, ref=False)
+            timer.start(waiter.switch, None)
+        try:
+            waiter.get()
+        except LoopExit:
+            return True
+        finally:
+            if timer is not None:
+                timer.close()
+        return False
+
+    def destroy(self, destroy_loop: bool | None = None) -> None:
+        """End this hub and release what it holds: thread pool, resolver, monitor, loop.
+
+        Threads other than the main one should do so before they end. Best called in the hub's
+        thread, outside of the hub; another thread may do so once that thread has ended. The
+        hub, and what was bound to it, cannot be used any more.
+
+        :param destroy_loop: Whether to destroy the loop. By default the default loop is kept,
+            for the next hub of the thread, and any other destroyed.
+        """
+        loop = self.loop
+        if loop is None:
+            return
+        if destroy_loop is None:
+            destroy_loop = not loop.default
+        if self.periodic_monitoring_thread is not None:
+            self.periodic_monitoring_thread.kill()
+            self.periodic_monitoring_thread = None
+        del self.resolver
+        del self.threadpool
+        self._stop(destroy_loop)
+        if _get_hub() is self:
+            set_hub(None)
+            set_loop(None if destroy_loop else loop)
+        if destroy_loop:
+            loop.destroy()
+        self.loop = None
+
+    def _stop(self, destroy_loop: bool) -> None:
+        if getcurrent() is self:
+            self.loop.break_()
+        elif getcurrent() is self.parent and not self.dead:
+            # Unwinds the hub's stack, and so lets go of everything that hangs on it.
+            # A hub of another thread, or one that never ran, cannot be switched to.
+            with suppress(GreenletError, LoopExit):
+                self.throw(HubDestroyed(destroy_loop))
+
+    @property
+    def resolver_class(self) -> Callable[..., Any]:
+        """The class of :attr:`resolver`: the setting ``resolver``."""
+        return config.resolver
+
+    @property
+    def resolver(self) -> Any:
+        """What looks up host names for :mod:`gevent.socket`."""
+        if self._resolver is None:
+            self._resolver = self.resolver_class(hub=self)
+        return self._resolver
+
+    @resolver.setter
+    def resolver(self, value: Any) -> None:
+        self._resolver = value
+
+    @resolver.deleter
+    def resolver(self) -> None:
+        resolver, self._resolver = self._resolver, None
+        close = getattr(resolver, "close", None)
+        if close is not None:
+            close()
+
+    @property
+    def threadpool_class(self) -> Callable[..., Any]:
+        """The class of :attr:`threadpool`: the setting ``threadpool``."""
+        return config.threadpool
+
+    @property
+    def threadpool(self) -> Any:
+        """The native threads of this hub, for calls that would block it."""
+        if self._threadpool is None:
+            self._threadpool = self.threadpool_class(self.threadpool_size, hub=self)
+        return self._threadpool
+
+    @threadpool.setter
+    def threadpool(self, value: Any) -> None:
+        self._threadpool = value
+
+    @threadpool.deleter
+    def threadpool(self) -> None:
+        threadpool, self._threadpool = self._threadpool, None
+        kill_threads = getattr(threadpool, "kill", None)
+        if kill_threads is not None:
+            kill_threads()
+
+
+set_default_hub_class(Hub)

@@ -1,0 +1,380 @@
+"""Looking into a running program: its threads and greenlets, and whether code lets others run."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pprint import pformat
+from time import perf_counter
+from types import FrameType
+from typing import Any, TextIO
+from weakref import ref
+
+from greenlet import getcurrent
+from greenlet import greenlet as RawGreenlet
+
+from gevent._tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
+
+__all__ = [
+    "GreenletTree",
+    "assert_switches",
+    "format_run_info",
+    "print_run_info",
+    "wrap_errors",
+]
+
+
+class wrap_errors:
+    """A callable that does what *func* does, but returns the exceptions *errors*, not raises them.
+
+    *errors* is an exception class or a tuple of them. What leaves a greenlet as an exception is
+    reported by the hub; expected outcomes are better returned::
+
+        gevent.spawn(wrap_errors(OSError, connect), address)
+
+    It has the attributes, the ``str()`` and the ``repr()`` of *func*.
+    """
+
+    def __init__(
+        self,
+        errors: type[BaseException] | tuple[type[BaseException], ...],
+        func: Callable[..., Any],
+    ) -> None:
+        self.__errors = errors
+        self.__func = func
+        functools.update_wrapper(self, func, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        func = self.__func
+        try:
+            return func(*args, **kwargs)
+        except self.__errors as error:
+            return error
+
+    def __str__(self) -> str:
+        return str(self.__func)
+
+    def __repr__(self) -> str:
+        return repr(self.__func)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_wrap_errors__func"), name)
+
+
+def print_run_info(
+    thread_stacks: bool = True,
+    greenlet_stacks: bool = True,
+    limit: int | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Print what :func:`format_run_info` returns to *file*, ``sys.stderr`` if ``None``."""
+    lines = format_run_info(thread_stacks, greenlet_stacks, limit)
+    print("\n".join(lines), file=sys.stderr if file is None else file)
+
+
+def format_run_info(
+    thread_stacks: bool = True,
+    greenlet_stacks: bool = True,
+    limit: int | None = None,
+    current_thread_ident: int | None = None,
+) -> list[str]:
+    """Return lines that describe the threads and greenlets of the process, for people.
+
+    :param thread_stacks: Whether to show where the threads are.
+    :param greenlet_stacks: Whether to show where the greenlets are. Where they were spawned is
+        shown anyway.
+    :param limit: How many entries to show of each stack at most; ``None`` shows all.
+    :param current_thread_ident: The thread to mark as the current one, by default the caller's.
+    """
+    lines: list[str] = []
+    _format_threads(lines, thread_stacks, limit, current_thread_ident)
+    _add_title(lines, "Greenlets")
+    details = {"running_stacks": greenlet_stacks, "running_stack_limit": limit}
+    for tree in GreenletTree.forest():
+        lines.append("---- Thread boundary")
+        lines.extend(tree.format_lines(details=details))
+    return lines
+
+
+def _add_title(lines: list[str], title: str) -> None:
+    lines.extend(("*" * 80, f"* {title}", "*" * 80))
+
+
+def _format_threads(lines: list[str], stacks: bool, limit: int | None, current: int | None) -> None:
+    # Not threading.enumerate(), which would take a lock and leave out threads of other origin.
+    names = {thread.ident: thread.name for thread in list(threading._active.values())}
+    if current is None:
+        current = threading.get_ident()
+    _add_title(lines, "Threads")
+    for index, (ident, frame) in enumerate(sys._current_frames().items()):
+        if index:
+            lines.append("*" * 80)
+        mark = " (CURRENT)" if ident == current else ""
+        lines.append(f"Thread {hex(ident)} ({names.get(ident)}){mark}\n")
+        if stacks:
+            lines.append("".join(traceback.format_stack(frame, limit)))
+        else:
+            lines.append("\t...stack elided...")
+
+
+class GreenletTree:
+    """A greenlet and the greenlets that it spawned, and those that they spawned in turn.
+
+    ``str()`` gives the hierarchy, :meth:`format` the details; both are for people to read.
+    :meth:`forest` finds the trees of all threads, :meth:`current_tree` that of the caller's.
+
+    A greenlet that is nobody's spawn is a child of its parent greenlet. The attribute
+    ``greenlet_tree_is_root`` makes a greenlet a root of its own, and one with
+    ``greenlet_tree_is_ignored`` is left out.
+    """
+
+    #: What :meth:`format` shows unless told otherwise.
+    DEFAULT_DETAILS = {  # noqa: RUF012 - programs change it
+        "running_stacks": True,
+        "running_stack_limit": None,
+        "spawning_stacks": True,
+        "locals": True,
+    }
+
+    #: The greenlet at the root of this tree.
+    greenlet: Any
+    #: Whether the running greenlet was in this tree when it was made.
+    is_current_tree = False
+
+    def __init__(self, greenlet: Any) -> None:
+        self.greenlet = greenlet
+        #: The trees of the greenlets that it spawned.
+        self.child_trees: list[GreenletTree] = []
+
+    def add_child(self, tree: GreenletTree) -> None:
+        """Add *tree* to this one, unless it is this one."""
+        if tree is not self:
+            self.child_trees.append(tree)
+
+    @property
+    def root(self) -> bool:
+        """Whether nothing is known to have spawned the greenlet of this tree."""
+        return _spawner(self.greenlet) is None
+
+    @classmethod
+    def forest(cls) -> list[GreenletTree]:
+        """Return the trees of all greenlets there are: one for each thread, as a rule."""
+        trees = {
+            greenlet: cls(greenlet)
+            for greenlet in _all_greenlets()
+            if not getattr(greenlet, "greenlet_tree_is_ignored", False)
+        }
+        roots = []
+        for greenlet, tree in trees.items():
+            spawner = _spawner(greenlet)
+            if spawner is None:
+                roots.append(tree)
+            elif spawner in trees:
+                trees[spawner].add_child(tree)
+        for tree in trees.values():
+            tree.child_trees.sort(key=_sort_key)
+        current = _root_of(getcurrent())
+        for tree in roots:
+            tree.is_current_tree = tree.greenlet is current
+        return roots
+
+    @classmethod
+    def current_tree(cls) -> GreenletTree:
+        """Return the tree that the running greenlet is in."""
+        return next(tree for tree in cls.forest() if tree.is_current_tree)
+
+    def __str__(self) -> str:
+        return self.format(details=False)
+
+    def format(self, details: bool | dict[str, Any] = True) -> str:
+        """Return the lines of :meth:`format_lines` as one string."""
+        return "\n".join(self.format_lines(details))
+
+    def format_lines(self, details: bool | dict[str, Any] = True) -> list[str]:
+        """Return the lines that show this tree.
+
+        :param details: Which details to show: all or none, or a dictionary that overrides some
+            of ``DEFAULT_DETAILS``.
+        """
+        if isinstance(details, dict):
+            shown: dict[str, Any] | None = {**self.DEFAULT_DETAILS, **details}
+        else:
+            shown = self.DEFAULT_DETAILS if details else None
+        lines: list[str] = []
+        self._add_lines(lines, shown, None, ())
+        return lines
+
+    def _add_lines(
+        self, lines: list[str], shown: dict[str, Any] | None, spawner: Any, last: tuple[bool, ...]
+    ) -> None:
+        """Add the lines of this tree, whose root *spawner* spawned.
+
+        *last* says for each level above, and for this one, whether it is the last of its kind.
+        """
+        branches = "".join("     " if is_last else " |   " for is_last in last[:-1])
+        lines.append(f"{branches} +--- {self._label()}" if last else self._label())
+        if shown is not None:
+            rail = ("  " if last and last[0] else " :") + " " * (4 + 6 * len(last))
+            for detail in self._details(shown, spawner):
+                lines.extend(rail + line for line in detail.splitlines())
+        for index, child in enumerate(self.child_trees, 1):
+            is_last = index == len(self.child_trees)
+            child._add_lines(lines, shown, self.greenlet, (*last, is_last))
+
+    def _label(self) -> str:
+        greenlet = self.greenlet
+        label = repr(greenlet)
+        if greenlet:
+            return label
+        if not _was_finished(greenlet):
+            return f"{label}; not running"
+        if greenlet.successful():
+            return f"{label}; finished with value {repr(greenlet.value)[:30]}"
+        return f"{label}; finished with exception {greenlet.exception!r}"
+
+    def _details(self, shown: dict[str, Any], spawner: Any) -> Iterator[str]:
+        greenlet = self.greenlet
+        yield f"Parent: {greenlet.parent!r}"
+        monitor = getattr(greenlet, "gevent_monitoring_thread", None)
+        if monitor is not None:
+            yield f"Monitoring Thread:{monitor()!r}"
+        if shown["running_stacks"]:
+            frame = greenlet.gr_frame
+            if frame is None and greenlet is getcurrent():
+                frame = sys._getframe()
+            yield from _stack("Running:", frame, shown["running_stack_limit"])
+        if shown["spawning_stacks"]:
+            stack = getattr(greenlet, "spawning_stack", None)
+            yield from _stack("Spawned at:", stack, shown["running_stack_limit"])
+        tree_locals = getattr(greenlet, "spawn_tree_locals", None)
+        # Spawned greenlets share the dictionary of their spawner.
+        if tree_locals and tree_locals is not getattr(spawner, "spawn_tree_locals", None):
+            yield "Spawn Tree Locals"
+            yield pformat(tree_locals)
+        if shown["locals"]:
+            yield from _greenlet_locals(greenlet)
+
+
+def _all_greenlets() -> list[Any]:
+    # The greenlets of other threads included; nothing but the collector knows of all of them.
+    return [obj for obj in gc.get_objects() if isinstance(obj, RawGreenlet)]
+
+
+def _spawner(greenlet: Any) -> Any:
+    """Return the greenlet that *greenlet* belongs under, ``None`` if it is a root."""
+    if greenlet.parent is None or getattr(greenlet, "greenlet_tree_is_root", False):
+        return None
+    spawning_greenlet = getattr(greenlet, "spawning_greenlet", None)
+    if isinstance(spawning_greenlet, ref):
+        spawning_greenlet = spawning_greenlet()
+    return spawning_greenlet or greenlet.parent
+
+
+def _root_of(greenlet: Any) -> Any:
+    while (spawner := _spawner(greenlet)) is not None:
+        greenlet = spawner
+    return greenlet
+
+
+def _sort_key(tree: GreenletTree) -> tuple[bool, int]:
+    ident = getattr(tree.greenlet, "minimal_ident", None)
+    # The hub, whose parent is the main greenlet, first; then in the order of creation.
+    return tree.greenlet.parent.parent is not None, -1 if ident is None else ident
+
+
+def _was_finished(greenlet: Any) -> bool:
+    ready = getattr(greenlet, "ready", None)
+    return ready is not None and ready()
+
+
+def _stack(title: str, stack: FrameType | None, limit: int | None) -> Iterator[str]:
+    if stack is not None:
+        yield title
+        yield "".join(traceback.format_stack(stack, limit))
+
+
+def _greenlet_locals(greenlet: Any) -> Iterator[str]:
+    from gevent.local import all_local_dicts_for_greenlet
+
+    found = [entry for entry in all_local_dicts_for_greenlet(greenlet) if entry[1]]
+    if found:
+        yield "Greenlet Locals:"
+    for (kind, ident), values in found:
+        yield f"  Local {kind} at {hex(ident)}"
+        yield from (f"    {line}" for line in pformat(values).splitlines())
+
+
+def clear_stack_frames(frame: FrameType | None) -> None:
+    """Drop the local variables of *frame* and of its callers, where they are not running."""
+    while frame is not None:
+        with suppress(RuntimeError):
+            frame.clear()
+        frame = frame.f_back
+
+
+class _FailedToSwitch(AssertionError):
+    """The body of :class:`assert_switches` kept others from running."""
+
+
+class assert_switches:
+    """A context manager that raises ``AssertionError`` if its body keeps others from running.
+
+    Without *max_blocking_time* the body must switch to another greenlet, or wait, at least once.
+    With it, the body may run on for that many seconds: between any two switches, or, with
+    *hub_only*, before it next lets the hub run. An exception of the body is left alone::
+
+        with assert_switches(max_blocking_time=0.05):
+            handle(request)
+
+    Every switch of the thread is traced meanwhile, which slows it down: this is for tests.
+    """
+
+    #: The hub of the thread, while the body runs.
+    hub: Any = None
+    #: What watches the switches, while the body runs.
+    tracer: GreenletTracer | None = None
+
+    def __init__(self, max_blocking_time: float | None = None, hub_only: bool = False) -> None:
+        self.max_blocking_time = max_blocking_time
+        self.hub_only = hub_only
+
+    def __enter__(self) -> assert_switches:
+        from gevent.hub import get_hub
+
+        self.hub = hub = get_hub()
+        # With such a watcher the loop polls in the hub's own greenlet, so every wait is a switch.
+        self._poll_in_hub = hub.loop.prepare(ref=False)
+        self._poll_in_hub.start(lambda: None)
+        if self.max_blocking_time is None:
+            self.tracer = GreenletTracer()
+        elif self.hub_only:
+            self.tracer = HubSwitchTracer(hub, self.max_blocking_time)
+        else:
+            self.tracer = MaxSwitchTracer(hub, self.max_blocking_time)
+        self._entered = perf_counter()
+        self.tracer.monitor_current_greenlet_blocking()
+        return self
+
+    def __exit__(self, t: Any, v: Any, tb: Any) -> None:
+        self._poll_in_hub.close()
+        hub, tracer = self.hub, self.tracer
+        self.hub = self.tracer = None
+        tracer.kill()
+        if t is not None:
+            return
+        blocked = tracer.did_block_hub(hub)
+        if blocked:
+            raise _FailedToSwitch(self._message(hub, tracer, blocked[1]))
+
+    def _message(self, hub: Any, tracer: GreenletTracer, greenlet: Any) -> str:
+        target = "To the hub" if self.hub_only else "To any greenlet"
+        message = f"{target} in {perf_counter() - self._entered:.4f} seconds"
+        if self.max_blocking_time is not None:
+            message += f" (max allowed {self.max_blocking_time:.4f} seconds)"
+        lines: Iterable[str] = tracer.did_block_hub_report(hub, greenlet, {})
+        return "\n".join((message, *lines))

@@ -1,0 +1,141 @@
+"""gevent.events: subscribers, entry points and the event classes, with and without zope."""
+
+import importlib.metadata
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from gevent import events
+
+
+@pytest.fixture
+def told():
+    """Return the list of the events that are emitted from now on."""
+    seen = []
+    events.subscribers.append(seen.append)
+    yield seen
+    events.subscribers.remove(seen.append)
+
+
+class EntryPoint:
+    def __init__(self, function):
+        self.function = function
+
+    def load(self):
+        return self.function
+
+
+def test_subscribers_are_told(told):
+    event = object()
+    events.notify(event)
+    assert told == [event]
+
+
+def test_errors_reach_the_notifier(told):
+    def refuse(event):
+        raise events.DoNotPatch
+
+    events.subscribers.insert(0, refuse)
+    try:
+        with pytest.raises(events.DoNotPatch):
+            events.notify(None)
+    finally:
+        events.subscribers.remove(refuse)
+    assert told == []
+
+
+def test_entry_points_come_after_subscribers(told, monkeypatch):
+    asked = []
+
+    def entry_points(*, group):
+        asked.append(group)
+        return [EntryPoint(lambda event: told.append(("entry point", event)))]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    event = events.GeventDidPatchAllEvent({}, {})
+    events.notify_and_call_entry_points(event)
+    assert asked == ["gevent.plugins.monkey.did_patch_all"]
+    assert told == [event, ("entry point", event)]
+
+
+def test_blocked():
+    event = events.EventLoopBlocked("greenlet", 1.5, ["line"], hub="hub")
+    assert vars(event) == {
+        "greenlet": "greenlet",
+        "blocking_time": 1.5,
+        "info": ["line"],
+        "hub": "hub",
+    }
+    assert events.EventLoopBlocked("greenlet", 1.5, []).hub is None
+
+
+def test_memory():
+    event = events.MemoryUsageThresholdExceeded(1, 2, 3)
+    assert repr(event) == "<MemoryUsageThresholdExceeded used=1 max=2 details=3>"
+    event = events.MemoryUsageUnderThreshold(1, 2, 3, 4)
+    assert (event.mem_usage, event.max_allowed, event.memory_info) == (1, 2, 3)
+    assert event.max_memory_usage == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "group"),
+    [
+        ("PeriodicMonitorThreadStartedEvent", [1], "hub.periodic_monitor_thread_started"),
+        ("GeventWillPatchModuleEvent", ["m", 1, 2, []], "monkey.will_patch_module"),
+        ("GeventDidPatchModuleEvent", ["m", 1, 2], "monkey.did_patch_module"),
+        ("GeventWillPatchAllEvent", [{}, {}], "monkey.will_patch_all"),
+        ("GeventDidPatchBuiltinModulesEvent", [{}, {}], "monkey.did_patch_builtins"),
+        ("GeventDidPatchAllEvent", [{}, {}], "monkey.did_patch_all"),
+    ],
+)
+def test_entry_point_groups(name, arguments, group):
+    name = getattr(events, name)(*arguments).ENTRY_POINT_NAME
+    assert name.removeprefix("gevent.plugins.") == group
+
+
+def test_patch_events():
+    event = events.GeventWillPatchModuleEvent("m", "source", "target", ["item"])
+    assert (event.module_name, event.source, event.target) == ("m", "source", "target")
+    assert event.target_item_names == ["item"]
+    assert repr(event).startswith("<GeventWillPatchModuleEvent source='source' target='target' at")
+
+
+def test_patch_all_arguments_cannot_be_changed():
+    event = events.GeventWillPatchAllEvent({"socket": True, "os": False}, {"extra": 1})
+    event.patch_all_arguments["os"] = True
+    assert event.patch_all_arguments == {"socket": True, "os": False}
+    assert event.patch_all_kwargs == {"extra": 1}
+    assert event.will_patch_module("socket") is True
+    assert event.will_patch_module("os") is False
+    assert event.will_patch_module("unknown") is None
+
+
+def test_do_not_patch_is_no_ordinary_error():
+    assert issubclass(events.DoNotPatch, BaseException)
+    assert not issubclass(events.DoNotPatch, Exception)
+
+
+def test_interfaces():
+    verify = pytest.importorskip("zope.interface.verify")
+    for name in events.__all__:
+        event_class = getattr(events, name)
+        interface = getattr(events, f"I{name}", None)
+        if inspect.isclass(event_class) and interface is not None:
+            assert interface.implementedBy(event_class)
+            assert verify.verifyClass(interface, event_class, tentative=True)
+
+
+def test_without_zope():
+    code = """
+import sys
+sys.modules["zope.event"] = sys.modules["zope.interface"] = None
+from gevent import events
+events.subscribers.append(print)
+events.notify("told")
+assert not isinstance(events.IEventLoopBlocked, str)
+print(events.GeventDidPatchModuleEvent("m", 1, 2).module_name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "told\nm\n"
