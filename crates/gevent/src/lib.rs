@@ -1,1 +1,74 @@
-//! Engine.
+//! `gevent._core`: the engine of gevent-rs. One file per concept; only `ffi/` is unsafe beside the GIL cell.
+//!
+//! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
+
+mod callback;
+mod cell;
+mod errors;
+mod ffi;
+mod greenlet;
+mod greenlet_api;
+mod hub;
+mod links;
+mod loop_;
+mod loop_api;
+mod park;
+mod ready;
+mod sleep;
+mod spawned_link;
+mod timeout;
+mod wait;
+mod waiter;
+mod watcher;
+
+use pyo3::prelude::*;
+
+thread_local! {
+    static ANCHOR: u8 = const { 0 };
+}
+
+/// A number that no other living thread has.
+#[inline]
+pub(crate) fn thread_id() -> u64 {
+    ANCHOR.with(|anchor| std::ptr::from_ref(anchor) as u64)
+}
+
+#[pymodule(gil_used = true)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    ffi::greenlet::load(py)?;
+    ffi::base::check_layout(py)?;
+    ffi::arena::install(py);
+
+    module.add_class::<hub::BaseHub>()?;
+    module.add_class::<loop_::Loop>()?;
+    module.add_class::<callback::Callback>()?;
+    module.add_class::<greenlet::Greenlet>()?;
+    module.add_class::<greenlet_api::SpawnFrame>()?;
+    module.add_class::<spawned_link::SpawnedLink>()?;
+    module.add_class::<spawned_link::SuccessSpawnedLink>()?;
+    module.add_class::<spawned_link::FailureSpawnedLink>()?;
+    module.add_class::<sleep::TrackedRawGreenlet>()?;
+    module.add_class::<waiter::Waiter>()?;
+    module.add_class::<timeout::Timeout>()?;
+
+    module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::get_hub_class, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
+    module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::kill, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::join_greenlets, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::kill_greenlets, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::set_track_greenlet_tree, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::getswitchinterval, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep::setswitchinterval, module)?)?;
+    module.add_function(wrap_pyfunction!(timeout::with_timeout, module)?)?;
+    watcher::register(module)?;
+    Ok(())
+}

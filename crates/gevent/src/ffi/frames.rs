@@ -1,0 +1,45 @@
+//! The Python frames above a call, as code objects and offsets: cheap to take, turned into lines only when looked at.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyCode;
+
+/// One frame: its code and the offset of its current instruction.
+pub struct FrameRef {
+    /// The code object.
+    pub code: Py<PyCode>,
+    lasti: i32,
+}
+
+impl FrameRef {
+    /// The offset of the instruction that was running.
+    pub fn lasti(&self) -> i32 {
+        self.lasti
+    }
+}
+
+/// The line of the instruction at `lasti`, an offset that a frame of this code had.
+pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
+    // SAFETY: a live code object; CPython searches its line table and returns -1 for an offset outside it.
+    unsafe { ffi::PyCode_Addr2Line(code.bind(py).as_ptr().cast(), lasti) }
+}
+
+/// The innermost `limit` frames of the running greenlet, innermost first.
+pub fn capture(py: Python<'_>, limit: usize) -> Vec<FrameRef> {
+    let mut frames = Vec::with_capacity(limit.min(8));
+    // SAFETY: the GIL is held; `PyThreadState_GetFrame` and `PyFrame_GetBack` return new references or NULL, each of which
+    // is owned by `frame` until replaced; `PyFrame_GetCode` returns a new reference to a code object.
+    unsafe {
+        let mut frame = Bound::from_owned_ptr_or_opt(py, ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast());
+        while let Some(current) = frame {
+            if frames.len() == limit {
+                break;
+            }
+            let raw = current.as_ptr().cast::<ffi::PyFrameObject>();
+            let code = Bound::from_owned_ptr(py, ffi::PyFrame_GetCode(raw).cast()).cast_into_unchecked::<PyCode>();
+            frames.push(FrameRef { code: code.unbind(), lasti: ffi::PyFrame_GetLasti(raw) });
+            frame = Bound::from_owned_ptr_or_opt(py, ffi::PyFrame_GetBack(raw).cast());
+        }
+    }
+    frames
+}

@@ -1,0 +1,189 @@
+//! The only place that switches stacks: safe functions over the C API that greenlet exports in a capsule.
+//!
+//! Callers keep DESIGN's switching rules: no cell open, no lock held, the GIL attached, no Python error set.
+
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+type Object = *mut ffi::PyObject;
+
+/// The entries of `_C_API` that are used here, in the order of greenlet.h.
+pub struct Api {
+    pub greenlet_type: *mut ffi::PyTypeObject,
+    pub greenlet_exit: Object,
+    get_current: unsafe extern "C" fn() -> Object,
+    throw: unsafe extern "C" fn(Object, Object, Object, Object) -> Object,
+    switch: unsafe extern "C" fn(Object, Object, Object) -> Object,
+    set_parent: unsafe extern "C" fn(Object, Object) -> c_int,
+    is_main: unsafe extern "C" fn(Object) -> c_int,
+    started: unsafe extern "C" fn(Object) -> c_int,
+    active: unsafe extern "C" fn(Object) -> c_int,
+    get_parent: unsafe extern "C" fn(Object) -> Object,
+    no_args: Object,
+}
+
+// SAFETY: the table is written once, before any use, and holds function pointers and immortal objects only; calling
+// through it needs a `Python` token in every function below.
+unsafe impl Send for Api {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Api {}
+
+static API: OnceLock<Api> = OnceLock::new();
+
+/// The table; `load` ran when the module was imported, before any object of ours could exist.
+#[inline]
+pub fn api() -> &'static Api {
+    API.get().expect("greenlet's C API is loaded when the module is imported")
+}
+
+/// Finds greenlet's C API.
+///
+/// # Errors
+/// `ImportError` when greenlet is missing or its capsule is not the expected one.
+pub fn load(py: Python<'_>) -> PyResult<()> {
+    if API.get().is_some() {
+        return Ok(());
+    }
+    py.import("greenlet")?;
+    // SAFETY: the name is NUL-terminated; the result is checked.
+    let table = unsafe { ffi::PyCapsule_Import(c"greenlet._C_API".as_ptr(), 0) }.cast::<*mut c_void>();
+    if table.is_null() {
+        let error = PyImportError::new_err("greenlet does not export its C API");
+        error.set_cause(py, PyErr::take(py));
+        return Err(error);
+    }
+    // SAFETY: greenlet.h fixes the meaning and the number (12) of the table's entries; they are static for the life of
+    // the process. The empty tuple is leaked on purpose, as it is passed to every switch.
+    let api = unsafe {
+        let entry = |index: usize| *table.add(index);
+        Api {
+            greenlet_type: entry(0).cast(),
+            greenlet_exit: entry(2).cast(),
+            get_current: std::mem::transmute::<*mut c_void, _>(entry(4)),
+            throw: std::mem::transmute::<*mut c_void, _>(entry(5)),
+            switch: std::mem::transmute::<*mut c_void, _>(entry(6)),
+            set_parent: std::mem::transmute::<*mut c_void, _>(entry(7)),
+            is_main: std::mem::transmute::<*mut c_void, _>(entry(8)),
+            started: std::mem::transmute::<*mut c_void, _>(entry(9)),
+            active: std::mem::transmute::<*mut c_void, _>(entry(10)),
+            get_parent: std::mem::transmute::<*mut c_void, _>(entry(11)),
+            no_args: PyTuple::empty(py).into_ptr(),
+        }
+    };
+    let _ = API.set(api);
+    Ok(())
+}
+
+/// The running greenlet.
+#[inline]
+pub fn current(py: Python<'_>) -> Bound<'_, PyAny> {
+    // SAFETY: returns a new reference; greenlet creates a main greenlet for a thread that has none and cannot fail short
+    // of out of memory, where CPython aborts anyway.
+    unsafe { Bound::from_owned_ptr(py, (api().get_current)()) }
+}
+
+/// Suspends the caller and resumes (or starts) `target` with no value.
+///
+/// # Errors
+/// What is thrown into the caller while it is suspended.
+#[inline]
+pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `target` is a greenlet (its constructors check); arguments are a tuple and NULL; the result is a new
+    // reference or NULL with an error set.
+    unsafe {
+        let result = (api().switch)(target.as_ptr(), api().no_args, std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(target.py(), result)
+    }
+}
+
+/// Like [`switch`], with the positional arguments that the target receives.
+///
+/// # Errors
+/// What is thrown into the caller while it is suspended.
+pub fn switch_with<'py>(target: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: as for `switch`.
+    unsafe {
+        let result = (api().switch)(target.as_ptr(), args.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(target.py(), result)
+    }
+}
+
+/// Suspends the caller and raises `error` in `target`.
+///
+/// # Errors
+/// What is thrown into the caller while it is suspended.
+pub fn throw<'py>(target: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+    let py = target.py();
+    let value = error.into_value(py).into_bound(py);
+    let kind = value.get_type();
+    let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
+    let traceback = traceback.as_ref().map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: `target` is a greenlet; class, instance and traceback (or NULL) belong together and outlive the call.
+    unsafe {
+        let result = (api().throw)(target.as_ptr(), kind.as_ptr(), value.as_ptr(), traceback);
+        Bound::from_owned_ptr_or_err(py, result)
+    }
+}
+
+/// Makes `parent` the greenlet that runs when `child` ends.
+///
+/// # Errors
+/// greenlet's `ValueError` for a parent of another thread or a cycle.
+#[inline]
+pub fn set_parent(child: &Bound<'_, PyAny>, parent: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: both are greenlets; -1 means an error is set.
+    match unsafe { (api().set_parent)(child.as_ptr(), parent.as_ptr()) } {
+        -1 => Err(PyErr::fetch(child.py())),
+        _ => Ok(()),
+    }
+}
+
+/// The parent, none for a main greenlet.
+pub fn parent<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: `of` is a greenlet; the result is a new reference or NULL, possibly with an error set, which is cleared.
+    unsafe {
+        let found = Bound::from_owned_ptr_or_opt(of.py(), (api().get_parent)(of.as_ptr()));
+        if found.is_none() {
+            ffi::PyErr_Clear();
+        }
+        found
+    }
+}
+
+/// Whether `object` is a greenlet.
+#[inline]
+pub fn is_greenlet(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: compares type pointers of live objects.
+    unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), api().greenlet_type) != 0 }
+}
+
+/// Whether `greenlet` has run at all, ended ones included.
+#[inline]
+pub fn started(greenlet: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `greenlet` is a greenlet; reads its state.
+    unsafe { (api().started)(greenlet.as_ptr()) != 0 }
+}
+
+/// Whether `greenlet` has begun and not ended.
+#[inline]
+pub fn active(greenlet: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `greenlet` is a greenlet; reads its state.
+    unsafe { (api().active)(greenlet.as_ptr()) != 0 }
+}
+
+/// Whether `greenlet` is the main greenlet of its thread.
+pub fn is_main(greenlet: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `greenlet` is a greenlet; reads its state.
+    unsafe { (api().is_main)(greenlet.as_ptr()) != 0 }
+}
+
+/// `greenlet.GreenletExit`.
+pub fn exit_type(py: Python<'_>) -> Bound<'_, PyAny> {
+    // SAFETY: an immortal class object owned by greenlet's module.
+    unsafe { Bound::from_borrowed_ptr(py, api().greenlet_exit) }
+}

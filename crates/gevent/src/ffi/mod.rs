@@ -1,0 +1,6 @@
+//! The unsafe floor: greenlet's C API, the base type built on it, and the arena allocator.
+
+pub mod arena;
+pub mod base;
+pub mod frames;
+pub mod greenlet;

@@ -1,0 +1,433 @@
+//! `gevent.Greenlet`: a greenlet with a result, links and a place in the ready queue.
+//!
+//! This file holds the object and its life (start, run, death); `greenlet_api.rs` its Python methods.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType, PyWeakrefReference};
+use reactor::TimerKey;
+
+use crate::cell::GilCell;
+use crate::errors::GreenletExit;
+use crate::ffi::base::PyGreenlet;
+use crate::ffi::frames::{self, FrameRef};
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::links::{Link, Links};
+use crate::loop_::Loop;
+use crate::ready::Task;
+
+/// How far a greenlet has come. `New` is the zero value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Stage {
+    /// Not started.
+    New = 0,
+    /// In the ready queue, or with a deadline.
+    Scheduled,
+    /// Its function runs or waits.
+    Running,
+    /// Taken out of the queue before it ran.
+    Cancelled,
+    /// Over.
+    Dead,
+}
+
+/// How it ended.
+pub enum Ended {
+    /// With this value (a `GreenletExit` counts).
+    Value(Py<PyAny>),
+    /// With this exception and the traceback it had.
+    Error(Py<PyAny>, Option<Py<PyAny>>),
+}
+
+/// Everything mutable. Valid when zeroed: the base type shows the object to the garbage collector before it is filled.
+pub struct State {
+    pub(crate) run: Option<Py<PyAny>>,
+    pub(crate) args: Option<Py<PyTuple>>,
+    pub(crate) kwargs: Option<Py<PyDict>>,
+    pub(crate) loop_: Option<Py<Loop>>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) links: Links,
+    pub(crate) spawner: Option<Py<PyAny>>,
+    pub(crate) tree_locals: Option<Py<PyDict>>,
+    pub(crate) stack: Option<Box<Vec<FrameRef>>>,
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) stage: Stage,
+    pub(crate) notifying: bool,
+    pub(crate) end_order: u64,
+}
+
+/// A greenlet scheduled by the hub of the thread that made it.
+#[pyclass(frozen, subclass, extends = PyGreenlet, name = "Greenlet", module = "gevent")]
+pub struct Greenlet {
+    pub(crate) state: GilCell<State>,
+}
+
+/// Settings of `gevent.config` and class attributes that are looked at per spawn.
+pub struct SpawnSettings {
+    pub(crate) track_tree: bool,
+    pub(crate) callbacks: Vec<Py<PyAny>>,
+}
+
+/// How many greenlets have ended: the order in which `joinall` lists them.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) static SETTINGS: GilCell<SpawnSettings> =
+    GilCell::new(SpawnSettings { track_tree: true, callbacks: Vec::new() });
+
+impl Greenlet {
+    /// The type object, for comparing exact types.
+    #[inline]
+    pub fn type_ptr(py: Python<'_>) -> *mut pyo3::ffi::PyTypeObject {
+        <Self as pyo3::PyTypeInfo>::type_object_raw(py)
+    }
+
+    /// An object as its base's `tp_new` leaves it, with empty state.
+    pub fn blank() -> PyClassInitializer<Self> {
+        let state = State {
+            run: None,
+            args: None,
+            kwargs: None,
+            loop_: None,
+            ended: None,
+            links: Links::new(),
+            spawner: None,
+            tree_locals: None,
+            stack: None,
+            timer: None,
+            stage: Stage::New,
+            notifying: false,
+            end_order: 0,
+        };
+        PyClassInitializer::new(
+            Self { state: GilCell::new(state) },
+            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+        )
+    }
+
+    /// What `Greenlet.__init__` does.
+    ///
+    /// # Errors
+    /// `TypeError` when there is nothing callable to run; what `set_parent` and making a hub raise.
+    pub fn init<'py>(
+        slf: &Bound<'py, Self>,
+        run: Option<Bound<'py, PyAny>>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
+        match run {
+            Some(run) if exact => {
+                if !run.is_callable() {
+                    return Err(not_callable());
+                }
+                let old = slf.get().state.with(py, |state| state.run.replace(run.unbind()));
+                drop(old);
+            }
+            Some(run) => {
+                slf.setattr(pyo3::intern!(py, "_run"), &run)?;
+                if !slf.getattr(pyo3::intern!(py, "_run"))?.is_callable() {
+                    return Err(not_callable());
+                }
+            }
+            None => {
+                let own = slf.getattr_opt(pyo3::intern!(py, "_run"))?;
+                if !own.is_some_and(|own| own.is_callable()) {
+                    return Err(not_callable());
+                }
+            }
+        }
+        let hub = hub::current(py)?;
+        greenlet::set_parent(slf.as_any(), hub.as_any())?;
+        let loop_ = hub::loop_of(&hub)?.unbind();
+        let tracked = SETTINGS.with(py, |settings| settings.track_tree);
+        let spawner = if tracked { Some(greenlet::current(py)) } else { None };
+        let (weak, locals) = match &spawner {
+            Some(spawner) => (Some(PyWeakrefReference::new(spawner)?.into_any().unbind()), inherited_locals(spawner)?),
+            None => (None, None),
+        };
+        let stack = if tracked { Some(Box::new(frames::capture(py, stack_limit(slf)?))) } else { None };
+        slf.get().state.with(py, |state| {
+            state.args = Some(args.unbind());
+            state.kwargs = kwargs.map(Bound::unbind);
+            state.loop_ = Some(loop_);
+            state.spawner = weak;
+            state.tree_locals = locals;
+            state.stack = stack;
+        });
+        Ok(())
+    }
+
+    /// A started greenlet of exactly this type, as `gevent.spawn` makes.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init) and [`start`](Self::start).
+    pub fn spawned<'py>(
+        run: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let new = Bound::new(run.py(), Self::blank())?;
+        Self::init(&new, Some(run), args, kwargs)?;
+        Self::start(&new)?;
+        Ok(new)
+    }
+
+    /// Puts the greenlet into the ready queue, once.
+    ///
+    /// # Errors
+    /// What a spawn callback raises.
+    pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let loop_ = slf.get().state.with(py, |state| {
+            if state.stage != Stage::New {
+                return None;
+            }
+            state.stage = Stage::Scheduled;
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        });
+        if let Some(loop_) = loop_ {
+            call_spawn_callbacks(slf)?;
+            loop_.get().push(py, Task::Start(slf.clone().unbind()));
+        }
+        Ok(())
+    }
+
+    /// Switches to the greenlet for the first time, in the hub; nothing when it was cancelled meanwhile.
+    ///
+    /// # Errors
+    /// What is thrown into the hub before the greenlet switches back.
+    pub fn launch(slf: Py<Self>, py: Python<'_>) -> PyResult<()> {
+        let due = slf.get().state.with(py, |state| {
+            let due = state.stage == Stage::Scheduled;
+            if due {
+                state.stage = Stage::Running;
+                state.timer = None;
+            }
+            due
+        });
+        if due { greenlet::switch(slf.bind(py).as_any()).map(drop) } else { Ok(()) }
+    }
+
+    /// The greenlet's body: calls its function and keeps how that ended.
+    pub fn body(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let this = slf.get();
+        let (run, args, kwargs) = this.state.with(py, |state| {
+            state.stage = Stage::Running;
+            (
+                state.run.as_ref().map(|run| run.clone_ref(py)),
+                state.args.as_ref().map(|args| args.clone_ref(py)),
+                state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)),
+            )
+        });
+        let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
+        let run = match run {
+            Some(run) if exact => Ok(run.into_bound(py)),
+            _ => slf.getattr(pyo3::intern!(py, "_run")),
+        };
+        let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
+        let result = run.and_then(|run| run.call(args, kwargs.as_ref().map(|kwargs| kwargs.bind(py))));
+        match result {
+            Ok(value) => this.end(slf, Ended::Value(value.unbind())),
+            Err(error) => this.fail(slf, error),
+        }
+    }
+
+    /// Ends with an error, reporting it unless it is a `GreenletExit`.
+    pub fn fail(&self, slf: &Bound<'_, Self>, error: PyErr) {
+        let py = slf.py();
+        let value = error.into_value(py).into_bound(py).into_any();
+        if value.is_instance_of::<GreenletExit>() {
+            self.end(slf, Ended::Value(value.unbind()));
+            return;
+        }
+        let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
+        let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
+        self.end(slf, kept);
+        let handler = greenlet::parent(slf.as_any()).and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
+        if let Some(handler) = handler {
+            let called = handler.call1((slf, value.get_type(), &value, traceback));
+            if let Err(error) = called {
+                error.write_unraisable(py, Some(slf.as_any()));
+            }
+        }
+    }
+
+    fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
+        let py = slf.py();
+        let dropped = self.state.with(py, |state| {
+            state.stage = Stage::Dead;
+            state.end_order = ENDED.fetch_add(1, Relaxed);
+            let old = state.ended.replace(how);
+            (old, state.run.take(), state.args.take(), state.kwargs.take())
+        });
+        drop(dropped);
+        Self::schedule_links(slf);
+    }
+
+    /// Tells everybody who listens: parked greenlets at once, callables from the hub.
+    pub fn schedule_links(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let this = slf.get();
+        let (callables, loop_) = this.state.with(py, |state| {
+            let callables = state.links.has_callable() && !state.notifying;
+            state.notifying |= callables;
+            (callables, state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
+        });
+        if !callables {
+            if !this.state.with(py, |state| state.notifying) {
+                this.notify(slf);
+            }
+            return;
+        }
+        let Some(loop_) = loop_ else { return };
+        let greenlet = slf.clone().unbind();
+        let work = move |py: Python<'_>| {
+            let slf = greenlet.bind(py);
+            slf.get().state.with(py, |state| state.notifying = false);
+            slf.get().notify(slf);
+            Ok(())
+        };
+        loop_.get().push(py, Task::Native(Box::new(work)));
+    }
+
+    fn notify(&self, slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        while let Some(link) = self.state.with(py, |state| state.links.pop()) {
+            match link {
+                Link::Wait(wait) => {
+                    wait.wake_none(py);
+                }
+                Link::Callable(callable) => {
+                    if let Err(error) = callable.bind(py).call1((slf,)) {
+                        let context = PyTuple::new(py, [callable.bind(py).as_any(), slf.as_any()]);
+                        if let (Ok(loop_), Ok(context)) = (hub::current_loop(py), context) {
+                            hub::handle_error(py, loop_.get(), Some(context.into_any().unbind()), error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the greenlet out of the queue if it has not run yet; true when it never will.
+    pub fn cancel_start(slf: &Bound<'_, Self>) -> bool {
+        let py = slf.py();
+        let (cancelled, timer) = slf.get().state.with(py, |state| match state.stage {
+            Stage::New | Stage::Scheduled => {
+                state.stage = Stage::Cancelled;
+                (true, state.timer.take().zip(state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))))
+            }
+            Stage::Cancelled => (true, None),
+            Stage::Running | Stage::Dead => (false, None),
+        });
+        if let Some((key, loop_)) = timer {
+            loop_.get().cancel_deadline(py, key);
+        }
+        cancelled && !greenlet::started(slf.as_any())
+    }
+
+    /// Its place in the order of ends.
+    pub fn end_order(slf: &Bound<'_, Self>) -> u64 {
+        slf.get().state.with(slf.py(), |state| state.end_order)
+    }
+
+    /// Whether it is over, or will never run.
+    pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
+        let (stage, ended) = slf.get().state.with(slf.py(), |state| (state.stage, state.ended.is_some()));
+        ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_finished(slf)
+    }
+}
+
+fn is_finished(slf: &Bound<'_, Greenlet>) -> bool {
+    greenlet::started(slf.as_any()) && !greenlet::active(slf.as_any())
+}
+
+fn not_callable() -> PyErr {
+    PyTypeError::new_err("The run argument or self._run must be callable")
+}
+
+fn stack_limit(slf: &Bound<'_, Greenlet>) -> PyResult<usize> {
+    slf.getattr(pyo3::intern!(slf.py(), "spawning_stack_limit"))?.extract()
+}
+
+/// The dictionary that greenlets spawned by the same greenlet share with it; none where it does not count (a main
+/// greenlet's children each have their own).
+fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict>>> {
+    let py = spawner.py();
+    if let Ok(greenlet) = spawner.cast::<Greenlet>() {
+        return Ok(Some(tree_locals(greenlet)));
+    }
+    if greenlet::is_main(spawner) {
+        return Ok(None);
+    }
+    let name = pyo3::intern!(py, "spawn_tree_locals");
+    match spawner.getattr_opt(name)? {
+        Some(found) => Ok(found.cast_into::<PyDict>().ok().map(Bound::unbind)),
+        None => {
+            let new = PyDict::new(py);
+            spawner.setattr(name, &new)?;
+            Ok(Some(new.unbind()))
+        }
+    }
+}
+
+/// The greenlet's tree locals, made when first asked for.
+pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
+    let py = slf.py();
+    let found = slf.get().state.with(py, |state| state.tree_locals.as_ref().map(|locals| locals.clone_ref(py)));
+    found.unwrap_or_else(|| {
+        let new = PyDict::new(py).unbind();
+        let kept = new.clone_ref(py);
+        slf.get().state.with(py, |state| state.tree_locals = Some(kept));
+        new
+    })
+}
+
+/// Tells those who asked to know of every start.
+///
+/// # Errors
+/// What a callback raises.
+pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
+    let py = slf.py();
+    let callbacks = SETTINGS.with(py, |settings| {
+        if settings.callbacks.is_empty() {
+            return Vec::new();
+        }
+        settings.callbacks.iter().map(|callback| callback.clone_ref(py)).collect()
+    });
+    for callback in callbacks {
+        callback.call1(py, (slf,))?;
+    }
+    Ok(())
+}
+
+/// `spawn(function, *args, **kwargs)` for `gevent.Greenlet` itself or a subclass.
+///
+/// # Errors
+/// As [`Greenlet::init`] and the class.
+pub fn spawn_of<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let py = class.py();
+    if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) && !args.is_empty() {
+        let named = match kwargs {
+            Some(kwargs) => kwargs.contains(pyo3::intern!(py, "run"))?,
+            None => false,
+        };
+        if !named {
+            let rest = args.get_slice(1, args.len());
+            return Greenlet::spawned(args.get_item(0)?, rest, kwargs.cloned());
+        }
+    }
+    let new = class.call(args, kwargs)?.cast_into::<Greenlet>()?;
+    Greenlet::start(&new)?;
+    Ok(new)
+}

@@ -1,0 +1,557 @@
+//! The Python methods of `gevent.Greenlet`.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyAttributeError, PyBaseException, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
+
+use crate::ffi::greenlet;
+use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of, tree_locals};
+use crate::hub;
+use crate::links::Link;
+use crate::loop_::{Deadline, Loop};
+use crate::ready::Task;
+use crate::spawned_link::{LinkKind, SpawnedLink};
+use crate::timeout::{Limit, Timeout};
+use crate::waiter::error_of;
+
+/// One frame of where a greenlet was spawned, in the shape of a frame object.
+#[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
+pub struct SpawnFrame {
+    #[pyo3(get)]
+    f_code: Py<PyAny>,
+    #[pyo3(get)]
+    f_lineno: i32,
+    #[pyo3(get)]
+    f_back: Option<Py<SpawnFrame>>,
+}
+
+#[pymethods]
+impl SpawnFrame {
+    /// Always None: the globals of the frame are not kept alive.
+    #[getter]
+    fn f_globals(&self) -> Option<Py<PyAny>> {
+        None
+    }
+}
+
+impl Greenlet {
+    fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut crate::greenlet::State) -> R) -> R {
+        slf.get().state.with(slf.py(), f)
+    }
+
+    fn has_run(slf: &Bound<'_, Self>) -> bool {
+        greenlet::started(slf.as_any())
+    }
+
+    fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
+        if Self::read(slf, |state| state.ended.is_none()) {
+            slf.get().fail(slf, error);
+        }
+    }
+
+    /// Parks the running greenlet until this one is over; false when the limit passed first.
+    ///
+    /// # Errors
+    /// What is thrown into the running greenlet meanwhile.
+    pub fn wait_over(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+        if Self::is_ready(slf) {
+            return Ok(true);
+        }
+        let py = slf.py();
+        let wait = hub::new_wait(py)?;
+        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
+        let resumed = limit.park(py, &wait);
+        let left = Self::read(slf, |state| state.links.remove_wait(&wait));
+        drop(left);
+        Ok(resumed?.is_some())
+    }
+
+    fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
+        let py = slf.py();
+        let copied = Self::read(slf, |state| {
+            state.ended.as_ref().map(|ended| match ended {
+                Ended::Value(value) => Ok(value.clone_ref(py)),
+                Ended::Error(value, traceback) => {
+                    Err((value.clone_ref(py), traceback.as_ref().map(|traceback| traceback.clone_ref(py))))
+                }
+            })
+        });
+        match copied? {
+            Ok(value) => Some(Ok(value)),
+            Err((value, traceback)) => {
+                let error = PyErr::from_value(value.into_bound(py));
+                let traceback = traceback.and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
+                error.set_traceback(py, traceback);
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
+        Self::read(slf, |state| state.links.push(Link::Callable(callable)));
+        if Self::is_ready(slf) {
+            Self::schedule_links(slf);
+        }
+    }
+
+    fn link_as(slf: &Bound<'_, Self>, callback: Py<PyAny>, class: Option<Bound<'_, PyAny>>, kind: LinkKind) -> PyResult<()> {
+        let py = slf.py();
+        let link = match class {
+            Some(class) => class.call1((callback,))?.unbind(),
+            None => SpawnedLink::make(py, callback, kind)?,
+        };
+        Self::rawlink(slf, link)
+    }
+}
+
+#[pymethods]
+impl Greenlet {
+    /// How many frames of the spawning stack are kept.
+    #[classattr]
+    const spawning_stack_limit: usize = 10;
+
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+        Self::blank()
+    }
+
+    #[pyo3(signature = (run = None, *args, **kwargs))]
+    fn __init__<'py>(
+        slf: &Bound<'py, Self>,
+        run: Option<Bound<'py, PyAny>>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<()> {
+        Self::init(slf, run, args, kwargs)
+    }
+
+    /// Create a greenlet that will run ``function(*args, **kwargs)`` and schedule it.
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn spawn<'py>(
+        cls: &Bound<'py, PyType>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Greenlet>> {
+        spawn_of(cls, args, kwargs)
+    }
+
+    /// Create a greenlet that will run ``function(*args, **kwargs)`` in `seconds` seconds.
+    #[classmethod]
+    #[pyo3(signature = (seconds, *args, **kwargs))]
+    fn spawn_later<'py>(
+        cls: &Bound<'py, PyType>,
+        seconds: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Greenlet>> {
+        let new = cls.call(args, kwargs)?.cast_into::<Greenlet>()?;
+        Self::start_later(&new, seconds)?;
+        Ok(new)
+    }
+
+    /// Schedule the greenlet to run in this loop iteration.
+    #[pyo3(name = "start")]
+    fn py_start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::start(slf)
+    }
+
+    /// Schedule the greenlet to run in `seconds` seconds.
+    fn start_later(slf: &Bound<'_, Self>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let delay = crate::timeout::duration_of(seconds)?;
+        let loop_ = Self::read(slf, |state| {
+            if state.stage != Stage::New {
+                return None;
+            }
+            state.stage = Stage::Scheduled;
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        });
+        let Some(loop_) = loop_ else { return Ok(()) };
+        crate::greenlet::call_spawn_callbacks(slf)?;
+        let at = reactor::Time::now().after(delay);
+        let task = Task::Start(slf.clone().unbind());
+        let key = loop_.get().set_deadline(py, at, Deadline::Task(Box::new(task)));
+        Self::read(slf, |state| state.timer = Some(key));
+        Ok(())
+    }
+
+    /// The greenlet's body. Called by greenlet when the hub switches to it.
+    #[pyo3(name = "run")]
+    fn py_run(slf: &Bound<'_, Self>) {
+        Self::body(slf);
+    }
+
+    #[getter]
+    fn _run(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py)))
+            .ok_or_else(|| PyAttributeError::new_err("_run"))
+    }
+
+    #[setter]
+    fn set__run(slf: &Bound<'_, Self>, value: Py<PyAny>) {
+        let old = Self::read(slf, |state| state.run.replace(value));
+        drop(old);
+    }
+
+    /// The arguments for the function; empty once it has run.
+    #[getter]
+    fn args(slf: &Bound<'_, Self>) -> Py<PyTuple> {
+        let py = slf.py();
+        Self::read(slf, |state| state.args.as_ref().map(|args| args.clone_ref(py)))
+            .unwrap_or_else(|| PyTuple::empty(py).unbind())
+    }
+
+    /// The keyword arguments for the function; empty once it has run.
+    #[getter]
+    fn kwargs(slf: &Bound<'_, Self>) -> Py<PyDict> {
+        let py = slf.py();
+        Self::read(slf, |state| state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)))
+            .unwrap_or_else(|| PyDict::new(py).unbind())
+    }
+
+    /// The loop that runs the greenlet.
+    #[getter]
+    fn r#loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
+        let py = slf.py();
+        Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
+    }
+
+    /// Whether it is over, or was killed before it began.
+    #[getter]
+    fn dead(slf: &Bound<'_, Self>) -> bool {
+        Self::is_ready(slf)
+    }
+
+    /// Whether it is scheduled or has run, and is not over.
+    #[getter]
+    fn started(slf: &Bound<'_, Self>) -> bool {
+        Self::__bool__(slf)
+    }
+
+    fn __bool__(slf: &Bound<'_, Self>) -> bool {
+        Self::read(slf, |state| state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running))
+    }
+
+    /// Whether it is over: its result can be had without waiting.
+    fn ready(slf: &Bound<'_, Self>) -> bool {
+        Self::is_ready(slf)
+    }
+
+    /// Whether it is over without an error.
+    fn successful(slf: &Bound<'_, Self>) -> bool {
+        Self::read(slf, |state| matches!(state.ended, Some(Ended::Value(_))))
+    }
+
+    /// What the function returned, or the `GreenletExit` that ended it; None before and after an error.
+    #[getter]
+    fn value(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        Self::result(slf)?.ok()
+    }
+
+    /// The exception that ended it, or None.
+    #[getter]
+    fn exception(slf: &Bound<'_, Self>) -> Option<Py<PyBaseException>> {
+        Some(Self::result(slf)?.err()?.into_value(slf.py()))
+    }
+
+    /// ``(type, value, traceback)`` of the exception that ended it, or None.
+    #[getter]
+    fn exc_info(slf: &Bound<'_, Self>) -> Option<(Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>)> {
+        let py = slf.py();
+        let error = Self::result(slf)?.err()?;
+        let traceback = error.traceback(py).map(Bound::unbind);
+        Some((error.get_type(py).unbind(), error.into_value(py), traceback))
+    }
+
+    /// A small number that is unique among the greenlets of this hub.
+    #[getter]
+    fn minimal_ident<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let hub = match greenlet::parent(slf.as_any()) {
+            Some(hub) if hub.hasattr("ident_registry")? => hub,
+            _ => hub::current(slf.py())?.into_any(),
+        };
+        hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))
+    }
+
+    /// The name for `repr`, "Greenlet-" and the ident until it is set.
+    #[getter]
+    fn name<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let own = slf.getattr("__dict__")?;
+        if let Ok(Some(name)) = own.cast::<PyDict>()?.get_item("name") {
+            return Ok(name);
+        }
+        let text = format!("Greenlet-{}", Self::minimal_ident(slf)?);
+        Self::set_name(slf, text.into_pyobject(slf.py())?.into_any())?;
+        Self::name(slf)
+    }
+
+    #[setter]
+    fn set_name(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) -> PyResult<()> {
+        slf.getattr("__dict__")?.set_item("name", value)
+    }
+
+    /// A weak reference to the greenlet that made this one, or None where the tree is not tracked.
+    #[getter]
+    fn spawning_greenlet(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        let py = slf.py();
+        Self::read(slf, |state| state.spawner.as_ref().map(|spawner| spawner.clone_ref(py)))
+    }
+
+    /// A dictionary shared with the greenlet that made this one and those that this one makes.
+    #[getter]
+    fn spawn_tree_locals(slf: &Bound<'_, Self>) -> Py<PyDict> {
+        tree_locals(slf)
+    }
+
+    #[setter]
+    fn set_spawn_tree_locals(slf: &Bound<'_, Self>, value: Py<PyDict>) {
+        let old = Self::read(slf, |state| state.tree_locals.replace(value));
+        drop(old);
+    }
+
+    /// The innermost frame of where the greenlet was made; its `f_back` leads on.
+    #[getter]
+    fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
+        let py = slf.py();
+        let frames: Vec<_> = Self::read(slf, |state| {
+            let frames = state.stack.as_deref().map(Vec::as_slice).unwrap_or_default();
+            frames.iter().map(|frame| (frame.code.clone_ref(py), frame.lasti())).collect()
+        });
+        let mut below = None;
+        for (code, lasti) in frames.into_iter().rev() {
+            let f_lineno = crate::ffi::frames::line(&code, lasti, py);
+            below = Some(Py::new(py, SpawnFrame { f_code: code.into_any(), f_lineno, f_back: below })?);
+        }
+        Ok(below)
+    }
+
+    /// Wait until it is over, or for `timeout` seconds. Returns None in any case.
+    #[pyo3(signature = (timeout = None))]
+    fn join(slf: &Bound<'_, Self>, timeout: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        if Self::is_ready(slf) {
+            return Ok(());
+        }
+        Self::wait_over(slf, &Limit::of(timeout.as_ref())?).map(drop)
+    }
+
+    /// Return the function's result or raise its error, waiting for it at most `timeout` seconds.
+    ///
+    /// Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.
+    #[pyo3(signature = (block = true, timeout = None))]
+    fn get(slf: &Bound<'_, Self>, block: bool, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if !Self::is_ready(slf) {
+            if !block {
+                return Err(Timeout::error(py, None)?);
+            }
+            let limit = Limit::of(timeout.as_ref())?;
+            if !Self::wait_over(slf, &limit)? {
+                return Err(limit.error(py)?);
+            }
+        }
+        Self::result(slf).unwrap_or_else(|| Ok(py.None()))
+    }
+
+    /// Raise `exception` (`GreenletExit` unless given) in the greenlet, which then ends if it lets it pass.
+    ///
+    /// With `block` (the default) waits until it is over, at most `timeout` seconds. A greenlet that has not begun never
+    /// will. Returns None and raises nothing of the greenlet's.
+    #[pyo3(signature = (exception = None, block = true, timeout = None))]
+    pub fn kill(
+        slf: &Bound<'_, Self>,
+        exception: Option<Bound<'_, PyAny>>,
+        block: bool,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::kill_soon(slf, exception)?;
+        if block { Self::join(slf, timeout) } else { Ok(()) }
+    }
+
+    /// Raise an error in the greenlet at once; only from the hub.
+    #[pyo3(signature = (*args))]
+    fn throw<'py>(slf: &Bound<'py, Self>, args: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let error = if args.is_empty() { exit_error(py) } else { error_of(&args)? };
+        if Self::cancel_start(slf) {
+            Self::die_before_start(slf, error);
+            return Ok(py.None());
+        }
+        if Self::is_ready(slf) && !greenlet::active(slf.as_any()) {
+            return Ok(py.None());
+        }
+        greenlet::throw(slf.as_any(), error).map(Bound::unbind)
+    }
+
+    /// Have `callback` called with this greenlet, in the hub, when it is over.
+    fn rawlink(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
+        let bound = callback.bind(slf.py());
+        if !bound.is_callable() {
+            return Err(PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
+        }
+        Self::add_link(slf, callback);
+        Ok(())
+    }
+
+    /// Have `callback` called with this greenlet, in a greenlet of its own, when it is over.
+    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[allow(non_snake_case)]
+    fn link(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::link_as(slf, callback, SpawnedLink, LinkKind::Always)
+    }
+
+    /// Like `link`, only when it ends without an error.
+    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[allow(non_snake_case)]
+    fn link_value(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::link_as(slf, callback, SpawnedLink, LinkKind::Success)
+    }
+
+    /// Like `link`, only when it ends with an error.
+    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[allow(non_snake_case)]
+    fn link_exception(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
+    }
+
+    /// Take back a `link` or `rawlink`; nothing happens when there is none.
+    fn unlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        for candidate in Self::read(slf, |state| state.links.callables(py)) {
+            if candidate.bind(py).eq(callback)? {
+                let removed = Self::read(slf, |state| state.links.remove_callable(&candidate));
+                drop(removed);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Take back every link.
+    fn unlink_all(slf: &Bound<'_, Self>) {
+        let taken = Self::read(slf, |state| state.links.take());
+        drop(taken);
+    }
+
+    /// How many are to be told when it is over.
+    fn has_links(slf: &Bound<'_, Self>) -> bool {
+        Self::read(slf, |state| !state.links.is_empty())
+    }
+
+    /// Have `callback(greenlet)` called whenever a greenlet is started.
+    #[classmethod]
+    fn add_spawn_callback(_cls: &Bound<'_, PyType>, callback: Py<PyAny>) {
+        let py = _cls.py();
+        let known: Vec<_> = SETTINGS.with(py, |all| all.callbacks.iter().map(|one| one.clone_ref(py)).collect());
+        if !known.iter().any(|one| one.is(&callback)) {
+            SETTINGS.with(py, |settings| settings.callbacks.push(callback));
+        }
+    }
+
+    /// Take back `add_spawn_callback`; nothing happens when there is none.
+    #[classmethod]
+    fn remove_spawn_callback(_cls: &Bound<'_, PyType>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = _cls.py();
+        let known: Vec<_> = SETTINGS.with(py, |all| all.callbacks.iter().map(|one| one.clone_ref(py)).collect());
+        for one in known {
+            if one.bind(py).eq(callback)? {
+                let removed = SETTINGS.with(py, |settings| {
+                    let at = settings.callbacks.iter().position(|other| other.is(&one));
+                    at.map(|at| settings.callbacks.remove(at))
+                });
+                drop(removed);
+            }
+        }
+        Ok(())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let class = slf.get_type().name()?;
+        let own = slf.getattr("__dict__")?;
+        let name = match own.cast::<PyDict>()?.get_item("name")? {
+            Some(name) => format!(" \"{name}\""),
+            None => String::new(),
+        };
+        let _ = py;
+        Ok(format!("<{class}{name} at {:#x}: {}>", slf.as_ptr() as usize, Self::_formatinfo(slf)?))
+    }
+
+    fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
+        crate::spawned_link::describe_call(slf)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.state.peek(|state| {
+            visit.call(&state.run)?;
+            visit.call(&state.args)?;
+            visit.call(&state.kwargs)?;
+            visit.call(&state.spawner)?;
+            visit.call(&state.tree_locals)?;
+            match &state.ended {
+                Some(Ended::Value(value)) => visit.call(value)?,
+                Some(Ended::Error(value, traceback)) => {
+                    visit.call(value)?;
+                    visit.call(traceback)?;
+                }
+                None => {}
+            }
+            state.links.traverse(visit)
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.state.with(py, |state| {
+            (
+                state.run.take(),
+                state.args.take(),
+                state.kwargs.take(),
+                state.tree_locals.take(),
+                state.ended.take(),
+                state.links.take(),
+            )
+        });
+        drop(taken);
+    }
+}
+
+/// A fresh `GreenletExit`.
+pub fn exit_error(py: Python<'_>) -> PyErr {
+    PyErr::from_type(
+        greenlet::exit_type(py).cast_into::<PyType>().unwrap_or_else(|_| py.get_type::<PyBaseException>()),
+        (),
+    )
+}
+
+impl Greenlet {
+    /// The part of `kill` that does not wait.
+    ///
+    /// # Errors
+    /// `TypeError` for something that is no exception.
+    pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let py = slf.py();
+        let cancelled = Self::cancel_start(slf);
+        if !cancelled && Self::is_ready(slf) {
+            return Ok(());
+        }
+        let error = match exception {
+            Some(exception) => error_of(&PyTuple::new(py, [exception])?)?,
+            None => exit_error(py),
+        };
+        if cancelled {
+            Self::die_before_start(slf, error);
+            return Ok(());
+        }
+        let loop_ = Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)));
+        if let Some(loop_) = loop_ {
+            let target = slf.clone().into_any().unbind();
+            loop_.get().push(py, Task::Throw(Box::new((target, error))));
+        }
+        Ok(())
+    }
+}

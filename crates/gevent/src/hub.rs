@@ -1,0 +1,341 @@
+//! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when nobody else can.
+
+use std::cell::RefCell;
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyAssertionError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyList, PyType};
+
+use crate::cell::GilCell;
+use crate::errors::{BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit};
+use crate::ffi::base::PyGreenlet;
+use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
+use crate::loop_::Loop;
+use crate::park::{Resumed, park_until_switched};
+use crate::ready::Task;
+use crate::wait::Wait;
+use crate::waiter::Waiter;
+
+/// The engine of `gevent.hub.Hub`: what a hub does per switch. How errors are reported is its Python subclass's.
+#[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
+pub struct BaseHub {
+    loop_: GilCell<Option<Py<Loop>>>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Py<BaseHub>>> = const { RefCell::new(None) };
+}
+
+static HUB_CLASS: PyOnceLock<GilCell<Option<Py<PyAny>>>> = PyOnceLock::new();
+static THREAD_LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+fn existing(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
+    CURRENT.with(|current| current.borrow().as_ref().map(|hub| hub.bind(py).clone()))
+}
+
+/// The hub of this thread, made if there is none.
+///
+/// # Errors
+/// What the hub class raises, such as `OSError` when no descriptor is left for its loop.
+#[inline]
+pub fn current(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
+    match existing(py) {
+        Some(hub) => Ok(hub),
+        None => make(py),
+    }
+}
+
+#[cold]
+fn make(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
+    let hub = hub_class(py)?.bind(py).call0()?.cast_into::<BaseHub>()?;
+    install(py, Some(hub.clone().unbind()))?;
+    Ok(hub)
+}
+
+fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let cell = HUB_CLASS.get_or_init(py, || GilCell::new(None));
+    match cell.get_ref(py) {
+        Some(class) => Ok(class),
+        None => {
+            py.import("gevent.hub")?;
+            cell.get_ref(py).ok_or_else(|| PyAssertionError::new_err("gevent.hub sets no hub class"))
+        }
+    }
+}
+
+/// Makes `hub` this thread's, with a guard in the thread's own state that lets go of it when the thread ends.
+fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+    let local = THREAD_LOCAL.get_or_try_init(py, || Ok::<_, PyErr>(py.import("_thread")?.getattr("_local")?.call0()?.unbind()))?;
+    let guard = match &hub {
+        Some(_) => Some(Py::new(py, ThreadGuard)?),
+        None => None,
+    };
+    local.bind(py).setattr("guard", guard)?;
+    let old = CURRENT.with(|current| current.replace(hub));
+    drop(old);
+    Ok(())
+}
+
+/// Lives in the thread's state; its end is the thread's end.
+#[pyclass(frozen)]
+struct ThreadGuard;
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        // A guard that `set_hub` replaced goes before the new hub is in place, so taking the hub here is right for both.
+        let hub = CURRENT.try_with(|current| current.take());
+        drop(hub);
+    }
+}
+
+/// The hub's loop.
+///
+/// # Errors
+/// `HubDestroyed` once the hub gave its loop up.
+#[inline]
+pub fn loop_of<'py>(hub: &Bound<'py, BaseHub>) -> PyResult<Bound<'py, Loop>> {
+    match hub.get().loop_.get_ref(hub.py()) {
+        Some(loop_) => Ok(loop_.into_bound(hub.py())),
+        None => Err(HubDestroyed::new_err((hub.clone().unbind(),))),
+    }
+}
+
+/// This thread's hub's loop.
+///
+/// # Errors
+/// As [`current`] and [`loop_of`].
+#[inline]
+pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
+    loop_of(&current(py)?).map(Bound::unbind)
+}
+
+/// A wait of the running greenlet on this thread's loop.
+///
+/// # Errors
+/// As [`current_loop`].
+#[inline]
+pub fn new_wait(py: Python<'_>) -> PyResult<crate::wait::WaitRef> {
+    Ok(Wait::new(py, current_loop(py)?))
+}
+
+/// Calls the `switch_out` of a greenlet class that defines one.
+///
+/// # Errors
+/// What the method raises.
+#[inline]
+pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
+    let kind = running.get_type_ptr();
+    if std::ptr::eq(kind, greenlet::api().greenlet_type) || std::ptr::eq(kind, Greenlet::type_ptr(running.py())) {
+        return Ok(());
+    }
+    match running.getattr_opt(pyo3::intern!(running.py(), "switch_out"))? {
+        Some(method) => method.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Hands an error that nobody else can take to the loop's error handler (the hub).
+pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, error: PyErr) {
+    let handler = loop_.error_handler.get_ref(py);
+    let Some(handler) = handler else {
+        error.print_and_set_sys_last_vars(py);
+        return;
+    };
+    let value = error.into_value(py);
+    let traceback = value.bind(py).getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
+    let called = handler.bind(py).call_method1(
+        pyo3::intern!(py, "handle_error"),
+        (context, value.bind(py).get_type(), &value, traceback),
+    );
+    if let Err(error) = called {
+        error.write_unraisable(py, Some(handler.bind(py)));
+    }
+}
+
+#[pymethods]
+impl BaseHub {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> PyClassInitializer<Self> {
+        PyClassInitializer::new(
+            Self { loop_: GilCell::new(None) },
+            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+        )
+    }
+
+    #[getter]
+    fn r#loop(&self, py: Python<'_>) -> Option<Py<Loop>> {
+        self.loop_.get_ref(py)
+    }
+
+    #[setter]
+    fn set_loop(&self, py: Python<'_>, value: Option<Py<Loop>>) {
+        if let Some(loop_) = &value {
+            loop_.get().adopt();
+        }
+        let old = self.loop_.replace(py, value);
+        drop(old);
+    }
+
+    /// Run the loop; the greenlet's own body. Never returns while the thread lives: when nothing is left that could wake
+    /// anybody, `LoopExit` is raised in the parent.
+    fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        if !greenlet::current(py).is(slf) {
+            return Err(PyAssertionError::new_err("Do not call Hub.run() directly"));
+        }
+        loop {
+            let Some(loop_) = slf.get().loop_.get_ref(py) else { return Ok(()) };
+            drop(loop_.get().error_handler.replace(py, Some(slf.clone().into_any().unbind())));
+            let ran = crate::loop_api::run(py, loop_.bind(py), false, false);
+            drop(loop_.get().error_handler.take(py));
+            ran?;
+            if slf.get().loop_.with(py, |loop_| loop_.is_none()) {
+                return Ok(());
+            }
+            let Some(parent) = greenlet::parent(slf.as_any()) else { return Ok(()) };
+            let exit = LoopExit::new_err((
+                "This operation would block forever",
+                slf.clone().unbind(),
+                PyList::empty(py).unbind(),
+            ));
+            greenlet::throw(&parent, exit)?;
+        }
+    }
+
+    /// Switch to the hub: suspend the running greenlet until somebody switches to it.
+    ///
+    /// Returns what it is switched to with. Raises `BlockingSwitchOutError` in the hub itself.
+    fn switch(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let running = greenlet::current(py);
+        if running.is(slf) {
+            return Err(blocking_in_hub());
+        }
+        let wait = Wait::of(running.unbind(), loop_of(slf)?.unbind());
+        match park_until_switched(py, &wait)? {
+            Resumed::Switched(value) => Ok(value),
+            Resumed::Woken(outcome) => outcome,
+        }
+    }
+
+    /// Called when something blocks in the hub: always raises `BlockingSwitchOutError`.
+    fn switch_out(&self) -> PyResult<()> {
+        Err(blocking_in_hub())
+    }
+
+    /// Wait until `watcher` (not started yet) fires; it is stopped in any case.
+    fn wait(slf: &Bound<'_, Self>, watcher: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let waiter = Bound::new(py, Waiter::of_hub(slf.clone().into_any().unbind()))?;
+        watcher.call_method1(pyo3::intern!(py, "start"), (waiter.getattr("switch")?, &waiter))?;
+        let got = Waiter::wait(&waiter);
+        let stopped = watcher.call_method0(pyo3::intern!(py, "stop"));
+        let got = got?;
+        stopped?;
+        if got.bind(py).is(&waiter) {
+            return Ok(());
+        }
+        Err(InvalidSwitchError::new_err(format!(
+            "Invalid switch into {}: got {} (expected {}; waiting on {} with {})",
+            greenlet::current(py).repr()?,
+            got.bind(py).repr()?,
+            waiter.repr()?,
+            slf.as_any().repr()?,
+            watcher.repr()?,
+        )))
+    }
+
+    /// Raise `error` in the greenlet that waits on `watcher`, soon, and close the watcher if asked to.
+    #[pyo3(signature = (watcher, error, close_watcher = false))]
+    fn cancel_wait(slf: &Bound<'_, Self>, watcher: Py<PyAny>, error: Py<PyAny>, close_watcher: bool) -> PyResult<()> {
+        let py = slf.py();
+        if watcher.is_none(py) {
+            return Ok(());
+        }
+        let loop_ = loop_of(slf)?;
+        let bound = watcher.bind(py);
+        let starts = bound.getattr("callback")?.is_none();
+        if starts {
+            if close_watcher {
+                bound.call_method0("close")?;
+            }
+            return Ok(());
+        }
+        let work = move |py: Python<'_>| {
+            let watcher = watcher.bind(py);
+            let callback = watcher.getattr("callback")?;
+            if close_watcher {
+                watcher.call_method0("close")?;
+            } else {
+                watcher.call_method0("stop")?;
+            }
+            match callback.getattr_opt("__self__")? {
+                Some(waiter) => waiter.call_method1("throw", (error,)).map(drop),
+                None => Ok(()),
+            }
+        };
+        loop_.get().push(py, Task::Native(Box::new(work)));
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.loop_.peek(|loop_| visit.call(loop_)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.loop_.take(py));
+    }
+}
+
+fn blocking_in_hub() -> PyErr {
+    BlockingSwitchOutError::new_err("Impossible to call blocking function in the event loop callback")
+}
+
+/// Whether an error that surfaced in the hub is its own end.
+pub fn ends_hub(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<GreenletExit>(py)
+}
+
+/// Return this thread's hub, made if there is none.
+#[pyfunction]
+pub fn get_hub(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
+    current(py)
+}
+
+/// Return this thread's hub, or None.
+#[pyfunction]
+pub fn get_hub_if_exists(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
+    existing(py)
+}
+
+/// Make `hub` (or None) this thread's hub.
+#[pyfunction]
+#[pyo3(signature = (hub))]
+pub fn set_hub(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+    install(py, hub)
+}
+
+/// Set the class that `get_hub` makes hubs of.
+#[pyfunction]
+pub fn set_default_hub_class(py: Python<'_>, class: &Bound<'_, PyType>) {
+    let cell = HUB_CLASS.get_or_init(py, || GilCell::new(None));
+    let old = cell.replace(py, Some(class.clone().into_any().unbind()));
+    drop(old);
+}
+
+/// Return the class that `get_hub` makes hubs of.
+#[pyfunction]
+pub fn get_hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    hub_class(py)
+}
+
+/// Return the running greenlet.
+#[pyfunction]
+pub fn getcurrent(py: Python<'_>) -> Bound<'_, PyAny> {
+    greenlet::current(py)
+}

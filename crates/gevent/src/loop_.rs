@@ -1,0 +1,474 @@
+//! The event loop of one thread: its ready queue, its deadlines and its descriptors.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyOSError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use reactor::{Epoll, EventBuffer, SourceKey, Sources, Time, TimerKey, Timers, Waker, Watches};
+use slab::Slab;
+
+use crate::cell::GilCell;
+use crate::ready::{Next, ReadyQueue, Task};
+use crate::timeout::Timeout;
+use crate::wait::WaitRef;
+use crate::watcher::{Phase, Watcher};
+
+/// What happens when a deadline passes.
+pub enum Deadline {
+    /// Wake the greenlet.
+    Wake(WaitRef),
+    /// Raise the timeout in its greenlet.
+    Timeout(Py<Timeout>),
+    /// Call the watcher.
+    Watcher(Py<Watcher>),
+    /// Run this in the hub.
+    Task(Box<Task>),
+}
+
+/// What happens when a watched descriptor is ready.
+pub enum Watched {
+    /// Call the watcher.
+    Watcher(Py<Watcher>),
+    /// Wake the greenlet, once.
+    Wake(WaitRef),
+}
+
+/// The kernel objects of a loop; replaced as a whole in a forked child.
+pub struct Kernel {
+    /// Edge-triggered sockets, the waker, and `level`.
+    pub main: Epoll,
+    /// Level-triggered descriptors of `loop.io`.
+    pub level: Epoll,
+    /// Interrupts a poll.
+    pub waker: Arc<Waker>,
+}
+
+/// Tasks from other threads.
+pub struct Inbox {
+    tasks: Mutex<Vec<Task>>,
+    full: AtomicBool,
+    waker: Arc<Waker>,
+}
+
+impl Inbox {
+    /// Hands over a task and interrupts the poll; from any thread, with or without the GIL.
+    pub fn send(&self, task: Task) {
+        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
+        self.full.store(true, Relaxed);
+        self.waker.wake();
+    }
+
+    fn take(&self) -> Vec<Task> {
+        if !self.full.swap(false, Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// The tables of a loop. Each is opened on its own.
+#[pyclass(frozen, subclass, weakref, dict, name = "loop", module = "gevent.core")]
+pub struct Loop {
+    pub(crate) queue: GilCell<ReadyQueue>,
+    pub(crate) timers: GilCell<Timers<Deadline>>,
+    pub(crate) sources: GilCell<Sources<WaitRef>>,
+    pub(crate) watches: GilCell<Watches<usize>>,
+    pub(crate) watched: GilCell<Slab<Watched>>,
+    pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
+    pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
+    kernel: GilCell<Option<Arc<Kernel>>>,
+    inbox: GilCell<Option<Arc<Inbox>>>,
+    events: GilCell<Option<Box<[EventBuffer; 2]>>>,
+    /// Things that can wake somebody beside ready tasks, less those that do not count (`ref=False`).
+    pub(crate) refs: AtomicIsize,
+    /// Watchers of prepare, check and idle that are active: then only the hub polls.
+    pub(crate) phased: AtomicIsize,
+    pub(crate) check_signals: AtomicBool,
+    pub(crate) polling: AtomicBool,
+    pub(crate) activity: AtomicU64,
+    pub(crate) iterations: AtomicU64,
+    pub(crate) running: AtomicIsize,
+    pub(crate) stopping: std::sync::atomic::AtomicU8,
+    owner: AtomicU64,
+    now: AtomicU64,
+    pub(crate) default: AtomicBool,
+}
+
+const WAKER_TOKEN: u64 = u64::MAX;
+const LEVEL_TOKEN: u64 = u64::MAX - 1;
+
+impl Kernel {
+    fn new() -> std::io::Result<Self> {
+        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker: Arc::new(Waker::new()?) };
+        use std::os::fd::AsFd;
+        kernel.main.add(kernel.waker.as_fd(), reactor::EventFlags::IN, WAKER_TOKEN)?;
+        kernel.main.add(kernel.level.as_fd(), reactor::EventFlags::IN, LEVEL_TOKEN)?;
+        Ok(kernel)
+    }
+}
+
+impl Loop {
+    /// A loop with its kernel objects.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn create(py: Python<'_>, default: bool) -> PyResult<Self> {
+        let _ = py;
+        let kernel = Arc::new(Kernel::new()?);
+        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), waker: kernel.waker.clone() };
+        Ok(Self {
+            queue: GilCell::new(ReadyQueue::new()),
+            timers: GilCell::new(Timers::new()),
+            sources: GilCell::new(Sources::new()),
+            watches: GilCell::new(Watches::new()),
+            watched: GilCell::new(Slab::new()),
+            phases: GilCell::new(Default::default()),
+            error_handler: GilCell::new(None),
+            kernel: GilCell::new(Some(kernel)),
+            inbox: GilCell::new(Some(Arc::new(inbox))),
+            events: GilCell::new(Some(Box::new([EventBuffer::new(), EventBuffer::new()]))),
+            refs: AtomicIsize::new(0),
+            phased: AtomicIsize::new(0),
+            check_signals: AtomicBool::new(false),
+            polling: AtomicBool::new(false),
+            activity: AtomicU64::new(0),
+            iterations: AtomicU64::new(0),
+            running: AtomicIsize::new(0),
+            stopping: std::sync::atomic::AtomicU8::new(0),
+            owner: AtomicU64::new(crate::thread_id()),
+            now: AtomicU64::new(0),
+            default: AtomicBool::new(default),
+        })
+    }
+
+    /// The kernel objects.
+    ///
+    /// # Errors
+    /// `ValueError` once the loop is destroyed.
+    pub fn kernel(&self, py: Python<'_>) -> PyResult<Arc<Kernel>> {
+        self.kernel
+            .cloned(py)
+            .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("operation on destroyed loop"))
+    }
+
+    /// Whether `destroy` ran.
+    pub fn is_destroyed(&self, py: Python<'_>) -> bool {
+        self.kernel.with(py, |kernel| kernel.is_none())
+    }
+
+    /// The mailbox for other threads, none once destroyed.
+    pub fn inbox(&self, py: Python<'_>) -> Option<Arc<Inbox>> {
+        self.inbox.cloned(py)
+    }
+
+    /// Whether the calling thread is the one that runs this loop.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        self.owner.load(Relaxed) == crate::thread_id()
+    }
+
+    /// Makes the calling thread the one that runs this loop.
+    pub fn adopt(&self) {
+        self.owner.store(crate::thread_id(), Relaxed);
+    }
+
+    /// Schedules a task; from another thread it goes through the inbox.
+    #[inline]
+    pub fn push(&self, py: Python<'_>, task: Task) {
+        if self.is_mine() {
+            self.queue.with(py, |queue| queue.push(task));
+        } else if let Some(inbox) = self.inbox(py) {
+            inbox.send(task);
+        }
+    }
+
+    /// The next task, after the polls that are due; none when nothing is ready. `in_hub` allows polls that must run
+    /// watchers around them.
+    #[inline]
+    pub fn next_task(&self, py: Python<'_>) -> Option<Task> {
+        loop {
+            match self.queue.with(py, ReadyQueue::next) {
+                Next::Run(task) => {
+                    self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
+                    return Some(task);
+                }
+                Next::Poll => self.glance(py),
+                Next::Empty => return None,
+            }
+        }
+    }
+
+    /// Whether something may still make a task ready.
+    pub fn is_alive(&self, py: Python<'_>) -> bool {
+        self.refs.load(Relaxed) > 0
+            || self.sources.with(py, |sources| sources.waiting() > 0)
+            || self.inbox(py).is_some_and(|inbox| inbox.full.load(Relaxed))
+            || !self.queue.with(py, |queue| queue.is_empty())
+    }
+
+    /// Counts one more (or less) thing that keeps the loop running.
+    #[inline]
+    pub fn count_ref(&self, by: isize) {
+        self.refs.store(self.refs.load(Relaxed) + by, Relaxed);
+    }
+
+    /// Sets a deadline that keeps the loop running.
+    pub fn set_deadline(&self, py: Python<'_>, at: Time, what: Deadline) -> TimerKey {
+        self.count_ref(1);
+        self.timers.with(py, |timers| timers.insert(at, what))
+    }
+
+    /// Takes a deadline of [`set_deadline`](Self::set_deadline) back; nothing happens when it has passed.
+    #[inline]
+    pub fn cancel_deadline(&self, py: Python<'_>, key: TimerKey) {
+        let taken = self.timers.with(py, |timers| timers.cancel(key));
+        if taken.is_some() {
+            self.count_ref(-1);
+        }
+    }
+
+    /// Polls without waiting.
+    pub fn glance(&self, py: Python<'_>) {
+        // A failing zero-timeout poll leaves everything as it was; the next waiting poll reports it.
+        let _ = self.poll(py, false);
+    }
+
+    /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
+    /// until something happens; an interrupting signal only sets `check_signals`.
+    ///
+    /// # Errors
+    /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
+    pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
+        let kernel = self.kernel(py)?;
+        let mut buffers = match self.events.take(py) {
+            Some(buffers) => buffers,
+            None => Box::new([EventBuffer::new(), EventBuffer::new()]),
+        };
+        let timeout = if wait { self.longest_wait(py) } else { Some(std::time::Duration::ZERO) };
+        let polled = if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            kernel.main.wait(&mut buffers[0], timeout)
+        } else {
+            self.polling.store(true, Relaxed);
+            let polled = py.detach(|| kernel.main.wait(&mut buffers[0], timeout));
+            self.polling.store(false, Relaxed);
+            polled
+        };
+        self.iterations.store(self.iterations.load(Relaxed) + 1, Relaxed);
+        let now = Time::now();
+        self.now.store(now.as_nanos(), Relaxed);
+        self.queue.with(py, |queue| queue.polled(now));
+        let result = match polled {
+            Ok(()) => self.dispatch(py, &kernel, &mut buffers),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                self.check_signals.store(true, Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(PyOSError::new_err(format!("epoll_wait failed: {error}"))),
+        };
+        drop(self.events.replace(py, Some(buffers)));
+        self.take_mail(py);
+        self.expire(py, now);
+        self.repeat_always_ready(py);
+        result
+    }
+
+    fn longest_wait(&self, py: Python<'_>) -> Option<std::time::Duration> {
+        let always = self.watches.with(py, |watches| watches.has_always_ready());
+        let full = self.inbox(py).is_some_and(|inbox| inbox.full.load(Relaxed));
+        if always || full || self.check_signals.load(Relaxed) || !self.queue.with(py, |queue| queue.is_empty()) {
+            return Some(std::time::Duration::ZERO);
+        }
+        self.timers.with(py, |timers| timers.next_deadline()).map(|at| at.until(Time::now()))
+    }
+
+    fn dispatch(&self, py: Python<'_>, kernel: &Kernel, buffers: &mut [EventBuffer; 2]) -> PyResult<()> {
+        let [main, level] = buffers;
+        for (token, flags) in main.iter() {
+            match token {
+                WAKER_TOKEN => {
+                    kernel.waker.drain();
+                    if crate::watcher::signal::deliver(py, self) {
+                        self.check_signals.store(true, Relaxed);
+                    }
+                }
+                LEVEL_TOKEN => {
+                    kernel.level.wait(level, Some(std::time::Duration::ZERO))?;
+                    for (fd, flags) in level.iter() {
+                        let ready = self.watches.with(py, |watches| watches.ready(fd as i32, flags));
+                        for (key, interest) in ready {
+                            self.watched_ready(py, key, u32::from(interest.bits()));
+                        }
+                    }
+                }
+                _ => {
+                    let waiters = self.sources.with(py, |sources| sources.on_event(token, flags));
+                    for waiter in waiters.into_iter().flatten() {
+                        waiter.wake_none(py);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
+        enum Found {
+            Watcher(Py<Watcher>),
+            Wait(WaitRef),
+        }
+        let found = self.watched.with(py, |watched| {
+            watched.get(key).map(|entry| match entry {
+                Watched::Watcher(watcher) => Found::Watcher(watcher.clone_ref(py)),
+                Watched::Wake(wait) => Found::Wait(wait.clone()),
+            })
+        });
+        match found {
+            Some(Found::Watcher(watcher)) => Watcher::fire(&watcher, py, self, events),
+            Some(Found::Wait(wait)) => {
+                wait.wake_none(py);
+            }
+            None => {}
+        }
+    }
+
+    fn repeat_always_ready(&self, py: Python<'_>) {
+        if self.watches.with(py, |watches| watches.has_always_ready()) {
+            let ready: Vec<_> = self.watches.with(py, |watches| watches.always_ready().collect());
+            for (key, interest) in ready {
+                self.watched_ready(py, key, u32::from(interest.bits()));
+            }
+        }
+    }
+
+    /// Moves what other threads sent into the queue.
+    pub fn take_mail(&self, py: Python<'_>) {
+        let Some(inbox) = self.inbox(py) else { return };
+        let mail = inbox.take();
+        if !mail.is_empty() {
+            self.queue.with(py, |queue| mail.into_iter().for_each(|task| queue.push(task)));
+        }
+    }
+
+    fn expire(&self, py: Python<'_>, now: Time) {
+        while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
+            match what {
+                Deadline::Wake(wait) => {
+                    self.count_ref(-1);
+                    wait.expire(py);
+                }
+                Deadline::Timeout(timeout) => Timeout::expire(timeout, py, self),
+                Deadline::Task(task) => {
+                    self.count_ref(-1);
+                    self.queue.with(py, |queue| queue.push(*task));
+                }
+                Deadline::Watcher(watcher) => crate::watcher::timer::expired(watcher, py, self, now),
+            }
+        }
+    }
+
+    /// The time of the last poll.
+    pub fn cached_now(&self) -> Time {
+        match self.now.load(Relaxed) {
+            0 => self.update_time(),
+            nanos => Time::from_nanos(nanos),
+        }
+    }
+
+    /// Reads the clock into the cache.
+    pub fn update_time(&self) -> Time {
+        let now = Time::now();
+        self.now.store(now.as_nanos(), Relaxed);
+        now
+    }
+
+    /// Registers an edge-triggered socket.
+    ///
+    /// # Errors
+    /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
+    pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
+        let kernel = self.kernel(py)?;
+        Ok(self.sources.with(py, |sources| sources.register(&kernel.main, fd))?)
+    }
+
+    /// Forgets a socket, waking whoever waits on it.
+    pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
+        match self.kernel.cloned(py) {
+            Some(kernel) => self.sources.with(py, |sources| sources.deregister(&kernel.main, key)),
+            None => [None, None],
+        }
+    }
+
+    /// Watches a descriptor, level-triggered, until [`unwatch`](Self::unwatch).
+    ///
+    /// # Errors
+    /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
+    pub fn watch(&self, py: Python<'_>, fd: i32, interest: reactor::Interest, what: Watched) -> PyResult<usize> {
+        let kernel = self.kernel(py)?;
+        let key = self.watched.with(py, |watched| watched.insert(what));
+        let added = self.watches.with(py, |watches| watches.add(&kernel.level, fd, interest, key));
+        if let Err(error) = added {
+            drop(self.watched.with(py, |watched| watched.try_remove(key)));
+            return Err(error.into());
+        }
+        Ok(key)
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
+        if let Some(kernel) = self.kernel.cloned(py) {
+            self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
+        }
+        let taken = self.watched.with(py, |watched| watched.try_remove(key));
+        drop(taken);
+    }
+
+    /// Gives a forked child kernel objects of its own, with everything registered anew.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn after_fork(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_destroyed(py) {
+            return Ok(());
+        }
+        let kernel = Arc::new(Kernel::new()?);
+        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
+        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let old = self.inbox.replace(py, Some(Arc::new(inbox)));
+        // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
+        std::mem::forget(old);
+        drop(self.kernel.replace(py, Some(kernel)));
+        drop(self.events.take(py));
+        self.adopt();
+        crate::watcher::signal::resubscribe(py, self);
+        Ok(())
+    }
+
+    /// Closes the kernel objects and forgets everything that was scheduled.
+    pub fn close(&self, py: Python<'_>) {
+        crate::watcher::signal::forget_loop(py, self);
+        let kernel = self.kernel.replace(py, None);
+        let inbox = self.inbox.replace(py, None);
+        let tasks = self.queue.with(py, ReadyQueue::take_all);
+        let timers = self.timers.replace(py, Timers::new());
+        let watched = self.watched.replace(py, Slab::new());
+        let watches = self.watches.replace(py, Watches::new());
+        let phases = self.phases.replace(py, Default::default());
+        let handler = self.error_handler.take(py);
+        self.refs.store(0, Relaxed);
+        self.phased.store(0, Relaxed);
+        drop((kernel, inbox, tasks, timers, watched, watches, phases, handler));
+    }
+
+    /// Visits what it owns.
+    ///
+    /// # Errors
+    /// What the visitor returns.
+    pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.error_handler.peek(|handler| visit.call(handler)).unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,127 @@
+//! One wait of one greenlet: what a parked greenlet leaves with whoever will wake it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::cell::GilCell;
+use crate::ffi::greenlet;
+use crate::loop_::Loop;
+use crate::ready::Task;
+
+/// What a wake-up brings: a value, or an error to raise.
+pub type Outcome = PyResult<Py<PyAny>>;
+
+const WAITING: u8 = 0;
+const QUEUED: u8 = 1;
+const DELIVERED: u8 = 2;
+const OVER: u8 = 3;
+
+/// A greenlet's one wait. It lives on the heap, as a suspended greenlet's stack holds somebody else's data; the first
+/// [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
+pub struct Wait {
+    greenlet: Py<PyAny>,
+    loop_: Py<Loop>,
+    state: AtomicU8,
+    expired: AtomicBool,
+    outcome: GilCell<Option<Outcome>>,
+}
+
+/// A shared wait.
+pub type WaitRef = Arc<Wait>;
+
+impl Wait {
+    /// A wait of the running greenlet, to be parked by [`crate::park::park`].
+    pub fn new(py: Python<'_>, loop_: Py<Loop>) -> WaitRef {
+        Self::of(greenlet::current(py).unbind(), loop_)
+    }
+
+    /// A wait of `greenlet`, which is the running one.
+    pub fn of(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
+        Arc::new(Self {
+            greenlet,
+            loop_,
+            state: AtomicU8::new(WAITING),
+            expired: AtomicBool::new(false),
+            outcome: GilCell::new(None),
+        })
+    }
+
+    /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
+    /// something woke it before.
+    pub fn wake(self: &Arc<Self>, py: Python<'_>, outcome: Outcome) -> bool {
+        if self.state.load(Relaxed) != WAITING {
+            return false;
+        }
+        self.state.store(QUEUED, Relaxed);
+        self.outcome.with(py, |slot| *slot = Some(outcome));
+        self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
+        true
+    }
+
+    /// [`wake`](Self::wake) with `None`.
+    pub fn wake_none(self: &Arc<Self>, py: Python<'_>) -> bool {
+        if self.state.load(Relaxed) != WAITING {
+            return false;
+        }
+        self.state.store(QUEUED, Relaxed);
+        self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
+        true
+    }
+
+    /// [`wake_none`](Self::wake_none) by a deadline, which [`expired`](Self::expired) then tells.
+    pub fn expire(self: &Arc<Self>, py: Python<'_>) {
+        if self.is_waiting() {
+            self.expired.store(true, Relaxed);
+            self.wake_none(py);
+        }
+    }
+
+    /// Whether a deadline is what woke the greenlet.
+    pub fn expired(&self) -> bool {
+        self.expired.load(Relaxed)
+    }
+
+    /// Whether nothing has woken the greenlet yet.
+    pub fn is_waiting(&self) -> bool {
+        self.state.load(Relaxed) == WAITING
+    }
+
+    /// Marks a queued wake-up as being carried out; false when the greenlet went on meanwhile.
+    pub fn deliver(&self) -> bool {
+        let queued = self.state.load(Relaxed) == QUEUED;
+        if queued {
+            self.state.store(DELIVERED, Relaxed);
+        }
+        queued
+    }
+
+    /// Ends the wait after the greenlet runs again; the outcome, when a wake-up of ours is what resumed it.
+    pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
+        let delivered = self.state.load(Relaxed) == DELIVERED;
+        self.state.store(OVER, Relaxed);
+        let outcome = self.outcome.with(py, Option::take);
+        delivered.then(|| outcome.unwrap_or_else(|| Ok(py.None())))
+    }
+
+    /// The waiting greenlet.
+    pub fn greenlet(&self) -> &Py<PyAny> {
+        &self.greenlet
+    }
+
+    /// The loop that will resume it.
+    pub fn loop_(&self) -> &Py<Loop> {
+        &self.loop_
+    }
+
+    /// Visits what it owns.
+    ///
+    /// # Errors
+    /// What the visitor returns.
+    pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.greenlet)
+    }
+}
