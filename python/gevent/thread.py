@@ -25,7 +25,7 @@ from gevent.event import Event
 from gevent.exceptions import GreenletExit
 from gevent.greenlet import Greenlet
 from gevent.hub import getcurrent, sleep
-from gevent.local import local as _local
+from gevent.local import local
 from gevent.lock import BoundedSemaphore
 
 __implements__ = [
@@ -52,9 +52,9 @@ __imports__ = [
 ]
 
 __all__ = [
+    "TIMEOUT_MAX",
     "LockType",
     "RLock",
-    "TIMEOUT_MAX",
     "allocate",
     "allocate_lock",
     "error",
@@ -121,6 +121,7 @@ class LockType(BoundedSemaphore):
 
 
 allocate_lock = lock = LockType
+_local = local
 
 #: The identities of the greenlets that were started as threads, and the lock that
 #: :mod:`threading` (before CPython 3.13) wants released when each of them ends.

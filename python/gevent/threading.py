@@ -17,18 +17,18 @@ from typing import Any
 
 from gevent.hub import getcurrent
 from gevent.local import local
-from gevent.lock import RLock
+from gevent.lock import RLock as RLock
 from gevent.thread import (
     LockType,
-    _make_thread_handle,
-    _set_sentinel,
     _threads,
-    _ThreadHandle,
-    allocate_lock,
     get_ident,
     start_joinable_thread,
     start_new_thread,
 )
+from gevent.thread import _make_thread_handle as _make_thread_handle
+from gevent.thread import _set_sentinel as _set_sentinel
+from gevent.thread import _ThreadHandle as _ThreadHandle
+from gevent.thread import allocate_lock as allocate_lock
 
 PY313 = sys.version_info >= (3, 13)
 

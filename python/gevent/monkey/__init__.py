@@ -37,16 +37,13 @@ import sys as _sys
 from typing import Any
 
 from gevent import events
-from gevent.monkey._state import (
-    is_anything_patched,
-    is_module_patched,
-    is_object_patched,
-    saved,
-)
+from gevent.monkey._state import is_anything_patched as is_anything_patched
+from gevent.monkey._state import is_module_patched, is_object_patched, saved
 from gevent.monkey._table import DNS_NAMES, ROWS, Row
 from gevent.monkey._warnings import MonkeyPatchWarning
 from gevent.monkey._warnings import process_warnings as _process_warnings
-from gevent.monkey.api import get_original, patch_item, patch_module, remove_item
+from gevent.monkey.api import get_original, patch_module, remove_item
+from gevent.monkey.api import patch_item as patch_item
 
 __all__ = [
     "MonkeyPatchWarning",
@@ -106,7 +103,7 @@ def patch_time() -> None:
 def patch_thread(
     threading: bool = True,
     _threading_local: bool = True,
-    Event: bool = True,  # noqa: N803
+    Event: bool = True,
     logging: bool = True,
     existing_locks: bool = True,
     _warnings: list[str] | None = None,
@@ -228,7 +225,7 @@ def patch_all(
     subprocess: bool = True,
     sys: bool = False,
     aggressive: bool = True,
-    Event: bool = True,  # noqa: N803
+    Event: bool = True,
     builtins: bool = True,
     signal: bool = True,
     queue: bool = True,

@@ -1,3 +1,4 @@
 from gevent.monkey import main
 
-main()
+if __name__ == "__main__":
+    main()

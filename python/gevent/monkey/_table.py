@@ -28,18 +28,18 @@ class Row(NamedTuple):
 
 # fmt: off
 TABLE = (
-    #    option        target              source               removed
-    Row("os",         "os",               "gevent.os"),
-    Row("thread",     "_thread",          "gevent.thread"),
-    Row("thread",     "threading",        "gevent.threading"),
-    Row("time",       "time",             "gevent.time"),
-    Row("socket",     "socket",           "gevent.socket"),
-    Row("select",     "select",           "gevent.select",     ("epoll", "kqueue", "kevent", "devpoll")),
-    Row("select",     "selectors",        "gevent.selectors",  ("EpollSelector", "KqueueSelector", "DevpollSelector")),
-    Row("ssl",        "ssl",              "gevent.ssl"),
-    Row("subprocess", "subprocess",       "gevent.subprocess"),
-    Row("signal",     "signal",           "gevent.signal"),
-    Row("queue",      "queue",            "gevent.queue"),
+    #   option        target        source               removed
+    Row("os",         "os",         "gevent.os"),
+    Row("thread",     "_thread",    "gevent.thread"),
+    Row("thread",     "threading",  "gevent.threading"),
+    Row("time",       "time",       "gevent.time"),
+    Row("socket",     "socket",     "gevent.socket"),
+    Row("select",     "select",     "gevent.select",     ("epoll",)),
+    Row("select",     "selectors",  "gevent.selectors",  ("EpollSelector",)),
+    Row("ssl",        "ssl",        "gevent.ssl"),
+    Row("subprocess", "subprocess", "gevent.subprocess"),
+    Row("signal",     "signal",     "gevent.signal"),
+    Row("queue",      "queue",      "gevent.queue"),
 )
 # fmt: on
 

@@ -93,6 +93,9 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
     else:
         for message in _NOT_MAIN:
             queue_warning(message, warnings)
+        if not hasattr(main, "_handle"):
+            # Not recognizing itself at the end of the program, it would wait for its own end.
+            threading._shutdown_locks.discard(main._tstate_lock)
 
     for native, thread in list(threading._active.items()):
         if thread is not main and not isinstance(thread, get_original("threading", "_DummyThread")):

@@ -108,7 +108,9 @@ def patch_module(
 
     try:
         if _call_hooks:
-            _call_hook(source_module, "_gevent_will_monkey_patch", target_module, names, warn, extra)
+            _call_hook(
+                source_module, "_gevent_will_monkey_patch", target_module, names, warn, extra
+            )
         if _notify_will_subscribers:
             notify_will_patch(target_module, source_module, names)
     except events.DoNotPatch:

@@ -1,0 +1,78 @@
+"""The standard :mod:`selectors`, with a selector that blocks only the calling greenlet.
+
+The names not mentioned here are those of the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors as _selectors
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from gevent.hub import get_hub
+from gevent.select import poll, select
+
+__implements__ = ["DefaultSelector"]
+__extensions__ = ["GeventSelector"]
+__all__ = __implements__ + __extensions__
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_selectors, name)
+
+
+class GeventSelector(_selectors.PollSelector):
+    """A selector that waits with the loop.
+
+    As with any selector, unregister a file object before closing it.
+
+    :param hub: The hub to wait in, by default that of the calling thread.
+    """
+
+    _selector_cls = poll
+
+    def __init__(self, hub: Any = None) -> None:
+        super().__init__()
+        self._hub = hub
+
+    @property
+    def hub(self) -> Any:
+        """The hub to wait in."""
+        return self._hub or get_hub()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> _selectors.SelectorKey:
+        """Watch *fileobj*, a descriptor or an object with a ``fileno`` method, for *events*.
+
+        :param data: Anything to find in the key again.
+        :return: The key.
+        :raises ValueError: if *events* or the descriptor is invalid; the standard library finds
+            out about the latter only when it selects.
+        :raises KeyError: if *fileobj* is registered.
+        """
+        key = super().register(fileobj, events, data)
+        try:
+            os.fstat(key.fd)
+        except OSError as error:
+            super().unregister(fileobj)
+            raise ValueError(f"Invalid file descriptor: {key.fd}") from error
+        return key
+
+
+DefaultSelector = GeventSelector
+
+
+def _select(*args: Any) -> Any:
+    return select(*args)
+
+
+_select._gevent_monkey = True
+
+
+def _gevent_did_monkey_patch(
+    target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
+) -> None:
+    # These took the blocking ones along when they were defined.
+    target.SelectSelector._select = staticmethod(_select)
+    target.PollSelector._selector_cls = poll

@@ -1,0 +1,368 @@
+"""The standard :mod:`subprocess`, waiting for children and their pipes with the loop.
+
+:class:`Popen` derives from that of the standard library and takes what it takes there. It starts
+the child in the same way; what blocks just the greenlet are the pipes, ``communicate``, ``wait``
+and the functions built on them. Children can be started in the main thread only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import subprocess as _subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
+from subprocess import SubprocessError as SubprocessError
+from subprocess import _fork_exec as _fork_exec
+from subprocess import getoutput as getoutput
+from subprocess import getstatusoutput as getstatusoutput
+from typing import Any
+
+from gevent.event import AsyncResult
+from gevent.fileobject import FileObject
+from gevent.greenlet import Greenlet, joinall, killall
+from gevent.hub import get_hub, getcurrent, sleep
+from gevent.os import _children, _watch_child
+
+__implements__ = [
+    "CompletedProcess",
+    "Popen",
+    "_USE_POSIX_SPAWN",
+    "_use_posix_spawn",
+    "call",
+    "check_call",
+    "check_output",
+    "run",
+]
+
+__imports__ = [
+    "CalledProcessError",
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "SubprocessError",
+    "TimeoutExpired",
+    "_fork_exec",
+    "getoutput",
+    "getstatusoutput",
+]
+
+__all__ = [*__implements__, *__imports__]
+
+#: A child that :func:`os.posix_spawn` starts would be watched twice.
+_USE_POSIX_SPAWN = False
+
+
+def _use_posix_spawn() -> bool:
+    return _USE_POSIX_SPAWN
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_subprocess, name)
+
+
+class Popen(_subprocess.Popen):
+    """A child process; see :class:`subprocess.Popen` for the arguments.
+
+    ``stdin``, ``stdout`` and ``stderr`` are file objects of :mod:`gevent.fileobject`. An object
+    that is handed in as one of them is put into blocking mode, for the child's sake.
+
+    :param threadpool: Accepted for compatibility.
+    :raises TypeError: if the calling thread is not the main thread.
+    """
+
+    #: The greenlets at work for :meth:`communicate`.
+    _communicating_greenlets: _CommunicatingGreenlets | None = None
+
+    def __init__(
+        self, args: Any, bufsize: int = -1, *rest: Any, threadpool: Any = None, **kwargs: Any
+    ) -> None:
+        loop = get_hub().loop
+        if not loop.default:
+            self._child_created = False
+            raise TypeError("child watchers are only available on the default loop")
+        self.threadpool = threadpool
+        #: Gets the return code.
+        self.result = AsyncResult()
+        super().__init__(args, bufsize, *rest, **kwargs)
+        _watch_child(self.pid, self._on_child, loop, ref=True)
+        for name in ("stdin", "stdout", "stderr"):
+            stream = getattr(self, name)
+            if stream is not None:
+                setattr(self, name, _cooperative(stream, bufsize))
+
+    def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
+        for given in (stdin, stdout, stderr):
+            if given is not None and given not in (PIPE, STDOUT, DEVNULL):
+                self._remove_nonblock_flag(given if isinstance(given, int) else given.fileno())
+        return super()._get_handles(stdin, stdout, stderr)
+
+    @staticmethod
+    def _remove_nonblock_flag(fd: int) -> None:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if flags & os.O_NONBLOCK:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+
+    def pipe_cloexec(self) -> tuple[int, int]:
+        """Return the two ends of a new pipe that children do not inherit."""
+        return os.pipe()
+
+    def _on_child(self, watcher: Any) -> None:
+        self._handle_exitstatus(watcher.rstatus)
+        self.result.set(self.returncode)
+
+    def rawlink(self, callback: Callable[[Popen], Any]) -> None:
+        """Have *callback* called with this object, in the hub, when the child has ended."""
+        self.result.rawlink(lambda result: callback(self))
+
+    def poll(self) -> int | None:
+        """Return the return code, or None if the child is running.
+
+        The other greenlets get their turn first, so that polling in a loop comes to an end.
+        """
+        if self.returncode is None and getcurrent() is not get_hub():
+            sleep()
+        return self._internal_poll()
+
+    def _internal_poll(self, _deadstate: Any = None) -> int | None:
+        if self.returncode is not None:
+            # Who asks here need not ask os.waitpid().
+            _children.pop(self.pid, None)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None, _raise_exc: bool = True) -> int | None:
+        """Wait until the child has ended, and return its return code.
+
+        :param timeout: For how many seconds to wait at most.
+        :raises TimeoutExpired: if it still runs then.
+        """
+        self.result.wait(timeout)
+        if self.returncode is None and _raise_exc:
+            raise TimeoutExpired(self.args, timeout)
+        return self._internal_poll()
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Send *input*, read the output to its end, wait for the child, and return the output.
+
+        May be called again after a timeout, and then loses nothing.
+
+        :param input: Text or bytes for the child's standard input, if that is a pipe.
+        :param timeout: How many seconds all that may take.
+        :return: What came through standard output and standard error; None for what is no pipe.
+        :raises TimeoutExpired: if the time was not enough. It has the output so far, as bytes.
+        :raises ValueError: if there is *input* in a second call.
+        """
+        if self._communicating_greenlets is None:
+            self._communicating_greenlets = _CommunicatingGreenlets(self, input)
+        elif input:
+            raise ValueError("Cannot send input after starting communication")
+        greenlets = self._communicating_greenlets
+        started = time.monotonic()
+        joinall(list(greenlets), timeout=timeout)
+        if greenlets.error is not None:
+            raise greenlets.error
+        if all(greenlet.ready() for greenlet in greenlets):
+            if timeout is None:
+                self.result.wait()
+            else:
+                self.result.wait(max(0, timeout - (time.monotonic() - started)))
+        if self.returncode is None:
+            raise TimeoutExpired(
+                self.args, timeout, greenlets.so_far("stdout"), greenlets.so_far("stderr")
+            )
+        self._internal_poll()
+        return greenlets.output("stdout"), greenlets.output("stderr")
+
+    def __exit__(self, t: Any, v: Any, tb: Any) -> None:
+        if self._communicating_greenlets is not None:
+            # They hold the locks of the pipes' buffers.
+            killall(list(self._communicating_greenlets))
+        try:
+            for stream in (self.stdout, self.stderr, self.stdin):
+                if stream is not None:
+                    _close(stream)
+        finally:
+            self.wait()
+
+
+def _cooperative(stream: Any, bufsize: int) -> Any:
+    """Return a file object for the pipe under a stream that nobody has used yet."""
+    mode = "rb" if stream.readable() else "wb"
+    encoding = errors = None
+    if isinstance(stream, io.TextIOWrapper):
+        encoding, errors, mode = stream.encoding, stream.errors, mode[0]
+        stream = stream.detach()
+    if not isinstance(stream, io.RawIOBase):
+        stream = stream.detach()
+    return FileObject(
+        stream, mode, bufsize, encoding=encoding, errors=errors, atomic_write="w" in mode
+    )
+
+
+def _close(stream: Any) -> None:
+    # Raised where another greenlet is reading: the pipe closes as it lets go of the buffer.
+    with suppress(RuntimeError):
+        stream.close()
+
+
+class _CommunicatingGreenlets:
+    """The greenlets that feed and empty the pipes of a child, and what they got so far."""
+
+    def __init__(self, popen: Popen, data: Any) -> None:
+        self.error: BaseException | None = None
+        self._text = popen.text_mode
+        self._translate = popen._translate_newlines
+        self._chunks: dict[str, list[bytes]] = {}
+        self._coding: dict[str, tuple[str, str]] = {}
+        self.stdin = self._spawn(self._write, popen.stdin, data) if _open(popen.stdin) else None
+        self.stdout = self._spawn_reader("stdout", popen.stdout)
+        self.stderr = self._spawn_reader("stderr", popen.stderr)
+
+    def __iter__(self) -> Iterator[Greenlet]:
+        return iter([g for g in (self.stdin, self.stdout, self.stderr) if g is not None])
+
+    def so_far(self, name: str) -> bytes | None:
+        """Return the bytes that came through a pipe, or None if there are none."""
+        return b"".join(self._chunks.get(name, ())) or None
+
+    def output(self, name: str) -> Any:
+        """Return everything that came through a pipe, None if it is no pipe."""
+        chunks = self._chunks.get(name)
+        if chunks is None:
+            return None
+        data = b"".join(chunks)
+        return self._translate(data, *self._coding[name]) if self._text else data
+
+    def _spawn(self, function: Callable[..., None], *args: Any) -> Greenlet:
+        return Greenlet.spawn(self._keep_error, function, *args)
+
+    def _keep_error(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception as error:
+            self.error = error
+
+    def _spawn_reader(self, name: str, stream: Any) -> Greenlet | None:
+        if not _open(stream):
+            return None
+        if self._text:
+            self._coding[name] = stream.encoding, stream.errors
+        chunks = self._chunks[name] = []
+        return self._spawn(self._read, stream, chunks)
+
+    @staticmethod
+    def _read(stream: Any, chunks: list[bytes]) -> None:
+        binary = stream.io.buffer if isinstance(stream.io, io.TextIOBase) else stream.io
+        read = stream._wrap_method(getattr(binary, "read1", binary.read))
+        while data := read(io.DEFAULT_BUFFER_SIZE):
+            chunks.append(data)
+        stream.close()
+
+    @staticmethod
+    def _write(stream: Any, data: Any) -> None:
+        try:
+            if data:
+                stream.write(data)
+            stream.close()
+        except BrokenPipeError:
+            # The child does not want it all.
+            pass
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+
+
+def _open(stream: Any) -> bool:
+    return stream is not None and not stream.closed
+
+
+class CompletedProcess(_subprocess.CompletedProcess):
+    """What :func:`run` returns: the arguments, the return code and the output."""
+
+
+def run(
+    *popenargs: Any,
+    input: Any = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **kwargs: Any,
+) -> CompletedProcess:
+    """Run a command, wait for it, and say what came of it.
+
+    Takes the arguments of :class:`Popen`, and those of :func:`subprocess.run`:
+
+    :param input: Text or bytes for its standard input.
+    :param capture_output: Whether to keep what it prints.
+    :param timeout: How many seconds it may take before it is killed.
+    :param check: Whether a return code other than zero is an error.
+    :raises TimeoutExpired: if it took too long.
+    :raises CalledProcessError: if *check* is true and it failed.
+    :raises ValueError: for arguments that contradict each other.
+    """
+    if input is not None:
+        if kwargs.get("stdin") is not None:
+            raise ValueError("stdin and input arguments may not both be used.")
+        kwargs["stdin"] = PIPE
+    if capture_output:
+        if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
+            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+        kwargs["stdout"] = kwargs["stderr"] = PIPE
+
+    with Popen(*popenargs, **kwargs) as process:
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+        returncode = process.poll()
+    if check and returncode:
+        raise CalledProcessError(returncode, process.args, stdout, stderr)
+    return CompletedProcess(process.args, returncode, stdout, stderr)
+
+
+def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
+    """Run a command and return its return code; see :func:`subprocess.call`.
+
+    :param timeout: How many seconds it may take before it is killed.
+    :raises TimeoutExpired: if it took too long.
+    """
+    with Popen(*popenargs, **kwargs) as process:
+        try:
+            return process.wait(timeout)
+        except BaseException:
+            process.kill()
+            raise
+
+
+def check_call(*popenargs: Any, **kwargs: Any) -> int:
+    """Run a command and return 0; see :func:`subprocess.check_call`.
+
+    :raises CalledProcessError: if it failed.
+    """
+    returncode = call(*popenargs, **kwargs)
+    if returncode:
+        raise CalledProcessError(returncode, kwargs.get("args") or popenargs[0])
+    return 0
+
+
+def check_output(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    """Run a command and return what it prints; see :func:`subprocess.check_output`.
+
+    Takes the arguments of :func:`run` but for ``stdout`` and ``check``.
+
+    :raises CalledProcessError: if it failed. Its ``output`` is what was printed.
+    """
+    for name in ("stdout", "check"):
+        if name in kwargs:
+            raise ValueError(f"{name} argument not allowed, it will be overridden.")
+    if "input" in kwargs and kwargs["input"] is None:
+        text = any(
+            kwargs.get(name) for name in ("universal_newlines", "text", "encoding", "errors")
+        )
+        kwargs["input"] = "" if text else b""
+    return run(*popenargs, stdout=PIPE, timeout=timeout, check=True, **kwargs).stdout
