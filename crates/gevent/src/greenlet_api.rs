@@ -41,10 +41,6 @@ impl Greenlet {
         slf.get().state.with(slf.py(), f)
     }
 
-    fn has_run(slf: &Bound<'_, Self>) -> bool {
-        greenlet::started(slf.as_any())
-    }
-
     fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
         if Self::read(slf, |state| state.ended.is_none()) {
             slf.get().fail(slf, error);
@@ -110,7 +106,8 @@ impl Greenlet {
 impl Greenlet {
     /// How many frames of the spawning stack are kept.
     #[classattr]
-    const spawning_stack_limit: usize = 10;
+    #[pyo3(name = "spawning_stack_limit")]
+    const STACK_LIMIT: usize = 10;
 
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
@@ -192,8 +189,8 @@ impl Greenlet {
             .ok_or_else(|| PyAttributeError::new_err("_run"))
     }
 
-    #[setter]
-    fn set__run(slf: &Bound<'_, Self>, value: Py<PyAny>) {
+    #[setter(_run)]
+    fn set_run(slf: &Bound<'_, Self>, value: Py<PyAny>) {
         let old = Self::read(slf, |state| state.run.replace(value));
         drop(old);
     }

@@ -1,14 +1,14 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyOSError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use reactor::{Epoll, EventBuffer, SourceKey, Sources, Time, TimerKey, Timers, Waker, Watches};
+use reactor::{Epoll, EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timers, Waker, Watches};
 use slab::Slab;
 
 use crate::cell::GilCell;
@@ -98,15 +98,14 @@ pub struct Loop {
     pub(crate) default: AtomicBool,
 }
 
-const WAKER_TOKEN: u64 = u64::MAX;
-const LEVEL_TOKEN: u64 = u64::MAX - 1;
+const WAKER_TOKEN: u64 = 0;
+const LEVEL_TOKEN: u64 = 1;
 
 impl Kernel {
     fn new() -> std::io::Result<Self> {
         let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker: Arc::new(Waker::new()?) };
-        use std::os::fd::AsFd;
-        kernel.main.add(kernel.waker.as_fd(), reactor::EventFlags::IN, WAKER_TOKEN)?;
-        kernel.main.add(kernel.level.as_fd(), reactor::EventFlags::IN, LEVEL_TOKEN)?;
+        kernel.main.add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
+        kernel.main.add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
         Ok(kernel)
     }
 }
@@ -298,7 +297,7 @@ impl Loop {
                 LEVEL_TOKEN => {
                     kernel.level.wait(level, Some(std::time::Duration::ZERO))?;
                     for (fd, flags) in level.iter() {
-                        let ready = self.watches.with(py, |watches| watches.ready(fd as i32, flags));
+                        let ready: Vec<_> = self.watches.with(py, |watches| watches.ready(fd as i32, flags).collect());
                         for (key, interest) in ready {
                             self.watched_ready(py, key, u32::from(interest.bits()));
                         }
@@ -420,7 +419,8 @@ impl Loop {
     /// Ends a watch.
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
         if let Some(kernel) = self.kernel.cloned(py) {
-            self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
+            // A descriptor that was closed behind our back is gone from the set already.
+            let _ = self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
         }
         let taken = self.watched.with(py, |watched| watched.try_remove(key));
         drop(taken);

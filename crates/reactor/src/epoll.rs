@@ -161,6 +161,11 @@ pub struct EventBuffer {
     len: usize,
 }
 
+// SAFETY: an event's data is typed as "pointer or number", and only numbers are ever stored in it.
+unsafe impl Send for EventBuffer {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for EventBuffer {}
+
 impl EventBuffer {
     /// An empty buffer with room for 256 events.
     #[must_use]

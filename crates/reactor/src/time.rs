@@ -38,6 +38,12 @@ impl Time {
         self.until(earlier)
     }
 
+    /// The time `nanos` nanoseconds after the clock's start.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Time {
+        Time(nanos)
+    }
+
     /// Nanoseconds since the clock's start.
     #[must_use]
     pub fn as_nanos(self) -> u64 {

@@ -51,8 +51,7 @@ extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
         cache.len -= 1;
         return cache.blocks[cache.len];
     }
-    // SAFETY: the allocator that was installed before is called with its own context.
-    cache.next.alloc.map_or(std::ptr::null_mut(), |alloc| unsafe { alloc(cache.next.ctx, size) })
+    cache.next.alloc.map_or(std::ptr::null_mut(), |alloc| alloc(cache.next.ctx, size))
 }
 
 extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {
@@ -64,7 +63,6 @@ extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {
         return;
     }
     if let Some(free) = cache.next.free {
-        // SAFETY: the block came from the allocator that was installed before, directly or by way of the cache.
-        unsafe { free(cache.next.ctx, block, size) };
+        free(cache.next.ctx, block, size);
     }
 }

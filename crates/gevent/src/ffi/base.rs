@@ -33,9 +33,6 @@ impl PySizedLayout<PyGreenlet> for GreenletLayout {}
 
 // SAFETY: the pointer comes from greenlet's own capsule and lives as long as the process.
 unsafe impl PyTypeInfo for PyGreenlet {
-    const NAME: &'static str = "greenlet";
-    const MODULE: Option<&'static str> = Some("greenlet");
-
     fn type_object_raw(_py: Python<'_>) -> *mut ffi::PyTypeObject {
         greenlet::api().greenlet_type
     }
@@ -45,7 +42,7 @@ impl PyClassBaseType for PyGreenlet {
     type LayoutAsBase = PyClassObjectBase<GreenletLayout>;
     type BaseNativeType = PyGreenlet;
     type Initializer = PyNativeTypeInitializer<Self>;
-    type PyClassMutability = pyo3::pycell::impl_::ImmutableClass;
+    type PyClassMutability = <PyAny as PyClassBaseType>::PyClassMutability;
     type Layout<T: PyClassImpl> = PyStaticClassObject<T>;
 }
 

@@ -155,13 +155,6 @@ pub fn parent<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     }
 }
 
-/// Whether `object` is a greenlet.
-#[inline]
-pub fn is_greenlet(object: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: compares type pointers of live objects.
-    unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), api().greenlet_type) != 0 }
-}
-
 /// Whether `greenlet` has run at all, ended ones included.
 #[inline]
 pub fn started(greenlet: &Bound<'_, PyAny>) -> bool {

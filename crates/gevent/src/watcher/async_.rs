@@ -1,0 +1,38 @@
+//! `loop.async_`: calls asked for by other threads.
+
+use pyo3::prelude::*;
+
+use super::{Kind, Watcher};
+use crate::loop_::Loop;
+
+/// The number that callbacks get as event.
+pub(super) const ASYNC: u32 = 0x8_0000;
+
+/// Calls its function in the hub after any thread, or a signal handler, has called `send`.
+#[pyclass(extends = Watcher, frozen, subclass, name = "async_", module = "gevent.core")]
+pub struct Async;
+
+#[pymethods]
+impl Async {
+    #[new]
+    #[pyo3(signature = (r#loop, r#ref = true, priority = None))]
+    pub(crate) fn new(r#loop: Py<Loop>, r#ref: bool, priority: Option<i32>) -> (Self, Watcher) {
+        (Self, Watcher::new(r#loop, Kind::Async, r#ref, priority))
+    }
+
+    /// Have the function called soon, once for all calls of `send` until then. It may be called from any thread.
+    /// Nothing happens while the watcher is not active.
+    fn send(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let watcher = slf.as_super();
+        let this = watcher.get();
+        if this.is_active(py) {
+            Watcher::fire(watcher.as_unbound(), py, this.loop_(), ASYNC);
+        }
+    }
+
+    /// The same as `send`, for use as a callback that is given an argument.
+    fn send_ignoring_arg(slf: &Bound<'_, Self>, _ignored: &Bound<'_, PyAny>) {
+        Self::send(slf);
+    }
+}

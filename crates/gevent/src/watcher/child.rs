@@ -1,0 +1,154 @@
+//! `loop.child`: calls when a child process ends, and collects it.
+
+use std::os::fd::AsRawFd;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use reactor::{ChildFd, Interest};
+
+use super::{Kind, Phase, Watcher, phase, signal};
+use crate::cell::GilCell;
+use crate::loop_::{Loop, Watched};
+
+/// The number that callbacks get as event.
+pub(super) const CHILD: u32 = 2048;
+
+/// A child process, or all of them.
+pub struct Process {
+    /// Zero means every child.
+    pub(super) pid: i32,
+    rpid: i32,
+    pub(super) rstatus: i32,
+    watch: Option<(ChildFd, usize)>,
+}
+
+pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) -> PyResult<()> {
+    match cell.with(py, |process| process.pid) {
+        0 => signal::arm(watcher, py, libc::SIGCHLD)?,
+        pid if pid > 0 => watch(watcher, py, cell, pid)?,
+        // No process has a negative number: this one waits for ever.
+        _ => {}
+    }
+    phase::list(watcher, py, Phase::Child)
+}
+
+fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i32) -> PyResult<()> {
+    let fd = match ChildFd::open(pid) {
+        Ok(fd) => fd,
+        // It has ended and somebody else collected it, who alone knows its status.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let watched = Watched::Watcher(watcher.clone_ref(py));
+    let key = watcher.get().loop_().watch(py, fd.as_raw_fd(), Interest::READ, watched)?;
+    cell.with(py, |process| process.watch = Some((fd, key)));
+    Ok(())
+}
+
+pub(super) fn disarm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
+    if cell.with(py, |process| process.pid) == 0 {
+        signal::disarm(watcher, py, libc::SIGCHLD);
+    }
+    unwatch(watcher, py, cell);
+    phase::unlist(watcher, py, Phase::Child);
+}
+
+fn unwatch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
+    if let Some((fd, key)) = cell.with(py, |process| process.watch.take()) {
+        watcher.get().loop_().unwatch(py, fd.as_raw_fd(), key);
+    }
+}
+
+/// Collects what a watcher waits for and tells all watchers that are concerned.
+pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
+    let this = watcher.get();
+    let Kind::Child(cell) = &this.kind else { return };
+    let pid = cell.with(py, |process| process.pid);
+    if pid == 0 {
+        while let Ok(Some((pid, status))) = reactor::reap_any() {
+            tell(py, this.loop_(), pid, status);
+        }
+        return;
+    }
+    match reactor::reap(pid) {
+        Ok(Some(status)) => tell(py, this.loop_(), pid, status),
+        Ok(None) => {}
+        // Somebody else has collected it.
+        Err(_) => unwatch(watcher, py, cell),
+    }
+}
+
+fn tell(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
+    for watcher in phase::listed(py, loop_, Phase::Child) {
+        let Kind::Child(cell) = &watcher.get().kind else { continue };
+        let concerned = cell.with(py, |process| {
+            let concerned = process.pid == pid || process.pid == 0;
+            if concerned {
+                process.rpid = pid;
+                process.rstatus = status;
+            }
+            concerned
+        });
+        if concerned {
+            unwatch(&watcher, py, cell);
+            Watcher::queue(&watcher, py, loop_, CHILD);
+        }
+    }
+}
+
+/// Calls its function when the child process `pid` (0: any child) has ended, after collecting its status. Only available
+/// on the default loop.
+#[pyclass(extends = Watcher, frozen, subclass, name = "child", module = "gevent.core")]
+pub struct Child;
+
+impl Child {
+    fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Process> {
+        match &slf.as_super().get().kind {
+            Kind::Child(cell) => cell,
+            _ => unreachable!("a child watcher is made of a child kind"),
+        }
+    }
+}
+
+#[pymethods]
+impl Child {
+    #[new]
+    #[pyo3(signature = (r#loop, pid, trace = 0, r#ref = true))]
+    pub(crate) fn new(r#loop: Py<Loop>, pid: i32, trace: i32, r#ref: bool) -> PyResult<(Self, Watcher)> {
+        // Stops and continuations (`trace`) are not told; no program is known to ask.
+        let _ = trace;
+        if !r#loop.get().default.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(PyTypeError::new_err("child watchers are only available on the default loop"));
+        }
+        let process = Process { pid, rpid: 0, rstatus: 0, watch: None };
+        Ok((Self, Watcher::new(r#loop, Kind::Child(GilCell::new(process)), r#ref, None)))
+    }
+
+    /// The process that is watched, 0 for all children.
+    #[getter]
+    fn pid(slf: &Bound<'_, Self>) -> i32 {
+        Self::cell(slf).with(slf.py(), |process| process.pid)
+    }
+
+    /// The process that has ended, 0 before.
+    #[getter]
+    fn rpid(slf: &Bound<'_, Self>) -> i32 {
+        Self::cell(slf).with(slf.py(), |process| process.rpid)
+    }
+
+    #[setter]
+    fn set_rpid(slf: &Bound<'_, Self>, value: i32) {
+        Self::cell(slf).with(slf.py(), |process| process.rpid = value);
+    }
+
+    /// Its wait status, as `os.waitpid` returns it.
+    #[getter]
+    fn rstatus(slf: &Bound<'_, Self>) -> i32 {
+        Self::cell(slf).with(slf.py(), |process| process.rstatus)
+    }
+
+    #[setter]
+    fn set_rstatus(slf: &Bound<'_, Self>, value: i32) {
+        Self::cell(slf).with(slf.py(), |process| process.rstatus = value);
+    }
+}

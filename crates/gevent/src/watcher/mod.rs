@@ -1,0 +1,477 @@
+//! Watchers: Python callbacks for what happens in a loop.
+//!
+//! Each kind has a file with its state, how it is armed and disarmed, and its Python class. What all share is in
+//! [`Watcher`], the base class: the callback, whether it is active (armed, and kept alive by the loop) and whether it is
+//! pending (queued to be called).
+
+pub mod async_;
+pub mod child;
+pub mod io;
+pub mod phase;
+pub mod signal;
+pub mod stat;
+pub mod timer;
+
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+use crate::cell::GilCell;
+use crate::hub;
+use crate::loop_::Loop;
+pub use phase::{Phase, run_phase};
+
+/// Reading would not block.
+pub const READ: u32 = 1;
+/// Writing would not block.
+pub const WRITE: u32 = 2;
+
+/// The lowest and the highest priority.
+pub const PRIORITIES: std::ops::RangeInclusive<i32> = -2..=2;
+
+/// What a watcher watches.
+pub enum Kind {
+    /// A descriptor.
+    Io(GilCell<io::Descriptor>),
+    /// The clock.
+    Timer(GilCell<timer::Schedule>),
+    /// A signal.
+    Signal(i32),
+    /// Turns of the loop, or forks.
+    Phase(Phase),
+    /// A call from another thread.
+    Async,
+    /// A child process.
+    Child(GilCell<child::Process>),
+    /// A path.
+    Stat(GilCell<stat::Path>),
+}
+
+struct State {
+    callback: Option<Py<PyAny>>,
+    args: Option<Py<PyTuple>>,
+    active: bool,
+    /// Whether it keeps the loop running while active.
+    counts: bool,
+    /// The events to call the callback with, once queued.
+    pending: Option<u32>,
+}
+
+/// The base class of all watchers: an object that calls a function when something happens in its loop.
+#[pyclass(frozen, subclass, weakref, name = "watcher", module = "gevent.core")]
+pub struct Watcher {
+    loop_: Py<Loop>,
+    kind: Kind,
+    state: GilCell<State>,
+    priority: AtomicI32,
+}
+
+impl Watcher {
+    /// An inactive watcher.
+    pub fn new(loop_: Py<Loop>, kind: Kind, counts: bool, priority: Option<i32>) -> Self {
+        let state = State { callback: None, args: None, active: false, counts, pending: None };
+        Self {
+            loop_,
+            kind,
+            state: GilCell::new(state),
+            priority: AtomicI32::new(clamped(priority.unwrap_or(0))),
+        }
+    }
+
+    /// The loop it belongs to.
+    pub fn loop_(&self) -> &Loop {
+        self.loop_.get()
+    }
+
+    /// Watchers with a higher one are called before those with a lower one that are ready at the same time.
+    #[inline]
+    pub fn priority(&self) -> i32 {
+        self.priority.load(Relaxed)
+    }
+
+    /// Whether it is armed.
+    pub fn is_active(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.active)
+    }
+
+    /// Arms it, unless that is done, and sets what to call.
+    ///
+    /// # Errors
+    /// `TypeError` when `callback` cannot be called, `ValueError` on a destroyed loop, `OSError` from the kernel.
+    pub fn start_with(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>, args: Bound<'_, PyTuple>) -> PyResult<()> {
+        let py = slf.py();
+        check_callable(callback)?;
+        let this = slf.get();
+        this.loop_().kernel(py)?;
+        if !this.is_active(py) {
+            this.arm(slf.as_unbound(), py)?;
+            this.activate(py);
+        }
+        this.set_call(py, Some(callback.clone().unbind()), Some(args.unbind()));
+        Ok(())
+    }
+
+    /// Disarms it and forgets what to call and what is pending.
+    pub fn stop_now(watcher: &Py<Self>, py: Python<'_>) {
+        let this = watcher.get();
+        this.state.with(py, |state| state.pending = None);
+        if this.deactivate(py) {
+            this.disarm(watcher, py);
+        }
+        this.set_call(py, None, None);
+    }
+
+    /// Queues the callback with `events`, unless it is queued already: then they are added to those it will get.
+    pub fn fire(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop, events: u32) {
+        match watcher.get().kind {
+            Kind::Child(_) => child::ended(watcher, py),
+            _ => Self::queue(watcher, py, loop_, events),
+        }
+    }
+
+    fn queue(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop, events: u32) {
+        let queued = watcher.get().state.with(py, |state| match &mut state.pending {
+            Some(pending) => {
+                *pending |= events;
+                true
+            }
+            none => {
+                *none = Some(events);
+                false
+            }
+        });
+        if !queued {
+            loop_.push_watcher(py, watcher.clone_ref(py));
+        }
+    }
+
+    /// Calls the callback of a queued watcher; nothing when it was stopped meanwhile. Errors go to the loop's handler.
+    pub fn run(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop) {
+        let this = watcher.get();
+        let Some((events, callback, args)) = this.state.with(py, |state| {
+            let events = state.pending.take()?;
+            let callback = state.callback.as_ref().map(|callback| callback.clone_ref(py));
+            Some((events, callback, state.args.as_ref().map(|args| args.clone_ref(py))))
+        }) else {
+            return;
+        };
+        if let Err(error) = call(py, callback, args, events) {
+            hub::handle_error(py, loop_, Some(watcher.clone_ref(py).into_any()), error);
+            // A descriptor that stays ready would have the same callback fail for ever.
+            if matches!(this.kind, Kind::Io(_)) {
+                Self::stop_now(watcher, py);
+            }
+        }
+        let over = this.state.with(py, |state| !state.active && state.pending.is_none());
+        if over {
+            this.set_call(py, None, None);
+        }
+    }
+
+    fn activate(&self, py: Python<'_>) {
+        let counts = self.state.with(py, |state| {
+            state.active = true;
+            state.counts
+        });
+        if counts {
+            self.loop_().count_ref(1);
+        }
+    }
+
+    /// Marks it inactive; false when it was.
+    fn deactivate(&self, py: Python<'_>) -> bool {
+        let (was, counts) = self.state.with(py, |state| (std::mem::take(&mut state.active), state.counts));
+        if was && counts {
+            self.loop_().count_ref(-1);
+        }
+        was
+    }
+
+    fn arm(&self, watcher: &Py<Self>, py: Python<'_>) -> PyResult<()> {
+        match &self.kind {
+            Kind::Io(cell) => io::arm(watcher, py, cell),
+            Kind::Timer(cell) => timer::arm(watcher, py, cell),
+            Kind::Signal(signum) => signal::arm(watcher, py, *signum),
+            Kind::Phase(phase) => phase::list(watcher, py, *phase),
+            Kind::Async => phase::list(watcher, py, Phase::Async),
+            Kind::Child(cell) => child::arm(watcher, py, cell),
+            Kind::Stat(cell) => stat::arm(watcher, py, cell),
+        }
+    }
+
+    fn disarm(&self, watcher: &Py<Self>, py: Python<'_>) {
+        match &self.kind {
+            Kind::Io(cell) => io::disarm(self.loop_(), py, cell),
+            Kind::Timer(cell) => timer::disarm(self.loop_(), py, cell),
+            Kind::Signal(signum) => signal::disarm(watcher, py, *signum),
+            Kind::Phase(phase) => phase::unlist(watcher, py, *phase),
+            Kind::Async => phase::unlist(watcher, py, Phase::Async),
+            Kind::Child(cell) => child::disarm(watcher, py, cell),
+            Kind::Stat(cell) => stat::disarm(self.loop_(), py, cell),
+        }
+    }
+
+    fn set_call(&self, py: Python<'_>, callback: Option<Py<PyAny>>, args: Option<Py<PyTuple>>) {
+        let old = self.state.with(py, |state| {
+            (std::mem::replace(&mut state.callback, callback), std::mem::replace(&mut state.args, args))
+        });
+        drop(old);
+    }
+
+    /// What a kind says of itself in `repr`.
+    fn details(&self, py: Python<'_>) -> String {
+        match &self.kind {
+            Kind::Io(cell) => {
+                let (fd, events) = cell.with(py, |descriptor| (descriptor.fd, descriptor.events));
+                format!(" fd={fd} events={}", crate::flags::events_to_str(i64::from(events)))
+            }
+            Kind::Child(cell) => {
+                let (pid, status) = cell.with(py, |process| (process.pid, process.rstatus));
+                format!(" pid={pid} rstatus={status}")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn clamped(priority: i32) -> i32 {
+    priority.clamp(*PRIORITIES.start(), *PRIORITIES.end())
+}
+
+fn check_callable(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    if callback.is_callable() {
+        Ok(())
+    } else {
+        Err(PyTypeError::new_err(format!("Expected callable, not {}", callback.repr()?)))
+    }
+}
+
+/// Calls `callback`, with the events in place of a leading [`Events`].
+fn call(py: Python<'_>, callback: Option<Py<PyAny>>, args: Option<Py<PyTuple>>, events: u32) -> PyResult<()> {
+    let callback = callback.unwrap_or_else(|| py.None());
+    let Some(args) = args else { return callback.call0(py).map(drop) };
+    let args = args.bind(py);
+    let wants_events = !args.is_empty() && args.get_borrowed_item(0)?.is_instance_of::<Events>();
+    if !wants_events {
+        return callback.call1(py, args).map(drop);
+    }
+    let mut given: Vec<Bound<'_, PyAny>> = args.iter().collect();
+    given[0] = events.into_pyobject(py)?.into_any();
+    callback.call1(py, PyTuple::new(py, given)?).map(drop)
+}
+
+/// The class of `EVENTS`: as first argument of a callback it stands for the events that occurred.
+#[pyclass(frozen, name = "_EVENTSType", module = "gevent.core")]
+pub struct Events;
+
+#[pymethods]
+impl Events {
+    fn __repr__(&self) -> &'static str {
+        "gevent.core.EVENTS"
+    }
+}
+
+/// The one `EVENTS`.
+fn events(py: Python<'_>) -> PyResult<Py<Events>> {
+    static EVENTS: PyOnceLock<Py<Events>> = PyOnceLock::new();
+    EVENTS.get_or_try_init(py, || Py::new(py, Events)).map(|events| events.clone_ref(py))
+}
+
+#[pymethods]
+impl Watcher {
+    /// Start watching: call `callback` with `args` in the hub at each event, until stopped.
+    ///
+    /// On an active watcher it sets what is called. Raises `TypeError` when `callback` cannot be called.
+    #[pyo3(signature = (callback, *args))]
+    fn start(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>, args: Bound<'_, PyTuple>) -> PyResult<()> {
+        Self::start_with(slf, callback, args)
+    }
+
+    /// Stop watching and forget the callback. What is pending is not called any more.
+    fn stop(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().loop_().kernel(slf.py())?;
+        Self::stop_now(slf.as_unbound(), slf.py());
+        Ok(())
+    }
+
+    /// The same as `stop`, for use when the watcher is not needed any more.
+    fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::stop(slf)
+    }
+
+    /// Behave as if `revents` had occurred: call `callback` with `args` once, soon.
+    #[pyo3(signature = (revents, callback, *args))]
+    fn feed(
+        slf: &Bound<'_, Self>,
+        revents: i32,
+        callback: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        check_callable(callback)?;
+        let this = slf.get();
+        this.loop_().kernel(py)?;
+        this.set_call(py, Some(callback.clone().unbind()), Some(args.unbind()));
+        Self::queue(slf.as_unbound(), py, this.loop_(), revents.cast_unsigned());
+        Ok(())
+    }
+
+    /// Whether it is watching.
+    #[getter]
+    fn active(&self, py: Python<'_>) -> bool {
+        self.is_active(py)
+    }
+
+    /// Whether the callback is about to be called.
+    #[getter]
+    fn pending(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.pending.is_some())
+    }
+
+    /// Whether the watcher keeps the loop running while it is active.
+    #[getter]
+    fn r#ref(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.counts)
+    }
+
+    #[setter]
+    fn set_ref(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.loop_().kernel(py)?;
+        let counts = value.is_truthy()?;
+        let changed = self.state.with(py, |state| {
+            let before = std::mem::replace(&mut state.counts, counts);
+            state.active && before != counts
+        });
+        if changed {
+            self.loop_().count_ref(if counts { 1 } else { -1 });
+        }
+        Ok(())
+    }
+
+    /// From -2 to 2: of the watchers that are ready at the same time those with a higher priority are called first.
+    #[getter(priority)]
+    fn get_priority(&self) -> i32 {
+        self.priority()
+    }
+
+    #[setter]
+    fn set_priority(&self, py: Python<'_>, value: i32) -> PyResult<()> {
+        if self.is_active(py) {
+            return Err(PyAttributeError::new_err("Cannot set priority of an active watcher"));
+        }
+        self.priority.store(clamped(value), Relaxed);
+        Ok(())
+    }
+
+    /// What is called, `None` when the watcher is not active.
+    #[getter]
+    fn callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| state.callback.as_ref().map(|callback| callback.clone_ref(py)))
+    }
+
+    #[setter]
+    fn set_callback(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !value.is_none() {
+            check_callable(value)?;
+        }
+        let value = (!value.is_none()).then(|| value.clone().unbind());
+        let old = self.state.with(py, |state| std::mem::replace(&mut state.callback, value));
+        drop(old);
+        Ok(())
+    }
+
+    /// What the callback is called with, `None` when the watcher is not active.
+    #[getter]
+    fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        self.state.with(py, |state| state.args.as_ref().map(|args| args.clone_ref(py)))
+    }
+
+    #[setter]
+    fn set_args(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = if value.is_none() {
+            None
+        } else {
+            let tuple = value.cast::<PyTuple>().map_err(|_| {
+                let kind = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+                PyTypeError::new_err(format!("Expected tuple, got {kind}"))
+            })?;
+            Some(tuple.clone().unbind())
+        };
+        let old = self.state.with(py, |state| std::mem::replace(&mut state.args, value));
+        drop(old);
+        Ok(())
+    }
+
+    /// The loop it belongs to.
+    #[getter]
+    fn r#loop(&self, py: Python<'_>) -> Py<Loop> {
+        self.loop_.clone_ref(py)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        Self::close(slf)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let this = slf.get();
+        let name = slf.get_type().name()?;
+        let mut text = format!("<{name} at {:#x}{}", slf.as_ptr() as usize, this.details(py));
+        if this.is_active(py) {
+            text.push_str(" active");
+        }
+        if this.pending(py) {
+            text.push_str(" pending");
+        }
+        if let Some(callback) = this.callback(py) {
+            text.push_str(&format!(" callback={}", callback.bind(py).repr()?));
+        }
+        if let Some(args) = this.args(py) {
+            text.push_str(&format!(" args={}", args.bind(py).repr()?));
+        }
+        text.push('>');
+        Ok(text)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.loop_)?;
+        let visited = self.state.peek(|state| {
+            visit.call(&state.callback)?;
+            visit.call(&state.args)
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.set_call(py, None, None);
+    }
+}
+
+/// Adds the classes and `EVENTS` to the extension module.
+///
+/// # Errors
+/// What adding to a module raises.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Watcher>()?;
+    module.add_class::<io::Io>()?;
+    module.add_class::<timer::Timer>()?;
+    module.add_class::<signal::Signal>()?;
+    module.add_class::<phase::Idle>()?;
+    module.add_class::<phase::Prepare>()?;
+    module.add_class::<phase::Check>()?;
+    module.add_class::<phase::Fork>()?;
+    module.add_class::<async_::Async>()?;
+    module.add_class::<child::Child>()?;
+    module.add_class::<stat::Stat>()?;
+    module.add("EVENTS", events(module.py())?)
+}

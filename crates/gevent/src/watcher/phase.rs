@@ -1,0 +1,135 @@
+//! Watchers that need no descriptor and no deadline: the loop keeps them in lists.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering::Relaxed;
+
+use pyo3::prelude::*;
+
+use super::{Kind, Watcher};
+use crate::loop_::Loop;
+
+/// The lists in which a loop keeps active watchers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Called before a poll.
+    Prepare,
+    /// Called after a poll.
+    Check,
+    /// Called instead of waiting.
+    Idle,
+    /// Called in the child after a fork.
+    Fork,
+    /// Called when another thread says so.
+    Async,
+    /// Called when a child process ends.
+    Child,
+}
+
+impl Phase {
+    /// How many lists there are.
+    pub const COUNT: usize = 6;
+
+    /// Whether watchers of this list have to be called around polls.
+    const fn surrounds_polls(self) -> bool {
+        matches!(self, Phase::Prepare | Phase::Check | Phase::Idle)
+    }
+
+    /// The number that callbacks get as event.
+    const fn event(self) -> u32 {
+        match self {
+            Phase::Prepare => 0x4000,
+            Phase::Check => 0x8000,
+            Phase::Idle => 0x2000,
+            Phase::Fork => 0x2_0000,
+            Phase::Async => super::async_::ASYNC,
+            Phase::Child => super::child::CHILD,
+        }
+    }
+}
+
+/// Has the loop keep the watcher.
+pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyResult<()> {
+    let loop_ = watcher.get().loop_();
+    let kept = watcher.clone_ref(py);
+    loop_.phases.with(py, |phases| phases[phase as usize].push(kept));
+    if phase.surrounds_polls() {
+        loop_.phased.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+/// Has the loop let go of the watcher.
+pub(super) fn unlist(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
+    let loop_ = watcher.get().loop_();
+    let taken = loop_.phases.with(py, |phases| {
+        let list = &mut phases[phase as usize];
+        let at = list.iter().position(|other| other.is(watcher))?;
+        Some(list.remove(at))
+    });
+    if taken.is_some() && phase.surrounds_polls() {
+        loop_.phased.fetch_sub(1, Relaxed);
+    }
+    drop(taken);
+}
+
+/// The watchers of a list, in the order in which they are to be called.
+pub(super) fn listed(py: Python<'_>, loop_: &Loop, phase: Phase) -> Vec<Py<Watcher>> {
+    let mut watchers: Vec<_> = loop_
+        .phases
+        .with(py, |phases| phases[phase as usize].iter().map(|watcher| watcher.clone_ref(py)).collect());
+    watchers.sort_by_key(|watcher| Reverse(watcher.get().priority()));
+    watchers
+}
+
+/// Whether any watcher of this list is active.
+pub fn any_active(py: Python<'_>, loop_: &Loop, phase: Phase) -> bool {
+    loop_.phases.with(py, |phases| !phases[phase as usize].is_empty())
+}
+
+/// Calls the watchers of a list now.
+pub fn run_phase(py: Python<'_>, loop_: &Loop, phase: Phase) {
+    if !any_active(py, loop_, phase) {
+        return;
+    }
+    for watcher in listed(py, loop_, phase) {
+        let this = watcher.get();
+        let due = this.state.with(py, |state| {
+            if state.active && state.pending.is_none() {
+                state.pending = Some(phase.event());
+            }
+            state.active
+        });
+        if due {
+            Watcher::run(&watcher, py, loop_);
+        }
+    }
+}
+
+/// Queues the watchers of a list.
+pub fn fire_phase(py: Python<'_>, loop_: &Loop, phase: Phase) {
+    for watcher in listed(py, loop_, phase) {
+        Watcher::fire(&watcher, py, loop_, phase.event());
+    }
+}
+
+macro_rules! phase_class {
+    ($type:ident, $name:literal, $phase:expr, $doc:literal) => {
+        #[doc = $doc]
+        #[pyclass(extends = Watcher, frozen, subclass, name = $name, module = "gevent.core")]
+        pub struct $type;
+
+        #[pymethods]
+        impl $type {
+            #[new]
+            #[pyo3(signature = (r#loop, r#ref = true, priority = None))]
+            pub(crate) fn new(r#loop: Py<Loop>, r#ref: bool, priority: Option<i32>) -> (Self, Watcher) {
+                (Self, Watcher::new(r#loop, Kind::Phase($phase), r#ref, priority))
+            }
+        }
+    };
+}
+
+phase_class!(Prepare, "prepare", Phase::Prepare, "Calls its function before each poll of the loop.");
+phase_class!(Check, "check", Phase::Check, "Calls its function after each poll of the loop.");
+phase_class!(Idle, "idle", Phase::Idle, "Calls its function again and again while there is nothing else to do.");
+phase_class!(Fork, "fork", Phase::Fork, "Calls its function in the child process after a fork.");

@@ -1,0 +1,167 @@
+//! `loop.stat`: calls when the attributes of a path change.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+use reactor::{Time, TimerKey};
+use rustix::fs::Stat as Attributes;
+
+use super::{Kind, Watcher, timer};
+use crate::cell::GilCell;
+use crate::loop_::{Deadline, Loop};
+
+/// The number that callbacks get as event.
+const STAT: u32 = 4096;
+/// Seconds between two looks, at least.
+const SHORTEST: f64 = 0.107_489_1;
+/// Seconds between two looks when no interval is given.
+const USUAL: f64 = 5.007_489_1;
+
+/// A path and what was last seen there.
+pub struct Path {
+    path: PathBuf,
+    interval: f64,
+    now: Option<Attributes>,
+    before: Option<Attributes>,
+    key: Option<TimerKey>,
+}
+
+pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) -> PyResult<()> {
+    cell.with(py, |path| {
+        if path.interval != 0.0 {
+            path.interval = path.interval.max(SHORTEST);
+        }
+    });
+    let seen = look(py, cell);
+    cell.with(py, |path| path.now = seen);
+    schedule(watcher, py, cell);
+    Ok(())
+}
+
+fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
+    let interval = cell.with(py, |path| if path.interval == 0.0 { USUAL } else { path.interval });
+    let deadline = Deadline::Watcher(watcher.clone_ref(py));
+    let at = Time::now().after(timer::delay(interval));
+    let key = watcher.get().loop_().timers.with(py, |timers| timers.insert(at, deadline));
+    cell.with(py, |path| path.key = Some(key));
+}
+
+pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Path>) {
+    if let Some(key) = cell.with(py, |path| path.key.take()) {
+        let taken = loop_.timers.with(py, |timers| timers.cancel(key));
+        drop(taken);
+    }
+}
+
+/// What is there; a symbolic link itself, not what it points to.
+fn look(py: Python<'_>, cell: &GilCell<Path>) -> Option<Attributes> {
+    let path = cell.with(py, |path| path.path.clone());
+    rustix::fs::lstat(&path).ok()
+}
+
+/// Looks at the path, fires the watcher if something changed, and schedules the next look.
+pub(super) fn check(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
+    let seen = look(py, cell);
+    let changed = cell.with(py, |path| {
+        path.key = None;
+        let changed = !same(path.now.as_ref(), seen.as_ref());
+        if changed {
+            path.before = path.now;
+            path.now = seen;
+        }
+        changed
+    });
+    schedule(watcher, py, cell);
+    if changed {
+        Watcher::fire(watcher, py, watcher.get().loop_(), STAT);
+    }
+}
+
+fn same(a: Option<&Attributes>, b: Option<&Attributes>) -> bool {
+    let identity = |a: &Attributes| (a.st_dev, a.st_ino, a.st_mode, a.st_nlink, a.st_uid, a.st_gid, a.st_rdev, a.st_size);
+    let times = |a: &Attributes| {
+        [
+            (a.st_atime, a.st_atime_nsec),
+            (a.st_mtime, a.st_mtime_nsec),
+            (a.st_ctime, a.st_ctime_nsec),
+        ]
+    };
+    match (a, b) {
+        (Some(a), Some(b)) => identity(a) == identity(b) && times(a) == times(b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// As `os.stat` shows it, with times in whole seconds.
+fn result<'py>(py: Python<'py>, seen: Option<Attributes>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(a) = seen else { return Ok(None) };
+    let fields = (
+        a.st_mode, a.st_ino, a.st_dev, a.st_nlink, a.st_uid, a.st_gid, a.st_size, a.st_atime, a.st_mtime, a.st_ctime,
+    );
+    let fields: Bound<'py, PyTuple> = fields.into_pyobject(py)?;
+    py.import("os")?.getattr("stat_result")?.call1((fields,)).map(Some)
+}
+
+/// Calls its function when a file appears, vanishes or changes at `path`, which is looked at every `interval` seconds: at
+/// least 0.1074891, about 5 if it is 0.
+#[pyclass(extends = Watcher, frozen, subclass, name = "stat", module = "gevent.core")]
+pub struct Stat;
+
+impl Stat {
+    fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Path> {
+        match &slf.as_super().get().kind {
+            Kind::Stat(cell) => cell,
+            _ => unreachable!("a stat watcher is made of a stat kind"),
+        }
+    }
+}
+
+#[pymethods]
+impl Stat {
+    #[new]
+    #[pyo3(signature = (r#loop, path, interval = 0.0, r#ref = true, priority = None))]
+    pub(crate) fn new(
+        r#loop: Py<Loop>,
+        path: &Bound<'_, PyString>,
+        interval: f64,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<(Self, Watcher)> {
+        let path = Path { path: path.extract()?, interval, now: None, before: None, key: None };
+        Ok((Self, Watcher::new(r#loop, Kind::Stat(GilCell::new(path)), r#ref, priority)))
+    }
+
+    /// The path.
+    #[getter]
+    fn path(slf: &Bound<'_, Self>) -> PathBuf {
+        Self::cell(slf).with(slf.py(), |path| path.path.clone())
+    }
+
+    #[getter]
+    fn _paths<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyBytes> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Self::path(slf);
+        PyBytes::new(slf.py(), path.as_os_str().as_bytes())
+    }
+
+    /// Seconds between two looks, as given; it is raised to the least possible at the start.
+    #[getter]
+    fn interval(slf: &Bound<'_, Self>) -> f64 {
+        Self::cell(slf).with(slf.py(), |path| path.interval)
+    }
+
+    /// What was last seen there, as `os.stat_result`; `None` when there was nothing.
+    #[getter]
+    fn attr<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        result(slf.py(), Self::cell(slf).with(slf.py(), |path| path.now))
+    }
+
+    /// What was seen there before the last change, as `os.stat_result`; `None` when there was nothing.
+    #[getter]
+    fn prev<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        result(slf.py(), Self::cell(slf).with(slf.py(), |path| path.before))
+    }
+}

@@ -1,0 +1,196 @@
+//! `loop.timer`: calls after a delay, once or periodically.
+
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use reactor::{Time, TimerKey};
+
+use super::{Kind, Watcher};
+use crate::cell::GilCell;
+use crate::loop_::{Deadline, Loop};
+
+/// The number that callbacks get as event.
+const TIMER: u32 = 256;
+
+/// When a timer is due.
+pub struct Schedule {
+    after: f64,
+    repeat: f64,
+    /// Whether `after` is counted from the time that the loop last noted, not from the present.
+    from_noted: bool,
+    due: Option<Time>,
+    key: Option<TimerKey>,
+}
+
+/// A delay in seconds as a duration; what is not positive is none, what is too long is the longest there is.
+pub fn delay(seconds: f64) -> Duration {
+    if seconds > 0.0 {
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn seconds(time: Time) -> f64 {
+    if time == Time::FAR {
+        f64::INFINITY
+    } else {
+        time.as_nanos() as f64 / 1e9
+    }
+}
+
+pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>) -> PyResult<()> {
+    let (after, from_noted) = cell.with(py, |schedule| (schedule.after, schedule.from_noted));
+    let base = if from_noted { watcher.get().loop_().cached_now() } else { Time::now() };
+    schedule(watcher, py, cell, base.after(delay(after)));
+    Ok(())
+}
+
+pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Schedule>) {
+    if let Some(key) = cell.with(py, |schedule| schedule.key.take()) {
+        let taken = loop_.timers.with(py, |timers| timers.cancel(key));
+        drop(taken);
+    }
+}
+
+fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>, due: Time) {
+    let deadline = Deadline::Watcher(watcher.clone_ref(py));
+    let key = watcher.get().loop_().timers.with(py, |timers| timers.insert(due, deadline));
+    cell.with(py, |schedule| {
+        schedule.key = Some(key);
+        schedule.due = Some(due);
+    });
+}
+
+/// Takes note that the deadline of a watcher has passed.
+pub fn expired(watcher: Py<Watcher>, py: Python<'_>, loop_: &Loop, now: Time) {
+    let this = watcher.get();
+    let cell = match &this.kind {
+        Kind::Timer(cell) => cell,
+        Kind::Stat(cell) => return super::stat::check(&watcher, py, cell),
+        _ => return,
+    };
+    let (due, repeat) = cell.with(py, |schedule| {
+        schedule.key = None;
+        (schedule.due.unwrap_or(now), schedule.repeat)
+    });
+    if repeat > 0.0 {
+        // Periods are counted from due times, lest they drift. A late timer does not catch up, and one with a period
+        // below the clock's resolution has to let others run.
+        let next = due.after(delay(repeat)).max(now.after(Duration::from_nanos(1)));
+        schedule(&watcher, py, cell, next);
+    } else {
+        this.deactivate(py);
+    }
+    Watcher::fire(&watcher, py, loop_, TIMER);
+}
+
+/// Calls its function once `after` seconds have passed, and then, if `repeat` is not zero, every `repeat` seconds.
+#[pyclass(extends = Watcher, frozen, subclass, name = "timer", module = "gevent.core")]
+pub struct Timer;
+
+impl Timer {
+    fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Schedule> {
+        match &slf.as_super().get().kind {
+            Kind::Timer(cell) => cell,
+            _ => unreachable!("a timer is made of a timer kind"),
+        }
+    }
+}
+
+#[pymethods]
+impl Timer {
+    #[new]
+    #[pyo3(signature = (r#loop, after = 0.0, repeat = 0.0, r#ref = true, priority = None))]
+    pub(crate) fn new(
+        r#loop: Py<Loop>,
+        after: f64,
+        repeat: f64,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<(Self, Watcher)> {
+        if repeat < 0.0 {
+            return Err(PyValueError::new_err(format!("repeat must be positive or zero: {repeat:?}")));
+        }
+        let schedule = Schedule { after, repeat, from_noted: false, due: None, key: None };
+        Ok((Self, Watcher::new(r#loop, Kind::Timer(GilCell::new(schedule)), r#ref, priority)))
+    }
+
+    /// Start the timer: call `callback` with `args` when it is due.
+    ///
+    /// The delay is counted from the present, or with `update=False` from the time that the loop last noted (`loop.now()`),
+    /// which may be earlier. `update=True` has the loop note the present.
+    #[pyo3(signature = (callback, *args, update = None))]
+    fn start(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        update: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let from_noted = match update {
+            None => false,
+            Some(update) => !update.is_truthy()?,
+        };
+        let watcher = slf.as_super();
+        if update.is_some() && !from_noted {
+            watcher.get().loop_().update_time();
+        }
+        Self::cell(slf).with(slf.py(), |schedule| schedule.from_noted = from_noted);
+        Watcher::start_with(watcher, callback, args)
+    }
+
+    /// Start the timer anew with its period as delay; without a period, stop it.
+    ///
+    /// With `update`, the loop notes the present first.
+    #[pyo3(signature = (callback, *args, update = true))]
+    fn again(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        update: bool,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        super::check_callable(callback)?;
+        let watcher = slf.as_super();
+        let this = watcher.get();
+        let loop_ = this.loop_();
+        loop_.kernel(py)?;
+        let now = if update { loop_.update_time() } else { loop_.cached_now() };
+        let cell = Self::cell(slf);
+        disarm(loop_, py, cell);
+        let repeat = cell.with(py, |schedule| schedule.repeat);
+        if repeat > 0.0 {
+            schedule(watcher.as_unbound(), py, cell, now.after(delay(repeat)));
+            if !this.is_active(py) {
+                this.activate(py);
+            }
+        } else {
+            this.deactivate(py);
+        }
+        this.set_call(py, Some(callback.clone().unbind()), Some(args.unbind()));
+        Ok(())
+    }
+
+    /// When the timer is due, in seconds of the monotonic clock; before its start, the delay.
+    #[getter]
+    fn at(slf: &Bound<'_, Self>) -> f64 {
+        Self::cell(slf).with(slf.py(), |schedule| schedule.due.map_or(schedule.after, seconds))
+    }
+
+    /// The period in seconds, zero for a timer that is due once.
+    #[getter]
+    fn repeat(slf: &Bound<'_, Self>) -> f64 {
+        Self::cell(slf).with(slf.py(), |schedule| schedule.repeat)
+    }
+
+    #[setter]
+    fn set_repeat(slf: &Bound<'_, Self>, value: f64) -> PyResult<()> {
+        if value < 0.0 {
+            return Err(PyValueError::new_err(format!("repeat must be positive or zero: {value:?}")));
+        }
+        Self::cell(slf).with(slf.py(), |schedule| schedule.repeat = value);
+        Ok(())
+    }
+}
