@@ -27,13 +27,13 @@ from gevent._core import (
 )
 from gevent._core import get_hub_if_exists as _get_hub
 from gevent._core import idle as idle
-from gevent._core import iwait as iwait
 from gevent._core import kill as kill
-from gevent._core import wait as wait
 from gevent._hub_local import get_loop as get_loop
 from gevent._hub_local import set_default_hub_class, set_loop
 from gevent._hub_report import print_failure
 from gevent._ident import IdentRegistry
+from gevent._waiting import iwait as iwait
+from gevent._waiting import wait as wait
 from gevent.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
 from gevent.exceptions import HubDestroyed, LoopExit
 

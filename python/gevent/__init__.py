@@ -1,0 +1,89 @@
+"""Greenlets over an event loop: concurrent programs written like sequential ones.
+
+A drop-in for gevent whose engine, :mod:`gevent._core`, is Rust. ``__version__`` is the version of
+gevent that it stands for, which dependents compare; ``__implementation__`` says whose it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from gevent._config import config
+from gevent._core import (
+    Greenlet,
+    get_hub,
+    getcurrent,
+    getswitchinterval,
+    idle,
+    kill,
+    setswitchinterval,
+    sleep,
+    spawn,
+    spawn_raw,
+)
+from gevent._waiting import iwait, wait
+from gevent.exceptions import GreenletExit
+from gevent.greenlet import joinall, killall
+from gevent.hub import reinit
+from gevent.hub import signal as signal_handler
+from gevent.timeout import Timeout, with_timeout
+
+__all__ = [
+    "Greenlet",
+    "GreenletExit",
+    "Timeout",
+    "config",
+    "fork",
+    "get_hub",
+    "getcurrent",
+    "getswitchinterval",
+    "idle",
+    "iwait",
+    "joinall",
+    "kill",
+    "killall",
+    "reinit",
+    "setswitchinterval",
+    "signal_handler",
+    "sleep",
+    "spawn",
+    "spawn_later",
+    "spawn_raw",
+    "wait",
+    "with_timeout",
+]
+
+__version__ = "26.9.0"
+
+
+class _VersionInfo(NamedTuple):
+    major: int
+    minor: int
+    micro: int
+    releaselevel: str
+    serial: int
+
+
+_VersionInfo.__name__ = "version_info"
+
+#: Not the version: what gevent has said here since version 20.
+version_info = _VersionInfo(20, 0, 0, "dev", 0)
+
+spawn_later = Greenlet.spawn_later
+
+
+def fork(*args: Any, **kwargs: Any) -> int:
+    """Fork the process and, in the child, make the hub fit for it; see :func:`gevent.os.fork`."""
+    # Programs that do not fork need not load it.
+    from gevent.os import fork
+
+    return fork(*args, **kwargs)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__implementation__":
+        # Reading a package's metadata takes longer than importing all of this.
+        from importlib.metadata import version
+
+        return f"gevent-rs {version('gevent-rs')}"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

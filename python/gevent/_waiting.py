@@ -1,0 +1,133 @@
+"""Waiting for several objects at once: anything with ``rawlink()`` and ``unlink()``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from typing import Any
+
+from gevent._core import Waiter, get_hub
+
+__all__ = ["iwait", "wait"]
+
+
+class _WaitIterator:
+    """Yields objects as they become ready. Links to them from the first step to the last."""
+
+    def __init__(self, objects: Collection[Any], timeout: float | None, count: int | None) -> None:
+        size = len(objects)
+        self._objects = objects
+        self._left = size if count is None else min(count, size)
+        self._timeout = timeout
+        self._timer: Any = None
+        self._timed_out = False
+        self._begun = False
+        self._ready: deque[Any] = deque()
+        self._waiter: Waiter | None = None
+
+    def __enter__(self) -> _WaitIterator:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._finish()
+
+    def __iter__(self) -> _WaitIterator:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            if not self._begun:
+                self._begin()
+            if self._left > 0 and not self._ready and not self._timed_out:
+                self._wait()
+        except BaseException:
+            self._finish()
+            raise
+        if self._left > 0 and self._ready:
+            self._left -= 1
+            return self._ready.popleft()
+        self._finish()
+        raise StopIteration
+
+    next = __next__
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._left <= 0:
+            return
+        if self._timeout is not None:
+            self._timer = get_hub().loop.timer(self._timeout, priority=-1)
+            self._timer.start(self._on_timeout)
+        for obj in self._objects:
+            obj.rawlink(self._on_ready)
+
+    def _wait(self) -> None:
+        # A new one each time: the caller may do anything between two steps.
+        self._waiter = Waiter()
+        try:
+            self._waiter.get()
+        finally:
+            self._waiter = None
+
+    def _on_ready(self, obj: Any) -> None:
+        self._ready.append(obj)
+        self._wake()
+
+    def _on_timeout(self) -> None:
+        self._timed_out = True
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.switch(None)
+
+    def _finish(self) -> None:
+        self._left = 0
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+        if self._begun:
+            for obj in self._objects:
+                unlink = getattr(obj, "unlink", None)
+                if unlink is not None:
+                    unlink(self._on_ready)
+        self._objects = ()
+        self._ready.clear()
+
+
+def iwait(
+    objects: Collection[Any], timeout: float | None = None, count: int | None = None
+) -> _WaitIterator:
+    """Return an iterator over *objects* that yields each as it becomes ready.
+
+    It ends after all (or *count*) of them, or when *timeout* seconds have passed since the first
+    step. A caller that may stop before the end should use it as a context manager, which takes
+    back what it left with the objects::
+
+        with gevent.iwait((a, b)) as ready:
+            first = next(ready)
+
+    :param objects: Objects with ``rawlink()`` and ``unlink()``: greenlets, events, semaphores …
+    :raises TypeError: *objects* has no length.
+    """
+    return _WaitIterator(objects, timeout, count)
+
+
+def wait(
+    objects: Collection[Any] | None = None,
+    timeout: float | None = None,
+    count: int | None = None,
+) -> Any:
+    """Wait until *objects*, or *count* of them, are ready; by default for the end of all work.
+
+    :param objects: Objects with ``rawlink()`` and ``unlink()``; ``None`` waits until the loop has
+        nothing left to do: no greenlet, server or watcher.
+    :param timeout: For how many seconds to wait; ``None`` waits for any time.
+    :returns: A list of the ready objects, in the order in which they became so; without
+        *objects* whether nothing was left to do before the time was up.
+    """
+    if objects is None:
+        return get_hub().join(timeout)
+    with iwait(objects, timeout, count) as ready:
+        return list(ready)

@@ -1,0 +1,86 @@
+"""The greenlets that the hub schedules, and functions on many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from greenlet import GreenletExit
+
+from gevent._core import (
+    FailureSpawnedLink as FailureSpawnedLink,
+)
+from gevent._core import (
+    Greenlet,
+    join_greenlets,
+    kill_greenlets,
+    sleep,
+)
+from gevent._core import (
+    SpawnedLink as SpawnedLink,
+)
+from gevent._core import (
+    SuccessSpawnedLink as SuccessSpawnedLink,
+)
+from gevent._waiting import iwait, wait
+from gevent.timeout import Timeout
+
+__all__ = ["Greenlet", "joinall", "killall"]
+
+
+def joinall(
+    greenlets: Collection[Any] | None,
+    timeout: float | None = None,
+    raise_error: bool = False,
+    count: int | None = None,
+) -> Any:
+    """Wait until *greenlets*, or *count* of them, are over.
+
+    :param greenlets: The greenlets, or other objects with ``rawlink()`` and ``unlink()``.
+        ``None`` waits until the loop has nothing left to do, as :func:`gevent.wait` does.
+    :param timeout: For how many seconds to wait; ``None`` waits for any time.
+    :param raise_error: Whether to raise the error of the first greenlet that ends with one, at
+        once. Otherwise errors stay with their greenlets.
+    :returns: A list of those that are over, in the order in which they ended.
+    """
+    if raise_error and greenlets is not None:
+        over = []
+        with iwait(greenlets, timeout, count) as ended:
+            for greenlet in ended:
+                if getattr(greenlet, "exception", None) is not None:
+                    greenlet.get()
+                over.append(greenlet)
+        return over
+    if (
+        greenlets is not None
+        and count is None
+        and len(greenlets)
+        and all(isinstance(greenlet, Greenlet) for greenlet in greenlets)
+    ):
+        return join_greenlets(list(greenlets), timeout)
+    return wait(greenlets, timeout, count)
+
+
+def killall(
+    greenlets: Iterable[Any],
+    exception: Any = GreenletExit,
+    block: bool = True,
+    timeout: float | None = None,
+) -> None:
+    """Raise *exception* in every one of *greenlets*; those that have not begun never will.
+
+    :param greenlets: Greenlets of the calling thread, raw ones too.
+    :param block: Whether to wait until they are over. Those that catch the exception may go on.
+    :param timeout: For how many seconds to wait at most.
+    :raises gevent.Timeout: not all of them were over by then.
+    """
+    doomed = list(greenlets)
+    kill_greenlets(doomed, exception)
+    if not block or not doomed:
+        return
+    joinable = [greenlet for greenlet in doomed if isinstance(greenlet, Greenlet)]
+    with Timeout.start_new(timeout):
+        if len(joinable) < len(doomed):
+            # Raw greenlets cannot be joined; after this turn of the loop they got the exception.
+            sleep(0)
+        join_greenlets(joinable)
