@@ -83,7 +83,10 @@ pub fn backend(flags: u32) -> u32 {
 
 /// The name of a backend, or of a flag.
 pub fn name(flag: u32) -> &'static str {
-    FLAGS.iter().find(|(bit, _)| *bit == flag).map_or("unknown", |(_, name)| name)
+    FLAGS
+        .iter()
+        .find(|(bit, _)| *bit == flag)
+        .map_or("unknown", |(_, name)| name)
 }
 
 fn parse(name: &str) -> PyResult<u32> {
@@ -112,7 +115,11 @@ pub fn _flags_to_int(flags: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
     }
     let mut result = 0;
     if let Ok(text) = flags.cast::<PyString>() {
-        for name in text.to_str()?.split(',').filter(|name| !name.trim().is_empty()) {
+        for name in text
+            .to_str()?
+            .split(',')
+            .filter(|name| !name.trim().is_empty())
+        {
             result |= parse(name)?;
         }
     } else {
@@ -146,8 +153,15 @@ pub fn _check_flags(flags: u32) -> PyResult<()> {
     if asked == 0 || asked & SUPPORTED != 0 {
         return Ok(());
     }
-    let names: Vec<_> = FLAGS.iter().filter(|(bit, _)| asked & bit != 0).map(|(_, name)| *name).collect();
-    Err(PyValueError::new_err(format!("Unsupported backend: {}", names.join("|"))))
+    let names: Vec<_> = FLAGS
+        .iter()
+        .filter(|(bit, _)| asked & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    Err(PyValueError::new_err(format!(
+        "Unsupported backend: {}",
+        names.join("|")
+    )))
 }
 
 /// Return the events in the number `events` in words, such as "READ|WRITE".

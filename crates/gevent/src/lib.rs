@@ -6,6 +6,7 @@ mod callback;
 mod cell;
 mod errors;
 mod ffi;
+mod flags;
 mod greenlet;
 mod greenlet_api;
 mod hub;
@@ -14,6 +15,7 @@ mod loop_;
 mod loop_api;
 mod park;
 mod ready;
+mod run;
 mod sleep;
 mod spawned_link;
 mod timeout;
@@ -70,5 +72,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sleep::setswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(timeout::with_timeout, module)?)?;
     watcher::register(module)?;
+    flags::register(module)?;
     Ok(())
 }

@@ -96,6 +96,8 @@ pub struct Loop {
     owner: AtomicU64,
     now: AtomicU64,
     pub(crate) default: AtomicBool,
+    /// The flags it was asked to be created with; see `crate::flags`.
+    pub(crate) flags: std::sync::atomic::AtomicU32,
 }
 
 const WAKER_TOKEN: u64 = 0;
@@ -141,6 +143,7 @@ impl Loop {
             owner: AtomicU64::new(crate::thread_id()),
             now: AtomicU64::new(0),
             default: AtomicBool::new(default),
+            flags: std::sync::atomic::AtomicU32::new(0),
         })
     }
 
@@ -182,6 +185,15 @@ impl Loop {
             self.queue.with(py, |queue| queue.push(task));
         } else if let Some(inbox) = self.inbox(py) {
             inbox.send(task);
+        }
+    }
+
+    /// Schedules a watcher's callback, ahead of those with a lower priority.
+    pub fn push_watcher(&self, py: Python<'_>, watcher: Py<Watcher>) {
+        if self.is_mine() {
+            self.queue.with(py, |queue| queue.push_watcher(watcher));
+        } else if let Some(inbox) = self.inbox(py) {
+            inbox.send(Task::Watcher(watcher));
         }
     }
 
@@ -231,6 +243,7 @@ impl Loop {
     }
 
     /// Polls without waiting.
+    #[inline(never)]
     pub fn glance(&self, py: Python<'_>) {
         // A failing zero-timeout poll leaves everything as it was; the next waiting poll reports it.
         let _ = self.poll(py, false);
@@ -241,6 +254,7 @@ impl Loop {
     ///
     /// # Errors
     /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
+    #[inline(never)]
     pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
         let kernel = self.kernel(py)?;
         let mut buffers = match self.events.take(py) {
@@ -314,7 +328,8 @@ impl Loop {
         Ok(())
     }
 
-    fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
+    /// Tells whoever watches.
+    pub(crate) fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
         enum Found {
             Watcher(Py<Watcher>),
             Wait(WaitRef),

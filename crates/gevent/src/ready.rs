@@ -24,8 +24,8 @@ pub enum Task {
     Throw(Box<(Py<PyAny>, PyErr)>),
     /// Call a function that `run_callback` took.
     Callback(Py<Callback>),
-    /// Call a watcher's callback with these events.
-    Watcher(Py<Watcher>, u32),
+    /// Call a watcher's callback, unless it was stopped meanwhile.
+    Watcher(Py<Watcher>),
     /// Work of this crate that runs in the hub (and must not block).
     Native(Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>),
 }
@@ -65,6 +65,19 @@ impl ReadyQueue {
     #[inline]
     pub fn push(&mut self, task: Task) {
         self.tasks.push_back(task);
+    }
+
+    /// Appends a watcher's task, ahead of those of watchers with a lower priority at the end of the queue.
+    #[inline]
+    pub fn push_watcher(&mut self, watcher: Py<Watcher>) {
+        let priority = watcher.get().priority();
+        let lower = |task: &&Task| matches!(task, Task::Watcher(other) if other.get().priority() < priority);
+        let overtaken = self.tasks.iter().rev().take_while(lower).count();
+        if overtaken == 0 {
+            self.tasks.push_back(Task::Watcher(watcher));
+        } else {
+            self.tasks.insert(self.tasks.len() - overtaken, Task::Watcher(watcher));
+        }
     }
 
     /// Puts back a task that the caller may not run itself.
@@ -112,6 +125,11 @@ impl ReadyQueue {
     /// Tasks waiting.
     pub fn len(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// Tasks of watchers waiting.
+    pub fn watchers(&self) -> usize {
+        self.tasks.iter().filter(|task| matches!(task, Task::Watcher(_))).count()
     }
 
     /// Whether none waits.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, wait, waitpid};
 
 /// A descriptor that becomes readable when a process ends.
 #[derive(Debug)]
@@ -41,6 +41,15 @@ impl AsRawFd for ChildFd {
 pub fn reap(pid: i32) -> io::Result<Option<i32>> {
     let ended = waitpid(Some(positive(pid)?), WaitOptions::NOHANG)?;
     Ok(ended.map(|(_, status)| status.as_raw()))
+}
+
+/// Collects any child that has ended: its number and its wait status, or `None` while all run.
+///
+/// # Errors
+/// `ECHILD` when there are no children.
+pub fn reap_any() -> io::Result<Option<(i32, i32)>> {
+    let ended = wait(WaitOptions::NOHANG)?;
+    Ok(ended.map(|(pid, status)| (pid.as_raw_pid(), status.as_raw())))
 }
 
 fn positive(pid: i32) -> io::Result<Pid> {

@@ -31,7 +31,7 @@ pub mod timers;
 pub mod waker;
 pub mod watches;
 
-pub use child::{ChildFd, reap};
+pub use child::{ChildFd, reap, reap_any};
 pub use epoll::{Epoll, EventBuffer, EventFlags};
 pub use sources::{Direction, Readiness, SourceKey, Sources};
 pub use time::Time;

@@ -16,8 +16,12 @@ pub struct Async;
 impl Async {
     #[new]
     #[pyo3(signature = (r#loop, r#ref = true, priority = None))]
-    pub(crate) fn new(r#loop: Py<Loop>, r#ref: bool, priority: Option<i32>) -> (Self, Watcher) {
-        (Self, Watcher::new(r#loop, Kind::Async, r#ref, priority))
+    pub(crate) fn new(
+        r#loop: Py<Loop>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyClassInitializer<Self> {
+        Watcher::base(r#loop, Kind::Async, r#ref, priority).add_subclass(Self)
     }
 
     /// Have the function called soon, once for all calls of `send` until then. It may be called from any thread.

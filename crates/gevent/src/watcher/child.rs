@@ -40,7 +40,10 @@ fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i3
         Err(error) => return Err(error.into()),
     };
     let watched = Watched::Watcher(watcher.clone_ref(py));
-    let key = watcher.get().loop_().watch(py, fd.as_raw_fd(), Interest::READ, watched)?;
+    let key = watcher
+        .get()
+        .loop_()
+        .watch(py, fd.as_raw_fd(), Interest::READ, watched)?;
     cell.with(py, |process| process.watch = Some((fd, key)));
     Ok(())
 }
@@ -62,7 +65,9 @@ fn unwatch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
 /// Collects what a watcher waits for and tells all watchers that are concerned.
 pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     let this = watcher.get();
-    let Kind::Child(cell) = &this.kind else { return };
+    let Kind::Child(cell) = &this.kind else {
+        return;
+    };
     let pid = cell.with(py, |process| process.pid);
     if pid == 0 {
         while let Ok(Some((pid, status))) = reactor::reap_any() {
@@ -80,7 +85,9 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
 
 fn tell(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
     for watcher in phase::listed(py, loop_, Phase::Child) {
-        let Kind::Child(cell) = &watcher.get().kind else { continue };
+        let Kind::Child(cell) = &watcher.get().kind else {
+            continue;
+        };
         let concerned = cell.with(py, |process| {
             let concerned = process.pid == pid || process.pid == 0;
             if concerned {
@@ -114,14 +121,33 @@ impl Child {
 impl Child {
     #[new]
     #[pyo3(signature = (r#loop, pid, trace = 0, r#ref = true))]
-    pub(crate) fn new(r#loop: Py<Loop>, pid: i32, trace: i32, r#ref: bool) -> PyResult<(Self, Watcher)> {
+    pub(crate) fn new(
+        r#loop: Py<Loop>,
+        pid: i32,
+        trace: i32,
+        r#ref: bool,
+    ) -> PyResult<PyClassInitializer<Self>> {
         // Stops and continuations (`trace`) are not told; no program is known to ask.
         let _ = trace;
-        if !r#loop.get().default.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(PyTypeError::new_err("child watchers are only available on the default loop"));
+        if !r#loop
+            .get()
+            .default
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Err(PyTypeError::new_err(
+                "child watchers are only available on the default loop",
+            ));
         }
-        let process = Process { pid, rpid: 0, rstatus: 0, watch: None };
-        Ok((Self, Watcher::new(r#loop, Kind::Child(GilCell::new(process)), r#ref, None)))
+        let process = Process {
+            pid,
+            rpid: 0,
+            rstatus: 0,
+            watch: None,
+        };
+        Ok(
+            Watcher::base(r#loop, Kind::Child(GilCell::new(process)), r#ref, None)
+                .add_subclass(Self),
+        )
     }
 
     /// The process that is watched, 0 for all children.

@@ -21,7 +21,11 @@ pub struct Descriptor {
     key: Option<usize>,
 }
 
-pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Descriptor>) -> PyResult<()> {
+pub(super) fn arm(
+    watcher: &Py<Watcher>,
+    py: Python<'_>,
+    cell: &GilCell<Descriptor>,
+) -> PyResult<()> {
     let (fd, events) = cell.with(py, |descriptor| {
         descriptor.events &= !FRESH;
         (descriptor.fd, descriptor.events)
@@ -45,7 +49,9 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Descriptor>) {
 
 fn checked_fd(fd: RawFd) -> PyResult<RawFd> {
     if fd < 0 {
-        return Err(PyValueError::new_err(format!("fd must be non-negative: {fd}")));
+        return Err(PyValueError::new_err(format!(
+            "fd must be non-negative: {fd}"
+        )));
     }
     // SAFETY: any number is allowed as descriptor, and this command involves no memory.
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
@@ -57,7 +63,9 @@ fn checked_fd(fd: RawFd) -> PyResult<RawFd> {
 fn checked_events(events: i32) -> PyResult<u32> {
     match u32::try_from(events) {
         Ok(bits) if bits & !(READ | WRITE | FRESH) == 0 => Ok(bits | FRESH),
-        _ => Err(PyValueError::new_err(format!("illegal event mask: {events}"))),
+        _ => Err(PyValueError::new_err(format!(
+            "illegal event mask: {events}"
+        ))),
     }
 }
 
@@ -94,9 +102,16 @@ impl Io {
         events: i32,
         r#ref: bool,
         priority: Option<i32>,
-    ) -> PyResult<(Self, Watcher)> {
-        let descriptor = Descriptor { fd: checked_fd(fd)?, events: checked_events(events)?, key: None };
-        Ok((Self, Watcher::new(r#loop, Kind::Io(GilCell::new(descriptor)), r#ref, priority)))
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let descriptor = Descriptor {
+            fd: checked_fd(fd)?,
+            events: checked_events(events)?,
+            key: None,
+        };
+        Ok(
+            Watcher::base(r#loop, Kind::Io(GilCell::new(descriptor)), r#ref, priority)
+                .add_subclass(Self),
+        )
     }
 
     /// Start watching: call `callback` with `args`, preceded by the events that occurred if `pass_events` is true.
@@ -112,7 +127,12 @@ impl Io {
         let args = if pass_events {
             let py = slf.py();
             let events = super::events(py)?.into_bound(py).into_any();
-            PyTuple::new(py, std::iter::once(events).chain(args.iter()).collect::<Vec<_>>())?
+            PyTuple::new(
+                py,
+                std::iter::once(events)
+                    .chain(args.iter())
+                    .collect::<Vec<_>>(),
+            )?
         } else {
             args
         };

@@ -24,7 +24,7 @@ use pyo3::types::PyTuple;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::loop_::Loop;
-pub use phase::{Phase, run_phase};
+pub use phase::{Phase, any_active, run_phase};
 
 /// Reading would not block.
 pub const READ: u32 = 1;
@@ -72,15 +72,15 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// An inactive watcher.
-    pub fn new(loop_: Py<Loop>, kind: Kind, counts: bool, priority: Option<i32>) -> Self {
+    /// An inactive watcher, as base of an instance of its kind's class.
+    pub fn base(loop_: Py<Loop>, kind: Kind, counts: bool, priority: Option<i32>) -> PyClassInitializer<Self> {
         let state = State { callback: None, args: None, active: false, counts, pending: None };
-        Self {
+        PyClassInitializer::from(Self {
             loop_,
             kind,
             state: GilCell::new(state),
             priority: AtomicI32::new(clamped(priority.unwrap_or(0))),
-        }
+        })
     }
 
     /// The loop it belongs to.

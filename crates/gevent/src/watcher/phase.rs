@@ -51,7 +51,9 @@ impl Phase {
 pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyResult<()> {
     let loop_ = watcher.get().loop_();
     let kept = watcher.clone_ref(py);
-    loop_.phases.with(py, |phases| phases[phase as usize].push(kept));
+    loop_
+        .phases
+        .with(py, |phases| phases[phase as usize].push(kept));
     if phase.surrounds_polls() {
         loop_.phased.fetch_add(1, Relaxed);
     }
@@ -74,16 +76,21 @@ pub(super) fn unlist(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
 
 /// The watchers of a list, in the order in which they are to be called.
 pub(super) fn listed(py: Python<'_>, loop_: &Loop, phase: Phase) -> Vec<Py<Watcher>> {
-    let mut watchers: Vec<_> = loop_
-        .phases
-        .with(py, |phases| phases[phase as usize].iter().map(|watcher| watcher.clone_ref(py)).collect());
+    let mut watchers: Vec<_> = loop_.phases.with(py, |phases| {
+        phases[phase as usize]
+            .iter()
+            .map(|watcher| watcher.clone_ref(py))
+            .collect()
+    });
     watchers.sort_by_key(|watcher| Reverse(watcher.get().priority()));
     watchers
 }
 
 /// Whether any watcher of this list is active.
 pub fn any_active(py: Python<'_>, loop_: &Loop, phase: Phase) -> bool {
-    loop_.phases.with(py, |phases| !phases[phase as usize].is_empty())
+    loop_
+        .phases
+        .with(py, |phases| !phases[phase as usize].is_empty())
 }
 
 /// Calls the watchers of a list now.
@@ -122,14 +129,38 @@ macro_rules! phase_class {
         impl $type {
             #[new]
             #[pyo3(signature = (r#loop, r#ref = true, priority = None))]
-            pub(crate) fn new(r#loop: Py<Loop>, r#ref: bool, priority: Option<i32>) -> (Self, Watcher) {
-                (Self, Watcher::new(r#loop, Kind::Phase($phase), r#ref, priority))
+            pub(crate) fn new(
+                r#loop: Py<Loop>,
+                r#ref: bool,
+                priority: Option<i32>,
+            ) -> PyClassInitializer<Self> {
+                Watcher::base(r#loop, Kind::Phase($phase), r#ref, priority).add_subclass(Self)
             }
         }
     };
 }
 
-phase_class!(Prepare, "prepare", Phase::Prepare, "Calls its function before each poll of the loop.");
-phase_class!(Check, "check", Phase::Check, "Calls its function after each poll of the loop.");
-phase_class!(Idle, "idle", Phase::Idle, "Calls its function again and again while there is nothing else to do.");
-phase_class!(Fork, "fork", Phase::Fork, "Calls its function in the child process after a fork.");
+phase_class!(
+    Prepare,
+    "prepare",
+    Phase::Prepare,
+    "Calls its function before each poll of the loop."
+);
+phase_class!(
+    Check,
+    "check",
+    Phase::Check,
+    "Calls its function after each poll of the loop."
+);
+phase_class!(
+    Idle,
+    "idle",
+    Phase::Idle,
+    "Calls its function again and again while there is nothing else to do."
+);
+phase_class!(
+    Fork,
+    "fork",
+    Phase::Fork,
+    "Calls its function in the child process after a fork."
+);

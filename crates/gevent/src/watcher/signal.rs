@@ -51,7 +51,9 @@ pub fn deliver(py: Python<'_>, _woken: &Loop) -> bool {
         any = true;
         let watchers: Vec<Py<Watcher>> = ACTIVE.with(py, |active| {
             let concerned = active.iter().filter(|(wanted, _)| *wanted == signum);
-            concerned.map(|(_, watcher)| watcher.clone_ref(py)).collect()
+            concerned
+                .map(|(_, watcher)| watcher.clone_ref(py))
+                .collect()
         });
         for watcher in watchers {
             Watcher::fire(&watcher, py, watcher.get().loop_(), SIGNAL);
@@ -72,7 +74,9 @@ pub fn resubscribe(py: Python<'_>, loop_: &Loop) {
 /// Ends the watchers of a loop that is about to close its waker.
 pub fn forget_loop(py: Python<'_>, loop_: &Loop) {
     let mut gone = Vec::new();
-    ACTIVE.with(py, |active| gone.extend(active.extract_if(.., |(_, watcher)| is_of(watcher, loop_))));
+    ACTIVE.with(py, |active| {
+        gone.extend(active.extract_if(.., |(_, watcher)| is_of(watcher, loop_)))
+    });
     for (signum, _) in &gone {
         // It was watched, so this cannot fail.
         let _ = signals::unwatch(*signum);
@@ -86,7 +90,9 @@ fn is_of(watcher: &Py<Watcher>, loop_: &Loop) -> bool {
 }
 
 fn has_watchers(py: Python<'_>, loop_: &Loop) -> bool {
-    ACTIVE.with(py, |active| active.iter().any(|(_, watcher)| is_of(watcher, loop_)))
+    ACTIVE.with(py, |active| {
+        active.iter().any(|(_, watcher)| is_of(watcher, loop_))
+    })
 }
 
 /// Ends the subscription of a loop without watchers, in favour of one that has some.
@@ -97,7 +103,9 @@ fn pass_subscription_on(py: Python<'_>, loop_: &Loop) {
     if let Ok(kernel) = loop_.kernel(py) {
         signals::unsubscribe(kernel.waker.as_raw_fd());
     }
-    let other = ACTIVE.with(py, |active| active.last().map(|(_, watcher)| watcher.clone_ref(py)));
+    let other = ACTIVE.with(py, |active| {
+        active.last().map(|(_, watcher)| watcher.clone_ref(py))
+    });
     if let Some(other) = other {
         resubscribe(py, other.get().loop_());
     }
@@ -116,10 +124,12 @@ impl Signal {
         signalnum: i32,
         r#ref: bool,
         priority: Option<i32>,
-    ) -> PyResult<(Self, Watcher)> {
+    ) -> PyResult<PyClassInitializer<Self>> {
         if !(1..=GREATEST).contains(&signalnum) {
-            return Err(PyValueError::new_err(format!("illegal signal number: {signalnum}")));
+            return Err(PyValueError::new_err(format!(
+                "illegal signal number: {signalnum}"
+            )));
         }
-        Ok((Self, Watcher::new(r#loop, Kind::Signal(signalnum), r#ref, priority)))
+        Ok(Watcher::base(r#loop, Kind::Signal(signalnum), r#ref, priority).add_subclass(Self))
     }
 }

@@ -1,7 +1,6 @@
 //! `loop.stat`: calls when the attributes of a path change.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -41,10 +40,20 @@ pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) -
 }
 
 fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
-    let interval = cell.with(py, |path| if path.interval == 0.0 { USUAL } else { path.interval });
+    let interval = cell.with(py, |path| {
+        if path.interval == 0.0 {
+            USUAL
+        } else {
+            path.interval
+        }
+    });
     let deadline = Deadline::Watcher(watcher.clone_ref(py));
     let at = Time::now().after(timer::delay(interval));
-    let key = watcher.get().loop_().timers.with(py, |timers| timers.insert(at, deadline));
+    let key = watcher
+        .get()
+        .loop_()
+        .timers
+        .with(py, |timers| timers.insert(at, deadline));
     cell.with(py, |path| path.key = Some(key));
 }
 
@@ -80,7 +89,11 @@ pub(super) fn check(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>)
 }
 
 fn same(a: Option<&Attributes>, b: Option<&Attributes>) -> bool {
-    let identity = |a: &Attributes| (a.st_dev, a.st_ino, a.st_mode, a.st_nlink, a.st_uid, a.st_gid, a.st_rdev, a.st_size);
+    let identity = |a: &Attributes| {
+        (
+            a.st_dev, a.st_ino, a.st_mode, a.st_nlink, a.st_uid, a.st_gid, a.st_rdev, a.st_size,
+        )
+    };
     let times = |a: &Attributes| {
         [
             (a.st_atime, a.st_atime_nsec),
@@ -99,10 +112,14 @@ fn same(a: Option<&Attributes>, b: Option<&Attributes>) -> bool {
 fn result<'py>(py: Python<'py>, seen: Option<Attributes>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(a) = seen else { return Ok(None) };
     let fields = (
-        a.st_mode, a.st_ino, a.st_dev, a.st_nlink, a.st_uid, a.st_gid, a.st_size, a.st_atime, a.st_mtime, a.st_ctime,
+        a.st_mode, a.st_ino, a.st_dev, a.st_nlink, a.st_uid, a.st_gid, a.st_size, a.st_atime,
+        a.st_mtime, a.st_ctime,
     );
     let fields: Bound<'py, PyTuple> = fields.into_pyobject(py)?;
-    py.import("os")?.getattr("stat_result")?.call1((fields,)).map(Some)
+    py.import("os")?
+        .getattr("stat_result")?
+        .call1((fields,))
+        .map(Some)
 }
 
 /// Calls its function when a file appears, vanishes or changes at `path`, which is looked at every `interval` seconds: at
@@ -129,9 +146,18 @@ impl Stat {
         interval: f64,
         r#ref: bool,
         priority: Option<i32>,
-    ) -> PyResult<(Self, Watcher)> {
-        let path = Path { path: path.extract()?, interval, now: None, before: None, key: None };
-        Ok((Self, Watcher::new(r#loop, Kind::Stat(GilCell::new(path)), r#ref, priority)))
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let path = Path {
+            path: path.extract()?,
+            interval,
+            now: None,
+            before: None,
+            key: None,
+        };
+        Ok(
+            Watcher::base(r#loop, Kind::Stat(GilCell::new(path)), r#ref, priority)
+                .add_subclass(Self),
+        )
     }
 
     /// The path.

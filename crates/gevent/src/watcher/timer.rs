@@ -43,7 +43,11 @@ fn seconds(time: Time) -> f64 {
 
 pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>) -> PyResult<()> {
     let (after, from_noted) = cell.with(py, |schedule| (schedule.after, schedule.from_noted));
-    let base = if from_noted { watcher.get().loop_().cached_now() } else { Time::now() };
+    let base = if from_noted {
+        watcher.get().loop_().cached_now()
+    } else {
+        Time::now()
+    };
     schedule(watcher, py, cell, base.after(delay(after)));
     Ok(())
 }
@@ -57,7 +61,11 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Schedule>) {
 
 fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>, due: Time) {
     let deadline = Deadline::Watcher(watcher.clone_ref(py));
-    let key = watcher.get().loop_().timers.with(py, |timers| timers.insert(due, deadline));
+    let key = watcher
+        .get()
+        .loop_()
+        .timers
+        .with(py, |timers| timers.insert(due, deadline));
     cell.with(py, |schedule| {
         schedule.key = Some(key);
         schedule.due = Some(due);
@@ -79,7 +87,9 @@ pub fn expired(watcher: Py<Watcher>, py: Python<'_>, loop_: &Loop, now: Time) {
     if repeat > 0.0 {
         // Periods are counted from due times, lest they drift. A late timer does not catch up, and one with a period
         // below the clock's resolution has to let others run.
-        let next = due.after(delay(repeat)).max(now.after(Duration::from_nanos(1)));
+        let next = due
+            .after(delay(repeat))
+            .max(now.after(Duration::from_nanos(1)));
         schedule(&watcher, py, cell, next);
     } else {
         this.deactivate(py);
@@ -110,12 +120,23 @@ impl Timer {
         repeat: f64,
         r#ref: bool,
         priority: Option<i32>,
-    ) -> PyResult<(Self, Watcher)> {
+    ) -> PyResult<PyClassInitializer<Self>> {
         if repeat < 0.0 {
-            return Err(PyValueError::new_err(format!("repeat must be positive or zero: {repeat:?}")));
+            return Err(PyValueError::new_err(format!(
+                "repeat must be positive or zero: {repeat:?}"
+            )));
         }
-        let schedule = Schedule { after, repeat, from_noted: false, due: None, key: None };
-        Ok((Self, Watcher::new(r#loop, Kind::Timer(GilCell::new(schedule)), r#ref, priority)))
+        let schedule = Schedule {
+            after,
+            repeat,
+            from_noted: false,
+            due: None,
+            key: None,
+        };
+        Ok(
+            Watcher::base(r#loop, Kind::Timer(GilCell::new(schedule)), r#ref, priority)
+                .add_subclass(Self),
+        )
     }
 
     /// Start the timer: call `callback` with `args` when it is due.
@@ -157,7 +178,11 @@ impl Timer {
         let this = watcher.get();
         let loop_ = this.loop_();
         loop_.kernel(py)?;
-        let now = if update { loop_.update_time() } else { loop_.cached_now() };
+        let now = if update {
+            loop_.update_time()
+        } else {
+            loop_.cached_now()
+        };
         let cell = Self::cell(slf);
         disarm(loop_, py, cell);
         let repeat = cell.with(py, |schedule| schedule.repeat);
@@ -176,7 +201,9 @@ impl Timer {
     /// When the timer is due, in seconds of the monotonic clock; before its start, the delay.
     #[getter]
     fn at(slf: &Bound<'_, Self>) -> f64 {
-        Self::cell(slf).with(slf.py(), |schedule| schedule.due.map_or(schedule.after, seconds))
+        Self::cell(slf).with(slf.py(), |schedule| {
+            schedule.due.map_or(schedule.after, seconds)
+        })
     }
 
     /// The period in seconds, zero for a timer that is due once.
@@ -188,7 +215,9 @@ impl Timer {
     #[setter]
     fn set_repeat(slf: &Bound<'_, Self>, value: f64) -> PyResult<()> {
         if value < 0.0 {
-            return Err(PyValueError::new_err(format!("repeat must be positive or zero: {value:?}")));
+            return Err(PyValueError::new_err(format!(
+                "repeat must be positive or zero: {value:?}"
+            )));
         }
         Self::cell(slf).with(slf.py(), |schedule| schedule.repeat = value);
         Ok(())

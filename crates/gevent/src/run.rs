@@ -1,0 +1,131 @@
+//! Running a loop: what the hub greenlet, or whoever calls `loop.run()`, does turn after turn.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use pyo3::prelude::*;
+
+use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
+use crate::hub;
+use crate::loop_::Loop;
+use crate::ready::Task;
+use crate::watcher::{Phase, Watcher, any_active, run_phase};
+
+/// How `break_` ends runs.
+const BREAK_NONE: u8 = 0;
+const BREAK_INNERMOST: u8 = 1;
+
+/// Runs the loop until `break_` is called or nothing is left that could make a task ready; one turn only with `nowait`,
+/// which does not wait for events, or `once`, which waits for the first ones.
+///
+/// # Errors
+/// `ValueError` on a destroyed loop, `OSError` when polling fails, and the `GreenletExit` that ends the hub.
+pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) -> PyResult<()> {
+    let this = loop_.get();
+    this.kernel(py)?;
+    this.stopping.store(BREAK_NONE, Relaxed);
+    this.running.fetch_add(1, Relaxed);
+    let result = turns(py, this, nowait, once);
+    this.running.fetch_sub(1, Relaxed);
+    // Any other value is for the outer runs as well.
+    if this.stopping.load(Relaxed) == BREAK_INNERMOST {
+        this.stopping.store(BREAK_NONE, Relaxed);
+    }
+    result
+}
+
+fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> {
+    loop {
+        run_phase(py, this, Phase::Prepare);
+        work(py, this)?;
+        if is_over(py, this) {
+            return Ok(());
+        }
+        let wait = !nowait && !any_active(py, this, Phase::Idle) && this.queue.with(py, |queue| queue.is_empty());
+        this.poll(py, wait)?;
+        let found = !this.queue.with(py, |queue| queue.is_empty());
+        run_phase(py, this, Phase::Check);
+        work(py, this)?;
+        if !found {
+            run_phase(py, this, Phase::Idle);
+        }
+        if nowait || once || is_over(py, this) {
+            return Ok(());
+        }
+    }
+}
+
+fn is_over(py: Python<'_>, this: &Loop) -> bool {
+    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py) || !this.is_alive(py)
+}
+
+/// Carries out what is ready. After `break_` only what was ready then.
+fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
+    let mut left = usize::MAX;
+    while left > 0 {
+        if this.check_signals.swap(false, Relaxed)
+            && let Err(error) = py.check_signals()
+        {
+            hub::handle_error(py, this, None, error);
+        }
+        let Some(task) = this.next_task(py) else { return Ok(()) };
+        run_task(py, this, task)?;
+        if this.stopping.load(Relaxed) != BREAK_NONE {
+            left = left.saturating_sub(1).min(this.queue.with(py, |queue| queue.len()));
+        }
+    }
+    Ok(())
+}
+
+fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
+    match task {
+        Task::Wake(wait) => {
+            if !wait.deliver() {
+                return Ok(());
+            }
+            let target = wait.greenlet().clone_ref(py);
+            drop(wait);
+            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+        }
+        Task::Start(target) => {
+            let launched = Greenlet::launch(target.clone_ref(py), py);
+            came_back(py, this, target.as_any(), launched)
+        }
+        Task::Switch(target, args) => {
+            let switched = greenlet::switch_with(target.bind(py), args.bind(py));
+            came_back(py, this, &target, switched)
+        }
+        Task::Throw(pair) => {
+            let (target, error) = *pair;
+            came_back(py, this, &target, greenlet::throw(target.bind(py), error))
+        }
+        Task::Callback(callback) => {
+            if let Err(error) = callback.get().run(py) {
+                hub::handle_error(py, this, Some(callback.into_any()), error);
+            }
+            Ok(())
+        }
+        Task::Watcher(watcher) => {
+            Watcher::run(&watcher, py, this);
+            Ok(())
+        }
+        Task::Native(work) => {
+            if let Err(error) = work(py) {
+                hub::handle_error(py, this, None, error);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Deals with how a switch away from here ended: an error was thrown in here, or left a raw greenlet that ended.
+fn came_back<T>(py: Python<'_>, this: &Loop, target: &Py<PyAny>, switched: PyResult<T>) -> PyResult<()> {
+    match switched {
+        Err(error) if hub::ends_hub(py, &error) => Err(error),
+        Err(error) => {
+            hub::handle_error(py, this, Some(target.clone_ref(py)), error);
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
+}
