@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from gevent.hub import getcurrent
-from gevent.local import local
+from gevent.local import local as local
 from gevent.lock import RLock as RLock
 from gevent.thread import (
     LockType,
@@ -72,6 +72,11 @@ class _DummyThread(_native._DummyThread):
 
     def __init__(self) -> None:
         super().__init__()
+        tracker = getattr(_native, "_thread_local_info", None)
+        if tracker is not None:
+            # CPython would strike it off when the next greenlet of this thread gets one.
+            del tracker._track_dummy_thread_ref
+            _native._active[self._ident] = self
         greenlet = getcurrent()
         forget = partial(_forget, self)
         if hasattr(greenlet, "rawlink"):
@@ -146,9 +151,6 @@ _fork_hooks = _ForkHooks()
 def _gevent_did_monkey_patch(
     target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
 ) -> None:
-    if hasattr(target, "_thread_local_info"):
-        # It notices the end of what a _DummyThread stands for, which is a greenlet now.
-        target._thread_local_info = local()
     if not _fork_hooks_registered:
         os.register_at_fork(
             before=_fork_hooks.before_fork_in_parent,

@@ -11,7 +11,7 @@ use reactor::TimerKey;
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
-use crate::ffi::base::PyGreenlet;
+use crate::ffi::{self, base::PyGreenlet};
 use crate::ffi::frames::{self, FrameRef};
 use crate::ffi::greenlet;
 use crate::hub;
@@ -213,11 +213,23 @@ impl Greenlet {
         if due { greenlet::switch(slf.bind(py).as_any()).map(drop) } else { Ok(()) }
     }
 
-    /// The greenlet's body: calls its function and keeps how that ended.
+    /// The greenlet's body: calls its function and keeps how that ended. Its frame lies under everything that the
+    /// function does and is copied at each switch, so the work before and after the call is in functions of their own.
     pub fn body(slf: &Bound<'_, Self>) {
+        let called = match Self::call_of(slf) {
+            Ok(call) => call.make(),
+            Err(error) => {
+                slf.get().fail(slf, error);
+                return;
+            }
+        };
+        slf.get().conclude(slf, called);
+    }
+
+    #[inline(never)]
+    fn call_of<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
         let py = slf.py();
-        let this = slf.get();
-        let (run, args, kwargs) = this.state.with(py, |state| {
+        let (run, args, kwargs) = slf.get().state.with(py, |state| {
             state.stage = Stage::Running;
             (
                 state.run.as_ref().map(|run| run.clone_ref(py)),
@@ -227,14 +239,18 @@ impl Greenlet {
         });
         let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
         let run = match run {
-            Some(run) if exact => Ok(run.into_bound(py)),
-            _ => slf.getattr(pyo3::intern!(py, "_run")),
+            Some(run) if exact => run.into_bound(py),
+            _ => slf.getattr(pyo3::intern!(py, "_run"))?,
         };
         let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
-        let result = run.and_then(|run| run.call(args, kwargs.as_ref().map(|kwargs| kwargs.bind(py))));
-        match result {
-            Ok(value) => this.end(slf, Ended::Value(value.unbind())),
-            Err(error) => this.fail(slf, error),
+        Ok(Call { run, args, kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)) })
+    }
+
+    #[inline(never)]
+    fn conclude(&self, slf: &Bound<'_, Self>, called: Option<Bound<'_, PyAny>>) {
+        match called {
+            Some(value) => self.end(slf, Ended::Value(value.unbind())),
+            None => self.fail(slf, greenlet::thrown(slf.py())),
         }
     }
 
@@ -341,6 +357,21 @@ impl Greenlet {
     pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
         let (stage, ended) = slf.get().state.with(slf.py(), |state| (state.stage, state.ended.is_some()));
         ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_finished(slf)
+    }
+}
+
+/// The function of a greenlet with its arguments.
+struct Call<'py> {
+    run: Bound<'py, PyAny>,
+    args: Bound<'py, PyTuple>,
+    kwargs: Option<Bound<'py, PyDict>>,
+}
+
+impl<'py> Call<'py> {
+    /// The result; none when an error is set in the interpreter.
+    #[inline]
+    fn make(&self) -> Option<Bound<'py, PyAny>> {
+        ffi::call::call(&self.run, &self.args, self.kwargs.as_ref())
     }
 }
 

@@ -292,7 +292,8 @@ impl BaseHub {
     }
 }
 
-fn blocking_in_hub() -> PyErr {
+/// The error for blocking in the hub.
+pub fn blocking_in_hub() -> PyErr {
     BlockingSwitchOutError::new_err("Impossible to call blocking function in the event loop callback")
 }
 

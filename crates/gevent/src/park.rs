@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::prelude::*;
 
-use crate::errors::{BlockingSwitchOutError, InvalidSwitchError};
+use crate::errors::InvalidSwitchError;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
@@ -29,7 +29,13 @@ pub enum Resumed {
 /// The error that it was woken with or that was thrown into it; `InvalidSwitchError` when somebody switched to it;
 /// `BlockingSwitchOutError` in the hub.
 pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
-    match park_until_switched(py, wait)? {
+    let came = leave(py, wait)?;
+    settle(py, wait, came)
+}
+
+#[inline(never)]
+fn settle(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
+    match resumed(py, wait, came)? {
         Resumed::Woken(outcome) => outcome,
         Resumed::Switched(value) => Err(InvalidSwitchError::new_err(format!(
             "Invalid switch into {}: got {} (expected its own wake-up)",
@@ -44,39 +50,57 @@ pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
 /// # Errors
 /// What was thrown into the greenlet; `BlockingSwitchOutError` in the hub.
 pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> {
-    let hub = match prepare(py, wait) {
+    let came = leave(py, wait)?;
+    resumed(py, wait, came)
+}
+
+/// How the running greenlet came back.
+enum Came {
+    /// It was next itself: no switch.
+    Stayed,
+    /// Somebody switched to it.
+    Switched(Py<PyAny>),
+    /// An error was thrown into it, and is set in the interpreter.
+    Thrown,
+}
+
+/// Chooses who runs next and switches there. The frames that stay on the suspended stack are this one and its callers, so
+/// everything else is done in functions that return first: what a switch costs is copying the stack.
+#[inline]
+fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
+    match choose(py, wait)? {
+        None => Ok(Came::Stayed),
+        Some(target) => Ok(match greenlet::suspend(&target) {
+            Some(value) => Came::Switched(value.unbind()),
+            None => Came::Thrown,
+        }),
+    }
+}
+
+#[inline(never)]
+fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
+    let finished = wait.finish(py);
+    match came {
+        Came::Thrown => Err(greenlet::thrown(py)),
+        Came::Stayed => Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None())))),
+        Came::Switched(value) => Ok(match finished {
+            Some(outcome) => Resumed::Woken(outcome),
+            None => Resumed::Switched(value),
+        }),
+    }
+}
+
+/// The greenlet to switch to; none when the caller itself is next.
+#[inline(never)]
+fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let hub = match may_block(py, wait) {
         Ok(hub) => hub,
         Err(error) => {
             wait.finish(py);
             return Err(error);
         }
     };
-    let result = next_stack(py, &hub, wait);
-    let finished = wait.finish(py);
-    match (finished, result) {
-        (Some(outcome), Ok(_)) => Ok(Resumed::Woken(outcome)),
-        (None, Ok(Some(value))) => Ok(Resumed::Switched(value)),
-        (None, Ok(None)) => Ok(Resumed::Switched(py.None())),
-        (_, Err(error)) => Err(error),
-    }
-}
-
-fn prepare<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHub>> {
-    let hub = hub::current(py)?;
-    let running = wait.greenlet().bind(py);
-    if running.is(&hub) {
-        return Err(BlockingSwitchOutError::new_err(
-            "Impossible to call blocking function in the event loop callback",
-        ));
-    }
-    hub::call_switch_out(running)?;
-    Ok(hub)
-}
-
-/// Finds who runs next and switches there; returns when the caller runs again, with what a foreign switch brought.
-fn next_stack(py: Python<'_>, hub: &Bound<'_, BaseHub>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
-    let loop_ = wait.loop_().clone_ref(py);
-    let loop_ = loop_.get();
+    let loop_ = wait.loop_().get();
     loop {
         match loop_.next_task(py) {
             Some(Task::Wake(next)) => {
@@ -86,21 +110,31 @@ fn next_stack(py: Python<'_>, hub: &Bound<'_, BaseHub>, wait: &WaitRef) -> PyRes
                 if std::ptr::eq(&raw const *next, &raw const **wait) {
                     return Ok(None);
                 }
-                return switch_to(py, next);
+                return Ok(Some(next.greenlet().bind(py).clone()));
             }
             Some(task) => {
                 loop_.queue.with(py, |queue| queue.put_back(task));
-                return to_hub(hub);
+                return Ok(Some(hub.into_any()));
             }
-            None if must_poll_in_hub(py, loop_) => return to_hub(hub),
+            None if must_poll_in_hub(py, loop_) => return Ok(Some(hub.into_any())),
             None => {
                 if loop_.poll(py, true).is_err() {
                     // The hub polls again and reports the failure as its own.
-                    return to_hub(hub);
+                    return Ok(Some(hub.into_any()));
                 }
             }
         }
     }
+}
+
+fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHub>> {
+    let hub = hub::current(py)?;
+    let running = wait.greenlet().bind(py);
+    if running.is(&hub) {
+        return Err(hub::blocking_in_hub());
+    }
+    hub::call_switch_out(running)?;
+    Ok(hub)
 }
 
 fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
@@ -110,45 +144,44 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
         || !loop_.is_alive(py)
 }
 
-fn switch_to(py: Python<'_>, wait: WaitRef) -> PyResult<Option<Py<PyAny>>> {
-    let target = wait.greenlet().clone_ref(py);
-    drop(wait);
-    let value = greenlet::switch(target.bind(py))?;
-    Ok(Some(value.unbind()))
-}
-
-fn to_hub(hub: &Bound<'_, BaseHub>) -> PyResult<Option<Py<PyAny>>> {
-    Ok(Some(greenlet::switch(hub.as_any())?.unbind()))
-}
-
 /// Lets everybody else who is ready run first; returns at once when nobody is.
 ///
 /// # Errors
 /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
 pub fn yield_now(py: Python<'_>) -> PyResult<()> {
+    match queue_up(py)? {
+        Some(wait) => park(py, &wait).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Puts the running greenlet at the end of the queue; none when the queue is empty.
+#[inline(never)]
+fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     let hub = hub::current(py)?;
     let running = greenlet::current(py);
     if running.is(&hub) {
-        return Err(BlockingSwitchOutError::new_err(
-            "Impossible to call blocking function in the event loop callback",
-        ));
+        return Err(hub::blocking_in_hub());
     }
     let loop_ = hub::loop_of(&hub)?;
-    {
-        let loop_ = loop_.get();
-        let alone = loop_.queue.with(py, |queue| queue.is_empty());
-        if alone {
-            if !loop_.queue.with(py, |queue| queue.idle_yield()) {
-                return Ok(());
-            }
-            py.check_signals()?;
-            loop_.glance(py);
-            if loop_.phased.load(Relaxed) == 0 && loop_.queue.with(py, |queue| queue.is_empty()) {
-                return Ok(());
-            }
-        }
+    if is_alone(py, loop_.get())? {
+        return Ok(None);
     }
     let wait = Wait::of(running.unbind(), loop_.unbind());
     wait.wake_none(py);
-    park(py, &wait).map(drop)
+    Ok(Some(wait))
+}
+
+/// Whether nobody else is ready, after the look at the descriptors that is due now and then.
+fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
+    let (empty, due) = loop_.queue.with(py, |queue| {
+        let empty = queue.is_empty();
+        (empty, empty && queue.idle_yield())
+    });
+    if due {
+        py.check_signals()?;
+        loop_.glance(py);
+        return Ok(loop_.phased.load(Relaxed) == 0 && loop_.queue.with(py, |queue| queue.is_empty()));
+    }
+    Ok(empty)
 }

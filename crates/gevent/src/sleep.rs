@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyTuple};
-use reactor::Time;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
+use reactor::{Time, TimerKey};
 
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
@@ -16,6 +16,7 @@ use crate::loop_::Deadline;
 use crate::park;
 use crate::ready::Task;
 use crate::timeout::Limit;
+use crate::wait::WaitRef;
 
 /// Put the running greenlet to sleep for at least `seconds` (a number; nothing or less only lets others run).
 ///
@@ -23,35 +24,62 @@ use crate::timeout::Limit;
 #[pyfunction]
 #[pyo3(signature = (seconds = None, r#ref = true))]
 pub fn sleep(py: Python<'_>, seconds: Option<&Bound<'_, PyAny>>, r#ref: bool) -> PyResult<()> {
-    let Some(seconds) = seconds else { return park::yield_now(py) };
+    match delay_of(seconds)? {
+        None => park::yield_now(py),
+        Some(delay) => {
+            let nap = Nap::begin(py, delay, r#ref)?;
+            let woken = park::park(py, &nap.wait);
+            nap.end(py);
+            woken.map(drop)
+        }
+    }
+}
+
+/// How long to sleep; none for only a yield.
+#[inline(never)]
+fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(seconds) = seconds else { return Ok(None) };
     let delay = match seconds.cast_exact::<PyFloat>() {
         Ok(float) => float.value(),
-        Err(_) => {
-            if seconds.le(0)? {
-                return park::yield_now(py);
-            }
-            seconds.extract()?
-        }
+        Err(_) => match seconds.cast_exact::<PyInt>() {
+            Ok(whole) => whole.extract().unwrap_or(f64::INFINITY),
+            Err(_) if seconds.le(0)? => return Ok(None),
+            Err(_) => seconds.extract()?,
+        },
     };
-    if delay <= 0.0 {
-        return park::yield_now(py);
-    }
     if delay.is_nan() {
         return Err(PyValueError::new_err("cannot sleep for nan seconds"));
     }
-    let wait = hub::new_wait(py)?;
-    let at = Time::now().after(Duration::from_secs_f64(delay.min(1e9)));
-    let loop_ = wait.loop_().clone_ref(py);
-    let key = loop_.get().set_deadline(py, at, Deadline::Wake(wait.clone()));
-    if !r#ref {
-        loop_.get().count_ref(-1);
+    Ok((delay > 0.0).then(|| Duration::from_secs_f64(delay.min(1e9))))
+}
+
+/// A sleep that is under way: a wait with a deadline.
+struct Nap {
+    wait: WaitRef,
+    key: TimerKey,
+    counted: bool,
+}
+
+impl Nap {
+    #[inline(never)]
+    fn begin(py: Python<'_>, delay: Duration, counted: bool) -> PyResult<Self> {
+        let wait = hub::new_wait(py)?;
+        let loop_ = wait.loop_().get();
+        let key = loop_.set_deadline(py, Time::now().after(delay), Deadline::Wake(wait.clone()));
+        if !counted {
+            loop_.count_ref(-1);
+        }
+        Ok(Self { wait, key, counted })
     }
-    let woken = park::park(py, &wait);
-    if !r#ref {
-        loop_.get().count_ref(1);
+
+    #[inline(never)]
+    fn end(&self, py: Python<'_>) {
+        let loop_ = self.wait.loop_().get();
+        if !self.counted {
+            loop_.count_ref(1);
+        }
+        loop_.cancel_deadline(py, self.key);
     }
-    loop_.get().cancel_deadline(py, key);
-    woken.map(drop)
 }
 
 /// Wait until the loop has nothing else of `priority` or higher to do.

@@ -87,18 +87,33 @@ pub fn current(py: Python<'_>) -> Bound<'_, PyAny> {
     unsafe { Bound::from_owned_ptr(py, (api().get_current)()) }
 }
 
-/// Suspends the caller and resumes (or starts) `target` with no value.
+/// Suspends the caller and resumes (or starts) `target` with no value. None means that an error was thrown into the
+/// caller meanwhile: it is set in the interpreter, for [`thrown`] to fetch. A bare pointer's worth of result keeps the
+/// frames small that are copied at each switch.
+#[inline]
+pub fn suspend<'py>(target: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: `target` is a greenlet (its constructors check); arguments are a tuple and NULL; the result is a new
+    // reference or NULL with an error set.
+    unsafe {
+        let result = (api().switch)(target.as_ptr(), api().no_args, std::ptr::null_mut());
+        Bound::from_owned_ptr_or_opt(target.py(), result)
+    }
+}
+
+/// The error that [`suspend`] left in the interpreter.
+#[cold]
+#[inline(never)]
+pub fn thrown(py: Python<'_>) -> PyErr {
+    PyErr::fetch(py)
+}
+
+/// [`suspend`] with the error taken out.
 ///
 /// # Errors
 /// What is thrown into the caller while it is suspended.
 #[inline]
 pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: `target` is a greenlet (its constructors check); arguments are a tuple and NULL; the result is a new
-    // reference or NULL with an error set.
-    unsafe {
-        let result = (api().switch)(target.as_ptr(), api().no_args, std::ptr::null_mut());
-        Bound::from_owned_ptr_or_err(target.py(), result)
-    }
+    suspend(target).ok_or_else(|| thrown(target.py()))
 }
 
 /// Like [`switch`], with the positional arguments that the target receives.

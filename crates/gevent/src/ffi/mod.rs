@@ -2,5 +2,6 @@
 
 pub mod arena;
 pub mod base;
+pub mod call;
 pub mod frames;
 pub mod greenlet;
