@@ -235,7 +235,7 @@ class Loop(ImportableSetting):
     desc = "The class of gevent.hub.Hub.loop. Every short name stands for the one there is."
     default = "default"
     shortname_map = dict.fromkeys(
-        ("default", "libev-cext", "libev-cffi", "libuv-cffi", "libuv"), "gevent._core.Loop"
+        ("default", "libev-cext", "libev-cffi", "libuv-cffi", "libuv"), "gevent._core.loop"
     )
 
 
