@@ -12,6 +12,7 @@ use reactor::{Epoll, EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey
 use slab::Slab;
 
 use crate::cell::GilCell;
+use crate::errors::os_error;
 use crate::ready::{Next, ReadyQueue, Task};
 use crate::timeout::Timeout;
 use crate::wait::WaitRef;
@@ -104,8 +105,13 @@ const WAKER_TOKEN: u64 = 0;
 const LEVEL_TOKEN: u64 = 1;
 
 impl Kernel {
-    fn new() -> std::io::Result<Self> {
-        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker: Arc::new(Waker::new()?) };
+    fn new() -> PyResult<Self> {
+        Waker::new().and_then(|waker| Self::around(Arc::new(waker))).map_err(|error| os_error(&error))
+    }
+
+    /// New sets for a waker.
+    fn around(waker: Arc<Waker>) -> std::io::Result<Self> {
+        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker };
         kernel.main.add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
         kernel.main.add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
         Ok(kernel)
@@ -250,7 +256,7 @@ impl Loop {
     }
 
     /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
-    /// until something happens; an interrupting signal only sets `check_signals`.
+    /// until something happens; an interrupting signal is noted in `check_signals`.
     ///
     /// # Errors
     /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
@@ -277,6 +283,7 @@ impl Loop {
         let result = match polled {
             Ok(()) => self.dispatch(py, &kernel, &mut buffers),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                crate::watcher::signal::deliver(py, self);
                 self.check_signals.store(true, Relaxed);
                 Ok(())
             }
@@ -309,12 +316,20 @@ impl Loop {
                     }
                 }
                 LEVEL_TOKEN => {
-                    kernel.level.wait(level, Some(std::time::Duration::ZERO))?;
+                    kernel.level.wait(level, Some(std::time::Duration::ZERO)).map_err(|error| os_error(&error))?;
+                    let mut stale = false;
                     for (fd, flags) in level.iter() {
                         let ready: Vec<_> = self.watches.with(py, |watches| watches.ready(fd as i32, flags).collect());
+                        stale |= ready.is_empty();
                         for (key, interest) in ready {
                             self.watched_ready(py, key, u32::from(interest.bits()));
                         }
+                    }
+                    if stale {
+                        // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
+                        let renewed = Kernel::around(kernel.waker.clone()).map_err(|error| os_error(&error))?;
+                        self.rearm(py, &renewed);
+                        drop(self.kernel.replace(py, Some(Arc::new(renewed))));
                     }
                 }
                 _ => {
@@ -405,7 +420,7 @@ impl Loop {
     /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
     pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
         let kernel = self.kernel(py)?;
-        Ok(self.sources.with(py, |sources| sources.register(&kernel.main, fd))?)
+        self.sources.with(py, |sources| sources.register(&kernel.main, fd)).map_err(|error| os_error(&error))
     }
 
     /// Forgets a socket, waking whoever waits on it.
@@ -426,7 +441,7 @@ impl Loop {
         let added = self.watches.with(py, |watches| watches.add(&kernel.level, fd, interest, key));
         if let Err(error) = added {
             drop(self.watched.with(py, |watched| watched.try_remove(key)));
-            return Err(error.into());
+            return Err(os_error(&error));
         }
         Ok(key)
     }
@@ -441,6 +456,12 @@ impl Loop {
         drop(taken);
     }
 
+    /// Registers everything in new sets. What cannot be was closed behind our back.
+    fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
+        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
+        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+    }
+
     /// Gives a forked child kernel objects of its own, with everything registered anew.
     ///
     /// # Errors
@@ -450,8 +471,7 @@ impl Loop {
             return Ok(());
         }
         let kernel = Arc::new(Kernel::new()?);
-        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
-        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+        self.rearm(py, &kernel);
         let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), waker: kernel.waker.clone() };
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.

@@ -457,21 +457,25 @@ impl Watcher {
     }
 }
 
-/// Adds the classes and `EVENTS` to the extension module.
+/// Adds the classes, as namespace `watchers`, and `EVENTS` to the extension module.
 ///
 /// # Errors
 /// What adding to a module raises.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Watcher>()?;
-    module.add_class::<io::Io>()?;
-    module.add_class::<timer::Timer>()?;
-    module.add_class::<signal::Signal>()?;
-    module.add_class::<phase::Idle>()?;
-    module.add_class::<phase::Prepare>()?;
-    module.add_class::<phase::Check>()?;
-    module.add_class::<phase::Fork>()?;
-    module.add_class::<async_::Async>()?;
-    module.add_class::<child::Child>()?;
-    module.add_class::<stat::Stat>()?;
-    module.add("EVENTS", events(module.py())?)
+    let py = module.py();
+    // Apart, as some have the names of functions.
+    let watchers = PyModule::new(py, "watchers")?;
+    watchers.add_class::<Watcher>()?;
+    watchers.add_class::<io::Io>()?;
+    watchers.add_class::<timer::Timer>()?;
+    watchers.add_class::<signal::Signal>()?;
+    watchers.add_class::<phase::Idle>()?;
+    watchers.add_class::<phase::Prepare>()?;
+    watchers.add_class::<phase::Check>()?;
+    watchers.add_class::<phase::Fork>()?;
+    watchers.add_class::<async_::Async>()?;
+    watchers.add_class::<child::Child>()?;
+    watchers.add_class::<stat::Stat>()?;
+    module.add_submodule(&watchers)?;
+    module.add("EVENTS", events(py)?)
 }
