@@ -46,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<loop_::Loop>()?;
     module.add_class::<callback::Callback>()?;
     module.add_class::<greenlet::Greenlet>()?;
+    ffi::entry::install(py)?;
     module.add_class::<greenlet_api::SpawnFrame>()?;
     module.add_class::<spawned_link::SpawnedLink>()?;
     module.add_class::<spawned_link::SuccessSpawnedLink>()?;

@@ -148,6 +148,7 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
 ///
 /// # Errors
 /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
+#[inline(never)]
 pub fn yield_now(py: Python<'_>) -> PyResult<()> {
     match queue_up(py)? {
         Some(wait) => park(py, &wait).map(drop),

@@ -26,13 +26,16 @@ use crate::wait::WaitRef;
 pub fn sleep(py: Python<'_>, seconds: Option<&Bound<'_, PyAny>>, r#ref: bool) -> PyResult<()> {
     match delay_of(seconds)? {
         None => park::yield_now(py),
-        Some(delay) => {
-            let nap = Nap::begin(py, delay, r#ref)?;
-            let woken = park::park(py, &nap.wait);
-            nap.end(py);
-            woken.map(drop)
-        }
+        Some(delay) => nap(py, delay, r#ref),
     }
+}
+
+#[inline(never)]
+fn nap(py: Python<'_>, delay: Duration, counted: bool) -> PyResult<()> {
+    let nap = Nap::begin(py, delay, counted)?;
+    let woken = park::park(py, &nap.wait);
+    nap.end(py);
+    woken.map(drop)
 }
 
 /// How long to sleep; none for only a yield.
