@@ -61,7 +61,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
+    module.add("sleep", ffi::entry::sleep_function(module)?)?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;
