@@ -306,6 +306,7 @@ class TestHubProbe:
 
         class Watched:
             parent = "main"
+            thread_ident = threading.get_ident()
 
         watched = Watched()
         watched.loop = loop
@@ -327,6 +328,15 @@ class TestHubProbe:
         loop.polling = False
         loop.iteration_activity = 2
         assert not probe.did_block_hub(watched)
+
+    def test_a_thread_that_waits_outside_of_python(self, watched):
+        probe, loop = HubProbe(watched), watched.loop
+        loop.iteration_activity = loop.active_ident = 1
+        watched.thread_ident = -1
+        probe.did_block_hub(watched)
+        assert not probe.did_block_hub(watched)
+        loop.active_ident = id(getcurrent())
+        assert probe.did_block_hub(watched) == (True, getcurrent())
 
     def test_ignored_until_the_next_task(self, watched):
         probe, loop = HubProbe(watched), watched.loop

@@ -182,7 +182,11 @@ class HubProbe(BlockReporter):
         seen, self._seen = self._seen, activity
         if activity in (0, self._ignored) or activity != seen or loop.polling:
             return None
-        return True, _running_greenlet(hub, loop.active_ident)
+        greenlet = _running_greenlet(hub, loop.active_ident)
+        if greenlet is hub.parent and hub.thread_ident not in sys._current_frames():
+            # The thread waits for work outside of Python: one of a thread pool.
+            return None
+        return True, greenlet
 
     def ignore_current_greenlet_blocking(self) -> None:
         """Report nothing until the next task."""
