@@ -2,19 +2,25 @@
 //!
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
 
+mod args;
+mod async_result;
 mod callback;
 mod cell;
 mod errors;
+mod event;
 mod ffi;
 mod flags;
 mod greenlet;
 mod greenlet_api;
 mod hub;
+mod linkable;
 mod links;
+mod lock;
 mod loop_;
 mod loop_api;
 mod park;
 mod ready;
+mod rlock;
 mod run;
 mod sleep;
 mod spawned_link;
@@ -55,6 +61,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sleep::TrackedRawGreenlet>()?;
     module.add_class::<waiter::Waiter>()?;
     module.add_class::<timeout::Timeout>()?;
+
+    module.add_class::<event::Event>()?;
+    module.add_class::<async_result::AsyncResult>()?;
+    module.add_class::<lock::Semaphore>()?;
+    module.add_class::<lock::BoundedSemaphore>()?;
+    module.add_class::<lock::DummySemaphore>()?;
+    module.add_class::<rlock::RLock>()?;
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
