@@ -23,6 +23,13 @@ mod wait;
 mod waiter;
 mod watcher;
 
+mod channel;
+mod line;
+
+mod queue;
+mod queue_api;
+mod queue_items;
+
 use pyo3::prelude::*;
 
 thread_local! {
@@ -53,6 +60,14 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sleep::TrackedRawGreenlet>()?;
     module.add_class::<waiter::Waiter>()?;
     module.add_class::<timeout::Timeout>()?;
+
+    module.add_class::<queue::SimpleQueue>()?;
+    module.add_class::<queue_api::Queue>()?;
+    module.add_class::<queue_api::LifoQueue>()?;
+    module.add_class::<queue_api::PriorityQueue>()?;
+    module.add_class::<channel::Channel>()?;
+
+
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
