@@ -11,7 +11,8 @@ use reactor::TimerKey;
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
-use crate::ffi::{self, base::PyGreenlet};
+use crate::ffi::base::PyGreenlet;
+use crate::ffi::entry::Call;
 use crate::ffi::frames::{self, FrameRef};
 use crate::ffi::greenlet;
 use crate::hub;
@@ -213,21 +214,11 @@ impl Greenlet {
         if due { greenlet::switch(slf.bind(py).as_any()).map(drop) } else { Ok(()) }
     }
 
-    /// The greenlet's body: calls its function and keeps how that ended. Its frame lies under everything that the
-    /// function does and is copied at each switch, so the work before and after the call is in functions of their own.
-    pub fn body(slf: &Bound<'_, Self>) {
-        let called = match Self::call_of(slf) {
-            Ok(call) => call.make(),
-            Err(error) => {
-                slf.get().fail(slf, error);
-                return;
-            }
-        };
-        slf.get().conclude(slf, called);
-    }
-
-    #[inline(never)]
-    fn call_of<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
+    /// What its body is to call.
+    ///
+    /// # Errors
+    /// What looking `_run` up raises.
+    pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
         let py = slf.py();
         let (run, args, kwargs) = slf.get().state.with(py, |state| {
             state.stage = Stage::Running;
@@ -238,33 +229,31 @@ impl Greenlet {
             )
         });
         let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
-        let run = match run {
+        let function = match run {
             Some(run) if exact => run.into_bound(py),
             _ => slf.getattr(pyo3::intern!(py, "_run"))?,
         };
         let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
-        Ok(Call { run, args, kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)) })
+        Ok(Call { function, args, kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)) })
     }
 
-    #[inline(never)]
-    fn conclude(&self, slf: &Bound<'_, Self>, called: Option<Bound<'_, PyAny>>) {
-        match called {
-            Some(value) => self.end(slf, Ended::Value(value.unbind())),
-            None => self.fail(slf, greenlet::thrown(slf.py())),
-        }
+    /// Ends with the function's result.
+    pub fn succeed(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) {
+        slf.get().end(slf, Ended::Value(value.unbind()));
     }
 
     /// Ends with an error, reporting it unless it is a `GreenletExit`.
-    pub fn fail(&self, slf: &Bound<'_, Self>, error: PyErr) {
+    pub fn fail(slf: &Bound<'_, Self>, error: PyErr) {
         let py = slf.py();
+        let this = slf.get();
         let value = error.into_value(py).into_bound(py).into_any();
         if value.is_instance_of::<GreenletExit>() {
-            self.end(slf, Ended::Value(value.unbind()));
+            this.end(slf, Ended::Value(value.unbind()));
             return;
         }
         let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
-        self.end(slf, kept);
+        this.end(slf, kept);
         let handler = greenlet::parent(slf.as_any()).and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), &value, traceback));
@@ -357,21 +346,6 @@ impl Greenlet {
     pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
         let (stage, ended) = slf.get().state.with(slf.py(), |state| (state.stage, state.ended.is_some()));
         ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_finished(slf)
-    }
-}
-
-/// The function of a greenlet with its arguments.
-struct Call<'py> {
-    run: Bound<'py, PyAny>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
-}
-
-impl<'py> Call<'py> {
-    /// The result; none when an error is set in the interpreter.
-    #[inline]
-    fn make(&self) -> Option<Bound<'py, PyAny>> {
-        ffi::call::call(&self.run, &self.args, self.kwargs.as_ref())
     }
 }
 

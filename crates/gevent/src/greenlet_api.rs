@@ -43,7 +43,7 @@ impl Greenlet {
 
     fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
         if Self::read(slf, |state| state.ended.is_none()) {
-            slf.get().fail(slf, error);
+            Self::fail(slf, error);
         }
     }
 
@@ -174,12 +174,6 @@ impl Greenlet {
         let key = loop_.get().set_deadline(py, at, Deadline::Task(Box::new(task)));
         Self::read(slf, |state| state.timer = Some(key));
         Ok(())
-    }
-
-    /// The greenlet's body. Called by greenlet when the hub switches to it.
-    #[pyo3(name = "run")]
-    fn py_run(slf: &Bound<'_, Self>) {
-        Self::body(slf);
     }
 
     #[getter]

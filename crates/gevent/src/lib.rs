@@ -53,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<loop_::Loop>()?;
     module.add_class::<callback::Callback>()?;
     module.add_class::<greenlet::Greenlet>()?;
+    ffi::entry::install(py)?;
     module.add_class::<greenlet_api::SpawnFrame>()?;
     module.add_class::<spawned_link::SpawnedLink>()?;
     module.add_class::<spawned_link::SuccessSpawnedLink>()?;
@@ -75,7 +76,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
+    module.add("sleep", ffi::entry::sleep_function(module)?)?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;

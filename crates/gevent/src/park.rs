@@ -30,19 +30,7 @@ pub enum Resumed {
 /// `BlockingSwitchOutError` in the hub.
 pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
     let came = leave(py, wait)?;
-    settle(py, wait, came)
-}
-
-#[inline(never)]
-fn settle(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
-    match resumed(py, wait, came)? {
-        Resumed::Woken(outcome) => outcome,
-        Resumed::Switched(value) => Err(InvalidSwitchError::new_err(format!(
-            "Invalid switch into {}: got {} (expected its own wake-up)",
-            wait.greenlet().bind(py).repr()?,
-            value.bind(py).repr()?,
-        ))),
-    }
+    arrive(py, wait, came)
 }
 
 /// Like [`park`], for callers to whom a direct switch is a legitimate end of the wait.
@@ -55,7 +43,7 @@ pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> 
 }
 
 /// How the running greenlet came back.
-enum Came {
+pub enum Came {
     /// It was next itself: no switch.
     Stayed,
     /// Somebody switched to it.
@@ -64,7 +52,7 @@ enum Came {
     Thrown,
 }
 
-/// Chooses who runs next and switches there. The frames that stay on the suspended stack are this one and its callers, so
+/// Switches to whom [`choose`] names. The frames that stay on the suspended stack are this one and its callers, so
 /// everything else is done in functions that return first: what a switch costs is copying the stack.
 #[inline]
 fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
@@ -74,6 +62,22 @@ fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
             Some(value) => Came::Switched(value.unbind()),
             None => Came::Thrown,
         }),
+    }
+}
+
+/// Ends the wait of a greenlet that runs again: its outcome.
+///
+/// # Errors
+/// As [`park`].
+#[inline(never)]
+pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
+    match resumed(py, wait, came)? {
+        Resumed::Woken(outcome) => outcome,
+        Resumed::Switched(value) => Err(InvalidSwitchError::new_err(format!(
+            "Invalid switch into {}: got {} (expected its own wake-up)",
+            wait.greenlet().bind(py).repr()?,
+            value.bind(py).repr()?,
+        ))),
     }
 }
 
@@ -91,8 +95,11 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 }
 
 /// The greenlet to switch to; none when the caller itself is next.
+///
+/// # Errors
+/// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
-fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
     let hub = match may_block(py, wait) {
         Ok(hub) => hub,
         Err(error) => {
@@ -144,20 +151,11 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
         || !loop_.is_alive(py)
 }
 
-/// Lets everybody else who is ready run first; returns at once when nobody is.
+/// Puts the running greenlet at the end of the queue, to be parked; none when nobody else is ready.
 ///
 /// # Errors
-/// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
-pub fn yield_now(py: Python<'_>) -> PyResult<()> {
-    match queue_up(py)? {
-        Some(wait) => park(py, &wait).map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Puts the running greenlet at the end of the queue; none when the queue is empty.
-#[inline(never)]
-fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
+/// `BlockingSwitchOutError` in the hub; what a signal handler raises.
+pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     let hub = hub::current(py)?;
     let running = greenlet::current(py);
     if running.is(&hub) {

@@ -35,13 +35,20 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
 }
 
 fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> {
+    // The first turn is a whole one, also when nothing that counts is left.
+    let mut first = true;
     loop {
-        run_phase(py, this, Phase::Prepare);
         work(py, this)?;
-        if is_over(py, this) {
+        let alive = this.is_alive(py);
+        if is_ended(py, this) || !(alive || first) {
             return Ok(());
         }
-        let wait = !nowait && !any_active(py, this, Phase::Idle) && this.queue.with(py, |queue| queue.is_empty());
+        first = false;
+        run_phase(py, this, Phase::Prepare);
+        if is_ended(py, this) {
+            return Ok(());
+        }
+        let wait = alive && !nowait && !any_active(py, this, Phase::Idle);
         this.poll(py, wait)?;
         let found = !this.queue.with(py, |queue| queue.is_empty());
         run_phase(py, this, Phase::Check);
@@ -49,14 +56,14 @@ fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> 
         if !found {
             run_phase(py, this, Phase::Idle);
         }
-        if nowait || once || is_over(py, this) {
+        if nowait || once || is_ended(py, this) || !this.is_alive(py) {
             return Ok(());
         }
     }
 }
 
-fn is_over(py: Python<'_>, this: &Loop) -> bool {
-    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py) || !this.is_alive(py)
+fn is_ended(py: Python<'_>, this: &Loop) -> bool {
+    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py)
 }
 
 /// Carries out what is ready. After `break_` only what was ready then.

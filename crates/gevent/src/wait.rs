@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::time::Duration;
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
 use crate::ffi::greenlet;
-use crate::loop_::Loop;
+use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
 
 /// What a wake-up brings: a value, or an error to raise.
@@ -27,6 +29,7 @@ pub struct Wait {
     loop_: Py<Loop>,
     state: AtomicU8,
     expired: AtomicBool,
+    deadline: GilCell<Option<(TimerKey, bool)>>,
     outcome: GilCell<Option<Outcome>>,
 }
 
@@ -46,8 +49,20 @@ impl Wait {
             loop_,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
+            deadline: GilCell::new(None),
             outcome: GilCell::new(None),
         })
+    }
+
+    /// Has the wait expire after `delay`; taken back when the greenlet goes on before that. Unless `counted`, the deadline
+    /// alone does not keep the loop running.
+    pub fn limit(self: &Arc<Self>, py: Python<'_>, delay: Duration, counted: bool) {
+        let loop_ = self.loop_.get();
+        let key = loop_.set_deadline(py, Time::now().after(delay), Deadline::Wake(Arc::clone(self)));
+        if !counted {
+            loop_.count_ref(-1);
+        }
+        self.deadline.with(py, |slot| *slot = Some((key, counted)));
     }
 
     /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
@@ -103,6 +118,13 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
+        if let Some((key, counted)) = self.deadline.with(py, Option::take) {
+            let loop_ = self.loop_.get();
+            if !counted {
+                loop_.count_ref(1);
+            }
+            loop_.cancel_deadline(py, key);
+        }
         let outcome = self.outcome.with(py, Option::take);
         delivered.then(|| outcome.unwrap_or_else(|| Ok(py.None())))
     }

@@ -2,6 +2,6 @@
 
 pub mod arena;
 pub mod base;
-pub mod call;
+pub mod entry;
 pub mod frames;
 pub mod greenlet;
