@@ -243,7 +243,7 @@ impl Channel {
     fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let item = if slf.get().hooked {
-            slf.call_method0(pyo3::intern!(py, "get"))?.unbind()
+            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?.unbind()
         } else {
             slf.get().get(py, Truth(true), None)?
         };
