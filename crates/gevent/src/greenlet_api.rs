@@ -310,7 +310,7 @@ impl Greenlet {
     fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
         let py = slf.py();
         let frames: Vec<_> = Self::read(slf, |state| {
-            let frames = state.stack.as_deref().map(Vec::as_slice).unwrap_or_default();
+            let frames = state.stack.as_deref().unwrap_or_default();
             frames.iter().map(|frame| (frame.code.clone_ref(py), frame.lasti())).collect()
         });
         let mut below = None;

@@ -48,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::greenlet::load(py)?;
     ffi::base::check_layout(py)?;
     ffi::arena::install(py);
+    ffi::fork::install();
 
     module.add_class::<hub::BaseHub>()?;
     module.add_class::<loop_::Loop>()?;

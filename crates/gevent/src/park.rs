@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::errors::InvalidSwitchError;
 use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
 use crate::ready::Task;
@@ -83,6 +84,9 @@ pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
 
 #[inline(never)]
 fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
+    if let Ok(ours) = wait.greenlet().bind(py).cast::<Greenlet>() {
+        ours.get().set_wait(py, None);
+    }
     let finished = wait.finish(py);
     match came {
         Came::Thrown => Err(greenlet::thrown(py)),
@@ -141,6 +145,11 @@ fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHu
         return Err(hub::blocking_in_hub());
     }
     hub::call_switch_out(running)?;
+    if wait.is_waiting()
+        && let Ok(ours) = running.cast::<Greenlet>()
+    {
+        ours.get().set_wait(py, Some(wait.clone()));
+    }
     Ok(hub)
 }
 
