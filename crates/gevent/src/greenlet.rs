@@ -160,7 +160,7 @@ impl Greenlet {
         greenlet::set_parent(slf.as_any(), hub.as_any())?;
         let loop_ = hub::loop_of(&hub)?.unbind();
         let tracked = SETTINGS.with(py, |settings| settings.track_tree);
-        let spawner = if tracked { Some(greenlet::current(py)) } else { None };
+        let spawner = if tracked { Some(greenlet::current(py)?) } else { None };
         let (weak, locals) = match &spawner {
             Some(spawner) => (Some(PyWeakrefReference::new(spawner)?.into_any().unbind()), inherited_locals(spawner)?),
             None => (None, None),

@@ -122,7 +122,7 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
 /// As [`current_loop`].
 #[inline]
 pub fn new_wait(py: Python<'_>) -> PyResult<crate::wait::WaitRef> {
-    Ok(Wait::new(py, current_loop(py)?))
+    Wait::new(py, current_loop(py)?)
 }
 
 /// Calls the `switch_out` of a greenlet class that defines one.
@@ -188,7 +188,7 @@ impl BaseHub {
     /// anybody, `LoopExit` is raised in the parent.
     fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        if !greenlet::current(py).is(slf) {
+        if !greenlet::current(py)?.is(slf) {
             return Err(PyAssertionError::new_err("Do not call Hub.run() directly"));
         }
         loop {
@@ -215,7 +215,7 @@ impl BaseHub {
     /// Returns what it is switched to with. Raises `BlockingSwitchOutError` in the hub itself.
     fn switch(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let running = greenlet::current(py);
+        let running = greenlet::current(py)?;
         if running.is(slf) {
             return Err(blocking_in_hub());
         }
@@ -245,7 +245,7 @@ impl BaseHub {
         }
         Err(InvalidSwitchError::new_err(format!(
             "Invalid switch into {}: got {} (expected {}; waiting on {} with {})",
-            greenlet::current(py).repr()?,
+            greenlet::current(py)?.repr()?,
             got.bind(py).repr()?,
             waiter.repr()?,
             slf.as_any().repr()?,
@@ -340,6 +340,6 @@ pub fn get_hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
 
 /// Return the running greenlet.
 #[pyfunction]
-pub fn getcurrent(py: Python<'_>) -> Bound<'_, PyAny> {
+pub fn getcurrent(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     greenlet::current(py)
 }

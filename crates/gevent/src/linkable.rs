@@ -222,7 +222,7 @@ impl Linkable {
             let old = self.hub.replace(py, Some(hub.unbind()));
             drop(old);
         }
-        Ok(Wait::new(py, loop_))
+        Wait::new(py, loop_)
     }
 
     /// Parks the running greenlet until it is told (true) or the limit passes.

@@ -177,7 +177,7 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
 /// `BlockingSwitchOutError` in the hub; what a signal handler raises.
 pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     let hub = hub::current(py)?;
-    let running = greenlet::current(py);
+    let running = greenlet::current(py)?;
     if running.is(&hub) {
         return Err(hub::blocking_in_hub());
     }

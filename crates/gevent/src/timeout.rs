@@ -256,7 +256,7 @@ impl Timeout {
         let Some(seconds) = seconds.filter(|seconds| !seconds.is_none(py)) else { return Ok(()) };
         let at = Time::now().after(duration_of(seconds.bind(py))?);
         let loop_ = hub::current_loop(py)?;
-        let target = greenlet::current(py).unbind();
+        let target = greenlet::current(py)?.unbind();
         let key = loop_.get().timers.with(py, |timers| timers.insert(at, Deadline::Timeout(slf.clone().unbind())));
         if counted {
             loop_.get().count_ref(1);

@@ -71,7 +71,7 @@ impl Waiter {
             Some(hub) => hub::loop_of(hub.bind(py).cast::<BaseHub>()?)?.unbind(),
             None => hub::current_loop(py)?,
         };
-        let wait = Wait::new(py, loop_);
+        let wait = Wait::new(py, loop_)?;
         this.wait.with(py, |slot| *slot = Some(wait.clone()));
         let resumed = park_until_switched(py, &wait);
         let mine = this.wait.take(py);
@@ -88,7 +88,8 @@ impl Waiter {
 
     fn check_in_hub(&self, py: Python<'_>, method: &str) -> PyResult<()> {
         let hub = self.hub.get_ref(py);
-        if hub.is_some_and(|hub| !greenlet::current(py).is(hub.bind(py))) {
+        let running = greenlet::current(py)?;
+        if hub.is_some_and(|hub| !running.is(hub.bind(py))) {
             return Err(PyAssertionError::new_err(format!("Can only use Waiter.{method} method from the Hub greenlet")));
         }
         Ok(())
