@@ -398,10 +398,11 @@ def test_callbacks_of_the_hubs_loop_run_in_the_hub() -> None:
     assert seen == [gevent.get_hub()]
 
 
-def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable) -> None:
+@pytest.mark.parametrize("reinit", ["gevent.reinit()", ""])
+def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable, reinit: str) -> None:
     result = run_python(
         """
-        import os, gevent
+        import os, sys, gevent
         loop = gevent.get_hub().loop
         calls = []
         watcher = loop.fork(ref=False)
@@ -413,10 +414,11 @@ def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable) -> None:
         assert calls == []
         pid = os.fork()
         if not pid:
-            gevent.reinit()
+            exec(sys.argv[1])
             os.write(writer, b"x")
             gevent.sleep(0.01)
             assert calls == [os.getpid(), b"x"], calls
+            io.stop()
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         gevent.sleep(0.01)
@@ -425,6 +427,7 @@ def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable) -> None:
         gevent.sleep(0.01)
         assert calls == [b"y"]
         print("fine")
-        """
+        """,
+        reinit,
     )
     assert result.stdout == "fine\n", result.stderr

@@ -22,3 +22,6 @@ pub fn os_error(error: &std::io::Error) -> PyErr {
         None => PyOSError::new_err(text),
     }
 }
+pyo3::import_exception!(gevent.queue, Empty);
+pyo3::import_exception!(gevent.queue, Full);
+pyo3::import_exception!(gevent.queue, ShutDown);

@@ -6,6 +6,7 @@ mod args;
 mod async_result;
 mod callback;
 mod cell;
+mod channel;
 mod errors;
 mod event;
 mod ffi;
@@ -13,12 +14,16 @@ mod flags;
 mod greenlet;
 mod greenlet_api;
 mod hub;
+mod line;
 mod linkable;
 mod links;
 mod lock;
 mod loop_;
 mod loop_api;
 mod park;
+mod queue;
+mod queue_api;
+mod queue_items;
 mod ready;
 mod rlock;
 mod run;
@@ -28,6 +33,8 @@ mod timeout;
 mod wait;
 mod waiter;
 mod watcher;
+
+
 
 use pyo3::prelude::*;
 
@@ -47,6 +54,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::greenlet::load(py)?;
     ffi::base::check_layout(py)?;
     ffi::arena::install(py);
+    ffi::fork::install();
 
     module.add_class::<hub::BaseHub>()?;
     module.add_class::<loop_::Loop>()?;
@@ -67,6 +75,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::BoundedSemaphore>()?;
     module.add_class::<lock::DummySemaphore>()?;
     module.add_class::<rlock::RLock>()?;
+    module.add_class::<queue::SimpleQueue>()?;
+    module.add_class::<queue_api::Queue>()?;
+    module.add_class::<queue_api::LifoQueue>()?;
+    module.add_class::<queue_api::PriorityQueue>()?;
+    module.add_class::<channel::Channel>()?;
+
+
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyOSError;
@@ -13,10 +13,11 @@ use slab::Slab;
 
 use crate::cell::GilCell;
 use crate::errors::os_error;
+use crate::ffi::fork;
 use crate::ready::{Next, ReadyQueue, Task};
 use crate::timeout::Timeout;
 use crate::wait::WaitRef;
-use crate::watcher::{Phase, Watcher};
+use crate::watcher::{Phase, Watcher, fire_phase};
 
 /// What happens when a deadline passes.
 pub enum Deadline {
@@ -91,11 +92,15 @@ pub struct Loop {
     pub(crate) check_signals: AtomicBool,
     pub(crate) polling: AtomicBool,
     pub(crate) activity: AtomicU64,
+    /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
+    pub(crate) active: AtomicUsize,
     pub(crate) iterations: AtomicU64,
     pub(crate) running: AtomicIsize,
     pub(crate) stopping: std::sync::atomic::AtomicU8,
     owner: AtomicU64,
     now: AtomicU64,
+    /// The count of forks that the kernel objects belong to.
+    forks: AtomicU64,
     pub(crate) default: AtomicBool,
     /// The flags it was asked to be created with; see `crate::flags`.
     pub(crate) flags: std::sync::atomic::AtomicU32,
@@ -143,21 +148,26 @@ impl Loop {
             check_signals: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             activity: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
             iterations: AtomicU64::new(0),
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
             owner: AtomicU64::new(crate::thread_id()),
-            now: AtomicU64::new(0),
+            now: AtomicU64::new(Time::now().as_nanos()),
+            forks: AtomicU64::new(fork::count()),
             default: AtomicBool::new(default),
             flags: std::sync::atomic::AtomicU32::new(0),
         })
     }
 
-    /// The kernel objects.
+    /// The kernel objects, made anew in a child process that was forked since.
     ///
     /// # Errors
-    /// `ValueError` once the loop is destroyed.
+    /// `ValueError` once the loop is destroyed, `OSError` when a forked child may open no more descriptors.
     pub fn kernel(&self, py: Python<'_>) -> PyResult<Arc<Kernel>> {
+        if self.forks.load(Relaxed) != fork::count() {
+            self.renew(py)?;
+        }
         self.kernel
             .cloned(py)
             .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("operation on destroyed loop"))
@@ -401,10 +411,7 @@ impl Loop {
 
     /// The time of the last poll.
     pub fn cached_now(&self) -> Time {
-        match self.now.load(Relaxed) {
-            0 => self.update_time(),
-            nanos => Time::from_nanos(nanos),
-        }
+        Time::from_nanos(self.now.load(Relaxed))
     }
 
     /// Reads the clock into the cache.
@@ -425,7 +432,7 @@ impl Loop {
 
     /// Forgets a socket, waking whoever waits on it.
     pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
-        match self.kernel.cloned(py) {
+        match self.kernel(py).ok() {
             Some(kernel) => self.sources.with(py, |sources| sources.deregister(&kernel.main, key)),
             None => [None, None],
         }
@@ -448,7 +455,7 @@ impl Loop {
 
     /// Ends a watch.
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
-        if let Some(kernel) = self.kernel.cloned(py) {
+        if let Ok(kernel) = self.kernel(py) {
             // A descriptor that was closed behind our back is gone from the set already.
             let _ = self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
         }
@@ -462,11 +469,14 @@ impl Loop {
         self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
     }
 
-    /// Gives a forked child kernel objects of its own, with everything registered anew.
+    /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called
+    /// soon.
     ///
     /// # Errors
     /// `OSError` when the process may open no more descriptors.
-    pub fn after_fork(&self, py: Python<'_>) -> PyResult<()> {
+    #[cold]
+    fn renew(&self, py: Python<'_>) -> PyResult<()> {
+        self.forks.store(fork::count(), Relaxed);
         if self.is_destroyed(py) {
             return Ok(());
         }
@@ -478,9 +488,19 @@ impl Loop {
         std::mem::forget(old);
         drop(self.kernel.replace(py, Some(kernel)));
         drop(self.events.take(py));
-        self.adopt();
         crate::watcher::signal::resubscribe(py, self);
+        fire_phase(py, self, Phase::Fork);
         Ok(())
+    }
+
+    /// Makes the loop fit for a forked child, without waiting for its next use, and the calling thread the one that runs
+    /// it.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn after_fork(&self, py: Python<'_>) -> PyResult<()> {
+        self.adopt();
+        self.renew(py)
     }
 
     /// Closes the kernel objects and forgets everything that was scheduled.

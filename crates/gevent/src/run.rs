@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use pyo3::prelude::*;
 
 use crate::ffi::greenlet;
-use crate::greenlet::Greenlet;
+use crate::greenlet::{Greenlet, raise_in};
 use crate::hub;
 use crate::loop_::Loop;
 use crate::ready::Task;
@@ -75,16 +75,28 @@ fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
         {
             hub::handle_error(py, this, None, error);
         }
-        let Some(task) = this.next_task(py) else { return Ok(()) };
+        let Some(task) = this.next_task(py) else {
+            return Ok(());
+        };
         run_task(py, this, task)?;
         if this.stopping.load(Relaxed) != BREAK_NONE {
-            left = left.saturating_sub(1).min(this.queue.with(py, |queue| queue.len()));
+            left = left
+                .saturating_sub(1)
+                .min(this.queue.with(py, |queue| queue.len()));
         }
     }
     Ok(())
 }
 
 fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
+    let active = match &task {
+        Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
+        Task::Start(target) => target.as_ptr() as usize,
+        Task::Switch(target, _) => target.as_ptr() as usize,
+        Task::Throw(pair) => pair.0.as_ptr() as usize,
+        Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
+    };
+    this.active.store(active, Relaxed);
     match task {
         Task::Wake(wait) => {
             if !wait.deliver() {
@@ -104,7 +116,7 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         }
         Task::Throw(pair) => {
             let (target, error) = *pair;
-            came_back(py, this, &target, greenlet::throw(target.bind(py), error))
+            came_back(py, this, &target, raise_in(target.bind(py), error))
         }
         Task::Callback(callback) => {
             if let Err(error) = callback.get().run(py) {
@@ -126,7 +138,12 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
 }
 
 /// Deals with how a switch away from here ended: an error was thrown in here, or left a raw greenlet that ended.
-fn came_back<T>(py: Python<'_>, this: &Loop, target: &Py<PyAny>, switched: PyResult<T>) -> PyResult<()> {
+fn came_back<T>(
+    py: Python<'_>,
+    this: &Loop,
+    target: &Py<PyAny>,
+    switched: PyResult<T>,
+) -> PyResult<()> {
     match switched {
         Err(error) if hub::ends_hub(py, &error) => Err(error),
         Err(error) => {

@@ -156,7 +156,7 @@ impl Timeout {
             let armed = timeout.get().state.with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle));
             let Armed::Firing(target) = armed else { return Ok(()) };
             let error = timeout.get().to_raise(timeout.bind(py))?;
-            greenlet::throw(target.bind(py), error).map(drop)
+            crate::greenlet::raise_in(target.bind(py), error)
         };
         loop_.push(py, Task::Native(Box::new(work)));
     }

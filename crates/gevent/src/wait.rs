@@ -29,8 +29,14 @@ pub struct Wait {
     loop_: Py<Loop>,
     state: AtomicU8,
     expired: AtomicBool,
-    deadline: GilCell<Option<(TimerKey, bool)>>,
-    outcome: GilCell<Option<Outcome>>,
+    rest: GilCell<Rest>,
+}
+
+/// What a wait seldom has. There may be a hundred thousand waits, so it is kept small.
+#[derive(Default)]
+struct Rest {
+    outcome: Option<Box<Outcome>>,
+    deadline: Option<(TimerKey, bool)>,
 }
 
 /// A shared wait.
@@ -49,8 +55,7 @@ impl Wait {
             loop_,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
-            deadline: GilCell::new(None),
-            outcome: GilCell::new(None),
+            rest: GilCell::new(Rest::default()),
         })
     }
 
@@ -62,7 +67,7 @@ impl Wait {
         if !counted {
             loop_.count_ref(-1);
         }
-        self.deadline.with(py, |slot| *slot = Some((key, counted)));
+        self.rest.with(py, |rest| rest.deadline = Some((key, counted)));
     }
 
     /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
@@ -72,7 +77,7 @@ impl Wait {
             return false;
         }
         self.state.store(QUEUED, Relaxed);
-        self.outcome.with(py, |slot| *slot = Some(outcome));
+        self.rest.with(py, |rest| rest.outcome = Some(Box::new(outcome)));
         self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
         true
     }
@@ -100,6 +105,20 @@ impl Wait {
         self.expired.load(Relaxed)
     }
 
+    /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else
+    /// woke it before.
+    ///
+    /// # Errors
+    /// The error, untouched.
+    pub fn interrupt(&self, py: Python<'_>, error: PyErr) -> Result<(), PyErr> {
+        if !self.is_waiting() {
+            return Err(error);
+        }
+        self.state.store(DELIVERED, Relaxed);
+        self.rest.with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
+        Ok(())
+    }
+
     /// Whether nothing has woken the greenlet yet.
     pub fn is_waiting(&self) -> bool {
         self.state.load(Relaxed) == WAITING
@@ -118,15 +137,15 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
-        if let Some((key, counted)) = self.deadline.with(py, Option::take) {
+        let Rest { outcome, deadline } = self.rest.take(py);
+        if let Some((key, counted)) = deadline {
             let loop_ = self.loop_.get();
             if !counted {
                 loop_.count_ref(1);
             }
             loop_.cancel_deadline(py, key);
         }
-        let outcome = self.outcome.with(py, Option::take);
-        delivered.then(|| outcome.unwrap_or_else(|| Ok(py.None())))
+        delivered.then(|| outcome.map_or_else(|| Ok(py.None()), |outcome| *outcome))
     }
 
     /// The waiting greenlet.

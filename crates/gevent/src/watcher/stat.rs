@@ -156,10 +156,13 @@ impl Stat {
             before: None,
             key: None,
         };
-        Ok(
-            Watcher::base(r#loop, Kind::Stat(GilCell::new(path)), r#ref, priority)
-                .add_subclass(Self),
+        Ok(Watcher::base(
+            r#loop,
+            Kind::Stat(Box::new(GilCell::new(path))),
+            r#ref,
+            priority,
         )
+        .add_subclass(Self))
     }
 
     /// The path.
