@@ -23,12 +23,14 @@ mod wait;
 mod waiter;
 mod watcher;
 
+mod args;
 mod channel;
 mod line;
 
 mod queue;
 mod queue_api;
 mod queue_items;
+mod queue_wait;
 
 use pyo3::prelude::*;
 
