@@ -58,9 +58,19 @@ pub struct State {
     pub(crate) tree_locals: Option<Py<PyDict>>,
     pub(crate) stack: Option<Box<[FrameRef]>>,
     pub(crate) timer: Option<TimerKey>,
+    pub(crate) label: Option<Box<Label>>,
     pub(crate) stage: Stage,
     pub(crate) notifying: bool,
     pub(crate) end_order: u64,
+}
+
+/// What `repr` once showed; it stays when the function and its arguments are gone.
+#[derive(Default)]
+pub struct Label {
+    /// The small number of the greenlet, once asked for.
+    pub ident: Option<Py<PyAny>>,
+    /// The call.
+    pub call: Option<String>,
 }
 
 /// A greenlet scheduled by the hub of the thread that made it.
@@ -102,6 +112,7 @@ impl Greenlet {
             tree_locals: None,
             stack: None,
             timer: None,
+            label: None,
             stage: Stage::New,
             notifying: false,
             end_order: 0,
@@ -256,7 +267,7 @@ impl Greenlet {
         }
         let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
-        this.end(slf, kept);
+        this.keep(py, kept);
         let handler = greenlet::parent(slf.as_any()).and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), &value, traceback));
@@ -264,18 +275,28 @@ impl Greenlet {
                 error.write_unraisable(py, Some(slf.as_any()));
             }
         }
+        this.forget_call(py);
+        Self::schedule_links(slf);
     }
 
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
-        let py = slf.py();
-        let dropped = self.state.with(py, |state| {
+        self.keep(slf.py(), how);
+        self.forget_call(slf.py());
+        Self::schedule_links(slf);
+    }
+
+    fn keep(&self, py: Python<'_>, how: Ended) {
+        let old = self.state.with(py, |state| {
             state.stage = Stage::Dead;
             state.end_order = ENDED.fetch_add(1, Relaxed);
-            let old = state.ended.replace(how);
-            (old, state.run.take(), state.args.take(), state.kwargs.take())
+            state.ended.replace(how)
         });
+        drop(old);
+    }
+
+    fn forget_call(&self, py: Python<'_>) {
+        let dropped = self.state.with(py, |state| (state.run.take(), state.args.take(), state.kwargs.take()));
         drop(dropped);
-        Self::schedule_links(slf);
     }
 
     /// Tells everybody who listens: parked greenlets at once, callables from the hub.

@@ -2,19 +2,31 @@
 //!
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
 
+mod args;
+mod async_result;
 mod callback;
 mod cell;
+mod channel;
 mod errors;
+mod event;
 mod ffi;
 mod flags;
 mod greenlet;
 mod greenlet_api;
 mod hub;
+mod line;
+mod linkable;
 mod links;
+mod lock;
 mod loop_;
 mod loop_api;
 mod park;
+mod queue;
+mod queue_api;
+mod queue_items;
+mod queue_wait;
 mod ready;
+mod rlock;
 mod run;
 mod sleep;
 mod spawned_link;
@@ -22,15 +34,6 @@ mod timeout;
 mod wait;
 mod waiter;
 mod watcher;
-
-mod args;
-mod channel;
-mod line;
-
-mod queue;
-mod queue_api;
-mod queue_items;
-mod queue_wait;
 
 use pyo3::prelude::*;
 
@@ -65,13 +68,17 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiter::Waiter>()?;
     module.add_class::<timeout::Timeout>()?;
 
+    module.add_class::<event::Event>()?;
+    module.add_class::<async_result::AsyncResult>()?;
+    module.add_class::<lock::Semaphore>()?;
+    module.add_class::<lock::BoundedSemaphore>()?;
+    module.add_class::<lock::DummySemaphore>()?;
+    module.add_class::<rlock::RLock>()?;
     module.add_class::<queue::SimpleQueue>()?;
     module.add_class::<queue_api::Queue>()?;
     module.add_class::<queue_api::LifoQueue>()?;
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
-
-
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;

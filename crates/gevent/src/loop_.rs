@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyOSError;
@@ -92,6 +92,8 @@ pub struct Loop {
     pub(crate) check_signals: AtomicBool,
     pub(crate) polling: AtomicBool,
     pub(crate) activity: AtomicU64,
+    /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
+    pub(crate) active: AtomicUsize,
     pub(crate) iterations: AtomicU64,
     pub(crate) running: AtomicIsize,
     pub(crate) stopping: std::sync::atomic::AtomicU8,
@@ -146,11 +148,12 @@ impl Loop {
             check_signals: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             activity: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
             iterations: AtomicU64::new(0),
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
             owner: AtomicU64::new(crate::thread_id()),
-            now: AtomicU64::new(0),
+            now: AtomicU64::new(Time::now().as_nanos()),
             forks: AtomicU64::new(fork::count()),
             default: AtomicBool::new(default),
             flags: std::sync::atomic::AtomicU32::new(0),
@@ -408,10 +411,7 @@ impl Loop {
 
     /// The time of the last poll.
     pub fn cached_now(&self) -> Time {
-        match self.now.load(Relaxed) {
-            0 => self.update_time(),
-            nanos => Time::from_nanos(nanos),
-        }
+        Time::from_nanos(self.now.load(Relaxed))
     }
 
     /// Reads the clock into the cache.

@@ -392,6 +392,12 @@ impl Loop {
         self.activity.load(Relaxed)
     }
 
+    /// The `id()` of the greenlet that was last let run, 0 for a callback.
+    #[getter]
+    fn active_ident(&self) -> usize {
+        self.active.load(Relaxed)
+    }
+
     /// Whether the loop's thread is waiting for events.
     #[getter(polling)]
     fn is_polling(&self) -> bool {

@@ -115,10 +115,17 @@ pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py
     loop {
         match loop_.next_task(py) {
             Some(Task::Wake(next)) => {
+                let is_own = std::ptr::eq(&raw const *next, &raw const **wait);
+                if is_own && loop_.phased.load(Relaxed) > 0 {
+                    // Prepare, check and idle watchers are owed a turn of the loop.
+                    loop_.queue.with(py, |queue| queue.put_back(Task::Wake(next)));
+                    return Ok(Some(hub.into_any()));
+                }
                 if !next.deliver() {
                     continue;
                 }
-                if std::ptr::eq(&raw const *next, &raw const **wait) {
+                loop_.active.store(next.greenlet().as_ptr() as usize, Relaxed);
+                if is_own {
                     return Ok(None);
                 }
                 return Ok(Some(next.greenlet().bind(py).clone()));
@@ -143,6 +150,10 @@ fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHu
     let running = wait.greenlet().bind(py);
     if running.is(&hub) {
         return Err(hub::blocking_in_hub());
+    }
+    if !hub.get().waited.load(Relaxed) {
+        hub.get().waited.store(true, Relaxed);
+        hub.call_method0(pyo3::intern!(py, "start_periodic_monitoring_thread"))?;
     }
     hub::call_switch_out(running)?;
     if wait.is_waiting()
@@ -185,10 +196,14 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         let empty = queue.is_empty();
         (empty, empty && queue.idle_yield())
     });
+    // Whoever watches the loop's phases sees every turn.
+    if loop_.phased.load(Relaxed) > 0 {
+        return Ok(false);
+    }
     if due {
         py.check_signals()?;
         loop_.glance(py);
-        return Ok(loop_.phased.load(Relaxed) == 0 && loop_.queue.with(py, |queue| queue.is_empty()));
+        return Ok(loop_.queue.with(py, |queue| queue.is_empty()));
     }
     Ok(empty)
 }

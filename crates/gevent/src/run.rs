@@ -89,6 +89,14 @@ fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
 }
 
 fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
+    let active = match &task {
+        Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
+        Task::Start(target) => target.as_ptr() as usize,
+        Task::Switch(target, _) => target.as_ptr() as usize,
+        Task::Throw(pair) => pair.0.as_ptr() as usize,
+        Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
+    };
+    this.active.store(active, Relaxed);
     match task {
         Task::Wake(wait) => {
             if !wait.deliver() {
