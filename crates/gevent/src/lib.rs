@@ -24,6 +24,7 @@ mod park;
 mod queue;
 mod queue_api;
 mod queue_items;
+mod queue_wait;
 mod ready;
 mod rlock;
 mod run;
@@ -33,8 +34,6 @@ mod timeout;
 mod wait;
 mod waiter;
 mod watcher;
-
-
 
 use pyo3::prelude::*;
 
@@ -80,8 +79,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue_api::LifoQueue>()?;
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
-
-
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
