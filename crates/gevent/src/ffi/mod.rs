@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod base;
-pub mod call;
+pub mod fork;
+pub mod entry;
 pub mod frames;
 pub mod greenlet;
