@@ -86,17 +86,13 @@ impl Greenlet {
         }
     }
 
-<<<<<<< HEAD
-    /// Has `callable` called, in the hub, when it is over.
-    pub fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
-=======
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
         Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
     }
 
-    fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
->>>>>>> main
+    /// Has `callable` called, in the hub, when it is over.
+    pub fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
         Self::read(slf, |state| state.links.push(Link::Callable(callable)));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);
