@@ -13,7 +13,9 @@ mod ffi;
 mod flags;
 mod greenlet;
 mod greenlet_api;
+mod group;
 mod hub;
+mod imap;
 mod line;
 mod linkable;
 mod links;
@@ -30,6 +32,7 @@ mod rlock;
 mod run;
 mod sleep;
 mod spawned_link;
+mod threadpool;
 mod timeout;
 mod wait;
 mod waiter;
@@ -98,6 +101,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sleep::setswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(timeout::with_timeout, module)?)?;
     watcher::register(module)?;
+
+    module.add_class::<group::BaseGroup>()?;
+    module.add_class::<group::BasePool>()?;
+    module.add_class::<imap::IMapUnordered>()?;
+    module.add_class::<imap::IMap>()?;
+    module.add_class::<threadpool::TaskQueue>()?;
+    module.add_function(wrap_pyfunction!(threadpool::retire_workers, module)?)?;
     flags::register(module)?;
     Ok(())
 }
