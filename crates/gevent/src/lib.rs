@@ -4,6 +4,7 @@
 
 mod callback;
 mod cell;
+mod descriptors;
 mod errors;
 mod ffi;
 mod flags;
@@ -17,6 +18,10 @@ mod park;
 mod ready;
 mod run;
 mod sleep;
+mod socket;
+mod socket_addr;
+mod socket_io;
+mod socket_wait;
 mod spawned_link;
 mod timeout;
 mod wait;
@@ -73,5 +78,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(timeout::with_timeout, module)?)?;
     watcher::register(module)?;
     flags::register(module)?;
+    module.add_class::<socket::SocketBase>()?;
+    module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(descriptors::poll_descriptors, module)?)?;
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! The unsafe floor: greenlet's C API, the base type built on it, and the arena allocator.
+//! The unsafe floor: greenlet's C API, the base type built on it, the arena allocator, memory and descriptors of Python's.
 
 pub mod arena;
 pub mod base;
+pub mod buffer;
 pub mod call;
+pub mod descriptor;
 pub mod frames;
 pub mod greenlet;
