@@ -147,7 +147,7 @@ def test_an_object_is_taken_as_it_is():
 
 
 def test_every_loop_name_is_the_one_loop():
-    loop = importlib.import_module("gevent._core").Loop
+    loop = importlib.import_module("gevent.core").loop
     options = _config.Loop().get_options()
     assert set(options) == {"default", "libev-cext", "libev-cffi", "libuv-cffi", "libuv"}
     assert all(option is loop for option in options.values())

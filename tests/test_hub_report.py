@@ -198,6 +198,7 @@ class TestSystemErrors:
         assert value is greenlet.exception
         assert tb is not None
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_handle_error_that_fails(self, printed):
         hub = get_hub()
         hub.handle_error = lambda *args: 1 / 0

@@ -302,10 +302,11 @@ class TestHubProbe:
 
     @pytest.fixture
     def watched(self):
-        loop = SimpleNamespace(iteration_activity=0, polling=False, active_greenlet=None)
+        loop = SimpleNamespace(iteration_activity=0, polling=False, active_ident=0)
 
         class Watched:
             parent = "main"
+            thread_ident = threading.get_ident()
 
         watched = Watched()
         watched.loop = loop
@@ -317,14 +318,25 @@ class TestHubProbe:
         assert not probe.did_block_hub(watched), "a loop that never did anything is not in use"
         loop.iteration_activity = 1
         assert not probe.did_block_hub(watched)
-        assert probe.did_block_hub(watched) == (True, "main")
-        loop.active_greenlet = "greenlet"
-        assert probe.did_block_hub(watched) == (True, "greenlet")
+        assert probe.did_block_hub(watched) == (True, watched), "in a callback"
+        loop.active_ident = id(getcurrent())
+        assert probe.did_block_hub(watched) == (True, getcurrent())
+        loop.active_ident = id(probe)
+        assert probe.did_block_hub(watched) == (True, "main"), "not known any more"
         loop.polling = True
         assert not probe.did_block_hub(watched)
         loop.polling = False
         loop.iteration_activity = 2
         assert not probe.did_block_hub(watched)
+
+    def test_a_thread_that_waits_outside_of_python(self, watched):
+        probe, loop = HubProbe(watched), watched.loop
+        loop.iteration_activity = loop.active_ident = 1
+        watched.thread_ident = -1
+        probe.did_block_hub(watched)
+        assert not probe.did_block_hub(watched)
+        loop.active_ident = id(getcurrent())
+        assert probe.did_block_hub(watched) == (True, getcurrent())
 
     def test_ignored_until_the_next_task(self, watched):
         probe, loop = HubProbe(watched), watched.loop
@@ -411,6 +423,7 @@ class TestRealHub:
         gevent.sleep(0)
         reported.clear()
         greenlet = gevent.spawn(block)
+        shown = str(greenlet)
         try:
             greenlet.join()
         finally:
@@ -421,7 +434,7 @@ class TestRealHub:
         assert event.hub is monitored
         assert event.greenlet is greenlet
         report = "\n".join(event.info)
-        assert f"Greenlet {greenlet} appears to be blocked" in report
+        assert f"Greenlet {shown} appears to be blocked" in report
         assert "in block" in report
         assert "PeriodicMonitoringThread" in report
 

@@ -2,10 +2,12 @@
 
 import copy
 import functools
+import gc
 import io
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from greenlet import getcurrent, gettrace
@@ -86,6 +88,20 @@ class TestRunInfo:
         lines = "\n".join(util.format_run_info(greenlet_stacks=False))
         greenlet.kill()
         assert "Running:" not in lines
+
+    def test_leaves_nothing_behind(self):
+        def report():
+            util.print_run_info(file=io.StringIO())
+
+        gc.collect()
+        gc.disable()
+        try:
+            alive = weakref.ref(gevent.spawn(report))
+            alive().join()
+            gevent.sleep(0)
+            assert alive() is None, "without a cycle that only the collector could break"
+        finally:
+            gc.enable()
 
     def test_print(self, capsys):
         stream = io.StringIO()

@@ -7,6 +7,7 @@ slows every switch down, so it serves scoped checks (:class:`gevent.util.assert_
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 from weakref import ref
 
 from greenlet import getcurrent, gettrace, settrace
+from greenlet import greenlet as RawGreenlet
 
 from gevent._hub_report import gmctime
 
@@ -180,7 +182,11 @@ class HubProbe(BlockReporter):
         seen, self._seen = self._seen, activity
         if activity in (0, self._ignored) or activity != seen or loop.polling:
             return None
-        return True, loop.active_greenlet or hub.parent
+        greenlet = _running_greenlet(hub, loop.active_ident)
+        if greenlet is hub.parent and hub.thread_ident not in sys._current_frames():
+            # The thread waits for work outside of Python: one of a thread pool.
+            return None
+        return True, greenlet
 
     def ignore_current_greenlet_blocking(self) -> None:
         """Report nothing until the next task."""
@@ -194,3 +200,13 @@ class HubProbe(BlockReporter):
 
     def kill(self) -> None:
         """Do nothing: there is nothing to take back."""
+
+
+def _running_greenlet(hub: Any, ident: int) -> Any:
+    # The loop tells only an address: a reference would cost every switch. 0 stands for a callback.
+    if ident == 0:
+        return hub
+    for obj in gc.get_objects():
+        if id(obj) == ident and isinstance(obj, RawGreenlet):
+            return obj
+    return hub.parent

@@ -6,11 +6,15 @@ says that it is the one that was asked for; nothing else comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from time import time
 
+from gevent._core import EVENTS as EVENTS
+from gevent._core import _check_flags as _check_flags
+from gevent._core import _events_to_str as _events_to_str
+from gevent._core import _flags_to_int as _flags_to_int
+from gevent._core import _flags_to_list as _flags_to_list
 from gevent._core import callback as callback
-from gevent._core import loop
+from gevent._core import loop, supported_backends, watchers
 
 __all__ = [
     "embeddable_backends",
@@ -21,6 +25,18 @@ __all__ = [
     "supported_backends",
     "time",
 ]
+
+watcher = watchers.watcher
+io = watchers.io
+timer = watchers.timer
+signal = watchers.signal
+idle = watchers.idle
+prepare = watchers.prepare
+check = watchers.check
+fork = watchers.fork
+async_ = watchers.async_
+child = watchers.child
+stat = watchers.stat
 
 MINPRI = -2
 MAXPRI = 2
@@ -57,90 +73,7 @@ BACKEND_IOURING = 0x80
 NOINOTIFY = 0x100000
 SIGNALFD = 0x200000
 NOSIGMASK = 0x400000
-_NOENV = 0x1000000
 FORKCHECK = 0x2000000
-
-_EVENTS = {
-    READ: "READ",
-    WRITE: "WRITE",
-    0x80: "_IOFDSET",
-    PERIODIC: "PERIODIC",
-    SIGNAL: "SIGNAL",
-    CHILD: "CHILD",
-    STAT: "STAT",
-    IDLE: "IDLE",
-    PREPARE: "PREPARE",
-    CHECK: "CHECK",
-    EMBED: "EMBED",
-    FORK: "FORK",
-    CLEANUP: "CLEANUP",
-    ASYNC: "ASYNC",
-    CUSTOM: "CUSTOM",
-    ERROR: "ERROR",
-}
-
-_FLAGS = {
-    "port": BACKEND_PORT,
-    "kqueue": BACKEND_KQUEUE,
-    "linux_iouring": BACKEND_IOURING,
-    "linux_aio": BACKEND_LINUXAIO,
-    "epoll": BACKEND_EPOLL,
-    "poll": BACKEND_POLL,
-    "select": BACKEND_SELECT,
-    "noenv": _NOENV,
-    "forkcheck": FORKCHECK,
-    "noinotify": NOINOTIFY,
-    "signalfd": SIGNALFD,
-    "nosigmask": NOSIGMASK,
-}
-
-
-class _EventsType:
-    def __repr__(self) -> str:
-        return "gevent.core.EVENTS"
-
-
-#: Given to ``watcher.start()`` of an ``io`` watcher, it stands for the events that happened.
-EVENTS = _EventsType()
-
-
-def _events_to_str(events: int) -> str:
-    names = []
-    for bit, name in _EVENTS.items():
-        if events & bit:
-            names.append(name)
-            events &= ~bit
-    if events:
-        names.append(hex(events))
-    return "|".join(names)
-
-
-def _flags_to_list(flags: int) -> list[str | int]:
-    names: list[str | int] = []
-    for name, bit in _FLAGS.items():
-        if flags & bit:
-            names.append(name)
-            flags &= ~bit
-    if flags:
-        names.append(flags)
-    return names
-
-
-def _flags_to_int(flags: int | str | Iterable[str] | None) -> int:
-    if not flags:
-        return 0
-    if isinstance(flags, int):
-        return flags
-    result = 0
-    for name in flags.split(",") if isinstance(flags, str) else flags:
-        try:
-            result |= _FLAGS[name.strip().lower()]
-        except KeyError:
-            raise ValueError(
-                f"Invalid backend or flag: {name!r}\nPossible values: {', '.join(sorted(_FLAGS))}"
-            ) from None
-    return result
-
 
 def get_version() -> str:
     """Return the name and the version of what implements the loop."""
@@ -152,11 +85,6 @@ def get_version() -> str:
 def get_header_version() -> str:
     """Return the same as :func:`get_version`: what was built is what runs."""
     return get_version()
-
-
-def supported_backends() -> list[str]:
-    """Return the backends that a loop can be asked for on this system."""
-    return ["epoll", "poll", "select"]
 
 
 def recommended_backends() -> list[str]:

@@ -240,6 +240,7 @@ def fork_and_watch(
     :param ref: Whether the watched child keeps the loop running.
     :param fork: The function that forks.
     """
+    _prepare_to_watch(loop)
     pid = fork()
     if pid:
         _watch_if_possible(pid, callback, loop, ref)
@@ -253,10 +254,18 @@ def forkpty_and_watch(
     forkpty: Callable[[], tuple[int, int]] = forkpty_gevent,
 ) -> tuple[int, int]:
     """Do as :func:`fork_and_watch` does, with :func:`forkpty_gevent`."""
+    _prepare_to_watch(loop)
     pid, fd = forkpty()
     if pid:
         _watch_if_possible(pid, callback, loop, ref)
     return pid, fd
+
+
+def _prepare_to_watch(loop: Any) -> None:
+    loop = loop or get_hub().loop
+    if loop.default:
+        # Where watching needs the signal, it must not miss a child that ends at once.
+        loop.install_sigchld()
 
 
 def _watch_if_possible(
@@ -270,6 +279,7 @@ def _watch_if_possible(
 
 def posix_spawn(*args: Any, **kwargs: Any) -> int:
     """Start a program as :func:`os.posix_spawn` does, and have the loop watch it."""
+    _prepare_to_watch(None)
     pid = _posix_spawn(*args, **kwargs)
     _watch_if_possible(pid)
     return pid
@@ -277,6 +287,7 @@ def posix_spawn(*args: Any, **kwargs: Any) -> int:
 
 def posix_spawnp(*args: Any, **kwargs: Any) -> int:
     """Start a program as :func:`os.posix_spawnp` does, and have the loop watch it."""
+    _prepare_to_watch(None)
     pid = _posix_spawnp(*args, **kwargs)
     _watch_if_possible(pid)
     return pid

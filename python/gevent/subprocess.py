@@ -88,6 +88,7 @@ class Popen(_subprocess.Popen):
         self.threadpool = threadpool
         #: Gets the return code.
         self.result = AsyncResult()
+        loop.install_sigchld()
         super().__init__(args, bufsize, *rest, **kwargs)
         _watch_child(self.pid, self._on_child, loop, ref=True)
         for name in ("stdin", "stdout", "stderr"):

@@ -17,6 +17,7 @@ from _thread import (
     interrupt_main,
     start_new,
 )
+from _thread import get_ident as _original_get_ident
 from _thread import stack_size as _original_stack_size
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -134,7 +135,11 @@ def get_ident(gr: Any = None) -> int:
     A positive integer that no other living greenlet has. The standard library's identifies the
     thread.
     """
-    return id(getcurrent() if gr is None else gr)
+    try:
+        return id(getcurrent() if gr is None else gr)
+    except RuntimeError:
+        # The interpreter is ending, and greenlets with it.
+        return _original_get_ident()
 
 
 def start_new_thread(

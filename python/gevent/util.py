@@ -120,6 +120,8 @@ def _format_threads(lines: list[str], stacks: bool, limit: int | None, current: 
             lines.append("".join(traceback.format_stack(frame, limit)))
         else:
             lines.append("\t...stack elided...")
+    # It may be the one of this very call: a cycle that would keep everything below it alive.
+    del frame
 
 
 class GreenletTree:
@@ -176,12 +178,16 @@ class GreenletTree:
                 roots.append(tree)
             elif spawner in trees:
                 trees[spawner].add_child(tree)
-        for tree in trees.values():
-            tree.child_trees.sort(key=_sort_key)
         current = _root_of(getcurrent())
         for tree in roots:
+            tree._sort()
             tree.is_current_tree = tree.greenlet is current
         return roots
+
+    def _sort(self) -> None:
+        for child in self.child_trees:
+            child._sort()
+        self.child_trees.sort(key=_sort_key)
 
     @classmethod
     def current_tree(cls) -> GreenletTree:
@@ -246,7 +252,8 @@ class GreenletTree:
         if shown["running_stacks"]:
             frame = greenlet.gr_frame
             if frame is None and greenlet is getcurrent():
-                frame = sys._getframe()
+                # Its own frame would refer to itself.
+                frame = sys._getframe(1)
             yield from _stack("Running:", frame, shown["running_stack_limit"])
         if shown["spawning_stacks"]:
             stack = getattr(greenlet, "spawning_stack", None)
@@ -272,7 +279,8 @@ def _spawner(greenlet: Any) -> Any:
     spawning_greenlet = getattr(greenlet, "spawning_greenlet", None)
     if isinstance(spawning_greenlet, ref):
         spawning_greenlet = spawning_greenlet()
-    return spawning_greenlet or greenlet.parent
+    # A greenlet that ended is false.
+    return greenlet.parent if spawning_greenlet is None else spawning_greenlet
 
 
 def _root_of(greenlet: Any) -> Any:

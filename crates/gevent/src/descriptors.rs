@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use reactor::{Interest, Time};
 
-use crate::errors::{io_error, os_error};
+use crate::errors::{errno_error, os_error};
 use crate::ffi::descriptor;
 use crate::hub;
 use crate::loop_::{Deadline, Watched};
@@ -70,7 +70,7 @@ fn park_for(py: Python<'_>, entries: &[libc::pollfd], until: Option<Time>) -> Py
 }
 
 fn look(entries: &mut [libc::pollfd]) -> PyResult<()> {
-    descriptor::poll(entries).map_err(|error| io_error(&error))
+    descriptor::poll(entries).map_err(|error| os_error(&error))
 }
 
 fn deadline(timeout: Option<f64>) -> Option<Time> {
@@ -98,7 +98,7 @@ pub fn wait_descriptor(
     }];
     look(&mut entry)?;
     if entry[0].revents & libc::POLLNVAL != 0 {
-        return Err(os_error(libc::EBADF));
+        return Err(errno_error(libc::EBADF));
     }
     park_for(py, &entry, deadline(timeout))
 }

@@ -1,5 +1,8 @@
 //! The exceptions of `gevent.exceptions`, and how the pure crates' errors become Python's.
 
+use pyo3::PyErr;
+use pyo3::exceptions::PyOSError;
+
 pyo3::import_exception!(gevent.exceptions, LoopExit);
 pyo3::import_exception!(gevent.exceptions, BlockingSwitchOutError);
 pyo3::import_exception!(gevent.exceptions, InvalidSwitchError);
@@ -7,20 +10,24 @@ pyo3::import_exception!(gevent.exceptions, ConcurrentObjectUseError);
 pyo3::import_exception!(gevent.exceptions, InvalidThreadUseError);
 pyo3::import_exception!(gevent.exceptions, HubDestroyed);
 pyo3::import_exception!(greenlet, GreenletExit);
+
+/// The `OSError` with the number and the text of `error`; the conversion of PyO3 keeps the text alone.
+pub fn os_error(error: &std::io::Error) -> PyErr {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(errno) => {
+            let suffix = format!(" (os error {errno})");
+            PyOSError::new_err((errno, text.trim_end_matches(&suffix).to_owned()))
+        }
+        None => PyOSError::new_err(text),
+    }
+}
+pyo3::import_exception!(gevent.queue, Empty);
+pyo3::import_exception!(gevent.queue, Full);
+pyo3::import_exception!(gevent.queue, ShutDown);
 pyo3::import_exception!(gevent._socketcommon, cancel_wait_ex);
 
-/// The `OSError` of a failed system call, of the class that Python has for its number.
-pub fn os_error(number: i32) -> pyo3::PyErr {
-    let text = std::io::Error::from_raw_os_error(number).to_string();
-    let text = text
-        .split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    pyo3::exceptions::PyOSError::new_err((number, text))
-}
-
-/// [`os_error`] of what a system call reported.
-pub fn io_error(error: &std::io::Error) -> pyo3::PyErr {
-    os_error(error.raw_os_error().unwrap_or(libc::EIO))
+/// The `OSError` of the error `number`.
+pub fn errno_error(number: i32) -> PyErr {
+    os_error(&std::io::Error::from_raw_os_error(number))
 }

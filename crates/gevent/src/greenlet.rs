@@ -11,13 +11,15 @@ use reactor::TimerKey;
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
-use crate::ffi::{self, base::PyGreenlet};
+use crate::ffi::base::PyGreenlet;
+use crate::ffi::entry::Call;
 use crate::ffi::frames::{self, FrameRef};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::links::{Link, Links};
 use crate::loop_::Loop;
 use crate::ready::Task;
+use crate::wait::WaitRef;
 
 /// How far a greenlet has come. `New` is the zero value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,13 +53,24 @@ pub struct State {
     pub(crate) loop_: Option<Py<Loop>>,
     pub(crate) ended: Option<Ended>,
     pub(crate) links: Links,
+    pub(crate) wait: Option<WaitRef>,
     pub(crate) spawner: Option<Py<PyAny>>,
     pub(crate) tree_locals: Option<Py<PyDict>>,
-    pub(crate) stack: Option<Box<Vec<FrameRef>>>,
+    pub(crate) stack: Option<Box<[FrameRef]>>,
     pub(crate) timer: Option<TimerKey>,
+    pub(crate) label: Option<Box<Label>>,
     pub(crate) stage: Stage,
     pub(crate) notifying: bool,
     pub(crate) end_order: u64,
+}
+
+/// What `repr` once showed; it stays when the function and its arguments are gone.
+#[derive(Default)]
+pub struct Label {
+    /// The small number of the greenlet, once asked for.
+    pub ident: Option<Py<PyAny>>,
+    /// The call.
+    pub call: Option<String>,
 }
 
 /// A greenlet scheduled by the hub of the thread that made it.
@@ -94,10 +107,12 @@ impl Greenlet {
             loop_: None,
             ended: None,
             links: Links::new(),
+            wait: None,
             spawner: None,
             tree_locals: None,
             stack: None,
             timer: None,
+            label: None,
             stage: Stage::New,
             notifying: false,
             end_order: 0,
@@ -150,7 +165,7 @@ impl Greenlet {
             Some(spawner) => (Some(PyWeakrefReference::new(spawner)?.into_any().unbind()), inherited_locals(spawner)?),
             None => (None, None),
         };
-        let stack = if tracked { Some(Box::new(frames::capture(py, stack_limit(slf)?))) } else { None };
+        let stack = if tracked { Some(frames::capture(py, stack_limit(slf)?)) } else { None };
         slf.get().state.with(py, |state| {
             state.args = Some(args.unbind());
             state.kwargs = kwargs.map(Bound::unbind);
@@ -213,21 +228,11 @@ impl Greenlet {
         if due { greenlet::switch(slf.bind(py).as_any()).map(drop) } else { Ok(()) }
     }
 
-    /// The greenlet's body: calls its function and keeps how that ended. Its frame lies under everything that the
-    /// function does and is copied at each switch, so the work before and after the call is in functions of their own.
-    pub fn body(slf: &Bound<'_, Self>) {
-        let called = match Self::call_of(slf) {
-            Ok(call) => call.make(),
-            Err(error) => {
-                slf.get().fail(slf, error);
-                return;
-            }
-        };
-        slf.get().conclude(slf, called);
-    }
-
-    #[inline(never)]
-    fn call_of<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
+    /// What its body is to call.
+    ///
+    /// # Errors
+    /// What looking `_run` up raises.
+    pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
         let py = slf.py();
         let (run, args, kwargs) = slf.get().state.with(py, |state| {
             state.stage = Stage::Running;
@@ -238,33 +243,31 @@ impl Greenlet {
             )
         });
         let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
-        let run = match run {
+        let function = match run {
             Some(run) if exact => run.into_bound(py),
             _ => slf.getattr(pyo3::intern!(py, "_run"))?,
         };
         let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
-        Ok(Call { run, args, kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)) })
+        Ok(Call { function, args, kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)) })
     }
 
-    #[inline(never)]
-    fn conclude(&self, slf: &Bound<'_, Self>, called: Option<Bound<'_, PyAny>>) {
-        match called {
-            Some(value) => self.end(slf, Ended::Value(value.unbind())),
-            None => self.fail(slf, greenlet::thrown(slf.py())),
-        }
+    /// Ends with the function's result.
+    pub fn succeed(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) {
+        slf.get().end(slf, Ended::Value(value.unbind()));
     }
 
     /// Ends with an error, reporting it unless it is a `GreenletExit`.
-    pub fn fail(&self, slf: &Bound<'_, Self>, error: PyErr) {
+    pub fn fail(slf: &Bound<'_, Self>, error: PyErr) {
         let py = slf.py();
+        let this = slf.get();
         let value = error.into_value(py).into_bound(py).into_any();
         if value.is_instance_of::<GreenletExit>() {
-            self.end(slf, Ended::Value(value.unbind()));
+            this.end(slf, Ended::Value(value.unbind()));
             return;
         }
         let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
-        self.end(slf, kept);
+        this.keep(py, kept);
         let handler = greenlet::parent(slf.as_any()).and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), &value, traceback));
@@ -272,18 +275,28 @@ impl Greenlet {
                 error.write_unraisable(py, Some(slf.as_any()));
             }
         }
+        this.forget_call(py);
+        Self::schedule_links(slf);
     }
 
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
-        let py = slf.py();
-        let dropped = self.state.with(py, |state| {
+        self.keep(slf.py(), how);
+        self.forget_call(slf.py());
+        Self::schedule_links(slf);
+    }
+
+    fn keep(&self, py: Python<'_>, how: Ended) {
+        let old = self.state.with(py, |state| {
             state.stage = Stage::Dead;
             state.end_order = ENDED.fetch_add(1, Relaxed);
-            let old = state.ended.replace(how);
-            (old, state.run.take(), state.args.take(), state.kwargs.take())
+            state.ended.replace(how)
         });
+        drop(old);
+    }
+
+    fn forget_call(&self, py: Python<'_>) {
+        let dropped = self.state.with(py, |state| (state.run.take(), state.args.take(), state.kwargs.take()));
         drop(dropped);
-        Self::schedule_links(slf);
     }
 
     /// Tells everybody who listens: parked greenlets at once, callables from the hub.
@@ -353,30 +366,22 @@ impl Greenlet {
         slf.get().state.with(slf.py(), |state| state.end_order)
     }
 
+    /// Remembers what the greenlet waits for (or that it waits no more), so that an error can end the wait.
+    #[inline]
+    pub fn set_wait(&self, py: Python<'_>, wait: Option<WaitRef>) {
+        let old = self.state.with(py, |state| std::mem::replace(&mut state.wait, wait));
+        drop(old);
+    }
+
     /// Whether it is over, or will never run.
     pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
         let (stage, ended) = slf.get().state.with(slf.py(), |state| (state.stage, state.ended.is_some()));
-        ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_finished(slf)
+        ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_ended(slf.as_any())
     }
 }
 
-/// The function of a greenlet with its arguments.
-struct Call<'py> {
-    run: Bound<'py, PyAny>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
-}
-
-impl<'py> Call<'py> {
-    /// The result; none when an error is set in the interpreter.
-    #[inline]
-    fn make(&self) -> Option<Bound<'py, PyAny>> {
-        ffi::call::call(&self.run, &self.args, self.kwargs.as_ref())
-    }
-}
-
-fn is_finished(slf: &Bound<'_, Greenlet>) -> bool {
-    greenlet::started(slf.as_any()) && !greenlet::active(slf.as_any())
+fn is_ended(target: &Bound<'_, PyAny>) -> bool {
+    greenlet::started(target) && !greenlet::active(target)
 }
 
 fn not_callable() -> PyErr {
@@ -436,6 +441,30 @@ pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
         callback.call1(py, (slf,))?;
     }
     Ok(())
+}
+
+/// Raises `error` in `target` now, from the hub. A greenlet of ours that is parked finds the error as the outcome of its
+/// wait: greenlet's own `throw` unwinds through C++ frames, which takes ten times as long.
+///
+/// # Errors
+/// What is thrown into the hub before the greenlet switches back.
+pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    let py = target.py();
+    if is_ended(target) {
+        return Ok(());
+    }
+    let wait = match target.cast::<Greenlet>() {
+        Ok(ours) => ours.get().state.with(py, |state| state.wait.clone()),
+        Err(_) => None,
+    };
+    let thrown = match wait {
+        Some(wait) => match wait.interrupt(py, error) {
+            Ok(()) => greenlet::switch(target),
+            Err(error) => greenlet::throw(target, error),
+        },
+        None => greenlet::throw(target, error),
+    };
+    thrown.map(drop)
 }
 
 /// `spawn(function, *args, **kwargs)` for `gevent.Greenlet` itself or a subclass.

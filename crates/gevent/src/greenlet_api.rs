@@ -43,7 +43,7 @@ impl Greenlet {
 
     fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
         if Self::read(slf, |state| state.ended.is_none()) {
-            slf.get().fail(slf, error);
+            Self::fail(slf, error);
         }
     }
 
@@ -83,6 +83,11 @@ impl Greenlet {
                 Some(Err(error))
             }
         }
+    }
+
+    fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        let py = slf.py();
+        Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
     }
 
     fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
@@ -176,12 +181,6 @@ impl Greenlet {
         Ok(())
     }
 
-    /// The greenlet's body. Called by greenlet when the hub switches to it.
-    #[pyo3(name = "run")]
-    fn py_run(slf: &Bound<'_, Self>) {
-        Self::body(slf);
-    }
-
     #[getter]
     fn _run(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
@@ -268,11 +267,18 @@ impl Greenlet {
     /// A small number that is unique among the greenlets of this hub.
     #[getter]
     fn minimal_ident<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if let Some(known) = Self::known_ident(slf) {
+            return Ok(known.into_bound(py));
+        }
         let hub = match greenlet::parent(slf.as_any()) {
             Some(hub) if hub.hasattr("ident_registry")? => hub,
-            _ => hub::current(slf.py())?.into_any(),
+            _ => hub::current(py)?.into_any(),
         };
-        hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))
+        let ident = hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))?;
+        let kept = ident.clone().unbind();
+        Self::read(slf, |state| state.label.get_or_insert_default().ident = Some(kept));
+        Ok(ident)
     }
 
     /// The name for `repr`, "Greenlet-" and the ident until it is set.
@@ -283,8 +289,7 @@ impl Greenlet {
             return Ok(name);
         }
         let text = format!("Greenlet-{}", Self::minimal_ident(slf)?);
-        Self::set_name(slf, text.into_pyobject(slf.py())?.into_any())?;
-        Self::name(slf)
+        Ok(text.into_pyobject(slf.py())?.into_any())
     }
 
     #[setter]
@@ -316,7 +321,7 @@ impl Greenlet {
     fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
         let py = slf.py();
         let frames: Vec<_> = Self::read(slf, |state| {
-            let frames = state.stack.as_deref().map(Vec::as_slice).unwrap_or_default();
+            let frames = state.stack.as_deref().unwrap_or_default();
             frames.iter().map(|frame| (frame.code.clone_ref(py), frame.lasti())).collect()
         });
         let mut below = None;
@@ -467,19 +472,26 @@ impl Greenlet {
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let py = slf.py();
         let class = slf.get_type().name()?;
         let own = slf.getattr("__dict__")?;
         let name = match own.cast::<PyDict>()?.get_item("name")? {
             Some(name) => format!(" \"{name}\""),
-            None => String::new(),
+            None => match Self::known_ident(slf) {
+                Some(ident) => format!(" \"Greenlet-{}\"", ident.bind(slf.py()).str()?),
+                None => String::new(),
+            },
         };
-        let _ = py;
         Ok(format!("<{class}{name} at {:#x}: {}>", slf.as_ptr() as usize, Self::_formatinfo(slf)?))
     }
 
     fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
-        crate::spawned_link::describe_call(slf)
+        let known = Self::read(slf, |state| state.label.as_ref().and_then(|label| label.call.clone()));
+        if let Some(call) = known {
+            return Ok(call);
+        }
+        let call = crate::spawned_link::describe_call(slf)?;
+        Self::read(slf, |state| state.label.get_or_insert_default().call = Some(call.clone()));
+        Ok(call)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

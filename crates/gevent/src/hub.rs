@@ -1,6 +1,7 @@
 //! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when nobody else can.
 
 use std::cell::RefCell;
+use std::sync::atomic::AtomicBool;
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyAssertionError;
@@ -24,6 +25,8 @@ use crate::waiter::Waiter;
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
 pub struct BaseHub {
     loop_: GilCell<Option<Py<Loop>>>,
+    /// Whether something has waited in it: then it has its monitor, if there is to be one.
+    pub(crate) waited: AtomicBool,
 }
 
 thread_local! {
@@ -162,7 +165,7 @@ impl BaseHub {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> PyClassInitializer<Self> {
         PyClassInitializer::new(
-            Self { loop_: GilCell::new(None) },
+            Self { loop_: GilCell::new(None), waited: AtomicBool::new(false) },
             pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
         )
     }

@@ -2,20 +2,31 @@
 //!
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
 
+mod args;
+mod async_result;
 mod callback;
 mod cell;
 mod descriptors;
+mod channel;
 mod errors;
+mod event;
 mod ffi;
 mod flags;
 mod greenlet;
 mod greenlet_api;
 mod hub;
+mod line;
+mod linkable;
 mod links;
+mod lock;
 mod loop_;
 mod loop_api;
 mod park;
+mod queue;
+mod queue_api;
+mod queue_items;
 mod ready;
+mod rlock;
 mod run;
 mod sleep;
 mod socket;
@@ -27,6 +38,8 @@ mod timeout;
 mod wait;
 mod waiter;
 mod watcher;
+
+
 
 use pyo3::prelude::*;
 
@@ -46,11 +59,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::greenlet::load(py)?;
     ffi::base::check_layout(py)?;
     ffi::arena::install(py);
+    ffi::fork::install();
 
     module.add_class::<hub::BaseHub>()?;
     module.add_class::<loop_::Loop>()?;
     module.add_class::<callback::Callback>()?;
     module.add_class::<greenlet::Greenlet>()?;
+    ffi::entry::install(py)?;
     module.add_class::<greenlet_api::SpawnFrame>()?;
     module.add_class::<spawned_link::SpawnedLink>()?;
     module.add_class::<spawned_link::SuccessSpawnedLink>()?;
@@ -59,13 +74,27 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiter::Waiter>()?;
     module.add_class::<timeout::Timeout>()?;
 
+    module.add_class::<event::Event>()?;
+    module.add_class::<async_result::AsyncResult>()?;
+    module.add_class::<lock::Semaphore>()?;
+    module.add_class::<lock::BoundedSemaphore>()?;
+    module.add_class::<lock::DummySemaphore>()?;
+    module.add_class::<rlock::RLock>()?;
+    module.add_class::<queue::SimpleQueue>()?;
+    module.add_class::<queue_api::Queue>()?;
+    module.add_class::<queue_api::LifoQueue>()?;
+    module.add_class::<queue_api::PriorityQueue>()?;
+    module.add_class::<channel::Channel>()?;
+
+
+
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::sleep, module)?)?;
+    module.add("sleep", ffi::entry::sleep_function(module)?)?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;

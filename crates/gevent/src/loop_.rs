@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyOSError;
@@ -12,10 +12,12 @@ use reactor::{Epoll, EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey
 use slab::Slab;
 
 use crate::cell::GilCell;
+use crate::errors::os_error;
+use crate::ffi::fork;
 use crate::ready::{Next, ReadyQueue, Task};
 use crate::timeout::Timeout;
 use crate::wait::WaitRef;
-use crate::watcher::{Phase, Watcher};
+use crate::watcher::{Phase, Watcher, fire_phase};
 
 /// What happens when a deadline passes.
 pub enum Deadline {
@@ -90,11 +92,15 @@ pub struct Loop {
     pub(crate) check_signals: AtomicBool,
     pub(crate) polling: AtomicBool,
     pub(crate) activity: AtomicU64,
+    /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
+    pub(crate) active: AtomicUsize,
     pub(crate) iterations: AtomicU64,
     pub(crate) running: AtomicIsize,
     pub(crate) stopping: std::sync::atomic::AtomicU8,
     owner: AtomicU64,
     now: AtomicU64,
+    /// The count of forks that the kernel objects belong to.
+    forks: AtomicU64,
     pub(crate) default: AtomicBool,
     /// The flags it was asked to be created with; see `crate::flags`.
     pub(crate) flags: std::sync::atomic::AtomicU32,
@@ -104,8 +110,13 @@ const WAKER_TOKEN: u64 = 0;
 const LEVEL_TOKEN: u64 = 1;
 
 impl Kernel {
-    fn new() -> std::io::Result<Self> {
-        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker: Arc::new(Waker::new()?) };
+    fn new() -> PyResult<Self> {
+        Waker::new().and_then(|waker| Self::around(Arc::new(waker))).map_err(|error| os_error(&error))
+    }
+
+    /// New sets for a waker.
+    fn around(waker: Arc<Waker>) -> std::io::Result<Self> {
+        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker };
         kernel.main.add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
         kernel.main.add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
         Ok(kernel)
@@ -137,21 +148,26 @@ impl Loop {
             check_signals: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             activity: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
             iterations: AtomicU64::new(0),
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
             owner: AtomicU64::new(crate::thread_id()),
-            now: AtomicU64::new(0),
+            now: AtomicU64::new(Time::now().as_nanos()),
+            forks: AtomicU64::new(fork::count()),
             default: AtomicBool::new(default),
             flags: std::sync::atomic::AtomicU32::new(0),
         })
     }
 
-    /// The kernel objects.
+    /// The kernel objects, made anew in a child process that was forked since.
     ///
     /// # Errors
-    /// `ValueError` once the loop is destroyed.
+    /// `ValueError` once the loop is destroyed, `OSError` when a forked child may open no more descriptors.
     pub fn kernel(&self, py: Python<'_>) -> PyResult<Arc<Kernel>> {
+        if self.forks.load(Relaxed) != fork::count() {
+            self.renew(py)?;
+        }
         self.kernel
             .cloned(py)
             .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("operation on destroyed loop"))
@@ -250,7 +266,7 @@ impl Loop {
     }
 
     /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
-    /// until something happens; an interrupting signal only sets `check_signals`.
+    /// until something happens; an interrupting signal is noted in `check_signals`.
     ///
     /// # Errors
     /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
@@ -277,6 +293,7 @@ impl Loop {
         let result = match polled {
             Ok(()) => self.dispatch(py, &kernel, &mut buffers),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                crate::watcher::signal::deliver(py, self);
                 self.check_signals.store(true, Relaxed);
                 Ok(())
             }
@@ -309,12 +326,20 @@ impl Loop {
                     }
                 }
                 LEVEL_TOKEN => {
-                    kernel.level.wait(level, Some(std::time::Duration::ZERO))?;
+                    kernel.level.wait(level, Some(std::time::Duration::ZERO)).map_err(|error| os_error(&error))?;
+                    let mut stale = false;
                     for (fd, flags) in level.iter() {
                         let ready: Vec<_> = self.watches.with(py, |watches| watches.ready(fd as i32, flags).collect());
+                        stale |= ready.is_empty();
                         for (key, interest) in ready {
                             self.watched_ready(py, key, u32::from(interest.bits()));
                         }
+                    }
+                    if stale {
+                        // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
+                        let renewed = Kernel::around(kernel.waker.clone()).map_err(|error| os_error(&error))?;
+                        self.rearm(py, &renewed);
+                        drop(self.kernel.replace(py, Some(Arc::new(renewed))));
                     }
                 }
                 _ => {
@@ -386,10 +411,7 @@ impl Loop {
 
     /// The time of the last poll.
     pub fn cached_now(&self) -> Time {
-        match self.now.load(Relaxed) {
-            0 => self.update_time(),
-            nanos => Time::from_nanos(nanos),
-        }
+        Time::from_nanos(self.now.load(Relaxed))
     }
 
     /// Reads the clock into the cache.
@@ -405,12 +427,12 @@ impl Loop {
     /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
     pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
         let kernel = self.kernel(py)?;
-        Ok(self.sources.with(py, |sources| sources.register(&kernel.main, fd))?)
+        self.sources.with(py, |sources| sources.register(&kernel.main, fd)).map_err(|error| os_error(&error))
     }
 
     /// Forgets a socket, waking whoever waits on it.
     pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
-        match self.kernel.cloned(py) {
+        match self.kernel(py).ok() {
             Some(kernel) => self.sources.with(py, |sources| sources.deregister(&kernel.main, key)),
             None => [None, None],
         }
@@ -426,14 +448,14 @@ impl Loop {
         let added = self.watches.with(py, |watches| watches.add(&kernel.level, fd, interest, key));
         if let Err(error) = added {
             drop(self.watched.with(py, |watched| watched.try_remove(key)));
-            return Err(error.into());
+            return Err(os_error(&error));
         }
         Ok(key)
     }
 
     /// Ends a watch.
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
-        if let Some(kernel) = self.kernel.cloned(py) {
+        if let Ok(kernel) = self.kernel(py) {
             // A descriptor that was closed behind our back is gone from the set already.
             let _ = self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
         }
@@ -441,26 +463,44 @@ impl Loop {
         drop(taken);
     }
 
-    /// Gives a forked child kernel objects of its own, with everything registered anew.
+    /// Registers everything in new sets. What cannot be was closed behind our back.
+    fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
+        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
+        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+    }
+
+    /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called
+    /// soon.
     ///
     /// # Errors
     /// `OSError` when the process may open no more descriptors.
-    pub fn after_fork(&self, py: Python<'_>) -> PyResult<()> {
+    #[cold]
+    fn renew(&self, py: Python<'_>) -> PyResult<()> {
+        self.forks.store(fork::count(), Relaxed);
         if self.is_destroyed(py) {
             return Ok(());
         }
         let kernel = Arc::new(Kernel::new()?);
-        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
-        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+        self.rearm(py, &kernel);
         let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), waker: kernel.waker.clone() };
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
         std::mem::forget(old);
         drop(self.kernel.replace(py, Some(kernel)));
         drop(self.events.take(py));
-        self.adopt();
         crate::watcher::signal::resubscribe(py, self);
+        fire_phase(py, self, Phase::Fork);
         Ok(())
+    }
+
+    /// Makes the loop fit for a forked child, without waiting for its next use, and the calling thread the one that runs
+    /// it.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn after_fork(&self, py: Python<'_>) -> PyResult<()> {
+        self.adopt();
+        self.renew(py)
     }
 
     /// Closes the kernel objects and forgets everything that was scheduled.

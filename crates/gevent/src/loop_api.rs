@@ -19,28 +19,23 @@ pub use crate::run::run;
 use crate::watcher::async_::Async;
 use crate::watcher::child::Child;
 use crate::watcher::io::Io;
-use crate::watcher::phase::{Check, Fork, Idle, Phase, Prepare, fire_phase};
+use crate::watcher::phase::{Check, Fork, Idle, Prepare};
 use crate::watcher::signal::Signal;
 use crate::watcher::stat::Stat;
 use crate::watcher::timer::Timer;
 use crate::watcher::{PRIORITIES, Watcher};
-
-/// Gives a forked child's loop kernel objects of its own and calls its fork watchers soon.
-///
-/// # Errors
-/// `OSError` when the process may open no more descriptors.
-pub fn reinit(py: Python<'_>, loop_: &Loop) -> PyResult<()> {
-    loop_.after_fork(py)?;
-    fire_phase(py, loop_, Phase::Fork);
-    Ok(())
-}
 
 impl Loop {
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.kernel(py).map(drop)
     }
 
-    fn schedule<'py>(&self, py: Python<'py>, func: Py<PyAny>, args: Py<PyTuple>) -> PyResult<Bound<'py, Callback>> {
+    fn schedule<'py>(
+        &self,
+        py: Python<'py>,
+        func: Py<PyAny>,
+        args: Py<PyTuple>,
+    ) -> PyResult<Bound<'py, Callback>> {
         self.check(py)?;
         let callback = Bound::new(py, Callback::new(func, args))?;
         self.push(py, Task::Callback(callback.clone().unbind()));
@@ -56,7 +51,11 @@ impl Loop {
 impl Loop {
     #[new]
     #[pyo3(signature = (flags = None, default = None))]
-    fn new(py: Python<'_>, flags: Option<&Bound<'_, PyAny>>, default: Option<bool>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        flags: Option<&Bound<'_, PyAny>>,
+        default: Option<bool>,
+    ) -> PyResult<Self> {
         let flags = flags::of_loop(flags)?;
         let this = Self::create(py, default.unwrap_or(true))?;
         this.flags.store(flags, Relaxed);
@@ -81,9 +80,10 @@ impl Loop {
     }
 
     /// Make the loop fit for the child process after a fork, and have the fork watchers called.
-    #[pyo3(name = "reinit")]
-    fn py_reinit(&self, py: Python<'_>) -> PyResult<()> {
-        reinit(py, self)
+    ///
+    /// A loop does so by itself when it is next used in the child.
+    fn reinit(&self, py: Python<'_>) -> PyResult<()> {
+        self.after_fork(py)
     }
 
     /// Count something that keeps the loop running, until `unref`.
@@ -109,7 +109,9 @@ impl Loop {
     /// Return the time that the loop last noted, in seconds since the epoch.
     fn now(&self, py: Python<'_>) -> PyResult<f64> {
         self.check(py)?;
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let age = Time::now().since(self.cached_now());
         Ok(wall.saturating_sub(age).as_secs_f64())
     }
@@ -145,7 +147,10 @@ impl Loop {
         r#ref: bool,
         priority: Option<i32>,
     ) -> PyResult<Bound<'py, Io>> {
-        Bound::new(slf.py(), Io::new(slf.clone().unbind(), fd, events, r#ref, priority)?)
+        Bound::new(
+            slf.py(),
+            Io::new(slf.clone().unbind(), fd, events, r#ref, priority)?,
+        )
     }
 
     /// Return a watcher that calls after `after` seconds, then every `repeat` seconds if that is not zero.
@@ -157,7 +162,10 @@ impl Loop {
         r#ref: bool,
         priority: Option<i32>,
     ) -> PyResult<Bound<'py, Timer>> {
-        Bound::new(slf.py(), Timer::new(slf.clone().unbind(), after, repeat, r#ref, priority)?)
+        Bound::new(
+            slf.py(),
+            Timer::new(slf.clone().unbind(), after, repeat, r#ref, priority)?,
+        )
     }
 
     /// Return a watcher that calls after each signal `signum`.
@@ -168,50 +176,88 @@ impl Loop {
         r#ref: bool,
         priority: Option<i32>,
     ) -> PyResult<Bound<'py, Signal>> {
-        Bound::new(slf.py(), Signal::new(slf.clone().unbind(), signum, r#ref, priority)?)
+        Bound::new(
+            slf.py(),
+            Signal::new(slf.clone().unbind(), signum, r#ref, priority)?,
+        )
     }
 
     /// Return a watcher that calls again and again while there is nothing else to do.
     #[pyo3(signature = (r#ref = true, priority = None))]
-    fn idle<'py>(slf: &Bound<'py, Self>, r#ref: bool, priority: Option<i32>) -> PyResult<Bound<'py, Idle>> {
+    fn idle<'py>(
+        slf: &Bound<'py, Self>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<Bound<'py, Idle>> {
         Bound::new(slf.py(), Idle::new(slf.clone().unbind(), r#ref, priority))
     }
 
     /// Return a watcher that calls before each poll.
     #[pyo3(signature = (r#ref = true, priority = None))]
-    fn prepare<'py>(slf: &Bound<'py, Self>, r#ref: bool, priority: Option<i32>) -> PyResult<Bound<'py, Prepare>> {
-        Bound::new(slf.py(), Prepare::new(slf.clone().unbind(), r#ref, priority))
+    fn prepare<'py>(
+        slf: &Bound<'py, Self>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<Bound<'py, Prepare>> {
+        Bound::new(
+            slf.py(),
+            Prepare::new(slf.clone().unbind(), r#ref, priority),
+        )
     }
 
     /// Return a watcher that calls after each poll.
     #[pyo3(signature = (r#ref = true, priority = None), name = "check")]
-    fn py_check<'py>(slf: &Bound<'py, Self>, r#ref: bool, priority: Option<i32>) -> PyResult<Bound<'py, Check>> {
+    fn py_check<'py>(
+        slf: &Bound<'py, Self>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<Bound<'py, Check>> {
         Bound::new(slf.py(), Check::new(slf.clone().unbind(), r#ref, priority))
     }
 
     /// Return a watcher that calls in the child process after a fork.
     #[pyo3(signature = (r#ref = true, priority = None))]
-    fn fork<'py>(slf: &Bound<'py, Self>, r#ref: bool, priority: Option<i32>) -> PyResult<Bound<'py, Fork>> {
+    fn fork<'py>(
+        slf: &Bound<'py, Self>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<Bound<'py, Fork>> {
         Bound::new(slf.py(), Fork::new(slf.clone().unbind(), r#ref, priority))
     }
 
     /// Return a watcher that calls after its `send` was called, in whatever thread.
     #[pyo3(signature = (r#ref = true, priority = None))]
-    fn async_<'py>(slf: &Bound<'py, Self>, r#ref: bool, priority: Option<i32>) -> PyResult<Bound<'py, Async>> {
+    fn async_<'py>(
+        slf: &Bound<'py, Self>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<Bound<'py, Async>> {
         Bound::new(slf.py(), Async::new(slf.clone().unbind(), r#ref, priority))
     }
 
     /// The same as `async_`, by a name that is a keyword now.
     #[pyo3(signature = (r#ref = true, priority = None))]
-    fn r#async<'py>(slf: &Bound<'py, Self>, r#ref: bool, priority: Option<i32>) -> PyResult<Bound<'py, Async>> {
+    fn r#async<'py>(
+        slf: &Bound<'py, Self>,
+        r#ref: bool,
+        priority: Option<i32>,
+    ) -> PyResult<Bound<'py, Async>> {
         Self::async_(slf, r#ref, priority)
     }
 
     /// Return a watcher that calls when the child process `pid` has ended. Raises `TypeError` unless this is the default
     /// loop.
     #[pyo3(signature = (pid, trace = 0, r#ref = true))]
-    fn child<'py>(slf: &Bound<'py, Self>, pid: i32, trace: i32, r#ref: bool) -> PyResult<Bound<'py, Child>> {
-        Bound::new(slf.py(), Child::new(slf.clone().unbind(), pid, trace, r#ref)?)
+    fn child<'py>(
+        slf: &Bound<'py, Self>,
+        pid: i32,
+        trace: i32,
+        r#ref: bool,
+    ) -> PyResult<Bound<'py, Child>> {
+        Bound::new(
+            slf.py(),
+            Child::new(slf.clone().unbind(), pid, trace, r#ref)?,
+        )
     }
 
     /// Return a watcher that calls when the file at `path` changes, which it looks at every `interval` seconds.
@@ -223,7 +269,10 @@ impl Loop {
         r#ref: bool,
         priority: Option<i32>,
     ) -> PyResult<Bound<'py, Stat>> {
-        Bound::new(slf.py(), Stat::new(slf.clone().unbind(), path, interval, r#ref, priority)?)
+        Bound::new(
+            slf.py(),
+            Stat::new(slf.clone().unbind(), path, interval, r#ref, priority)?,
+        )
     }
 
     /// Do nothing: watching children takes no signal handler here.
@@ -282,20 +331,28 @@ impl Loop {
         tb: Py<PyAny>,
     ) -> PyResult<()> {
         drop(context);
-        py.import("traceback")?.call_method1("print_exception", (r#type, value, tb)).map(drop)
+        py.import("traceback")?
+            .call_method1("print_exception", (r#type, value, tb))
+            .map(drop)
     }
 
     fn _handle_syserr(slf: &Bound<'_, Self>, message: &str, errno: i32) -> PyResult<()> {
         let error = std::io::Error::from_raw_os_error(errno);
         let value = PySystemError::new_err(format!("{message}: {error}")).into_value(slf.py());
         let none = slf.py().None();
-        slf.call_method1("handle_error", (&none, slf.py().get_type::<PySystemError>(), value, &none)).map(drop)
+        slf.call_method1(
+            "handle_error",
+            (&none, slf.py().get_type::<PySystemError>(), value, &none),
+        )
+        .map(drop)
     }
 
     /// Tell the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
     fn closing_fd(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
         self.check(py)?;
-        let watches: Vec<_> = self.watches.with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
+        let watches: Vec<_> = self
+            .watches
+            .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
         let before = self.queue.with(py, |queue| queue.len());
         for (key, interest) in watches {
             self.watched_ready(py, key, u32::from(interest.bits()));
@@ -333,6 +390,12 @@ impl Loop {
     #[getter]
     fn iteration_activity(&self) -> u64 {
         self.activity.load(Relaxed)
+    }
+
+    /// The `id()` of the greenlet that was last let run, 0 for a callback.
+    #[getter]
+    fn active_ident(&self) -> usize {
+        self.active.load(Relaxed)
     }
 
     /// Whether the loop's thread is waiting for events.
@@ -386,7 +449,11 @@ impl Loop {
     /// A number that no other living loop has, 0 once destroyed.
     #[getter]
     fn ptr(slf: &Bound<'_, Self>) -> usize {
-        if slf.get().is_destroyed(slf.py()) { 0 } else { slf.as_ptr() as usize }
+        if slf.get().is_destroyed(slf.py()) {
+            0
+        } else {
+            slf.as_ptr() as usize
+        }
     }
 
     /// How exact timers are, in seconds.
@@ -426,7 +493,9 @@ impl Loop {
     }
 
     fn _format(&self, py: Python<'_>) -> String {
-        let Ok(kernel) = self.kernel(py) else { return "destroyed".to_owned() };
+        let Ok(kernel) = self.kernel(py) else {
+            return "destroyed".to_owned();
+        };
         let describe = || -> PyResult<String> {
             let default = if self.get_default() { " default" } else { "" };
             Ok(format!(
@@ -442,7 +511,11 @@ impl Loop {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let name = slf.get_type().name()?;
-        Ok(format!("<{name} at {:#x} {}>", slf.as_ptr() as usize, slf.get()._format(slf.py())))
+        Ok(format!(
+            "<{name} at {:#x} {}>",
+            slf.as_ptr() as usize,
+            slf.get()._format(slf.py())
+        ))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

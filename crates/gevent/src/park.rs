@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::errors::InvalidSwitchError;
 use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
 use crate::ready::Task;
@@ -30,19 +31,7 @@ pub enum Resumed {
 /// `BlockingSwitchOutError` in the hub.
 pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
     let came = leave(py, wait)?;
-    settle(py, wait, came)
-}
-
-#[inline(never)]
-fn settle(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
-    match resumed(py, wait, came)? {
-        Resumed::Woken(outcome) => outcome,
-        Resumed::Switched(value) => Err(InvalidSwitchError::new_err(format!(
-            "Invalid switch into {}: got {} (expected its own wake-up)",
-            wait.greenlet().bind(py).repr()?,
-            value.bind(py).repr()?,
-        ))),
-    }
+    arrive(py, wait, came)
 }
 
 /// Like [`park`], for callers to whom a direct switch is a legitimate end of the wait.
@@ -55,7 +44,7 @@ pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> 
 }
 
 /// How the running greenlet came back.
-enum Came {
+pub enum Came {
     /// It was next itself: no switch.
     Stayed,
     /// Somebody switched to it.
@@ -64,7 +53,7 @@ enum Came {
     Thrown,
 }
 
-/// Chooses who runs next and switches there. The frames that stay on the suspended stack are this one and its callers, so
+/// Switches to whom [`choose`] names. The frames that stay on the suspended stack are this one and its callers, so
 /// everything else is done in functions that return first: what a switch costs is copying the stack.
 #[inline]
 fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
@@ -77,8 +66,27 @@ fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
     }
 }
 
+/// Ends the wait of a greenlet that runs again: its outcome.
+///
+/// # Errors
+/// As [`park`].
+#[inline(never)]
+pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
+    match resumed(py, wait, came)? {
+        Resumed::Woken(outcome) => outcome,
+        Resumed::Switched(value) => Err(InvalidSwitchError::new_err(format!(
+            "Invalid switch into {}: got {} (expected its own wake-up)",
+            wait.greenlet().bind(py).repr()?,
+            value.bind(py).repr()?,
+        ))),
+    }
+}
+
 #[inline(never)]
 fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
+    if let Ok(ours) = wait.greenlet().bind(py).cast::<Greenlet>() {
+        ours.get().set_wait(py, None);
+    }
     let finished = wait.finish(py);
     match came {
         Came::Thrown => Err(greenlet::thrown(py)),
@@ -91,8 +99,11 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 }
 
 /// The greenlet to switch to; none when the caller itself is next.
+///
+/// # Errors
+/// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
-fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
     let hub = match may_block(py, wait) {
         Ok(hub) => hub,
         Err(error) => {
@@ -104,10 +115,17 @@ fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, Py
     loop {
         match loop_.next_task(py) {
             Some(Task::Wake(next)) => {
+                let is_own = std::ptr::eq(&raw const *next, &raw const **wait);
+                if is_own && loop_.phased.load(Relaxed) > 0 {
+                    // Prepare, check and idle watchers are owed a turn of the loop.
+                    loop_.queue.with(py, |queue| queue.put_back(Task::Wake(next)));
+                    return Ok(Some(hub.into_any()));
+                }
                 if !next.deliver() {
                     continue;
                 }
-                if std::ptr::eq(&raw const *next, &raw const **wait) {
+                loop_.active.store(next.greenlet().as_ptr() as usize, Relaxed);
+                if is_own {
                     return Ok(None);
                 }
                 return Ok(Some(next.greenlet().bind(py).clone()));
@@ -133,7 +151,16 @@ fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHu
     if running.is(&hub) {
         return Err(hub::blocking_in_hub());
     }
+    if !hub.get().waited.load(Relaxed) {
+        hub.get().waited.store(true, Relaxed);
+        hub.call_method0(pyo3::intern!(py, "start_periodic_monitoring_thread"))?;
+    }
     hub::call_switch_out(running)?;
+    if wait.is_waiting()
+        && let Ok(ours) = running.cast::<Greenlet>()
+    {
+        ours.get().set_wait(py, Some(wait.clone()));
+    }
     Ok(hub)
 }
 
@@ -144,20 +171,11 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
         || !loop_.is_alive(py)
 }
 
-/// Lets everybody else who is ready run first; returns at once when nobody is.
+/// Puts the running greenlet at the end of the queue, to be parked; none when nobody else is ready.
 ///
 /// # Errors
-/// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
-pub fn yield_now(py: Python<'_>) -> PyResult<()> {
-    match queue_up(py)? {
-        Some(wait) => park(py, &wait).map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Puts the running greenlet at the end of the queue; none when the queue is empty.
-#[inline(never)]
-fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
+/// `BlockingSwitchOutError` in the hub; what a signal handler raises.
+pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     let hub = hub::current(py)?;
     let running = greenlet::current(py);
     if running.is(&hub) {
@@ -178,10 +196,14 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         let empty = queue.is_empty();
         (empty, empty && queue.idle_yield())
     });
+    // Whoever watches the loop's phases sees every turn.
+    if loop_.phased.load(Relaxed) > 0 {
+        return Ok(false);
+    }
     if due {
         py.check_signals()?;
         loop_.glance(py);
-        return Ok(loop_.phased.load(Relaxed) == 0 && loop_.queue.with(py, |queue| queue.is_empty()));
+        return Ok(loop_.queue.with(py, |queue| queue.is_empty()));
     }
     Ok(empty)
 }

@@ -35,6 +35,9 @@ const BATCH: u32 = 64;
 /// Tasks between two looks at the clock.
 const CLOCK_EVERY: u32 = 8;
 
+/// Room that an empty queue keeps after a burst.
+const KEPT: usize = 4096;
+
 /// A FIFO of tasks that says when a poll is due.
 pub struct ReadyQueue {
     tasks: VecDeque<Task>,
@@ -98,7 +101,12 @@ impl ReadyQueue {
                 self.since_poll += 1;
                 Next::Run(task)
             }
-            None => Next::Empty,
+            None => {
+                if self.tasks.capacity() > KEPT {
+                    self.tasks.shrink_to(KEPT);
+                }
+                Next::Empty
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use pyo3::prelude::*;
 
 use crate::ffi::greenlet;
-use crate::greenlet::Greenlet;
+use crate::greenlet::{Greenlet, raise_in};
 use crate::hub;
 use crate::loop_::Loop;
 use crate::ready::Task;
@@ -35,13 +35,20 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
 }
 
 fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> {
+    // The first turn is a whole one, also when nothing that counts is left.
+    let mut first = true;
     loop {
-        run_phase(py, this, Phase::Prepare);
         work(py, this)?;
-        if is_over(py, this) {
+        let alive = this.is_alive(py);
+        if is_ended(py, this) || !(alive || first) {
             return Ok(());
         }
-        let wait = !nowait && !any_active(py, this, Phase::Idle) && this.queue.with(py, |queue| queue.is_empty());
+        first = false;
+        run_phase(py, this, Phase::Prepare);
+        if is_ended(py, this) {
+            return Ok(());
+        }
+        let wait = alive && !nowait && !any_active(py, this, Phase::Idle);
         this.poll(py, wait)?;
         let found = !this.queue.with(py, |queue| queue.is_empty());
         run_phase(py, this, Phase::Check);
@@ -49,14 +56,14 @@ fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> 
         if !found {
             run_phase(py, this, Phase::Idle);
         }
-        if nowait || once || is_over(py, this) {
+        if nowait || once || is_ended(py, this) || !this.is_alive(py) {
             return Ok(());
         }
     }
 }
 
-fn is_over(py: Python<'_>, this: &Loop) -> bool {
-    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py) || !this.is_alive(py)
+fn is_ended(py: Python<'_>, this: &Loop) -> bool {
+    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py)
 }
 
 /// Carries out what is ready. After `break_` only what was ready then.
@@ -68,16 +75,28 @@ fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
         {
             hub::handle_error(py, this, None, error);
         }
-        let Some(task) = this.next_task(py) else { return Ok(()) };
+        let Some(task) = this.next_task(py) else {
+            return Ok(());
+        };
         run_task(py, this, task)?;
         if this.stopping.load(Relaxed) != BREAK_NONE {
-            left = left.saturating_sub(1).min(this.queue.with(py, |queue| queue.len()));
+            left = left
+                .saturating_sub(1)
+                .min(this.queue.with(py, |queue| queue.len()));
         }
     }
     Ok(())
 }
 
 fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
+    let active = match &task {
+        Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
+        Task::Start(target) => target.as_ptr() as usize,
+        Task::Switch(target, _) => target.as_ptr() as usize,
+        Task::Throw(pair) => pair.0.as_ptr() as usize,
+        Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
+    };
+    this.active.store(active, Relaxed);
     match task {
         Task::Wake(wait) => {
             if !wait.deliver() {
@@ -97,7 +116,7 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         }
         Task::Throw(pair) => {
             let (target, error) = *pair;
-            came_back(py, this, &target, greenlet::throw(target.bind(py), error))
+            came_back(py, this, &target, raise_in(target.bind(py), error))
         }
         Task::Callback(callback) => {
             if let Err(error) = callback.get().run(py) {
@@ -119,7 +138,12 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
 }
 
 /// Deals with how a switch away from here ended: an error was thrown in here, or left a raw greenlet that ended.
-fn came_back<T>(py: Python<'_>, this: &Loop, target: &Py<PyAny>, switched: PyResult<T>) -> PyResult<()> {
+fn came_back<T>(
+    py: Python<'_>,
+    this: &Loop,
+    target: &Py<PyAny>,
+    switched: PyResult<T>,
+) -> PyResult<()> {
     match switched {
         Err(error) if hub::ends_hub(py, &error) => Err(error),
         Err(error) => {

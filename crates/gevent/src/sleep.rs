@@ -5,44 +5,40 @@ use std::time::Duration;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
-use reactor::{Time, TimerKey};
+use reactor::Time;
 
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, SETTINGS, spawn_of};
 use crate::greenlet_api::exit_error;
 use crate::hub;
-use crate::loop_::Deadline;
 use crate::park;
 use crate::ready::Task;
 use crate::timeout::Limit;
 use crate::wait::WaitRef;
 
-/// Put the running greenlet to sleep for at least `seconds` (a number; nothing or less only lets others run).
+/// The first half of `gevent.sleep`: the wait to park on, none when there is nothing to wait for.
 ///
-/// With `ref` False, the sleep alone does not keep the hub waiting.
-#[pyfunction]
-#[pyo3(signature = (seconds = None, r#ref = true))]
-pub fn sleep(py: Python<'_>, seconds: Option<&Bound<'_, PyAny>>, r#ref: bool) -> PyResult<()> {
+/// # Errors
+/// `TypeError` for what is no number, `ValueError` for nan, `BlockingSwitchOutError` in the hub.
+pub fn begin(py: Python<'_>, seconds: Option<&Bound<'_, PyAny>>, counted: bool) -> PyResult<Option<WaitRef>> {
     match delay_of(seconds)? {
-        None => park::yield_now(py),
+        None => park::queue_up(py),
         Some(delay) => {
-            let nap = Nap::begin(py, delay, r#ref)?;
-            let woken = park::park(py, &nap.wait);
-            nap.end(py);
-            woken.map(drop)
+            let wait = hub::new_wait(py)?;
+            wait.limit(py, delay, counted);
+            Ok(Some(wait))
         }
     }
 }
 
 /// How long to sleep; none for only a yield.
-#[inline(never)]
 fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(seconds) = seconds else { return Ok(None) };
     let delay = match seconds.cast_exact::<PyFloat>() {
         Ok(float) => float.value(),
         Err(_) => match seconds.cast_exact::<PyInt>() {
-            Ok(whole) => whole.extract().unwrap_or(f64::INFINITY),
+            Ok(whole) => whole.extract::<i64>().map_or(f64::INFINITY, |whole| whole as f64),
             Err(_) if seconds.le(0)? => return Ok(None),
             Err(_) => seconds.extract()?,
         },
@@ -51,35 +47,6 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
         return Err(PyValueError::new_err("cannot sleep for nan seconds"));
     }
     Ok((delay > 0.0).then(|| Duration::from_secs_f64(delay.min(1e9))))
-}
-
-/// A sleep that is under way: a wait with a deadline.
-struct Nap {
-    wait: WaitRef,
-    key: TimerKey,
-    counted: bool,
-}
-
-impl Nap {
-    #[inline(never)]
-    fn begin(py: Python<'_>, delay: Duration, counted: bool) -> PyResult<Self> {
-        let wait = hub::new_wait(py)?;
-        let loop_ = wait.loop_().get();
-        let key = loop_.set_deadline(py, Time::now().after(delay), Deadline::Wake(wait.clone()));
-        if !counted {
-            loop_.count_ref(-1);
-        }
-        Ok(Self { wait, key, counted })
-    }
-
-    #[inline(never)]
-    fn end(&self, py: Python<'_>) {
-        let loop_ = self.wait.loop_().get();
-        if !self.counted {
-            loop_.count_ref(1);
-        }
-        loop_.cancel_deadline(py, self.key);
-    }
 }
 
 /// Wait until the loop has nothing else of `priority` or higher to do.

@@ -17,7 +17,7 @@ use reactor::{Direction, SourceKey};
 use rustix::io::Errno;
 
 use crate::cell::GilCell;
-use crate::errors::{cancel_wait_ex, io_error, os_error};
+use crate::errors::{cancel_wait_ex, errno_error, os_error};
 use crate::ffi::descriptor;
 use crate::loop_::Loop;
 use crate::socket_wait::Patience;
@@ -208,7 +208,7 @@ impl SocketBase {
         if let Some(known) = known {
             return Ok(known);
         }
-        let fd = fd.ok_or_else(|| os_error(libc::EBADF))?;
+        let fd = fd.ok_or_else(|| errno_error(libc::EBADF))?;
         let events = match direction {
             Direction::Read => 1,
             Direction::Write => 2,
@@ -395,7 +395,7 @@ impl SocketBase {
     fn r#ref(&self, py: Python<'_>) -> PyResult<bool> {
         match self.state.with(py, |state| state.fd.is_some()) {
             true => Ok(self.state.with(py, |state| state.counted)),
-            false => Err(os_error(libc::EBADF)),
+            false => Err(errno_error(libc::EBADF)),
         }
     }
 
@@ -516,13 +516,13 @@ impl SocketBase {
             libc::SHUT_RD => rustix::net::Shutdown::Read,
             libc::SHUT_WR => rustix::net::Shutdown::Write,
             libc::SHUT_RDWR => rustix::net::Shutdown::Both,
-            _ => return Err(os_error(libc::EINVAL)),
+            _ => return Err(errno_error(libc::EINVAL)),
         };
         let done = self.state.with(py, |state| {
             let fd = state.fd.as_ref().ok_or(Errno::BADF)?;
             rustix::net::shutdown(fd, how)
         });
-        done.map_err(|error| os_error(error.raw_os_error()))
+        done.map_err(|error| errno_error(error.raw_os_error()))
     }
 
     /// Wait until a system call that would have blocked is worth another try, for at most the timeout.
@@ -650,6 +650,6 @@ fn finish(py: Python<'_>, fd: OwnedFd, twin: Option<Py<PyAny>>) -> PyResult<()> 
             let _ = fd.into_raw_fd();
             twin.call_method0(py, intern!(py, "close")).map(drop)
         }
-        None => descriptor::close(fd).map_err(|error| io_error(&error)),
+        None => descriptor::close(fd).map_err(|error| os_error(&error)),
     }
 }

@@ -11,7 +11,7 @@ use reactor::Direction;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 
-use crate::errors::os_error;
+use crate::errors::errno_error;
 use crate::ffi::buffer::{Readable, Writable, filled};
 use crate::socket::SocketBase;
 use crate::socket_addr;
@@ -386,7 +386,7 @@ impl SocketBase {
         }
         let (fd, address) = this
             .try_accept(py, true)
-            .map_err(|error| os_error(error.raw_os_error()))?;
+            .map_err(|error| errno_error(error.raw_os_error()))?;
         Ok((fd, socket_addr::to_python(py, family, address)?))
     }
 

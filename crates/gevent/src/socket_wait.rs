@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use reactor::{Direction, Interest, Readiness, SourceKey, Time};
 use rustix::io::Errno;
 
-use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, io_error, os_error};
+use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error, os_error};
 use crate::hub;
 use crate::loop_::{Deadline, Loop, Watched};
 use crate::park::park;
@@ -131,7 +131,7 @@ impl SocketBase {
                     py.check_signals()?;
                     continue;
                 }
-                Err(error) => return Err(os_error(error.raw_os_error())),
+                Err(error) => return Err(errno_error(error.raw_os_error())),
             }
             match self.wait_ready(py, direction, patience) {
                 Ok(()) => {}
@@ -156,7 +156,7 @@ impl SocketBase {
         patience: &mut Patience,
     ) -> PyResult<()> {
         if patience.is_none() {
-            return Err(os_error(libc::EAGAIN));
+            return Err(errno_error(libc::EAGAIN));
         }
         let wait = hub::new_wait(py)?;
         let loop_ = wait.loop_().clone_ref(py);
@@ -223,7 +223,7 @@ impl SocketBase {
         let (None, Some(fd)) = taken else {
             return Err(match taken.0 {
                 Some(greenlet) => in_use(py, Some(greenlet))?,
-                None => os_error(libc::EBADF),
+                None => errno_error(libc::EBADF),
             });
         };
         let interest = match direction {
@@ -291,13 +291,13 @@ impl SocketBase {
         let fd = self
             .state
             .with(py, |state| state.fd.as_ref().map(|fd| fd.as_raw_fd()))
-            .ok_or_else(|| os_error(libc::EBADF))?;
+            .ok_or_else(|| errno_error(libc::EBADF))?;
         let kernel = loop_.get().kernel(py)?;
         let key = loop_
             .get()
             .sources
             .with(py, |sources| sources.register(&kernel.main, fd))
-            .map_err(|error| io_error(&error))?;
+            .map_err(|error| os_error(&error))?;
         let old = self
             .state
             .with(py, |state| state.source.replace((loop_.clone_ref(py), key)));

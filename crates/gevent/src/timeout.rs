@@ -62,11 +62,8 @@ impl Limit {
         match self {
             Self::Never => crate::park::park(py, wait).map(Some),
             Self::After(delay, _) => {
-                let loop_ = wait.loop_().clone_ref(py);
-                let key = loop_.get().set_deadline(py, Time::now().after(*delay), Deadline::Wake(wait.clone()));
-                let woken = crate::park::park(py, wait);
-                loop_.get().cancel_deadline(py, key);
-                let woken = woken?;
+                wait.limit(py, *delay, true);
+                let woken = crate::park::park(py, wait)?;
                 Ok((!wait.expired()).then_some(woken))
             }
             Self::Object(timeout) => {
@@ -159,7 +156,7 @@ impl Timeout {
             let armed = timeout.get().state.with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle));
             let Armed::Firing(target) = armed else { return Ok(()) };
             let error = timeout.get().to_raise(timeout.bind(py))?;
-            greenlet::throw(target.bind(py), error).map(drop)
+            crate::greenlet::raise_in(target.bind(py), error)
         };
         loop_.push(py, Task::Native(Box::new(work)));
     }

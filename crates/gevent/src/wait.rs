@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::time::Duration;
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
 use crate::ffi::greenlet;
-use crate::loop_::Loop;
+use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
 
 /// What a wake-up brings: a value, or an error to raise.
@@ -27,7 +29,14 @@ pub struct Wait {
     loop_: Py<Loop>,
     state: AtomicU8,
     expired: AtomicBool,
-    outcome: GilCell<Option<Outcome>>,
+    rest: GilCell<Rest>,
+}
+
+/// What a wait seldom has. There may be a hundred thousand waits, so it is kept small.
+#[derive(Default)]
+struct Rest {
+    outcome: Option<Box<Outcome>>,
+    deadline: Option<(TimerKey, bool)>,
 }
 
 /// A shared wait.
@@ -46,8 +55,19 @@ impl Wait {
             loop_,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
-            outcome: GilCell::new(None),
+            rest: GilCell::new(Rest::default()),
         })
+    }
+
+    /// Has the wait expire after `delay`; taken back when the greenlet goes on before that. Unless `counted`, the deadline
+    /// alone does not keep the loop running.
+    pub fn limit(self: &Arc<Self>, py: Python<'_>, delay: Duration, counted: bool) {
+        let loop_ = self.loop_.get();
+        let key = loop_.set_deadline(py, Time::now().after(delay), Deadline::Wake(Arc::clone(self)));
+        if !counted {
+            loop_.count_ref(-1);
+        }
+        self.rest.with(py, |rest| rest.deadline = Some((key, counted)));
     }
 
     /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
@@ -57,7 +77,7 @@ impl Wait {
             return false;
         }
         self.state.store(QUEUED, Relaxed);
-        self.outcome.with(py, |slot| *slot = Some(outcome));
+        self.rest.with(py, |rest| rest.outcome = Some(Box::new(outcome)));
         self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
         true
     }
@@ -85,6 +105,20 @@ impl Wait {
         self.expired.load(Relaxed)
     }
 
+    /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else
+    /// woke it before.
+    ///
+    /// # Errors
+    /// The error, untouched.
+    pub fn interrupt(&self, py: Python<'_>, error: PyErr) -> Result<(), PyErr> {
+        if !self.is_waiting() {
+            return Err(error);
+        }
+        self.state.store(DELIVERED, Relaxed);
+        self.rest.with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
+        Ok(())
+    }
+
     /// Whether nothing has woken the greenlet yet.
     pub fn is_waiting(&self) -> bool {
         self.state.load(Relaxed) == WAITING
@@ -103,8 +137,15 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
-        let outcome = self.outcome.with(py, Option::take);
-        delivered.then(|| outcome.unwrap_or_else(|| Ok(py.None())))
+        let Rest { outcome, deadline } = self.rest.take(py);
+        if let Some((key, counted)) = deadline {
+            let loop_ = self.loop_.get();
+            if !counted {
+                loop_.count_ref(1);
+            }
+            loop_.cancel_deadline(py, key);
+        }
+        delivered.then(|| outcome.map_or_else(|| Ok(py.None()), |outcome| *outcome))
     }
 
     /// The waiting greenlet.

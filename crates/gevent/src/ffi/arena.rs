@@ -1,68 +1,120 @@
-//! Keeps the memory of ended greenlets' first frames.
+//! Memory for the first frames of greenlets.
 //!
 //! Since CPython 3.11 each greenlet's first Python frame takes a 16 KiB data-stack chunk from the arena allocator, which
 //! maps it, and gives it back at its end, which unmaps it: two system calls and page faults a greenlet. The allocator
-//! installed here keeps a bounded free list of such blocks and passes every other size through.
+//! installed here cuts such blocks from one reserved range of addresses and hands freed ones out again. It keeps the pages
+//! of some and returns those of the rest to the kernel, many blocks a call. Every other size passes through.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 
 use pyo3::Python;
 use pyo3::ffi;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 const BLOCK: usize = 16 * 1024;
+/// Addresses for this many blocks are reserved; greenlets beyond that are served as before.
+const BLOCKS: u32 = 512 * 1024;
+/// Freed blocks whose pages are kept for the next greenlets.
 const KEPT: usize = 1024;
+/// Blocks whose pages are returned at once.
+const BATCH: usize = 256;
 
-struct Cache {
-    next: ffi::PyObjectArenaAllocator,
-    blocks: [*mut c_void; KEPT],
-    len: usize,
+struct Arena {
+    below: ffi::PyObjectArenaAllocator,
+    range: *mut c_void,
+    /// Blocks that were never handed out begin here.
+    fresh: u32,
+    /// Freed blocks with their pages, the last one freed last.
+    warm: Vec<u32>,
+    /// Freed blocks without pages.
+    cold: Vec<u32>,
 }
 
-struct Slot(UnsafeCell<Option<Cache>>);
+struct Slot(UnsafeCell<Option<Arena>>);
 
-// SAFETY: CPython calls arena allocators with the GIL held (builds without one are refused by the module), and `install`
-// holds it too, so there is one user at a time.
+// SAFETY: CPython calls arena allocators with the GIL held (builds without one are not supported), and `install` holds it
+// too, so there is one user at a time.
 unsafe impl Sync for Slot {}
 
-static CACHE: Slot = Slot(UnsafeCell::new(None));
+static ARENA: Slot = Slot(UnsafeCell::new(None));
 
-/// Puts the caching allocator in front of the current one. Idempotent.
+/// Puts this allocator in front of the current one. Idempotent; does nothing where the addresses cannot be reserved.
 pub fn install(_py: Python<'_>) {
-    // SAFETY: the GIL is held; `Get` fills a plain struct of pointers, and `Set` copies it. The new context outlives the
-    // process's use of it, being static.
+    // SAFETY: the GIL is held, so nobody else uses the slot.
+    let slot = unsafe { &mut *ARENA.0.get() };
+    if slot.is_some() {
+        return;
+    }
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    let size = BLOCK * BLOCKS as usize;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
+    let Ok(range) = (unsafe { mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, flags) })
+    else {
+        return;
+    };
+    // A block is 16 KiB of which a frame uses a page: huge pages would make all of it resident.
+    // SAFETY: the range was just mapped and is not in use.
+    let _ = unsafe { madvise(range, size, Advice::LinuxNoHugepage) };
+    // SAFETY: `Get` fills a plain struct of pointers, which is valid when zeroed, and `Set` copies one.
     unsafe {
-        let cache = &mut *CACHE.0.get();
-        if cache.is_some() {
-            return;
-        }
-        let mut next = std::mem::zeroed::<ffi::PyObjectArenaAllocator>();
-        ffi::PyObject_GetArenaAllocator(&raw mut next);
-        *cache = Some(Cache { next, blocks: [std::ptr::null_mut(); KEPT], len: 0 });
+        let mut below = std::mem::zeroed::<ffi::PyObjectArenaAllocator>();
+        ffi::PyObject_GetArenaAllocator(&raw mut below);
+        *slot = Some(Arena { below, range, fresh: 0, warm: Vec::new(), cold: Vec::new() });
         let mut ours = ffi::PyObjectArenaAllocator { ctx: std::ptr::null_mut(), alloc: Some(alloc), free: Some(free) };
         ffi::PyObject_SetArenaAllocator(&raw mut ours);
     }
 }
 
+impl Arena {
+    fn take(&mut self) -> Option<*mut c_void> {
+        let index = self.warm.pop().or_else(|| self.cold.pop()).or_else(|| {
+            let fresh = self.fresh;
+            self.fresh = (fresh + 1).min(BLOCKS);
+            (fresh < BLOCKS).then_some(fresh)
+        })?;
+        Some(self.range.wrapping_byte_add(BLOCK * index as usize))
+    }
+
+    /// The block at an address, none for an address that was not handed out here.
+    fn index_of(&self, block: *mut c_void) -> Option<u32> {
+        let offset = block.addr().checked_sub(self.range.addr())?;
+        u32::try_from(offset / BLOCK).ok().filter(|index| *index < BLOCKS)
+    }
+
+    fn give_back(&mut self, index: u32) {
+        self.warm.push(index);
+        if self.warm.len() >= KEPT + BATCH {
+            let mut oldest: Vec<u32> = self.warm.drain(..BATCH).collect();
+            oldest.sort_unstable();
+            for run in oldest.chunk_by(|one, next| one + 1 == *next) {
+                let start = self.range.wrapping_byte_add(BLOCK * run[0] as usize);
+                // SAFETY: these blocks lie in the range, were freed by CPython and are handed out to nobody: their content
+                // may be forgotten. Should the call fail, they only stay resident.
+                let _ = unsafe { madvise(start, BLOCK * run.len(), Advice::LinuxDontNeed) };
+            }
+            self.cold.extend(oldest.into_iter().rev());
+        }
+    }
+}
+
 extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: called by CPython with the GIL held, after `install` filled the slot.
-    let Some(cache) = (unsafe { &mut *CACHE.0.get() }) else { return std::ptr::null_mut() };
-    if size == BLOCK && cache.len > 0 {
-        cache.len -= 1;
-        return cache.blocks[cache.len];
+    let Some(arena) = (unsafe { &mut *ARENA.0.get() }) else { return std::ptr::null_mut() };
+    if size == BLOCK
+        && let Some(block) = arena.take()
+    {
+        return block;
     }
-    cache.next.alloc.map_or(std::ptr::null_mut(), |alloc| alloc(cache.next.ctx, size))
+    arena.below.alloc.map_or(std::ptr::null_mut(), |alloc| alloc(arena.below.ctx, size))
 }
 
 extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {
     // SAFETY: as in `alloc`.
-    let Some(cache) = (unsafe { &mut *CACHE.0.get() }) else { return };
-    if size == BLOCK && cache.len < KEPT {
-        cache.blocks[cache.len] = block;
-        cache.len += 1;
-        return;
-    }
-    if let Some(free) = cache.next.free {
-        free(cache.next.ctx, block, size);
+    let Some(arena) = (unsafe { &mut *ARENA.0.get() }) else { return };
+    if let Some(index) = arena.index_of(block) {
+        arena.give_back(index);
+    } else if let Some(free) = arena.below.free {
+        free(arena.below.ctx, block, size);
     }
 }

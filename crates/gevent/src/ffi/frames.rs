@@ -25,8 +25,8 @@ pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
 }
 
 /// The innermost `limit` frames of the running greenlet, innermost first.
-pub fn capture(py: Python<'_>, limit: usize) -> Vec<FrameRef> {
-    let mut frames = Vec::with_capacity(limit.min(8));
+pub fn capture(py: Python<'_>, limit: usize) -> Box<[FrameRef]> {
+    let mut frames = Vec::new();
     // SAFETY: the GIL is held; `PyThreadState_GetFrame` and `PyFrame_GetBack` return new references or NULL, each of which
     // is owned by `frame` until replaced; `PyFrame_GetCode` returns a new reference to a code object.
     unsafe {
@@ -41,5 +41,5 @@ pub fn capture(py: Python<'_>, limit: usize) -> Vec<FrameRef> {
             frame = Bound::from_owned_ptr_or_opt(py, ffi::PyFrame_GetBack(raw).cast());
         }
     }
-    frames
+    frames.into_boxed_slice()
 }

@@ -100,6 +100,17 @@ pub fn suspend<'py>(target: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     }
 }
 
+/// [`suspend`] for a frame that holds bare pointers: `target` is borrowed, the result a new reference or NULL with an error
+/// set.
+///
+/// # Safety
+/// `target` is a greenlet, and the GIL is held.
+#[inline]
+pub unsafe fn suspend_raw(target: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: as for `suspend`, by this function's contract.
+    unsafe { (api().switch)(target, api().no_args, std::ptr::null_mut()) }
+}
+
 /// The error that [`suspend`] left in the interpreter.
 #[cold]
 #[inline(never)]

@@ -3,7 +3,8 @@
 pub mod arena;
 pub mod base;
 pub mod buffer;
-pub mod call;
 pub mod descriptor;
+pub mod entry;
+pub mod fork;
 pub mod frames;
 pub mod greenlet;

@@ -8,6 +8,7 @@ use reactor::{ChildFd, Interest};
 
 use super::{Kind, Phase, Watcher, phase, signal};
 use crate::cell::GilCell;
+use crate::errors::os_error;
 use crate::loop_::{Loop, Watched};
 
 /// The number that callbacks get as event.
@@ -37,7 +38,7 @@ fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i3
         Ok(fd) => fd,
         // It has ended and somebody else collected it, who alone knows its status.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(os_error(&error)),
     };
     let watched = Watched::Watcher(watcher.clone_ref(py));
     let key = watcher

@@ -9,6 +9,7 @@ use reactor::Interest;
 
 use super::{Kind, READ, WRITE, Watcher};
 use crate::cell::GilCell;
+use crate::errors::os_error;
 use crate::loop_::{Loop, Watched};
 
 /// Set in `events` until the watcher first starts, as programs that print events expect.
@@ -55,7 +56,7 @@ fn checked_fd(fd: RawFd) -> PyResult<RawFd> {
     }
     // SAFETY: any number is allowed as descriptor, and this command involves no memory.
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(std::io::Error::last_os_error().into());
+        return Err(os_error(&std::io::Error::last_os_error()));
     }
     Ok(fd)
 }

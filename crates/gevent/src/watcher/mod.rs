@@ -24,7 +24,7 @@ use pyo3::types::PyTuple;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::loop_::Loop;
-pub use phase::{Phase, any_active, run_phase};
+pub use phase::{Phase, any_active, fire_phase, run_phase};
 
 /// Reading would not block.
 pub const READ: u32 = 1;
@@ -49,7 +49,7 @@ pub enum Kind {
     /// A child process.
     Child(GilCell<child::Process>),
     /// A path.
-    Stat(GilCell<stat::Path>),
+    Stat(Box<GilCell<stat::Path>>),
 }
 
 struct State {
@@ -73,8 +73,19 @@ pub struct Watcher {
 
 impl Watcher {
     /// An inactive watcher, as base of an instance of its kind's class.
-    pub fn base(loop_: Py<Loop>, kind: Kind, counts: bool, priority: Option<i32>) -> PyClassInitializer<Self> {
-        let state = State { callback: None, args: None, active: false, counts, pending: None };
+    pub fn base(
+        loop_: Py<Loop>,
+        kind: Kind,
+        counts: bool,
+        priority: Option<i32>,
+    ) -> PyClassInitializer<Self> {
+        let state = State {
+            callback: None,
+            args: None,
+            active: false,
+            counts,
+            pending: None,
+        };
         PyClassInitializer::from(Self {
             loop_,
             kind,
@@ -103,7 +114,11 @@ impl Watcher {
     ///
     /// # Errors
     /// `TypeError` when `callback` cannot be called, `ValueError` on a destroyed loop, `OSError` from the kernel.
-    pub fn start_with(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>, args: Bound<'_, PyTuple>) -> PyResult<()> {
+    pub fn start_with(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
         let py = slf.py();
         check_callable(callback)?;
         let this = slf.get();
@@ -135,16 +150,19 @@ impl Watcher {
     }
 
     fn queue(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop, events: u32) {
-        let queued = watcher.get().state.with(py, |state| match &mut state.pending {
-            Some(pending) => {
-                *pending |= events;
-                true
-            }
-            none => {
-                *none = Some(events);
-                false
-            }
-        });
+        let queued = watcher
+            .get()
+            .state
+            .with(py, |state| match &mut state.pending {
+                Some(pending) => {
+                    *pending |= events;
+                    true
+                }
+                none => {
+                    *none = Some(events);
+                    false
+                }
+            });
         if !queued {
             loop_.push_watcher(py, watcher.clone_ref(py));
         }
@@ -155,8 +173,15 @@ impl Watcher {
         let this = watcher.get();
         let Some((events, callback, args)) = this.state.with(py, |state| {
             let events = state.pending.take()?;
-            let callback = state.callback.as_ref().map(|callback| callback.clone_ref(py));
-            Some((events, callback, state.args.as_ref().map(|args| args.clone_ref(py))))
+            let callback = state
+                .callback
+                .as_ref()
+                .map(|callback| callback.clone_ref(py));
+            Some((
+                events,
+                callback,
+                state.args.as_ref().map(|args| args.clone_ref(py)),
+            ))
         }) else {
             return;
         };
@@ -167,7 +192,9 @@ impl Watcher {
                 Self::stop_now(watcher, py);
             }
         }
-        let over = this.state.with(py, |state| !state.active && state.pending.is_none());
+        let over = this
+            .state
+            .with(py, |state| !state.active && state.pending.is_none());
         if over {
             this.set_call(py, None, None);
         }
@@ -185,7 +212,9 @@ impl Watcher {
 
     /// Marks it inactive; false when it was.
     fn deactivate(&self, py: Python<'_>) -> bool {
-        let (was, counts) = self.state.with(py, |state| (std::mem::take(&mut state.active), state.counts));
+        let (was, counts) = self.state.with(py, |state| {
+            (std::mem::take(&mut state.active), state.counts)
+        });
         if was && counts {
             self.loop_().count_ref(-1);
         }
@@ -218,7 +247,10 @@ impl Watcher {
 
     fn set_call(&self, py: Python<'_>, callback: Option<Py<PyAny>>, args: Option<Py<PyTuple>>) {
         let old = self.state.with(py, |state| {
-            (std::mem::replace(&mut state.callback, callback), std::mem::replace(&mut state.args, args))
+            (
+                std::mem::replace(&mut state.callback, callback),
+                std::mem::replace(&mut state.args, args),
+            )
         });
         drop(old);
     }
@@ -228,7 +260,10 @@ impl Watcher {
         match &self.kind {
             Kind::Io(cell) => {
                 let (fd, events) = cell.with(py, |descriptor| (descriptor.fd, descriptor.events));
-                format!(" fd={fd} events={}", crate::flags::events_to_str(i64::from(events)))
+                format!(
+                    " fd={fd} events={}",
+                    crate::flags::events_to_str(i64::from(events))
+                )
             }
             Kind::Child(cell) => {
                 let (pid, status) = cell.with(py, |process| (process.pid, process.rstatus));
@@ -247,14 +282,24 @@ fn check_callable(callback: &Bound<'_, PyAny>) -> PyResult<()> {
     if callback.is_callable() {
         Ok(())
     } else {
-        Err(PyTypeError::new_err(format!("Expected callable, not {}", callback.repr()?)))
+        Err(PyTypeError::new_err(format!(
+            "Expected callable, not {}",
+            callback.repr()?
+        )))
     }
 }
 
 /// Calls `callback`, with the events in place of a leading [`Events`].
-fn call(py: Python<'_>, callback: Option<Py<PyAny>>, args: Option<Py<PyTuple>>, events: u32) -> PyResult<()> {
+fn call(
+    py: Python<'_>,
+    callback: Option<Py<PyAny>>,
+    args: Option<Py<PyTuple>>,
+    events: u32,
+) -> PyResult<()> {
     let callback = callback.unwrap_or_else(|| py.None());
-    let Some(args) = args else { return callback.call0(py).map(drop) };
+    let Some(args) = args else {
+        return callback.call0(py).map(drop);
+    };
     let args = args.bind(py);
     let wants_events = !args.is_empty() && args.get_borrowed_item(0)?.is_instance_of::<Events>();
     if !wants_events {
@@ -279,7 +324,9 @@ impl Events {
 /// The one `EVENTS`.
 fn events(py: Python<'_>) -> PyResult<Py<Events>> {
     static EVENTS: PyOnceLock<Py<Events>> = PyOnceLock::new();
-    EVENTS.get_or_try_init(py, || Py::new(py, Events)).map(|events| events.clone_ref(py))
+    EVENTS
+        .get_or_try_init(py, || Py::new(py, Events))
+        .map(|events| events.clone_ref(py))
 }
 
 #[pymethods]
@@ -288,7 +335,11 @@ impl Watcher {
     ///
     /// On an active watcher it sets what is called. Raises `TypeError` when `callback` cannot be called.
     #[pyo3(signature = (callback, *args))]
-    fn start(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>, args: Bound<'_, PyTuple>) -> PyResult<()> {
+    fn start(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
         Self::start_with(slf, callback, args)
     }
 
@@ -362,7 +413,9 @@ impl Watcher {
     #[setter]
     fn set_priority(&self, py: Python<'_>, value: i32) -> PyResult<()> {
         if self.is_active(py) {
-            return Err(PyAttributeError::new_err("Cannot set priority of an active watcher"));
+            return Err(PyAttributeError::new_err(
+                "Cannot set priority of an active watcher",
+            ));
         }
         self.priority.store(clamped(value), Relaxed);
         Ok(())
@@ -371,7 +424,12 @@ impl Watcher {
     /// What is called, `None` when the watcher is not active.
     #[getter]
     fn callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| state.callback.as_ref().map(|callback| callback.clone_ref(py)))
+        self.state.with(py, |state| {
+            state
+                .callback
+                .as_ref()
+                .map(|callback| callback.clone_ref(py))
+        })
     }
 
     #[setter]
@@ -380,7 +438,9 @@ impl Watcher {
             check_callable(value)?;
         }
         let value = (!value.is_none()).then(|| value.clone().unbind());
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.callback, value));
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.callback, value));
         drop(old);
         Ok(())
     }
@@ -388,7 +448,9 @@ impl Watcher {
     /// What the callback is called with, `None` when the watcher is not active.
     #[getter]
     fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
-        self.state.with(py, |state| state.args.as_ref().map(|args| args.clone_ref(py)))
+        self.state.with(py, |state| {
+            state.args.as_ref().map(|args| args.clone_ref(py))
+        })
     }
 
     #[setter]
@@ -397,12 +459,17 @@ impl Watcher {
             None
         } else {
             let tuple = value.cast::<PyTuple>().map_err(|_| {
-                let kind = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+                let kind = value
+                    .get_type()
+                    .name()
+                    .map_or_else(|_| "?".into(), |name| name.to_string());
                 PyTypeError::new_err(format!("Expected tuple, got {kind}"))
             })?;
             Some(tuple.clone().unbind())
         };
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.args, value));
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.args, value));
         drop(old);
         Ok(())
     }
@@ -426,7 +493,11 @@ impl Watcher {
         let py = slf.py();
         let this = slf.get();
         let name = slf.get_type().name()?;
-        let mut text = format!("<{name} at {:#x}{}", slf.as_ptr() as usize, this.details(py));
+        let mut text = format!(
+            "<{name} at {:#x}{}",
+            slf.as_ptr() as usize,
+            this.details(py)
+        );
         if this.is_active(py) {
             text.push_str(" active");
         }
@@ -457,21 +528,25 @@ impl Watcher {
     }
 }
 
-/// Adds the classes and `EVENTS` to the extension module.
+/// Adds the classes, as namespace `watchers`, and `EVENTS` to the extension module.
 ///
 /// # Errors
 /// What adding to a module raises.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Watcher>()?;
-    module.add_class::<io::Io>()?;
-    module.add_class::<timer::Timer>()?;
-    module.add_class::<signal::Signal>()?;
-    module.add_class::<phase::Idle>()?;
-    module.add_class::<phase::Prepare>()?;
-    module.add_class::<phase::Check>()?;
-    module.add_class::<phase::Fork>()?;
-    module.add_class::<async_::Async>()?;
-    module.add_class::<child::Child>()?;
-    module.add_class::<stat::Stat>()?;
-    module.add("EVENTS", events(module.py())?)
+    let py = module.py();
+    // Apart, as some have the names of functions.
+    let watchers = PyModule::new(py, "watchers")?;
+    watchers.add_class::<Watcher>()?;
+    watchers.add_class::<io::Io>()?;
+    watchers.add_class::<timer::Timer>()?;
+    watchers.add_class::<signal::Signal>()?;
+    watchers.add_class::<phase::Idle>()?;
+    watchers.add_class::<phase::Prepare>()?;
+    watchers.add_class::<phase::Check>()?;
+    watchers.add_class::<phase::Fork>()?;
+    watchers.add_class::<async_::Async>()?;
+    watchers.add_class::<child::Child>()?;
+    watchers.add_class::<stat::Stat>()?;
+    module.add_submodule(&watchers)?;
+    module.add("EVENTS", events(py)?)
 }

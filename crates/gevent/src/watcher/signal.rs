@@ -11,6 +11,7 @@ use reactor::signals;
 
 use super::{Kind, Watcher};
 use crate::cell::GilCell;
+use crate::errors::os_error;
 use crate::loop_::Loop;
 
 /// The number that callbacks get as event.
@@ -24,7 +25,7 @@ static ACTIVE: GilCell<Vec<(i32, Py<Watcher>)>> = GilCell::new(Vec::new());
 /// Has the watcher fired at each signal `signum`.
 pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, signum: i32) -> PyResult<()> {
     let kernel = watcher.get().loop_().kernel(py)?;
-    signals::watch(signum)?;
+    signals::watch(signum).map_err(|error| os_error(&error))?;
     let entry = (signum, watcher.clone_ref(py));
     ACTIVE.with(py, |active| active.push(entry));
     signals::subscribe(kernel.waker.as_raw_fd());

@@ -1,5 +1,7 @@
 //! `loop.stat`: calls when the attributes of a path change.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
@@ -154,23 +156,24 @@ impl Stat {
             before: None,
             key: None,
         };
-        Ok(
-            Watcher::base(r#loop, Kind::Stat(GilCell::new(path)), r#ref, priority)
-                .add_subclass(Self),
+        Ok(Watcher::base(
+            r#loop,
+            Kind::Stat(Box::new(GilCell::new(path))),
+            r#ref,
+            priority,
         )
+        .add_subclass(Self))
     }
 
     /// The path.
     #[getter]
-    fn path(slf: &Bound<'_, Self>) -> PathBuf {
-        Self::cell(slf).with(slf.py(), |path| path.path.clone())
+    fn path(slf: &Bound<'_, Self>) -> OsString {
+        Self::cell(slf).with(slf.py(), |path| path.path.clone().into_os_string())
     }
 
     #[getter]
     fn _paths<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyBytes> {
-        use std::os::unix::ffi::OsStrExt;
-        let path = Self::path(slf);
-        PyBytes::new(slf.py(), path.as_os_str().as_bytes())
+        PyBytes::new(slf.py(), Self::path(slf).as_bytes())
     }
 
     /// Seconds between two looks, as given; it is raised to the least possible at the start.

@@ -18,8 +18,6 @@ const TIMER: u32 = 256;
 pub struct Schedule {
     after: f64,
     repeat: f64,
-    /// Whether `after` is counted from the time that the loop last noted, not from the present.
-    from_noted: bool,
     due: Option<Time>,
     key: Option<TimerKey>,
 }
@@ -42,13 +40,9 @@ fn seconds(time: Time) -> f64 {
 }
 
 pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>) -> PyResult<()> {
-    let (after, from_noted) = cell.with(py, |schedule| (schedule.after, schedule.from_noted));
-    let base = if from_noted {
-        watcher.get().loop_().cached_now()
-    } else {
-        Time::now()
-    };
-    schedule(watcher, py, cell, base.after(delay(after)));
+    let after = cell.with(py, |schedule| schedule.after);
+    let now = watcher.get().loop_().cached_now();
+    schedule(watcher, py, cell, now.after(delay(after)));
     Ok(())
 }
 
@@ -129,7 +123,6 @@ impl Timer {
         let schedule = Schedule {
             after,
             repeat,
-            from_noted: false,
             due: None,
             key: None,
         };
@@ -141,8 +134,8 @@ impl Timer {
 
     /// Start the timer: call `callback` with `args` when it is due.
     ///
-    /// The delay is counted from the present, or with `update=False` from the time that the loop last noted (`loop.now()`),
-    /// which may be earlier. `update=True` has the loop note the present.
+    /// The delay is counted from the time that the loop last noted (`loop.now()`), which is that of its last poll; with
+    /// `update`, the loop notes the present first.
     #[pyo3(signature = (callback, *args, update = None))]
     fn start(
         slf: &Bound<'_, Self>,
@@ -150,15 +143,12 @@ impl Timer {
         args: Bound<'_, PyTuple>,
         update: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let from_noted = match update {
-            None => false,
-            Some(update) => !update.is_truthy()?,
-        };
         let watcher = slf.as_super();
-        if update.is_some() && !from_noted {
+        if let Some(update) = update
+            && update.is_truthy()?
+        {
             watcher.get().loop_().update_time();
         }
-        Self::cell(slf).with(slf.py(), |schedule| schedule.from_noted = from_noted);
         Watcher::start_with(watcher, callback, args)
     }
 

@@ -1,0 +1,40 @@
+//! Arguments taken the way gevent takes them.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat};
+
+/// An argument of any type that counts by its truth.
+pub struct Flag(pub bool);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<PyBool>() {
+            Ok(flag) => Ok(Self(flag.is_true())),
+            Err(_) => object.is_truthy().map(Self),
+        }
+    }
+}
+
+/// A whole number; the fraction of a float is dropped.
+pub struct Count(pub i64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(float) = object.cast::<PyFloat>() {
+            return Ok(Self(float.value() as i64));
+        }
+        match object.extract() {
+            Ok(count) => Ok(Self(count)),
+            Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+                Err(PyTypeError::new_err("an integer is required"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

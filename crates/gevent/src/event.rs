@@ -1,0 +1,141 @@
+//! `gevent.event.Event`: a flag that greenlets wait for.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::linkable::{Linkable, Linked};
+use crate::park::park;
+use crate::timeout::Limit;
+
+/// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
+///
+/// Like `threading.Event`, for greenlets, also those of several threads.
+#[pyclass(frozen, subclass, weakref, name = "Event", module = "gevent.event")]
+pub struct Event {
+    flag: AtomicBool,
+    links: Linkable,
+}
+
+impl Linked for Event {
+    fn links(&self) -> &Linkable {
+        &self.links
+    }
+}
+
+impl Event {
+    /// Lets the greenlets that were told before go first, as they waited longer.
+    fn queue_up(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.links.has_told_here(py) || greenlet::current(py).is(&hub::current(py)?) {
+            return Ok(());
+        }
+        let wait = self.links.new_wait(py)?;
+        wait.wake_none(py);
+        park(py, &wait).map(drop)
+    }
+}
+
+#[pymethods]
+impl Event {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { flag: AtomicBool::new(false), links: Linkable::new() }
+    }
+
+    fn __init__(&self) {}
+
+    /// Whether the flag is up.
+    fn is_set(&self) -> bool {
+        self.flag.load(Relaxed)
+    }
+
+    /// The same as `is_set`.
+    #[pyo3(name = "isSet")]
+    fn is_set_by_its_old_name(&self) -> bool {
+        self.is_set()
+    }
+
+    /// The same as `is_set`; what `gevent.wait` asks.
+    fn ready(&self) -> bool {
+        self.is_set()
+    }
+
+    /// Raise the flag and wake all who wait, in the order in which they came.
+    fn set(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().flag.store(true, Relaxed);
+        Linkable::tell_all(slf)
+    }
+
+    /// Lower the flag: whoever waits from now on waits for the next `set`.
+    fn clear(&self) {
+        self.flag.store(false, Relaxed);
+    }
+
+    /// Wait until the flag is up, for at most `timeout` seconds, and return whether it was.
+    ///
+    /// Whoever was waiting at `set` returns True even if `clear` comes before it runs. `timeout` may be a `Timeout`,
+    /// which is then started, and cancelled afterwards.
+    #[pyo3(signature = (timeout = None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        if self.is_set() {
+            self.queue_up(py)?;
+            return Ok(true);
+        }
+        self.links.park(py, &Limit::of(timeout)?)
+    }
+
+    /// Have `callback(event)` called in the hub when the flag is up, once.
+    ///
+    /// Raises `TypeError` if it cannot be called.
+    fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = slf.get().links.rawlink(callback)?;
+        if slf.get().is_set() { Linkable::tell_callable(slf, id, None) } else { Ok(()) }
+    }
+
+    /// Take a `rawlink` back; nothing happens when there is none.
+    fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.links.unlink(callback)
+    }
+
+    /// How many wait or are linked.
+    fn linkcount(&self, py: Python<'_>) -> usize {
+        self.links.count(py)
+    }
+
+    /// The hub of the first greenlet that waited, None before.
+    #[getter]
+    fn hub(&self, py: Python<'_>) -> Option<Py<hub::BaseHub>> {
+        self.links.hub.get_ref(py)
+    }
+
+    /// Make it usable in a forked child, where other threads are gone.
+    fn _at_fork_reinit(&self, py: Python<'_>) {
+        self.links.after_fork(py);
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let kind = slf.get_type();
+        Ok(format!(
+            "<{}.{} at {:#x} {} _links[{}]>",
+            kind.module()?,
+            kind.name()?,
+            slf.as_ptr() as usize,
+            if slf.get().is_set() { "set" } else { "clear" },
+            slf.get().links.count(slf.py()),
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.links.traverse(visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.links.clear(py);
+    }
+}

@@ -1,0 +1,27 @@
+//! Notices forks, however they are made: `os.fork`, `multiprocessing`, or C code.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn in_child() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// Starts counting. Idempotent.
+pub fn install() {
+    static INSTALLED: Once = Once::new();
+    // SAFETY: the handler only adds to an atomic, which is allowed in the child of a process with threads, and lives as
+    // long as the process, since extension modules are never unloaded. Out of memory, the only failure, leaves programs
+    // to call `reinit` as they do with other loops.
+    INSTALLED.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(in_child));
+    });
+}
+
+/// How many forks lie between this process and the one that first imported the module.
+#[inline]
+pub fn count() -> u64 {
+    FORKS.load(Relaxed)
+}

@@ -1,0 +1,46 @@
+"""Queues between greenlets, with the interface of the standard library's :mod:`queue`.
+
+Beside what the standard library's queues do, these can be iterated over, until an item that is
+``StopIteration`` itself; :meth:`~SimpleQueue.peek` looks at the next item without taking it;
+:meth:`Queue.join` takes a timeout, and *maxsize* may be changed at any time. ``Queue(0)`` is
+without limit, as ``Queue(None)``, but gives a :class:`DeprecationWarning`, for it once meant what
+:class:`Channel` is.
+
+A greenlet that waits in ``put`` or ``get`` and is killed, or runs out of time, leaves the queue as
+it was: no item is lost, none is put.
+"""
+
+from __future__ import annotations
+
+import queue as _stdlib
+from queue import Empty, Full
+from typing import Any
+
+from gevent._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
+
+if hasattr(_stdlib, "ShutDown"):
+    ShutDown = _stdlib.ShutDown
+else:
+
+    class ShutDown(Exception):  # noqa: N818 - the name of the standard library's since 3.13
+        """Raised by ``put`` and ``get`` of a queue that was shut."""
+
+
+__implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
+__extensions__ = ["JoinableQueue", "Channel", "ShutDown"]
+__imports__ = ["Empty", "Full"]
+__all__ = __implements__ + __extensions__ + __imports__
+
+JoinableQueue = Queue
+
+
+class UnboundQueue(Queue):
+    """A :class:`Queue` without a limit, to which ``put`` never waits.
+
+    *items* are the first items; *maxsize* must be ``None``, or :class:`ValueError` is raised.
+    """
+
+    def __init__(self, maxsize: None = None, items: Any = ()) -> None:
+        if maxsize is not None:
+            raise ValueError("UnboundQueue has no maxsize")
+        super().__init__(maxsize, items)

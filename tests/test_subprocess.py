@@ -1,0 +1,269 @@
+"""gevent.subprocess: children whose pipes and ends block only a greenlet."""
+
+import os
+import subprocess as native
+import sys
+import threading
+
+import pytest
+
+import gevent
+from gevent import subprocess
+from gevent.subprocess import PIPE, STDOUT, CalledProcessError, Popen, TimeoutExpired
+
+ECHO = [sys.executable, "-c", "import sys; sys.stdout.write(sys.stdin.read().upper())"]
+FOREVER = ["sleep", "3600"]
+
+
+def shell(command, **options):
+    return subprocess.run(command, shell=True, **options)
+
+
+def test_wait_blocks_only_the_greenlet():
+    process = Popen(["sleep", "0.1"])
+    assert process.poll() is None
+    ticker = gevent.spawn(gevent.sleep, 0.01)
+    assert process.wait() == 0
+    assert ticker.ready()
+    assert (process.poll(), process.returncode) == (0, 0)
+
+
+def test_return_codes_and_signals():
+    assert shell("exit 10").returncode == 10
+    with Popen(FOREVER) as process:
+        process.terminate()
+        assert process.wait() == -15
+        process.kill()
+
+
+def test_polling_comes_to_an_end():
+    process = Popen(["true"])
+    with gevent.Timeout(10):
+        while process.poll() is None:
+            pass
+
+
+def test_wait_takes_a_timeout():
+    with Popen(FOREVER) as process:
+        with pytest.raises(TimeoutExpired) as caught:
+            process.wait(0.01)
+        assert (caught.value.cmd, caught.value.timeout) == (FOREVER, 0.01)
+        process.kill()
+
+
+def test_links_and_gevent_wait():
+    process, seen = Popen(["true"]), []
+    process.rawlink(seen.append)
+    assert gevent.wait([process], timeout=10) == [process]
+    gevent.sleep(0)
+    assert seen == [process]
+
+
+def test_communicate():
+    process = Popen(ECHO, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    assert process.communicate(b"banana" * 50_000) == (b"BANANA" * 50_000, b"")
+    assert process.communicate() == (b"BANANA" * 50_000, b"")
+    with pytest.raises(ValueError, match="Cannot send input"):
+        process.communicate(b"more")
+    assert process.stdout.closed
+
+
+def test_communicate_in_text_mode():
+    for option in ({"text": True}, {"universal_newlines": True}, {"encoding": "latin-1"}):
+        process = Popen("printf 'a\\r\\nb\\rc\\n'; cat >&2", shell=True, stdin=PIPE, stdout=PIPE,
+                        stderr=PIPE, **option)  # fmt: skip
+        assert process.communicate("x\ny") == ("a\nb\nc\n", "x\ny")
+    process = Popen(["true"], stdout=PIPE, text=True)
+    assert process.communicate() == ("", None)
+
+
+def test_undecodable_output_reaches_the_caller():
+    process = Popen(r"printf '\377'", shell=True, stdout=PIPE, encoding="utf-8")
+    with pytest.raises(UnicodeDecodeError):
+        process.communicate()
+
+
+def test_communicate_takes_a_timeout_and_goes_on():
+    process = Popen("echo early; read line; echo $line", shell=True, stdin=PIPE, stdout=PIPE)
+    gate = os.dup(process.stdin.fileno())
+    with pytest.raises(TimeoutExpired) as caught:
+        # The shell keeps waiting for its input: the duplicate holds the pipe open.
+        process.communicate(timeout=0.3)
+    assert caught.value.output == b"early\n"
+    os.write(gate, b"late\n")
+    os.close(gate)
+    assert process.communicate(timeout=10) == (b"early\nlate\n", None)
+
+
+def test_communicate_without_pipes_takes_a_timeout():
+    with Popen(FOREVER) as process:
+        with pytest.raises(TimeoutExpired):
+            process.communicate(timeout=0.01)
+        process.kill()
+        assert process.communicate() == (None, None)
+
+
+def test_a_child_that_does_not_read():
+    process = Popen(["true"], stdin=PIPE)
+    process.wait()
+    assert process.communicate(b"x" * 300_000) == (None, None)
+
+
+def test_streams_are_cooperative_files():
+    with Popen(ECHO, stdin=PIPE, stdout=PIPE, bufsize=0) as process:
+        reading = gevent.spawn(process.stdout.readline)
+        gevent.sleep(0.001)
+        assert process.stdin.write(b"x" * 300_000 + b"\n") == 300_001
+        process.stdin.close()
+        assert reading.get() == b"X" * 300_000 + b"\n"
+    with Popen(["cat"], stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as process:
+        for word in ("one\n", "two\n"):
+            process.stdin.write(word)
+            assert process.stdout.readline() == word
+
+
+def test_a_cooperative_file_is_fit_for_the_child():
+    r, w = os.pipe()
+    with subprocess.FileObject(r) as stdin, Popen(["cat"], stdin=stdin, stdout=PIPE) as process:
+        gevent.sleep(0.05)
+        assert process.poll() is None
+        os.write(w, b"x")
+        os.close(w)
+        assert process.stdout.read() == b"x"
+        assert process.wait() == 0
+
+
+def test_leaving_stops_those_who_communicate():
+    with Popen(FOREVER, stdout=PIPE, stderr=PIPE) as process:
+        communicating = gevent.spawn(process.communicate)
+        gevent.sleep(0.01)
+        readers = list(process._communicating_greenlets)
+        assert len(readers) == 2
+        communicating.kill()
+        process.kill()
+    assert all(reader.dead for reader in readers)
+    assert process.stdout.closed
+    assert process.returncode == -9
+
+
+def test_leaving_while_another_greenlet_reads():
+    process = Popen(FOREVER, stdout=PIPE)
+    reader = gevent.spawn(process.stdout.read)
+    gevent.sleep(0.01)
+    process.kill()
+    with process:
+        pass
+    assert process.stdout.closed
+    reader.kill()
+
+
+def test_starting_fails_as_in_the_standard_library():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError) as caught:
+            Popen(["/no/such/program"], stdin=PIPE, stdout=PIPE)
+        assert caught.value.filename == "/no/such/program"
+    with pytest.raises(FileNotFoundError):
+        Popen(["true"], cwd="/no/such/place")
+    with pytest.raises(TypeError):
+        Popen(["true"], bufsize="x")
+    with pytest.raises(TypeError, match="nosuch"):
+        Popen(["true"], nosuch=1)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_options_of_the_standard_library(tmp_path):
+    def status(**options):
+        return shell("echo $X; pwd; umask", stdout=PIPE, **options).stdout.decode().split()
+
+    assert status(env={"X": "set"}, cwd=tmp_path, umask=0o077) == ["set", str(tmp_path), "0077"]
+    sid = f"{sys.executable} -c 'import os; print(os.getsid(0) == os.getpid())'"
+    assert shell("exec " + sid, stdout=PIPE, start_new_session=True).stdout == b"True\n"
+    assert shell("echo x >&2", stdout=PIPE, stderr=STDOUT).stdout == b"x\n"
+    r, w = os.pipe()
+    write = f"import os; os.write({w}, b'inherited')"
+    assert subprocess.call([sys.executable, "-c", write], pass_fds=[w]) == 0
+    assert os.read(r, 100) == b"inherited"
+    os.close(r)
+    os.close(w)
+    preexec = Popen(["true"], preexec_fn=lambda: os._exit(9))
+    with preexec:
+        assert preexec.wait() == 9
+
+
+def test_run():
+    done = subprocess.run(ECHO, input=b"pear", capture_output=True)
+    assert isinstance(done, native.CompletedProcess)
+    assert (done.args, done.returncode, done.stdout, done.stderr) == (ECHO, 0, b"PEAR", b"")
+    with pytest.raises(CalledProcessError) as caught:
+        shell("echo out; exit 3", check=True, stdout=PIPE)
+    assert (caught.value.returncode, caught.value.output) == (3, b"out\n")
+    with pytest.raises(CalledProcessError):
+        shell("exit 3").check_returncode()
+    with pytest.raises(ValueError, match="stdin and input"):
+        subprocess.run(ECHO, input=b"", stdin=PIPE)
+    with pytest.raises(ValueError, match="capture_output"):
+        subprocess.run(ECHO, capture_output=True, stdout=PIPE)
+
+
+def test_run_kills_what_takes_too_long():
+    with pytest.raises(TimeoutExpired) as caught, gevent.Timeout(60):
+        # What the shell started holds on to the pipes; nobody waits for that.
+        shell("echo early; sleep 3600", timeout=0.3, capture_output=True)
+    assert caught.value.stdout == b"early\n"
+
+
+def test_call_and_check():
+    assert subprocess.call(["true"]) == subprocess.check_call(["true"]) == 0
+    assert subprocess.call(["false"]) == 1
+    with pytest.raises(CalledProcessError) as caught:
+        subprocess.check_call(["false"])
+    assert caught.value.cmd == ["false"]
+    with pytest.raises(TimeoutExpired):
+        subprocess.call(FOREVER, timeout=0.01)
+    assert subprocess.check_output(["echo", "x"], text=True) == "x\n"
+    assert subprocess.check_output(ECHO, input=None) == b""
+    with pytest.raises(CalledProcessError):
+        subprocess.check_output(["false"])
+    for name in ("stdout", "check"):
+        with pytest.raises(ValueError, match=f"{name} argument not allowed"):
+            subprocess.check_output(["true"], **{name: True})
+
+
+def test_many_children_at_once():
+    def one(n):
+        return shell(f"sleep 0.05; echo {n}", capture_output=True, text=True).stdout
+
+    greenlets = [gevent.spawn(one, n) for n in range(60)]
+    assert [g.get() for g in greenlets] == [f"{n}\n" for n in range(60)]
+
+
+def test_not_in_other_threads():
+    errors = []
+
+    def start():
+        try:
+            Popen(["true"])
+        except TypeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert errors == ["child watchers are only available on the default loop"]
+
+
+def test_patched_process(run_python):
+    result = run_python(
+        """
+        import subprocess
+        native = subprocess.Popen
+        from gevent import monkey; monkey.patch_all()
+        import os
+        assert subprocess.Popen is not native is monkey.get_original("subprocess", "Popen")
+        print(subprocess.getstatusoutput("echo x; exit 3"), os.popen("echo y").read().strip())
+        process = subprocess.Popen(["/bin/true"], close_fds=False)
+        assert os.waitpid(process.pid, 0) == (process.pid, 0) and process.wait() == 0
+        """
+    )
+    assert (result.stdout, result.stderr) == ("(3, 'x') y\n", "")

@@ -1,0 +1,156 @@
+"""gevent.thread: locks and threads over greenlets, without patching."""
+
+import sys
+import threading as native
+
+import pytest
+
+import gevent
+from gevent import thread
+
+
+def test_lock_excludes_greenlets():
+    lock, order = thread.allocate_lock(), []
+
+    def work(name):
+        with lock:
+            order.append(name)
+            gevent.sleep(0.001)
+            order.append(name)
+
+    gevent.joinall([gevent.spawn(work, n) for n in range(5)], raise_error=True)
+    assert order == sorted(order)
+    assert not lock.locked()
+
+
+def test_lock_arguments():
+    lock = thread.LockType()
+    assert lock.acquire() is True
+    assert lock.locked()
+    assert lock.acquire(False) is False
+    assert lock.acquire(timeout=0.001) is False
+    assert lock.acquire(True, 0) is False
+    with pytest.raises(ValueError, match="can't specify a timeout for a non-blocking call"):
+        lock.acquire(False, 1)
+    with pytest.raises(ValueError, match="timeout value must be"):
+        lock.acquire(True, -2)
+    with pytest.raises(OverflowError, match="timeout value is too large"):
+        lock.acquire(True, thread.TIMEOUT_MAX * 2)
+    lock.release()
+    with pytest.raises(RuntimeError):
+        lock.release()
+    with pytest.raises(TypeError):
+        thread.LockType(2)
+    with pytest.raises(TypeError, match="not an acceptable base type"):
+        type("Mine", (thread.LockType,), {})
+
+
+def test_trying_in_a_loop_lets_the_holder_go_on():
+    lock = thread.allocate_lock()
+    lock.acquire()
+    gevent.spawn(lock.release)
+    while not lock.acquire(False):
+        pass
+
+
+def test_lock_between_threads():
+    lock = thread.allocate_lock()
+    lock.acquire()
+    got = []
+    other = native.Thread(target=lambda: got.append(lock.acquire(timeout=10)))
+    other.start()
+    gevent.sleep(0.01)
+    lock.release()
+    with gevent.Timeout(10):
+        while other.is_alive():
+            gevent.sleep(0.001)
+    assert got == [True]
+
+
+def test_lock_is_fresh_in_a_child():
+    lock = thread.allocate_lock()
+    lock.acquire()
+    lock._at_fork_reinit()
+    assert lock.acquire(False)
+
+
+def test_start_new_thread():
+    seen = []
+    ident = thread.start_new_thread(lambda *a, **k: seen.append((a, k)), (1,), {"b": 2})
+    assert isinstance(ident, int)
+    gevent.sleep(0)
+    assert seen == [((1,), {"b": 2})]
+    with pytest.raises(TypeError, match="first arg must be callable"):
+        thread.start_new_thread(1)
+    with pytest.raises(TypeError, match="2nd arg must be a tuple"):
+        thread.start_new_thread(print, [])
+    with pytest.raises(TypeError, match="optional 3rd arg must be a dictionary"):
+        thread.start_new_thread(print, (), [])
+
+
+def test_exit_ends_only_the_thread():
+    after = []
+
+    def leave(function):
+        function()
+        after.append(1)
+
+    for function in (thread.exit, sys.exit):
+        thread.start_new_thread(leave, (function,))
+    gevent.spawn(leave, thread.exit).join()
+    assert after == []
+
+
+def test_identities():
+    mine = thread.get_ident()
+    assert mine == thread.get_ident(gevent.getcurrent()) == id(gevent.getcurrent())
+    assert gevent.spawn(thread.get_ident).get() != mine
+
+
+def test_stack_size_is_that_of_native_threads():
+    before = thread.stack_size()
+    try:
+        assert thread.stack_size(1 << 20) == before
+        assert thread.stack_size() == 1 << 20
+        with pytest.raises(ValueError, match="size"):
+            thread.stack_size(-1)
+    finally:
+        thread.stack_size(0)
+
+
+def test_joinable_threads():
+    handle = thread._ThreadHandle()
+    assert not handle.is_done()
+    with pytest.raises(RuntimeError, match="not started"):
+        handle.join()
+    assert thread.start_joinable_thread(lambda: gevent.sleep(0.01), handle) is handle
+    handle.join(0)
+    assert not handle.is_done()
+    with pytest.raises(RuntimeError, match="already started"):
+        thread.start_joinable_thread(print, handle)
+    handle.join()
+    handle.join()
+    assert handle.is_done()
+    errors = []
+
+    def join_itself():
+        try:
+            own.join()
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    own = thread._ThreadHandle()
+    thread.start_joinable_thread(join_itself, own)
+    own.join()
+    assert errors == ["Cannot join current thread"]
+
+
+def test_dummy_thread_is_named_like_the_standard_one(run_python):
+    out = run_python(
+        """
+        import threading
+        from gevent.threading import _DummyThread
+        print(_DummyThread().name[:6], threading._DummyThread().name[:6])
+        """
+    )
+    assert out.stdout == "Dummy- Dummy-\n"
