@@ -6,6 +6,7 @@ mod args;
 mod async_result;
 mod callback;
 mod cell;
+mod descriptors;
 mod channel;
 mod errors;
 mod event;
@@ -31,6 +32,10 @@ mod ready;
 mod rlock;
 mod run;
 mod sleep;
+mod socket;
+mod socket_addr;
+mod socket_io;
+mod socket_wait;
 mod spawned_link;
 mod threadpool;
 mod timeout;
@@ -109,5 +114,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<threadpool::TaskQueue>()?;
     module.add_function(wrap_pyfunction!(threadpool::retire_workers, module)?)?;
     flags::register(module)?;
+    module.add_class::<socket::SocketBase>()?;
+    module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(descriptors::poll_descriptors, module)?)?;
     Ok(())
 }
