@@ -127,6 +127,12 @@ impl Wait {
         self.state.load(Relaxed) == WAITING
     }
 
+    /// Whether a wake-up is being carried out.
+    #[inline]
+    pub fn is_delivered(&self) -> bool {
+        self.state.load(Relaxed) == DELIVERED
+    }
+
     /// Marks a queued wake-up as being carried out; false when the greenlet went on meanwhile.
     pub fn deliver(&self) -> bool {
         let queued = self.state.load(Relaxed) == QUEUED;
