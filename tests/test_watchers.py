@@ -275,12 +275,12 @@ def test_stopped_watchers_let_go_of_their_callback(loop: core.loop) -> None:
 
 
 def test_a_cycle_through_the_callback_is_collected(loop: core.loop) -> None:
-    timer = loop.timer(0)
-    timer.start(lambda: None)
-    loop.run()
-    timer.callback = lambda: timer
-    reference = weakref.ref(timer)
-    del timer
+    def make() -> weakref.ref:
+        timer = loop.timer(0)
+        timer.callback = lambda: timer
+        return weakref.ref(timer)
+
+    reference = make()
     gc.collect()
     assert reference() is None
 
