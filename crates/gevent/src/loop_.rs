@@ -77,7 +77,11 @@ impl Inbox {
     }
 }
 
-/// The tables of a loop. Each is opened on its own.
+/// The event loop of one thread: it creates watchers, and calls their callbacks and those of `run_callback`.
+///
+/// `flags` names backends (`"epoll"`, `"select,poll"`, a list or a number); `epoll` does the work whatever is chosen.
+/// Only the `default` loop can watch child processes. Raises `ValueError` for an unknown name.
+// Each table is opened on its own.
 #[pyclass(frozen, subclass, weakref, dict, name = "loop", module = "gevent.core")]
 pub struct Loop {
     pub(crate) queue: GilCell<ReadyQueue>,

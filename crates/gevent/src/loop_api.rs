@@ -43,10 +43,6 @@ impl Loop {
     }
 }
 
-/// The event loop of one thread: creates watchers, and calls their callbacks and those of `run_callback`.
-///
-/// `flags` names backends (`"epoll"`, `"select,poll"`, a list or a number); `epoll` does the work whatever is chosen.
-/// Only the `default` loop can watch child processes. Raises `ValueError` for an unknown name.
 #[pymethods]
 impl Loop {
     #[new]
