@@ -538,14 +538,17 @@ impl Greenlet {
     /// `TypeError` for something that is no exception.
     pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
-        let cancelled = Self::cancel_start(slf);
-        if !cancelled && Self::is_ready(slf) {
+        if Self::read(slf, |state| state.ended.is_some()) {
             return Ok(());
         }
         let error = match exception {
             Some(exception) => error_of(&PyTuple::new(py, [exception])?)?,
             None => exit_error(py),
         };
+        let cancelled = Self::cancel_start(slf);
+        if !cancelled && Self::is_ready(slf) {
+            return Ok(());
+        }
         if cancelled {
             Self::die_before_start(slf, error);
             return Ok(());

@@ -38,7 +38,11 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let delay = match seconds.cast_exact::<PyFloat>() {
         Ok(float) => float.value(),
         Err(_) => match seconds.cast_exact::<PyInt>() {
-            Ok(whole) => whole.extract::<i64>().map_or(f64::INFINITY, |whole| whole as f64),
+            Ok(whole) => match whole.extract::<i64>() {
+                Ok(whole) => whole as f64,
+                Err(_) if whole.lt(0)? => return Ok(None),
+                Err(_) => f64::INFINITY,
+            },
             Err(_) if seconds.le(0)? => return Ok(None),
             Err(_) => seconds.extract()?,
         },
