@@ -77,6 +77,15 @@ def test_callbacks_from_another_thread_wake_the_loop(loop: core.loop) -> None:
     assert calls == [threading.get_ident()]
 
 
+def test_a_loop_can_be_run_by_another_thread(loop: core.loop) -> None:
+    calls: list = []
+    loop.timer(0).start(lambda: loop.run_callback(calls.append, 1))
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    thread.join()
+    assert calls == [1]
+
+
 def test_ref_and_unref_are_counted(loop: core.loop) -> None:
     loop.ref()
     assert loop.activecnt == 1
@@ -431,3 +440,18 @@ def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable, reinit: st
         reinit,
     )
     assert result.stdout == "fine\n", result.stderr
+
+
+def test_an_interrupt_reaches_the_main_greenlet(run_python: Callable) -> None:
+    result = run_python(
+        """
+        import gevent, os, signal, threading
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            gevent.sleep(60)
+        except KeyboardInterrupt:
+            print("interrupted", gevent.getcurrent().parent is None)
+        gevent.sleep(0.01)
+        """
+    )
+    assert result.stdout == "interrupted True\n", result.stderr

@@ -275,12 +275,12 @@ def test_stopped_watchers_let_go_of_their_callback(loop: core.loop) -> None:
 
 
 def test_a_cycle_through_the_callback_is_collected(loop: core.loop) -> None:
-    timer = loop.timer(0)
-    timer.start(lambda: None)
-    loop.run()
-    timer.callback = lambda: timer
-    reference = weakref.ref(timer)
-    del timer
+    def make() -> weakref.ref:
+        timer = loop.timer(0)
+        timer.callback = lambda: timer
+        return weakref.ref(timer)
+
+    reference = make()
     gc.collect()
     assert reference() is None
 
@@ -724,8 +724,14 @@ def test_every_watcher_of_a_child_is_told(default_loop: core.loop) -> None:
     seen: list = []
     watchers = [default_loop.child(process.pid), default_loop.child(process.pid)]
     watchers.append(default_loop.child(0))
+
+    def tell(watcher: core.child) -> None:
+        # Whatever other tests left behind is told to the watcher of all.
+        if watcher.rpid == process.pid:
+            seen.append((watcher.pid, watcher.rpid))
+
     for watcher in watchers:
-        watcher.start(lambda watcher=watcher: seen.append((watcher.pid, watcher.rpid)))
+        watcher.start(tell, watcher)
     run_until(default_loop, lambda: len(seen) >= 3)
     forget(process)
     assert seen == [(process.pid, process.pid)] * 2 + [(0, process.pid)]

@@ -75,6 +75,7 @@ SIGNALFD = 0x200000
 NOSIGMASK = 0x400000
 FORKCHECK = 0x2000000
 
+
 def get_version() -> str:
     """Return the name and the version of what implements the loop."""
     from gevent import __implementation__

@@ -64,7 +64,8 @@ impl Greenlet {
         Ok(resumed?.is_some())
     }
 
-    fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
+    /// What it returned or raised, once it is over.
+    pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
         let py = slf.py();
         let copied = Self::read(slf, |state| {
             state.ended.as_ref().map(|ended| match ended {
@@ -90,7 +91,8 @@ impl Greenlet {
         Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
     }
 
-    fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
+    /// Has `callable` called, in the hub, when it is over.
+    pub fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
         Self::read(slf, |state| state.links.push(Link::Callable(callable)));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);

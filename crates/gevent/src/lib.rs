@@ -6,6 +6,7 @@ mod args;
 mod async_result;
 mod callback;
 mod cell;
+mod descriptors;
 mod channel;
 mod errors;
 mod event;
@@ -13,7 +14,9 @@ mod ffi;
 mod flags;
 mod greenlet;
 mod greenlet_api;
+mod group;
 mod hub;
+mod imap;
 mod line;
 mod linkable;
 mod links;
@@ -29,7 +32,12 @@ mod ready;
 mod rlock;
 mod run;
 mod sleep;
+mod socket;
+mod socket_addr;
+mod socket_io;
+mod socket_wait;
 mod spawned_link;
+mod threadpool;
 mod timeout;
 mod wait;
 mod waiter;
@@ -98,6 +106,16 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sleep::setswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(timeout::with_timeout, module)?)?;
     watcher::register(module)?;
+
+    module.add_class::<group::BaseGroup>()?;
+    module.add_class::<group::BasePool>()?;
+    module.add_class::<imap::IMapUnordered>()?;
+    module.add_class::<imap::IMap>()?;
+    module.add_class::<threadpool::TaskQueue>()?;
+    module.add_function(wrap_pyfunction!(threadpool::retire_workers, module)?)?;
     flags::register(module)?;
+    module.add_class::<socket::SocketBase>()?;
+    module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(descriptors::poll_descriptors, module)?)?;
     Ok(())
 }

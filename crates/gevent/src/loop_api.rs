@@ -43,10 +43,6 @@ impl Loop {
     }
 }
 
-/// The event loop of one thread: creates watchers, and calls their callbacks and those of `run_callback`.
-///
-/// `flags` names backends (`"epoll"`, `"select,poll"`, a list or a number); `epoll` does the work whatever is chosen.
-/// Only the `default` loop can watch child processes. Raises `ValueError` for an unknown name.
 #[pymethods]
 impl Loop {
     #[new]
@@ -350,6 +346,7 @@ impl Loop {
     /// Tell the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
     fn closing_fd(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
         self.check(py)?;
+        self.end_lingering(py);
         let watches: Vec<_> = self
             .watches
             .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());

@@ -23,6 +23,7 @@ const BREAK_INNERMOST: u8 = 1;
 pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) -> PyResult<()> {
     let this = loop_.get();
     this.kernel(py)?;
+    this.adopt();
     this.stopping.store(BREAK_NONE, Relaxed);
     this.running.fetch_add(1, Relaxed);
     let result = turns(py, this, nowait, once);

@@ -1,0 +1,316 @@
+"""Groups of greenlets, and pools: groups with a limited number of greenlets.
+
+A :class:`Group` keeps greenlets until they are over, so that they can be waited for or killed
+together. A :class:`Pool` does so too, and has whoever adds a greenlet to a full one wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from queue import Full as QueueFull
+from typing import Any
+
+from gevent._core import BaseGroup, BasePool, getcurrent
+from gevent._imap import IMap, IMapUnordered
+from gevent.event import Event
+from gevent.exceptions import GreenletExit
+from gevent.greenlet import Greenlet, killall
+from gevent.hub import kill
+from gevent.lock import DummySemaphore, Semaphore
+from gevent.timeout import Timeout
+
+__all__ = ["Group", "Pool", "PoolFull"]
+
+
+class pass_value:
+    """A link that calls *callback* with the value of what ended, if it ended well."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[Any], object]) -> None:
+        self.callback = callback
+
+    def __call__(self, source: Any) -> None:
+        if source.successful():
+            self.callback(source.value)
+
+    def __hash__(self) -> int:
+        return hash(self.callback)
+
+    def __eq__(self, other: object) -> bool:
+        return self.callback == getattr(other, "callback", other)
+
+    def __str__(self) -> str:
+        return str(self.callback)
+
+    def __repr__(self) -> str:
+        return repr(self.callback)
+
+    def __getattr__(self, item: str) -> Any:
+        return getattr(self.callback, item)
+
+
+class GroupMappingMixin:
+    """Calls of functions, one by one or for many items, over a method ``spawn``."""
+
+    __slots__ = ()
+
+    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Start a call of *func*; return a greenlet or something like one."""
+        raise NotImplementedError
+
+    def _apply_immediately(self) -> bool:
+        # Whether ``spawn`` and waiting for the result might wait for the caller itself.
+        return False
+
+    def _apply_async_use_greenlet(self) -> bool:
+        # Whether ``spawn`` might block.
+        return False
+
+    def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:
+        Greenlet.spawn(callback, result)
+
+    def apply_cb(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] | None = None,
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[Any], object] | None = None,
+    ) -> Any:
+        """Return what :meth:`apply` does; then *callback* is called with it, in a greenlet.
+
+        The callback is not called if the function raises.
+        """
+        result = self.apply(func, args, kwds)
+        if callback is not None:
+            self._apply_async_cb_spawn(callback, result)
+        return result
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] | None = None,
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[Any], object] | None = None,
+    ) -> Any:
+        """Like :meth:`apply`, but return a greenlet at once whose result is the function's.
+
+        :param callback: Called with the result, unless the function raises. It may block.
+        """
+        if self._apply_async_use_greenlet():
+            return Greenlet.spawn(self.apply_cb, func, args, kwds, callback)
+        greenlet = self.spawn(func, *(args or ()), **(kwds or {}))
+        if callback is not None:
+            greenlet.link(pass_value(callback))
+        return greenlet
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] | None = None,
+        kwds: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call ``func(*args, **kwds)`` in a greenlet and return its result, or raise its error.
+
+        A greenlet of this group calls the function itself, so that it does not wait for its own
+        place.
+        """
+        args = () if args is None else args
+        kwds = {} if kwds is None else kwds
+        if self._apply_immediately():
+            return func(*args, **kwds)
+        return self.spawn(func, *args, **kwds).get()
+
+    def map_cb(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        callback: Callable[[list[Any]], object] | None = None,
+    ) -> list[Any]:
+        """Return what :meth:`map` does, after a call of *callback* with it."""
+        result = self.map(func, iterable)
+        if callback is not None:
+            callback(result)
+        return result
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        callback: Callable[[list[Any]], object] | None = None,
+    ) -> Greenlet:
+        """Return a greenlet that does what :meth:`map_cb` does."""
+        return Greenlet.spawn(self.map_cb, func, iterable, callback)
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
+        """Return the results of *func* for each item of *iterable*, in the order of the items.
+
+        The first error that a call raises, in that order, is raised; the other calls go on.
+        """
+        return [task.get() for task in [self.spawn(func, item) for item in iterable]]
+
+    def imap(
+        self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: Any = None
+    ) -> IMap:
+        """Return an iterator over the results of *func*, in the order of the items.
+
+        The calls are made at once, whether or not results are asked for. With several iterables,
+        each call gets an item of each, until the shortest ends. ``next()`` on the iterator raises
+        what the call raised; the one after that goes on.
+
+        :param maxsize: How many calls may at most be begun whose results are not read;
+            ``None``: any number.
+        """
+        return self._imap(IMap, func, iterables, maxsize)
+
+    def imap_unordered(
+        self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: Any = None
+    ) -> IMapUnordered:
+        """Like :meth:`imap`, but results come in the order in which the calls end."""
+        return self._imap(IMapUnordered, func, iterables, maxsize)
+
+    def _imap(
+        self,
+        cls: type[Any],
+        func: Callable[..., Any],
+        iterables: Sequence[Iterable[Any]],
+        maxsize: Any,
+    ) -> Any:
+        if len(iterables) == 1:
+            return cls.spawn(func, iterables[0], self.spawn, maxsize)
+        return cls.spawn(func, zip(*iterables, strict=False), self.spawn, maxsize, _zipped=True)
+
+
+class Group(BaseGroup, GroupMappingMixin):
+    """A collection of greenlets that lets go of those that are over.
+
+    :param args: At most one: an iterable of greenlets, which are added.
+    """
+
+    #: The class of the greenlets that :meth:`spawn` makes.
+    greenlet_class: type[Greenlet] = Greenlet
+
+    def __init__(self, *args: Iterable[Any]) -> None:
+        assert len(args) <= 1, args
+        self._empty_event = Event()
+        self._empty_event.set()
+        for greenlet in args[0] if args else ():
+            self.add(greenlet)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {hex(id(self))} {self.greenlets}>"
+
+    def __len__(self) -> int:
+        return len(self.greenlets)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.greenlets
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.greenlets)
+
+    def full(self) -> bool:
+        """Return whether the next greenlet would have to wait: for a group, never."""
+        return False
+
+    def wait_available(self, timeout: float | None = None) -> Any:
+        """Wait until there is room for a greenlet: for a group, not at all."""
+
+    def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
+        """Wait until no greenlet is left.
+
+        :param timeout: For how many seconds to wait; ``None`` waits for any time.
+        :param raise_error: Whether to raise, afterwards, the error of a greenlet that is in the
+            group now.
+        :returns: Whether the group is empty.
+        """
+        greenlets = list(self.greenlets) if raise_error else ()
+        empty = self._empty_event.wait(timeout=timeout)
+        for greenlet in greenlets:
+            if getattr(greenlet, "exception", None) is not None:
+                greenlet.get()
+        return empty
+
+    def kill(
+        self, exception: Any = GreenletExit, block: bool = True, timeout: float | None = None
+    ) -> None:
+        """Raise *exception* in every greenlet of the group, and in those that it gets meanwhile.
+
+        :param block: Whether to wait until all of them are over.
+        :param timeout: For how many seconds to wait at most; nothing is raised after that.
+        """
+        with Timeout(timeout, False):
+            while doomed := self.greenlets - self.dying:
+                self.dying.update(doomed)
+                killall(doomed, exception, block)
+                if not block:
+                    return
+                for greenlet in doomed:
+                    # The link that does so may not have been called yet.
+                    if greenlet.dead:
+                        self.discard(greenlet)
+            if block:
+                self._empty_event.wait()
+
+    def killone(
+        self,
+        greenlet: Any,
+        exception: Any = GreenletExit,
+        block: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        """Raise *exception* in one greenlet; nothing happens when it is not in the group.
+
+        :param block: Whether to wait until it is over, for at most *timeout* seconds.
+        """
+        if greenlet in self.greenlets and greenlet not in self.dying:
+            self.dying.add(greenlet)
+            kill(greenlet, exception)
+            if block:
+                greenlet.join(timeout)
+
+    def _apply_immediately(self) -> bool:
+        return getcurrent() in self.greenlets
+
+    def _apply_async_use_greenlet(self) -> bool:
+        return self.full()
+
+
+class PoolFull(QueueFull):
+    """Raised when a pool has no room for a greenlet, at once or in time."""
+
+
+class Pool(BasePool, Group):
+    """A group of at most *size* greenlets; adding one to a full pool waits until one is over.
+
+    :param size: The number of greenlets, ``None`` for any.
+    :param greenlet_class: The class of the greenlets that :meth:`spawn` makes.
+    :raises ValueError: *size* is negative.
+    """
+
+    def __init__(
+        self, size: int | None = None, greenlet_class: type[Greenlet] | None = None
+    ) -> None:
+        if size is not None and size < 0:
+            raise ValueError(f"size must not be negative: {size!r}")
+        super().__init__()
+        #: The greatest number of greenlets. Changing it does not change what the pool lets in.
+        self.size = size
+        if greenlet_class is not None:
+            self.greenlet_class = greenlet_class
+        self._semaphore = DummySemaphore() if size is None else Semaphore(size)
+
+    def wait_available(self, timeout: float | None = None) -> int:
+        """Wait until there is room for a greenlet, for at most *timeout* seconds.
+
+        :returns: For how many greenlets there is room.
+        """
+        return self._semaphore.wait(timeout=timeout)
+
+    def full(self) -> bool:
+        """Return whether there is no room for a greenlet."""
+        return self.free_count() <= 0
+
+    def free_count(self) -> int:
+        """Return for how many greenlets there is room; 1 if for any number."""
+        return 1 if self.size is None else max(0, self.size - len(self))

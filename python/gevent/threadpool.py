@@ -1,0 +1,536 @@
+"""Pools of native threads, for calls that would block the hub.
+
+:attr:`gevent.hub.Hub.threadpool` is the pool of each hub.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from greenlet import greenlet as RawGreenlet
+
+from gevent._core import TaskQueue, get_hub, get_hub_if_exists, getcurrent, retire_workers
+from gevent.event import AsyncResult
+from gevent.exceptions import InvalidThreadUseError
+from gevent.monkey.api import get_original
+from gevent.pool import GroupMappingMixin
+from gevent.timeout import Timeout
+
+__all__ = ["ThreadPool", "ThreadPoolExecutor", "ThreadResult"]
+
+# The threads are real ones, whatever was patched.
+start_new_thread = get_original("_thread", "start_new_thread")
+get_thread_ident = get_original("_thread", "get_ident")
+
+atexit.register(retire_workers)
+
+
+def _get_thread_profile() -> Any:
+    return getattr(threading, "_profile_hook", None)
+
+
+def _get_thread_trace() -> Any:
+    return getattr(threading, "_trace_hook", None)
+
+
+def _format_hub(hub: Any) -> str:
+    if hub is None:
+        return "<missing>"
+    return f"<{type(hub).__name__} at {hex(id(hub))} thread_ident={hex(hub.thread_ident)}>"
+
+
+class _WorkerGreenlet(RawGreenlet):
+    # The main greenlet, but one, of a worker thread: it takes tasks from the pool's queue.
+
+    #: Trees of greenlets begin here.
+    greenlet_tree_is_root = True
+
+    _thread_ident = 0
+    # The hub of the worker thread, if a task made one.
+    _worker_hub: Any = None
+
+    def __init__(self, threadpool: ThreadPool) -> None:
+        self._hub = threadpool.hub
+        self._stderr = sys.stderr
+        self._task_queue = threadpool.task_queue
+        self._idle_task_timeout = threadpool._idle_task_timeout
+        self._on_exit: Any = threadpool._on_worker_exit
+
+    def _begin(self) -> None:
+        # A thread's own main greenlet cannot be of another class; this one goes above it.
+        self.parent = getcurrent()
+        self._thread_ident = get_thread_ident()
+        self.switch()
+
+    def run(self) -> None:
+        get = self._task_queue.get
+        idle = self._idle_task_timeout
+        failed = True
+        task = None
+        try:
+            while (task := get(idle)) is not None:
+                self._run_task(*task)
+                task = None
+                self._after_tasks()
+            failed = False
+        except BaseException as error:
+            self._report(task, error)
+        finally:
+            if failed:
+                self._task_queue.lose()
+            self._leave()
+
+    def _run_task(self, func: Any, args: Any, kwargs: Any, thread_result: ThreadResult) -> None:
+        try:
+            self._before_run_task(func, args, kwargs, thread_result)
+        except BaseException:
+            thread_result.handle_error((self, func), sys.exc_info())
+            raise
+        try:
+            thread_result.set(func(*args, **kwargs))
+        except BaseException:
+            thread_result.handle_error((self, func), sys.exc_info())
+        finally:
+            self._after_run_task(func, args, kwargs, thread_result)
+
+    def _before_run_task(
+        self,
+        func: Any,
+        args: Any,
+        kwargs: Any,
+        thread_result: Any,
+        _sys: Any = sys,
+        _get_thread_profile: Callable[[], Any] = _get_thread_profile,
+        _get_thread_trace: Callable[[], Any] = _get_thread_trace,
+    ) -> None:
+        # Each raises an audit event, even where there is nothing to set.
+        profile = _get_thread_profile()
+        if profile is not None:
+            _sys.setprofile(profile)
+        trace = _get_thread_trace()
+        if trace is not None:
+            _sys.settrace(trace)
+
+    def _after_run_task(
+        self, func: Any, args: Any, kwargs: Any, thread_result: Any, _sys: Any = sys
+    ) -> None:
+        if _sys.getprofile() is not None:
+            _sys.setprofile(None)
+        if _sys.gettrace() is not None:
+            _sys.settrace(None)
+
+    def _after_tasks(self) -> None:
+        hub = self._worker_hub = get_hub_if_exists()
+        if hub is None:
+            return
+        if not hub.name:
+            hub.name = "ThreadPool Worker Hub"
+        monitor = hub.periodic_monitoring_thread
+        if monitor is not None:
+            # Waiting for a task does not block that hub, nor does the next task.
+            monitor.ignore_current_greenlet_blocking()
+
+    def _report(self, task: Any, error: BaseException) -> None:
+        if self._stderr is None:
+            return
+        print(f"Failed to run worker thread. Task={task!r} Exception={error!r}", file=self._stderr)
+        traceback.print_tb(error.__traceback__, file=self._stderr)
+
+    def _leave(self) -> None:
+        hub = get_hub_if_exists()
+        self._worker_hub = None
+        if hub is not None:
+            hub.destroy(True)
+        on_exit, self._on_exit = self._on_exit, None
+        on_exit(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<ThreadPoolWorker at {hex(id(self))} thread_ident={hex(self._thread_ident)} "
+            f"threadpool-hub={_format_hub(self._hub)}>"
+        )
+
+
+class ThreadPool(GroupMappingMixin):
+    """A pool of at most *maxsize* native threads, which are started as they are needed.
+
+    It is for functions that block the thread and know nothing of gevent, best those that release
+    the GIL. Its length is the number of unfinished tasks, so it is only true if there are some.
+
+    It may only be used in the thread of its hub, by default that of the calling thread. Just
+    before a task the hooks set by :func:`threading.setprofile` and :func:`threading.settrace` are
+    installed in its thread, and removed afterwards.
+
+    :param idle_task_timeout: After how many seconds without a task a thread ends; -1: never.
+    :raises ValueError: *maxsize* is negative.
+    """
+
+    __slots__ = (
+        "_idle_task_timeout",
+        "_maxsize",
+        "_worker_greenlets",
+        "fork_watcher",
+        "hub",
+        "manager",
+        "pid",
+        "task_queue",
+    )
+
+    _WorkerGreenlet = _WorkerGreenlet
+
+    def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
+        #: The hub that tasks are spawned from.
+        self.hub = get_hub() if hub is None else hub
+        #: Always ``None``: no greenlet is needed to change the number of threads.
+        self.manager = None
+        #: The process that the threads run in.
+        self.pid = os.getpid()
+        self._idle_task_timeout = idle_task_timeout
+        self._worker_greenlets: set[Any] = set()
+        self._maxsize = _checked(maxsize)
+        # One more than there are threads: each finds its next task waiting.
+        self.task_queue = TaskQueue(maxsize + 1)
+        #: What tells the pool of a fork.
+        self.fork_watcher = self.hub.loop.fork(ref=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} at {hex(id(self))} tasks={len(self)} size={self.size} "
+            f"maxsize={self.maxsize} hub={_format_hub(self.hub)}>"
+        )
+
+    def __len__(self) -> int:
+        return len(self.task_queue)
+
+    @property
+    def maxsize(self) -> int:
+        """How many threads there may be. Surplus ones end when they are idle."""
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, maxsize: int) -> None:
+        self._maxsize = _checked(maxsize)
+        self.task_queue.limit = maxsize + 1
+        self.adjust()
+
+    @property
+    def size(self) -> int:
+        """How many threads there are. Set, it starts threads, or waits until some have ended."""
+        return self.task_queue.workers
+
+    @size.setter
+    def size(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"Size of the pool cannot be negative: {size!r}")
+        if size > self._maxsize:
+            raise ValueError(
+                f"Size of the pool cannot be bigger than maxsize: {size!r} > {self._maxsize!r}"
+            )
+        while self.task_queue.staying < size:
+            self._add_worker()
+        self.task_queue.dismiss(size)
+        self.task_queue.wait_for_at_most(workers=size)
+
+    def adjust(self) -> None:
+        """Start threads for the tasks that there are, or have surplus ones end."""
+        queue = self.task_queue
+        while queue.staying < min(len(queue), self._maxsize):
+            self._add_worker()
+        if queue.staying > self._maxsize:
+            queue.dismiss(self._maxsize)
+
+    def join(self) -> None:
+        """Wait until all tasks are done."""
+        self.task_queue.wait_for_at_most(tasks=0)
+
+    def kill(self) -> None:
+        """Wait until all tasks are done and all threads ended. New tasks start new threads."""
+        self.size = 0
+        if not self.task_queue.workers:
+            self.fork_watcher.stop()
+
+    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
+        """Have ``func(*args, **kwargs)`` called in a thread.
+
+        Waits while more than :attr:`maxsize` tasks are unfinished.
+
+        :returns: An :class:`gevent.event.AsyncResult` for what the function returns or raises.
+        :raises InvalidThreadUseError: called in another thread than that of the pool's hub.
+        """
+        hub = self.hub
+        if get_hub_if_exists() is not hub:
+            raise InvalidThreadUseError(hub, get_hub_if_exists())
+        queue = self.task_queue
+        queue.enter()
+        try:
+            result = AsyncResult()
+            thread_result = ThreadResult(result, hub, queue.leave)
+        except BaseException:
+            queue.leave()
+            raise
+        queue.put((func, args, kwargs, thread_result))
+        if queue.staying < min(len(queue), self._maxsize):
+            self.adjust()
+        return result
+
+    def _add_worker(self) -> None:
+        worker = self._WorkerGreenlet(self)
+        if not self.fork_watcher.active:
+            self.fork_watcher.start(self._on_fork)
+        self._worker_greenlets.add(worker)
+        self.task_queue.hire()
+        try:
+            start_new_thread(worker._begin, ())
+        except BaseException:
+            self.task_queue.lose()
+            self._worker_greenlets.discard(worker)
+            raise
+
+    def _on_worker_exit(self, worker: Any) -> None:
+        # In the worker's thread.
+        self._worker_greenlets.discard(worker)
+        if len(self.task_queue):
+            self.hub.loop.run_callback_threadsafe(self.adjust)
+
+    def _on_fork(self) -> None:
+        # Threads do not survive a fork.
+        if self.pid != os.getpid():
+            self.pid = os.getpid()
+            self._worker_greenlets.clear()
+            self.task_queue.after_fork()
+            self.adjust()
+
+    def _apply_immediately(self) -> bool:
+        # A task would wait for a thread that may never come.
+        return get_hub_if_exists() is not self.hub
+
+    def _apply_async_use_greenlet(self) -> bool:
+        # Spawning may block.
+        return True
+
+    def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:
+        callback(result)
+
+
+def _checked(maxsize: Any) -> int:
+    if not isinstance(maxsize, int):
+        raise TypeError(f"maxsize must be integer: {maxsize!r}")
+    if maxsize < 0:
+        raise ValueError(f"maxsize must not be negative: {maxsize!r}")
+    return maxsize
+
+
+def _ignore(_result: Any) -> None:
+    pass
+
+
+class ThreadResult:
+    """Brings what a call in another thread returned or raised back to a hub.
+
+    Each of the arguments is called once, in the hub: *call_when_ready* without arguments, then
+    *receiver* with this object. It keeps the hub's loop running until then.
+    """
+
+    __slots__ = (
+        "_call_when_ready",
+        "async_watcher",
+        "context",
+        "exc_info",
+        "hub",
+        "receiver",
+        "value",
+    )
+
+    def __init__(
+        self, receiver: Callable[[Any], object], hub: Any, call_when_ready: Callable[[], object]
+    ) -> None:
+        self.receiver = receiver
+        self.hub = hub
+        self.value: Any = None
+        self.context: Any = None
+        self.exc_info: Any = ()
+        self._call_when_ready = call_when_ready
+        self.async_watcher = hub.loop.async_()
+        self.async_watcher.start(self._on_async)
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the call raised, or ``None``."""
+        return self.exc_info[1] if self.exc_info else None
+
+    def successful(self) -> bool:
+        """Return whether nothing was raised."""
+        return not self.exc_info
+
+    def set(self, value: Any) -> None:
+        """Send *value* to the hub; from any thread."""
+        self.value = value
+        self.async_watcher.send()
+
+    def handle_error(self, context: Any, exc_info: Any) -> None:
+        """Send what :func:`sys.exc_info` returned to the hub, which reports it; from any thread.
+
+        :param context: What to name in the report.
+        """
+        self.context = context
+        self.exc_info = exc_info
+        self.async_watcher.send()
+
+    def destroy_in_main_thread(self) -> None:
+        """Let go of everything; in the hub's thread only."""
+        self.async_watcher.close()
+        self.hub = self.context = self.value = None
+        self.exc_info = ()
+        self.receiver = self._call_when_ready = _ignore
+
+    def _on_async(self) -> None:
+        self.async_watcher.close()
+        try:
+            if self.exc_info:
+                self.hub.handle_error(self.context, *self.exc_info)
+            self.context = None
+            self._call_when_ready()
+            self.receiver(self)
+        finally:
+            self.destroy_in_main_thread()
+
+
+class _Future:
+    # What an executor returns: the interface of a future over an AsyncResult.
+
+    def __init__(self, asyncresult: AsyncResult) -> None:
+        self.asyncresult = asyncresult
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.asyncresult, name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {hex(id(self))} {self._state.lower()}>"
+
+    @cached_property
+    def _condition(self) -> Any:
+        # What the functions of concurrent.futures synchronize with; only where it is cooperative
+        # may a greenlet wait on it.
+        from gevent import monkey
+
+        if monkey.is_module_patched("threading") or self.done():
+            return threading.Condition()
+        raise AttributeError("_condition")
+
+    @cached_property
+    def _waiters(self) -> list[Any]:
+        self.asyncresult.rawlink(self._tell_waiters)
+        return []
+
+    def _tell_waiters(self, _result: Any) -> None:
+        with self._condition:
+            for waiter in self._waiters:
+                if self.asyncresult.exception is None:
+                    waiter.add_result(self)
+                else:
+                    waiter.add_exception(self)
+
+    @property
+    def _state(self) -> str:
+        from concurrent.futures._base import FINISHED, PENDING
+
+        return FINISHED if self.done() else PENDING
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Return ``True``: a task that was submitted runs."""
+        return True
+
+    def cancel(self) -> bool:
+        """Return ``False``: a task that was submitted runs."""
+        return False
+
+    def cancelled(self) -> bool:
+        """Return ``False``: a task that was submitted runs."""
+        return False
+
+    def running(self) -> bool:
+        """Return whether the result is not there yet."""
+        return not self.done()
+
+    def done(self) -> bool:
+        """Return whether the result is there."""
+        return self.asyncresult.ready()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the call returned, or raise what it raised; wait *timeout* seconds for it.
+
+        :raises concurrent.futures.TimeoutError: it was not over by then.
+        """
+        try:
+            return self.asyncresult.get(timeout=timeout)
+        except Timeout:
+            if self.done():
+                # The call raised it.
+                raise
+            raise concurrent.futures.TimeoutError from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the call raised or ``None``; wait *timeout* seconds for it.
+
+        :raises concurrent.futures.TimeoutError: it was not over by then.
+        """
+        if not self.asyncresult.wait(timeout) and not self.done():
+            raise concurrent.futures.TimeoutError
+        return self.asyncresult.exception
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Have *fn* called with this object when the result is there; at once if it is.
+
+        The hub reports what it raises.
+        """
+        if not self.done():
+            self.asyncresult.rawlink(lambda _result: fn(self))
+            return
+        try:
+            fn(self)
+        except Exception:
+            get_hub().handle_error((fn, self), *sys.exc_info())
+
+
+class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
+    """The standard executor, over a :class:`ThreadPool`: always native threads, never patched.
+
+    The futures can be waited for with gevent's functions such as :func:`gevent.wait`. Those of
+    :mod:`concurrent.futures` only wait for them where :mod:`threading` is patched. A task that was
+    submitted cannot be cancelled.
+
+    :param max_workers: How many threads there may be. The other arguments are not used.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._threadpool = ThreadPool(self._max_workers)
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Have ``fn(*args, **kwargs)`` called in a thread; return a future.
+
+        :raises RuntimeError: the executor was shut down.
+        """
+        if self._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return _Future(self._threadpool.spawn(fn, *args, **kwargs))
+
+    def shutdown(self, wait: bool = True, **kwargs: Any) -> None:
+        """Take no more tasks; with *wait* return when all are done."""
+        with self._shutdown_lock:
+            self._shutdown = True
+        if wait:
+            self._threadpool.kill()
+        else:
+            self._threadpool.task_queue.dismiss(0)
+
+    #: The same as :meth:`shutdown`.
+    kill = shutdown
