@@ -73,19 +73,18 @@ class _WorkerGreenlet(RawGreenlet):
     def run(self) -> None:
         get = self._task_queue.get
         idle = self._idle_task_timeout
-        failed = True
-        task = None
+        task = done = None
         try:
-            while (task := get(idle)) is not None:
+            while (task := get(idle, done)) is not None:
+                done = task[3].async_watcher
                 self._run_task(*task)
                 task = None
-                self._after_tasks()
-            failed = False
+                self._after_task()
         except BaseException as error:
+            done.send()
+            self._task_queue.lose()
             self._report(task, error)
         finally:
-            if failed:
-                self._task_queue.lose()
             self._leave()
 
     def _run_task(self, func: Any, args: Any, kwargs: Any, thread_result: ThreadResult) -> None:
@@ -127,7 +126,7 @@ class _WorkerGreenlet(RawGreenlet):
         if _sys.gettrace() is not None:
             _sys.settrace(None)
 
-    def _after_tasks(self) -> None:
+    def _after_task(self) -> None:
         hub = self._worker_hub = get_hub_if_exists()
         if hub is None:
             return
@@ -272,7 +271,7 @@ class ThreadPool(GroupMappingMixin):
         queue.enter()
         try:
             result = AsyncResult()
-            thread_result = ThreadResult(result, hub, queue.leave)
+            thread_result = _TaskResult(result, hub, queue.leave)
         except BaseException:
             queue.leave()
             raise
@@ -401,6 +400,19 @@ class ThreadResult:
             self.receiver(self)
         finally:
             self.destroy_in_main_thread()
+
+
+class _TaskResult(ThreadResult):
+    # What a worker stores its result in; it sends it itself.
+
+    __slots__ = ()
+
+    def set(self, value: Any) -> None:
+        self.value = value
+
+    def handle_error(self, context: Any, exc_info: Any) -> None:
+        self.context = context
+        self.exc_info = exc_info
 
 
 class _Future:

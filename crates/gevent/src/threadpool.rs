@@ -15,7 +15,10 @@ use pyo3::prelude::*;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::links::{Link, Links};
+use crate::loop_::Inbox;
 use crate::park;
+use crate::ready::Task;
+use crate::watcher::async_::Async;
 
 /// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -76,6 +79,12 @@ struct State {
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
 pub struct TaskQueue {
     state: GilCell<State>,
+}
+
+fn deliver(parcel: Option<(Arc<Inbox>, Task)>) {
+    if let Some((inbox, task)) = parcel {
+        inbox.send(task);
+    }
 }
 
 impl TaskQueue {
@@ -192,8 +201,11 @@ impl TaskQueue {
 
     /// Return the next task, for a worker. None tells it to leave; it is no longer counted then.
     ///
-    /// Blocks the native thread, at most for `timeout` seconds if that is positive.
-    fn get(&self, py: Python<'_>, timeout: f64) -> Option<Py<PyAny>> {
+    /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, which tells of the task
+    /// before, is sent when the GIL is free: the thread that it wakes wants it next.
+    #[pyo3(signature = (timeout, done = None))]
+    fn get(&self, py: Python<'_>, timeout: f64, done: Option<&Bound<'_, Async>>) -> Option<Py<PyAny>> {
+        let mut parcel = done.and_then(Async::prepare);
         let limit = (timeout > 0.0).then(|| Duration::from_secs_f64(timeout.min(1e9)));
         let mut idle = false;
         loop {
@@ -204,16 +216,22 @@ impl TaskQueue {
                 (task, sleeps.then(|| state.bell.clone()))
             });
             if task.is_some() {
+                deliver(parcel.take());
                 return task;
             }
             let Some(bell) = bell else {
+                deliver(parcel.take());
                 if self.leave_if_due(py, idle) {
                     self.tell_watchers(py);
                     return None;
                 }
                 continue;
             };
-            let heard = py.detach(|| bell.wait(limit));
+            let parcel = parcel.take();
+            let heard = py.detach(|| {
+                deliver(parcel);
+                bell.wait(limit)
+            });
             idle = !heard;
             self.state.with(py, |state| {
                 state.sleeping = state.sleeping.saturating_sub(1);

@@ -1,9 +1,12 @@
 //! `loop.async_`: calls asked for by other threads.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
-use crate::loop_::Loop;
+use crate::loop_::{Inbox, Loop};
+use crate::ready::Task;
 
 /// The number that callbacks get as event.
 pub(super) const ASYNC: u32 = 0x8_0000;
@@ -11,6 +14,21 @@ pub(super) const ASYNC: u32 = 0x8_0000;
 /// Calls its function in the hub after any thread, or a signal handler, has called `send`.
 #[pyclass(extends = Watcher, frozen, subclass, name = "async_", module = "gevent.core")]
 pub struct Async;
+
+impl Async {
+    /// The first half of `send` to the loop of another thread; the second is [`Inbox::send`] of the task, for which the
+    /// GIL is not needed.
+    pub fn prepare(slf: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
+        let py = slf.py();
+        let watcher = slf.as_super();
+        let this = watcher.get();
+        if !this.is_active(py) || !this.mark_pending(py, ASYNC) {
+            return None;
+        }
+        let inbox = this.loop_().inbox(py)?;
+        Some((inbox, Task::Watcher(watcher.clone().unbind())))
+    }
+}
 
 #[pymethods]
 impl Async {
