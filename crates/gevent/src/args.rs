@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple, PyType};
 
 /// An argument of any type that counts by its truth.
 pub struct Flag(pub bool);
@@ -37,4 +37,24 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Refuses arguments to the constructor of a class that takes none, unless the class has an `__init__` that may take them.
+///
+/// # Errors
+/// `TypeError` where there are some.
+#[inline]
+pub fn refuse_excess(
+    class: &Bound<'_, PyType>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    if args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
+        return Ok(());
+    }
+    let plain = class.py().get_type::<PyAny>().getattr("__init__")?;
+    if !class.getattr("__init__")?.is(&plain) {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!("{}() takes no arguments", class.name()?)))
 }

@@ -4,9 +4,9 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::args::Flag;
+use crate::args::{self, Flag};
 use crate::cell::GilCell;
 use crate::hub;
 use crate::linkable::{Linkable, Linked};
@@ -29,6 +29,8 @@ pub struct AsyncResult {
 }
 
 impl Linked for AsyncResult {
+    const RECURS: bool = false;
+
     fn links(&self) -> &Linkable {
         &self.links
     }
@@ -76,12 +78,16 @@ fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
 #[pymethods]
 impl AsyncResult {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { outcome: GilCell::new(Outcome::default()), links: Linkable::new() }
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
+    fn new(
+        class: &Bound<'_, PyType>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        args::refuse_excess(class, args, kwargs)?;
+        Ok(Self { outcome: GilCell::new(Outcome::default()), links: Linkable::new() })
     }
-
-    fn __init__(&self) {}
 
     /// Keep `value` and wake all who wait.
     #[pyo3(signature = (value = None))]
@@ -238,7 +244,7 @@ impl AsyncResult {
     /// The hub of the first greenlet that waited, None before.
     #[getter]
     fn hub(&self, py: Python<'_>) -> Option<Py<hub::BaseHub>> {
-        self.links.hub.get_ref(py)
+        self.links.hub(py)
     }
 
     /// Make it usable in a forked child, where other threads are gone.

@@ -8,14 +8,16 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyGenericAlias, PyList, PyType};
 
+use crate::args::Flag;
 use crate::cell::GilCell;
 use crate::errors::{Empty, Full};
 use crate::hub::{self, BaseHub};
 use crate::line::{Line, wake};
-use crate::queue::{Patience, in_hub};
-use crate::queue_api::{Truth, describe};
+
+use crate::queue_api::describe;
 use crate::queue_items::{self, Kind};
 use crate::timeout::Limit;
+use crate::queue_wait::{Patience, in_hub};
 use crate::wait::WaitRef;
 
 #[derive(Default)]
@@ -176,11 +178,11 @@ impl Channel {
     ///
     /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Full`; with `block` false, and in the hub,
     /// only hand it to one that waits already. A `Timeout` given as `timeout` is raised itself.
-    #[pyo3(signature = (item, block = Truth(true), timeout = None), text_signature = "($self, item, block=True, timeout=None)")]
+    #[pyo3(signature = (item, block = Flag(true), timeout = None), text_signature = "($self, item, block=True, timeout=None)")]
     fn put(
         &self,
         item: Bound<'_, PyAny>,
-        block: Truth,
+        block: Flag,
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = item.py();
@@ -202,15 +204,15 @@ impl Channel {
         if slf.get().hooked {
             return slf.call_method1(pyo3::intern!(slf.py(), "put"), (item, false)).map(drop);
         }
-        slf.get().put(item, Truth(false), None)
+        slf.get().put(item, Flag(false), None)
     }
 
     /// Return the item of a greenlet that puts one.
     ///
     /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false, raise it at once.
     /// A `Timeout` given as `timeout` is raised itself.
-    #[pyo3(signature = (block = Truth(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
-    fn get(&self, py: Python<'_>, block: Truth, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
+    fn get(&self, py: Python<'_>, block: Flag, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
         let item = self.state.with(py, |state| {
             // What getters were woken for is theirs.
             if state.offers() > state.getters.woken() { state.take() } else { None }
@@ -233,7 +235,7 @@ impl Channel {
         if slf.get().hooked {
             return slf.call_method1(pyo3::intern!(py, "get"), (false, py.None())).map(Bound::unbind);
         }
-        slf.get().get(py, Truth(false), None)
+        slf.get().get(py, Flag(false), None)
     }
 
     fn __iter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
@@ -245,7 +247,7 @@ impl Channel {
         let item = if slf.get().hooked {
             slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?.unbind()
         } else {
-            slf.get().get(py, Truth(true), None)?
+            slf.get().get(py, Flag(true), None)?
         };
         if item.bind(py).is(&py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));

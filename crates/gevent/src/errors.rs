@@ -25,3 +25,9 @@ pub fn os_error(error: &std::io::Error) -> PyErr {
 pyo3::import_exception!(gevent.queue, Empty);
 pyo3::import_exception!(gevent.queue, Full);
 pyo3::import_exception!(gevent.queue, ShutDown);
+pyo3::import_exception!(gevent._socketcommon, cancel_wait_ex);
+
+/// The `OSError` of the error `number`.
+pub fn errno_error(number: i32) -> PyErr {
+    os_error(&std::io::Error::from_raw_os_error(number))
+}

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
+use crate::args;
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::linkable::{Linkable, Linked};
@@ -23,6 +24,8 @@ pub struct Event {
 }
 
 impl Linked for Event {
+    const RECURS: bool = true;
+
     fn links(&self) -> &Linkable {
         &self.links
     }
@@ -34,7 +37,7 @@ impl Event {
         if !self.links.has_told_here(py) || greenlet::current(py).is(&hub::current(py)?) {
             return Ok(());
         }
-        let wait = self.links.new_wait(py)?;
+        let wait = hub::new_wait(py)?;
         wait.wake_none(py);
         park(py, &wait).map(drop)
     }
@@ -43,12 +46,16 @@ impl Event {
 #[pymethods]
 impl Event {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { flag: AtomicBool::new(false), links: Linkable::new() }
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
+    fn new(
+        class: &Bound<'_, PyType>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        args::refuse_excess(class, args, kwargs)?;
+        Ok(Self { flag: AtomicBool::new(false), links: Linkable::new() })
     }
-
-    fn __init__(&self) {}
 
     /// Whether the flag is up.
     fn is_set(&self) -> bool {
@@ -111,7 +118,7 @@ impl Event {
     /// The hub of the first greenlet that waited, None before.
     #[getter]
     fn hub(&self, py: Python<'_>) -> Option<Py<hub::BaseHub>> {
-        self.links.hub.get_ref(py)
+        self.links.hub(py)
     }
 
     /// Make it usable in a forked child, where other threads are gone.

@@ -6,6 +6,7 @@ mod args;
 mod async_result;
 mod callback;
 mod cell;
+mod descriptors;
 mod channel;
 mod errors;
 mod event;
@@ -26,18 +27,21 @@ mod park;
 mod queue;
 mod queue_api;
 mod queue_items;
+mod queue_wait;
 mod ready;
 mod rlock;
 mod run;
 mod sleep;
+mod socket;
+mod socket_addr;
+mod socket_io;
+mod socket_wait;
 mod spawned_link;
 mod threadpool;
 mod timeout;
 mod wait;
 mod waiter;
 mod watcher;
-
-
 
 use pyo3::prelude::*;
 
@@ -84,8 +88,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
 
-
-
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_class, module)?)?;
@@ -112,5 +114,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<threadpool::TaskQueue>()?;
     module.add_function(wrap_pyfunction!(threadpool::retire_workers, module)?)?;
     flags::register(module)?;
+    module.add_class::<socket::SocketBase>()?;
+    module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(descriptors::poll_descriptors, module)?)?;
     Ok(())
 }

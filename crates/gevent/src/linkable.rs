@@ -89,7 +89,7 @@ pub struct Listener {
     pub who: Who,
 }
 
-/// What [`Listeners::advance`] comes to.
+/// What [`Lists::advance`] comes to.
 pub enum Next {
     /// A waiter, taken out.
     Waiter(Listener),
@@ -97,50 +97,58 @@ pub enum Next {
     Callable(u64, Option<Py<BaseHub>>),
 }
 
-/// Listeners in the order of their numbers.
+/// The listeners of one object, each list in the order of their numbers.
 #[derive(Default)]
-pub struct Listeners {
-    list: VecDeque<Listener>,
+pub struct Lists {
+    /// Those that are to be told.
+    waiting: VecDeque<Listener>,
+    /// Those that were told and have not run since.
+    told: VecDeque<Listener>,
     last: u64,
+    /// The hub of whoever waited first, or that the object was made for.
+    hub: Option<Py<BaseHub>>,
 }
 
-impl Listeners {
-    /// Appends a listener and gives it a number.
-    pub fn push(&mut self, who: Who) -> u64 {
-        self.last += 1;
-        self.list.push_back(Listener { id: self.last, who });
-        self.last
+impl Lists {
+    /// Appends a listener and gives it a number, or puts it in the place that it had before.
+    pub fn wait(&mut self, who: Who, place: Option<u64>) -> u64 {
+        match place {
+            Some(id) => {
+                insert(&mut self.waiting, Listener { id, who });
+                id
+            }
+            None => {
+                self.last += 1;
+                self.waiting.push_back(Listener { id: self.last, who });
+                self.last
+            }
+        }
     }
 
-    /// Puts a listener that has a number in its place.
-    pub fn insert(&mut self, listener: Listener) {
-        let at = match self.list.back() {
-            Some(back) if back.id > listener.id => self.list.partition_point(|other| other.id < listener.id),
-            _ => self.list.len(),
-        };
-        self.list.insert(at, listener);
+    /// Remembers that a waiter was told.
+    pub fn tell(&mut self, listener: Listener) {
+        insert(&mut self.told, listener);
     }
 
-    /// Takes the listener with this number out, for the caller to drop outside the cell.
-    pub fn remove(&mut self, id: u64) -> Option<Listener> {
-        let at = match self.list.front() {
-            Some(front) if front.id == id => 0,
-            _ => self.list.binary_search_by_key(&id, |listener| listener.id).ok()?,
-        };
-        self.list.remove(at)
+    /// How many were told and have not run since.
+    pub fn told(&self) -> usize {
+        self.told.len()
     }
 
     /// Goes from the listener numbered `cursor` to the next one up to `end`.
-    pub fn advance(&mut self, py: Python<'_>, cursor: &mut u64, end: u64) -> Option<Next> {
-        let at = self.list.partition_point(|listener| listener.id <= *cursor);
-        let found = self.list.get(at).filter(|listener| listener.id <= end)?;
+    fn advance(&mut self, py: Python<'_>, cursor: &mut u64, end: u64) -> Option<Next> {
+        let at = self.waiting.partition_point(|listener| listener.id <= *cursor);
+        let found = self.waiting.get(at).filter(|listener| listener.id <= end)?;
         *cursor = found.id;
         match &found.who {
-            Who::Callable(_, hub) => {
-                Some(Next::Callable(found.id, hub.as_ref().map(|hub| hub.clone_ref(py))))
-            }
-            _ => self.list.remove(at).map(Next::Waiter),
+            Who::Callable(_, hub) => Some(Next::Callable(found.id, hub.as_ref().map(|hub| hub.clone_ref(py)))),
+            _ => self.waiting.remove(at).map(Next::Waiter),
         }
+    }
+
+    /// The first listener.
+    pub fn first(&mut self, py: Python<'_>) -> Option<Next> {
+        self.advance(py, &mut 0, u64::MAX)
     }
 
     /// The number given last.
@@ -148,81 +156,118 @@ impl Listeners {
         self.last
     }
 
-    /// Listeners.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether nobody listens.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Whether a greenlet of this thread is among them.
-    fn has_mine(&self) -> bool {
-        self.list.iter().any(|listener| matches!(&listener.who, Who::Greenlet(wait) if wait.loop_().get().is_mine()))
+    fn has_told_here(&self) -> bool {
+        self.told.iter().any(|listener| matches!(&listener.who, Who::Greenlet(wait) if wait.loop_().get().is_mine()))
     }
 
     fn callables(&self, py: Python<'_>) -> Vec<(u64, Py<PyAny>)> {
-        self.list
-            .iter()
-            .filter_map(|listener| match &listener.who {
-                Who::Callable(callable, _) => Some((listener.id, callable.clone_ref(py))),
-                _ => None,
-            })
-            .collect()
+        let callables = self.waiting.iter().filter_map(|listener| match &listener.who {
+            Who::Callable(callable, _) => Some((listener.id, callable.clone_ref(py))),
+            _ => None,
+        });
+        callables.collect()
     }
 
     /// Takes out what a forked child does not have: threads, and greenlets of other threads.
     fn take_foreign(&mut self) -> Vec<Listener> {
         let mut foreign = Vec::new();
-        for listener in std::mem::take(&mut self.list) {
-            match &listener.who {
-                Who::Thread(_) => foreign.push(listener),
-                Who::Greenlet(wait) if !wait.loop_().get().is_mine() => foreign.push(listener),
-                _ => self.list.push_back(listener),
+        for list in [&mut self.waiting, &mut self.told] {
+            for listener in std::mem::take(list) {
+                match &listener.who {
+                    Who::Thread(_) => foreign.push(listener),
+                    Who::Greenlet(wait) if !wait.loop_().get().is_mine() => foreign.push(listener),
+                    _ => list.push_back(listener),
+                }
             }
         }
         foreign
     }
 }
 
-/// The listeners of one object: those that wait to be told, and those that were told and have not run since.
+fn insert(list: &mut VecDeque<Listener>, listener: Listener) {
+    match list.back() {
+        Some(back) if back.id > listener.id => {
+            let at = list.partition_point(|other| other.id < listener.id);
+            list.insert(at, listener);
+        }
+        _ => list.push_back(listener),
+    }
+}
+
+fn remove(list: &mut VecDeque<Listener>, id: u64) -> Option<Listener> {
+    match list.front()? {
+        front if front.id == id => list.pop_front(),
+        _ => {
+            let at = list.binary_search_by_key(&id, |listener| listener.id).ok()?;
+            list.remove(at)
+        }
+    }
+}
+
+/// What an object keeps for its listeners.
 pub struct Linkable {
-    pub(crate) waiting: GilCell<Listeners>,
-    pub(crate) told: GilCell<Listeners>,
-    pub(crate) hub: GilCell<Option<Py<BaseHub>>>,
+    lists: GilCell<Option<Box<Lists>>>,
 }
 
 /// An object that has listeners.
 pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
-    /// Its listeners.
+    /// Whether listeners come again and again, and who was told matters until it runs.
+    const RECURS: bool;
+
+    /// What it keeps for them.
     fn links(&self) -> &Linkable;
 }
 
 impl Linkable {
     /// Nobody listens.
     pub fn new() -> Self {
-        Self {
-            waiting: GilCell::new(Listeners::default()),
-            told: GilCell::new(Listeners::default()),
-            hub: GilCell::new(None),
-        }
+        Self { lists: GilCell::new(None) }
     }
 
-    /// A wait of the running greenlet. The first to wait makes its hub the object's.
+    /// Opens the lists, if there ever was a listener.
+    #[inline]
+    pub fn with<R>(&self, py: Python<'_>, f: impl FnOnce(&mut Lists) -> R) -> Option<R> {
+        self.lists.with(py, |lists| lists.as_deref_mut().map(f))
+    }
+
+    /// Puts a listener in its place, by default the last; returns its number.
+    pub fn wait(&self, py: Python<'_>, who: Who, place: Option<u64>) -> u64 {
+        self.lists.with(py, |lists| lists.get_or_insert_default().wait(who, place))
+    }
+
+    /// Puts the running greenlet in its place; returns what to park it on, and its number. The first to wait makes its hub
+    /// the object's.
     ///
     /// # Errors
     /// What making a hub raises.
-    pub fn new_wait(&self, py: Python<'_>) -> PyResult<WaitRef> {
+    pub fn wait_here(&self, py: Python<'_>, place: Option<u64>) -> PyResult<(WaitRef, u64)> {
         let hub = hub::current(py)?;
-        let loop_ = hub::loop_of(&hub)?.unbind();
-        if self.hub.with(py, |own| own.is_none()) {
-            let old = self.hub.replace(py, Some(hub.unbind()));
-            drop(old);
-        }
-        Ok(Wait::new(py, loop_))
+        let wait = Wait::new(py, hub::loop_of(&hub)?.unbind());
+        let id = self.lists.with(py, |lists| {
+            let lists = lists.get_or_insert_default();
+            if lists.hub.is_none() {
+                lists.hub = Some(hub.clone().unbind());
+            }
+            lists.wait(Who::Greenlet(wait.clone()), place)
+        });
+        Ok((wait, id))
+    }
+
+    /// Whether nobody waits to be told.
+    #[inline]
+    pub fn is_empty(&self, py: Python<'_>) -> bool {
+        self.with(py, |lists| lists.waiting.is_empty()).unwrap_or(true)
+    }
+
+    /// The hub of whoever waited first, or that the object was made for.
+    pub fn hub(&self, py: Python<'_>) -> Option<Py<BaseHub>> {
+        self.with(py, |lists| lists.hub.as_ref().map(|hub| hub.clone_ref(py))).flatten()
+    }
+
+    /// Makes `hub` the object's.
+    pub fn set_hub(&self, py: Python<'_>, hub: Py<BaseHub>) {
+        let old = self.lists.with(py, |lists| lists.get_or_insert_default().hub.replace(hub));
+        drop(old);
     }
 
     /// Parks the running greenlet until it is told (true) or the limit passes.
@@ -230,8 +275,7 @@ impl Linkable {
     /// # Errors
     /// What is thrown into it; `BlockingSwitchOutError` in the hub.
     pub fn park(&self, py: Python<'_>, limit: &Limit) -> PyResult<bool> {
-        let wait = self.new_wait(py)?;
-        let id = self.waiting.with(py, |waiting| waiting.push(Who::Greenlet(wait.clone())));
+        let (wait, id) = self.wait_here(py, None)?;
         let woken = limit.park(py, &wait);
         self.leave(py, id);
         Ok(woken?.is_some())
@@ -239,16 +283,17 @@ impl Linkable {
 
     /// Strikes a waiter off; whether it had been told.
     pub fn leave(&self, py: Python<'_>, id: u64) -> bool {
-        let told = self.told.with(py, |told| told.remove(id));
-        let was_told = told.is_some();
-        let waiting = if was_told { None } else { self.waiting.with(py, |waiting| waiting.remove(id)) };
-        drop((told, waiting));
-        was_told
+        let found = self.with(py, |lists| match remove(&mut lists.told, id) {
+            Some(told) => (true, Some(told)),
+            None => (false, remove(&mut lists.waiting, id)),
+        });
+        matches!(&found, Some((true, _)))
     }
 
     /// Whether greenlets of this thread were told and have not run since.
+    #[inline]
     pub fn has_told_here(&self, py: Python<'_>) -> bool {
-        self.told.with(py, |told| !told.is_empty() && told.has_mine())
+        self.with(py, |lists| lists.has_told_here()).unwrap_or(false)
     }
 
     /// Appends a callable and returns its number.
@@ -262,7 +307,7 @@ impl Linkable {
         }
         let hub = hub::get_hub_if_exists(py).map(Bound::unbind);
         let who = Who::Callable(callable.clone().unbind(), hub);
-        Ok(self.waiting.with(py, |waiting| waiting.push(who)))
+        Ok(self.wait(py, who, None))
     }
 
     /// Takes one link to an equal callable back, if there is one.
@@ -271,9 +316,9 @@ impl Linkable {
     /// What comparing raises.
     pub fn unlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = callable.py();
-        for (id, candidate) in self.waiting.with(py, |waiting| waiting.callables(py)) {
+        for (id, candidate) in self.with(py, |lists| lists.callables(py)).unwrap_or_default() {
             if candidate.bind(py).eq(callable)? {
-                let removed = self.waiting.with(py, |waiting| waiting.remove(id));
+                let removed = self.with(py, |lists| remove(&mut lists.waiting, id));
                 drop(removed);
                 break;
             }
@@ -283,7 +328,7 @@ impl Linkable {
 
     /// Who has not run yet, told or not.
     pub fn count(&self, py: Python<'_>) -> usize {
-        self.waiting.with(py, |waiting| waiting.len()) + self.told.with(py, |told| told.len())
+        self.with(py, |lists| lists.waiting.len() + lists.told.len()).unwrap_or(0)
     }
 
     /// Tells everybody.
@@ -293,21 +338,28 @@ impl Linkable {
     pub fn tell_all<T: Linked>(slf: &Bound<'_, T>) -> PyResult<()> {
         let py = slf.py();
         let links = slf.get().links();
-        let (empty, end) = links.waiting.with(py, |waiting| (waiting.is_empty(), waiting.last()));
-        if empty {
-            return Ok(());
-        }
+        let end = links.with(py, |lists| lists.last);
         let mut cursor = 0;
-        while let Some(next) = links.waiting.with(py, |waiting| waiting.advance(py, &mut cursor, end)) {
+        let mut next = || links.with(py, |lists| lists.advance(py, &mut cursor, end?)).flatten();
+        while let Some(next) = next() {
             match next {
-                Next::Waiter(listener) if listener.who.wake(py) => {
-                    links.told.with(py, |told| told.insert(listener));
-                }
-                Next::Waiter(listener) => drop(listener),
+                Next::Waiter(listener) => links.wake(py, listener, T::RECURS),
                 Next::Callable(id, hub) => Self::tell_callable(slf, id, hub)?,
             }
         }
+        if !T::RECURS && links.is_empty(py) {
+            drop(links.lists.take(py));
+        }
         Ok(())
+    }
+
+    /// Wakes a waiter that was taken out, and remembers it until it runs if `keep` is set.
+    pub fn wake(&self, py: Python<'_>, listener: Listener, keep: bool) {
+        if listener.who.wake(py) && keep {
+            self.with(py, |lists| lists.tell(listener));
+        } else {
+            drop(listener);
+        }
     }
 
     /// Has the callable with this number called in its hub, unless it is unlinked before.
@@ -326,8 +378,8 @@ impl Linkable {
     /// Calls the callable with this number if it is still linked.
     pub fn call<T: Linked>(slf: &Bound<'_, T>, id: u64) {
         let py = slf.py();
-        let removed = slf.get().links().waiting.with(py, |waiting| waiting.remove(id));
-        let Some(Listener { who: Who::Callable(callable, _), .. }) = removed else { return };
+        let removed = slf.get().links().with(py, |lists| remove(&mut lists.waiting, id));
+        let Some(Some(Listener { who: Who::Callable(callable, _), .. })) = removed else { return };
         if let Err(error) = callable.bind(py).call1((slf,)) {
             let context = PyTuple::new(py, [callable.bind(py).as_any(), slf.as_any()]);
             if let (Ok(loop_), Ok(context)) = (hub::current_loop(py), context) {
@@ -350,7 +402,7 @@ impl Linkable {
             let loop_ = hub::loop_of(hub.bind(py)).ok()?.unbind();
             (!loop_.get().is_destroyed(py)).then_some(loop_)
         };
-        let loop_ = hub.and_then(living).or_else(|| slf.get().links().hub.get_ref(py).and_then(living));
+        let loop_ = hub.and_then(living).or_else(|| slf.get().links().hub(py).and_then(living));
         let loop_ = match loop_ {
             Some(loop_) => loop_,
             None => hub::current_loop(py)?,
@@ -361,9 +413,9 @@ impl Linkable {
 
     /// Forgets, in a forked child, the hub and who did not come along.
     pub fn after_fork(&self, py: Python<'_>) {
-        let waiting = self.waiting.with(py, Listeners::take_foreign);
-        let told = self.told.with(py, Listeners::take_foreign);
-        drop((waiting, told, self.hub.take(py)));
+        let foreign = self.with(py, Lists::take_foreign);
+        let hub = self.with(py, |lists| lists.hub.take());
+        drop((foreign, hub));
     }
 
     /// Visits callables and the hub. Waits are not visited: their greenlets are held by more than this list.
@@ -371,9 +423,10 @@ impl Linkable {
     /// # Errors
     /// What the visitor returns.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.hub.peek(|hub| visit.call(hub)).unwrap_or(Ok(()))?;
-        let visited = self.waiting.peek(|waiting| {
-            waiting.list.iter().try_for_each(|listener| match &listener.who {
+        let visited = self.lists.peek(|lists| {
+            let Some(lists) = lists else { return Ok(()) };
+            visit.call(&lists.hub)?;
+            lists.waiting.iter().try_for_each(|listener| match &listener.who {
                 Who::Callable(callable, hub) => {
                     visit.call(callable)?;
                     visit.call(hub)
@@ -386,6 +439,6 @@ impl Linkable {
 
     /// Lets go of callables and the hub, for the garbage collector.
     pub fn clear(&self, py: Python<'_>) {
-        drop((self.waiting.take(py), self.told.take(py), self.hub.take(py)));
+        drop(self.lists.take(py));
     }
 }

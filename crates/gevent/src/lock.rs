@@ -16,7 +16,7 @@ use reactor::Time;
 
 use crate::args::{Count, Flag};
 use crate::hub::{self, BaseHub};
-use crate::linkable::{Linkable, Linked, Listener, Next, ThreadWait, Who};
+use crate::linkable::{Linkable, Linked, Next, ThreadWait, Who};
 use crate::timeout::{Limit, Timeout};
 
 /// `Semaphore::user` before the first acquire, and once it was acquired in several threads.
@@ -37,6 +37,8 @@ pub struct Semaphore {
 }
 
 impl Linked for Semaphore {
+    const RECURS: bool = true;
+
     fn links(&self) -> &Linkable {
         &self.links
     }
@@ -64,7 +66,9 @@ impl Semaphore {
 
     /// Makes `hub` the one where linked callables are called.
     pub fn belong_to(&self, py: Python<'_>, hub: Option<Py<BaseHub>>) {
-        drop(self.links.hub.replace(py, hub));
+        if let Some(hub) = hub {
+            self.links.set_hub(py, hub);
+        }
     }
 
     /// Starts anew in a forked child with `counter` permits.
@@ -113,7 +117,7 @@ impl Semaphore {
         let this = slf.get();
         let counter = this.counter.load(Relaxed) + 1;
         this.counter.store(counter, Relaxed);
-        if !this.links.waiting.with(slf.py(), |waiting| waiting.is_empty()) {
+        if !this.links.is_empty(slf.py()) {
             Self::notify(slf, 0)?;
         }
         Ok(counter)
@@ -135,24 +139,15 @@ impl Semaphore {
         let py = slf.py();
         let this = slf.get();
         loop {
-            let told = this.links.told.with(py, |told| told.len());
-            if this.count() <= told as i64 {
-                return Ok(());
-            }
-            match this.links.waiting.with(py, |waiting| waiting.advance(py, &mut 0, u64::MAX)) {
+            let next = this.links.with(py, |lists| {
+                if this.count() > lists.told() as i64 { lists.first(py) } else { None }
+            });
+            match next.flatten() {
                 None => return Ok(()),
-                Some(Next::Waiter(listener)) => this.wake(py, listener),
+                Some(Next::Waiter(listener)) => this.links.wake(py, listener, true),
                 Some(Next::Callable(id, _)) if id <= end => Linkable::call(slf, id),
                 Some(Next::Callable(_, hub)) => return Self::notify_in(slf, hub),
             }
-        }
-    }
-
-    fn wake(&self, py: Python<'_>, listener: Listener) {
-        if listener.who.wake(py) {
-            self.links.told.with(py, |told| told.insert(listener));
-        } else {
-            drop(listener);
         }
     }
 
@@ -166,7 +161,7 @@ impl Semaphore {
             let slf = semaphore.bind(py);
             slf.get().calling.store(false, Relaxed);
             // A callable that links itself again is called in the next turn.
-            let end = slf.get().links.waiting.with(py, |waiting| waiting.last());
+            let end = slf.get().links.with(py, |lists| lists.last()).unwrap_or(0);
             Self::notify(slf, end)
         };
         Linkable::run_in(slf, hub, Box::new(work))
@@ -214,8 +209,8 @@ impl Semaphore {
         if shared && hub::get_hub_if_exists(py).is_none() && !is_main_thread() {
             return Ok(this.block_thread(py, place, until));
         }
-        let wait = this.links.new_wait(py)?;
-        let id = this.queue(py, place, Who::Greenlet(wait.clone()));
+        let (wait, id) = this.links.wait_here(py, *place)?;
+        *place = Some(id);
         let limit = match until {
             Some(until) => Limit::After(until.until(Time::now()), py.None()),
             None => Limit::Never,
@@ -238,22 +233,10 @@ impl Semaphore {
         }
     }
 
-    fn queue(&self, py: Python<'_>, place: &mut Option<u64>, who: Who) -> u64 {
-        let id = self.links.waiting.with(py, |waiting| match *place {
-            None => waiting.push(who),
-            Some(id) => {
-                waiting.insert(Listener { id, who });
-                id
-            }
-        });
-        *place = Some(id);
-        id
-    }
-
     /// Blocks a thread that has no hub, and needs none as another thread is to release.
     fn block_thread(&self, py: Python<'_>, place: &mut Option<u64>, until: Option<Time>) -> bool {
         let wait = Arc::new(ThreadWait::default());
-        let id = self.queue(py, place, Who::Thread(wait.clone()));
+        let id = *place.insert(self.links.wait(py, Who::Thread(wait.clone()), *place));
         let woken = wait.block(py, until.map(|until| until.until(Time::now())));
         self.links.leave(py, id) || woken
     }
@@ -340,7 +323,7 @@ impl Semaphore {
     /// The hub that it was created for, or of the first greenlet that waited; None before.
     #[getter]
     fn hub(&self, py: Python<'_>) -> Option<Py<BaseHub>> {
-        self.links.hub.get_ref(py)
+        self.links.hub(py)
     }
 
     /// Have `callback(semaphore)` called in the hub when a permit is there, once.

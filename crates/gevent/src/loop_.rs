@@ -37,7 +37,12 @@ pub enum Watched {
     Watcher(Py<Watcher>),
     /// Wake the greenlet, once.
     Wake(WaitRef),
+    /// Nobody: the watch is to be ended.
+    Nobody,
 }
+
+/// Ended watches that may linger until the next poll.
+const LINGERING: usize = 16;
 
 /// The kernel objects of a loop; replaced as a whole in a forked child.
 pub struct Kernel {
@@ -80,6 +85,7 @@ pub struct Loop {
     pub(crate) sources: GilCell<Sources<WaitRef>>,
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
+    lingering: GilCell<Vec<(i32, usize)>>,
     pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
     pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
     kernel: GilCell<Option<Arc<Kernel>>>,
@@ -138,6 +144,7 @@ impl Loop {
             sources: GilCell::new(Sources::new()),
             watches: GilCell::new(Watches::new()),
             watched: GilCell::new(Slab::new()),
+            lingering: GilCell::new(Vec::new()),
             phases: GilCell::new(Default::default()),
             error_handler: GilCell::new(None),
             kernel: GilCell::new(Some(kernel)),
@@ -272,6 +279,7 @@ impl Loop {
     /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
     #[inline(never)]
     pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
+        self.end_lingering(py);
         let kernel = self.kernel(py)?;
         let mut buffers = match self.events.take(py) {
             Some(buffers) => buffers,
@@ -360,9 +368,10 @@ impl Loop {
             Wait(WaitRef),
         }
         let found = self.watched.with(py, |watched| {
-            watched.get(key).map(|entry| match entry {
-                Watched::Watcher(watcher) => Found::Watcher(watcher.clone_ref(py)),
-                Watched::Wake(wait) => Found::Wait(wait.clone()),
+            watched.get(key).and_then(|entry| match entry {
+                Watched::Watcher(watcher) => Some(Found::Watcher(watcher.clone_ref(py))),
+                Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
+                Watched::Nobody => None,
             })
         });
         match found {
@@ -453,6 +462,28 @@ impl Loop {
         Ok(key)
     }
 
+    /// Ends a watch, of which the kernel hears at the next poll: most are begun anew before.
+    pub fn unwatch_soon(&self, py: Python<'_>, fd: i32, key: usize) {
+        let taken = self.watched.with(py, |watched| {
+            watched.get_mut(key).map(|entry| std::mem::replace(entry, Watched::Nobody))
+        });
+        let lingering = self.lingering.with(py, |lingering| {
+            lingering.push((fd, key));
+            lingering.len()
+        });
+        if lingering >= LINGERING {
+            self.end_lingering(py);
+        }
+        drop(taken);
+    }
+
+    /// Ends the watches that linger.
+    pub(crate) fn end_lingering(&self, py: Python<'_>) {
+        while let Some((fd, key)) = self.lingering.with(py, Vec::pop) {
+            self.unwatch(py, fd, key);
+        }
+    }
+
     /// Ends a watch.
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
         if let Ok(kernel) = self.kernel(py) {
@@ -514,6 +545,7 @@ impl Loop {
         let watches = self.watches.replace(py, Watches::new());
         let phases = self.phases.replace(py, Default::default());
         let handler = self.error_handler.take(py);
+        drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
         self.phased.store(0, Relaxed);
         drop((kernel, inbox, tasks, timers, watched, watches, phases, handler));

@@ -350,6 +350,7 @@ impl Loop {
     /// Tell the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
     fn closing_fd(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
         self.check(py)?;
+        self.end_lingering(py);
         let watches: Vec<_> = self
             .watches
             .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());

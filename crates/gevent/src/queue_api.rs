@@ -9,22 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyGenericAlias, PyTuple, PyType};
 use pyo3::{PyClass, PyTypeInfo};
 
+use crate::args::Flag;
 use crate::hub::{self, BaseHub};
 use crate::queue::SimpleQueue;
 use crate::queue_items::{self, Items, Kind};
 use crate::timeout::Limit;
-
-/// An argument that counts as true or false.
-pub struct Truth(pub bool);
-
-impl<'py> FromPyObject<'_, 'py> for Truth {
-    type Error = PyErr;
-
-    #[inline]
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        object.is_truthy().map(Self)
-    }
-}
 
 fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let bounded = !value.is_none() && !value.le(0)?;
@@ -70,17 +59,18 @@ fn initialize(
 fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
+    let none = || PyTuple::empty(py).into_any();
     let items = if this.is_hooked() {
-        let items = items.unwrap_or_else(|| PyTuple::empty(py).into_any());
+        let items = items.unwrap_or_else(none);
         Items::Python(slf.call_method1(pyo3::intern!(py, "_create_queue"), (items,))?.unbind())
     } else {
         match (this.kind, items) {
-            (_, None) => Items::default(),
+            (Kind::Fifo, None) => Items::default(),
             (Kind::Fifo, Some(items)) => {
                 let items: PyResult<VecDeque<_>> = items.try_iter()?.map(|item| item.map(Bound::unbind)).collect();
                 Items::Native(items?)
             }
-            (kind, Some(items)) => Items::Python(queue_items::container(kind, &items)?.unbind()),
+            (kind, items) => Items::Python(queue_items::container(kind, &items.unwrap_or_else(none))?.unbind()),
         }
     };
     this.replace_items(py, items);
@@ -128,7 +118,7 @@ impl SimpleQueue {
     #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(class: &Bound<'_, PyType>, _args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> Self {
-        Self::blank(Kind::Fifo, is_hooked::<Self>(class))
+        Self::blank(class.py(), Kind::Fifo, is_hooked::<Self>(class))
     }
 
     #[pyo3(signature = (maxsize = None, items = None))]
@@ -240,13 +230,13 @@ impl SimpleQueue {
     /// when the queue is shut, and `ValueError` for a negative `timeout` if there is a free place.
     #[pyo3(
         name = "put",
-        signature = (item, block = Truth(true), timeout = None),
+        signature = (item, block = Flag(true), timeout = None),
         text_signature = "($self, item, block=True, timeout=None)"
     )]
     fn py_put(
         slf: &Bound<'_, Self>,
         item: Bound<'_, PyAny>,
-        block: Truth,
+        block: Flag,
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         Self::put(slf, item, block.0, timeout.as_ref())
@@ -268,10 +258,10 @@ impl SimpleQueue {
     /// none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.
     #[pyo3(
         name = "get",
-        signature = (block = Truth(true), timeout = None),
+        signature = (block = Flag(true), timeout = None),
         text_signature = "($self, block=True, timeout=None)"
     )]
-    fn py_get(slf: &Bound<'_, Self>, block: Truth, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn py_get(slf: &Bound<'_, Self>, block: Flag, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
         Self::get(slf, block.0, timeout.as_ref(), false)
     }
 
@@ -285,8 +275,8 @@ impl SimpleQueue {
     }
 
     /// Return the next item and leave it in the queue; `block` and `timeout` are as for `get`.
-    #[pyo3(signature = (block = Truth(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
-    fn peek(slf: &Bound<'_, Self>, block: Truth, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
+    fn peek(slf: &Bound<'_, Self>, block: Flag, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
         Self::get(slf, block.0, timeout.as_ref(), true)
     }
 
@@ -365,7 +355,7 @@ impl Queue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(Kind::Fifo, is_hooked::<Self>(class))).add_subclass(Self)
+        PyClassInitializer::from(SimpleQueue::blank(class.py(), Kind::Fifo, is_hooked::<Self>(class))).add_subclass(Self)
     }
 
     #[pyo3(signature = (maxsize = None, items = None, unfinished_tasks = None))]
@@ -407,8 +397,8 @@ impl Queue {
     /// Shut the queue: `put` raises `ShutDown` from now on, and so does `get` when there is no item left.
     ///
     /// With `immediate`, the items are dropped and count as dealt with. All who wait in `put` and `get` are woken.
-    #[pyo3(signature = (immediate = Truth(false)), text_signature = "($self, immediate=False)")]
-    fn shutdown(slf: &Bound<'_, Self>, immediate: Truth) -> PyResult<()> {
+    #[pyo3(signature = (immediate = Flag(false)), text_signature = "($self, immediate=False)")]
+    fn shutdown(slf: &Bound<'_, Self>, immediate: Flag) -> PyResult<()> {
         SimpleQueue::shut(slf.as_super(), immediate.0)
     }
 
@@ -444,7 +434,7 @@ impl LifoQueue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(Kind::Lifo, is_hooked::<Self>(class)))
+        PyClassInitializer::from(SimpleQueue::blank(class.py(), Kind::Lifo, is_hooked::<Self>(class)))
             .add_subclass(Queue)
             .add_subclass(Self)
     }
@@ -464,7 +454,7 @@ impl PriorityQueue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(Kind::Priority, is_hooked::<Self>(class)))
+        PyClassInitializer::from(SimpleQueue::blank(class.py(), Kind::Priority, is_hooked::<Self>(class)))
             .add_subclass(Queue)
             .add_subclass(Self)
     }

@@ -73,11 +73,12 @@ pub fn container<'py>(kind: Kind, items: &Bound<'py, PyAny>) -> PyResult<Bound<'
 /// # Errors
 /// What the container raises, or comparing items; the container is as it was then.
 pub fn push(kind: Kind, container: &Bound<'_, PyAny>, item: Bound<'_, PyAny>) -> PyResult<()> {
-    match kind {
-        Kind::Fifo | Kind::Lifo => {
+    match (kind, container.cast_exact::<PyList>()) {
+        (Kind::Priority, _) => heap_push(heap(container)?, item),
+        (_, Ok(list)) => list.append(item),
+        _ => {
             container.call_method1(pyo3::intern!(container.py(), "append"), (item,)).map(drop)
         }
-        Kind::Priority => heap_push(heap(container)?, item),
     }
 }
 
@@ -124,6 +125,11 @@ fn see<'py>(list: &Bound<'py, PyList>, at: usize) -> PyResult<Seen<'py>> {
     Ok((at, list.get_item(at)?))
 }
 
+/// Levels of a heap of this size, and one.
+fn levels(len: usize) -> usize {
+    (usize::BITS - len.leading_zeros()) as usize + 1
+}
+
 fn unchanged(list: &Bound<'_, PyList>, len: usize, seen: &[Seen<'_>]) -> bool {
     list.len() == len && seen.iter().all(|(at, item)| list.get_item(*at).is_ok_and(|now| now.is(item)))
 }
@@ -132,7 +138,7 @@ fn heap_push(list: &Bound<'_, PyList>, item: Bound<'_, PyAny>) -> PyResult<()> {
     for _ in 0..STARTS {
         let len = list.len();
         let mut place = len;
-        let mut above = Vec::new();
+        let mut above = Vec::with_capacity(levels(len));
         while place > 0 {
             let parent = see(list, (place - 1) / 2)?;
             let rises = item.lt(&parent.1)?;
@@ -146,6 +152,9 @@ fn heap_push(list: &Bound<'_, PyList>, item: Bound<'_, PyAny>) -> PyResult<()> {
             continue;
         }
         list.append(&item)?;
+        if place == len {
+            return Ok(());
+        }
         let mut hole = len;
         for (at, parent) in above.into_iter().take_while(|(at, _)| *at >= place) {
             list.set_item(hole, parent)?;
@@ -165,8 +174,9 @@ fn heap_pop<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
         let end = len - 1;
         let (_, last) = see(list, end)?;
         // The hole at the root sinks to a leaf; the last item rises from there to its place.
-        let mut seen = vec![see(list, 0)?];
-        let mut path = Vec::new();
+        let mut seen = Vec::with_capacity(levels(len));
+        let mut path = Vec::with_capacity(levels(len));
+        seen.push(see(list, 0)?);
         let mut child = 1;
         while child < end {
             let mut lesser = see(list, child)?;

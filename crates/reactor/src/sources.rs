@@ -38,6 +38,8 @@ impl Readiness {
     pub const WRITE_CLOSED: Readiness = Readiness(8);
     /// An error is pending.
     pub const ERROR: Readiness = Readiness(16);
+    /// Urgent data came at some time: a read that stops short may have stopped before it, with more to come.
+    pub const URGENT: Readiness = Readiness(32);
 
     /// Whether all of `other` is set.
     #[must_use]
@@ -93,6 +95,7 @@ impl From<EventFlags> for Readiness {
             (EventFlags::RDHUP, Readiness::READ_CLOSED),
             (EventFlags::HUP, CLOSED),
             (EventFlags::ERR, Readiness::ERROR),
+            (EventFlags::PRI, Readiness::URGENT),
         ] {
             if flags.contains(flag) {
                 readiness |= means;
@@ -110,6 +113,7 @@ const UNKNOWN: Readiness = Readiness(Readiness::READABLE.0 | Readiness::WRITABLE
 
 const FLAGS: EventFlags = EventFlags::IN
     .union(EventFlags::OUT)
+    .union(EventFlags::PRI)
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
 

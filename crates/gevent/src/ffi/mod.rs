@@ -1,8 +1,10 @@
-//! The unsafe floor: greenlet's C API, the base type built on it, and the arena allocator.
+//! The unsafe floor: greenlet's C API, the base type built on it, the arena allocator, memory and descriptors of Python's.
 
 pub mod arena;
 pub mod base;
-pub mod fork;
+pub mod buffer;
+pub mod descriptor;
 pub mod entry;
+pub mod fork;
 pub mod frames;
 pub mod greenlet;

@@ -44,7 +44,7 @@ pub(super) fn arm(
 pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Descriptor>) {
     let (fd, key) = cell.with(py, |descriptor| (descriptor.fd, descriptor.key.take()));
     if let Some(key) = key {
-        loop_.unwatch(py, fd, key);
+        loop_.unwatch_soon(py, fd, key);
     }
 }
 

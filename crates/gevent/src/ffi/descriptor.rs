@@ -1,0 +1,38 @@
+//! Descriptors by their numbers, as Python programs name them.
+
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+/// Takes over a descriptor that a Python object gives up.
+pub fn adopt(number: RawFd) -> OwnedFd {
+    // SAFETY: a number that names nothing, or something that is closed elsewhere, only makes system calls fail or act on
+    // whatever has the number then, as for every Python program; no memory depends on it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Closes a descriptor and tells how that went.
+///
+/// # Errors
+/// What `close(2)` reports, except that the peer reset the connection.
+pub fn close(descriptor: OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is owned, and given up here.
+    if unsafe { libc::close(descriptor.into_raw_fd()) } == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ECONNRESET) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// What is ready of `entries`, without waiting.
+///
+/// # Errors
+/// What `poll(2)` reports.
+pub fn poll(entries: &mut [libc::pollfd]) -> io::Result<()> {
+    // SAFETY: the pointer and the number of entries are those of a slice; the kernel writes `revents` only.
+    match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

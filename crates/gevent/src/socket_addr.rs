@@ -1,0 +1,85 @@
+//! Socket addresses as Python writes them.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV6};
+
+/// Whether addresses of this family are written and read here; others are left to Python.
+pub fn is_common(family: i32) -> bool {
+    matches!(family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
+}
+
+/// A peer's address: ``(host, port)``, ``(host, port, flow, scope)``, a path, or None when the kernel names none.
+///
+/// # Errors
+/// `MemoryError`.
+pub fn to_python<'py>(
+    py: Python<'py>,
+    family: i32,
+    address: Option<SocketAddrAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(address) = address else {
+        return Ok(match family {
+            libc::AF_UNIX => PyString::new(py, "").into_any(),
+            _ => py.None().into_bound(py),
+        });
+    };
+    match address.address_family() {
+        AddressFamily::INET => {
+            let Ok(address) = SocketAddrV4::try_from(address) else {
+                return Ok(py.None().into_bound(py));
+            };
+            let host = address.ip().to_string();
+            Ok((host, address.port()).into_pyobject(py)?.into_any())
+        }
+        AddressFamily::INET6 => {
+            let Ok(address) = SocketAddrV6::try_from(address) else {
+                return Ok(py.None().into_bound(py));
+            };
+            let host = address.ip().to_string();
+            let flow = u32::from_be(address.flowinfo()) & 0xf_ffff;
+            Ok((host, address.port(), flow, address.scope_id())
+                .into_pyobject(py)?
+                .into_any())
+        }
+        _ => unix(py, SocketAddrUnix::try_from(address).ok()),
+    }
+}
+
+fn unix<'py>(py: Python<'py>, address: Option<SocketAddrUnix>) -> PyResult<Bound<'py, PyAny>> {
+    let Some(address) = address else {
+        return Ok(PyString::new(py, "").into_any());
+    };
+    if let Some(name) = address.abstract_name() {
+        let name = [&[0], name].concat();
+        return Ok(PyBytes::new(py, &name).into_any());
+    }
+    let path = address.path_bytes().unwrap_or_default();
+    let path = path.strip_suffix(&[0]).unwrap_or(path);
+    let path: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(path);
+    Ok(path.into_pyobject(py)?.into_any())
+}
+
+/// An IPv4 address of figures, ``("127.0.0.1", 80)``; none for what has to be looked up or is left to Python to refuse.
+pub fn plain_v4(address: &Bound<'_, PyAny>) -> Option<SocketAddrV4> {
+    let address = address.cast_exact::<PyTuple>().ok()?;
+    if address.len() != 2 {
+        return None;
+    }
+    let (host, port) = (address.get_item(0).ok()?, address.get_item(1).ok()?);
+    let host: Ipv4Addr = host
+        .cast_exact::<PyString>()
+        .ok()?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
+    let port = port
+        .cast_exact::<pyo3::types::PyInt>()
+        .ok()?
+        .extract()
+        .ok()?;
+    Some(SocketAddrV4::new(host, port))
+}

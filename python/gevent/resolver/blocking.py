@@ -1,0 +1,29 @@
+"""The resolver that blocks the whole thread."""
+
+from __future__ import annotations
+
+import _socket
+from typing import Any
+
+__all__ = ["Resolver"]
+
+
+class Resolver:
+    """Calls the C library's functions where it is called: no greenlet runs meanwhile.
+
+    For finding errors, and for processes that cannot have threads.
+
+    :param hub: Of no effect.
+    """
+
+    def __init__(self, hub: Any = None) -> None:
+        pass
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    gethostbyname = staticmethod(_socket.gethostbyname)
+    gethostbyname_ex = staticmethod(_socket.gethostbyname_ex)
+    getaddrinfo = staticmethod(_socket.getaddrinfo)
+    gethostbyaddr = staticmethod(_socket.gethostbyaddr)
+    getnameinfo = staticmethod(_socket.getnameinfo)

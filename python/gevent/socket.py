@@ -1,0 +1,164 @@
+"""Sockets and name look-ups that let other greenlets run while they wait.
+
+The names are those of the standard library's :mod:`socket`, with :func:`wait_read` and its like
+in addition.
+"""
+
+from __future__ import annotations
+
+import socket as __socket__
+
+# All constants, and the functions that never wait.
+from socket import *  # noqa: F403
+from socket import (
+    _GLOBAL_DEFAULT_TIMEOUT,
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    AddressFamily,
+    SocketKind,
+    close,
+    error,
+    has_dualstack_ipv6,
+    has_ipv6,
+)
+from typing import Any
+
+from gevent._socket3 import SocketType, fromfd, socket, socketpair
+from gevent._socketcommon import (
+    cancel_wait,
+    cancel_wait_ex,
+    getaddrinfo,
+    getfqdn,
+    gethostbyaddr,
+    gethostbyname,
+    gethostbyname_ex,
+    getnameinfo,
+    wait,
+    wait_read,
+    wait_readwrite,
+    wait_write,
+)
+
+__implements__ = [
+    "SocketType",
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "getaddrinfo",
+    "getfqdn",
+    "gethostbyaddr",
+    "gethostbyname",
+    "gethostbyname_ex",
+    "getnameinfo",
+    "socket",
+    "socketpair",
+]
+__extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
+# Constants differ from one system to another.
+__imports__ = sorted(
+    {
+        "AddressFamily",
+        "SocketKind",
+        "close",
+        *(name for name in __socket__.__all__ if name not in ("CAPI", *__implements__)),
+    }
+)
+__all__ = __implements__ + __extensions__ + __imports__  # noqa: PLE0605
+
+
+def create_connection(
+    address: tuple[str | None, int],
+    timeout: Any = _GLOBAL_DEFAULT_TIMEOUT,
+    source_address: tuple[str, int] | None = None,
+    *,
+    all_errors: bool = False,
+) -> socket:
+    """Connect to a host and port, trying every address that the host has, in order.
+
+    :param timeout: The timeout of the new socket in seconds, which limits each try; by default
+        that of :func:`setdefaulttimeout`.
+    :param source_address: What to bind the socket to before.
+    :param all_errors: Whether to raise an ``ExceptionGroup`` of the errors of all tries instead
+        of the last one.
+    :raises OSError: No try was successful.
+    """
+    host, port = address
+    failures: list[OSError] = []
+    try:
+        for family, kind, proto, _, where in getaddrinfo(host, port, 0, SOCK_STREAM):
+            sock = None
+            try:
+                sock = socket(family, kind, proto)
+                if timeout is not _GLOBAL_DEFAULT_TIMEOUT:
+                    sock.settimeout(timeout)
+                if source_address:
+                    sock.bind(source_address)
+                sock.connect(where)
+                return sock
+            except OSError as failure:
+                if not all_errors:
+                    failures.clear()
+                failures.append(failure)
+                if sock is not None:
+                    sock.close()
+            except BaseException:
+                if sock is not None:
+                    sock.close()
+                raise
+        if not failures:
+            raise error("getaddrinfo returns an empty list")
+        if all_errors:
+            raise ExceptionGroup("create_connection failed", failures)
+        raise failures[0]
+    finally:
+        # The errors' tracebacks refer to this frame.
+        failures = []
+
+
+def create_server(
+    address: tuple[Any, ...],
+    *,
+    family: int = AF_INET,
+    backlog: int | None = None,
+    reuse_port: bool = False,
+    dualstack_ipv6: bool = False,
+) -> socket:
+    """Return a socket that listens at *address*.
+
+    :param family: ``AF_INET`` or ``AF_INET6``.
+    :param backlog: How many connections may wait to be accepted; by default as many as usual.
+    :param reuse_port: Whether other sockets may listen at the same address.
+    :param dualstack_ipv6: Whether an ``AF_INET6`` socket also takes connections over IPv4.
+    :raises ValueError: *dualstack_ipv6* is not possible.
+    :raises OSError: The address is in use, or not one of this host.
+    """
+    if dualstack_ipv6 and not has_dualstack_ipv6():
+        raise ValueError("dualstack_ipv6 not supported on this platform")
+    if dualstack_ipv6 and family != AF_INET6:
+        raise ValueError("dualstack_ipv6 requires AF_INET6 family")
+    sock = socket(family, SOCK_STREAM)
+    try:
+        sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+        if has_ipv6 and family == AF_INET6:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0 if dualstack_ipv6 else 1)
+        try:
+            sock.bind(address)
+        except OSError as failure:
+            message = f"{failure.strerror} (while attempting to bind on address {address!r})"
+            raise error(failure.errno, message) from None
+        if backlog is None:
+            sock.listen()
+        else:
+            sock.listen(backlog)
+    except error:
+        sock.close()
+        raise
+    return sock
