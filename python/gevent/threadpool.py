@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures._base import FINISHED, LOGGER, PENDING
 from functools import cached_property
 from typing import Any
 
@@ -235,8 +236,7 @@ class ThreadPool(GroupMappingMixin):
             )
         while self.task_queue.staying < size:
             self._add_worker()
-        self.task_queue.dismiss(size)
-        self.task_queue.wait_for_at_most(workers=size)
+        self.task_queue.shrink(size)
 
     def adjust(self) -> None:
         """Start threads for the tasks that there are, or have surplus ones end."""
@@ -248,7 +248,7 @@ class ThreadPool(GroupMappingMixin):
 
     def join(self) -> None:
         """Wait until all tasks are done."""
-        self.task_queue.wait_for_at_most(tasks=0)
+        self.task_queue.join()
 
     def kill(self) -> None:
         """Wait until all tasks are done and all threads ended. New tasks start new threads."""
@@ -415,6 +415,25 @@ class _TaskResult(ThreadResult):
         self.exc_info = exc_info
 
 
+class _FutureLink:
+    # Calls with the future what is linked to its result.
+
+    __slots__ = ("callback", "future")
+
+    def __init__(self, future: _Future, callback: Callable[[Any], object]) -> None:
+        self.future = future
+        self.callback = callback
+
+    def __call__(self, _result: Any) -> None:
+        self.callback(self.future)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _FutureLink) and self.callback == other.callback
+
+    def __hash__(self) -> int:
+        return hash(self.callback)
+
+
 class _Future:
     # What an executor returns: the interface of a future over an AsyncResult.
 
@@ -452,8 +471,6 @@ class _Future:
 
     @property
     def _state(self) -> str:
-        from concurrent.futures._base import FINISHED, PENDING
-
         return FINISHED if self.done() else PENDING
 
     def set_running_or_notify_cancel(self) -> bool:
@@ -501,15 +518,26 @@ class _Future:
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """Have *fn* called with this object when the result is there; at once if it is.
 
-        The hub reports what it raises.
+        What it raises is logged.
         """
-        if not self.done():
-            self.asyncresult.rawlink(lambda _result: fn(self))
-            return
+        if self.done():
+            self._call(fn)
+        else:
+            self.asyncresult.rawlink(lambda _result: self._call(fn))
+
+    def _call(self, fn: Callable[[Any], object]) -> None:
         try:
             fn(self)
         except Exception:
-            get_hub().handle_error((fn, self), *sys.exc_info())
+            LOGGER.exception("exception calling callback for %r", self)
+
+    def rawlink(self, callback: Callable[[Any], object]) -> None:
+        """Have *callback* called with this object, in the hub, when the result is there."""
+        self.asyncresult.rawlink(_FutureLink(self, callback))
+
+    def unlink(self, callback: Callable[[Any], object]) -> None:
+        """Take back :meth:`rawlink`."""
+        self.asyncresult.unlink(_FutureLink(self, callback))
 
 
 class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):

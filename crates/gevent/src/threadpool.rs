@@ -262,17 +262,27 @@ impl TaskQueue {
         }
     }
 
-    /// Wait until no more than `tasks` are unfinished and no more than `workers` exist.
-    #[pyo3(signature = (tasks = None, workers = None))]
-    fn wait_for_at_most(&self, py: Python<'_>, tasks: Option<usize>, workers: Option<usize>) -> PyResult<()> {
-        let within = |value: usize, most: Option<usize>| most.is_none_or(|most| value <= most);
-        while !self.state.with(py, |state| within(state.unfinished, tasks) && within(state.workers, workers)) {
+    /// Like `dismiss`, and wait until they have left.
+    fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        loop {
+            // Each time: others may be hired meanwhile.
+            self.dismiss(py, most);
+            if self.state.with(py, |state| state.workers <= most) {
+                return Ok(());
+            }
             let loop_ = hub::current_loop(py)?;
             // A worker that leaves is something to wait for.
-            loop_.get().count_ref(isize::from(workers.is_some()));
+            loop_.get().count_ref(1);
             let woken = self.park(py, |state| &mut state.watchers);
-            loop_.get().count_ref(-isize::from(workers.is_some()));
+            loop_.get().count_ref(-1);
             woken?;
+        }
+    }
+
+    /// Wait until no task is unfinished.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        while self.state.with(py, |state| state.unfinished > 0) {
+            self.park(py, |state| &mut state.watchers)?;
         }
         Ok(())
     }

@@ -16,8 +16,7 @@ pub(super) const ASYNC: u32 = 0x8_0000;
 pub struct Async;
 
 impl Async {
-    /// The first half of `send` to the loop of another thread; the second is [`Inbox::send`] of the task, for which the
-    /// GIL is not needed.
+    /// The first half of `send`; the second is [`Inbox::send`] of the task, for which the GIL is not needed.
     pub fn prepare(slf: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
         let py = slf.py();
         let watcher = slf.as_super();
@@ -42,14 +41,11 @@ impl Async {
         Watcher::base(r#loop, Kind::Async, r#ref, priority).add_subclass(Self)
     }
 
-    /// Have the function called soon, once for all calls of `send` until then. It may be called from any thread.
-    /// Nothing happens while the watcher is not active.
+    /// Have the function called at the next poll, once for all calls of `send` until then. It may be called from any
+    /// thread. Nothing happens while the watcher is not active.
     fn send(slf: &Bound<'_, Self>) {
-        let py = slf.py();
-        let watcher = slf.as_super();
-        let this = watcher.get();
-        if this.is_active(py) {
-            Watcher::fire(watcher.as_unbound(), py, this.loop_(), ASYNC);
+        if let Some((inbox, task)) = Self::prepare(slf) {
+            inbox.send(task);
         }
     }
 
