@@ -70,15 +70,16 @@ __all__ = [
 ]
 
 _acquire = BoundedSemaphore.acquire
-_release = BoundedSemaphore.release
 
 
 class LockType(BoundedSemaphore):
     """A lock that parks only the greenlet that waits for it.
 
     Works between threads too. As the lock of the standard library it takes no arguments and
-    cannot be derived from.
+    cannot be derived from. ``release`` raises :exc:`RuntimeError` if it is not held.
     """
+
+    _OVER_RELEASE_ERROR = error
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -96,7 +97,9 @@ class LockType(BoundedSemaphore):
         :raises OverflowError: for a *timeout* above :data:`TIMEOUT_MAX`.
         """
         if timeout == -1 or timeout is None:
-            if _acquire(self, bool(blocking)):
+            if blocking:
+                return _acquire(self)
+            if _acquire(self, False):
                 return True
         elif not blocking:
             raise ValueError("can't specify a timeout for a non-blocking call")
@@ -110,15 +113,8 @@ class LockType(BoundedSemaphore):
             sleep()
         return False
 
-    def release(self) -> int:
-        """Give the lock up, whoever holds it, and return 1. The standard library returns nothing.
-
-        :raises RuntimeError: if it is not held.
-        """
-        try:
-            return _release(self)
-        except ValueError:
-            raise error("release unlocked lock") from None
+    def __enter__(self) -> bool:
+        return _acquire(self)
 
 
 allocate_lock = lock = LockType

@@ -242,7 +242,7 @@ impl Linkable {
     /// What making a hub raises.
     pub fn wait_here(&self, py: Python<'_>, place: Option<u64>) -> PyResult<(WaitRef, u64)> {
         let hub = hub::current(py)?;
-        let wait = Wait::new(py, hub::loop_of(&hub)?.unbind());
+        let wait = Wait::new(py, hub::loop_of(&hub)?.unbind())?;
         let id = self.lists.with(py, |lists| {
             let lists = lists.get_or_insert_default();
             if lists.hub.is_none() {

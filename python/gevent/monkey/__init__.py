@@ -172,11 +172,16 @@ def patch_ssl(_warnings: list[str] | None = None, _first_time: bool = True) -> N
     """Patch :mod:`ssl`. Useful only along with :func:`patch_socket`, and before its first import.
 
     Issues a :class:`MonkeyPatchWarning` if another module has made the original
-    :class:`ssl.SSLContext` its own or has derived from it: that use stays blocking.
+    :class:`ssl.SSLContext` its own or has derived from it: that use stays blocking. Does nothing
+    where the interpreter was built without :mod:`ssl`.
     """
     from gevent.monkey import _late
 
     late = _late.ssl_message() if _first_time else None
+    try:
+        ROWS["ssl"].modules()
+    except ImportError:
+        return
     if _patch_row(ROWS["ssl"], _warnings=_warnings) and late is not None:
         if _warnings is None:
             _process_warnings([late])
