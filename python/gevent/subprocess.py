@@ -143,9 +143,17 @@ class Popen(_subprocess.Popen):
         :param timeout: For how many seconds to wait at most.
         :raises TimeoutExpired: if it still runs then.
         """
+        try:
+            return super().wait(timeout)
+        except TimeoutExpired:
+            if _raise_exc:
+                raise
+            return None
+
+    def _wait(self, timeout: float | None) -> int:
         self.result.wait(timeout)
         returncode = self._internal_poll()
-        if returncode is None and _raise_exc:
+        if returncode is None:
             raise TimeoutExpired(self.args, timeout)
         return returncode
 
@@ -189,7 +197,7 @@ class Popen(_subprocess.Popen):
                 if stream is not None:
                     _close(stream)
         finally:
-            self.wait()
+            super().__exit__(t, v, tb)
 
 
 def _cooperative(stream: Any, bufsize: int) -> Any:
