@@ -22,6 +22,21 @@ __all__ = [
 get_hub_noargs = get_hub
 
 
+class ThreadEnd(_core.ThreadEnd):
+    """Lives in a thread's state, and destroys its hub when the thread ends.
+
+    So the greenlets that it leaves are unwound, and no descriptor stays open. The main thread's
+    end is the end of the interpreter, which is too late for running anything.
+    """
+
+    hub: Any = None
+
+    def __del__(self) -> None:
+        hub, self.hub = self.hub, None
+        if hub is not None and self.is_mine and not hub.main_hub:
+            hub._release(destroy_loop=True)
+
+
 class _Local(_thread._local):
     loop: Any = None
 

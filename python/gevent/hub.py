@@ -350,15 +350,22 @@ class Hub(BaseHub):
             return
         if destroy_loop is None:
             destroy_loop = not loop.default
+        if _get_hub() is self:
+            set_loop(None if destroy_loop else loop)
+        self._release(destroy_loop)
+        if _get_hub() is self:
+            set_hub(None)
+
+    def _release(self, destroy_loop: bool) -> None:
+        loop = self.loop
+        if loop is None:
+            return
         if self.periodic_monitoring_thread is not None:
             self.periodic_monitoring_thread.kill()
             self.periodic_monitoring_thread = None
         del self.resolver
         del self.threadpool
         self._stop(destroy_loop)
-        if _get_hub() is self:
-            set_hub(None)
-            set_loop(None if destroy_loop else loop)
         if destroy_loop:
             loop.destroy()
         self.loop = None

@@ -34,7 +34,7 @@ impl Linked for Event {
 impl Event {
     /// Lets the greenlets that were told before go first, as they waited longer.
     fn queue_up(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.links.has_told_here(py) || greenlet::current(py).is(&hub::current(py)?) {
+        if !self.links.has_told_here(py) || greenlet::current(py)?.is(&hub::current(py)?) {
             return Ok(());
         }
         let wait = hub::new_wait(py)?;

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType, PyWeakrefReference};
 use reactor::TimerKey;
@@ -163,7 +163,7 @@ impl Greenlet {
         greenlet::set_parent(slf.as_any(), hub.as_any())?;
         let loop_ = hub::loop_of(&hub)?.unbind();
         let tracked = SETTINGS.with(py, |settings| settings.track_tree);
-        let spawner = if tracked { Some(greenlet::current(py)) } else { None };
+        let spawner = if tracked { Some(greenlet::current(py)?) } else { None };
         let (weak, locals) = match &spawner {
             Some(spawner) => (Some(PyWeakrefReference::new(spawner)?.into_any().unbind()), inherited_locals(spawner)?),
             None => (None, None),
@@ -200,19 +200,37 @@ impl Greenlet {
     /// # Errors
     /// What a spawn callback raises.
     pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let loop_ = slf.get().state.with(py, |state| {
-            if state.stage != Stage::New {
-                return None;
-            }
-            state.stage = Stage::Scheduled;
-            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
-        });
-        if let Some(loop_) = loop_ {
-            call_spawn_callbacks(slf)?;
-            loop_.get().push(py, Task::Start(slf.clone().unbind()));
+        if let Some(loop_) = Self::schedule(slf)? {
+            loop_.get().push(slf.py(), Task::Start(slf.clone().unbind()));
         }
         Ok(())
+    }
+
+    /// Marks the greenlet as scheduled; the loop to schedule it on, none when that was done before.
+    ///
+    /// # Errors
+    /// What a spawn callback raises; `AssertionError` when `__init__` was not called.
+    pub fn schedule(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Loop>>> {
+        let py = slf.py();
+        let (stage, loop_) = slf
+            .get()
+            .state
+            .with(py, |state| (state.stage, state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))));
+        if stage != Stage::New {
+            return Ok(None);
+        }
+        let Some(loop_) = loop_ else {
+            return Err(PyAssertionError::new_err("Greenlet.__init__() was not called"));
+        };
+        call_spawn_callbacks(slf)?;
+        let first = slf.get().state.with(py, |state| {
+            let first = state.stage == Stage::New;
+            if first {
+                state.stage = Stage::Scheduled;
+            }
+            first
+        });
+        Ok(first.then_some(loop_))
     }
 
     /// Switches to the greenlet for the first time, in the hub; nothing when it was cancelled meanwhile.
@@ -434,7 +452,7 @@ pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
 ///
 /// # Errors
 /// What a callback raises.
-pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
+fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
     let py = slf.py();
     let callbacks = SETTINGS.with(py, |settings| {
         if settings.callbacks.is_empty() {

@@ -167,15 +167,7 @@ impl Greenlet {
     fn start_later(slf: &Bound<'_, Self>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let delay = crate::timeout::duration_of(seconds)?;
-        let loop_ = Self::read(slf, |state| {
-            if state.stage != Stage::New {
-                return None;
-            }
-            state.stage = Stage::Scheduled;
-            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
-        });
-        let Some(loop_) = loop_ else { return Ok(()) };
-        crate::greenlet::call_spawn_callbacks(slf)?;
+        let Some(loop_) = Self::schedule(slf)? else { return Ok(()) };
         let at = reactor::Time::now().after(delay);
         let task = Task::Start(slf.clone().unbind());
         let key = loop_.get().set_deadline(py, at, Deadline::Task(Box::new(task)));

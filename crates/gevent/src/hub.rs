@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::PyAssertionError;
+use pyo3::exceptions::{PyAssertionError, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -25,6 +25,8 @@ use crate::waiter::Waiter;
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
 pub struct BaseHub {
     loop_: GilCell<Option<Py<Loop>>>,
+    /// What somebody put in the place of the loop, to see what is asked of it.
+    wrapper: GilCell<Option<Py<PyAny>>>,
     /// Whether something has waited in it: then it has its monitor, if there is to be one.
     pub(crate) waited: AtomicBool,
 }
@@ -70,28 +72,50 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
     }
 }
 
-/// Makes `hub` this thread's, with a guard in the thread's own state that lets go of it when the thread ends.
+/// Makes `hub` this thread's, with a guard in the thread's own state that destroys it when the thread ends.
 fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
     let local = THREAD_LOCAL.get_or_try_init(py, || Ok::<_, PyErr>(py.import("_thread")?.getattr("_local")?.call0()?.unbind()))?;
-    let guard = match &hub {
-        Some(_) => Some(Py::new(py, ThreadGuard)?),
-        None => None,
+    let local = local.bind(py);
+    let guard = match local.getattr_opt("guard")? {
+        Some(guard) => guard,
+        None => {
+            let guard = py.import("gevent._hub_local")?.getattr("ThreadEnd")?.call0()?;
+            local.setattr("guard", &guard)?;
+            guard
+        }
     };
-    local.bind(py).setattr("guard", guard)?;
+    guard.setattr("hub", &hub)?;
     let old = CURRENT.with(|current| current.replace(hub));
     drop(old);
     Ok(())
 }
 
-/// Lives in the thread's state; its end is the thread's end.
-#[pyclass(frozen)]
-struct ThreadGuard;
+/// Lets go of the thread's hub. Its Python subclass, which lives in the thread's state, destroys the hub before.
+#[pyclass(frozen, subclass, name = "ThreadEnd", module = "gevent._core")]
+pub struct ThreadEnd {
+    thread: u64,
+}
 
-impl Drop for ThreadGuard {
+#[pymethods]
+impl ThreadEnd {
+    #[new]
+    fn new() -> Self {
+        Self { thread: crate::thread_id() }
+    }
+
+    /// Whether the calling thread is the one that made this: a forked child ends the others' states in its only thread.
+    #[getter]
+    fn is_mine(&self) -> bool {
+        self.thread == crate::thread_id()
+    }
+}
+
+impl Drop for ThreadEnd {
     fn drop(&mut self) {
-        // A guard that `set_hub` replaced goes before the new hub is in place, so taking the hub here is right for both.
-        let hub = CURRENT.try_with(|current| current.take());
-        drop(hub);
+        if self.is_mine() {
+            let hub = CURRENT.try_with(|current| current.take());
+            drop(hub);
+        }
     }
 }
 
@@ -122,7 +146,7 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
 /// As [`current_loop`].
 #[inline]
 pub fn new_wait(py: Python<'_>) -> PyResult<crate::wait::WaitRef> {
-    Ok(Wait::new(py, current_loop(py)?))
+    Wait::new(py, current_loop(py)?)
 }
 
 /// Calls the `switch_out` of a greenlet class that defines one.
@@ -143,19 +167,45 @@ pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Hands an error that nobody else can take to the loop's error handler (the hub).
 pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, error: PyErr) {
-    let handler = loop_.error_handler.get_ref(py);
-    let Some(handler) = handler else {
+    let Some(handler) = loop_.error_handler.get_ref(py) else {
         error.print_and_set_sys_last_vars(py);
         return;
     };
-    let value = error.into_value(py);
-    let traceback = value.bind(py).getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
-    let called = handler.bind(py).call_method1(
-        pyo3::intern!(py, "handle_error"),
-        (context, value.bind(py).get_type(), &value, traceback),
-    );
-    if let Err(error) = called {
-        error.write_unraisable(py, Some(handler.bind(py)));
+    let handler = handler.bind(py);
+    let in_hub = greenlet::current(py).is_ok_and(|running| running.is(handler));
+    if in_hub && error.is_instance_of::<HubDestroyed>(py) {
+        loop_.end_run(py, error);
+        return;
+    }
+    let before = loop_.progress();
+    let Err(error) = call_handler(handler, context, error) else { return };
+    // A hub that raises an error in the main greenlet is suspended there, and comes back when that next waits: to be told
+    // to end, or to handle a signal, whose handler may raise. Errors of the handler itself have nowhere to go.
+    if in_hub && ends_hub(py, &error) {
+        loop_.end_run(py, error);
+    } else if loop_.progress() != before || !error.is_instance_of::<PyException>(py) {
+        let again = move |py: Python<'_>| {
+            handle_error(py, current_loop(py)?.get(), None, error);
+            Ok(())
+        };
+        loop_.push(py, Task::Native(Box::new(again)));
+    } else {
+        error.write_unraisable(py, Some(handler));
+    }
+}
+
+fn call_handler(handler: &Bound<'_, PyAny>, context: Option<Py<PyAny>>, error: PyErr) -> PyResult<()> {
+    let py = handler.py();
+    let value = error.into_value(py).into_bound(py);
+    let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
+    let args = (context, value.get_type(), &value, traceback);
+    handler.call_method1(pyo3::intern!(py, "handle_error"), args).map(drop)
+}
+
+impl BaseHub {
+    /// What stands in the place of the loop.
+    pub fn wrapper(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.wrapper.get_ref(py)
     }
 }
 
@@ -165,22 +215,31 @@ impl BaseHub {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> PyClassInitializer<Self> {
         PyClassInitializer::new(
-            Self { loop_: GilCell::new(None), waited: AtomicBool::new(false) },
+            Self { loop_: GilCell::new(None), wrapper: GilCell::new(None), waited: AtomicBool::new(false) },
             pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
         )
     }
 
     #[getter]
-    fn r#loop(&self, py: Python<'_>) -> Option<Py<Loop>> {
-        self.loop_.get_ref(py)
+    fn r#loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.wrapper.get_ref(py).or_else(|| self.loop_.get_ref(py).map(Py::into_any))
     }
 
+    /// A loop takes the place of the old one. Anything else is taken for a wrapper of the loop that the hub has: the
+    /// engine goes on with that, and asks the wrapper to run what comes from other threads.
     #[setter]
-    fn set_loop(&self, py: Python<'_>, value: Option<Py<Loop>>) {
-        if let Some(loop_) = &value {
-            loop_.get().adopt();
-        }
-        let old = self.loop_.replace(py, value);
+    fn set_loop(&self, py: Python<'_>, value: Option<Bound<'_, PyAny>>) {
+        let (loop_, wrapper) = match value {
+            None => (Some(None), None),
+            Some(value) => match value.cast_into::<Loop>() {
+                Ok(loop_) => {
+                    loop_.get().adopt();
+                    (Some(Some(loop_.unbind())), None)
+                }
+                Err(other) => (None, Some(other.into_inner().unbind())),
+            },
+        };
+        let old = (loop_.map(|loop_| self.loop_.replace(py, loop_)), self.wrapper.replace(py, wrapper));
         drop(old);
     }
 
@@ -188,7 +247,7 @@ impl BaseHub {
     /// anybody, `LoopExit` is raised in the parent.
     fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        if !greenlet::current(py).is(slf) {
+        if !greenlet::current(py)?.is(slf) {
             return Err(PyAssertionError::new_err("Do not call Hub.run() directly"));
         }
         loop {
@@ -215,7 +274,7 @@ impl BaseHub {
     /// Returns what it is switched to with. Raises `BlockingSwitchOutError` in the hub itself.
     fn switch(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let running = greenlet::current(py);
+        let running = greenlet::current(py)?;
         if running.is(slf) {
             return Err(blocking_in_hub());
         }
@@ -245,7 +304,7 @@ impl BaseHub {
         }
         Err(InvalidSwitchError::new_err(format!(
             "Invalid switch into {}: got {} (expected {}; waiting on {} with {})",
-            greenlet::current(py).repr()?,
+            greenlet::current(py)?.repr()?,
             got.bind(py).repr()?,
             waiter.repr()?,
             slf.as_any().repr()?,
@@ -287,11 +346,12 @@ impl BaseHub {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.wrapper.peek(|wrapper| visit.call(wrapper)).unwrap_or(Ok(()))?;
         self.loop_.peek(|loop_| visit.call(loop_)).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        drop(self.loop_.take(py));
+        drop((self.wrapper.take(py), self.loop_.take(py)));
     }
 }
 
@@ -340,6 +400,6 @@ pub fn get_hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
 
 /// Return the running greenlet.
 #[pyfunction]
-pub fn getcurrent(py: Python<'_>) -> Bound<'_, PyAny> {
+pub fn getcurrent(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     greenlet::current(py)
 }

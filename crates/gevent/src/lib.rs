@@ -65,6 +65,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::fork::install();
 
     module.add_class::<hub::BaseHub>()?;
+    module.add_class::<hub::ThreadEnd>()?;
     module.add_class::<loop_::Loop>()?;
     module.add_class::<callback::Callback>()?;
     module.add_class::<greenlet::Greenlet>()?;

@@ -103,7 +103,8 @@ impl Links {
     /// What the visitor returns.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.iter().try_for_each(|link| match link {
-            Link::Wait(wait) => wait.traverse(visit),
+            // Shared: what waits is reached from its own stack, and must not be counted once for each list it is in.
+            Link::Wait(_) => Ok(()),
             Link::Callable(callable) => visit.call(callable),
         })
     }

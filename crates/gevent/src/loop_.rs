@@ -107,6 +107,8 @@ pub struct Loop {
     pub(crate) iterations: AtomicU64,
     pub(crate) running: AtomicIsize,
     pub(crate) stopping: std::sync::atomic::AtomicU8,
+    /// What the innermost run is to end with.
+    pub(crate) ending: GilCell<Option<PyErr>>,
     owner: AtomicU64,
     now: AtomicU64,
     /// The count of forks that the kernel objects belong to.
@@ -163,6 +165,7 @@ impl Loop {
             iterations: AtomicU64::new(0),
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
+            ending: GilCell::new(None),
             owner: AtomicU64::new(crate::thread_id()),
             now: AtomicU64::new(Time::now().as_nanos()),
             forks: AtomicU64::new(fork::count()),
@@ -231,13 +234,24 @@ impl Loop {
         loop {
             match self.queue.with(py, ReadyQueue::next) {
                 Next::Run(task) => {
-                    self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
+                    self.progressed();
                     return Some(task);
                 }
                 Next::Poll => self.glance(py),
                 Next::Empty => return None,
             }
         }
+    }
+
+    /// A number that changes when somebody waits or something is done.
+    pub fn progress(&self) -> u64 {
+        self.activity.load(Relaxed).wrapping_add(self.iterations.load(Relaxed))
+    }
+
+    /// Notes that something is done.
+    #[inline]
+    pub fn progressed(&self) {
+        self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     /// Whether something may still make a task ready.

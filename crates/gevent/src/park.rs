@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::prelude::*;
 
-use crate::errors::InvalidSwitchError;
+use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::ffi::greenlet;
 use crate::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
@@ -113,6 +113,10 @@ pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py
     };
     let loop_ = wait.loop_().get();
     loop {
+        // Objects that are dropped here may run code that waits, and takes our wake-up for its own.
+        if wait.is_delivered() {
+            return Ok(None);
+        }
         match loop_.next_task(py) {
             Some(Task::Wake(next)) => {
                 let is_own = std::ptr::eq(&raw const *next, &raw const **wait);
@@ -134,7 +138,10 @@ pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py
                 loop_.queue.with(py, |queue| queue.put_back(task));
                 return Ok(Some(hub.into_any()));
             }
-            None if must_poll_in_hub(py, loop_) => return Ok(Some(hub.into_any())),
+            None if must_poll_in_hub(py, loop_) => {
+                loop_.progressed();
+                return Ok(Some(hub.into_any()));
+            }
             None => {
                 if loop_.poll(py, true).is_err() {
                     // The hub polls again and reports the failure as its own.
@@ -150,6 +157,9 @@ fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHu
     let running = wait.greenlet().bind(py);
     if running.is(&hub) {
         return Err(hub::blocking_in_hub());
+    }
+    if !wait.loop_().get().is_mine() {
+        return Err(InvalidThreadUseError::new_err("Cannot wait in the hub of another thread"));
     }
     if !hub.get().waited.load(Relaxed) {
         hub.get().waited.store(true, Relaxed);
@@ -177,7 +187,7 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
 /// `BlockingSwitchOutError` in the hub; what a signal handler raises.
 pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     let hub = hub::current(py)?;
-    let running = greenlet::current(py);
+    let running = greenlet::current(py)?;
     if running.is(&hub) {
         return Err(hub::blocking_in_hub());
     }

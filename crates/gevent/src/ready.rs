@@ -9,6 +9,7 @@ use reactor::Time;
 
 use crate::callback::Callback;
 use crate::greenlet::Greenlet;
+use crate::timeout::Timeout;
 use crate::wait::WaitRef;
 use crate::watcher::Watcher;
 
@@ -22,6 +23,8 @@ pub enum Task {
     Switch(Py<PyAny>, Py<PyTuple>),
     /// Raise in a greenlet.
     Throw(Box<(Py<PyAny>, PyErr)>),
+    /// Raise a timeout whose time is up, unless it was cancelled meanwhile.
+    Timeout(Py<Timeout>),
     /// Call a function that `run_callback` took.
     Callback(Py<Callback>),
     /// Call a watcher's callback, unless it was stopped meanwhile.

@@ -42,7 +42,7 @@ impl RLock {
 
     #[inline]
     fn take(&self, py: Python<'_>, blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        let me = greenlet::current(py);
+        let me = greenlet::current(py)?;
         if self.take_again(py, &me) {
             return Ok(true);
         }
@@ -63,7 +63,7 @@ impl RLock {
 
     #[inline]
     fn give(&self, py: Python<'_>) -> PyResult<()> {
-        let me = greenlet::current(py);
+        let me = greenlet::current(py)?;
         let (mine, over) = self.held.with(py, |held| {
             let mine = held.owner.as_ref().is_some_and(|owner| owner.is(&me));
             if !mine {
@@ -157,9 +157,9 @@ impl RLock {
         self.held.with(py, |held| held.owner.as_ref().map(|owner| owner.clone_ref(py)))
     }
 
-    fn _is_owned(&self, py: Python<'_>) -> bool {
-        let me = greenlet::current(py);
-        self.held.with(py, |held| held.owner.as_ref().is_some_and(|owner| owner.is(&me)))
+    fn _is_owned(&self, py: Python<'_>) -> PyResult<bool> {
+        let me = greenlet::current(py)?;
+        Ok(self.held.with(py, |held| held.owner.as_ref().is_some_and(|owner| owner.is(&me))))
     }
 
     /// Give the lock up altogether, for `threading.Condition`; what `_acquire_restore` takes to have it again.

@@ -4,29 +4,49 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::prelude::*;
 
+use crate::errors::InvalidThreadUseError;
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, raise_in};
 use crate::hub;
 use crate::loop_::Loop;
 use crate::ready::Task;
+use crate::timeout::Timeout;
 use crate::watcher::{Phase, Watcher, any_active, run_phase};
 
 /// How `break_` ends runs.
 const BREAK_NONE: u8 = 0;
 const BREAK_INNERMOST: u8 = 1;
 
+impl Loop {
+    /// Has the innermost run end with `error` as soon as control is back in it.
+    pub fn end_run(&self, py: Python<'_>, error: PyErr) {
+        let old = self.ending.replace(py, Some(error));
+        drop(old);
+        self.stopping.store(BREAK_INNERMOST, Relaxed);
+    }
+}
+
 /// Runs the loop until `break_` is called or nothing is left that could make a task ready; one turn only with `nowait`,
 /// which does not wait for events, or `once`, which waits for the first ones.
 ///
 /// # Errors
-/// `ValueError` on a destroyed loop, `OSError` when polling fails, and the `GreenletExit` that ends the hub.
+/// `ValueError` on a destroyed loop, `InvalidThreadUseError` when another thread runs it, `OSError` when polling fails, and the `GreenletExit` that ends the hub.
 pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) -> PyResult<()> {
     let this = loop_.get();
     this.kernel(py)?;
-    this.adopt();
+    if !this.is_mine() {
+        if this.running.load(Relaxed) > 0 || this.polling.load(Relaxed) {
+            return Err(InvalidThreadUseError::new_err("The loop is run by another thread"));
+        }
+        this.adopt();
+    }
     this.stopping.store(BREAK_NONE, Relaxed);
     this.running.fetch_add(1, Relaxed);
-    let result = turns(py, this, nowait, once);
+    let ran = turns(py, this, nowait, once);
+    let result = match this.ending.take(py) {
+        Some(error) => Err(error),
+        None => ran,
+    };
     this.running.fetch_sub(1, Relaxed);
     // Any other value is for the outer runs as well.
     if this.stopping.load(Relaxed) == BREAK_INNERMOST {
@@ -81,6 +101,9 @@ fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
         };
         run_task(py, this, task)?;
         if this.stopping.load(Relaxed) != BREAK_NONE {
+            if this.ending.with(py, |error| error.is_some()) {
+                return Ok(());
+            }
             left = left
                 .saturating_sub(1)
                 .min(this.queue.with(py, |queue| queue.len()));
@@ -95,7 +118,7 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         Task::Start(target) => target.as_ptr() as usize,
         Task::Switch(target, _) => target.as_ptr() as usize,
         Task::Throw(pair) => pair.0.as_ptr() as usize,
-        Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
+        Task::Timeout(_) | Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
     };
     this.active.store(active, Relaxed);
     match task {
@@ -119,6 +142,10 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
             let (target, error) = *pair;
             came_back(py, this, &target, raise_in(target.bind(py), error))
         }
+        Task::Timeout(timeout) => {
+            let fired = Timeout::fire(timeout.bind(py));
+            came_back(py, this, timeout.as_any(), fired)
+        }
         Task::Callback(callback) => {
             if let Err(error) = callback.get().run(py) {
                 hub::handle_error(py, this, Some(callback.into_any()), error);
@@ -131,24 +158,25 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         }
         Task::Native(work) => {
             if let Err(error) = work(py) {
-                hub::handle_error(py, this, None, error);
+                hub::handle_error(py, this, this.error_handler.get_ref(py), error);
             }
             Ok(())
         }
     }
 }
 
-/// Deals with how a switch away from here ended: an error was thrown in here, or left a raw greenlet that ended.
+/// Deals with how a switch away from here, for `context`, ended: an error was thrown in here, or left a raw greenlet that
+/// ended.
 fn came_back<T>(
     py: Python<'_>,
     this: &Loop,
-    target: &Py<PyAny>,
+    context: &Py<PyAny>,
     switched: PyResult<T>,
 ) -> PyResult<()> {
     match switched {
         Err(error) if hub::ends_hub(py, &error) => Err(error),
         Err(error) => {
-            hub::handle_error(py, this, Some(target.clone_ref(py)), error);
+            hub::handle_error(py, this, Some(context.clone_ref(py)), error);
             Ok(())
         }
         Ok(_) => Ok(()),

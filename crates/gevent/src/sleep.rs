@@ -113,7 +113,7 @@ pub fn spawn_raw<'py>(
     let new = class.call1((function, &hub))?;
     new.setattr("loop", &loop_)?;
     if tracked {
-        let spawner = greenlet::current(py);
+        let spawner = greenlet::current(py)?;
         new.setattr("spawning_greenlet", pyo3::types::PyWeakrefReference::new(&spawner)?)?;
         let locals = match spawner.getattr_opt("spawn_tree_locals")? {
             Some(locals) => locals,

@@ -11,6 +11,7 @@ use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
 use crate::ffi::greenlet;
+use crate::greenlet::raise_in;
 use crate::hub;
 use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
@@ -152,26 +153,36 @@ impl Timeout {
         if counted {
             loop_.count_ref(-1);
         }
-        let work = move |py: Python<'_>| {
-            let armed = timeout.get().state.with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle));
-            let Armed::Firing(target) = armed else { return Ok(()) };
-            let error = timeout.get().to_raise(timeout.bind(py))?;
-            crate::greenlet::raise_in(target.bind(py), error)
-        };
-        loop_.push(py, Task::Native(Box::new(work)));
+        loop_.push(py, Task::Timeout(timeout));
+    }
+
+    /// Raises it in its greenlet, from the hub; nothing when it was cancelled after its time was up.
+    ///
+    /// # Errors
+    /// What is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
+    pub fn fire(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        match slf.get().state.with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle)) {
+            Armed::Firing(target) => raise_in(target.bind(py), slf.get().to_raise(slf)),
+            idle => {
+                drop(idle);
+                Ok(())
+            }
+        }
     }
 
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.state.with(py, |state| state.exception.as_ref().map(|exception| exception.clone_ref(py)))
     }
 
-    fn to_raise(&self, slf: &Bound<'_, Self>) -> PyResult<PyErr> {
+    fn to_raise(&self, slf: &Bound<'_, Self>) -> PyErr {
         let py = slf.py();
         match self.exception(py) {
-            Some(other) if is_throwable(other.bind(py)) => {
-                crate::waiter::error_of(&PyTuple::new(py, [other])?)
-            }
-            _ => Ok(PyErr::from_value(slf.clone().into_any())),
+            // What cannot be made or is no exception must not leave the greenlet waiting: it gets that error instead.
+            Some(other) if is_throwable(other.bind(py)) => PyTuple::new(py, [other])
+                .and_then(|args| crate::waiter::error_of(&args))
+                .unwrap_or_else(|error| error),
+            _ => PyErr::from_value(slf.clone().into_any()),
         }
     }
 }
@@ -256,7 +267,7 @@ impl Timeout {
         let Some(seconds) = seconds.filter(|seconds| !seconds.is_none(py)) else { return Ok(()) };
         let at = Time::now().after(duration_of(seconds.bind(py))?);
         let loop_ = hub::current_loop(py)?;
-        let target = greenlet::current(py).unbind();
+        let target = greenlet::current(py)?.unbind();
         let key = loop_.get().timers.with(py, |timers| timers.insert(at, Deadline::Timeout(slf.clone().unbind())));
         if counted {
             loop_.get().count_ref(1);

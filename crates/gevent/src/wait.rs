@@ -44,8 +44,11 @@ pub type WaitRef = Arc<Wait>;
 
 impl Wait {
     /// A wait of the running greenlet, to be parked by [`crate::park::park`].
-    pub fn new(py: Python<'_>, loop_: Py<Loop>) -> WaitRef {
-        Self::of(greenlet::current(py).unbind(), loop_)
+    ///
+    /// # Errors
+    /// `RuntimeError` once the interpreter is being finalized.
+    pub fn new(py: Python<'_>, loop_: Py<Loop>) -> PyResult<WaitRef> {
+        Ok(Self::of(greenlet::current(py)?.unbind(), loop_))
     }
 
     /// A wait of `greenlet`, which is the running one.
@@ -122,6 +125,12 @@ impl Wait {
     /// Whether nothing has woken the greenlet yet.
     pub fn is_waiting(&self) -> bool {
         self.state.load(Relaxed) == WAITING
+    }
+
+    /// Whether a wake-up is being carried out.
+    #[inline]
+    pub fn is_delivered(&self) -> bool {
+        self.state.load(Relaxed) == DELIVERED
     }
 
     /// Marks a queued wake-up as being carried out; false when the greenlet went on meanwhile.

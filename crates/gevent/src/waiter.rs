@@ -1,10 +1,10 @@
 //! `gevent.hub.Waiter`: the low-level hand-over of one value from the hub to one greenlet.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyAttributeError};
+use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyType};
 
 use crate::cell::GilCell;
 use crate::errors::ConcurrentObjectUseError;
@@ -71,7 +71,7 @@ impl Waiter {
             Some(hub) => hub::loop_of(hub.bind(py).cast::<BaseHub>()?)?.unbind(),
             None => hub::current_loop(py)?,
         };
-        let wait = Wait::new(py, loop_);
+        let wait = Wait::new(py, loop_)?;
         this.wait.with(py, |slot| *slot = Some(wait.clone()));
         let resumed = park_until_switched(py, &wait);
         let mine = this.wait.take(py);
@@ -88,15 +88,20 @@ impl Waiter {
 
     fn check_in_hub(&self, py: Python<'_>, method: &str) -> PyResult<()> {
         let hub = self.hub.get_ref(py);
-        if hub.is_some_and(|hub| !greenlet::current(py).is(hub.bind(py))) {
+        let running = greenlet::current(py)?;
+        if hub.is_some_and(|hub| !running.is(hub.bind(py))) {
             return Err(PyAssertionError::new_err(format!("Can only use Waiter.{method} method from the Hub greenlet")));
         }
         Ok(())
     }
 
-    fn report(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
-        if let (Err(error), Ok(loop_)) = (result, hub::current_loop(py)) {
-            hub::handle_error(py, loop_.get(), None, error);
+    /// Deals with how a switch from the hub to `target` ended: an error was thrown in here, or left a raw greenlet.
+    fn report(&self, py: Python<'_>, target: Py<PyAny>, switched: PyResult<()>) {
+        let (Err(error), Ok(loop_)) = (switched, hub::current_loop(py)) else { return };
+        if hub::ends_hub(py, &error) {
+            loop_.get().end_run(py, error);
+        } else {
+            hub::handle_error(py, loop_.get(), Some(target), error);
         }
     }
 }
@@ -110,14 +115,21 @@ pub fn error_of(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     let first = args.get_item(0)?;
     let value = args.get_item(1).ok().filter(|value| !value.is_none());
     let traceback = args.get_item(2).ok().filter(|traceback| !traceback.is_none());
-    let value = match value {
-        Some(value) if value.is_instance_of::<pyo3::exceptions::PyBaseException>() => value,
-        Some(value) => first.call1((value,))?,
-        None if first.is_instance_of::<pyo3::types::PyType>() => first.call0()?,
-        None => first,
+    let made = match value {
+        Some(value) if value.is_instance_of::<PyBaseException>() => Ok(value),
+        Some(value) => first.call1((value,)),
+        None if first.is_instance_of::<PyType>() => first.call0(),
+        None => Ok(first.clone()),
     };
-    if !value.is_instance_of::<pyo3::exceptions::PyBaseException>() {
-        return Err(pyo3::exceptions::PyTypeError::new_err("exceptions must be classes or instances deriving from BaseException"));
+    let is_class = || first.cast::<PyType>().is_ok_and(|class| class.is_subclass_of::<PyBaseException>().unwrap_or(false));
+    let value = match made {
+        Ok(value) => value,
+        // What an exception class raises in place of making an exception is what there is to raise.
+        Err(error) if is_class() => return Ok(error),
+        Err(error) => return Err(error),
+    };
+    if !value.is_instance_of::<PyBaseException>() {
+        return Err(PyTypeError::new_err("exceptions must be classes or instances deriving from BaseException"));
     }
     if let Some(traceback) = traceback {
         value.setattr(pyo3::intern!(py, "__traceback__"), traceback)?;
@@ -188,8 +200,8 @@ impl Waiter {
             Some(target) => {
                 self.check_in_hub(py, "switch")?;
                 let args = PyTuple::new(py, [value])?;
-                let result = greenlet::switch_with(target.bind(py), &args);
-                self.report(py, result);
+                let switched = greenlet::switch_with(target.bind(py), &args).map(drop);
+                self.report(py, target, switched);
             }
         }
         Ok(())
@@ -210,8 +222,8 @@ impl Waiter {
             Some(target) => {
                 self.check_in_hub(py, "throw")?;
                 let error = error_of(&throw_args)?;
-                let result = greenlet::throw(target.bind(py), error);
-                self.report(py, result);
+                let switched = greenlet::throw(target.bind(py), error).map(drop);
+                self.report(py, target, switched);
             }
         }
         Ok(())

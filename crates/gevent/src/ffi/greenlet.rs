@@ -80,11 +80,13 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
 }
 
 /// The running greenlet.
+///
+/// # Errors
+/// greenlet's `RuntimeError` once the interpreter is being finalized.
 #[inline]
-pub fn current(py: Python<'_>) -> Bound<'_, PyAny> {
-    // SAFETY: returns a new reference; greenlet creates a main greenlet for a thread that has none and cannot fail short
-    // of out of memory, where CPython aborts anyway.
-    unsafe { Bound::from_owned_ptr(py, (api().get_current)()) }
+pub fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: returns a new reference, or NULL with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(py, (api().get_current)()) }
 }
 
 /// Suspends the caller and resumes (or starts) `target` with no value. None means that an error was thrown into the
