@@ -27,6 +27,7 @@ mod loop_api;
 mod park;
 mod queue;
 mod queue_api;
+mod queue_heap;
 mod queue_items;
 mod queue_wait;
 mod ready;

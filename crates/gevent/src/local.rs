@@ -192,7 +192,7 @@ impl Local {
     fn dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let shared = &slf.get().shared;
         shared.address.store(slf.as_ptr() as usize, Relaxed);
-        let current = greenlet::current(slf.py());
+        let current = greenlet::current(slf.py())?;
         match shared.dict_of(&current) {
             Some(dict) => Ok(dict),
             None => Self::begin(slf, &current),
@@ -279,7 +279,7 @@ impl Local {
             kwargs: kwargs.map(Bound::unbind),
         });
         let shared = Shared::new(py, class.clone().unbind());
-        shared.enter(&greenlet::current(py), &PyDict::new(py))?;
+        shared.enter(&greenlet::current(py)?, &PyDict::new(py))?;
         Ok(Self {
             shared,
             args: GilCell::new(call),
