@@ -225,11 +225,11 @@ class BaseServer:
         parts.append(f"address={address}")
         handle = getattr(self, "handle", None)
         if handle is not None:
-            text = repr(handle)
             if getattr(handle, "__self__", None) is self:
                 # It would contain itself.
-                text = f"<bound method {type(self).__name__}.{handle.__name__} of self>"
-            parts.append(f"handle={text}")
+                parts.append(f"handle=<bound method {handle.__qualname__} of self>")
+            else:
+                parts.append(f"handle={handle!r}")
         return " ".join(parts)
 
     @property
