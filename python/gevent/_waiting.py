@@ -59,7 +59,11 @@ class _WaitIterator:
             self._timer = get_hub().loop.timer(self._timeout, priority=-1)
             self._timer.start(self._on_timeout)
         for obj in self._objects:
-            obj.rawlink(self._on_ready)
+            ready = getattr(obj, "ready", None)
+            if ready is not None and ready():
+                self._ready.append(obj)
+            else:
+                obj.rawlink(self._on_ready)
 
     def _wait(self) -> None:
         # A new one each time: the caller may do anything between two steps.

@@ -4,7 +4,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAttributeError, PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
 
 use crate::ffi::greenlet;
 use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of, tree_locals};
@@ -178,8 +178,10 @@ impl Greenlet {
     #[getter]
     fn _run(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py)))
-            .ok_or_else(|| PyAttributeError::new_err("_run"))
+        match Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py))) {
+            Some(run) => Ok(run),
+            None => Ok(do_nothing(py)?.into_any().unbind()),
+        }
     }
 
     #[setter(_run)]
@@ -521,6 +523,11 @@ impl Greenlet {
         });
         drop(taken);
     }
+}
+
+/// What a greenlet runs that was given nothing.
+fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
+    PyCFunction::new_closure(py, Some(c"_run"), None, |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| ())
 }
 
 /// A fresh `GreenletExit`.

@@ -9,14 +9,16 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::cell::GilCell;
 use crate::hub::{self, BaseHub};
-use crate::loop_::Loop;
 use crate::ready::Task;
 use crate::timeout::Limit;
 use crate::wait::{Wait, WaitRef};
+
+/// What is to be done in a hub.
+pub type Work = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>;
 
 /// The wait of a native thread that has no hub.
 #[derive(Default)]
@@ -391,23 +393,26 @@ impl Linkable {
     /// Runs `work` in `hub`, or the hub that waited first, or this thread's: in the first of them that lives.
     ///
     /// # Errors
-    /// What making a hub raises.
-    pub fn run_in<T: Linked>(
-        slf: &Bound<'_, T>,
-        hub: Option<Py<BaseHub>>,
-        work: Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>,
-    ) -> PyResult<()> {
+    /// What making a hub, or a wrapper of its loop, raises.
+    pub fn run_in<T: Linked>(slf: &Bound<'_, T>, hub: Option<Py<BaseHub>>, work: Work) -> PyResult<()> {
         let py = slf.py();
-        let living = |hub: Py<BaseHub>| -> Option<Py<Loop>> {
+        let living = |hub: Py<BaseHub>| {
             let loop_ = hub::loop_of(hub.bind(py)).ok()?.unbind();
-            (!loop_.get().is_destroyed(py)).then_some(loop_)
+            (!loop_.get().is_destroyed(py)).then(|| (loop_, hub.get().wrapper(py)))
         };
-        let loop_ = hub.and_then(living).or_else(|| slf.get().links().hub(py).and_then(living));
-        let loop_ = match loop_ {
-            Some(loop_) => loop_,
-            None => hub::current_loop(py)?,
-        };
-        loop_.get().push(py, Task::Native(work));
+        match hub.and_then(living).or_else(|| slf.get().links().hub(py).and_then(living)) {
+            Some((loop_, Some(wrapper))) if !loop_.get().is_mine() => {
+                let work = GilCell::new(Some(work));
+                let call = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+                    let py = args.py();
+                    work.take(py).map_or(Ok(()), |work| work(py))
+                };
+                let call = PyCFunction::new_closure(py, None, None, call)?;
+                wrapper.bind(py).call_method1("run_callback_threadsafe", (call,))?;
+            }
+            Some((loop_, _)) => loop_.get().push(py, Task::Native(work)),
+            None => hub::current_loop(py)?.get().push(py, Task::Native(work)),
+        }
         Ok(())
     }
 

@@ -17,7 +17,13 @@ use crate::queue_items::{self, Items, Kind};
 use crate::wait::WaitRef;
 
 /// A queue that cannot be joined: `gevent.queue.SimpleQueue`, and the state of those that can.
-#[pyclass(frozen, subclass, weakref, name = "SimpleQueue", module = "gevent.queue")]
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    name = "SimpleQueue",
+    module = "gevent.queue"
+)]
 pub struct SimpleQueue {
     pub(crate) kind: Kind,
     /// Whether a subclass may have a say in how items are kept.
@@ -98,7 +104,11 @@ impl State {
     /// The getter to wake when there are `size` items: none as long as each is claimed by somebody woken.
     #[inline]
     pub fn getter_for(&mut self, size: isize) -> Option<WaitRef> {
-        if self.getters.waiting() > 0 && size > self.getters.woken() as isize { self.getters.next() } else { None }
+        if self.getters.waiting() > 0 && size > self.getters.woken() as isize {
+            self.getters.next()
+        } else {
+            None
+        }
     }
 
     /// The putter to wake when there are `size` items: none as long as each free place is claimed by somebody woken.
@@ -108,7 +118,11 @@ impl State {
             return None;
         }
         let claimed = size.saturating_add(self.putters.woken() as isize);
-        if self.maxsize.is_none_or(|max| claimed < max) { self.putters.next() } else { None }
+        if self.maxsize.is_none_or(|max| claimed < max) {
+            self.putters.next()
+        } else {
+            None
+        }
     }
 }
 
@@ -119,7 +133,14 @@ impl SimpleQueue {
             Kind::Fifo => Items::default(),
             Kind::Lifo | Kind::Priority => Items::Python(PyList::empty(py).into_any().unbind()),
         };
-        Self { kind, hooked, state: GilCell::new(State { items, ..State::default() }) }
+        Self {
+            kind,
+            hooked,
+            state: GilCell::new(State {
+                items,
+                ..State::default()
+            }),
+        }
     }
 
     /// The container, if it is a Python object.
@@ -176,7 +197,9 @@ impl SimpleQueue {
 
     /// Puts other items in place of those it has.
     pub fn replace_items(&self, py: Python<'_>, items: Items) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.items, items));
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.items, items));
         drop(old);
     }
 
@@ -280,7 +303,8 @@ impl SimpleQueue {
     /// What the subclass raises, or comparing items.
     pub fn put_now(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
         if slf.get().hooked {
-            slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,)).map(drop)
+            slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,))
+                .map(drop)
         } else {
             slf.get().own_put(item)
         }
@@ -295,8 +319,12 @@ impl SimpleQueue {
         match (slf.get().hooked, peek) {
             (false, false) => slf.get().own_get(py),
             (false, true) => slf.get().own_peek(py),
-            (true, false) => slf.call_method0(pyo3::intern!(py, "_get")).map(Bound::unbind),
-            (true, true) => slf.call_method0(pyo3::intern!(py, "_peek")).map(Bound::unbind),
+            (true, false) => slf
+                .call_method0(pyo3::intern!(py, "_get"))
+                .map(Bound::unbind),
+            (true, true) => slf
+                .call_method0(pyo3::intern!(py, "_peek"))
+                .map(Bound::unbind),
         }
     }
 
@@ -319,7 +347,9 @@ impl SimpleQueue {
         let traverse = |state: &State| {
             state.items.traverse(visit.clone())?;
             state.getters.traverse(visit.clone(), |_| Ok(()))?;
-            state.putters.traverse(visit.clone(), |item| visit.call(item))?;
+            state
+                .putters
+                .traverse(visit.clone(), |item| visit.call(item))?;
             state.joiners.traverse(visit.clone())
         };
         self.state.peek(traverse).unwrap_or(Ok(()))
@@ -329,7 +359,12 @@ impl SimpleQueue {
     pub fn release(&self, py: Python<'_>) {
         let taken = self.state.with(py, |state| {
             let items = std::mem::replace(&mut state.items, Items::Native(VecDeque::new()));
-            (items, state.getters.clear(), state.putters.clear(), state.joiners.take())
+            (
+                items,
+                state.getters.clear(),
+                state.putters.clear(),
+                state.joiners.take(),
+            )
         });
         drop(taken);
     }

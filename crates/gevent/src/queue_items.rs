@@ -76,9 +76,9 @@ pub fn push(kind: Kind, container: &Bound<'_, PyAny>, item: Bound<'_, PyAny>) ->
     match (kind, container.cast_exact::<PyList>()) {
         (Kind::Priority, _) => heap_push(heap(container)?, item),
         (_, Ok(list)) => list.append(item),
-        _ => {
-            container.call_method1(pyo3::intern!(container.py(), "append"), (item,)).map(drop)
-        }
+        _ => container
+            .call_method1(pyo3::intern!(container.py(), "append"), (item,))
+            .map(drop),
     }
 }
 
@@ -104,7 +104,9 @@ pub fn peek<'py>(kind: Kind, container: &Bound<'py, PyAny>) -> PyResult<Bound<'p
 }
 
 fn heap<'a, 'py>(container: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyList>> {
-    container.cast().map_err(|_| PyTypeError::new_err("heap argument must be a list"))
+    container
+        .cast()
+        .map_err(|_| PyTypeError::new_err("heap argument must be a list"))
 }
 
 // The heap is that of `heapq`, items of equal rank included. But all comparisons come before the first change, so that
@@ -131,7 +133,10 @@ fn levels(len: usize) -> usize {
 }
 
 fn unchanged(list: &Bound<'_, PyList>, len: usize, seen: &[Seen<'_>]) -> bool {
-    list.len() == len && seen.iter().all(|(at, item)| list.get_item(*at).is_ok_and(|now| now.is(item)))
+    list.len() == len
+        && seen
+            .iter()
+            .all(|(at, item)| list.get_item(*at).is_ok_and(|now| now.is(item)))
 }
 
 fn heap_push(list: &Bound<'_, PyList>, item: Bound<'_, PyAny>) -> PyResult<()> {
@@ -183,7 +188,11 @@ fn heap_pop<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
             if child + 1 < end {
                 let right = see(list, child + 1)?;
                 let left_is_less = lesser.1.lt(&right.1)?;
-                let other = if left_is_less { right } else { std::mem::replace(&mut lesser, right) };
+                let other = if left_is_less {
+                    right
+                } else {
+                    std::mem::replace(&mut lesser, right)
+                };
                 seen.push(other);
             }
             child = 2 * lesser.0 + 1;
@@ -193,7 +202,10 @@ fn heap_pop<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
         while sunk > 0 && last.lt(&path[sunk - 1].1)? {
             sunk -= 1;
         }
-        if !unchanged(list, len, &seen) || !unchanged(list, len, &path) || !list.get_item(end)?.is(&last) {
+        if !unchanged(list, len, &seen)
+            || !unchanged(list, len, &path)
+            || !list.get_item(end)?.is(&last)
+        {
             continue;
         }
         list.del_item(end)?;

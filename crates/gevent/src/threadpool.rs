@@ -15,7 +15,10 @@ use pyo3::prelude::*;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::links::{Link, Links};
+use crate::loop_::Inbox;
 use crate::park;
+use crate::ready::Task;
+use crate::watcher::async_::Async;
 
 /// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -76,6 +79,12 @@ struct State {
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
 pub struct TaskQueue {
     state: GilCell<State>,
+}
+
+fn deliver(parcel: Option<(Arc<Inbox>, Task)>) {
+    if let Some((inbox, task)) = parcel {
+        inbox.send(task);
+    }
 }
 
 impl TaskQueue {
@@ -192,8 +201,11 @@ impl TaskQueue {
 
     /// Return the next task, for a worker. None tells it to leave; it is no longer counted then.
     ///
-    /// Blocks the native thread, at most for `timeout` seconds if that is positive.
-    fn get(&self, py: Python<'_>, timeout: f64) -> Option<Py<PyAny>> {
+    /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, which tells of the task
+    /// before, is sent when the GIL is free: the thread that it wakes wants it next.
+    #[pyo3(signature = (timeout, done = None))]
+    fn get(&self, py: Python<'_>, timeout: f64, done: Option<&Bound<'_, Async>>) -> Option<Py<PyAny>> {
+        let mut parcel = done.and_then(Async::prepare);
         let limit = (timeout > 0.0).then(|| Duration::from_secs_f64(timeout.min(1e9)));
         let mut idle = false;
         loop {
@@ -204,16 +216,22 @@ impl TaskQueue {
                 (task, sleeps.then(|| state.bell.clone()))
             });
             if task.is_some() {
+                deliver(parcel.take());
                 return task;
             }
             let Some(bell) = bell else {
+                deliver(parcel.take());
                 if self.leave_if_due(py, idle) {
                     self.tell_watchers(py);
                     return None;
                 }
                 continue;
             };
-            let heard = py.detach(|| bell.wait(limit));
+            let parcel = parcel.take();
+            let heard = py.detach(|| {
+                deliver(parcel);
+                bell.wait(limit)
+            });
             idle = !heard;
             self.state.with(py, |state| {
                 state.sleeping = state.sleeping.saturating_sub(1);
@@ -244,17 +262,27 @@ impl TaskQueue {
         }
     }
 
-    /// Wait until no more than `tasks` are unfinished and no more than `workers` exist.
-    #[pyo3(signature = (tasks = None, workers = None))]
-    fn wait_for_at_most(&self, py: Python<'_>, tasks: Option<usize>, workers: Option<usize>) -> PyResult<()> {
-        let within = |value: usize, most: Option<usize>| most.is_none_or(|most| value <= most);
-        while !self.state.with(py, |state| within(state.unfinished, tasks) && within(state.workers, workers)) {
+    /// Like `dismiss`, and wait until they have left.
+    fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        loop {
+            // Each time: others may be hired meanwhile.
+            self.dismiss(py, most);
+            if self.state.with(py, |state| state.workers <= most) {
+                return Ok(());
+            }
             let loop_ = hub::current_loop(py)?;
             // A worker that leaves is something to wait for.
-            loop_.get().count_ref(isize::from(workers.is_some()));
+            loop_.get().count_ref(1);
             let woken = self.park(py, |state| &mut state.watchers);
-            loop_.get().count_ref(-isize::from(workers.is_some()));
+            loop_.get().count_ref(-1);
             woken?;
+        }
+    }
+
+    /// Wait until no task is unfinished.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        while self.state.with(py, |state| state.unfinished > 0) {
+            self.park(py, |state| &mut state.watchers)?;
         }
         Ok(())
     }
