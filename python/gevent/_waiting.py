@@ -59,11 +59,6 @@ class _WaitIterator:
             self._timer = get_hub().loop.timer(self._timeout, priority=-1)
             self._timer.start(self._on_timeout)
         for obj in self._objects:
-<<<<<<< HEAD
-=======
-            # A greenlet that is over is yielded before anybody else runs, as their errors may
-            # be raised here while this waits.
->>>>>>> events
             if isinstance(obj, Greenlet) and obj.ready():
                 self._ready.append(obj)
             else:
