@@ -37,6 +37,11 @@ impl Linked for AsyncResult {
 }
 
 impl AsyncResult {
+    /// One that nothing was stored in.
+    pub fn unset() -> Self {
+        Self { outcome: GilCell::new(Outcome::default()), links: Linkable::new() }
+    }
+
     fn held_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.outcome.with(py, |outcome| outcome.value.as_ref().map(|value| value.clone_ref(py)))
     }
@@ -53,7 +58,11 @@ impl AsyncResult {
         }
     }
 
-    fn fail(slf: &Bound<'_, Self>, error: Bound<'_, PyTuple>) -> PyResult<()> {
+    /// Keeps an error, as `sys.exc_info()` gives it, and wakes all who wait.
+    ///
+    /// # Errors
+    /// What making a hub raises.
+    pub fn fail(slf: &Bound<'_, Self>, error: Bound<'_, PyTuple>) -> PyResult<()> {
         let py = slf.py();
         let old = slf.get().outcome.with(py, |outcome| outcome.error.replace(error.unbind()));
         drop(old);
@@ -91,7 +100,7 @@ impl AsyncResult {
 
     /// Keep `value` and wake all who wait.
     #[pyo3(signature = (value = None))]
-    fn set(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
+    pub fn set(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
         let py = slf.py();
         let value = value.unwrap_or_else(|| py.None());
         let old = slf.get().outcome.with(py, |outcome| outcome.value.replace(value));

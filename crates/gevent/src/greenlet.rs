@@ -510,7 +510,23 @@ pub fn spawn_of<'py>(
             return Greenlet::spawned(args.get_item(0)?, rest, kwargs.cloned());
         }
     }
-    let new = class.call(args, kwargs)?.cast_into::<Greenlet>()?;
+    let new = make(class, args, kwargs)?;
     Greenlet::start(&new)?;
     Ok(new)
+}
+
+/// An instance of `class`, which a `gevent.Greenlet` itself needs a function for.
+///
+/// # Errors
+/// `TypeError` without a function; what the class raises.
+pub fn make<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let plain = std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()));
+    if plain && args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
+        return Err(not_callable());
+    }
+    Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
 }
