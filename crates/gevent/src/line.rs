@@ -133,7 +133,7 @@ impl<T> Line<T> {
         inner: impl Fn(&T) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
         self.iter().try_for_each(|entry| {
-            entry.wait.traverse(visit.clone())?;
+            entry.wait.traverse(visit)?;
             inner(&entry.with)
         })
     }
