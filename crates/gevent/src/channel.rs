@@ -342,8 +342,8 @@ impl Channel {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.getters.traverse(visit, |()| Ok(()))?;
-            state.putters.traverse(visit, |item| visit.call(item))?;
+            state.getters.traverse(|()| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
             state.given.iter().try_for_each(|item| visit.call(item))
         };
         self.state.peek(traverse).unwrap_or(Ok(()))

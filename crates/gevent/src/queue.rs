@@ -363,8 +363,8 @@ impl SimpleQueue {
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
             state.items.traverse(visit)?;
-            state.getters.traverse(visit, |_| Ok(()))?;
-            state.putters.traverse(visit, |item| visit.call(item))?;
+            state.getters.traverse(|_| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
             state.joiners.traverse(visit)
         };
         self.state.peek(traverse).unwrap_or(Ok(()))
