@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::PyTraverseError;
@@ -20,16 +20,13 @@ use crate::links::{Link, Links};
 use crate::loop_::{Inbox, Loop};
 use crate::park;
 use crate::ready::Task;
+use crate::spin;
 
 /// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// How long a worker looks out for the next task before it sleeps, where that paid the last time. Sleeping and waking
-/// take about as long.
-const LOOK_OUT: Duration = Duration::from_micros(20);
-
 /// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
-const HUB_LETS_GO: Duration = Duration::from_micros(5);
+const HUB_LETS_GO: Duration = Duration::from_micros(2);
 
 /// Where idle workers wait. It counts how often it was rung and nobody heard it yet.
 #[derive(Default)]
@@ -58,7 +55,7 @@ impl Bell {
 
     /// Waits until it is rung; false when that took longer than `limit`.
     fn wait(&self, limit: Option<Duration>, look_out: bool) -> bool {
-        if look_out && spin_until(LOOK_OUT, || self.heard()) {
+        if look_out && spin::until(spin::LOOK_OUT, || self.heard()) {
             return true;
         }
         let mut asleep = self.lock();
@@ -79,25 +76,6 @@ impl Bell {
         }
         heard
     }
-}
-
-/// Whether `done` becomes true within `limit`.
-fn spin_until(limit: Duration, done: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while began.elapsed() < limit {
-        for _ in 0..16 {
-            if done() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-    }
-    false
-}
-
-fn spinning_pays() -> bool {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) > 1
 }
 
 /// How a call ended.
@@ -122,11 +100,13 @@ pub struct Job {
     result: Py<AsyncResult>,
     queue: Py<TaskQueue>,
     hub: Py<PyAny>,
+    submitted: Instant,
 }
 
 impl Job {
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.queue.get();
+        queue.state.with(py, |state| state.brisk = self.submitted.elapsed() < spin::SOON);
         queue.loop_.get().count_ref(-1);
         queue.leave(py);
         match self.call.with(py, |call| call.outcome.take()) {
@@ -220,8 +200,9 @@ struct State {
     dismissed: usize,
     waiting: usize,
     waking: usize,
-    /// Whether the last wait was so short that looking out pays.
+    /// Whether the last wait of a worker, and the last job, were so short that looking out pays.
     lively: bool,
+    brisk: bool,
     bell: Arc<Bell>,
     /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
     entrants: Links,
@@ -309,6 +290,7 @@ impl TaskQueue {
             waiting: 0,
             waking: 0,
             lively: false,
+            brisk: false,
             bell: Arc::default(),
             entrants: Links::new(),
             watchers: Links::new(),
@@ -361,9 +343,16 @@ impl TaskQueue {
         let result = Py::new(py, AsyncResult::unset())?;
         let call = Call { func: Some(func), args: Some(args), kwargs: Some(kwargs), outcome: None };
         let queue = slf.clone().unbind();
-        let job = Py::new(py, Job { call: GilCell::new(call), result: result.clone_ref(py), queue, hub })?;
+        let call = GilCell::new(call);
+        let job = Py::new(py, Job { call, result: result.clone_ref(py), queue, hub, submitted: Instant::now() })?;
         this.loop_.get().count_ref(1);
-        this.state.with(py, |state| state.jobs.push_back(job));
+        let brisk = this.state.with(py, |state| {
+            state.jobs.push_back(job);
+            state.brisk
+        });
+        if brisk {
+            this.loop_.get().mail_is_near.store(true, Relaxed);
+        }
         this.ring_if_waited_for(py);
         Ok(result)
     }
@@ -399,9 +388,9 @@ impl TaskQueue {
             let began = Instant::now();
             let heard = py.detach(|| {
                 send(parcel);
-                let heard = bell.wait(limit, lively && spinning_pays());
+                let heard = bell.wait(limit, lively);
                 if heard {
-                    spin_until(HUB_LETS_GO, || self.loop_.get().polling.load(Relaxed));
+                    spin::until(HUB_LETS_GO, || self.loop_.get().polling.load(Relaxed));
                 }
                 heard
             });
@@ -409,7 +398,7 @@ impl TaskQueue {
             self.state.with(py, |state| {
                 state.waiting = state.waiting.saturating_sub(1);
                 state.waking = state.waking.saturating_sub(usize::from(heard));
-                state.lively = began.elapsed() < LOOK_OUT * 2;
+                state.lively = began.elapsed() < spin::SOON;
             });
         }
     }
