@@ -119,8 +119,6 @@ class BaseServer:
             self._spawn = spawn
         if hasattr(self.pool, "full"):
             self.full = self.pool.full
-        if self.pool is not None:
-            self.pool._semaphore.rawlink(self._start_accepting_if_started)
 
     def set_handle(self, handle: Callable[..., Any] | None) -> None:
         """Set what is called with each connection or message; ``None``: the method ``handle``."""
@@ -170,8 +168,9 @@ class BaseServer:
     def _do_read(self) -> None:
         for _ in range(self.max_accept):
             if self.full():
-                # The pool's semaphore starts it again.
                 self.stop_accepting()
+                if self.pool is not None:
+                    self.pool._semaphore.rawlink(self._start_accepting_if_started)
                 return
             try:
                 args = self.do_read()
@@ -225,11 +224,11 @@ class BaseServer:
         parts.append(f"address={address}")
         handle = getattr(self, "handle", None)
         if handle is not None:
-            text = repr(handle)
             if getattr(handle, "__self__", None) is self:
                 # It would contain itself.
-                text = f"<bound method {type(self).__name__}.{handle.__name__} of self>"
-            parts.append(f"handle={text}")
+                parts.append(f"handle=<bound method {handle.__qualname__} of self>")
+            else:
+                parts.append(f"handle={handle!r}")
         return " ".join(parts)
 
     @property

@@ -7,6 +7,9 @@ in addition.
 from __future__ import annotations
 
 import socket as __socket__
+from errno import EAGAIN as EAGAIN
+from errno import EBADF as EBADF
+from errno import EWOULDBLOCK as EWOULDBLOCK
 
 # All constants, and the functions that never wait.
 from socket import *  # noqa: F403

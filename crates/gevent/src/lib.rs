@@ -20,12 +20,14 @@ mod imap;
 mod line;
 mod linkable;
 mod links;
+mod local;
 mod lock;
 mod loop_;
 mod loop_api;
 mod park;
 mod queue;
 mod queue_api;
+mod queue_heap;
 mod queue_items;
 mod queue_wait;
 mod ready;
@@ -89,6 +91,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue_api::LifoQueue>()?;
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
+    module.add_class::<local::Local>()?;
+    module.add_function(wrap_pyfunction!(local::all_local_dicts_for_greenlet, module)?)?;
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;

@@ -158,8 +158,9 @@ impl SimpleQueue {
         {
             return Ok(Some(item));
         }
-        queue_items::push(this.kind, items, item.into_bound(py))?;
+        queue_items::push(this.kind, items, item.into_bound(py), || this.changes(py))?;
         let awaited = this.state.with(py, |state| {
+            state.changes += 1;
             state.unfinished += 1;
             state.getters.waiting() > 0
         });
@@ -186,8 +187,12 @@ impl SimpleQueue {
         if items.len()? == 0 {
             return Ok(None);
         }
-        let item = queue_items::pop(this.kind, items)?;
-        if this.state.with(py, |state| state.putters.waiting() > 0) {
+        let item = queue_items::pop(this.kind, items, || this.changes(py))?;
+        let awaited = this.state.with(py, |state| {
+            state.changes += 1;
+            state.putters.waiting() > 0
+        });
+        if awaited {
             Self::settle(slf);
         }
         Ok(Some(item.unbind()))
