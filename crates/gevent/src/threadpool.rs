@@ -91,13 +91,13 @@ struct Call {
     args: Option<Py<PyTuple>>,
     kwargs: Option<Py<PyDict>>,
     outcome: Option<Outcome>,
+    result: Option<Py<AsyncResult>>,
 }
 
 /// A call to be made by a worker. How it ended comes back to the hub when the worker asks for the next one.
 #[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
 pub struct Job {
     call: GilCell<Call>,
-    result: Py<AsyncResult>,
     queue: Py<TaskQueue>,
     hub: Py<PyAny>,
     submitted: Instant,
@@ -109,11 +109,13 @@ impl Job {
         queue.state.with(py, |state| state.brisk = self.submitted.elapsed() < spin::SOON);
         queue.loop_.get().count_ref(-1);
         queue.leave(py);
-        match self.call.with(py, |call| call.outcome.take()) {
-            Some(Outcome::Value(value)) => AsyncResult::set(self.result.bind(py), Some(value)),
+        let (outcome, result) = self.call.with(py, |call| (call.outcome.take(), call.result.take()));
+        let Some(result) = result else { return Ok(()) };
+        match outcome {
+            Some(Outcome::Value(value)) => AsyncResult::set(result.bind(py), Some(value)),
             Some(Outcome::Error(context, error)) => {
                 let error = error.into_bound(py);
-                AsyncResult::fail(self.result.bind(py), error.clone())?;
+                AsyncResult::fail(result.bind(py), error.clone())?;
                 let (class, value, traceback) = (error.get_item(0)?, error.get_item(1)?, error.get_item(2)?);
                 let report = pyo3::intern!(py, "handle_error");
                 self.hub.call_method1(py, report, (context, class, value, traceback)).map(drop)
@@ -164,13 +166,13 @@ impl Job {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.result)?;
         visit.call(&self.queue)?;
         visit.call(&self.hub)?;
         let visited = self.call.peek(|call| {
             visit.call(&call.func)?;
             visit.call(&call.args)?;
             visit.call(&call.kwargs)?;
+            visit.call(&call.result)?;
             match &call.outcome {
                 Some(Outcome::Value(value)) => visit.call(value),
                 Some(Outcome::Error(context, error)) => {
@@ -341,10 +343,16 @@ impl TaskQueue {
         let py = slf.py();
         let this = slf.get();
         let result = Py::new(py, AsyncResult::unset())?;
-        let call = Call { func: Some(func), args: Some(args), kwargs: Some(kwargs), outcome: None };
+        let call = Call {
+            func: Some(func),
+            args: Some(args),
+            kwargs: Some(kwargs),
+            outcome: None,
+            result: Some(result.clone_ref(py)),
+        };
         let queue = slf.clone().unbind();
         let call = GilCell::new(call);
-        let job = Py::new(py, Job { call, result: result.clone_ref(py), queue, hub, submitted: Instant::now() })?;
+        let job = Py::new(py, Job { call, queue, hub, submitted: Instant::now() })?;
         this.loop_.get().count_ref(1);
         let brisk = this.state.with(py, |state| {
             state.jobs.push_back(job);
