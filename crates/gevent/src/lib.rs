@@ -39,6 +39,7 @@ mod socket_addr;
 mod socket_io;
 mod socket_wait;
 mod spawned_link;
+mod spin;
 mod threadpool;
 mod timeout;
 mod wait;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::PyTraverseError;
@@ -20,16 +20,13 @@ use crate::links::{Link, Links};
 use crate::loop_::{Inbox, Loop};
 use crate::park;
 use crate::ready::Task;
+use crate::spin;
 
 /// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// How long a worker looks out for the next task before it sleeps, where that paid the last time. Sleeping and waking
-/// take about as long.
-const LOOK_OUT: Duration = Duration::from_micros(20);
-
 /// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
-const HUB_LETS_GO: Duration = Duration::from_micros(5);
+const HUB_LETS_GO: Duration = Duration::from_micros(2);
 
 /// Where idle workers wait. It counts how often it was rung and nobody heard it yet.
 #[derive(Default)]
@@ -58,7 +55,7 @@ impl Bell {
 
     /// Waits until it is rung; false when that took longer than `limit`.
     fn wait(&self, limit: Option<Duration>, look_out: bool) -> bool {
-        if look_out && spin_until(LOOK_OUT, || self.heard()) {
+        if look_out && spin::until(spin::LOOK_OUT, || self.heard()) {
             return true;
         }
         let mut asleep = self.lock();
@@ -81,25 +78,6 @@ impl Bell {
     }
 }
 
-/// Whether `done` becomes true within `limit`.
-fn spin_until(limit: Duration, done: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while began.elapsed() < limit {
-        for _ in 0..16 {
-            if done() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-    }
-    false
-}
-
-fn spinning_pays() -> bool {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) > 1
-}
-
 /// How a call ended.
 enum Outcome {
     Value(Py<PyAny>),
@@ -113,27 +91,31 @@ struct Call {
     args: Option<Py<PyTuple>>,
     kwargs: Option<Py<PyDict>>,
     outcome: Option<Outcome>,
+    result: Option<Py<AsyncResult>>,
 }
 
 /// A call to be made by a worker. How it ended comes back to the hub when the worker asks for the next one.
 #[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
 pub struct Job {
     call: GilCell<Call>,
-    result: Py<AsyncResult>,
     queue: Py<TaskQueue>,
     hub: Py<PyAny>,
+    submitted: Instant,
 }
 
 impl Job {
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.queue.get();
+        queue.state.with(py, |state| state.brisk = self.submitted.elapsed() < spin::SOON);
         queue.loop_.get().count_ref(-1);
         queue.leave(py);
-        match self.call.with(py, |call| call.outcome.take()) {
-            Some(Outcome::Value(value)) => AsyncResult::set(self.result.bind(py), Some(value)),
+        let (outcome, result) = self.call.with(py, |call| (call.outcome.take(), call.result.take()));
+        let Some(result) = result else { return Ok(()) };
+        match outcome {
+            Some(Outcome::Value(value)) => AsyncResult::set(result.bind(py), Some(value)),
             Some(Outcome::Error(context, error)) => {
                 let error = error.into_bound(py);
-                AsyncResult::fail(self.result.bind(py), error.clone())?;
+                AsyncResult::fail(result.bind(py), error.clone())?;
                 let (class, value, traceback) = (error.get_item(0)?, error.get_item(1)?, error.get_item(2)?);
                 let report = pyo3::intern!(py, "handle_error");
                 self.hub.call_method1(py, report, (context, class, value, traceback)).map(drop)
@@ -184,13 +166,13 @@ impl Job {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.result)?;
         visit.call(&self.queue)?;
         visit.call(&self.hub)?;
         let visited = self.call.peek(|call| {
             visit.call(&call.func)?;
             visit.call(&call.args)?;
             visit.call(&call.kwargs)?;
+            visit.call(&call.result)?;
             match &call.outcome {
                 Some(Outcome::Value(value)) => visit.call(value),
                 Some(Outcome::Error(context, error)) => {
@@ -220,8 +202,9 @@ struct State {
     dismissed: usize,
     waiting: usize,
     waking: usize,
-    /// Whether the last wait was so short that looking out pays.
+    /// Whether the last wait of a worker, and the last job, were so short that looking out pays.
     lively: bool,
+    brisk: bool,
     bell: Arc<Bell>,
     /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
     entrants: Links,
@@ -309,6 +292,7 @@ impl TaskQueue {
             waiting: 0,
             waking: 0,
             lively: false,
+            brisk: false,
             bell: Arc::default(),
             entrants: Links::new(),
             watchers: Links::new(),
@@ -359,11 +343,24 @@ impl TaskQueue {
         let py = slf.py();
         let this = slf.get();
         let result = Py::new(py, AsyncResult::unset())?;
-        let call = Call { func: Some(func), args: Some(args), kwargs: Some(kwargs), outcome: None };
+        let call = Call {
+            func: Some(func),
+            args: Some(args),
+            kwargs: Some(kwargs),
+            outcome: None,
+            result: Some(result.clone_ref(py)),
+        };
         let queue = slf.clone().unbind();
-        let job = Py::new(py, Job { call: GilCell::new(call), result: result.clone_ref(py), queue, hub })?;
+        let call = GilCell::new(call);
+        let job = Py::new(py, Job { call, queue, hub, submitted: Instant::now() })?;
         this.loop_.get().count_ref(1);
-        this.state.with(py, |state| state.jobs.push_back(job));
+        let brisk = this.state.with(py, |state| {
+            state.jobs.push_back(job);
+            state.brisk
+        });
+        if brisk {
+            this.loop_.get().mail_is_near.store(true, Relaxed);
+        }
         this.ring_if_waited_for(py);
         Ok(result)
     }
@@ -399,9 +396,9 @@ impl TaskQueue {
             let began = Instant::now();
             let heard = py.detach(|| {
                 send(parcel);
-                let heard = bell.wait(limit, lively && spinning_pays());
+                let heard = bell.wait(limit, lively);
                 if heard {
-                    spin_until(HUB_LETS_GO, || self.loop_.get().polling.load(Relaxed));
+                    spin::until(HUB_LETS_GO, || self.loop_.get().polling.load(Relaxed));
                 }
                 heard
             });
@@ -409,7 +406,7 @@ impl TaskQueue {
             self.state.with(py, |state| {
                 state.waiting = state.waiting.saturating_sub(1);
                 state.waking = state.waking.saturating_sub(usize::from(heard));
-                state.lively = began.elapsed() < LOOK_OUT * 2;
+                state.lively = began.elapsed() < spin::SOON;
             });
         }
     }
