@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from errno import EAGAIN, EALREADY, EBADF, EINPROGRESS, EISCONN
 from socket import AF_UNIX, SO_ERROR, SOCK_STREAM, SOL_SOCKET, AddressFamily
 from socket import socket as _StdlibSocket
-from socket import timeout as timeout_error
 from types import TracebackType
 from typing import Any, Self
 
@@ -142,7 +141,7 @@ class socket(SocketBase):
             return EBADF
         try:
             return self._connect(address)
-        except timeout_error:
+        except TimeoutError:
             return EAGAIN
         except _socket.gaierror:
             raise

@@ -10,10 +10,8 @@ from socket import (
     AF_INET6,
     AddressFamily,
     SocketKind,
-    error,
     gethostname,
     inet_pton,
-    timeout,
 )
 from typing import Any
 
@@ -41,7 +39,7 @@ _DEFAULT: Any = _Default()
 
 def _timed_out(seconds: float, timeout_exc: Any) -> BaseException:
     if timeout_exc is _DEFAULT:
-        return timeout("timed out")
+        return TimeoutError("timed out")
     if isinstance(timeout_exc, BaseException):
         return timeout_exc
     if isinstance(timeout_exc, type):
@@ -195,7 +193,7 @@ def getfqdn(name: str = "") -> str:
         name = gethostname()
     try:
         hostname, aliases, _ = gethostbyaddr(name)
-    except error:
+    except OSError:
         return name
     return next((known for known in (hostname, *aliases) if "." in known), hostname)
 

@@ -22,14 +22,24 @@ if hasattr(_stdlib, "ShutDown"):
     ShutDown = _stdlib.ShutDown
 else:
 
-    class ShutDown(Exception):  # noqa: N818 - the name of the standard library's since 3.13
+    class ShutDown(Exception):
         """Raised by ``put`` and ``get`` of a queue that was shut."""
 
 
 __implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
 __extensions__ = ["JoinableQueue", "Channel", "ShutDown"]
 __imports__ = ["Empty", "Full"]
-__all__ = __implements__ + __extensions__ + __imports__
+__all__ = [
+    "Channel",
+    "Empty",
+    "Full",
+    "JoinableQueue",
+    "LifoQueue",
+    "PriorityQueue",
+    "Queue",
+    "ShutDown",
+    "SimpleQueue",
+]
 
 JoinableQueue = Queue
 

@@ -7,6 +7,9 @@ in addition.
 from __future__ import annotations
 
 import socket as __socket__
+from errno import EAGAIN as EAGAIN
+from errno import EBADF as EBADF
+from errno import EWOULDBLOCK as EWOULDBLOCK
 
 # All constants, and the functions that never wait.
 from socket import *  # noqa: F403
@@ -20,30 +23,31 @@ from socket import (
     SO_REUSEPORT,
     SOCK_STREAM,
     SOL_SOCKET,
-    AddressFamily,
-    SocketKind,
-    close,
-    error,
     has_dualstack_ipv6,
     has_ipv6,
 )
+from socket import AddressFamily as AddressFamily
+from socket import SocketKind as SocketKind
+from socket import close as close
 from typing import Any
 
-from gevent._socket3 import SocketType, fromfd, socket, socketpair
-from gevent._socketcommon import (
-    cancel_wait,
-    cancel_wait_ex,
-    getaddrinfo,
-    getfqdn,
-    gethostbyaddr,
-    gethostbyname,
-    gethostbyname_ex,
-    getnameinfo,
-    wait,
-    wait_read,
-    wait_readwrite,
-    wait_write,
-)
+from gevent._socket3 import SocketType as SocketType
+from gevent._socket3 import fromfd as fromfd
+from gevent._socket3 import socket
+from gevent._socket3 import socketpair as socketpair
+from gevent._socketcommon import _resolve_addr as _resolve_addr
+from gevent._socketcommon import cancel_wait as cancel_wait
+from gevent._socketcommon import cancel_wait_ex as cancel_wait_ex
+from gevent._socketcommon import getaddrinfo
+from gevent._socketcommon import getfqdn as getfqdn
+from gevent._socketcommon import gethostbyaddr as gethostbyaddr
+from gevent._socketcommon import gethostbyname as gethostbyname
+from gevent._socketcommon import gethostbyname_ex as gethostbyname_ex
+from gevent._socketcommon import getnameinfo as getnameinfo
+from gevent._socketcommon import wait as wait
+from gevent._socketcommon import wait_read as wait_read
+from gevent._socketcommon import wait_readwrite as wait_readwrite
+from gevent._socketcommon import wait_write as wait_write
 
 __implements__ = [
     "SocketType",
@@ -69,7 +73,7 @@ __imports__ = sorted(
         *(name for name in __socket__.__all__ if name not in ("CAPI", *__implements__)),
     }
 )
-__all__ = __implements__ + __extensions__ + __imports__  # noqa: PLE0605
+__all__ = __implements__ + __extensions__ + __imports__
 
 
 def create_connection(
@@ -112,7 +116,7 @@ def create_connection(
                     sock.close()
                 raise
         if not failures:
-            raise error("getaddrinfo returns an empty list")
+            raise OSError("getaddrinfo returns an empty list")
         if all_errors:
             raise ExceptionGroup("create_connection failed", failures)
         raise failures[0]
@@ -153,12 +157,12 @@ def create_server(
             sock.bind(address)
         except OSError as failure:
             message = f"{failure.strerror} (while attempting to bind on address {address!r})"
-            raise error(failure.errno, message) from None
+            raise OSError(failure.errno, message) from None
         if backlog is None:
             sock.listen()
         else:
             sock.listen(backlog)
-    except error:
+    except OSError:
         sock.close()
         raise
     return sock

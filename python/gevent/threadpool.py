@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures._base import FINISHED, LOGGER, PENDING
 from functools import cached_property
 from typing import Any
 
@@ -73,22 +74,19 @@ class _WorkerGreenlet(RawGreenlet):
     def run(self) -> None:
         get = self._task_queue.get
         idle = self._idle_task_timeout
-        failed = True
-        task = None
+        job = None
         try:
-            while (task := get(idle)) is not None:
-                self._run_task(*task)
-                task = None
-                self._after_tasks()
-            failed = False
+            while (job := get(idle, job)) is not None:
+                self._run_task(job.func, job.args, job.kwargs, job)
+                self._after_task()
         except BaseException as error:
-            self._report(task, error)
+            self._report((job.func, job.args, job.kwargs), error)
+            self._task_queue.lose()
+            self._task_queue.give_back(job)
         finally:
-            if failed:
-                self._task_queue.lose()
             self._leave()
 
-    def _run_task(self, func: Any, args: Any, kwargs: Any, thread_result: ThreadResult) -> None:
+    def _run_task(self, func: Any, args: Any, kwargs: Any, thread_result: Any) -> None:
         try:
             self._before_run_task(func, args, kwargs, thread_result)
         except BaseException:
@@ -127,7 +125,7 @@ class _WorkerGreenlet(RawGreenlet):
         if _sys.gettrace() is not None:
             _sys.settrace(None)
 
-    def _after_tasks(self) -> None:
+    def _after_task(self) -> None:
         hub = self._worker_hub = get_hub_if_exists()
         if hub is None:
             return
@@ -197,7 +195,7 @@ class ThreadPool(GroupMappingMixin):
         self._worker_greenlets: set[Any] = set()
         self._maxsize = _checked(maxsize)
         # One more than there are threads: each finds its next task waiting.
-        self.task_queue = TaskQueue(maxsize + 1)
+        self.task_queue = TaskQueue(self.hub.loop, maxsize + 1)
         #: What tells the pool of a fork.
         self.fork_watcher = self.hub.loop.fork(ref=False)
 
@@ -236,20 +234,19 @@ class ThreadPool(GroupMappingMixin):
             )
         while self.task_queue.staying < size:
             self._add_worker()
-        self.task_queue.dismiss(size)
-        self.task_queue.wait_for_at_most(workers=size)
+        self.task_queue.shrink(size)
 
     def adjust(self) -> None:
         """Start threads for the tasks that there are, or have surplus ones end."""
         queue = self.task_queue
-        while queue.staying < min(len(queue), self._maxsize):
+        while queue.lacks_workers(self._maxsize):
             self._add_worker()
         if queue.staying > self._maxsize:
             queue.dismiss(self._maxsize)
 
     def join(self) -> None:
         """Wait until all tasks are done."""
-        self.task_queue.wait_for_at_most(tasks=0)
+        self.task_queue.join()
 
     def kill(self) -> None:
         """Wait until all tasks are done and all threads ended. New tasks start new threads."""
@@ -270,14 +267,8 @@ class ThreadPool(GroupMappingMixin):
             raise InvalidThreadUseError(hub, get_hub_if_exists())
         queue = self.task_queue
         queue.enter()
-        try:
-            result = AsyncResult()
-            thread_result = ThreadResult(result, hub, queue.leave)
-        except BaseException:
-            queue.leave()
-            raise
-        queue.put((func, args, kwargs, thread_result))
-        if queue.staying < min(len(queue), self._maxsize):
+        result = queue.submit(hub, func, args, kwargs)
+        if queue.lacks_workers(self._maxsize):
             self.adjust()
         return result
 
@@ -403,6 +394,25 @@ class ThreadResult:
             self.destroy_in_main_thread()
 
 
+class _FutureLink:
+    # Calls with the future what is linked to its result.
+
+    __slots__ = ("callback", "future")
+
+    def __init__(self, future: _Future, callback: Callable[[Any], object]) -> None:
+        self.future = future
+        self.callback = callback
+
+    def __call__(self, _result: Any) -> None:
+        self.callback(self.future)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _FutureLink) and self.callback == other.callback
+
+    def __hash__(self) -> int:
+        return hash(self.callback)
+
+
 class _Future:
     # What an executor returns: the interface of a future over an AsyncResult.
 
@@ -440,8 +450,6 @@ class _Future:
 
     @property
     def _state(self) -> str:
-        from concurrent.futures._base import FINISHED, PENDING
-
         return FINISHED if self.done() else PENDING
 
     def set_running_or_notify_cancel(self) -> bool:
@@ -489,15 +497,26 @@ class _Future:
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """Have *fn* called with this object when the result is there; at once if it is.
 
-        The hub reports what it raises.
+        What it raises is logged.
         """
-        if not self.done():
-            self.asyncresult.rawlink(lambda _result: fn(self))
-            return
+        if self.done():
+            self._call(fn)
+        else:
+            self.asyncresult.rawlink(lambda _result: self._call(fn))
+
+    def _call(self, fn: Callable[[Any], object]) -> None:
         try:
             fn(self)
         except Exception:
-            get_hub().handle_error((fn, self), *sys.exc_info())
+            LOGGER.exception("exception calling callback for %r", self)
+
+    def rawlink(self, callback: Callable[[Any], object]) -> None:
+        """Have *callback* called with this object, in the hub, when the result is there."""
+        self.asyncresult.rawlink(_FutureLink(self, callback))
+
+    def unlink(self, callback: Callable[[Any], object]) -> None:
+        """Take back :meth:`rawlink`."""
+        self.asyncresult.unlink(_FutureLink(self, callback))
 
 
 class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):

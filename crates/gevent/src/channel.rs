@@ -16,8 +16,8 @@ use crate::line::{Line, wake};
 
 use crate::queue_api::describe;
 use crate::queue_items::{self, Kind};
-use crate::timeout::Limit;
 use crate::queue_wait::{Patience, in_hub};
+use crate::timeout::Limit;
 use crate::wait::WaitRef;
 
 #[derive(Default)]
@@ -35,14 +35,21 @@ impl State {
 
     /// The getter to wake: none as long as each offer is claimed by somebody woken.
     fn getter(&mut self) -> Option<WaitRef> {
-        if self.offers() > self.getters.woken() { self.getters.next() } else { None }
+        if self.offers() > self.getters.woken() {
+            self.getters.next()
+        } else {
+            None
+        }
     }
 
     /// The next item, and the putter to tell.
     fn take(&mut self) -> Option<(Py<PyAny>, Option<WaitRef>)> {
         match self.given.pop_front() {
             Some(item) => Some((item, None)),
-            None => self.putters.take().map(|putter| (putter.with, Some(putter.wait))),
+            None => self
+                .putters
+                .take()
+                .map(|putter| (putter.with, Some(putter.wait))),
         }
     }
 
@@ -80,18 +87,26 @@ impl Channel {
     fn put_waiting(&self, item: Bound<'_, PyAny>, mut patience: Patience) -> PyResult<()> {
         let py = item.py();
         let wait = hub::new_wait(py)?;
-        let ticket = self.state.with(py, |state| state.putters.join(wait.clone(), item.unbind()));
+        let ticket = self
+            .state
+            .with(py, |state| state.putters.join(wait.clone(), item.unbind()));
         self.settle(py);
         let woken = patience.park(py, &wait);
         let left = self.state.with(py, |state| state.putters.leave(ticket));
         let taken = left.is_none();
         drop(left);
-        if woken? || taken { Ok(()) } else { Err(patience.error(py, Full::new_err(()))) }
+        if woken? || taken {
+            Ok(())
+        } else {
+            Err(patience.error(py, Full::new_err(())))
+        }
     }
 
     fn get_waiting(&self, py: Python<'_>, mut patience: Patience) -> PyResult<Py<PyAny>> {
         let mut wait = hub::new_wait(py)?;
-        let ticket = self.state.with(py, |state| state.getters.join(wait.clone(), ()));
+        let ticket = self
+            .state
+            .with(py, |state| state.getters.join(wait.clone(), ()));
         loop {
             let woken = patience.park(py, &wait);
             let left = self.state.with(py, |state| state.getters.leave(ticket));
@@ -103,7 +118,8 @@ impl Channel {
                 return Ok(item);
             }
             wait = hub::new_wait(py)?;
-            self.state.with(py, |state| state.getters.rejoin(ticket, wait.clone(), ()));
+            self.state
+                .with(py, |state| state.getters.rejoin(ticket, wait.clone(), ()));
         }
     }
 }
@@ -113,15 +129,24 @@ impl Channel {
     #[new]
     #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(class: &Bound<'_, PyType>, _args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> Self {
-        let hooked = !class.is(&class.py().get_type::<Self>());
-        Self { hooked, state: GilCell::new(State::default()) }
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> Self {
+        let hooked = !class.is(class.py().get_type::<Self>());
+        Self {
+            hooked,
+            state: GilCell::new(State::default()),
+        }
     }
 
     #[pyo3(signature = (maxsize = None))]
     fn __init__(&self, maxsize: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         match maxsize {
-            Some(maxsize) if !maxsize.eq(1)? => Err(PyValueError::new_err("Channels have a maxsize of 1")),
+            Some(maxsize) if !maxsize.eq(1)? => {
+                Err(PyValueError::new_err("Channels have a maxsize of 1"))
+            }
             _ => Ok(()),
         }
     }
@@ -129,14 +154,20 @@ impl Channel {
     /// Putters less getters.
     #[getter]
     fn balance(&self, py: Python<'_>) -> isize {
-        self.state.with(py, |state| state.offers() as isize - state.getters.len() as isize)
+        self.state.with(py, |state| {
+            state.offers() as isize - state.getters.len() as isize
+        })
     }
 
     /// The greenlets that wait in `get`.
     #[getter]
     fn getters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let waiting: Vec<_> = self.state.with(py, |state| {
-            state.getters.iter_waiting().map(|getter| getter.wait.greenlet().clone_ref(py)).collect()
+            state
+                .getters
+                .iter_waiting()
+                .map(|getter| getter.wait.greenlet().clone_ref(py))
+                .collect()
         });
         queue_items::container(Kind::Fifo, PyList::new(py, waiting)?.as_any())
     }
@@ -147,7 +178,12 @@ impl Channel {
         let offered: Vec<_> = self.state.with(py, |state| {
             let given = state.given.iter().map(|item| (item.clone_ref(py), None));
             let waiting = state.putters.iter();
-            let waiting = waiting.map(|putter| (putter.with.clone_ref(py), Some(putter.wait.greenlet().clone_ref(py))));
+            let waiting = waiting.map(|putter| {
+                (
+                    putter.with.clone_ref(py),
+                    Some(putter.wait.greenlet().clone_ref(py)),
+                )
+            });
             given.chain(waiting).collect()
         });
         queue_items::container(Kind::Fifo, PyList::new(py, offered)?.as_any())
@@ -202,7 +238,9 @@ impl Channel {
     /// Hand an item to a greenlet that waits for one, or raise `Full`.
     fn put_nowait(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
         if slf.get().hooked {
-            return slf.call_method1(pyo3::intern!(slf.py(), "put"), (item, false)).map(drop);
+            return slf
+                .call_method1(pyo3::intern!(slf.py(), "put"), (item, false))
+                .map(drop);
         }
         slf.get().put(item, Flag(false), None)
     }
@@ -212,10 +250,19 @@ impl Channel {
     /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false, raise it at once.
     /// A `Timeout` given as `timeout` is raised itself.
     #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
-    fn get(&self, py: Python<'_>, block: Flag, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn get(
+        &self,
+        py: Python<'_>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         let item = self.state.with(py, |state| {
             // What getters were woken for is theirs.
-            if state.offers() > state.getters.woken() { state.take() } else { None }
+            if state.offers() > state.getters.woken() {
+                state.take()
+            } else {
+                None
+            }
         });
         if let Some((item, putter)) = item {
             wake(py, putter);
@@ -233,7 +280,9 @@ impl Channel {
     fn get_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         if slf.get().hooked {
-            return slf.call_method1(pyo3::intern!(py, "get"), (false, py.None())).map(Bound::unbind);
+            return slf
+                .call_method1(pyo3::intern!(py, "get"), (false, py.None()))
+                .map(Bound::unbind);
         }
         slf.get().get(py, Flag(false), None)
     }
@@ -245,11 +294,12 @@ impl Channel {
     fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let item = if slf.get().hooked {
-            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?.unbind()
+            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?
+                .unbind()
         } else {
             slf.get().get(py, Flag(true), None)?
         };
-        if item.bind(py).is(&py.get_type::<PyStopIteration>()) {
+        if item.bind(py).is(py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));
         }
         Ok(item)
@@ -269,7 +319,9 @@ impl Channel {
     }
 
     fn _format(&self, py: Python<'_>) -> String {
-        let (getters, putters) = self.state.with(py, |state| (state.getters.waiting(), state.offers()));
+        let (getters, putters) = self
+            .state
+            .with(py, |state| (state.getters.waiting(), state.offers()));
         let mut text = String::new();
         if getters > 0 {
             text.push_str(&format!(" getters[{getters}]"));
@@ -290,8 +342,8 @@ impl Channel {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.getters.traverse(visit.clone(), |()| Ok(()))?;
-            state.putters.traverse(visit.clone(), |item| visit.call(item))?;
+            state.getters.traverse(|()| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
             state.given.iter().try_for_each(|item| visit.call(item))
         };
         self.state.peek(traverse).unwrap_or(Ok(()))

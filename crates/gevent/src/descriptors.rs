@@ -11,8 +11,8 @@ use reactor::{Interest, Time};
 use crate::errors::{errno_error, os_error};
 use crate::ffi::descriptor;
 use crate::hub;
-use crate::loop_::{Deadline, Watched};
-use crate::park::park;
+use crate::loop_::Watched;
+use crate::park::{park, queue_up};
 
 const READING: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND;
 const WRITING: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
@@ -53,17 +53,16 @@ fn park_for(py: Python<'_>, entries: &[libc::pollfd], until: Option<Time>) -> Py
     }
     let counted = isize::from(!watches.is_empty());
     loop_.count_ref(counted);
-    let deadline = until.map(|at| loop_.set_deadline(py, at, Deadline::Wake(wait.clone())));
+    if let Some(at) = until {
+        wait.limit(py, at.until(Time::now()), true);
+    }
     if failed {
         wait.wake_none(py);
     }
     let woken = park(py, &wait);
-    if let Some(key) = deadline {
-        loop_.cancel_deadline(py, key);
-    }
     loop_.count_ref(-counted);
     for (fd, key) in watches {
-        loop_.unwatch(py, fd, key);
+        loop_.unwatch_soon(py, fd, key);
     }
     woken?;
     Ok(!wait.expired())
@@ -106,7 +105,7 @@ pub fn wait_descriptor(
 /// Wait until at least one of `requests`, pairs of a descriptor and ``POLL*`` flags, is ready, for at most `timeout`
 /// seconds (None: any time); return those that are, with the flags that hold.
 ///
-/// A descriptor that is closed counts as ready, with ``POLLNVAL``.
+/// A descriptor that is closed counts as ready, with ``POLLNVAL``. Others get to run even when nothing has to be waited for.
 #[pyfunction]
 #[pyo3(signature = (requests, timeout = None))]
 pub fn poll_descriptors(
@@ -123,6 +122,7 @@ pub fn poll_descriptors(
         })
         .collect();
     let until = deadline(timeout);
+    let mut first = true;
     loop {
         look(&mut entries)?;
         let ready: Vec<_> = entries
@@ -131,8 +131,15 @@ pub fn poll_descriptors(
             .map(|entry| (entry.fd, entry.revents))
             .collect();
         if !ready.is_empty() || until.is_some_and(|at| Time::now() >= at) {
+            if first {
+                // A loop around it must not keep everybody else from running.
+                if let Some(wait) = queue_up(py)? {
+                    park(py, &wait)?;
+                }
+            }
             return Ok(ready);
         }
+        first = false;
         park_for(py, &entries, until)?;
     }
 }

@@ -1,10 +1,10 @@
 //! The Python methods of `gevent.Greenlet`.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAttributeError, PyBaseException, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
 
 use crate::ffi::greenlet;
 use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of, tree_locals};
@@ -152,7 +152,7 @@ impl Greenlet {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Greenlet>> {
-        let new = cls.call(args, kwargs)?.cast_into::<Greenlet>()?;
+        let new = crate::greenlet::make(cls, args, kwargs)?;
         Self::start_later(&new, seconds)?;
         Ok(new)
     }
@@ -178,8 +178,10 @@ impl Greenlet {
     #[getter]
     fn _run(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py)))
-            .ok_or_else(|| PyAttributeError::new_err("_run"))
+        match Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py))) {
+            Some(run) => Ok(run),
+            None => Ok(do_nothing(py)?.into_any().unbind()),
+        }
     }
 
     #[setter(_run)]
@@ -266,8 +268,8 @@ impl Greenlet {
             return Ok(known.into_bound(py));
         }
         let hub = match greenlet::parent(slf.as_any()) {
-            Some(hub) if hub.hasattr("ident_registry")? => hub,
-            _ => hub::current(py)?.into_any(),
+            Some(parent) => parent,
+            None => hub::current(py)?.into_any(),
         };
         let ident = hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))?;
         let kept = ident.clone().unbind();
@@ -365,7 +367,33 @@ impl Greenlet {
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         Self::kill_soon(slf, exception)?;
-        if block { Self::join(slf, timeout) } else { Ok(()) }
+        if !block || Self::is_ready(slf) {
+            return Ok(());
+        }
+        // A subclass may have a `join` of its own.
+        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,)).map(drop)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Wait for the end of the greenlet; kill it when the block or the wait raised.
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        _kind: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let kill = pyo3::intern!(slf.py(), "kill");
+        if !value.is_none() {
+            return slf.call_method1(kill, (value,)).map(drop);
+        }
+        let joined = slf.call_method0(pyo3::intern!(slf.py(), "join"));
+        if joined.is_err() {
+            slf.call_method0(kill)?;
+        }
+        joined.map(drop)
     }
 
     /// Raise an error in the greenlet at once; only from the hub.
@@ -523,6 +551,11 @@ impl Greenlet {
     }
 }
 
+/// What a greenlet runs that was given nothing.
+fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
+    PyCFunction::new_closure(py, Some(c"_run"), None, |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| ())
+}
+
 /// A fresh `GreenletExit`.
 pub fn exit_error(py: Python<'_>) -> PyErr {
     PyErr::from_type(
@@ -542,7 +575,8 @@ impl Greenlet {
             return Ok(());
         }
         let error = match exception {
-            Some(exception) => error_of(&PyTuple::new(py, [exception])?)?,
+            // What is no exception kills as the error of having been given it.
+            Some(exception) => error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error),
             None => exit_error(py),
         };
         let cancelled = Self::cancel_start(slf);

@@ -25,6 +25,8 @@ use crate::waiter::Waiter;
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
 pub struct BaseHub {
     loop_: GilCell<Option<Py<Loop>>>,
+    /// What somebody put in the place of the loop, to see what is asked of it.
+    wrapper: GilCell<Option<Py<PyAny>>>,
     /// Whether something has waited in it: then it has its monitor, if there is to be one.
     pub(crate) waited: AtomicBool,
 }
@@ -200,28 +202,44 @@ fn call_handler(handler: &Bound<'_, PyAny>, context: Option<Py<PyAny>>, error: P
     handler.call_method1(pyo3::intern!(py, "handle_error"), args).map(drop)
 }
 
+impl BaseHub {
+    /// What stands in the place of the loop.
+    pub fn wrapper(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.wrapper.get_ref(py)
+    }
+}
+
 #[pymethods]
 impl BaseHub {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> PyClassInitializer<Self> {
         PyClassInitializer::new(
-            Self { loop_: GilCell::new(None), waited: AtomicBool::new(false) },
+            Self { loop_: GilCell::new(None), wrapper: GilCell::new(None), waited: AtomicBool::new(false) },
             pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
         )
     }
 
     #[getter]
-    fn r#loop(&self, py: Python<'_>) -> Option<Py<Loop>> {
-        self.loop_.get_ref(py)
+    fn r#loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.wrapper.get_ref(py).or_else(|| self.loop_.get_ref(py).map(Py::into_any))
     }
 
+    /// A loop takes the place of the old one. Anything else is taken for a wrapper of the loop that the hub has: the
+    /// engine goes on with that, and asks the wrapper to run what comes from other threads.
     #[setter]
-    fn set_loop(&self, py: Python<'_>, value: Option<Py<Loop>>) {
-        if let Some(loop_) = &value {
-            loop_.get().adopt();
-        }
-        let old = self.loop_.replace(py, value);
+    fn set_loop(&self, py: Python<'_>, value: Option<Bound<'_, PyAny>>) {
+        let (loop_, wrapper) = match value {
+            None => (Some(None), None),
+            Some(value) => match value.cast_into::<Loop>() {
+                Ok(loop_) => {
+                    loop_.get().adopt();
+                    (Some(Some(loop_.unbind())), None)
+                }
+                Err(other) => (None, Some(other.into_inner().unbind())),
+            },
+        };
+        let old = (loop_.map(|loop_| self.loop_.replace(py, loop_)), self.wrapper.replace(py, wrapper));
         drop(old);
     }
 
@@ -328,11 +346,12 @@ impl BaseHub {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.wrapper.peek(|wrapper| visit.call(wrapper)).unwrap_or(Ok(()))?;
         self.loop_.peek(|loop_| visit.call(loop_)).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        drop(self.loop_.take(py));
+        drop((self.wrapper.take(py), self.loop_.take(py)));
     }
 }
 

@@ -30,7 +30,11 @@ pub struct Line<T> {
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), woken: VecDeque::new(), tickets: 0 }
+        Self {
+            waiting: VecDeque::new(),
+            woken: VecDeque::new(),
+            tickets: 0,
+        }
     }
 }
 
@@ -38,7 +42,11 @@ impl<T> Line<T> {
     /// Queues up; returns the ticket to leave with.
     pub fn join(&mut self, wait: WaitRef, with: T) -> u64 {
         self.tickets += 1;
-        self.waiting.push_back(Waiting { ticket: self.tickets, wait, with });
+        self.waiting.push_back(Waiting {
+            ticket: self.tickets,
+            wait,
+            with,
+        });
         self.tickets
     }
 
@@ -50,11 +58,16 @@ impl<T> Line<T> {
 
     /// Leaves; none when [`take`](Self::take) was quicker.
     pub fn leave(&mut self, ticket: u64) -> Option<Waiting<T>> {
-        let find = |entries: &VecDeque<Waiting<T>>| entries.iter().position(|entry| entry.ticket == ticket);
+        let find = |entries: &VecDeque<Waiting<T>>| {
+            entries.iter().position(|entry| entry.ticket == ticket)
+        };
         if let Some(at) = find(&self.woken) {
             return self.woken.remove(at);
         }
-        let at = self.waiting.binary_search_by_key(&ticket, |entry| entry.ticket).ok()?;
+        let at = self
+            .waiting
+            .binary_search_by_key(&ticket, |entry| entry.ticket)
+            .ok()?;
         self.waiting.remove(at)
     }
 
@@ -73,7 +86,10 @@ impl<T> Line<T> {
 
     /// Takes everybody out, for the caller to drop outside the cell.
     pub fn clear(&mut self) -> Self {
-        let empty = Self { tickets: self.tickets, ..Self::default() };
+        let empty = Self {
+            tickets: self.tickets,
+            ..Self::default()
+        };
         std::mem::replace(self, empty)
     }
 
@@ -107,19 +123,12 @@ impl<T> Line<T> {
         self.woken.iter().chain(&self.waiting)
     }
 
-    /// Visits the greenlets, and what they came with by `inner`.
+    /// Visits what the greenlets came with by `inner`; the waits themselves are shared with others who will wake them.
     ///
     /// # Errors
     /// What the visitor returns.
-    pub fn traverse(
-        &self,
-        visit: PyVisit<'_>,
-        inner: impl Fn(&T) -> Result<(), PyTraverseError>,
-    ) -> Result<(), PyTraverseError> {
-        self.iter().try_for_each(|entry| {
-            entry.wait.traverse(visit.clone())?;
-            inner(&entry.with)
-        })
+    pub fn traverse(&self, inner: impl Fn(&T) -> Result<(), PyTraverseError>) -> Result<(), PyTraverseError> {
+        self.iter().try_for_each(|entry| inner(&entry.with))
     }
 }
 

@@ -17,7 +17,13 @@ use crate::queue_items::{self, Items, Kind};
 use crate::wait::WaitRef;
 
 /// A queue that cannot be joined: `gevent.queue.SimpleQueue`, and the state of those that can.
-#[pyclass(frozen, subclass, weakref, name = "SimpleQueue", module = "gevent.queue")]
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    name = "SimpleQueue",
+    module = "gevent.queue"
+)]
 pub struct SimpleQueue {
     pub(crate) kind: Kind,
     /// Whether a subclass may have a say in how items are kept.
@@ -35,6 +41,8 @@ pub struct State {
     /// Who waits for a free place, with the item to put there.
     pub(crate) putters: Line<Py<PyAny>>,
     pub(crate) shut: bool,
+    /// Items put into a Python container or taken out of one.
+    pub(crate) changes: u64,
     pub(crate) unfinished: isize,
     pub(crate) joiners: Links,
 }
@@ -98,7 +106,11 @@ impl State {
     /// The getter to wake when there are `size` items: none as long as each is claimed by somebody woken.
     #[inline]
     pub fn getter_for(&mut self, size: isize) -> Option<WaitRef> {
-        if self.getters.waiting() > 0 && size > self.getters.woken() as isize { self.getters.next() } else { None }
+        if self.getters.waiting() > 0 && size > self.getters.woken() as isize {
+            self.getters.next()
+        } else {
+            None
+        }
     }
 
     /// The putter to wake when there are `size` items: none as long as each free place is claimed by somebody woken.
@@ -108,7 +120,11 @@ impl State {
             return None;
         }
         let claimed = size.saturating_add(self.putters.woken() as isize);
-        if self.maxsize.is_none_or(|max| claimed < max) { self.putters.next() } else { None }
+        if self.maxsize.is_none_or(|max| claimed < max) {
+            self.putters.next()
+        } else {
+            None
+        }
     }
 }
 
@@ -119,7 +135,14 @@ impl SimpleQueue {
             Kind::Fifo => Items::default(),
             Kind::Lifo | Kind::Priority => Items::Python(PyList::empty(py).into_any().unbind()),
         };
-        Self { kind, hooked, state: GilCell::new(State { items, ..State::default() }) }
+        Self {
+            kind,
+            hooked,
+            state: GilCell::new(State {
+                items,
+                ..State::default()
+            }),
+        }
     }
 
     /// The container, if it is a Python object.
@@ -166,7 +189,7 @@ impl SimpleQueue {
         match native {
             Ok(items) => {
                 for item in items {
-                    queue_items::push(self.kind, &container, item.into_bound(py))?;
+                    queue_items::push(self.kind, &container, item.into_bound(py), || 0)?;
                 }
                 Ok(container)
             }
@@ -176,7 +199,10 @@ impl SimpleQueue {
 
     /// Puts other items in place of those it has.
     pub fn replace_items(&self, py: Python<'_>, items: Items) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.items, items));
+        let old = self.state.with(py, |state| {
+            state.changes += 1;
+            std::mem::replace(&mut state.items, items)
+        });
         drop(old);
     }
 
@@ -197,6 +223,12 @@ impl SimpleQueue {
         native.or_else(|items| items.bind(py).len())
     }
 
+    /// A number that is another one after any change of the container.
+    #[inline]
+    pub fn changes(&self, py: Python<'_>) -> u64 {
+        self.state.with(py, |state| state.changes)
+    }
+
     /// `_put` as this class has it.
     ///
     /// # Errors
@@ -212,9 +244,13 @@ impl SimpleQueue {
             Items::Python(items) => Some((items.clone_ref(py), item)),
         });
         if let Some((items, item)) = elsewhere {
-            queue_items::push(self.kind, items.bind(py), item.into_bound(py))?;
+            let changes = || self.changes(py);
+            queue_items::push(self.kind, items.bind(py), item.into_bound(py), changes)?;
         }
-        self.state.with(py, |state| state.unfinished += 1);
+        self.state.with(py, |state| {
+            state.changes += 1;
+            state.unfinished += 1;
+        });
         Ok(())
     }
 
@@ -229,7 +265,11 @@ impl SimpleQueue {
         });
         match native {
             Some(item) => Ok(item),
-            None => queue_items::pop(self.kind, &self.container(py)?).map(Bound::unbind),
+            None => {
+                let item = queue_items::pop(self.kind, &self.container(py)?, || self.changes(py))?;
+                self.state.with(py, |state| state.changes += 1);
+                Ok(item.unbind())
+            }
         }
     }
 
@@ -280,7 +320,8 @@ impl SimpleQueue {
     /// What the subclass raises, or comparing items.
     pub fn put_now(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
         if slf.get().hooked {
-            slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,)).map(drop)
+            slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,))
+                .map(drop)
         } else {
             slf.get().own_put(item)
         }
@@ -295,8 +336,12 @@ impl SimpleQueue {
         match (slf.get().hooked, peek) {
             (false, false) => slf.get().own_get(py),
             (false, true) => slf.get().own_peek(py),
-            (true, false) => slf.call_method0(pyo3::intern!(py, "_get")).map(Bound::unbind),
-            (true, true) => slf.call_method0(pyo3::intern!(py, "_peek")).map(Bound::unbind),
+            (true, false) => slf
+                .call_method0(pyo3::intern!(py, "_get"))
+                .map(Bound::unbind),
+            (true, true) => slf
+                .call_method0(pyo3::intern!(py, "_peek"))
+                .map(Bound::unbind),
         }
     }
 
@@ -317,10 +362,10 @@ impl SimpleQueue {
     /// What the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.items.traverse(visit.clone())?;
-            state.getters.traverse(visit.clone(), |_| Ok(()))?;
-            state.putters.traverse(visit.clone(), |item| visit.call(item))?;
-            state.joiners.traverse(visit.clone())
+            state.items.traverse(visit)?;
+            state.getters.traverse(|_| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
+            state.joiners.traverse(visit)
         };
         self.state.peek(traverse).unwrap_or(Ok(()))
     }
@@ -329,7 +374,12 @@ impl SimpleQueue {
     pub fn release(&self, py: Python<'_>) {
         let taken = self.state.with(py, |state| {
             let items = std::mem::replace(&mut state.items, Items::Native(VecDeque::new()));
-            (items, state.getters.clear(), state.putters.clear(), state.joiners.take())
+            (
+                items,
+                state.getters.clear(),
+                state.putters.clear(),
+                state.joiners.take(),
+            )
         });
         drop(taken);
     }

@@ -17,8 +17,14 @@ use crate::timeout::Limit;
 
 fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let bounded = !value.is_none() && !value.le(0)?;
-    let maxsize = if bounded { Some(value.extract()?) } else { None };
-    queue.state.with(value.py(), |state| state.maxsize = maxsize);
+    let maxsize = if bounded {
+        Some(value.extract()?)
+    } else {
+        None
+    };
+    queue
+        .state
+        .with(value.py(), |state| state.maxsize = maxsize);
     Ok(())
 }
 
@@ -62,15 +68,23 @@ fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResu
     let none = || PyTuple::empty(py).into_any();
     let items = if this.is_hooked() {
         let items = items.unwrap_or_else(none);
-        Items::Python(slf.call_method1(pyo3::intern!(py, "_create_queue"), (items,))?.unbind())
+        Items::Python(
+            slf.call_method1(pyo3::intern!(py, "_create_queue"), (items,))?
+                .unbind(),
+        )
     } else {
         match (this.kind, items) {
             (Kind::Fifo, None) => Items::default(),
             (Kind::Fifo, Some(items)) => {
-                let items: PyResult<VecDeque<_>> = items.try_iter()?.map(|item| item.map(Bound::unbind)).collect();
+                let items: PyResult<VecDeque<_>> = items
+                    .try_iter()?
+                    .map(|item| item.map(Bound::unbind))
+                    .collect();
                 Items::Native(items?)
             }
-            (kind, items) => Items::Python(queue_items::container(kind, &items.unwrap_or_else(none))?.unbind()),
+            (kind, items) => {
+                Items::Python(queue_items::container(kind, &items.unwrap_or_else(none))?.unbind())
+            }
         }
     };
     this.replace_items(py, items);
@@ -84,7 +98,11 @@ fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResu
 /// What the subclass's `_format` raises.
 pub fn describe(slf: &Bound<'_, PyAny>, address: bool, separator: &str) -> PyResult<String> {
     let name = slf.get_type().name()?;
-    let at = if address { format!(" at {:#x}", slf.as_ptr() as usize) } else { String::new() };
+    let at = if address {
+        format!(" at {:#x}", slf.as_ptr() as usize)
+    } else {
+        String::new()
+    };
     let what = slf.call_method0(pyo3::intern!(slf.py(), "_format"))?;
     Ok(format!("<{name}{at}{separator}{what}>"))
 }
@@ -92,8 +110,9 @@ pub fn describe(slf: &Bound<'_, PyAny>, address: bool, separator: &str) -> PyRes
 fn format(slf: &Bound<'_, SimpleQueue>) -> PyResult<String> {
     let py = slf.py();
     let this = slf.get();
-    let (maxsize, getters, putters) =
-        this.state.with(py, |state| (state.maxsize, state.getters.len(), state.putters.len()));
+    let (maxsize, getters, putters) = this.state.with(py, |state| {
+        (state.maxsize, state.getters.len(), state.putters.len())
+    });
     let mut text = maxsize.map_or_else(String::new, |maxsize| format!(" maxsize={maxsize}"));
     let items = this.snapshot(py)?;
     if items.is_truthy()? {
@@ -109,7 +128,7 @@ fn format(slf: &Bound<'_, SimpleQueue>) -> PyResult<String> {
 }
 
 fn is_hooked<T: PyClass + PyTypeInfo>(class: &Bound<'_, PyType>) -> bool {
-    !class.is(&class.py().get_type::<T>())
+    !class.is(class.py().get_type::<T>())
 }
 
 #[pymethods]
@@ -117,7 +136,11 @@ impl SimpleQueue {
     #[new]
     #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(class: &Bound<'_, PyType>, _args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> Self {
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> Self {
         Self::blank(class.py(), Kind::Fifo, is_hooked::<Self>(class))
     }
 
@@ -132,15 +155,26 @@ impl SimpleQueue {
 
     /// Set up the container; subclasses may override it.
     #[pyo3(signature = (maxsize, items = None), text_signature = "($self, maxsize, items=())")]
-    fn _init(slf: &Bound<'_, Self>, maxsize: Bound<'_, PyAny>, items: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn _init(
+        slf: &Bound<'_, Self>,
+        maxsize: Bound<'_, PyAny>,
+        items: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let _ = maxsize;
         keep(slf, items)
     }
 
     /// Return a new container with `items`; subclasses may override it.
     #[pyo3(signature = (items = None), text_signature = "($self, items=())")]
-    fn _create_queue<'py>(&self, py: Python<'py>, items: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        queue_items::container(self.kind, &items.unwrap_or_else(|| PyTuple::empty(py).into_any()))
+    fn _create_queue<'py>(
+        &self,
+        py: Python<'py>,
+        items: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        queue_items::container(
+            self.kind,
+            &items.unwrap_or_else(|| PyTuple::empty(py).into_any()),
+        )
     }
 
     /// Return the number of items in the container; subclasses may override it.
@@ -246,7 +280,9 @@ impl SimpleQueue {
     fn put_nowait(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         if slf.get().is_hooked() {
-            return slf.call_method1(pyo3::intern!(py, "put"), (item, false, py.None())).map(drop);
+            return slf
+                .call_method1(pyo3::intern!(py, "put"), (item, false, py.None()))
+                .map(drop);
         }
         Self::put(slf, item, false, None)
     }
@@ -261,7 +297,11 @@ impl SimpleQueue {
         signature = (block = Flag(true), timeout = None),
         text_signature = "($self, block=True, timeout=None)"
     )]
-    fn py_get(slf: &Bound<'_, Self>, block: Flag, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn py_get(
+        slf: &Bound<'_, Self>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         Self::get(slf, block.0, timeout.as_ref(), false)
     }
 
@@ -269,14 +309,20 @@ impl SimpleQueue {
     fn get_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         if slf.get().is_hooked() {
-            return slf.call_method1(pyo3::intern!(py, "get"), (false, py.None())).map(Bound::unbind);
+            return slf
+                .call_method1(pyo3::intern!(py, "get"), (false, py.None()))
+                .map(Bound::unbind);
         }
         Self::get(slf, false, None, false)
     }
 
     /// Return the next item and leave it in the queue; `block` and `timeout` are as for `get`.
     #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
-    fn peek(slf: &Bound<'_, Self>, block: Flag, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn peek(
+        slf: &Bound<'_, Self>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         Self::get(slf, block.0, timeout.as_ref(), true)
     }
 
@@ -284,7 +330,9 @@ impl SimpleQueue {
     fn peek_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         if slf.get().is_hooked() {
-            return slf.call_method1(pyo3::intern!(py, "peek"), (false, py.None())).map(Bound::unbind);
+            return slf
+                .call_method1(pyo3::intern!(py, "peek"), (false, py.None()))
+                .map(Bound::unbind);
         }
         Self::get(slf, false, None, true)
     }
@@ -292,7 +340,8 @@ impl SimpleQueue {
     /// Return a new queue with the same class, size and items.
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        slf.get_type().call1((slf.get().maxsize(py), slf.get().snapshot(py)?))
+        slf.get_type()
+            .call1((slf.get().maxsize(py), slf.get().snapshot(py)?))
     }
 
     fn __iter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
@@ -302,11 +351,12 @@ impl SimpleQueue {
     fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let item = if slf.get().is_hooked() {
-            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?.unbind()
+            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?
+                .unbind()
         } else {
             Self::get(slf, true, None, false)?
         };
-        if item.bind(py).is(&py.get_type::<PyStopIteration>()) {
+        if item.bind(py).is(py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));
         }
         Ok(item)
@@ -355,7 +405,12 @@ impl Queue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(class.py(), Kind::Fifo, is_hooked::<Self>(class))).add_subclass(Self)
+        PyClassInitializer::from(SimpleQueue::blank(
+            class.py(),
+            Kind::Fifo,
+            is_hooked::<Self>(class),
+        ))
+        .add_subclass(Self)
     }
 
     #[pyo3(signature = (maxsize = None, items = None, unfinished_tasks = None))]
@@ -371,14 +426,20 @@ impl Queue {
             Some(given) => given,
             None => SimpleQueue::size(queue)?,
         };
-        queue.get().state.with(slf.py(), |state| state.unfinished = unfinished);
+        queue
+            .get()
+            .state
+            .with(slf.py(), |state| state.unfinished = unfinished);
         Ok(())
     }
 
     /// Items put and not yet reported by `task_done`.
     #[getter]
     fn unfinished_tasks(slf: &Bound<'_, Self>) -> isize {
-        slf.as_super().get().state.with(slf.py(), |state| state.unfinished)
+        slf.as_super()
+            .get()
+            .state
+            .with(slf.py(), |state| state.unfinished)
     }
 
     /// Report that an item that was got is dealt with. Raises `ValueError` when called more often than items were put.
@@ -406,8 +467,11 @@ impl Queue {
     fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let queue = slf.as_super().get();
-        let (maxsize, unfinished) = queue.state.with(py, |state| (state.maxsize, state.unfinished));
-        slf.get_type().call1((maxsize, queue.snapshot(py)?, unfinished))
+        let (maxsize, unfinished) = queue
+            .state
+            .with(py, |state| (state.maxsize, state.unfinished));
+        slf.get_type()
+            .call1((maxsize, queue.snapshot(py)?, unfinished))
     }
 
     fn _format(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -434,9 +498,13 @@ impl LifoQueue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(class.py(), Kind::Lifo, is_hooked::<Self>(class)))
-            .add_subclass(Queue)
-            .add_subclass(Self)
+        PyClassInitializer::from(SimpleQueue::blank(
+            class.py(),
+            Kind::Lifo,
+            is_hooked::<Self>(class),
+        ))
+        .add_subclass(Queue)
+        .add_subclass(Self)
     }
 }
 
@@ -454,8 +522,12 @@ impl PriorityQueue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(class.py(), Kind::Priority, is_hooked::<Self>(class)))
-            .add_subclass(Queue)
-            .add_subclass(Self)
+        PyClassInitializer::from(SimpleQueue::blank(
+            class.py(),
+            Kind::Priority,
+            is_hooked::<Self>(class),
+        ))
+        .add_subclass(Queue)
+        .add_subclass(Self)
     }
 }

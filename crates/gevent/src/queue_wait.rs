@@ -22,13 +22,17 @@ use crate::wait::WaitRef;
 /// # Errors
 /// When the hub cannot be made.
 pub fn in_hub(py: Python<'_>) -> PyResult<bool> {
-    Ok(greenlet::current(py)?.is(&hub::current(py)?))
+    Ok(greenlet::current(py)?.is(hub::current(py)?))
 }
 
 fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     match timeout {
-        Some(timeout) if !timeout.is_none() && !timeout.is_instance_of::<Timeout>() && timeout.lt(0)? => {
-            Err(PyValueError::new_err("'timeout' must be a non-negative number"))
+        Some(timeout)
+            if !timeout.is_none() && !timeout.is_instance_of::<Timeout>() && timeout.lt(0)? =>
+        {
+            Err(PyValueError::new_err(
+                "'timeout' must be a non-negative number",
+            ))
         }
         _ => Ok(()),
     }
@@ -78,12 +82,16 @@ impl SimpleQueue {
         let state = &slf.get().state;
         while state.with(py, |state| state.getters.waiting() > 0) {
             let size = Self::size(slf).unwrap_or(isize::MAX);
-            let Some(next) = state.with(py, |state| state.getter_for(size)) else { break };
+            let Some(next) = state.with(py, |state| state.getter_for(size)) else {
+                break;
+            };
             next.wake_none(py);
         }
         while state.with(py, |state| state.putters.waiting() > 0) {
             let size = Self::size(slf).unwrap_or(0);
-            let Some(next) = state.with(py, |state| state.putter_for(size)) else { break };
+            let Some(next) = state.with(py, |state| state.putter_for(size)) else {
+                break;
+            };
             next.wake_none(py);
         }
     }
@@ -150,8 +158,9 @@ impl SimpleQueue {
         {
             return Ok(Some(item));
         }
-        queue_items::push(this.kind, items, item.into_bound(py))?;
+        queue_items::push(this.kind, items, item.into_bound(py), || this.changes(py))?;
         let awaited = this.state.with(py, |state| {
+            state.changes += 1;
             state.unfinished += 1;
             state.getters.waiting() > 0
         });
@@ -178,8 +187,12 @@ impl SimpleQueue {
         if items.len()? == 0 {
             return Ok(None);
         }
-        let item = queue_items::pop(this.kind, items)?;
-        if this.state.with(py, |state| state.putters.waiting() > 0) {
+        let item = queue_items::pop(this.kind, items, || this.changes(py))?;
+        let awaited = this.state.with(py, |state| {
+            state.changes += 1;
+            state.putters.waiting() > 0
+        });
+        if awaited {
             Self::settle(slf);
         }
         Ok(Some(item.unbind()))
@@ -189,11 +202,18 @@ impl SimpleQueue {
     fn room_for_hub(slf: &Bound<'_, Self>) -> isize {
         slf.get().state.with(slf.py(), |state| {
             let taking = state.getters.iter_woken().filter(|peeks| !**peeks).count();
-            state.maxsize.unwrap_or(isize::MAX).saturating_add(taking as isize)
+            state
+                .maxsize
+                .unwrap_or(isize::MAX)
+                .saturating_add(taking as isize)
         })
     }
 
-    fn put_waiting(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>, mut patience: Patience) -> PyResult<()> {
+    fn put_waiting(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        mut patience: Patience,
+    ) -> PyResult<()> {
         let py = slf.py();
         let state = &slf.get().state;
         let mut wait = hub::new_wait(py)?;
@@ -205,7 +225,11 @@ impl SimpleQueue {
             let served = left.is_none();
             drop(left);
             if !woken? {
-                return if served { Ok(()) } else { Err(patience.error(py, Full::new_err(()))) };
+                return if served {
+                    Ok(())
+                } else {
+                    Err(patience.error(py, Full::new_err(())))
+                };
             }
             if served {
                 return Ok(());
@@ -246,7 +270,11 @@ impl SimpleQueue {
             Err(ShutDown::new_err(()))
         } else if in_hub(py)? {
             Self::take_from_putters(slf)?;
-            if Self::size(slf)? > 0 { Self::get_now(slf, peek) } else { Err(Empty::new_err(())) }
+            if Self::size(slf)? > 0 {
+                Self::get_now(slf, peek)
+            } else {
+                Err(Empty::new_err(()))
+            }
         } else if block {
             check_not_negative(timeout)?;
             Self::get_waiting(slf, Patience::new(Limit::of(timeout)?), peek)
@@ -261,7 +289,9 @@ impl SimpleQueue {
     fn take_from_putters(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         while !Self::is_full(slf)? {
-            let Some(first) = slf.get().state.with(py, |state| state.putters.take()) else { return Ok(()) };
+            let Some(first) = slf.get().state.with(py, |state| state.putters.take()) else {
+                return Ok(());
+            };
             let put = Self::put_now(slf, first.with.into_bound(py));
             match put {
                 Ok(()) => first.wait.wake_none(py),
@@ -271,7 +301,11 @@ impl SimpleQueue {
         Ok(())
     }
 
-    fn get_waiting(slf: &Bound<'_, Self>, mut patience: Patience, peek: bool) -> PyResult<Py<PyAny>> {
+    fn get_waiting(
+        slf: &Bound<'_, Self>,
+        mut patience: Patience,
+        peek: bool,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let state = &slf.get().state;
         let mut wait = hub::new_wait(py)?;
@@ -334,7 +368,11 @@ impl SimpleQueue {
                 return None;
             }
             state.unfinished -= 1;
-            Some(if state.unfinished == 0 { state.joiners.take() } else { Links::new() })
+            Some(if state.unfinished == 0 {
+                state.joiners.take()
+            } else {
+                Links::new()
+            })
         });
         let Some(mut joiners) = joiners else {
             return Err(PyValueError::new_err("task_done() called too many times"));

@@ -194,6 +194,13 @@ impl SocketBase {
         Ok(Some(seconds))
     }
 
+    fn patience(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Patience> {
+        match given {
+            Unset::Unset => Ok(Patience::of(self, py)),
+            Unset::Set(value) => Ok(Patience::seconds(Self::timeout_of(&value)?)),
+        }
+    }
+
     fn watcher(&self, py: Python<'_>, direction: Direction) -> PyResult<Py<PyAny>> {
         let (known, fd, counted) = self.state.with(py, |state| {
             let known = state.watchers[direction as usize]
@@ -525,15 +532,16 @@ impl SocketBase {
         done.map_err(|error| errno_error(error.raw_os_error()))
     }
 
-    /// Wait until a system call that would have blocked is worth another try, for at most the timeout.
-    #[pyo3(signature = (write = false))]
-    fn _wait_ready(&self, py: Python<'_>, write: bool) -> PyResult<()> {
+    /// Wait until a system call that would have blocked is worth another try, for at most so many seconds: the timeout's
+    /// unless stated.
+    #[pyo3(signature = (write = false, seconds = Unset::Unset))]
+    fn _wait_ready(&self, py: Python<'_>, write: bool, seconds: Unset<'_>) -> PyResult<()> {
         let direction = if write {
             Direction::Write
         } else {
             Direction::Read
         };
-        let mut patience = Patience::of(self, py);
+        let mut patience = self.patience(py, seconds)?;
         self.wait_ready(py, direction, &mut patience)
     }
 
@@ -584,10 +592,7 @@ impl SocketBase {
     /// Send some of `data`; return how many bytes. `timeout` overrides the socket's.
     #[pyo3(signature = (data, flags = 0, timeout = Unset::Unset), text_signature = "($self, data, flags=0, timeout=...)")]
     fn send(&self, data: &Bound<'_, PyAny>, flags: i32, timeout: Unset<'_>) -> PyResult<usize> {
-        let patience = match timeout {
-            Unset::Unset => Patience::of(self, data.py()),
-            Unset::Set(value) => Patience::seconds(Self::timeout_of(&value)?),
-        };
+        let patience = self.patience(data.py(), timeout)?;
         self.transmit(data, flags, patience)
     }
 
@@ -613,7 +618,15 @@ impl SocketBase {
 
     /// Like `accept`, returning a descriptor; without waiting.
     fn _accept<'py>(slf: &Bound<'py, Self>) -> PyResult<(RawFd, Bound<'py, PyAny>)> {
-        Self::accept_now(slf).map(|(fd, address)| (fd.into_raw_fd(), address))
+        match Self::accept_raw(slf)? {
+            Some((fd, address)) => Ok((fd.into_raw_fd(), address)),
+            None => Err(errno_error(libc::EAGAIN)),
+        }
+    }
+
+    /// Like `accept`, without waiting: None when nobody asks for a connection.
+    fn _accept_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        Self::accept_if_any(slf)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -371,23 +371,42 @@ impl SocketBase {
         Ok(PyTuple::new(py, [accepted, address])?.into_any())
     }
 
-    /// `accept`, without waiting, and without a socket object.
+    /// `accept`, without waiting: none when there is no connection.
+    ///
+    /// # Errors
+    /// The `OSError` of the system call, and what making the new socket raises.
+    pub fn accept_if_any<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let py = slf.py();
+        let Some((fd, address)) = Self::accept_raw(slf)? else {
+            return Ok(None);
+        };
+        let accepted = slf.get().sibling(py, fd)?;
+        PyTuple::new(py, [accepted, address]).map(Some)
+    }
+
+    /// `accept`, without waiting, and without a socket object; none when there is no connection.
     ///
     /// # Errors
     /// The `OSError` of the system call.
-    pub fn accept_now<'py>(slf: &Bound<'py, Self>) -> PyResult<(OwnedFd, Bound<'py, PyAny>)> {
+    pub fn accept_raw<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<Option<(OwnedFd, Bound<'py, PyAny>)>> {
         let py = slf.py();
         let this = slf.get();
         let family = this.state.with(py, |state| state.family);
         if !socket_addr::is_common(family) {
-            let found = this.twin(py)?.call_method0(py, "_accept")?;
+            let found = match this.twin(py)?.call_method0(py, "_accept") {
+                Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => return Ok(None),
+                found => found?,
+            };
             let (number, address): (i32, Bound<'py, PyAny>) = found.bind(py).extract()?;
-            return Ok((crate::ffi::descriptor::adopt(number), address));
+            return Ok(Some((crate::ffi::descriptor::adopt(number), address)));
         }
-        let (fd, address) = this
-            .try_accept(py, true)
-            .map_err(|error| errno_error(error.raw_os_error()))?;
-        Ok((fd, socket_addr::to_python(py, family, address)?))
+        match this.try_accept(py, true) {
+            Ok((fd, address)) => Ok(Some((fd, socket_addr::to_python(py, family, address)?))),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(errno_error(error.raw_os_error())),
+        }
     }
 
     fn try_accept(

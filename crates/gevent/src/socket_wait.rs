@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError};
 use pyo3::prelude::*;
 use reactor::{Direction, Interest, Readiness, SourceKey, Time};
 use rustix::io::Errno;
 
-use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error, os_error};
+use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::hub;
-use crate::loop_::{Deadline, Loop, Watched};
+use crate::loop_::{Loop, Watched};
 use crate::park::park;
 use crate::socket::{SocketBase, State};
 use crate::wait::{Wait, WaitRef};
@@ -41,13 +41,14 @@ impl Patience {
         self.limit.is_some_and(|limit| limit <= 0.0)
     }
 
-    fn until(&mut self) -> Option<Time> {
+    /// What is left of it; none for ever.
+    fn left(&mut self) -> Option<Duration> {
         let limit = self.limit.filter(|limit| *limit < LONGEST)?;
-        Some(
-            *self
-                .until
-                .get_or_insert_with(|| Time::now().after(Duration::from_secs_f64(limit.max(0.0)))),
-        )
+        let now = Time::now();
+        let until = *self
+            .until
+            .get_or_insert_with(|| now.after(Duration::from_secs_f64(limit.max(0.0))));
+        Some(until.until(now))
     }
 }
 
@@ -156,27 +157,16 @@ impl SocketBase {
         patience: &mut Patience,
     ) -> PyResult<()> {
         if patience.is_none() {
-            return Err(errno_error(libc::EAGAIN));
+            let text = "Resource temporarily unavailable";
+            return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));
         }
         let wait = hub::new_wait(py)?;
-        let loop_ = wait.loop_().clone_ref(py);
-        let loop_ = loop_.get();
         let counted = self.state.with(py, |state| state.counted);
         let place = self.enlist(py, direction, &wait, counted)?;
-        let deadline = patience.until().map(|at| {
-            let key = loop_.set_deadline(py, at, Deadline::Wake(wait.clone()));
-            if !counted {
-                loop_.count_ref(-1);
-            }
-            key
-        });
-        let woken = park(py, &wait);
-        if let Some(key) = deadline {
-            if !counted {
-                loop_.count_ref(1);
-            }
-            loop_.cancel_deadline(py, key);
+        if let Some(left) = patience.left() {
+            wait.limit(py, left, counted);
         }
+        let woken = park(py, &wait);
         self.delist(py, direction, &wait, place);
         woken?;
         if wait.expired() {
@@ -292,12 +282,7 @@ impl SocketBase {
             .state
             .with(py, |state| state.fd.as_ref().map(|fd| fd.as_raw_fd()))
             .ok_or_else(|| errno_error(libc::EBADF))?;
-        let kernel = loop_.get().kernel(py)?;
-        let key = loop_
-            .get()
-            .sources
-            .with(py, |sources| sources.register(&kernel.main, fd))
-            .map_err(|error| os_error(&error))?;
+        let key = loop_.get().register_source(py, fd)?;
         let old = self
             .state
             .with(py, |state| state.source.replace((loop_.clone_ref(py), key)));

@@ -4,49 +4,73 @@
 //! child, which has none of the workers, needs a new bell and nothing else.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
+use crate::async_result::AsyncResult;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::links::{Link, Links};
+use crate::loop_::{Inbox, Loop};
 use crate::park;
+use crate::ready::Task;
+use crate::spin;
 
 /// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Where idle workers sleep. It counts how often it was rung and nobody heard it yet.
+/// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
+const HUB_LETS_GO: Duration = Duration::from_micros(2);
+
+/// Where idle workers wait. It counts how often it was rung and nobody heard it yet.
 #[derive(Default)]
 struct Bell {
-    rung: Mutex<usize>,
+    rung: AtomicUsize,
+    asleep: Mutex<usize>,
     changed: Condvar,
 }
 
 impl Bell {
     fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_one();
+        self.rung.fetch_add(1, SeqCst);
+        let asleep = *self.lock();
+        if asleep > 0 {
+            self.changed.notify_one();
+        }
     }
 
-    /// Sleeps until it is rung; false when that took longer than `limit`.
-    fn wait(&self, limit: Option<Duration>) -> bool {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = |rung: &mut usize| *rung == 0;
-        let mut rung = match limit {
-            None => self.changed.wait_while(rung, silent).unwrap_or_else(PoisonError::into_inner),
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> bool {
+        self.rung.fetch_update(SeqCst, SeqCst, |rung| rung.checked_sub(1)).is_ok()
+    }
+
+    /// Waits until it is rung; false when that took longer than `limit`.
+    fn wait(&self, limit: Option<Duration>, look_out: bool) -> bool {
+        if look_out && spin::until(spin::LOOK_OUT, || self.heard()) {
+            return true;
+        }
+        let mut asleep = self.lock();
+        *asleep += 1;
+        let silent = |_: &mut usize| self.rung.load(SeqCst) == 0;
+        asleep = match limit {
+            None => self.changed.wait_while(asleep, silent).unwrap_or_else(PoisonError::into_inner),
             Some(limit) => {
-                let waited = self.changed.wait_timeout_while(rung, limit, silent);
+                let waited = self.changed.wait_timeout_while(asleep, limit, silent);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        let heard = *rung > 0;
-        *rung = rung.saturating_sub(1);
-        drop(rung);
+        *asleep -= 1;
+        drop(asleep);
+        let heard = self.heard();
         while !heard && ENDING.load(Relaxed) {
             std::thread::park();
         }
@@ -54,8 +78,120 @@ impl Bell {
     }
 }
 
+/// How a call ended.
+enum Outcome {
+    Value(Py<PyAny>),
+    /// What to name in the report, and what `sys.exc_info()` returned.
+    Error(Py<PyAny>, Py<PyTuple>),
+}
+
+#[derive(Default)]
+struct Call {
+    func: Option<Py<PyAny>>,
+    args: Option<Py<PyTuple>>,
+    kwargs: Option<Py<PyDict>>,
+    outcome: Option<Outcome>,
+    result: Option<Py<AsyncResult>>,
+}
+
+/// A call to be made by a worker. How it ended comes back to the hub when the worker asks for the next one.
+#[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
+pub struct Job {
+    call: GilCell<Call>,
+    queue: Py<TaskQueue>,
+    hub: Py<PyAny>,
+    submitted: Instant,
+}
+
+impl Job {
+    fn deliver(&self, py: Python<'_>) -> PyResult<()> {
+        let queue = self.queue.get();
+        queue.state.with(py, |state| state.brisk = self.submitted.elapsed() < spin::SOON);
+        queue.loop_.get().count_ref(-1);
+        queue.leave(py);
+        let (outcome, result) = self.call.with(py, |call| (call.outcome.take(), call.result.take()));
+        let Some(result) = result else { return Ok(()) };
+        match outcome {
+            Some(Outcome::Value(value)) => AsyncResult::set(result.bind(py), Some(value)),
+            Some(Outcome::Error(context, error)) => {
+                let error = error.into_bound(py);
+                AsyncResult::fail(result.bind(py), error.clone())?;
+                let (class, value, traceback) = (error.get_item(0)?, error.get_item(1)?, error.get_item(2)?);
+                let report = pyo3::intern!(py, "handle_error");
+                self.hub.call_method1(py, report, (context, class, value, traceback)).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of the call, and returns what is to be sent to the hub's loop.
+    fn parcel(job: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
+        let py = job.py();
+        let this = job.get();
+        let call = this.call.with(py, |call| (call.func.take(), call.args.take(), call.kwargs.take()));
+        drop(call);
+        let inbox = this.queue.get().loop_.get().inbox(py)?;
+        let job = job.clone().unbind();
+        Some((inbox, Task::Native(Box::new(move |py| job.get().deliver(py)))))
+    }
+}
+
+#[pymethods]
+impl Job {
+    #[getter]
+    fn func(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.call.with(py, |call| call.func.as_ref().map(|func| func.clone_ref(py)))
+    }
+
+    #[getter]
+    fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        self.call.with(py, |call| call.args.as_ref().map(|args| args.clone_ref(py)))
+    }
+
+    #[getter]
+    fn kwargs(&self, py: Python<'_>) -> Option<Py<PyDict>> {
+        self.call.with(py, |call| call.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)))
+    }
+
+    /// Keep what the call returned.
+    fn set(&self, py: Python<'_>, value: Py<PyAny>) {
+        let old = self.call.with(py, |call| call.outcome.replace(Outcome::Value(value)));
+        drop(old);
+    }
+
+    /// Keep what the call raised, as `sys.exc_info()` returned it, and what to name in the report.
+    fn handle_error(&self, py: Python<'_>, context: Py<PyAny>, exc_info: Py<PyTuple>) {
+        let old = self.call.with(py, |call| call.outcome.replace(Outcome::Error(context, exc_info)));
+        drop(old);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.queue)?;
+        visit.call(&self.hub)?;
+        let visited = self.call.peek(|call| {
+            visit.call(&call.func)?;
+            visit.call(&call.args)?;
+            visit.call(&call.kwargs)?;
+            visit.call(&call.result)?;
+            match &call.outcome {
+                Some(Outcome::Value(value)) => visit.call(value),
+                Some(Outcome::Error(context, error)) => {
+                    visit.call(context)?;
+                    visit.call(error)
+                }
+                None => Ok(()),
+            }
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.call.take(py));
+    }
+}
+
 struct State {
-    tasks: VecDeque<Py<PyAny>>,
+    jobs: VecDeque<Py<Job>>,
     /// Tasks that were admitted and are not done.
     unfinished: usize,
     /// How many of those there may be.
@@ -64,8 +200,11 @@ struct State {
     workers: usize,
     /// How many of those are to leave once there is no task.
     dismissed: usize,
-    sleeping: usize,
+    waiting: usize,
     waking: usize,
+    /// Whether the last wait of a worker, and the last job, were so short that looking out pays.
+    lively: bool,
+    brisk: bool,
     bell: Arc<Bell>,
     /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
     entrants: Links,
@@ -75,7 +214,14 @@ struct State {
 /// The tasks of a thread pool: what is to be done, by how many workers.
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
 pub struct TaskQueue {
+    loop_: Py<Loop>,
     state: GilCell<State>,
+}
+
+fn send(parcel: Option<(Arc<Inbox>, Task)>) {
+    if let Some((inbox, task)) = parcel {
+        inbox.send(task);
+    }
 }
 
 impl TaskQueue {
@@ -109,9 +255,9 @@ impl TaskQueue {
         }
     }
 
-    fn ring_if_asleep(&self, py: Python<'_>) {
+    fn ring_if_waited_for(&self, py: Python<'_>) {
         let bell = self.state.with(py, |state| {
-            let due = state.sleeping > state.waking;
+            let due = state.waiting > state.waking;
             state.waking += usize::from(due);
             due.then(|| state.bell.clone())
         });
@@ -136,20 +282,22 @@ impl TaskQueue {
 #[pymethods]
 impl TaskQueue {
     #[new]
-    fn new(limit: usize) -> Self {
+    fn new(r#loop: Py<Loop>, limit: usize) -> Self {
         let state = State {
-            tasks: VecDeque::new(),
+            jobs: VecDeque::new(),
             unfinished: 0,
             limit,
             workers: 0,
             dismissed: 0,
-            sleeping: 0,
+            waiting: 0,
             waking: 0,
+            lively: false,
+            brisk: false,
             bell: Arc::default(),
             entrants: Links::new(),
             watchers: Links::new(),
         };
-        Self { state: GilCell::new(state) }
+        Self { loop_: r#loop, state: GilCell::new(state) }
     }
 
     /// Wait until there is room for a task, and take that room.
@@ -184,42 +332,94 @@ impl TaskQueue {
         }
     }
 
-    /// Queue a task that has entered.
-    fn put(&self, py: Python<'_>, task: Py<PyAny>) {
-        self.state.with(py, |state| state.tasks.push_back(task));
-        self.ring_if_asleep(py);
+    /// Queue a call that has entered; return the `AsyncResult` of it.
+    fn submit(
+        slf: &Bound<'_, Self>,
+        hub: Py<PyAny>,
+        func: Py<PyAny>,
+        args: Py<PyTuple>,
+        kwargs: Py<PyDict>,
+    ) -> PyResult<Py<AsyncResult>> {
+        let py = slf.py();
+        let this = slf.get();
+        let result = Py::new(py, AsyncResult::unset())?;
+        let call = Call {
+            func: Some(func),
+            args: Some(args),
+            kwargs: Some(kwargs),
+            outcome: None,
+            result: Some(result.clone_ref(py)),
+        };
+        let queue = slf.clone().unbind();
+        let call = GilCell::new(call);
+        let job = Py::new(py, Job { call, queue, hub, submitted: Instant::now() })?;
+        this.loop_.get().count_ref(1);
+        let brisk = this.state.with(py, |state| {
+            state.jobs.push_back(job);
+            state.brisk
+        });
+        if brisk {
+            this.loop_.get().mail_is_near.store(true, Relaxed);
+        }
+        this.ring_if_waited_for(py);
+        Ok(result)
     }
 
-    /// Return the next task, for a worker. None tells it to leave; it is no longer counted then.
+    /// Return the next job, for a worker. None tells it to leave; it is no longer counted then.
     ///
-    /// Blocks the native thread, at most for `timeout` seconds if that is positive.
-    fn get(&self, py: Python<'_>, timeout: f64) -> Option<Py<PyAny>> {
+    /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
+    /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
+    #[pyo3(signature = (timeout, done = None))]
+    fn get(&self, py: Python<'_>, timeout: f64, done: Option<&Bound<'_, Job>>) -> Option<Py<Job>> {
+        let mut parcel = done.and_then(Job::parcel);
         let limit = (timeout > 0.0).then(|| Duration::from_secs_f64(timeout.min(1e9)));
         let mut idle = false;
         loop {
-            let (task, bell) = self.state.with(py, |state| {
-                let task = state.tasks.pop_front();
-                let sleeps = task.is_none() && state.dismissed == 0 && !idle;
-                state.sleeping += usize::from(sleeps);
-                (task, sleeps.then(|| state.bell.clone()))
+            let (job, waits) = self.state.with(py, |state| {
+                let job = state.jobs.pop_front();
+                let waits = job.is_none() && state.dismissed == 0 && !idle;
+                state.waiting += usize::from(waits);
+                (job, waits.then(|| (state.bell.clone(), state.lively)))
             });
-            if task.is_some() {
-                return task;
-            }
-            let Some(bell) = bell else {
+            let Some((bell, lively)) = waits else {
+                send(parcel.take());
+                if job.is_some() {
+                    return job;
+                }
                 if self.leave_if_due(py, idle) {
                     self.tell_watchers(py);
                     return None;
                 }
                 continue;
             };
-            let heard = py.detach(|| bell.wait(limit));
+            let parcel = parcel.take();
+            let began = Instant::now();
+            let heard = py.detach(|| {
+                send(parcel);
+                let heard = bell.wait(limit, lively);
+                if heard {
+                    spin::until(HUB_LETS_GO, || self.loop_.get().polling.load(Relaxed));
+                }
+                heard
+            });
             idle = !heard;
             self.state.with(py, |state| {
-                state.sleeping = state.sleeping.saturating_sub(1);
+                state.waiting = state.waiting.saturating_sub(1);
                 state.waking = state.waking.saturating_sub(usize::from(heard));
+                state.lively = began.elapsed() < spin::SOON;
             });
         }
+    }
+
+    /// Send a job back to the hub, for a worker that will not ask for another one.
+    #[staticmethod]
+    fn give_back(job: &Bound<'_, Job>) {
+        send(Job::parcel(job));
+    }
+
+    /// Whether there are fewer workers than unfinished tasks, and than `most`.
+    fn lacks_workers(&self, py: Python<'_>, most: usize) -> bool {
+        self.state.with(py, |state| state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most))
     }
 
     /// Count one more worker.
@@ -240,35 +440,47 @@ impl TaskQueue {
             state.dismissed
         });
         for _ in 0..surplus {
-            self.ring_if_asleep(py);
+            self.ring_if_waited_for(py);
         }
     }
 
-    /// Wait until no more than `tasks` are unfinished and no more than `workers` exist.
-    #[pyo3(signature = (tasks = None, workers = None))]
-    fn wait_for_at_most(&self, py: Python<'_>, tasks: Option<usize>, workers: Option<usize>) -> PyResult<()> {
-        let within = |value: usize, most: Option<usize>| most.is_none_or(|most| value <= most);
-        while !self.state.with(py, |state| within(state.unfinished, tasks) && within(state.workers, workers)) {
+    /// Like `dismiss`, and wait until they have left.
+    fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        loop {
+            // Each time: others may be hired meanwhile.
+            self.dismiss(py, most);
+            if self.state.with(py, |state| state.workers <= most) {
+                return Ok(());
+            }
             let loop_ = hub::current_loop(py)?;
             // A worker that leaves is something to wait for.
-            loop_.get().count_ref(isize::from(workers.is_some()));
+            loop_.get().count_ref(1);
             let woken = self.park(py, |state| &mut state.watchers);
-            loop_.get().count_ref(-isize::from(workers.is_some()));
+            loop_.get().count_ref(-1);
             woken?;
+        }
+    }
+
+    /// Wait until no task is unfinished.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        while self.state.with(py, |state| state.unfinished > 0) {
+            self.park(py, |state| &mut state.watchers)?;
         }
         Ok(())
     }
 
-    /// Forget the workers, in a forked child; the tasks that none of them had taken stay.
+    /// Forget the workers, in a forked child, and what they were doing; the tasks that none had begun stay.
     fn after_fork(&self, py: Python<'_>) {
-        let old = self.state.with(py, |state| {
-            state.unfinished = state.tasks.len();
+        let (old, lost) = self.state.with(py, |state| {
+            let lost = state.unfinished.saturating_sub(state.jobs.len());
+            state.unfinished -= lost;
             state.workers = 0;
             state.dismissed = 0;
-            state.sleeping = 0;
+            state.waiting = 0;
             state.waking = 0;
-            std::mem::take(&mut state.bell)
+            (std::mem::take(&mut state.bell), lost)
         });
+        self.loop_.get().count_ref(-isize::try_from(lost).unwrap_or_default());
         // A worker of the parent may have held its lock at the fork: it is leaked, not touched.
         std::mem::forget(old);
         self.admit_waiting(py);
@@ -305,17 +517,18 @@ impl TaskQueue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.loop_)?;
         let visited = self.state.peek(|state| {
             state.entrants.traverse(visit)?;
             state.watchers.traverse(visit)?;
-            state.tasks.iter().try_for_each(|task| visit.call(task))
+            state.jobs.iter().try_for_each(|job| visit.call(job))
         });
         visited.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let tasks = self.state.with(py, |state| std::mem::take(&mut state.tasks));
-        drop(tasks);
+        let jobs = self.state.with(py, |state| std::mem::take(&mut state.jobs));
+        drop(jobs);
     }
 }
 

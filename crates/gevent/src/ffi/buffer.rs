@@ -1,25 +1,56 @@
 //! The memory of Python objects as slices: what is sent, what is received into, and bytes objects filled in place.
 
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
-use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 unsafe extern "C" {
     // Part of CPython's documented API; pyo3 does not declare it.
-    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
+}
+
+/// A buffer that an object lends: one piece of its memory, which stays in place meanwhile.
+pub struct Loan(Box<ffi::Py_buffer>);
+
+// SAFETY: the structure is only read, and the memory only touched, with the GIL held (the accessors take a token).
+unsafe impl Send for Loan {}
+
+impl Loan {
+    fn of(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
+        let mut loan = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `loan` is a valid structure on the heap, which stays where it is until it is released.
+        match unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *loan, flags) } {
+            0 => Ok(Self(loan)),
+            _ => Err(PyErr::fetch(object.py())),
+        }
+    }
+
+    fn memory(&self) -> (*mut u8, usize) {
+        match usize::try_from(self.0.len) {
+            Ok(len) if len > 0 => (self.0.buf.cast(), len),
+            _ => (std::ptr::dangling_mut(), 0),
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        // SAFETY: the structure was filled by `PyObject_GetBuffer` and is released once, with the GIL held.
+        Python::attach(|_| unsafe { ffi::PyBuffer_Release(&raw mut *self.0) });
+    }
 }
 
 /// The memory of a bytes-like object, which it keeps alive and in place. It may wait in a suspended greenlet: only the
 /// object's memory, on the heap, is ever given out.
 pub enum Readable<'py> {
-    /// Bytes need no buffer to be asked for.
+    /// Bytes need not be asked.
     Bytes(Bound<'py, PyBytes>),
     /// Anything else that has one piece of memory.
-    Buffer(PyUntypedBuffer),
+    Loan(Loan),
 }
 
 impl<'py> Readable<'py> {
@@ -31,7 +62,7 @@ impl<'py> Readable<'py> {
     pub fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         match object.cast_exact::<PyBytes>() {
             Ok(bytes) => Ok(Self::Bytes(bytes.clone())),
-            Err(_) => Ok(Self::Buffer(in_one_piece(object)?)),
+            Err(_) => Loan::of(object, ffi::PyBUF_SIMPLE).map(Self::Loan),
         }
     }
 
@@ -40,66 +71,45 @@ impl<'py> Readable<'py> {
     pub fn bytes<'a>(&'a self, _py: Python<'a>) -> &'a [u8] {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
-            Self::Buffer(buffer) if buffer.len_bytes() == 0 => &[],
-            // SAFETY: the exporter keeps the `len_bytes` bytes in place until the buffer is released, which needs `self`;
-            // they are in one piece (checked) and not empty, so the pointer is valid. With the GIL held and no Python code
-            // running, nobody writes to them.
-            Self::Buffer(buffer) => unsafe {
-                std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes())
-            },
+            Self::Loan(loan) => {
+                let (start, len) = loan.memory();
+                // SAFETY: the exporter keeps the `len` bytes in place until the loan is given back, which needs `self`.
+                // With the GIL held and no Python code running, nobody writes to them.
+                unsafe { std::slice::from_raw_parts(start, len) }
+            }
         }
     }
 }
 
 /// The memory of a writable bytes-like object, kept as in [`Readable`].
-pub struct Writable(PyUntypedBuffer);
+pub struct Writable(Loan);
 
 impl Writable {
     /// The memory of `object`, for the function `name` in messages.
     ///
     /// # Errors
-    /// `TypeError` when it is not bytes-like or not writable, `BufferError` when it is not in one piece.
+    /// `TypeError` when it is not bytes-like, not writable or not in one piece.
     pub fn of(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
-        let refused = || {
-            let kind = object
-                .get_type()
-                .name()
-                .map_or_else(|_| "object".to_owned(), |name| name.to_string());
-            PyTypeError::new_err(format!(
-                "{name}() argument 1 must be read-write bytes-like object, not {kind}"
-            ))
-        };
-        if object.is_instance_of::<pyo3::types::PyString>() {
-            return Err(refused());
-        }
-        let buffer = in_one_piece(object)?;
-        if buffer.readonly() {
-            Err(refused())
-        } else {
-            Ok(Self(buffer))
-        }
+        Loan::of(object, ffi::PyBUF_WRITABLE)
+            .map(Self)
+            .map_err(|_| {
+                let kind = object.get_type();
+                let kind = kind
+                    .name()
+                    .map_or_else(|_| "object".to_owned(), |kind| kind.to_string());
+                PyTypeError::new_err(format!(
+                    "{name}() argument 1 must be read-write bytes-like object, not {kind}"
+                ))
+            })
     }
 
     /// The memory. Nothing may run Python code while the slice is used.
     #[inline]
     pub fn bytes<'a>(&'a mut self, _py: Python<'a>) -> &'a mut [u8] {
-        if self.0.len_bytes() == 0 {
-            return &mut [];
-        }
-        // SAFETY: as in `Readable::bytes`; the buffer is writable, and nobody else reads or writes it while the GIL is
+        let (start, len) = self.0.memory();
+        // SAFETY: as in `Readable::bytes`; the memory is writable, and nobody else reads or writes it while the GIL is
         // held and no Python code runs.
-        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast::<u8>(), self.0.len_bytes()) }
-    }
-}
-
-fn in_one_piece(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
-    let buffer = PyUntypedBuffer::get(object)?;
-    if buffer.is_c_contiguous() {
-        Ok(buffer)
-    } else {
-        Err(PyBufferError::new_err(
-            "memoryview: underlying buffer is not C-contiguous",
-        ))
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 }
 

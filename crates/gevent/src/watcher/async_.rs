@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
 use crate::loop_::Loop;
+use crate::ready::Task;
 
 /// The number that callbacks get as event.
 pub(super) const ASYNC: u32 = 0x8_0000;
@@ -24,14 +25,17 @@ impl Async {
         Watcher::base(r#loop, Kind::Async, r#ref, priority).add_subclass(Self)
     }
 
-    /// Have the function called soon, once for all calls of `send` until then. It may be called from any thread.
-    /// Nothing happens while the watcher is not active.
+    /// Have the function called at the next poll, once for all calls of `send` until then. It may be called from any
+    /// thread. Nothing happens while the watcher is not active.
     fn send(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let watcher = slf.as_super();
         let this = watcher.get();
-        if this.is_active(py) {
-            Watcher::fire(watcher.as_unbound(), py, this.loop_(), ASYNC);
+        if this.is_active(py)
+            && this.mark_pending(py, ASYNC)
+            && let Some(inbox) = this.loop_().inbox(py)
+        {
+            inbox.send(Task::Watcher(watcher.clone().unbind()));
         }
     }
 

@@ -150,22 +150,23 @@ impl Watcher {
     }
 
     fn queue(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop, events: u32) {
-        let queued = watcher
-            .get()
-            .state
-            .with(py, |state| match &mut state.pending {
-                Some(pending) => {
-                    *pending |= events;
-                    true
-                }
-                none => {
-                    *none = Some(events);
-                    false
-                }
-            });
-        if !queued {
+        if watcher.get().mark_pending(py, events) {
             loop_.push_watcher(py, watcher.clone_ref(py));
         }
+    }
+
+    /// Notes events that the callback is to be called with; false when it is queued already.
+    fn mark_pending(&self, py: Python<'_>, events: u32) -> bool {
+        self.state.with(py, |state| match &mut state.pending {
+            Some(pending) => {
+                *pending |= events;
+                false
+            }
+            none => {
+                *none = Some(events);
+                true
+            }
+        })
     }
 
     /// Calls the callback of a queued watcher; nothing when it was stopped meanwhile. Errors go to the loop's handler.

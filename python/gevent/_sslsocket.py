@@ -1,0 +1,503 @@
+"""The classes :class:`gevent.ssl.SSLContext` and :class:`gevent.ssl.SSLSocket`."""
+
+from __future__ import annotations
+
+import errno
+import time
+from _ssl import _SSLContext as _NativeContext
+from collections.abc import Callable
+from socket import AF_INET, SO_TYPE, SOCK_STREAM, SOL_SOCKET
+from ssl import (
+    CERT_NONE,
+    CHANNEL_BINDING_TYPES,
+    PROTOCOL_TLS,
+    SSL_ERROR_EOF,
+    OP_NO_SSLv3,
+    SSLError,
+    SSLWantReadError,
+    SSLWantWriteError,
+    TLSVersion,
+)
+from ssl import SSLContext as _StdlibContext
+from typing import Any
+
+from gevent._socket3 import socket
+
+__all__ = ["SSLContext", "SSLSocket", "wrap_socket"]
+
+
+class SSLSocket(socket):
+    """A socket with TLS, made by :meth:`SSLContext.wrap_socket`.
+
+    Like :class:`ssl.SSLSocket`; the handshake, reading and writing let other greenlets run, and
+    the timeout holds for each of them.
+    """
+
+    def __init__(
+        self,
+        sock: Any = None,
+        keyfile: str | None = None,
+        certfile: str | None = None,
+        server_side: bool = False,
+        cert_reqs: int = CERT_NONE,
+        ssl_version: int = PROTOCOL_TLS,
+        ca_certs: str | None = None,
+        do_handshake_on_connect: bool = True,
+        family: int = AF_INET,
+        type: int = SOCK_STREAM,
+        proto: int = 0,
+        fileno: int | None = None,
+        suppress_ragged_eofs: bool = True,
+        npn_protocols: Any = None,
+        ciphers: str | None = None,
+        server_hostname: str | None = None,
+        _session: Any = None,
+        _context: Any = None,
+    ) -> None:
+        if _context is None:
+            _context = _context_of(
+                server_side, keyfile, certfile, cert_reqs, ssl_version, ca_certs, ciphers
+            )
+        if server_side and server_hostname:
+            raise ValueError("server_hostname can only be specified in client mode")
+        if server_side and _session is not None:
+            raise ValueError("session can only be specified in client mode")
+        if _context.check_hostname and not server_hostname:
+            raise ValueError("check_hostname requires server_hostname")
+        self._sslobj: Any = None
+        self._context = _context
+        self._session = _session
+        self.server_side = server_side
+        self.server_hostname = _context._encode_hostname(server_hostname)
+        self.do_handshake_on_connect = do_handshake_on_connect
+        self.suppress_ragged_eofs = suppress_ragged_eofs
+        if sock is None:
+            super().__init__(family=family, type=type, proto=proto, fileno=fileno)
+        else:
+            if sock.getsockopt(SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
+                raise NotImplementedError("only stream sockets are supported")
+            timeout = sock.gettimeout()
+            super().__init__(
+                family=sock.family, type=sock.type, proto=sock.proto, fileno=sock.fileno()
+            )
+            self.settimeout(timeout)
+            sock.detach()
+        self._connected = self._is_connected()
+        if self._connected:
+            try:
+                self._begin()
+            except BaseException:
+                self.close()
+                raise
+
+    def _is_connected(self) -> bool:
+        try:
+            self.getpeername()
+        except OSError as failure:
+            if failure.errno != errno.ENOTCONN:
+                raise
+        else:
+            return True
+        # What came before the connection ended must not pass for what came through TLS.
+        try:
+            early = self._sock.recv(1)
+        except OSError as failure:
+            if failure.errno not in (errno.ENOTCONN, errno.EINVAL, errno.EAGAIN):
+                raise
+            return False
+        if early:
+            self.close()
+            reason = "Closed before TLS handshake with data in recv buffer."
+            error = SSLError(errno.ENOTCONN, reason)
+            error.reason = reason
+            error.library = None
+            raise error
+        return False
+
+    def _begin(self) -> None:
+        self._sslobj = self._context._wrap_socket(
+            self._sock, self.server_side, self.server_hostname, owner=self, session=self._session
+        )
+        if self.do_handshake_on_connect:
+            if self.timeout == 0:
+                raise ValueError(
+                    "do_handshake_on_connect should not be specified for non-blocking sockets"
+                )
+            self.do_handshake()
+
+    @property
+    def context(self) -> Any:
+        """The context that it was made by; a new one takes its place, as for another host name."""
+        return self._context
+
+    @context.setter
+    def context(self, context: Any) -> None:
+        self._context = context
+        if self._sslobj is not None:
+            self._sslobj.context = context
+
+    @property
+    def session(self) -> Any:
+        """The TLS session, ``None`` before the handshake."""
+        return None if self._sslobj is None else self._sslobj.session
+
+    @session.setter
+    def session(self, session: Any) -> None:
+        self._session = session
+        if self._sslobj is not None:
+            self._sslobj.session = session
+
+    @property
+    def session_reused(self) -> bool | None:
+        """Whether the session is one of before, ``None`` before the handshake."""
+        return None if self._sslobj is None else self._sslobj.session_reused
+
+    def dup(self) -> Any:
+        """Raise ``NotImplementedError``."""
+        raise NotImplementedError(f"Can't dup() {type(self).__name__} instances")
+
+    def _persist(self, operation: str, call: Callable[..., Any], *args: Any) -> Any:
+        """Call until it need not wait for the other side any more."""
+        deadline = None
+        while True:
+            try:
+                return call(*args)
+            except (SSLWantReadError, SSLWantWriteError) as wanted:
+                left = self.timeout
+                if left == 0:
+                    raise
+                write = isinstance(wanted, SSLWantWriteError)
+            if left is not None:
+                now = time.monotonic()
+                deadline = now + left if deadline is None else deadline
+                # Nothing left would mean not to wait at all.
+                left = max(deadline - now, 1e-9)
+            try:
+                self._wait_ready(write, left)
+            except TimeoutError:
+                raise TimeoutError(f"The {operation} operation timed out") from None
+
+    def _object(self, what: str) -> Any:
+        if self._sslobj is None:
+            raise ValueError(f"{what} on closed or unwrapped SSL socket.")
+        return self._sslobj
+
+    def read(self, nbytes: int = 1024, buffer: Any = None) -> Any:
+        """Read up to *nbytes* bytes; into *buffer* if there is one, returning how many."""
+        ssl_object = self._object("Read")
+        args = (nbytes,) if buffer is None else (nbytes, buffer)
+        try:
+            return self._persist("read", ssl_object.read, *args)
+        except SSLError as failure:
+            if failure.args[0] == SSL_ERROR_EOF and self.suppress_ragged_eofs:
+                return b"" if buffer is None else 0
+            raise
+
+    def write(self, data: Any) -> int:
+        """Write *data*; return how many bytes."""
+        return self._persist("write", self._object("Write").write, data)
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """Return the other side's certificate: a dict, empty if it was not verified, or DER."""
+        if self._sslobj is None:
+            # Raises what is wrong, if it is not connected.
+            self.getpeername()
+            raise ValueError("handshake not done yet")
+        return self._sslobj.getpeercert(binary_form)
+
+    def selected_npn_protocol(self) -> None:
+        """Return ``None``: NPN is no more."""
+
+    def selected_alpn_protocol(self) -> str | None:
+        """Return the protocol that was agreed upon."""
+        return None if self._sslobj is None else self._sslobj.selected_alpn_protocol()
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        """Return the cipher's name, the protocol that defines it, and the secret bits."""
+        return None if self._sslobj is None else self._sslobj.cipher()
+
+    def shared_ciphers(self) -> list[tuple[str, str, int]] | None:
+        """Return the ciphers that both sides have."""
+        return None if self._sslobj is None else self._sslobj.shared_ciphers()
+
+    def compression(self) -> str | None:
+        """Return the compression in use."""
+        return None if self._sslobj is None else self._sslobj.compression()
+
+    def version(self) -> str | None:
+        """Return the protocol's version, such as ``"TLSv1.3"``."""
+        return None if self._sslobj is None else self._sslobj.version()
+
+    def get_channel_binding(self, cb_type: str = "tls-unique") -> bytes | None:
+        """Return the channel binding data."""
+        if cb_type not in CHANNEL_BINDING_TYPES:
+            raise ValueError(f"{cb_type} channel binding type not implemented")
+        return None if self._sslobj is None else self._sslobj.get_channel_binding(cb_type)
+
+    def verify_client_post_handshake(self) -> Any:
+        """Ask the client for its certificate, after the handshake (TLS 1.3)."""
+        if self._sslobj is None:
+            raise ValueError(f"No SSL wrapper around {self}")
+        return self._sslobj.verify_client_post_handshake()
+
+    def pending(self) -> int:
+        """Return how many bytes can be read without waiting."""
+        return 0 if self._sslobj is None else self._sslobj.pending()
+
+    def send(self, data: Any, flags: int = 0, timeout: Any = ...) -> int:
+        """Send some of *data*; return how many bytes."""
+        if self._sslobj is None:
+            return super().send(data, flags, *(() if timeout is ... else (timeout,)))
+        self._refuse_flags(flags, "send")
+        return self.write(data)
+
+    def sendto(self, data: Any, flags_or_addr: Any, addr: Any = None) -> int:
+        """Send without TLS; raise ``ValueError`` once TLS is in use."""
+        self._refuse("sendto")
+        return super().sendto(data, flags_or_addr, *(() if addr is None else (addr,)))
+
+    def sendmsg(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise ``NotImplementedError``: ancillary data has no place in TLS."""
+        raise NotImplementedError(f"sendmsg not allowed on instances of {type(self)}")
+
+    def recvmsg(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise ``NotImplementedError``: ancillary data has no place in TLS."""
+        raise NotImplementedError(f"recvmsg not allowed on instances of {type(self)}")
+
+    def recvmsg_into(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise ``NotImplementedError``: ancillary data has no place in TLS."""
+        raise NotImplementedError(f"recvmsg_into not allowed on instances of {type(self)}")
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of *data*."""
+        if self._sslobj is None:
+            super().sendall(data, flags)
+            return
+        self._refuse_flags(flags, "sendall")
+        with memoryview(data) as view, view.cast("B") as octets:
+            sent = 0
+            while sent < len(octets):
+                sent += self.write(octets[sent:])
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Send a binary file; see :meth:`gevent.socket.socket.sendfile`."""
+        if self._sslobj is None:
+            return super().sendfile(file, offset, count)
+        self._check_sendfile_params(file, offset, count)
+        return self._sendfile_use_send(file, offset, count)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Receive up to *buflen* bytes."""
+        if self._sslobj is None:
+            return super().recv(buflen, flags)
+        self._refuse_flags(flags, "recv")
+        # TLS has no record of no bytes to wait for.
+        return self.read(buflen) if buflen else b""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive into *buffer*, up to *nbytes* bytes; return how many."""
+        if self._sslobj is None:
+            return super().recv_into(buffer, nbytes or 0, flags)
+        self._refuse_flags(flags, "recv_into")
+        if not nbytes:
+            with memoryview(buffer) as view:
+                nbytes = view.nbytes
+            if not nbytes:
+                return 0
+        return self.read(nbytes, buffer)
+
+    def recvfrom(self, buflen: int = 1024, flags: int = 0) -> tuple[bytes, Any]:
+        """Receive without TLS; raise ``ValueError`` once TLS is in use."""
+        self._refuse("recvfrom")
+        return super().recvfrom(buflen, flags)
+
+    def recvfrom_into(
+        self, buffer: Any, nbytes: int | None = None, flags: int = 0
+    ) -> tuple[int, Any]:
+        """Receive without TLS; raise ``ValueError`` once TLS is in use."""
+        self._refuse("recvfrom_into")
+        return super().recvfrom_into(buffer, nbytes or 0, flags)
+
+    def _refuse_flags(self, flags: int, name: str) -> None:
+        if flags:
+            raise ValueError(f"non-zero flags not allowed in calls to {name}() on {type(self)}")
+
+    def _refuse(self, name: str) -> None:
+        if self._sslobj is not None:
+            raise ValueError(f"{name} not allowed on instances of {type(self)}")
+
+    def shutdown(self, how: int) -> None:
+        """Shut the connection down, without TLS's farewell."""
+        self._sslobj = None
+        super().shutdown(how)
+
+    def unwrap(self) -> SSLSocket:
+        """End TLS with the other side's agreement; return the socket, which goes on without."""
+        if self._sslobj is None:
+            raise ValueError(f"No SSL wrapper around {self}")
+        self._persist("unwrap", self._sslobj.shutdown)
+        self._sslobj = None
+        return self
+
+    def _real_close(self) -> None:
+        self._sslobj = None
+        super()._real_close()
+
+    def do_handshake(self) -> None:
+        """Negotiate TLS.
+
+        :raises ssl.SSLError: The two sides do not agree, or a certificate is not valid.
+        :raises TimeoutError: The timeout passed.
+        """
+        if self._sslobj is None:
+            self.getpeername()
+        self._persist("handshake", self._object("Handshake").do_handshake)
+
+    def connect(self, addr: Any) -> None:
+        """Connect to *addr* and negotiate TLS."""
+        self._check_unconnected()
+        super().connect(addr)
+        self._connect_tls()
+
+    def connect_ex(self, addr: Any) -> int:
+        """Like :meth:`connect`, returning the error number of a failed connection, or 0."""
+        self._check_unconnected()
+        number = super().connect_ex(addr)
+        if number == 0:
+            self._connect_tls()
+        return number
+
+    def _check_unconnected(self) -> None:
+        if self.server_side:
+            raise ValueError("can't connect in server-side mode")
+        if self._connected or self._sslobj is not None:
+            raise ValueError("attempt to connect already-connected SSLSocket!")
+
+    def _connect_tls(self) -> None:
+        self._connected = True
+        try:
+            self._begin()
+        except BaseException:
+            self._sslobj = None
+            self._connected = False
+            raise
+
+    def accept(self) -> tuple[SSLSocket, Any]:
+        """Wait for a connection and negotiate TLS; return it and the other side's address."""
+        accepted, address = super().accept()
+        try:
+            wrapped = self._context.wrap_socket(
+                accepted,
+                do_handshake_on_connect=self.do_handshake_on_connect,
+                suppress_ragged_eofs=self.suppress_ragged_eofs,
+                server_side=True,
+            )
+        except BaseException:
+            accepted.close()
+            raise
+        return wrapped, address
+
+
+def _setter(name: str) -> Callable[[Any, Any], None]:
+    native = getattr(_NativeContext, name)
+
+    def set_(self: SSLContext, value: Any) -> None:
+        native.__set__(self, value)
+
+    return set_
+
+
+class SSLContext(_StdlibContext):
+    """Like :class:`ssl.SSLContext`, and makes sockets of :class:`gevent.ssl.SSLSocket`."""
+
+    __slots__ = ()
+
+    sslsocket_class: type = SSLSocket
+
+    # The standard library's setters find their base by the global name of the class, which
+    # patching gives to this one.
+    options = _StdlibContext.options.setter(_setter("options"))
+    verify_flags = _StdlibContext.verify_flags.setter(_setter("verify_flags"))
+    verify_mode = _StdlibContext.verify_mode.setter(_setter("verify_mode"))
+    maximum_version = _StdlibContext.maximum_version.setter(_setter("maximum_version"))
+    _msg_callback = _StdlibContext._msg_callback.setter(_setter("_msg_callback"))
+
+    def _set_minimum_version(self, value: Any) -> None:
+        if value == TLSVersion.SSLv3:
+            self.options &= ~OP_NO_SSLv3
+        _NativeContext.minimum_version.__set__(self, value)
+
+    minimum_version = _StdlibContext.minimum_version.setter(_set_minimum_version)
+
+    def wrap_socket(
+        self,
+        sock: Any,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | None = None,
+        session: Any = None,
+    ) -> SSLSocket:
+        """Return a socket that takes the connection of *sock* over and speaks TLS.
+
+        :param do_handshake_on_connect: Whether to negotiate as soon as it is connected.
+        :param suppress_ragged_eofs: Whether an end without TLS's farewell is an ordinary one.
+        :param server_hostname: The name to check the server's certificate against.
+        :raises ssl.SSLError: The handshake failed.
+        """
+        return self.sslsocket_class(
+            sock=sock,
+            server_side=server_side,
+            do_handshake_on_connect=do_handshake_on_connect,
+            suppress_ragged_eofs=suppress_ragged_eofs,
+            server_hostname=server_hostname,
+            _session=session,
+            _context=self,
+        )
+
+
+def _context_of(
+    server_side: bool,
+    keyfile: str | None,
+    certfile: str | None,
+    cert_reqs: int,
+    ssl_version: int,
+    ca_certs: str | None,
+    ciphers: str | None,
+) -> SSLContext:
+    if server_side and not certfile:
+        raise ValueError("certfile must be specified for server-side operations")
+    if keyfile and not certfile:
+        raise ValueError("certfile must be specified")
+    context = SSLContext(ssl_version)
+    context.check_hostname = False
+    context.verify_mode = cert_reqs
+    if ca_certs:
+        context.load_verify_locations(ca_certs)
+    if certfile:
+        context.load_cert_chain(certfile, keyfile)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    return context
+
+
+def wrap_socket(
+    sock: Any,
+    keyfile: str | None = None,
+    certfile: str | None = None,
+    server_side: bool = False,
+    cert_reqs: int = CERT_NONE,
+    ssl_version: int = PROTOCOL_TLS,
+    ca_certs: str | None = None,
+    do_handshake_on_connect: bool = True,
+    suppress_ragged_eofs: bool = True,
+    ciphers: str | None = None,
+) -> SSLSocket:
+    """Return a TLS socket over *sock* with a context of its own; see :class:`SSLContext`.
+
+    It checks no host name, and no certificate unless *cert_reqs* says so.
+
+    :raises ValueError: A server without *certfile*, or *keyfile* without it.
+    """
+    context = _context_of(server_side, keyfile, certfile, cert_reqs, ssl_version, ca_certs, ciphers)
+    return context.wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs)

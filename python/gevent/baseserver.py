@@ -1,0 +1,335 @@
+"""The base of servers: listens, spawns a handler for what comes, holds back when it must."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from _socket import AF_INET, AF_INET6
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from gevent._core import Greenlet, get_hub, spawn_raw
+from gevent.event import Event
+
+__all__ = ["BaseServer"]
+
+
+def _handle_and_close_when_done(
+    handle: Callable[..., Any], close: Callable[..., Any], args_tuple: tuple[Any, ...]
+) -> Any:
+    try:
+        return handle(*args_tuple)
+    finally:
+        close(*args_tuple)
+
+
+class BaseServer:
+    """What :class:`gevent.server.StreamServer` and others have in common.
+
+    It is a context manager that calls :meth:`stop` at the end.
+
+    :param listener: An address, ``(host, port)`` or ``"host:port"`` or a port, that
+        :meth:`start` makes a socket for, or a socket that is bound (and listens).
+    :param handle: What is called with each new connection or message; a subclass may define a
+        method ``handle`` instead. When it returns, the connection is closed.
+    :param spawn: Where handlers run: a :class:`gevent.pool.Pool`, which while full holds new
+        connections back, or its size; a function such as :func:`gevent.spawn` (the default)
+        or :func:`gevent.spawn_raw`, also called ``"raw"``; ``None``: in the hub, where they must
+        not block.
+    :raises TypeError: There is no *handle*, or *listener* is of a wrong type.
+    :raises ValueError: *listener* is no address, or :attr:`max_accept` is less than 1.
+    """
+
+    #: After an error, how many seconds to accept nothing: at first, and at most. It doubles with
+    #: each error. A negative ``min_delay``: do not hold back.
+    min_delay: float = 0.01
+    max_delay: float = 1
+    #: How many connections to accept before others get to run. Above 1, other processes that
+    #: listen at the same socket may get none.
+    max_accept: int = 100
+    #: How many seconds :meth:`stop` waits for handlers in the pool.
+    stop_timeout: float = 1
+    #: Error numbers that end the server when accepting meets them.
+    fatal_errors: ClassVar[tuple[int, ...]] = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+
+    _spawn: Any = Greenlet.spawn
+
+    #: Set while the server listens.
+    socket: Any
+
+    def __init__(
+        self,
+        listener: Any,
+        handle: Callable[..., Any] | None = None,
+        spawn: Any = "default",
+    ) -> None:
+        self._stop_event = Event()
+        self._stop_event.set()
+        self._watcher: Any = None
+        self._timer: Any = None
+        self._handle: Callable[..., Any] | None = None
+        self.pool: Any = None
+        try:
+            self.set_listener(listener)
+            self.set_spawn(spawn)
+            self.set_handle(handle)
+            self.delay = self.min_delay
+            self.loop = get_hub().loop
+            if self.max_accept < 1:
+                raise ValueError(f"max_accept must be positive int: {self.max_accept!r}")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.stop()
+
+    def set_listener(self, listener: Any) -> None:
+        """Set what to listen at; see the class."""
+        if hasattr(listener, "accept"):
+            if hasattr(listener, "do_handshake"):
+                raise TypeError(f"Expected a regular socket, not SSLSocket: {listener!r}")
+            self.family = listener.family
+            self.address = listener.getsockname()
+            self.socket = listener
+        else:
+            self.family, self.address = parse_address(listener)
+
+    def set_spawn(self, spawn: Any) -> None:
+        """Set where handlers run; see the class."""
+        if spawn == "default":
+            self.pool = None
+        elif spawn == "raw":
+            self.pool = None
+            self._spawn = spawn_raw
+        elif hasattr(spawn, "spawn"):
+            self.pool = spawn
+            self._spawn = spawn.spawn
+        elif isinstance(spawn, int):
+            # Servers without a pool need not load it.
+            from gevent.pool import Pool
+
+            self.pool = Pool(spawn)
+            self._spawn = self.pool.spawn
+        else:
+            self.pool = None
+            self._spawn = spawn
+        if hasattr(self.pool, "full"):
+            self.full = self.pool.full
+
+    def set_handle(self, handle: Callable[..., Any] | None) -> None:
+        """Set what is called with each connection or message; ``None``: the method ``handle``."""
+        if handle is not None:
+            self.handle = handle
+        if not hasattr(self, "handle"):
+            raise TypeError("'handle' must be provided")
+        self._handle = self.handle
+
+    def _start_accepting_if_started(self, _event: Any = None) -> None:
+        if self.started:
+            self.start_accepting()
+
+    def start_accepting(self) -> None:
+        """Accept what comes from now on; :meth:`start` does it."""
+        if self._watcher is None:
+            self._watcher = self.loop.io(self.socket.fileno(), 1)
+            self._watcher.start(self._do_read)
+
+    def stop_accepting(self) -> None:
+        """Accept nothing until :meth:`start_accepting`; the socket goes on listening."""
+        for watcher in (self._watcher, self._timer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._watcher = self._timer = None
+
+    def do_handle(self, *args: Any) -> None:
+        """Run the handler for *args*, which :meth:`do_read` returned."""
+        spawn, handle, close = self._spawn, self._handle, self.do_close
+        try:
+            if spawn is None:
+                _handle_and_close_when_done(handle, close, args)
+            else:
+                spawn(_handle_and_close_when_done, handle, close, args)
+        except BaseException:
+            close(*args)
+            raise
+
+    def do_close(self, *args: Any) -> None:
+        """Close what a handler was called with, after it; here nothing."""
+
+    def do_read(self) -> tuple[Any, ...] | None:
+        """Return the arguments of the next call of the handler, ``None`` when nothing came."""
+        raise NotImplementedError
+
+    def _do_read(self) -> None:
+        for _ in range(self.max_accept):
+            if self.full():
+                self.stop_accepting()
+                if self.pool is not None:
+                    self.pool._semaphore.rawlink(self._start_accepting_if_started)
+                return
+            try:
+                args = self.do_read()
+            except BaseException as failure:
+                self.loop.handle_error(self, type(failure), failure, failure.__traceback__)
+                if self.is_fatal_error(failure):
+                    self.close()
+                    sys.stderr.write(f"ERROR: {self} failed with {failure}\n")
+                else:
+                    self._hold_back()
+                return
+            self.delay = self.min_delay
+            if not args:
+                return
+            try:
+                self.do_handle(*args)
+            except BaseException as failure:
+                context = (args[1:], self)
+                self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
+                self._hold_back()
+                return
+
+    def _hold_back(self) -> None:
+        if self.delay < 0 or not self.started:
+            return
+        self.stop_accepting()
+        self._timer = self.loop.timer(self.delay)
+        self._timer.start(self._start_accepting_if_started)
+        self.delay = min(self.max_delay, self.delay * 2)
+
+    def full(self) -> bool:
+        """Return whether the pool has no room."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {hex(id(self))} {self._formatinfo()}>"
+
+    def __str__(self) -> str:
+        return f"<{type(self).__name__} {self._formatinfo()}>"
+
+    def _formatinfo(self) -> str:
+        parts = []
+        if hasattr(self, "socket"):
+            try:
+                parts.append(f"fileno={self.socket.fileno()}")
+            except Exception as failure:
+                parts.append(f"fileno={failure}")
+        address = getattr(self, "address", None)
+        if isinstance(address, tuple) and len(address) == 2:
+            address = f"{address[0]}:{address[1]}"
+        parts.append(f"address={address}")
+        handle = getattr(self, "handle", None)
+        if handle is not None:
+            if getattr(handle, "__self__", None) is self:
+                # It would contain itself.
+                parts.append(f"handle=<bound method {handle.__qualname__} of self>")
+            else:
+                parts.append(f"handle={handle!r}")
+        return " ".join(parts)
+
+    @property
+    def server_host(self) -> Any:
+        """The host part of the address; ``None`` for a path."""
+        return self.address[0] if isinstance(self.address, tuple) else None
+
+    @property
+    def server_port(self) -> Any:
+        """The port of the address; ``None`` for a path."""
+        return self.address[1] if isinstance(self.address, tuple) else None
+
+    def init_socket(self) -> None:
+        """Make the socket, bind it and have it listen, if there is none; for :meth:`start`."""
+
+    @property
+    def started(self) -> bool:
+        """Whether :meth:`start` was called and :meth:`stop` was not."""
+        return not self._stop_event.is_set()
+
+    def start(self) -> None:
+        """Start accepting; nothing when it is started.
+
+        :raises OSError: The address is in use, or not one of this host.
+        """
+        if self.started:
+            return
+        self.init_socket()
+        self._stop_event.clear()
+        try:
+            self.start_accepting()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the socket and stop accepting. Handlers that run go on."""
+        self._stop_event.set()
+        self.stop_accepting()
+        sock = vars(self).pop("socket", None)
+        if sock is not None:
+            sock.close()
+        for name in ("handle", "_handle", "_spawn", "full"):
+            # They may refer to the server.
+            vars(self).pop(name, None)
+        if self.pool is not None:
+            self.pool._semaphore.unlink(self._start_accepting_if_started)
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no socket, as before :meth:`start` and after :meth:`close`."""
+        return not hasattr(self, "socket")
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Close the socket, and wait for the handlers if they run in a pool.
+
+        :param timeout: After how many seconds to kill those that still run; ``None``: after
+            :attr:`stop_timeout`.
+        """
+        self.close()
+        if self.pool:
+            self.pool.join(timeout=self.stop_timeout if timeout is None else timeout)
+            self.pool.kill(block=True, timeout=1)
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Start the server unless it is started, and wait until it is stopped.
+
+        :param stop_timeout: See :meth:`stop`.
+        """
+        if not self.started:
+            self.start()
+        try:
+            self._stop_event.wait()
+        finally:
+            Greenlet.spawn(self.stop, timeout=stop_timeout).join()
+
+    def is_fatal_error(self, ex: BaseException) -> bool:
+        """Return whether *ex*, which accepting met, ends the server."""
+        return isinstance(ex, OSError) and ex.args[0] in self.fatal_errors
+
+
+def parse_address(address: Any) -> tuple[int, tuple[Any, ...]]:
+    """Return the family and the pair of host and port that *address* means.
+
+    :raises ValueError: A string without a port.
+    :raises TypeError: It is of another type.
+    """
+    if isinstance(address, tuple):
+        host = address[0]
+        return (AF_INET6 if not host or ":" in host else AF_INET), address
+    if isinstance(address, int):
+        return AF_INET6, ("", address)
+    if not isinstance(address, str):
+        raise TypeError(f"Expected tuple or string, got {type(address)}")
+    host, _, port = address.rpartition(":")
+    try:
+        number = int(port)
+    except ValueError as failure:
+        raise ValueError(f"Failed to parse address {address!r}: {failure}") from None
+    if host.startswith("[") and host.endswith("]"):
+        return AF_INET6, (host[1:-1], number)
+    if host == "*":
+        host = ""
+    return (AF_INET6 if ":" in host or ":" not in address else AF_INET), (host, number)

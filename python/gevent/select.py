@@ -1,0 +1,137 @@
+"""Waiting for several descriptors at once, while other greenlets run.
+
+:func:`select` and :class:`poll` are those of :mod:`select`; ``epoll``, which cannot be told
+to let others run, is the standard library's.
+"""
+
+from __future__ import annotations
+
+import select as __select__
+from select import *  # noqa: F403
+from select import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLNVAL,
+    POLLOUT,
+    POLLPRI,
+)
+from select import select as _original_select
+from typing import Any
+
+from gevent._core import poll_descriptors, sleep
+
+__implements__ = ["poll", "select"]
+__imports__ = sorted(
+    name
+    for name in dir(__select__)
+    if not name.startswith("_") and name not in ("error", *__implements__)
+)
+error = OSError
+__all__ = ["error", *__implements__, *__imports__]
+
+# What select(2) takes for readable, writable, and exceptional.
+_READABLE = POLLIN | POLLHUP | POLLERR | POLLNVAL
+_WRITABLE = POLLOUT | POLLERR | POLLNVAL
+
+
+def _fileno(file: Any) -> int:
+    if isinstance(file, int):
+        number = file
+    else:
+        try:
+            number = file.fileno()
+        except AttributeError:
+            raise TypeError("argument must be an int, or have a fileno() method.") from None
+    if number < 0:
+        raise ValueError(f"file descriptor cannot be a negative integer ({number})")
+    return number
+
+
+def select(
+    rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Wait until a descriptor of *rlist* is readable or one of *wlist* writable.
+
+    Unlike :func:`select.select`, an exceptional condition of one of *xlist* is only seen when it
+    is there at the time of the call, or when something else ends the wait.
+
+    :param timeout: For how many seconds to wait at most; ``None``: for any time.
+    :returns: Those of each list that are ready.
+    :raises ValueError: *timeout* or a descriptor is negative.
+    :raises OSError: A descriptor is closed.
+    """
+    if timeout is not None and timeout < 0:
+        raise ValueError("timeout must be non-negative")
+    rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
+    if rlist or wlist or xlist:
+        ready = _original_select(rlist, wlist, xlist, 0)
+        if any(ready) or timeout == 0:
+            # A loop around it must not keep everybody else from running.
+            sleep(0)
+            return ready
+    wanted: dict[int, int] = {}
+    for files, events in ((rlist, POLLIN), (wlist, POLLOUT), (xlist, POLLPRI)):
+        for file in files:
+            number = _fileno(file)
+            wanted[number] = wanted.get(number, 0) | events
+    found = dict(poll_descriptors(list(wanted.items()), timeout))
+    return (
+        [file for file in rlist if found.get(_fileno_or_none(file), 0) & _READABLE],
+        [file for file in wlist if found.get(_fileno_or_none(file), 0) & _WRITABLE],
+        [file for file in xlist if found.get(_fileno_or_none(file), 0) & POLLPRI],
+    )
+
+
+def _fileno_or_none(file: Any) -> int | None:
+    # It may have been closed while we waited.
+    return file if isinstance(file, int) else file.fileno()
+
+
+class poll:
+    """A set of descriptors to wait for; see :func:`select.poll`."""
+
+    def __init__(self) -> None:
+        self._events: dict[int, int] = {}
+
+    def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT) -> None:
+        """Add *fd*, or change what is asked of it.
+
+        Unlike the standard library's, *eventmask* is reading and writing by default. Conditions
+        other than these two are reported along with them, and do not end a wait.
+        """
+        self._events[_checked(fd)] = eventmask
+
+    def modify(self, fd: Any, eventmask: int) -> None:
+        """Do as :meth:`register`."""
+        self.register(fd, eventmask)
+
+    def unregister(self, fd: Any) -> None:
+        """Remove *fd*.
+
+        :raises KeyError: It is not there.
+        """
+        del self._events[_checked(fd)]
+
+    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
+        """Wait until at least one descriptor is ready.
+
+        :param timeout: For how many *milliseconds* at most; ``None`` or less than 0: any time.
+        :returns: ``(descriptor, events)`` for each that is ready; ``POLLNVAL`` for one that is
+            closed.
+        """
+        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        return poll_descriptors(list(self._events.items()), seconds)
+
+
+def _checked(file: Any) -> int:
+    if isinstance(file, int):
+        number = file
+    else:
+        try:
+            number = file.fileno()
+        except AttributeError:
+            raise ValueError(f"Invalid file object: {file!r}") from None
+    if number < 0:
+        raise ValueError(f"Invalid file descriptor: {number}")
+    return number

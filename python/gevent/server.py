@@ -1,0 +1,173 @@
+"""TCP, TLS and UDP servers."""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from gevent._socket3 import socket as GeventSocket
+from gevent.baseserver import BaseServer
+from gevent.lock import Semaphore
+
+__all__ = ["DatagramServer", "StreamServer"]
+
+
+def _bound(address: Any, kind: int, reuse_addr: int | None, family: int | None) -> GeventSocket:
+    """Return a new socket that is bound to *address*."""
+    if family == AF_INET6 and address[0] == "":
+        try:
+            return _bind(("::", *address[1:]), kind, reuse_addr, AF_INET6)
+        except OSError:
+            # A system without IPv6.
+            return _bind(address, kind, reuse_addr, AF_INET)
+    return _bind(address, kind, reuse_addr, AF_INET if family is None else family)
+
+
+def _bind(address: Any, kind: int, reuse_addr: int | None, family: int) -> GeventSocket:
+    sock = GeventSocket(family, kind)
+    try:
+        if reuse_addr is not None:
+            sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, reuse_addr)
+        sock.bind(address)
+    except OSError as failure:
+        sock.close()
+        if failure.strerror:
+            failure.strerror = f"{failure.strerror}: {address!r}"
+        raise
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class StreamServer(BaseServer):
+    """A server for connections: calls its handler with a socket and the client's address.
+
+    With any *ssl_args*, connections are wrapped in TLS, which is negotiated in the handler's
+    greenlet.
+
+    :param listener: See :class:`gevent.baseserver.BaseServer`; a Unix socket is given as such.
+    :param handle: ``handle(socket, address)``. An error in it ends that connection alone.
+    :param backlog: How many connections may wait to be accepted, 128 by default; only with an
+        address.
+    :param spawn: See :class:`gevent.baseserver.BaseServer`.
+    :param ssl_args: ``ssl_context``, an :class:`gevent.ssl.SSLContext`, and what its method
+        ``wrap_socket`` takes; or what :func:`gevent.ssl.wrap_socket` takes.
+    :raises TypeError: *backlog* is given with a socket.
+    """
+
+    #: How many connections may wait to be accepted, unless stated.
+    backlog: int = 128
+    #: What ``SO_REUSEADDR`` is set to; ``None``: it is left as it is.
+    reuse_addr: int | None = 1
+
+    def __init__(
+        self,
+        listener: Any,
+        handle: Callable[..., Any] | None = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        **ssl_args: Any,
+    ) -> None:
+        self.ssl_args: dict[str, Any] | None = None
+        if ssl_args:
+            ssl_args.setdefault("server_side", True)
+            context = ssl_args.pop("ssl_context", None)
+            if context is None:
+                # Servers without TLS need not load it.
+                from gevent.ssl import wrap_socket
+
+                self.wrap_socket: Callable[..., Any] = wrap_socket
+            else:
+                self.wrap_socket = context.wrap_socket
+            self.ssl_args = ssl_args
+        super().__init__(listener, handle=handle, spawn=spawn)
+        if backlog is not None:
+            if hasattr(self, "socket"):
+                raise TypeError("backlog must be None when a socket instance is passed")
+            self.backlog = backlog
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether connections are wrapped in TLS."""
+        return self.ssl_args is not None
+
+    def init_socket(self) -> None:
+        """Make the socket, bind it and have it listen, if there is none; for :meth:`start`."""
+        if not hasattr(self, "socket"):
+            self.socket = self.get_listener(self.address, self.backlog, self.family)
+            self.address = self.socket.getsockname()
+        self._handle = self.wrap_socket_and_handle if self.ssl_args else self.handle
+
+    @classmethod
+    def get_listener(
+        cls, address: Any, backlog: int | None = None, family: int | None = None
+    ) -> GeventSocket:
+        """Return a socket that listens at *address*."""
+        sock = _bound(address, SOCK_STREAM, cls.reuse_addr, family)
+        sock.listen(cls.backlog if backlog is None else backlog)
+        return sock
+
+    def do_read(self) -> tuple[Any, Any] | None:
+        """Return the next connection and its address, ``None`` when there is none now."""
+        listener = self.socket
+        if isinstance(listener, GeventSocket):
+            return listener._accept_now()
+        try:
+            fd, address = listener._accept()
+        except BlockingIOError:
+            return None
+        kind = (listener.family, listener.type, listener.proto)
+        return GeventSocket(*kind, fileno=fd), address
+
+    def do_close(self, sock: Any, *args: Any) -> None:
+        """Close the connection."""
+        if sock is not None:
+            sock.close()
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Negotiate TLS, then run the handler."""
+        with closing(self.wrap_socket(client_socket, **self.ssl_args)) as wrapped:
+            return self.handle(wrapped, address)
+
+
+class DatagramServer(BaseServer):
+    """A server for messages over UDP: calls its handler with the data and the sender's address.
+
+    The parameters are those of :class:`gevent.baseserver.BaseServer`.
+    """
+
+    #: What ``SO_REUSEADDR`` is set to; ``None``: it is left as it is.
+    reuse_addr: int | None = 1
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The handler sends by it, and may run before the constructor returns.
+        self._writelock = Semaphore()
+        super().__init__(*args, **kwargs)
+
+    def init_socket(self) -> None:
+        """Make the socket and bind it, if there is none; for :meth:`start`."""
+        if not hasattr(self, "socket"):
+            self.socket = self.get_listener(self.address, self.family)
+            self.address = self.socket.getsockname()
+        # For reading without waiting.
+        self._socket = getattr(self.socket, "_sock", self.socket)
+
+    @classmethod
+    def get_listener(cls, address: Any, family: int | None = None) -> GeventSocket:
+        """Return a socket that is bound to *address*."""
+        return _bound(address, SOCK_DGRAM, cls.reuse_addr, family)
+
+    def do_read(self) -> tuple[bytes, Any] | None:
+        """Return the next message and its sender, ``None`` when there is none now."""
+        try:
+            return self._socket.recvfrom(8192)
+        except BlockingIOError:
+            return None
+
+    def sendto(self, *args: Any) -> int:
+        """Send a message from the server's address: ``sendto(data[, flags], address)``."""
+        with self._writelock:
+            return self.socket.sendto(*args)

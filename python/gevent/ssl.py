@@ -1,0 +1,70 @@
+"""TLS over sockets that let other greenlets run while they wait.
+
+The names are those of the standard library's :mod:`ssl`, the private ones included, which
+programs use to choose what ``https`` does.
+"""
+
+from __future__ import annotations
+
+import ssl as __ssl__
+
+# All constants and errors, and what works without a socket.
+from ssl import *  # noqa: F403
+from types import FunctionType, ModuleType
+from typing import Any
+
+from gevent._sslsocket import SSLContext as SSLContext
+from gevent._sslsocket import SSLSocket as SSLSocket
+from gevent._sslsocket import wrap_socket as wrap_socket
+from gevent.socket import create_connection
+
+# What the functions below, which are the standard library's, find under these names.
+_names = {
+    **vars(__ssl__),
+    "SSLContext": SSLContext,
+    "SSLSocket": SSLSocket,
+    "create_connection": create_connection,
+}
+
+
+def _with_our_classes(original: Any) -> Any:
+    """Return a function of :mod:`ssl` that makes contexts and connections of ours.
+
+    The code is the original's, so that the policy is that of each Python version.
+    """
+    adopted = FunctionType(original.__code__, _names, original.__name__, original.__defaults__)
+    adopted.__kwdefaults__ = original.__kwdefaults__
+    adopted.__doc__ = original.__doc__
+    adopted.__module__ = __name__
+    return adopted
+
+
+create_default_context = _with_our_classes(__ssl__.create_default_context)
+_create_unverified_context = _with_our_classes(__ssl__._create_unverified_context)
+_create_stdlib_context = _names["_create_stdlib_context"] = _create_unverified_context
+_create_default_https_context = create_default_context
+get_server_certificate = _with_our_classes(__ssl__.get_server_certificate)
+
+__implements__ = ["SSLContext", "SSLSocket", "get_server_certificate", "wrap_socket"]
+__imports__ = sorted(
+    name
+    for name, value in vars(__ssl__).items()
+    if not name.startswith("__") and name not in globals() and not isinstance(value, ModuleType)
+)
+__all__ = sorted(
+    {
+        *__implements__,
+        *(
+            name
+            for name, value in vars(__ssl__).items()
+            if not name.startswith("__") and not isinstance(value, ModuleType)
+        ),
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return getattr(__ssl__, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
