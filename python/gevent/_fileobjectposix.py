@@ -11,6 +11,14 @@ from gevent._fileobjectcommon import FileObjectBase, OpenDescriptor, WriteallMix
 from gevent.hub import get_hub
 from gevent.os import make_nonblocking
 
+__all__ = [
+    "FileObjectPosix",
+    "GreenFileDescriptorIO",
+    "GreenFileDescriptorIOWriteall",
+    "GreenOpenDescriptor",
+    "cancel_wait_ex",
+]
+
 _READ, _WRITE = 1, 2
 
 
