@@ -16,6 +16,9 @@ use crate::spawned_link::{LinkKind, SpawnedLink};
 use crate::timeout::{Limit, Timeout};
 use crate::waiter::error_of;
 
+/// `(type, value, traceback)`.
+type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
+
 /// One frame of where a greenlet was spawned, in the shape of a frame object.
 #[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
 pub struct SpawnFrame {
@@ -253,7 +256,7 @@ impl Greenlet {
 
     /// ``(type, value, traceback)`` of the exception that ended it, or None.
     #[getter]
-    fn exc_info(slf: &Bound<'_, Self>) -> Option<(Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>)> {
+    fn exc_info(slf: &Bound<'_, Self>) -> Option<ExcInfo> {
         let py = slf.py();
         let error = Self::result(slf)?.err()?;
         let traceback = error.traceback(py).map(Bound::unbind);

@@ -124,8 +124,8 @@ impl BaseGroup {
         self.empty.get_ref(py)
     }
 
-    #[setter]
-    fn set__empty_event(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+    #[setter(_empty_event)]
+    fn set_empty_event(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
         drop(self.empty.replace(py, value));
     }
 
@@ -217,8 +217,8 @@ impl BasePool {
         self.semaphore(py)
     }
 
-    #[setter]
-    fn set__semaphore(&self, py: Python<'_>, value: Py<PyAny>) {
+    #[setter(_semaphore)]
+    fn set_semaphore(&self, py: Python<'_>, value: Py<PyAny>) {
         drop(self.semaphore.replace(py, Some(value)));
     }
 

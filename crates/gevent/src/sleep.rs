@@ -213,7 +213,7 @@ pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
 /// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
 #[pyfunction]
 pub fn setswitchinterval(py: Python<'_>, interval: f64) -> PyResult<()> {
-    if !(interval > 0.0) {
+    if interval.is_nan() || interval <= 0.0 {
         return Err(PyValueError::new_err("switch interval must be strictly positive"));
     }
     let interval = Duration::from_secs_f64(interval.min(1e9));
