@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
+use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
 use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
@@ -35,6 +36,7 @@ pub struct Wait {
 struct Rest {
     outcome: Option<Box<Outcome>>,
     deadline: Option<(TimerKey, bool)>,
+    then: Option<Then>,
 }
 
 /// A shared wait.
@@ -106,6 +108,16 @@ impl Wait {
         self.expired.load(Relaxed)
     }
 
+    /// Sets the second half of the call that parks.
+    pub fn set_then(&self, py: Python<'_>, then: Then) {
+        self.rest.with(py, |rest| rest.then = Some(then));
+    }
+
+    /// Takes the second half of the call.
+    pub fn take_then(&self, py: Python<'_>) -> Option<Then> {
+        self.rest.with(py, |rest| rest.then.take())
+    }
+
     /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else
     /// woke it before.
     ///
@@ -144,7 +156,7 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
-        let Rest { outcome, deadline } = self.rest.take(py);
+        let (outcome, deadline) = self.rest.with(py, |rest| (rest.outcome.take(), rest.deadline.take()));
         if let Some((key, counted)) = deadline {
             let loop_ = self.loop_.get();
             if !counted {
