@@ -322,14 +322,9 @@ impl TaskQueue {
 
     /// Give back the room of a task that is done.
     fn leave(&self, py: Python<'_>) {
-        let empty = self.state.with(py, |state| {
-            state.unfinished = state.unfinished.saturating_sub(1);
-            state.unfinished == 0
-        });
+        self.state.with(py, |state| state.unfinished = state.unfinished.saturating_sub(1));
         self.admit_waiting(py);
-        if empty {
-            self.tell_watchers(py);
-        }
+        self.tell_watchers(py);
     }
 
     /// Queue a call that has entered; return the `AsyncResult` of it.
@@ -370,9 +365,9 @@ impl TaskQueue {
     /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
     /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
     #[pyo3(signature = (timeout, done = None))]
-    fn get(&self, py: Python<'_>, timeout: f64, done: Option<&Bound<'_, Job>>) -> Option<Py<Job>> {
+    fn get(&self, py: Python<'_>, timeout: Option<f64>, done: Option<&Bound<'_, Job>>) -> Option<Py<Job>> {
         let mut parcel = done.and_then(Job::parcel);
-        let limit = (timeout > 0.0).then(|| Duration::from_secs_f64(timeout.min(1e9)));
+        let limit = timeout.filter(|seconds| *seconds > 0.0).map(|seconds| Duration::from_secs_f64(seconds.min(1e9)));
         let mut idle = false;
         loop {
             let (job, waits) = self.state.with(py, |state| {
@@ -444,12 +439,15 @@ impl TaskQueue {
         }
     }
 
-    /// Like `dismiss`, and wait until they have left.
+    /// Like `dismiss`, and wait until they have left; when all are to, until what they did is delivered too.
     fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         loop {
             // Each time: others may be hired meanwhile.
             self.dismiss(py, most);
-            if self.state.with(py, |state| state.workers <= most) {
+            let done = self.state.with(py, |state| {
+                state.workers <= most && (most > 0 || state.unfinished == state.jobs.len())
+            });
+            if done {
                 return Ok(());
             }
             let loop_ = hub::current_loop(py)?;
