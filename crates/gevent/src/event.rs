@@ -54,7 +54,10 @@ impl Event {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         args::refuse_excess(class, args, kwargs)?;
-        Ok(Self { flag: AtomicBool::new(false), links: Linkable::new() })
+        Ok(Self {
+            flag: AtomicBool::new(false),
+            links: Linkable::new(),
+        })
     }
 
     /// Whether the flag is up.
@@ -102,7 +105,11 @@ impl Event {
     /// Raises `TypeError` if it cannot be called.
     fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         let id = slf.get().links.rawlink(callback)?;
-        if slf.get().is_set() { Linkable::tell_callable(slf, id, None) } else { Ok(()) }
+        if slf.get().is_set() {
+            Linkable::tell_callable(slf, id, None)
+        } else {
+            Ok(())
+        }
     }
 
     /// Take a `rawlink` back; nothing happens when there is none.

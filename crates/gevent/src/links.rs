@@ -51,11 +51,6 @@ impl Links {
         self.0.as_ref().is_none_or(|list| list.is_empty())
     }
 
-    /// Listeners.
-    pub fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |list| list.len())
-    }
-
     /// Whether a callable is among them.
     pub fn has_callable(&self) -> bool {
         self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
@@ -97,7 +92,8 @@ impl Links {
         self.0.iter().flat_map(|list| list.iter())
     }
 
-    /// Visits what it owns.
+    /// Visits what it owns alone. A wait is shared with others who will wake it, and its one reference must not be visited
+    /// more than once.
     ///
     /// # Errors
     /// What the visitor returns.

@@ -73,10 +73,25 @@ impl Hasher for AddressHasher {
     }
 }
 
+/// Some locals, those that are no more among them.
+#[derive(Default)]
+struct List(Vec<Weak<Shared>>);
+
+impl List {
+    /// Adds one, and forgets those that are no more before growing.
+    fn add(&mut self, local: &Arc<Shared>) {
+        if self.0.len() == self.0.capacity() {
+            self.0.retain(|local| local.strong_count() > 0);
+            self.0.reserve(self.0.len() + 1);
+        }
+        self.0.push(Arc::downgrade(local));
+    }
+}
+
 /// The locals that a `Greenlet` has attributes in. Valid when zeroed.
 #[derive(Default)]
 pub struct Visited {
-    list: Option<Box<Vec<Weak<Shared>>>>,
+    list: Option<Box<List>>,
     over: bool,
 }
 
@@ -86,11 +101,7 @@ impl Visited {
         if self.over {
             return false;
         }
-        let list = self.list.get_or_insert_default();
-        if list.len() == list.capacity() {
-            list.retain(|local| local.strong_count() > 0);
-        }
-        list.push(Arc::downgrade(local));
+        self.list.get_or_insert_default().add(local);
         true
     }
 }
@@ -102,7 +113,7 @@ pub fn leave_all(slf: &Bound<'_, Greenlet>) {
         state.visited.over = true;
         state.visited.list.take()
     });
-    for local in list.iter().flat_map(|list| list.iter()) {
+    for local in list.iter().flat_map(|list| &list.0) {
         if let Some(local) = local.upgrade() {
             local.forget(py, slf.as_ptr() as usize);
         }
@@ -110,7 +121,7 @@ pub fn leave_all(slf: &Bound<'_, Greenlet>) {
 }
 
 /// Every local there is, for [`all_local_dicts_for_greenlet`].
-static ALL: GilCell<Vec<Weak<Shared>>> = GilCell::new(Vec::new());
+static ALL: GilCell<List> = GilCell::new(List(Vec::new()));
 
 impl Shared {
     fn new(py: Python<'_>, class: Py<PyType>) -> Arc<Self> {
@@ -120,12 +131,7 @@ impl Shared {
             address: AtomicUsize::new(0),
             dicts,
         });
-        ALL.with(py, |all| {
-            if all.len() == all.capacity() {
-                all.retain(|local| local.strong_count() > 0);
-            }
-            all.push(Arc::downgrade(&new));
-        });
+        ALL.with(py, |all| all.add(&new));
         new
     }
 
@@ -369,15 +375,16 @@ impl Local {
     }
 }
 
+/// The class and the id of a local, and attributes in it.
+type Entry<'py> = ((Py<PyType>, usize), Bound<'py, PyDict>);
+
 /// Return the attributes of `greenlet` in every local it has used: a list of ``((type, id), dictionary)``. For debugging.
 ///
 /// Raises `TypeError` when `greenlet` is not one.
 #[pyfunction]
-pub fn all_local_dicts_for_greenlet<'py>(
-    greenlet: &Bound<'py, PyGreenlet>,
-) -> Vec<((Py<PyType>, usize), Bound<'py, PyDict>)> {
+pub fn all_local_dicts_for_greenlet<'py>(greenlet: &Bound<'py, PyGreenlet>) -> Vec<Entry<'py>> {
     let py = greenlet.py();
-    let all = ALL.with(py, |all| all.clone());
+    let all = ALL.with(py, |all| all.0.clone());
     let locals = all.iter().filter_map(Weak::upgrade);
     let entry = |local: Arc<Shared>| {
         let dict = local.dict_of(greenlet.as_any())?;

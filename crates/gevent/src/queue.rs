@@ -362,12 +362,10 @@ impl SimpleQueue {
     /// What the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.items.traverse(visit.clone())?;
-            state.getters.traverse(visit.clone(), |_| Ok(()))?;
-            state
-                .putters
-                .traverse(visit.clone(), |item| visit.call(item))?;
-            state.joiners.traverse(visit.clone())
+            state.items.traverse(visit)?;
+            state.getters.traverse(|_| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
+            state.joiners.traverse(visit)
         };
         self.state.peek(traverse).unwrap_or(Ok(()))
     }

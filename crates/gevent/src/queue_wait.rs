@@ -22,7 +22,7 @@ use crate::wait::WaitRef;
 /// # Errors
 /// When the hub cannot be made.
 pub fn in_hub(py: Python<'_>) -> PyResult<bool> {
-    Ok(greenlet::current(py)?.is(&hub::current(py)?))
+    Ok(greenlet::current(py)?.is(hub::current(py)?))
 }
 
 fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {

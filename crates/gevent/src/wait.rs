@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use pyo3::PyTraverseError;
-use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use reactor::{Time, TimerKey};
 
@@ -165,13 +163,5 @@ impl Wait {
     /// The loop that will resume it.
     pub fn loop_(&self) -> &Py<Loop> {
         &self.loop_
-    }
-
-    /// Visits what it owns.
-    ///
-    /// # Errors
-    /// What the visitor returns.
-    pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.greenlet)
     }
 }

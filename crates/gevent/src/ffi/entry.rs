@@ -87,7 +87,8 @@ Unlike `time.sleep`, only this greenlet sleeps."
 /// # Errors
 /// When the object cannot be made.
 pub fn sleep_function<'py>(module: &Bound<'py, PyModule>) -> PyResult<Bound<'py, PyAny>> {
-    let name = module.name()?;
+    // Where gevent has it, for those who look.
+    let name = pyo3::intern!(module.py(), "gevent.hub");
     // SAFETY: the definition is static; the function holds a reference to the module's name.
     unsafe {
         let definition = (&raw const SLEEP.0).cast_mut();
