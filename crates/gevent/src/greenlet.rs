@@ -355,6 +355,11 @@ impl Greenlet {
                 Link::Wait(wait) => {
                     wait.wake_none(py);
                 }
+                Link::Native(listener) => {
+                    if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
+                        hub::handle_error(py, loop_.get(), Some(slf.clone().into_any().unbind()), error);
+                    }
+                }
                 Link::Callable(callable) => {
                     if let Err(error) = callable.bind(py).call1((slf,)) {
                         let context = PyTuple::new(py, [callable.bind(py).as_any(), slf.as_any()]);

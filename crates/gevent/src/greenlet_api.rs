@@ -91,9 +91,9 @@ impl Greenlet {
         Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
     }
 
-    /// Has `callable` called, in the hub, when it is over.
-    pub fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
-        Self::read(slf, |state| state.links.push(Link::Callable(callable)));
+    /// Adds somebody who is told when it is over.
+    pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
+        Self::read(slf, |state| state.links.push(link));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);
         }
@@ -417,7 +417,7 @@ impl Greenlet {
         if !bound.is_callable() {
             return Err(PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
         }
-        Self::add_link(slf, callback);
+        Self::add_link(slf, Link::Callable(callback));
         Ok(())
     }
 

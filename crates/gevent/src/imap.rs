@@ -11,8 +11,9 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
 use crate::greenlet::{Greenlet, Stage};
+use crate::group::BaseGroup;
 use crate::hub;
-use crate::links::{Link, Links};
+use crate::links::{Link, Links, Listener};
 use crate::park;
 use crate::wait::WaitRef;
 
@@ -82,6 +83,17 @@ impl Results {
             queued.begun += 1;
             queued.begun - 1
         })
+    }
+
+    /// Puts in what a greenlet that is over returned or raised.
+    pub fn put_end_of(&self, greenlet: &Bound<'_, Greenlet>, index: usize) {
+        let py = greenlet.py();
+        let result = match Greenlet::result(greenlet) {
+            Some(Ok(value)) => Slot::Value(value),
+            Some(Err(error)) => Slot::Error(error.into_value(py).into_any()),
+            None => Slot::Value(py.None()),
+        };
+        self.put(py, index, result);
     }
 
     fn put(&self, py: Python<'_>, index: usize, result: Slot) {
@@ -193,30 +205,25 @@ pub struct ResultLink {
 
 #[pymethods]
 impl ResultLink {
-    fn __call__(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.results.get().put(py, self.index, result_of(source)?);
+    fn __call__(&self, source: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = source.py();
+        let results = self.results.get();
+        if let Ok(greenlet) = source.cast::<Greenlet>() {
+            results.put_end_of(greenlet, self.index);
+            return Ok(());
+        }
+        let result = if source.call_method0(pyo3::intern!(py, "successful"))?.is_truthy()? {
+            Slot::Value(source.getattr(pyo3::intern!(py, "value"))?.unbind())
+        } else {
+            Slot::Error(source.getattr(pyo3::intern!(py, "exception"))?.unbind())
+        };
+        results.put(py, self.index, result);
         Ok(())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.results)
     }
-}
-
-/// The result of a greenlet, or of anything else with `successful`, `value` and `exception`.
-fn result_of(source: &Bound<'_, PyAny>) -> PyResult<Slot> {
-    let py = source.py();
-    if let Ok(greenlet) = source.cast::<Greenlet>() {
-        return Ok(match Greenlet::result(greenlet) {
-            Some(Ok(value)) => Slot::Value(value),
-            Some(Err(error)) => Slot::Error(error.into_value(py).into_any()),
-            None => Slot::Value(py.None()),
-        });
-    }
-    if source.call_method0(pyo3::intern!(py, "successful"))?.is_truthy()? {
-        return Ok(Slot::Value(source.getattr(pyo3::intern!(py, "value"))?.unbind()));
-    }
-    Ok(Slot::Error(source.getattr(pyo3::intern!(py, "exception"))?.unbind()))
 }
 
 #[derive(Default)]
@@ -256,18 +263,22 @@ impl IMapUnordered {
             results.get().wait_for_room(py, planned.most)?;
         }
         let Some(item) = next(&planned.items)? else { return Ok(false) };
-        let task = if planned.zipped {
-            let rest = item.cast::<PyTuple>()?.iter();
-            let all: Vec<_> = std::iter::once(planned.function.clone()).chain(rest).collect();
-            planned.spawn.call1(PyTuple::new(py, all)?)?
-        } else {
-            planned.spawn.call1((&planned.function, item))?
+        let args = if planned.zipped { item.cast_into::<PyTuple>()? } else { PyTuple::new(py, [item])? };
+        let task = match &planned.group {
+            Some(group) => BaseGroup::spawn_call(group, planned.function.clone(), args)?,
+            None => {
+                let all: Vec<_> = std::iter::once(planned.function.clone()).chain(args.iter()).collect();
+                planned.spawn.call1(PyTuple::new(py, all)?)?
+            }
         };
         let index = results.get().begin(py);
-        let link = Bound::new(py, ResultLink { results: results.clone_ref(py), index })?.into_any();
+        let results = results.clone_ref(py);
         match task.cast_exact::<Greenlet>() {
-            Ok(greenlet) => Greenlet::add_link(greenlet, link.unbind()),
-            Err(_) => drop(task.call_method1(pyo3::intern!(py, "rawlink"), (link,))?),
+            Ok(greenlet) => Greenlet::add_link(greenlet, Link::Native(Listener::Results(results, index))),
+            Err(_) => {
+                let link = Bound::new(py, ResultLink { results, index })?;
+                task.call_method1(pyo3::intern!(py, "rawlink"), (link,))?;
+            }
         }
         Ok(true)
     }
@@ -278,6 +289,8 @@ struct Planned<'py> {
     function: Bound<'py, PyAny>,
     items: Bound<'py, PyAny>,
     spawn: Bound<'py, PyAny>,
+    /// The group whose own, not overridden method `spawn` is.
+    group: Option<Bound<'py, BaseGroup>>,
     zipped: bool,
     most: usize,
 }
@@ -345,7 +358,8 @@ impl IMapUnordered {
         });
         let (Some(function), Some(items), Some(spawn)) = (function, items, spawn) else { return Ok(()) };
         let (function, items, spawn) = (function.into_bound(py), items.into_bound(py), spawn.into_bound(py));
-        let planned = Planned { function, items, spawn, zipped, most };
+        let group = BaseGroup::of_spawn(&spawn)?;
+        let planned = Planned { function, items, spawn, group, zipped, most };
         let ended = loop {
             match this.step(py, &results, &planned) {
                 Ok(true) => {}

@@ -240,7 +240,7 @@ impl TaskQueue {
         for _ in 0..room {
             match self.state.with(py, |state| state.entrants.pop()) {
                 Some(Link::Wait(wait)) => drop(wait.wake_none(py)),
-                Some(Link::Callable(_)) => {}
+                Some(Link::Callable(_) | Link::Native(_)) => {}
                 None => return,
             }
         }
