@@ -97,6 +97,11 @@ impl Links {
         self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
     }
 
+    /// Whether a native listener is among them.
+    pub fn has_native(&self) -> bool {
+        self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Native(_))))
+    }
+
     /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.
     pub fn remove_wait(&mut self, wait: &WaitRef) -> Option<Link> {
         let list = self.0.as_mut()?;
