@@ -16,6 +16,9 @@ use crate::spawned_link::{LinkKind, SpawnedLink};
 use crate::timeout::{Limit, Timeout};
 use crate::waiter::error_of;
 
+/// `(type, value, traceback)`.
+type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
+
 /// One frame of where a greenlet was spawned, in the shape of a frame object.
 #[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
 pub struct SpawnFrame {
@@ -253,7 +256,7 @@ impl Greenlet {
 
     /// ``(type, value, traceback)`` of the exception that ended it, or None.
     #[getter]
-    fn exc_info(slf: &Bound<'_, Self>) -> Option<(Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>)> {
+    fn exc_info(slf: &Bound<'_, Self>) -> Option<ExcInfo> {
         let py = slf.py();
         let error = Self::result(slf)?.err()?;
         let traceback = error.traceback(py).map(Bound::unbind);
@@ -571,8 +574,7 @@ impl Greenlet {
     /// `TypeError` for something that is no exception.
     pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
-        let cancelled = Self::cancel_start(slf);
-        if !cancelled && Self::is_ready(slf) {
+        if Self::read(slf, |state| state.ended.is_some()) {
             return Ok(());
         }
         let error = match exception {
@@ -580,6 +582,10 @@ impl Greenlet {
             Some(exception) => error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error),
             None => exit_error(py),
         };
+        let cancelled = Self::cancel_start(slf);
+        if !cancelled && Self::is_ready(slf) {
+            return Ok(());
+        }
         if cancelled {
             Self::die_before_start(slf, error);
             return Ok(());

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 
 use pyo3::PyTraverseError;
-use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::wait::WaitRef;

@@ -59,6 +59,7 @@ impl Listener {
 
 /// Listeners in order. Valid when zeroed, as objects built on foreign types need.
 #[derive(Default)]
+#[allow(clippy::box_collection, reason = "a deque is not valid when zeroed, and most objects have no listener")]
 pub struct Links(Option<Box<VecDeque<Link>>>);
 
 impl Links {

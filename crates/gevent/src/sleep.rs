@@ -38,7 +38,11 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let delay = match seconds.cast_exact::<PyFloat>() {
         Ok(float) => float.value(),
         Err(_) => match seconds.cast_exact::<PyInt>() {
-            Ok(whole) => whole.extract::<i64>().map_or(f64::INFINITY, |whole| whole as f64),
+            Ok(whole) => match whole.extract::<i64>() {
+                Ok(whole) => whole as f64,
+                Err(_) if whole.lt(0)? => return Ok(None),
+                Err(_) => f64::INFINITY,
+            },
             Err(_) if seconds.le(0)? => return Ok(None),
             Err(_) => seconds.extract()?,
         },
@@ -209,7 +213,7 @@ pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
 /// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
 #[pyfunction]
 pub fn setswitchinterval(py: Python<'_>, interval: f64) -> PyResult<()> {
-    if !(interval > 0.0) {
+    if interval.is_nan() || interval <= 0.0 {
         return Err(PyValueError::new_err("switch interval must be strictly positive"));
     }
     let interval = Duration::from_secs_f64(interval.min(1e9));
