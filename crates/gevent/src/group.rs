@@ -19,7 +19,14 @@ use crate::timeout::Limit;
 pyo3::import_exception!(gevent.pool, PoolFull);
 
 /// Keeps greenlets until they are over.
-#[pyclass(frozen, subclass, dict, weakref, name = "BaseGroup", module = "gevent._core")]
+#[pyclass(
+    frozen,
+    subclass,
+    dict,
+    weakref,
+    name = "BaseGroup",
+    module = "gevent._core"
+)]
 pub struct BaseGroup {
     greenlets: Py<PySet>,
     dying: Py<PySet>,
@@ -129,7 +136,10 @@ impl BaseGroup {
         started
     }
 
-    fn start_new<'py>(slf: &Bound<'py, Self>, greenlet: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn start_new<'py>(
+        slf: &Bound<'py, Self>,
+        greenlet: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         if !slf.get().plain {
             slf.call_method1(pyo3::intern!(slf.py(), "start"), (&greenlet,))?;
             return Ok(greenlet);
@@ -170,8 +180,12 @@ impl BaseGroup {
     /// What looking at the method raises.
     pub fn of_spawn<'py>(spawn: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let py = spawn.py();
-        let Some(owner) = spawn.getattr_opt(pyo3::intern!(py, "__self__"))? else { return Ok(None) };
-        let Ok(group) = owner.cast_into::<Self>() else { return Ok(None) };
+        let Some(owner) = spawn.getattr_opt(pyo3::intern!(py, "__self__"))? else {
+            return Ok(None);
+        };
+        let Ok(group) = owner.cast_into::<Self>() else {
+            return Ok(None);
+        };
         let own = group.get().plain && group.getattr(pyo3::intern!(py, "spawn"))?.eq(spawn)?;
         Ok(own.then_some(group))
     }
@@ -223,7 +237,10 @@ impl BaseGroup {
         let discard = slf.getattr(pyo3::intern!(py, "_discard"))?;
         discard.call1((greenlet,))?;
         if let Some(ours) = exact(greenlet) {
-            let removed = ours.get().state.with(py, |state| state.links.remove_native(slf.as_ptr()));
+            let removed = ours
+                .get()
+                .state
+                .with(py, |state| state.links.remove_native(slf.as_ptr()));
             drop(removed);
         }
         match greenlet.getattr_opt(pyo3::intern!(py, "unlink"))? {
@@ -271,16 +288,25 @@ impl BasePool {
     fn semaphore<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let semaphore = self.semaphore.get_ref(py);
         let missing = || PyAttributeError::new_err("_semaphore");
-        semaphore.map(|semaphore| semaphore.into_bound(py)).ok_or_else(missing)
+        semaphore
+            .map(|semaphore| semaphore.into_bound(py))
+            .ok_or_else(missing)
     }
 
-    fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn acquire(
+        &self,
+        py: Python<'_>,
+        blocking: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         let semaphore = self.semaphore(py)?;
         match semaphore.cast_exact::<Semaphore>() {
             Ok(ours) if ours.get().try_take() => Ok(true),
             Ok(ours) if blocking => Semaphore::take(ours, &Limit::of(timeout)?),
             Ok(_) => Ok(false),
-            Err(_) => semaphore.call_method1(pyo3::intern!(py, "acquire"), (blocking, timeout))?.is_truthy(),
+            Err(_) => semaphore
+                .call_method1(pyo3::intern!(py, "acquire"), (blocking, timeout))?
+                .is_truthy(),
         }
     }
 
@@ -288,7 +314,9 @@ impl BasePool {
         let semaphore = self.semaphore(py)?;
         match semaphore.cast_exact::<Semaphore>() {
             Ok(ours) => Semaphore::give(ours).map(drop),
-            Err(_) => semaphore.call_method0(pyo3::intern!(py, "release")).map(drop),
+            Err(_) => semaphore
+                .call_method0(pyo3::intern!(py, "release"))
+                .map(drop),
         }
     }
 
@@ -320,7 +348,11 @@ impl BasePool {
     /// What a semaphore or event that is not gevent's raises.
     pub fn let_go(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        if slf.as_super().get().leave(py, greenlet)? { slf.get().release(py) } else { Ok(()) }
+        if slf.as_super().get().leave(py, greenlet)? {
+            slf.get().release(py)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -335,7 +367,9 @@ impl BasePool {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let base = BaseGroup::blank(cls, &cls.py().get_type::<Self>())?;
-        Ok(PyClassInitializer::from(base).add_subclass(Self { semaphore: GilCell::new(None) }))
+        Ok(PyClassInitializer::from(base).add_subclass(Self {
+            semaphore: GilCell::new(None),
+        }))
     }
 
     #[getter(_semaphore)]
@@ -374,13 +408,17 @@ impl BasePool {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        let all: Vec<_> = std::iter::once(greenlet.clone()).chain(args.iter()).collect();
+        let all: Vec<_> = std::iter::once(greenlet.clone())
+            .chain(args.iter())
+            .collect();
         slf.call_method(pyo3::intern!(py, "add"), PyTuple::new(py, all)?, kwargs)?;
         BaseGroup::begin(slf.as_super(), greenlet)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.semaphore.peek(|semaphore| visit.call(semaphore)).unwrap_or(Ok(()))
+        self.semaphore
+            .peek(|semaphore| visit.call(semaphore))
+            .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use crate::greenlet::Greenlet;
 use crate::group::{BaseGroup, BasePool};
-use crate::imap::Results;
+use crate::imap_results::Results;
 use crate::wait::{Wait, WaitRef};
 
 /// One listener.
