@@ -27,6 +27,8 @@ pub enum Step {
     Done(Py<PyAny>),
     /// It parks on this; the wait's second half goes on.
     Park(WaitRef),
+    /// It parks on a wait of [`park::queue_up`].
+    Yield(WaitRef),
 }
 
 /// The second half of a call: given how the wait ended.
@@ -163,11 +165,18 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
 /// Chooses whom to switch to for a step that parks.
 fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
     loop {
-        let wait = match step {
+        let (wait, chosen) = match step {
             Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
-            Step::Park(wait) => wait,
+            Step::Park(wait) => {
+                let chosen = park::choose(py, &wait);
+                (wait, chosen)
+            }
+            Step::Yield(wait) => {
+                let chosen = park::next_greenlet(py, &wait);
+                (wait, chosen)
+            }
         };
-        match park::choose(py, &wait) {
+        match chosen {
             Ok(next) => {
                 *target = next.map_or(std::ptr::null_mut(), Bound::into_ptr);
                 return Ok(Raw::Park(Arc::into_raw(wait)));
