@@ -84,6 +84,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timeout::Timeout>()?;
 
     module.add_class::<event::Event>()?;
+    ffi::blocking::add_method::<event::WaitForEvent, event::Event>(py)?;
     module.add_class::<async_result::AsyncResult>()?;
     module.add_class::<lock::Semaphore>()?;
     module.add_class::<lock::BoundedSemaphore>()?;
@@ -103,7 +104,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add("sleep", ffi::entry::sleep_function(module)?)?;
+    module.add("sleep", ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?)?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;

@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod attribute;
 pub mod base;
+pub mod blocking;
 pub mod buffer;
 pub mod descriptor;
 pub mod entry;
