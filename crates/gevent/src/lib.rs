@@ -40,6 +40,7 @@ mod sleep;
 mod socket;
 mod socket_addr;
 mod socket_io;
+mod socket_life;
 mod socket_wait;
 mod spawned_link;
 mod spin;
