@@ -281,7 +281,9 @@ def test_a_listener_closed_behind_its_back(capsys):
             raise OSError(errno.EBADF, "Bad file descriptor")
 
         server.do_read = do_read
-        with connect(server):
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.connect_ex(server.address)
             while server.started:
                 gevent.sleep(0.001)
         assert server.closed
