@@ -529,6 +529,47 @@ def test_logging_locks_become_cooperative(run_python):
     assert out == "done\n"
 
 
+def test_native_threads_and_greenlets_log_at_once(run_python):
+    out = ok(
+        run_python(
+            """
+            from gevent import monkey; monkey.patch_all()
+            import io, logging, gevent
+            stream = io.StringIO()
+            logging.basicConfig(stream=stream, level=logging.INFO)
+            def work(name):
+                for n in range(100): logging.info("%s %s", name, n)
+            pool = gevent.get_hub().threadpool
+            workers = [pool.spawn(work, n) for n in range(5)]
+            workers += [gevent.spawn(work, n) for n in range(20)]
+            with gevent.Timeout(20):
+                gevent.joinall(workers, raise_error=True)
+            print(len(stream.getvalue().splitlines()))
+            """
+        )
+    )
+    assert out == "2500\n"
+
+
+def test_multiprocessing_forks(run_python):
+    out = ok(
+        run_python(
+            """
+            from gevent import monkey; monkey.patch_all()
+            import multiprocessing
+            context = multiprocessing.get_context("fork")
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=sender.send, args=("hello",))
+            process.start()
+            print(receiver.recv())
+            process.join()
+            print(process.exitcode)
+            """
+        )
+    )
+    assert out == "hello\n0\n"
+
+
 def test_held_import_locks_are_handed_over(run_python, tmp_path):
     (tmp_path / "patches.py").write_text("from gevent import monkey; monkey.patch_all()\n")
     (tmp_path / "imports_it.py").write_text("import patches\n")

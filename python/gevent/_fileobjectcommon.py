@@ -13,6 +13,17 @@ from typing import Any, Self
 from gevent.hub import get_hub
 from gevent.lock import Semaphore
 
+__all__ = [
+    "FileObjectBase",
+    "FileObjectBlock",
+    "FileObjectClosed",
+    "FileObjectThread",
+    "FlushingBufferedWriter",
+    "OpenDescriptor",
+    "WriteallFileIO",
+    "WriteallMixin",
+]
+
 
 class FileObjectClosed(OSError):
     """A file object was used after it had been closed."""

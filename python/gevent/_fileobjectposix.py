@@ -11,6 +11,14 @@ from gevent._fileobjectcommon import FileObjectBase, OpenDescriptor, WriteallMix
 from gevent.hub import get_hub
 from gevent.os import make_nonblocking
 
+__all__ = [
+    "FileObjectPosix",
+    "GreenFileDescriptorIO",
+    "GreenFileDescriptorIOWriteall",
+    "GreenOpenDescriptor",
+    "cancel_wait_ex",
+]
+
 _READ, _WRITE = 1, 2
 
 
@@ -32,14 +40,16 @@ class GreenFileDescriptorIO(io.RawIOBase):
 
     def __init__(self, fileno: int, mode: str = "rb", closefd: bool = True, owner: Any = None):
         super().__init__()
-        make_nonblocking(fileno)
         self._fileno = fileno
-        self._closefd = closefd
+        self._closefd = False
         self._owner = owner
         self._seekable: bool | None = None
         self._watchers: dict[int, Any] = {}
         self.mode = mode
         self.hub = get_hub()
+        # Where that fails, the descriptor is left alone.
+        make_nonblocking(fileno)
+        self._closefd = closefd
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fileno={self._fileno}"

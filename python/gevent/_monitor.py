@@ -153,7 +153,7 @@ class PeriodicMonitoringThread:
                 self.monitoring_functions()
                 thread_sleep(self.calculate_sleep_time())
                 hub = self.hub
-                if not hub:
+                if hub is None or hub.dead:
                     self.kill()
                     break
                 self._run_due(hub)
@@ -163,7 +163,7 @@ class PeriodicMonitoringThread:
             self.kill()
         except BaseException:
             hub = self.hub
-            if not hub or not self.should_run:
+            if hub is None or hub.dead or not self.should_run:
                 raise
             hub.handle_error(self, *sys.exc_info())
 

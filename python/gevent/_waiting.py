@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any
 
-from gevent._core import Waiter, get_hub
+from gevent._core import Greenlet, Waiter, get_hub
 
 __all__ = ["iwait", "wait"]
 
@@ -59,8 +59,7 @@ class _WaitIterator:
             self._timer = get_hub().loop.timer(self._timeout, priority=-1)
             self._timer.start(self._on_timeout)
         for obj in self._objects:
-            ready = getattr(obj, "ready", None)
-            if ready is not None and ready():
+            if isinstance(obj, Greenlet) and obj.ready():
                 self._ready.append(obj)
             else:
                 obj.rawlink(self._on_ready)

@@ -158,6 +158,8 @@ class _Child:
 
 
 _children: dict[int, _Child] = {}
+# The children of the parent are none of a child.
+_os.register_at_fork(after_in_child=_children.clear)
 #: Gets the number of the next child to end.
 _next_end = AsyncResult()
 
@@ -204,7 +206,7 @@ def fork_gevent() -> int:
     """
     pid = _fork()
     if not pid:
-        _after_fork_in_child()
+        reinit()
     return pid
 
 
@@ -215,13 +217,8 @@ def forkpty_gevent() -> tuple[int, int]:
     """
     pid, fd = _forkpty()
     if not pid:
-        _after_fork_in_child()
+        reinit()
     return pid, fd
-
-
-def _after_fork_in_child() -> None:
-    _children.clear()
-    reinit()
 
 
 def fork_and_watch(

@@ -79,7 +79,7 @@ class Popen(_subprocess.Popen):
     _communicating_greenlets: _CommunicatingGreenlets | None = None
 
     def __init__(
-        self, args: Any, bufsize: int = -1, *rest: Any, threadpool: Any = None, **kwargs: Any
+        self, args: Any, bufsize: int | None = -1, *rest: Any, threadpool: Any = None, **kwargs: Any
     ) -> None:
         loop = get_hub().loop
         if not loop.default:
@@ -94,7 +94,7 @@ class Popen(_subprocess.Popen):
         for name in ("stdin", "stdout", "stderr"):
             stream = getattr(self, name)
             if stream is not None:
-                setattr(self, name, _cooperative(stream, bufsize))
+                setattr(self, name, _cooperative(stream, -1 if bufsize is None else bufsize))
 
     def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
         for given in (stdin, stdout, stderr):
@@ -130,6 +130,8 @@ class Popen(_subprocess.Popen):
         return self._internal_poll()
 
     def _internal_poll(self, _deadstate: Any = None) -> int | None:
+        if self.returncode is None and self.result.ready():
+            self.returncode = self.result.value
         if self.returncode is not None:
             # Who asks here need not ask os.waitpid().
             _children.pop(self.pid, None)
@@ -141,10 +143,19 @@ class Popen(_subprocess.Popen):
         :param timeout: For how many seconds to wait at most.
         :raises TimeoutExpired: if it still runs then.
         """
+        try:
+            return super().wait(timeout)
+        except TimeoutExpired:
+            if _raise_exc:
+                raise
+            return None
+
+    def _wait(self, timeout: float | None) -> int:
         self.result.wait(timeout)
-        if self.returncode is None and _raise_exc:
+        returncode = self._internal_poll()
+        if returncode is None:
             raise TimeoutExpired(self.args, timeout)
-        return self._internal_poll()
+        return returncode
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """Send *input*, read the output to its end, wait for the child, and return the output.
@@ -171,11 +182,10 @@ class Popen(_subprocess.Popen):
                 self.result.wait()
             else:
                 self.result.wait(max(0, timeout - (time.monotonic() - started)))
-        if self.returncode is None:
+        if self._internal_poll() is None or not all(g.ready() for g in greenlets):
             raise TimeoutExpired(
                 self.args, timeout, greenlets.so_far("stdout"), greenlets.so_far("stderr")
             )
-        self._internal_poll()
         return greenlets.output("stdout"), greenlets.output("stderr")
 
     def __exit__(self, t: Any, v: Any, tb: Any) -> None:
@@ -187,7 +197,7 @@ class Popen(_subprocess.Popen):
                 if stream is not None:
                     _close(stream)
         finally:
-            self.wait()
+            super().__exit__(t, v, tb)
 
 
 def _cooperative(stream: Any, bufsize: int) -> Any:

@@ -11,7 +11,7 @@ import sys
 import threading as _native
 import weakref
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -145,19 +145,17 @@ def _nothing() -> None:
     pass
 
 
-_fork_hooks = _ForkHooks()
+@cache
+def _register_fork_hooks() -> None:
+    hooks = _ForkHooks()
+    os.register_at_fork(
+        before=hooks.before_fork_in_parent,
+        after_in_parent=hooks.after_fork_in_parent,
+        after_in_child=hooks.after_fork_in_child,
+    )
 
 
 def _gevent_did_monkey_patch(
     target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
 ) -> None:
-    if not _fork_hooks_registered:
-        os.register_at_fork(
-            before=_fork_hooks.before_fork_in_parent,
-            after_in_parent=_fork_hooks.after_fork_in_parent,
-            after_in_child=_fork_hooks.after_fork_in_child,
-        )
-        _fork_hooks_registered.append(True)
-
-
-_fork_hooks_registered: list[bool] = []
+    _register_fork_hooks()

@@ -74,21 +74,19 @@ class _WorkerGreenlet(RawGreenlet):
     def run(self) -> None:
         get = self._task_queue.get
         idle = self._idle_task_timeout
-        task = done = None
+        job = None
         try:
-            while (task := get(idle, done)) is not None:
-                done = task[3].async_watcher
-                self._run_task(*task)
-                task = None
+            while (job := get(idle, job)) is not None:
+                self._run_task(job.func, job.args, job.kwargs, job)
                 self._after_task()
         except BaseException as error:
-            done.send()
+            self._report((job.func, job.args, job.kwargs), error)
             self._task_queue.lose()
-            self._report(task, error)
+            self._task_queue.give_back(job)
         finally:
             self._leave()
 
-    def _run_task(self, func: Any, args: Any, kwargs: Any, thread_result: ThreadResult) -> None:
+    def _run_task(self, func: Any, args: Any, kwargs: Any, thread_result: Any) -> None:
         try:
             self._before_run_task(func, args, kwargs, thread_result)
         except BaseException:
@@ -197,7 +195,7 @@ class ThreadPool(GroupMappingMixin):
         self._worker_greenlets: set[Any] = set()
         self._maxsize = _checked(maxsize)
         # One more than there are threads: each finds its next task waiting.
-        self.task_queue = TaskQueue(maxsize + 1)
+        self.task_queue = TaskQueue(self.hub.loop, maxsize + 1)
         #: What tells the pool of a fork.
         self.fork_watcher = self.hub.loop.fork(ref=False)
 
@@ -241,7 +239,7 @@ class ThreadPool(GroupMappingMixin):
     def adjust(self) -> None:
         """Start threads for the tasks that there are, or have surplus ones end."""
         queue = self.task_queue
-        while queue.staying < min(len(queue), self._maxsize):
+        while queue.lacks_workers(self._maxsize):
             self._add_worker()
         if queue.staying > self._maxsize:
             queue.dismiss(self._maxsize)
@@ -269,14 +267,8 @@ class ThreadPool(GroupMappingMixin):
             raise InvalidThreadUseError(hub, get_hub_if_exists())
         queue = self.task_queue
         queue.enter()
-        try:
-            result = AsyncResult()
-            thread_result = _TaskResult(result, hub, queue.leave)
-        except BaseException:
-            queue.leave()
-            raise
-        queue.put((func, args, kwargs, thread_result))
-        if queue.staying < min(len(queue), self._maxsize):
+        result = queue.submit(hub, func, args, kwargs)
+        if queue.lacks_workers(self._maxsize):
             self.adjust()
         return result
 
@@ -400,19 +392,6 @@ class ThreadResult:
             self.receiver(self)
         finally:
             self.destroy_in_main_thread()
-
-
-class _TaskResult(ThreadResult):
-    # What a worker stores its result in; it sends it itself.
-
-    __slots__ = ()
-
-    def set(self, value: Any) -> None:
-        self.value = value
-
-    def handle_error(self, context: Any, exc_info: Any) -> None:
-        self.context = context
-        self.exc_info = exc_info
 
 
 class _FutureLink:

@@ -56,5 +56,8 @@ pub fn refuse_excess(
     if !class.getattr("__init__")?.is(&plain) {
         return Ok(());
     }
-    Err(PyTypeError::new_err(format!("{}() takes no arguments", class.name()?)))
+    Err(PyTypeError::new_err(format!(
+        "{}() takes no arguments",
+        class.name()?
+    )))
 }

@@ -22,7 +22,13 @@ struct Outcome {
 /// Holds one value or exception, which greenlets wait for.
 ///
 /// As a callable it is a target for `Greenlet.link`: it takes over how the greenlet ended.
-#[pyclass(frozen, subclass, weakref, name = "AsyncResult", module = "gevent.event")]
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    name = "AsyncResult",
+    module = "gevent.event"
+)]
 pub struct AsyncResult {
     outcome: GilCell<Outcome>,
     links: Linkable,
@@ -37,12 +43,21 @@ impl Linked for AsyncResult {
 }
 
 impl AsyncResult {
+    /// One that nothing was stored in.
+    pub fn unset() -> Self {
+        Self { outcome: GilCell::new(Outcome::default()), links: Linkable::new() }
+    }
+
     fn held_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.outcome.with(py, |outcome| outcome.value.as_ref().map(|value| value.clone_ref(py)))
+        self.outcome.with(py, |outcome| {
+            outcome.value.as_ref().map(|value| value.clone_ref(py))
+        })
     }
 
     fn held_error(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
-        self.outcome.with(py, |outcome| outcome.error.as_ref().map(|error| error.clone_ref(py)))
+        self.outcome.with(py, |outcome| {
+            outcome.error.as_ref().map(|error| error.clone_ref(py))
+        })
     }
 
     /// What `get` gives now; none when it would wait. A value goes before an error.
@@ -53,9 +68,16 @@ impl AsyncResult {
         }
     }
 
-    fn fail(slf: &Bound<'_, Self>, error: Bound<'_, PyTuple>) -> PyResult<()> {
+    /// Keeps an error, as `sys.exc_info()` gives it, and wakes all who wait.
+    ///
+    /// # Errors
+    /// What making a hub raises.
+    pub fn fail(slf: &Bound<'_, Self>, error: Bound<'_, PyTuple>) -> PyResult<()> {
         let py = slf.py();
-        let old = slf.get().outcome.with(py, |outcome| outcome.error.replace(error.unbind()));
+        let old = slf
+            .get()
+            .outcome
+            .with(py, |outcome| outcome.error.replace(error.unbind()));
         drop(old);
         Linkable::tell_all(slf)
     }
@@ -67,7 +89,9 @@ fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
         let value = error.get_item(1)?;
         value.getattr("__traceback__")?;
         if !value.is_instance_of::<pyo3::exceptions::PyBaseException>() {
-            return Err(PyTypeError::new_err("exceptions must derive from BaseException"));
+            return Err(PyTypeError::new_err(
+                "exceptions must derive from BaseException",
+            ));
         }
         value.setattr("__traceback__", error.get_item(2)?)?;
         Ok(value)
@@ -86,15 +110,21 @@ impl AsyncResult {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         args::refuse_excess(class, args, kwargs)?;
-        Ok(Self { outcome: GilCell::new(Outcome::default()), links: Linkable::new() })
+        Ok(Self {
+            outcome: GilCell::new(Outcome::default()),
+            links: Linkable::new(),
+        })
     }
 
     /// Keep `value` and wake all who wait.
     #[pyo3(signature = (value = None))]
-    fn set(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
+    pub fn set(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
         let py = slf.py();
         let value = value.unwrap_or_else(|| py.None());
-        let old = slf.get().outcome.with(py, |outcome| outcome.value.replace(value));
+        let old = slf
+            .get()
+            .outcome
+            .with(py, |outcome| outcome.value.replace(value));
         drop(old);
         Linkable::tell_all(slf)
     }
@@ -116,9 +146,20 @@ impl AsyncResult {
         exc_info: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        let parts = match exc_info.map(|exc_info| Ok::<_, PyErr>((exc_info.is_truthy()?, exc_info))).transpose()? {
-            Some((true, exc_info)) => [exc_info.get_item(0)?, exc_info.get_item(1)?, exc_info.get_item(2)?],
-            _ => [exception.get_type().into_any(), exception, py.None().into_bound(py)],
+        let parts = match exc_info
+            .map(|exc_info| Ok::<_, PyErr>((exc_info.is_truthy()?, exc_info)))
+            .transpose()?
+        {
+            Some((true, exc_info)) => [
+                exc_info.get_item(0)?,
+                exc_info.get_item(1)?,
+                exc_info.get_item(2)?,
+            ],
+            _ => [
+                exception.get_type().into_any(),
+                exception,
+                py.None().into_bound(py),
+            ],
         };
         Self::fail(slf, PyTuple::new(py, parts)?)
     }
@@ -152,7 +193,8 @@ impl AsyncResult {
 
     /// Return the value or raise the exception; raise `Timeout` if neither is there yet.
     fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.result_now(py).unwrap_or_else(|| Err(Limit::Never.error(py)?))
+        self.result_now(py)
+            .unwrap_or_else(|| Err(Limit::Never.error(py)?))
     }
 
     /// `get` by the name that `concurrent.futures.Future` has for it.
@@ -163,7 +205,11 @@ impl AsyncResult {
 
     /// Wait, at most `timeout` seconds, and return the value; None for an exception or when the time is up.
     #[pyo3(signature = (timeout = None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    fn wait(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
         if !self.ready(py) {
             self.links.park(py, &Limit::of(timeout)?)?;
         }
@@ -172,7 +218,9 @@ impl AsyncResult {
 
     /// Whether a value or an exception is there.
     fn ready(&self, py: Python<'_>) -> bool {
-        self.outcome.with(py, |outcome| outcome.value.is_some() || outcome.error.is_some())
+        self.outcome.with(py, |outcome| {
+            outcome.value.is_some() || outcome.error.is_some()
+        })
     }
 
     /// The same as `ready`, by the name that `concurrent.futures.Future` has for it.
@@ -204,23 +252,36 @@ impl AsyncResult {
     /// The exception, or None.
     #[getter]
     fn exception<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.held_error(py).map(|error| error.into_bound(py).get_item(1)).transpose()
+        self.held_error(py)
+            .map(|error| error.into_bound(py).get_item(1))
+            .transpose()
     }
 
     /// Class, exception and traceback as given to `set_exception`; an empty tuple before.
     #[getter]
     fn exc_info<'py>(&self, py: Python<'py>) -> Bound<'py, PyTuple> {
-        self.held_error(py).map_or_else(|| PyTuple::empty(py), |error| error.into_bound(py))
+        self.held_error(py)
+            .map_or_else(|| PyTuple::empty(py), |error| error.into_bound(py))
     }
 
     /// Take over how `source`, such as a greenlet that is linked to this, ended.
     fn __call__(slf: &Bound<'_, Self>, source: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        if source.call_method0(pyo3::intern!(py, "successful"))?.is_truthy()? {
-            return Self::set(slf, Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()));
+        if source
+            .call_method0(pyo3::intern!(py, "successful"))?
+            .is_truthy()?
+        {
+            return Self::set(
+                slf,
+                Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()),
+            );
         }
         let exception = source.getattr(pyo3::intern!(py, "exception"))?;
-        Self::set_exception(slf, exception, source.getattr_opt(pyo3::intern!(py, "exc_info"))?)
+        Self::set_exception(
+            slf,
+            exception,
+            source.getattr_opt(pyo3::intern!(py, "exc_info"))?,
+        )
     }
 
     /// Have `callback(result)` called in the hub when the value or exception is there, once.
@@ -228,7 +289,11 @@ impl AsyncResult {
     /// Raises `TypeError` if it cannot be called.
     fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         let id = slf.get().links.rawlink(callback)?;
-        if slf.get().ready(slf.py()) { Linkable::tell_callable(slf, id, None) } else { Ok(()) }
+        if slf.get().ready(slf.py()) {
+            Linkable::tell_callable(slf, id, None)
+        } else {
+            Ok(())
+        }
     }
 
     /// Take a `rawlink` back; nothing happens when there is none.

@@ -134,7 +134,7 @@ impl Channel {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> Self {
-        let hooked = !class.is(&class.py().get_type::<Self>());
+        let hooked = !class.is(class.py().get_type::<Self>());
         Self {
             hooked,
             state: GilCell::new(State::default()),
@@ -299,7 +299,7 @@ impl Channel {
         } else {
             slf.get().get(py, Flag(true), None)?
         };
-        if item.bind(py).is(&py.get_type::<PyStopIteration>()) {
+        if item.bind(py).is(py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));
         }
         Ok(item)
@@ -342,10 +342,8 @@ impl Channel {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.getters.traverse(visit.clone(), |()| Ok(()))?;
-            state
-                .putters
-                .traverse(visit.clone(), |item| visit.call(item))?;
+            state.getters.traverse(|()| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
             state.given.iter().try_for_each(|item| visit.call(item))
         };
         self.state.peek(traverse).unwrap_or(Ok(()))

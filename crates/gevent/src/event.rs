@@ -1,13 +1,15 @@
 //! `gevent.event.Event`: a flag that greenlets wait for.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
 
 use crate::args;
+use crate::ffi::blocking::{Blocking, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::linkable::{Linkable, Linked};
@@ -43,6 +45,47 @@ impl Event {
     }
 }
 
+/// `Event.wait`.
+pub struct WaitForEvent;
+
+impl Blocking for WaitForEvent {
+    const NAME: &'static CStr = c"wait";
+    const DOC: &'static CStr = c"wait($self, /, timeout=None)\n--\n\n\
+Wait until the flag is up, for at most `timeout` seconds, and return whether it was.\n\n\
+Whoever was waiting at `set` returns True even if `clear` comes before it runs. `timeout` may be a `Timeout`,\n\
+which is then started, and cancelled afterwards.";
+    const PARAMETERS: &'static [&'static str] = &["timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let py = slf.py();
+        let event = slf.cast::<Event>()?;
+        let this = event.get();
+        let done = |up: bool| Step::Done(PyBool::new(py, up).to_owned().into_any().unbind());
+        if this.is_set() {
+            this.queue_up(py)?;
+            return Ok(done(true));
+        }
+        let limit = Limit::of(arguments[0].as_ref())?;
+        if let Limit::Object(_) = limit {
+            return this.links.park(py, &limit).map(done);
+        }
+        let (wait, id) = this.links.wait_here(py, None)?;
+        if let Limit::After(delay, _) = limit {
+            wait.limit(py, delay, true);
+        }
+        let event = event.clone().unbind();
+        wait.set_then(
+            py,
+            Box::new(move |py, wait, outcome| {
+                event.get().links.leave(py, id);
+                outcome?;
+                Ok(Step::Done(PyBool::new(py, !wait.expired()).to_owned().into_any().unbind()))
+            }),
+        );
+        Ok(Step::Park(wait))
+    }
+}
+
 #[pymethods]
 impl Event {
     #[new]
@@ -54,7 +97,10 @@ impl Event {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         args::refuse_excess(class, args, kwargs)?;
-        Ok(Self { flag: AtomicBool::new(false), links: Linkable::new() })
+        Ok(Self {
+            flag: AtomicBool::new(false),
+            links: Linkable::new(),
+        })
     }
 
     /// Whether the flag is up.
@@ -84,25 +130,16 @@ impl Event {
         self.flag.store(false, Relaxed);
     }
 
-    /// Wait until the flag is up, for at most `timeout` seconds, and return whether it was.
-    ///
-    /// Whoever was waiting at `set` returns True even if `clear` comes before it runs. `timeout` may be a `Timeout`,
-    /// which is then started, and cancelled afterwards.
-    #[pyo3(signature = (timeout = None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        if self.is_set() {
-            self.queue_up(py)?;
-            return Ok(true);
-        }
-        self.links.park(py, &Limit::of(timeout)?)
-    }
-
     /// Have `callback(event)` called in the hub when the flag is up, once.
     ///
     /// Raises `TypeError` if it cannot be called.
     fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         let id = slf.get().links.rawlink(callback)?;
-        if slf.get().is_set() { Linkable::tell_callable(slf, id, None) } else { Ok(()) }
+        if slf.get().is_set() {
+            Linkable::tell_callable(slf, id, None)
+        } else {
+            Ok(())
+        }
     }
 
     /// Take a `rawlink` back; nothing happens when there is none.

@@ -17,6 +17,7 @@ use crate::ffi::frames::{self, FrameRef};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::links::{Link, Links};
+use crate::local::{self, Visited};
 use crate::loop_::Loop;
 use crate::ready::Task;
 use crate::wait::WaitRef;
@@ -56,6 +57,7 @@ pub struct State {
     pub(crate) wait: Option<WaitRef>,
     pub(crate) spawner: Option<Py<PyAny>>,
     pub(crate) tree_locals: Option<Py<PyDict>>,
+    pub(crate) visited: Visited,
     pub(crate) stack: Option<Box<[FrameRef]>>,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) label: Option<Box<Label>>,
@@ -110,6 +112,7 @@ impl Greenlet {
             wait: None,
             spawner: None,
             tree_locals: None,
+            visited: Visited::default(),
             stack: None,
             timer: None,
             label: None,
@@ -294,12 +297,14 @@ impl Greenlet {
             }
         }
         this.forget_call(py);
+        local::leave_all(slf);
         Self::schedule_links(slf);
     }
 
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
         self.keep(slf.py(), how);
         self.forget_call(slf.py());
+        local::leave_all(slf);
         Self::schedule_links(slf);
     }
 
@@ -317,12 +322,15 @@ impl Greenlet {
         drop(dropped);
     }
 
-    /// Tells everybody who listens: parked greenlets at once, callables from the hub.
+    /// Tells everybody who listens: parked greenlets at once, callables from the hub, and native listeners at once where
+    /// the greenlet ends by itself.
     pub fn schedule_links(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let this = slf.get();
+        let by_itself = greenlet::current(py).is_ok_and(|running| running.is(slf));
         let (callables, loop_) = this.state.with(py, |state| {
-            let callables = state.links.has_callable() && !state.notifying;
+            let from_hub = state.links.has_callable() || (!by_itself && state.links.has_native());
+            let callables = from_hub && !state.notifying;
             state.notifying |= callables;
             (callables, state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
         });
@@ -349,6 +357,11 @@ impl Greenlet {
             match link {
                 Link::Wait(wait) => {
                     wait.wake_none(py);
+                }
+                Link::Native(listener) => {
+                    if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
+                        hub::handle_error(py, loop_.get(), Some(slf.clone().into_any().unbind()), error);
+                    }
                 }
                 Link::Callable(callable) => {
                     if let Err(error) = callable.bind(py).call1((slf,)) {
@@ -505,7 +518,23 @@ pub fn spawn_of<'py>(
             return Greenlet::spawned(args.get_item(0)?, rest, kwargs.cloned());
         }
     }
-    let new = class.call(args, kwargs)?.cast_into::<Greenlet>()?;
+    let new = make(class, args, kwargs)?;
     Greenlet::start(&new)?;
     Ok(new)
+}
+
+/// An instance of `class`, which a `gevent.Greenlet` itself needs a function for.
+///
+/// # Errors
+/// `TypeError` without a function; what the class raises.
+pub fn make<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let plain = std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()));
+    if plain && args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
+        return Err(not_callable());
+    }
+    Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
 }

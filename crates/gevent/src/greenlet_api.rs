@@ -1,7 +1,7 @@
 //! The Python methods of `gevent.Greenlet`.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAttributeError, PyBaseException, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
@@ -15,6 +15,9 @@ use crate::ready::Task;
 use crate::spawned_link::{LinkKind, SpawnedLink};
 use crate::timeout::{Limit, Timeout};
 use crate::waiter::error_of;
+
+/// `(type, value, traceback)`.
+type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 
 /// One frame of where a greenlet was spawned, in the shape of a frame object.
 #[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
@@ -91,9 +94,9 @@ impl Greenlet {
         Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
     }
 
-    /// Has `callable` called, in the hub, when it is over.
-    pub fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
-        Self::read(slf, |state| state.links.push(Link::Callable(callable)));
+    /// Adds somebody who is told when it is over.
+    pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
+        Self::read(slf, |state| state.links.push(link));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);
         }
@@ -152,7 +155,7 @@ impl Greenlet {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Greenlet>> {
-        let new = cls.call(args, kwargs)?.cast_into::<Greenlet>()?;
+        let new = crate::greenlet::make(cls, args, kwargs)?;
         Self::start_later(&new, seconds)?;
         Ok(new)
     }
@@ -253,7 +256,7 @@ impl Greenlet {
 
     /// ``(type, value, traceback)`` of the exception that ended it, or None.
     #[getter]
-    fn exc_info(slf: &Bound<'_, Self>) -> Option<(Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>)> {
+    fn exc_info(slf: &Bound<'_, Self>) -> Option<ExcInfo> {
         let py = slf.py();
         let error = Self::result(slf)?.err()?;
         let traceback = error.traceback(py).map(Bound::unbind);
@@ -268,8 +271,8 @@ impl Greenlet {
             return Ok(known.into_bound(py));
         }
         let hub = match greenlet::parent(slf.as_any()) {
-            Some(hub) if hub.hasattr("ident_registry")? => hub,
-            _ => hub::current(py)?.into_any(),
+            Some(parent) => parent,
+            None => hub::current(py)?.into_any(),
         };
         let ident = hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))?;
         let kept = ident.clone().unbind();
@@ -367,7 +370,33 @@ impl Greenlet {
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         Self::kill_soon(slf, exception)?;
-        if block { Self::join(slf, timeout) } else { Ok(()) }
+        if !block || Self::is_ready(slf) {
+            return Ok(());
+        }
+        // A subclass may have a `join` of its own.
+        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,)).map(drop)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Wait for the end of the greenlet; kill it when the block or the wait raised.
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        _kind: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let kill = pyo3::intern!(slf.py(), "kill");
+        if !value.is_none() {
+            return slf.call_method1(kill, (value,)).map(drop);
+        }
+        let joined = slf.call_method0(pyo3::intern!(slf.py(), "join"));
+        if joined.is_err() {
+            slf.call_method0(kill)?;
+        }
+        joined.map(drop)
     }
 
     /// Raise an error in the greenlet at once; only from the hub.
@@ -391,7 +420,7 @@ impl Greenlet {
         if !bound.is_callable() {
             return Err(PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
         }
-        Self::add_link(slf, callback);
+        Self::add_link(slf, Link::Callable(callback));
         Ok(())
     }
 
@@ -545,14 +574,18 @@ impl Greenlet {
     /// `TypeError` for something that is no exception.
     pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
+        if Self::read(slf, |state| state.ended.is_some()) {
+            return Ok(());
+        }
+        let error = match exception {
+            // What is no exception kills as the error of having been given it.
+            Some(exception) => error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error),
+            None => exit_error(py),
+        };
         let cancelled = Self::cancel_start(slf);
         if !cancelled && Self::is_ready(slf) {
             return Ok(());
         }
-        let error = match exception {
-            Some(exception) => error_of(&PyTuple::new(py, [exception])?)?,
-            None => exit_error(py),
-        };
         if cancelled {
             Self::die_before_start(slf, error);
             return Ok(());

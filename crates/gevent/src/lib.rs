@@ -4,6 +4,7 @@
 
 mod args;
 mod async_result;
+mod bell;
 mod callback;
 mod cell;
 mod descriptors;
@@ -17,15 +18,19 @@ mod greenlet_api;
 mod group;
 mod hub;
 mod imap;
+mod imap_results;
+mod job;
 mod line;
 mod linkable;
 mod links;
+mod local;
 mod lock;
 mod loop_;
 mod loop_api;
 mod park;
 mod queue;
 mod queue_api;
+mod queue_heap;
 mod queue_items;
 mod queue_wait;
 mod ready;
@@ -38,6 +43,7 @@ mod socket_io;
 mod socket_life;
 mod socket_wait;
 mod spawned_link;
+mod spin;
 mod threadpool;
 mod timeout;
 mod wait;
@@ -79,6 +85,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<timeout::Timeout>()?;
 
     module.add_class::<event::Event>()?;
+    ffi::blocking::add_method::<event::WaitForEvent, event::Event>(py)?;
     module.add_class::<async_result::AsyncResult>()?;
     module.add_class::<lock::Semaphore>()?;
     module.add_class::<lock::BoundedSemaphore>()?;
@@ -89,6 +96,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue_api::LifoQueue>()?;
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
+    module.add_class::<local::Local>()?;
+    module.add_function(wrap_pyfunction!(local::all_local_dicts_for_greenlet, module)?)?;
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
@@ -96,7 +105,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add("sleep", ffi::entry::sleep_function(module)?)?;
+    module.add("sleep", ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?)?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;
@@ -114,7 +123,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<imap::IMapUnordered>()?;
     module.add_class::<imap::IMap>()?;
     module.add_class::<threadpool::TaskQueue>()?;
-    module.add_function(wrap_pyfunction!(threadpool::retire_workers, module)?)?;
+    module.add_function(wrap_pyfunction!(bell::retire_workers, module)?)?;
     flags::register(module)?;
     module.add_class::<socket::SocketBase>()?;
     module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;

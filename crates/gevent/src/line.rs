@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 
 use pyo3::PyTraverseError;
-use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::wait::WaitRef;
@@ -123,19 +122,12 @@ impl<T> Line<T> {
         self.woken.iter().chain(&self.waiting)
     }
 
-    /// Visits the greenlets, and what they came with by `inner`.
+    /// Visits what the greenlets came with by `inner`; the waits themselves are shared with others who will wake them.
     ///
     /// # Errors
     /// What the visitor returns.
-    pub fn traverse(
-        &self,
-        visit: PyVisit<'_>,
-        inner: impl Fn(&T) -> Result<(), PyTraverseError>,
-    ) -> Result<(), PyTraverseError> {
-        self.iter().try_for_each(|entry| {
-            entry.wait.traverse(visit.clone())?;
-            inner(&entry.with)
-        })
+    pub fn traverse(&self, inner: impl Fn(&T) -> Result<(), PyTraverseError>) -> Result<(), PyTraverseError> {
+        self.iter().try_for_each(|entry| inner(&entry.with))
     }
 }
 

@@ -33,7 +33,10 @@ impl ThreadWait {
         py.detach(|| {
             let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
             match delay {
-                None => *self.changed.wait_while(woken, |woken| !*woken).unwrap_or_else(PoisonError::into_inner),
+                None => *self
+                    .changed
+                    .wait_while(woken, |woken| !*woken)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(delay) => {
                     let until = Instant::now() + delay;
                     let mut woken = woken;
@@ -42,7 +45,11 @@ impl ThreadWait {
                         if left.is_zero() {
                             break;
                         }
-                        woken = self.changed.wait_timeout(woken, left).unwrap_or_else(PoisonError::into_inner).0;
+                        woken = self
+                            .changed
+                            .wait_timeout(woken, left)
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .0;
                     }
                     *woken
                 }
@@ -139,11 +146,16 @@ impl Lists {
 
     /// Goes from the listener numbered `cursor` to the next one up to `end`.
     fn advance(&mut self, py: Python<'_>, cursor: &mut u64, end: u64) -> Option<Next> {
-        let at = self.waiting.partition_point(|listener| listener.id <= *cursor);
+        let at = self
+            .waiting
+            .partition_point(|listener| listener.id <= *cursor);
         let found = self.waiting.get(at).filter(|listener| listener.id <= end)?;
         *cursor = found.id;
         match &found.who {
-            Who::Callable(_, hub) => Some(Next::Callable(found.id, hub.as_ref().map(|hub| hub.clone_ref(py)))),
+            Who::Callable(_, hub) => Some(Next::Callable(
+                found.id,
+                hub.as_ref().map(|hub| hub.clone_ref(py)),
+            )),
             _ => self.waiting.remove(at).map(Next::Waiter),
         }
     }
@@ -159,14 +171,19 @@ impl Lists {
     }
 
     fn has_told_here(&self) -> bool {
-        self.told.iter().any(|listener| matches!(&listener.who, Who::Greenlet(wait) if wait.loop_().get().is_mine()))
+        self.told.iter().any(
+            |listener| matches!(&listener.who, Who::Greenlet(wait) if wait.loop_().get().is_mine()),
+        )
     }
 
     fn callables(&self, py: Python<'_>) -> Vec<(u64, Py<PyAny>)> {
-        let callables = self.waiting.iter().filter_map(|listener| match &listener.who {
-            Who::Callable(callable, _) => Some((listener.id, callable.clone_ref(py))),
-            _ => None,
-        });
+        let callables = self
+            .waiting
+            .iter()
+            .filter_map(|listener| match &listener.who {
+                Who::Callable(callable, _) => Some((listener.id, callable.clone_ref(py))),
+                _ => None,
+            });
         callables.collect()
     }
 
@@ -200,7 +217,9 @@ fn remove(list: &mut VecDeque<Listener>, id: u64) -> Option<Listener> {
     match list.front()? {
         front if front.id == id => list.pop_front(),
         _ => {
-            let at = list.binary_search_by_key(&id, |listener| listener.id).ok()?;
+            let at = list
+                .binary_search_by_key(&id, |listener| listener.id)
+                .ok()?;
             list.remove(at)
         }
     }
@@ -223,7 +242,9 @@ pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
 impl Linkable {
     /// Nobody listens.
     pub fn new() -> Self {
-        Self { lists: GilCell::new(None) }
+        Self {
+            lists: GilCell::new(None),
+        }
     }
 
     /// Opens the lists, if there ever was a listener.
@@ -234,7 +255,8 @@ impl Linkable {
 
     /// Puts a listener in its place, by default the last; returns its number.
     pub fn wait(&self, py: Python<'_>, who: Who, place: Option<u64>) -> u64 {
-        self.lists.with(py, |lists| lists.get_or_insert_default().wait(who, place))
+        self.lists
+            .with(py, |lists| lists.get_or_insert_default().wait(who, place))
     }
 
     /// Puts the running greenlet in its place; returns what to park it on, and its number. The first to wait makes its hub
@@ -258,17 +280,21 @@ impl Linkable {
     /// Whether nobody waits to be told.
     #[inline]
     pub fn is_empty(&self, py: Python<'_>) -> bool {
-        self.with(py, |lists| lists.waiting.is_empty()).unwrap_or(true)
+        self.with(py, |lists| lists.waiting.is_empty())
+            .unwrap_or(true)
     }
 
     /// The hub of whoever waited first, or that the object was made for.
     pub fn hub(&self, py: Python<'_>) -> Option<Py<BaseHub>> {
-        self.with(py, |lists| lists.hub.as_ref().map(|hub| hub.clone_ref(py))).flatten()
+        self.with(py, |lists| lists.hub.as_ref().map(|hub| hub.clone_ref(py)))
+            .flatten()
     }
 
     /// Makes `hub` the object's.
     pub fn set_hub(&self, py: Python<'_>, hub: Py<BaseHub>) {
-        let old = self.lists.with(py, |lists| lists.get_or_insert_default().hub.replace(hub));
+        let old = self
+            .lists
+            .with(py, |lists| lists.get_or_insert_default().hub.replace(hub));
         drop(old);
     }
 
@@ -295,7 +321,8 @@ impl Linkable {
     /// Whether greenlets of this thread were told and have not run since.
     #[inline]
     pub fn has_told_here(&self, py: Python<'_>) -> bool {
-        self.with(py, |lists| lists.has_told_here()).unwrap_or(false)
+        self.with(py, |lists| lists.has_told_here())
+            .unwrap_or(false)
     }
 
     /// Appends a callable and returns its number.
@@ -305,7 +332,10 @@ impl Linkable {
     pub fn rawlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<u64> {
         let py = callable.py();
         if !callable.is_callable() {
-            return Err(PyTypeError::new_err(format!("Expected callable: {}", callable.repr()?)));
+            return Err(PyTypeError::new_err(format!(
+                "Expected callable: {}",
+                callable.repr()?
+            )));
         }
         let hub = hub::get_hub_if_exists(py).map(Bound::unbind);
         let who = Who::Callable(callable.clone().unbind(), hub);
@@ -318,7 +348,10 @@ impl Linkable {
     /// What comparing raises.
     pub fn unlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = callable.py();
-        for (id, candidate) in self.with(py, |lists| lists.callables(py)).unwrap_or_default() {
+        for (id, candidate) in self
+            .with(py, |lists| lists.callables(py))
+            .unwrap_or_default()
+        {
             if candidate.bind(py).eq(callable)? {
                 let removed = self.with(py, |lists| remove(&mut lists.waiting, id));
                 drop(removed);
@@ -330,7 +363,8 @@ impl Linkable {
 
     /// Who has not run yet, told or not.
     pub fn count(&self, py: Python<'_>) -> usize {
-        self.with(py, |lists| lists.waiting.len() + lists.told.len()).unwrap_or(0)
+        self.with(py, |lists| lists.waiting.len() + lists.told.len())
+            .unwrap_or(0)
     }
 
     /// Tells everybody.
@@ -342,7 +376,11 @@ impl Linkable {
         let links = slf.get().links();
         let end = links.with(py, |lists| lists.last);
         let mut cursor = 0;
-        let mut next = || links.with(py, |lists| lists.advance(py, &mut cursor, end?)).flatten();
+        let mut next = || {
+            links
+                .with(py, |lists| lists.advance(py, &mut cursor, end?))
+                .flatten()
+        };
         while let Some(next) = next() {
             match next {
                 Next::Waiter(listener) => links.wake(py, listener, T::RECURS),
@@ -368,7 +406,11 @@ impl Linkable {
     ///
     /// # Errors
     /// What making a hub raises.
-    pub fn tell_callable<T: Linked>(slf: &Bound<'_, T>, id: u64, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+    pub fn tell_callable<T: Linked>(
+        slf: &Bound<'_, T>,
+        id: u64,
+        hub: Option<Py<BaseHub>>,
+    ) -> PyResult<()> {
         let owner = slf.clone().unbind();
         let work = move |py: Python<'_>| {
             Self::call(owner.bind(py), id);
@@ -380,8 +422,17 @@ impl Linkable {
     /// Calls the callable with this number if it is still linked.
     pub fn call<T: Linked>(slf: &Bound<'_, T>, id: u64) {
         let py = slf.py();
-        let removed = slf.get().links().with(py, |lists| remove(&mut lists.waiting, id));
-        let Some(Some(Listener { who: Who::Callable(callable, _), .. })) = removed else { return };
+        let removed = slf
+            .get()
+            .links()
+            .with(py, |lists| remove(&mut lists.waiting, id));
+        let Some(Some(Listener {
+            who: Who::Callable(callable, _),
+            ..
+        })) = removed
+        else {
+            return;
+        };
         if let Err(error) = callable.bind(py).call1((slf,)) {
             let context = PyTuple::new(py, [callable.bind(py).as_any(), slf.as_any()]);
             if let (Ok(loop_), Ok(context)) = (hub::current_loop(py), context) {
@@ -394,13 +445,20 @@ impl Linkable {
     ///
     /// # Errors
     /// What making a hub, or a wrapper of its loop, raises.
-    pub fn run_in<T: Linked>(slf: &Bound<'_, T>, hub: Option<Py<BaseHub>>, work: Work) -> PyResult<()> {
+    pub fn run_in<T: Linked>(
+        slf: &Bound<'_, T>,
+        hub: Option<Py<BaseHub>>,
+        work: Work,
+    ) -> PyResult<()> {
         let py = slf.py();
         let living = |hub: Py<BaseHub>| {
             let loop_ = hub::loop_of(hub.bind(py)).ok()?.unbind();
             (!loop_.get().is_destroyed(py)).then(|| (loop_, hub.get().wrapper(py)))
         };
-        match hub.and_then(living).or_else(|| slf.get().links().hub(py).and_then(living)) {
+        match hub
+            .and_then(living)
+            .or_else(|| slf.get().links().hub(py).and_then(living))
+        {
             Some((loop_, Some(wrapper))) if !loop_.get().is_mine() => {
                 let work = GilCell::new(Some(work));
                 let call = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
@@ -408,7 +466,9 @@ impl Linkable {
                     work.take(py).map_or(Ok(()), |work| work(py))
                 };
                 let call = PyCFunction::new_closure(py, None, None, call)?;
-                wrapper.bind(py).call_method1("run_callback_threadsafe", (call,))?;
+                wrapper
+                    .bind(py)
+                    .call_method1("run_callback_threadsafe", (call,))?;
             }
             Some((loop_, _)) => loop_.get().push(py, Task::Native(work)),
             None => hub::current_loop(py)?.get().push(py, Task::Native(work)),
@@ -431,13 +491,16 @@ impl Linkable {
         let visited = self.lists.peek(|lists| {
             let Some(lists) = lists else { return Ok(()) };
             visit.call(&lists.hub)?;
-            lists.waiting.iter().try_for_each(|listener| match &listener.who {
-                Who::Callable(callable, hub) => {
-                    visit.call(callable)?;
-                    visit.call(hub)
-                }
-                _ => Ok(()),
-            })
+            lists
+                .waiting
+                .iter()
+                .try_for_each(|listener| match &listener.who {
+                    Who::Callable(callable, hub) => {
+                        visit.call(callable)?;
+                        visit.call(hub)
+                    }
+                    _ => Ok(()),
+                })
         });
         visited.unwrap_or(Ok(()))
     }

@@ -57,7 +57,9 @@ impl Semaphore {
 
     fn init(&self, py: Python<'_>, value: i64, hub: Option<Py<BaseHub>>) -> PyResult<()> {
         if value < 0 {
-            return Err(PyValueError::new_err("semaphore initial value must be >= 0"));
+            return Err(PyValueError::new_err(
+                "semaphore initial value must be >= 0",
+            ));
         }
         self.counter.store(value, Relaxed);
         self.belong_to(py, hub);
@@ -140,7 +142,11 @@ impl Semaphore {
         let this = slf.get();
         loop {
             let next = this.links.with(py, |lists| {
-                if this.count() > lists.told() as i64 { lists.first(py) } else { None }
+                if this.count() > lists.told() as i64 {
+                    lists.first(py)
+                } else {
+                    None
+                }
             });
             match next.flatten() {
                 None => return Ok(()),
@@ -180,7 +186,10 @@ impl Semaphore {
                 let result = Self::wait_turns(slf, None, done);
                 timeout.get().cancel(slf.py());
                 match result {
-                    Err(error) if error.is_instance_of::<Timeout>(slf.py()) && error.value(slf.py()).is(timeout) => {
+                    Err(error)
+                        if error.is_instance_of::<Timeout>(slf.py())
+                            && error.value(slf.py()).is(timeout) =>
+                    {
                         Ok(false)
                     }
                     result => result,
@@ -189,7 +198,11 @@ impl Semaphore {
         }
     }
 
-    fn wait_turns(slf: &Bound<'_, Self>, until: Option<Time>, done: fn(&Self) -> bool) -> PyResult<bool> {
+    fn wait_turns(
+        slf: &Bound<'_, Self>,
+        until: Option<Time>,
+        done: fn(&Self) -> bool,
+    ) -> PyResult<bool> {
         let mut place = None;
         loop {
             if !Self::wait_turn(slf, &mut place, until)? {
@@ -202,7 +215,11 @@ impl Semaphore {
     }
 
     /// Waits to be woken once, in the place that it had before; false when the time is up.
-    fn wait_turn(slf: &Bound<'_, Self>, place: &mut Option<u64>, until: Option<Time>) -> PyResult<bool> {
+    fn wait_turn(
+        slf: &Bound<'_, Self>,
+        place: &mut Option<u64>,
+        until: Option<Time>,
+    ) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
         let shared = this.is_shared();
@@ -271,7 +288,11 @@ impl Semaphore {
         signature = (blocking = Flag(true), timeout = None),
         text_signature = "($self, blocking=True, timeout=None)"
     )]
-    fn acquire(slf: &Bound<'_, Self>, blocking: Flag, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn acquire(
+        slf: &Bound<'_, Self>,
+        blocking: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         if slf.get().try_take() {
             return Ok(true);
         }
@@ -346,7 +367,9 @@ impl Semaphore {
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<()> {
         if !Self::is_exactly::<Self>(slf) && !Self::is_exactly::<BoundedSemaphore>(slf) {
-            return slf.call_method0(pyo3::intern!(slf.py(), "acquire")).map(drop);
+            return slf
+                .call_method0(pyo3::intern!(slf.py(), "acquire"))
+                .map(drop);
         }
         if !slf.get().try_take() {
             Self::take(slf, &Limit::Never)?;
@@ -364,7 +387,8 @@ impl Semaphore {
         if Self::is_exactly::<Self>(slf) {
             return Self::give(slf).map(drop);
         }
-        slf.call_method0(pyo3::intern!(slf.py(), "release")).map(drop)
+        slf.call_method0(pyo3::intern!(slf.py(), "release"))
+            .map(drop)
     }
 
     /// Make it usable in a forked child, where other threads are gone.
@@ -401,8 +425,13 @@ pub struct BoundedSemaphore {
 impl BoundedSemaphore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value=1, hub=None)")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Semaphore::of(0)).add_subclass(Self { initial: AtomicI64::new(0) })
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Semaphore::of(0)).add_subclass(Self {
+            initial: AtomicI64::new(0),
+        })
     }
 
     #[pyo3(signature = (value = Count(1), hub = None))]
@@ -431,7 +460,9 @@ impl BoundedSemaphore {
         let semaphore = slf.as_super();
         if semaphore.get().count() >= slf.get().initial.load(Relaxed) {
             let class = slf.getattr(pyo3::intern!(slf.py(), "_OVER_RELEASE_ERROR"))?;
-            return Err(PyErr::from_value(class.call1(("Semaphore released too many times",))?));
+            return Err(PyErr::from_value(
+                class.call1(("Semaphore released too many times",))?,
+            ));
         }
         Semaphore::give(semaphore)
     }
@@ -446,7 +477,8 @@ impl BoundedSemaphore {
         if Semaphore::is_exactly::<Self>(slf.as_super()) {
             return Self::release(slf).map(drop);
         }
-        slf.call_method0(pyo3::intern!(slf.py(), "release")).map(drop)
+        slf.call_method0(pyo3::intern!(slf.py(), "release"))
+            .map(drop)
     }
 
     /// Make it usable in a forked child, with all its permits.
@@ -456,7 +488,14 @@ impl BoundedSemaphore {
 }
 
 /// A semaphore that always has a permit: nothing ever waits.
-#[pyclass(frozen, subclass, weakref, dict, name = "DummySemaphore", module = "gevent.lock")]
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    dict,
+    name = "DummySemaphore",
+    module = "gevent.lock"
+)]
 pub struct DummySemaphore;
 
 #[pymethods]
@@ -475,7 +514,11 @@ impl DummySemaphore {
 
     /// Return True at once, whatever the arguments.
     #[pyo3(signature = (blocking = None, timeout = None), text_signature = "($self, blocking=True, timeout=None)")]
-    fn acquire(&self, blocking: Option<&Bound<'_, PyAny>>, timeout: Option<&Bound<'_, PyAny>>) -> bool {
+    fn acquire(
+        &self,
+        blocking: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> bool {
         let _ = (blocking, timeout);
         true
     }

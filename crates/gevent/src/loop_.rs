@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyOSError;
@@ -15,6 +15,7 @@ use crate::cell::GilCell;
 use crate::errors::os_error;
 use crate::ffi::fork;
 use crate::ready::{Next, ReadyQueue, Task};
+use crate::spin;
 use crate::timeout::Timeout;
 use crate::wait::WaitRef;
 use crate::watcher::{Phase, Watcher, fire_phase};
@@ -58,6 +59,8 @@ pub struct Kernel {
 pub struct Inbox {
     tasks: Mutex<Vec<Task>>,
     full: AtomicBool,
+    /// Whether the loop's thread is looking: then it need not be woken.
+    watched: AtomicBool,
     waker: Arc<Waker>,
 }
 
@@ -65,8 +68,18 @@ impl Inbox {
     /// Hands over a task and interrupts the poll; from any thread, with or without the GIL.
     pub fn send(&self, task: Task) {
         self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
-        self.full.store(true, Relaxed);
-        self.waker.wake();
+        self.full.store(true, SeqCst);
+        if !self.watched.load(SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    /// Looks for a moment whether a task comes.
+    fn look_out(&self) -> bool {
+        self.watched.store(true, SeqCst);
+        spin::until(spin::LOOK_OUT, || self.full.load(Relaxed));
+        self.watched.store(false, SeqCst);
+        self.full.load(SeqCst)
     }
 
     fn take(&self) -> Vec<Task> {
@@ -101,6 +114,8 @@ pub struct Loop {
     pub(crate) phased: AtomicIsize,
     pub(crate) check_signals: AtomicBool,
     pub(crate) polling: AtomicBool,
+    /// Set when a task from another thread will probably come within microseconds.
+    pub(crate) mail_is_near: AtomicBool,
     pub(crate) activity: AtomicU64,
     /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
     pub(crate) active: AtomicUsize,
@@ -143,7 +158,7 @@ impl Loop {
     pub fn create(py: Python<'_>, default: bool) -> PyResult<Self> {
         let _ = py;
         let kernel = Arc::new(Kernel::new()?);
-        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), watched: AtomicBool::new(false), waker: kernel.waker.clone() };
         Ok(Self {
             queue: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
@@ -160,6 +175,7 @@ impl Loop {
             phased: AtomicIsize::new(0),
             check_signals: AtomicBool::new(false),
             polling: AtomicBool::new(false),
+            mail_is_near: AtomicBool::new(false),
             activity: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             iterations: AtomicU64::new(0),
@@ -308,7 +324,11 @@ impl Loop {
             kernel.main.wait(&mut buffers[0], timeout)
         } else {
             self.polling.store(true, Relaxed);
-            let polled = py.detach(|| kernel.main.wait(&mut buffers[0], timeout));
+            let inbox = if self.mail_is_near.swap(false, Relaxed) { self.inbox(py) } else { None };
+            let polled = py.detach(|| {
+                let came = inbox.is_some_and(|inbox| inbox.look_out());
+                kernel.main.wait(&mut buffers[0], if came { Some(std::time::Duration::ZERO) } else { timeout })
+            });
             self.polling.store(false, Relaxed);
             polled
         };
@@ -531,7 +551,7 @@ impl Loop {
         }
         let kernel = Arc::new(Kernel::new()?);
         self.rearm(py, &kernel);
-        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), watched: AtomicBool::new(false), waker: kernel.waker.clone() };
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
         std::mem::forget(old);

@@ -41,6 +41,8 @@ pub struct State {
     /// Who waits for a free place, with the item to put there.
     pub(crate) putters: Line<Py<PyAny>>,
     pub(crate) shut: bool,
+    /// Items put into a Python container or taken out of one.
+    pub(crate) changes: u64,
     pub(crate) unfinished: isize,
     pub(crate) joiners: Links,
 }
@@ -187,7 +189,7 @@ impl SimpleQueue {
         match native {
             Ok(items) => {
                 for item in items {
-                    queue_items::push(self.kind, &container, item.into_bound(py))?;
+                    queue_items::push(self.kind, &container, item.into_bound(py), || 0)?;
                 }
                 Ok(container)
             }
@@ -197,9 +199,10 @@ impl SimpleQueue {
 
     /// Puts other items in place of those it has.
     pub fn replace_items(&self, py: Python<'_>, items: Items) {
-        let old = self
-            .state
-            .with(py, |state| std::mem::replace(&mut state.items, items));
+        let old = self.state.with(py, |state| {
+            state.changes += 1;
+            std::mem::replace(&mut state.items, items)
+        });
         drop(old);
     }
 
@@ -220,6 +223,12 @@ impl SimpleQueue {
         native.or_else(|items| items.bind(py).len())
     }
 
+    /// A number that is another one after any change of the container.
+    #[inline]
+    pub fn changes(&self, py: Python<'_>) -> u64 {
+        self.state.with(py, |state| state.changes)
+    }
+
     /// `_put` as this class has it.
     ///
     /// # Errors
@@ -235,9 +244,13 @@ impl SimpleQueue {
             Items::Python(items) => Some((items.clone_ref(py), item)),
         });
         if let Some((items, item)) = elsewhere {
-            queue_items::push(self.kind, items.bind(py), item.into_bound(py))?;
+            let changes = || self.changes(py);
+            queue_items::push(self.kind, items.bind(py), item.into_bound(py), changes)?;
         }
-        self.state.with(py, |state| state.unfinished += 1);
+        self.state.with(py, |state| {
+            state.changes += 1;
+            state.unfinished += 1;
+        });
         Ok(())
     }
 
@@ -252,7 +265,11 @@ impl SimpleQueue {
         });
         match native {
             Some(item) => Ok(item),
-            None => queue_items::pop(self.kind, &self.container(py)?).map(Bound::unbind),
+            None => {
+                let item = queue_items::pop(self.kind, &self.container(py)?, || self.changes(py))?;
+                self.state.with(py, |state| state.changes += 1);
+                Ok(item.unbind())
+            }
         }
     }
 
@@ -345,12 +362,10 @@ impl SimpleQueue {
     /// What the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.items.traverse(visit.clone())?;
-            state.getters.traverse(visit.clone(), |_| Ok(()))?;
-            state
-                .putters
-                .traverse(visit.clone(), |item| visit.call(item))?;
-            state.joiners.traverse(visit.clone())
+            state.items.traverse(visit)?;
+            state.getters.traverse(|_| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
+            state.joiners.traverse(visit)
         };
         self.state.peek(traverse).unwrap_or(Ok(()))
     }

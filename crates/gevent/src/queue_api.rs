@@ -128,7 +128,7 @@ fn format(slf: &Bound<'_, SimpleQueue>) -> PyResult<String> {
 }
 
 fn is_hooked<T: PyClass + PyTypeInfo>(class: &Bound<'_, PyType>) -> bool {
-    !class.is(&class.py().get_type::<T>())
+    !class.is(class.py().get_type::<T>())
 }
 
 #[pymethods]
@@ -356,7 +356,7 @@ impl SimpleQueue {
         } else {
             Self::get(slf, true, None, false)?
         };
-        if item.bind(py).is(&py.get_type::<PyStopIteration>()) {
+        if item.bind(py).is(py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));
         }
         Ok(item)

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
+
+use crate::queue_heap;
 
 /// Which item a queue gives out next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,13 +70,19 @@ pub fn container<'py>(kind: Kind, items: &Bound<'py, PyAny>) -> PyResult<Bound<'
     Ok(list)
 }
 
-/// Puts an item into a container.
+/// Puts an item into a container. `changes` is a number that is another one after any change of the container.
 ///
 /// # Errors
 /// What the container raises, or comparing items; the container is as it was then.
-pub fn push(kind: Kind, container: &Bound<'_, PyAny>, item: Bound<'_, PyAny>) -> PyResult<()> {
+#[inline]
+pub fn push(
+    kind: Kind,
+    container: &Bound<'_, PyAny>,
+    item: Bound<'_, PyAny>,
+    changes: impl Fn() -> u64,
+) -> PyResult<()> {
     match (kind, container.cast_exact::<PyList>()) {
-        (Kind::Priority, _) => heap_push(heap(container)?, item),
+        (Kind::Priority, _) => queue_heap::push(heap(container)?, item, changes),
         (_, Ok(list)) => list.append(item),
         _ => container
             .call_method1(pyo3::intern!(container.py(), "append"), (item,))
@@ -82,16 +90,21 @@ pub fn push(kind: Kind, container: &Bound<'_, PyAny>, item: Bound<'_, PyAny>) ->
     }
 }
 
-/// Takes the next item out of a container.
+/// Takes the next item out of a container. `changes` is as for [`push`].
 ///
 /// # Errors
 /// `IndexError` from an empty one; what the container raises, or comparing items: it is as it was then.
-pub fn pop<'py>(kind: Kind, container: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+#[inline]
+pub fn pop<'py>(
+    kind: Kind,
+    container: &Bound<'py, PyAny>,
+    changes: impl Fn() -> u64,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = container.py();
     match kind {
         Kind::Fifo => container.call_method0(pyo3::intern!(py, "popleft")),
         Kind::Lifo => container.call_method0(pyo3::intern!(py, "pop")),
-        Kind::Priority => heap_pop(heap(container)?),
+        Kind::Priority => queue_heap::pop(heap(container)?, changes),
     }
 }
 
@@ -107,118 +120,4 @@ fn heap<'a, 'py>(container: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Py
     container
         .cast()
         .map_err(|_| PyTypeError::new_err("heap argument must be a list"))
-}
-
-// The heap is that of `heapq`, items of equal rank included. But all comparisons come before the first change, so that
-// one that raises leaves the queue as it was. Comparing may run Python code, which may let another greenlet at the same
-// list: what was compared is looked at again before the change, which starts over if it is not the same.
-
-/// Starts before giving up on items whose comparison keeps changing the queue.
-const STARTS: u32 = 100;
-
-fn gave_up() -> PyErr {
-    PyRuntimeError::new_err("the queue changed whenever its items were compared")
-}
-
-/// An item that was compared, and its place.
-type Seen<'py> = (usize, Bound<'py, PyAny>);
-
-fn see<'py>(list: &Bound<'py, PyList>, at: usize) -> PyResult<Seen<'py>> {
-    Ok((at, list.get_item(at)?))
-}
-
-/// Levels of a heap of this size, and one.
-fn levels(len: usize) -> usize {
-    (usize::BITS - len.leading_zeros()) as usize + 1
-}
-
-fn unchanged(list: &Bound<'_, PyList>, len: usize, seen: &[Seen<'_>]) -> bool {
-    list.len() == len
-        && seen
-            .iter()
-            .all(|(at, item)| list.get_item(*at).is_ok_and(|now| now.is(item)))
-}
-
-fn heap_push(list: &Bound<'_, PyList>, item: Bound<'_, PyAny>) -> PyResult<()> {
-    for _ in 0..STARTS {
-        let len = list.len();
-        let mut place = len;
-        let mut above = Vec::with_capacity(levels(len));
-        while place > 0 {
-            let parent = see(list, (place - 1) / 2)?;
-            let rises = item.lt(&parent.1)?;
-            above.push(parent);
-            if !rises {
-                break;
-            }
-            place = (place - 1) / 2;
-        }
-        if !unchanged(list, len, &above) {
-            continue;
-        }
-        list.append(&item)?;
-        if place == len {
-            return Ok(());
-        }
-        let mut hole = len;
-        for (at, parent) in above.into_iter().take_while(|(at, _)| *at >= place) {
-            list.set_item(hole, parent)?;
-            hole = at;
-        }
-        return list.set_item(hole, item);
-    }
-    Err(gave_up())
-}
-
-fn heap_pop<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
-    for _ in 0..STARTS {
-        let len = list.len();
-        if len == 0 {
-            return Err(PyIndexError::new_err("index out of range"));
-        }
-        let end = len - 1;
-        let (_, last) = see(list, end)?;
-        // The hole at the root sinks to a leaf; the last item rises from there to its place.
-        let mut seen = Vec::with_capacity(levels(len));
-        let mut path = Vec::with_capacity(levels(len));
-        seen.push(see(list, 0)?);
-        let mut child = 1;
-        while child < end {
-            let mut lesser = see(list, child)?;
-            if child + 1 < end {
-                let right = see(list, child + 1)?;
-                let left_is_less = lesser.1.lt(&right.1)?;
-                let other = if left_is_less {
-                    right
-                } else {
-                    std::mem::replace(&mut lesser, right)
-                };
-                seen.push(other);
-            }
-            child = 2 * lesser.0 + 1;
-            path.push(lesser);
-        }
-        let mut sunk = path.len();
-        while sunk > 0 && last.lt(&path[sunk - 1].1)? {
-            sunk -= 1;
-        }
-        if !unchanged(list, len, &seen)
-            || !unchanged(list, len, &path)
-            || !list.get_item(end)?.is(&last)
-        {
-            continue;
-        }
-        list.del_item(end)?;
-        let (_, least) = seen.swap_remove(0);
-        let mut hole = 0;
-        for (at, item) in path.into_iter().take(sunk) {
-            list.set_item(hole, item)?;
-            hole = at;
-        }
-        if end > 0 {
-            list.set_item(hole, last)?;
-        }
-        return Ok(least);
-    }
-    Err(gave_up())
 }

@@ -22,7 +22,7 @@ use crate::wait::WaitRef;
 /// # Errors
 /// When the hub cannot be made.
 pub fn in_hub(py: Python<'_>) -> PyResult<bool> {
-    Ok(greenlet::current(py)?.is(&hub::current(py)?))
+    Ok(greenlet::current(py)?.is(hub::current(py)?))
 }
 
 fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
@@ -158,8 +158,9 @@ impl SimpleQueue {
         {
             return Ok(Some(item));
         }
-        queue_items::push(this.kind, items, item.into_bound(py))?;
+        queue_items::push(this.kind, items, item.into_bound(py), || this.changes(py))?;
         let awaited = this.state.with(py, |state| {
+            state.changes += 1;
             state.unfinished += 1;
             state.getters.waiting() > 0
         });
@@ -186,8 +187,12 @@ impl SimpleQueue {
         if items.len()? == 0 {
             return Ok(None);
         }
-        let item = queue_items::pop(this.kind, items)?;
-        if this.state.with(py, |state| state.putters.waiting() > 0) {
+        let item = queue_items::pop(this.kind, items, || this.changes(py))?;
+        let awaited = this.state.with(py, |state| {
+            state.changes += 1;
+            state.putters.waiting() > 0
+        });
+        if awaited {
             Self::settle(slf);
         }
         Ok(Some(item.unbind()))

@@ -41,15 +41,20 @@ impl RLock {
     }
 
     #[inline]
-    fn take(&self, py: Python<'_>, blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn take(
+        &self,
+        py: Python<'_>,
+        blocking: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         let me = greenlet::current(py)?;
         if self.take_again(py, &me) {
             return Ok(true);
         }
-        if !self.block.get().try_take() {
-            if !blocking || !Semaphore::take(self.block.bind(py), &Limit::of(timeout)?)? {
-                return Ok(false);
-            }
+        let taken = self.block.get().try_take()
+            || (blocking && Semaphore::take(self.block.bind(py), &Limit::of(timeout)?)?);
+        if !taken {
+            return Ok(false);
         }
         self.own(py, Some(me.unbind()), 1);
         Ok(true)
@@ -70,7 +75,14 @@ impl RLock {
                 return (false, None);
             }
             held.count -= 1;
-            (true, if held.count == 0 { held.owner.take() } else { None })
+            (
+                true,
+                if held.count == 0 {
+                    held.owner.take()
+                } else {
+                    None
+                },
+            )
         });
         if !mine {
             return Err(self.not_owned(&me));
@@ -88,7 +100,9 @@ impl RLock {
         let owner = self._owner(py).unwrap_or_else(|| py.None());
         let message = || -> PyResult<String> {
             let (owner, me) = (owner.bind(py).repr()?, me.repr()?);
-            Ok(format!("cannot release un-acquired lock. Owner: {owner} Current: {me}"))
+            Ok(format!(
+                "cannot release un-acquired lock. Owner: {owner} Current: {me}"
+            ))
         };
         message().map_or_else(|error| error, PyRuntimeError::new_err)
     }
@@ -101,7 +115,10 @@ impl RLock {
     fn new(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<Self> {
         let block = Py::new(py, Semaphore::of(1))?;
         block.get().belong_to(py, hub);
-        Ok(Self { block, held: GilCell::new(Held::default()) })
+        Ok(Self {
+            block,
+            held: GilCell::new(Held::default()),
+        })
     }
 
     /// Take the lock, waiting for it at most `timeout` seconds, and return whether it was taken.
@@ -111,7 +128,12 @@ impl RLock {
         signature = (blocking = Flag(true), timeout = None),
         text_signature = "($self, blocking=True, timeout=None)"
     )]
-    fn acquire(&self, py: Python<'_>, blocking: Flag, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn acquire(
+        &self,
+        py: Python<'_>,
+        blocking: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         self.take(py, blocking.0, timeout)
     }
 
@@ -154,12 +176,16 @@ impl RLock {
 
     #[getter]
     fn _owner(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.held.with(py, |held| held.owner.as_ref().map(|owner| owner.clone_ref(py)))
+        self.held.with(py, |held| {
+            held.owner.as_ref().map(|owner| owner.clone_ref(py))
+        })
     }
 
     fn _is_owned(&self, py: Python<'_>) -> PyResult<bool> {
         let me = greenlet::current(py)?;
-        Ok(self.held.with(py, |held| held.owner.as_ref().is_some_and(|owner| owner.is(&me))))
+        Ok(self.held.with(py, |held| {
+            held.owner.as_ref().is_some_and(|owner| owner.is(&me))
+        }))
     }
 
     /// Give the lock up altogether, for `threading.Condition`; what `_acquire_restore` takes to have it again.
@@ -169,7 +195,11 @@ impl RLock {
         Ok((held.count, held.owner))
     }
 
-    fn _acquire_restore(&self, py: Python<'_>, count_owner: (i64, Option<Py<PyAny>>)) -> PyResult<()> {
+    fn _acquire_restore(
+        &self,
+        py: Python<'_>,
+        count_owner: (i64, Option<Py<PyAny>>),
+    ) -> PyResult<()> {
         if !self.block.get().try_take() {
             Semaphore::take(self.block.bind(py), &Limit::Never)?;
         }
@@ -193,13 +223,18 @@ impl RLock {
             slf.as_ptr() as usize,
             this.block.bind(py).str()?,
             this._count(py),
-            this._owner(py).unwrap_or_else(|| py.None()).bind(py).repr()?,
+            this._owner(py)
+                .unwrap_or_else(|| py.None())
+                .bind(py)
+                .repr()?,
         ))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.block)?;
-        self.held.peek(|held| visit.call(&held.owner)).unwrap_or(Ok(()))
+        self.held
+            .peek(|held| visit.call(&held.owner))
+            .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

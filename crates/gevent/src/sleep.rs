@@ -1,5 +1,6 @@
 //! `sleep`, `idle`, and the small functions of the `gevent` module that spawn and kill.
 
+use std::ffi::CStr;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -8,6 +9,7 @@ use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
 use reactor::Time;
 
 use crate::ffi::base::PyGreenlet;
+use crate::ffi::blocking::{Blocking, Step};
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, SETTINGS, spawn_of};
 use crate::greenlet_api::exit_error;
@@ -15,20 +17,27 @@ use crate::hub;
 use crate::park;
 use crate::ready::Task;
 use crate::timeout::Limit;
-use crate::wait::WaitRef;
 
-/// The first half of `gevent.sleep`: the wait to park on, none when there is nothing to wait for.
-///
-/// # Errors
-/// `TypeError` for what is no number, `ValueError` for nan, `BlockingSwitchOutError` in the hub.
-pub fn begin(py: Python<'_>, seconds: Option<&Bound<'_, PyAny>>, counted: bool) -> PyResult<Option<WaitRef>> {
-    match delay_of(seconds)? {
-        None => park::queue_up(py),
-        Some(delay) => {
-            let wait = hub::new_wait(py)?;
-            wait.limit(py, delay, counted);
-            Ok(Some(wait))
-        }
+/// `gevent.sleep`.
+pub struct Sleep;
+
+impl Blocking for Sleep {
+    const NAME: &'static CStr = c"sleep";
+    const DOC: &'static CStr = c"sleep(seconds=0, ref=True)\n--\n\n\
+Put the running greenlet to sleep for at least `seconds` (a number; nothing or less only lets others run).\n\n\
+With `ref` False, the sleep alone does not keep the hub waiting. Raises `TypeError` for what is no number.\n\
+Unlike `time.sleep`, only this greenlet sleeps.";
+    const PARAMETERS: &'static [&'static str] = &["seconds", "ref"];
+
+    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let py = module.py();
+        let Some(delay) = delay_of(arguments[0].as_ref())? else {
+            return Ok(park::queue_up(py)?.map_or_else(|| Step::Done(py.None()), Step::Yield));
+        };
+        let counted = arguments[1].as_ref().map_or(Ok(true), PyAnyMethods::is_truthy)?;
+        let wait = hub::new_wait(py)?;
+        wait.limit(py, delay, counted);
+        Ok(Step::Park(wait))
     }
 }
 
@@ -38,7 +47,11 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let delay = match seconds.cast_exact::<PyFloat>() {
         Ok(float) => float.value(),
         Err(_) => match seconds.cast_exact::<PyInt>() {
-            Ok(whole) => whole.extract::<i64>().map_or(f64::INFINITY, |whole| whole as f64),
+            Ok(whole) => match whole.extract::<i64>() {
+                Ok(whole) => whole as f64,
+                Err(_) if whole.lt(0)? => return Ok(None),
+                Err(_) => f64::INFINITY,
+            },
             Err(_) if seconds.le(0)? => return Ok(None),
             Err(_) => seconds.extract()?,
         },
@@ -209,7 +222,7 @@ pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
 /// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
 #[pyfunction]
 pub fn setswitchinterval(py: Python<'_>, interval: f64) -> PyResult<()> {
-    if !(interval > 0.0) {
+    if interval.is_nan() || interval <= 0.0 {
         return Err(PyValueError::new_err("switch interval must be strictly positive"));
     }
     let interval = Duration::from_secs_f64(interval.min(1e9));

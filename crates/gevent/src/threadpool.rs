@@ -1,64 +1,34 @@
-//! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its tasks, and who waits for what.
+//! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its jobs, and who waits for what.
 //!
 //! All of it is only touched with the GIL held, except for the bell that sleeping workers wait at without it. So a forked
 //! child, which has none of the workers, needs a new bell and nothing else.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
+use crate::async_result::AsyncResult;
+use crate::bell::Bell;
 use crate::cell::GilCell;
 use crate::hub;
+use crate::job::Job;
 use crate::links::{Link, Links};
-use crate::loop_::Inbox;
+use crate::loop_::{Inbox, Loop};
 use crate::park;
 use crate::ready::Task;
-use crate::watcher::async_::Async;
+use crate::spin;
 
-/// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
-static ENDING: AtomicBool = AtomicBool::new(false);
-
-/// Where idle workers sleep. It counts how often it was rung and nobody heard it yet.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_one();
-    }
-
-    /// Sleeps until it is rung; false when that took longer than `limit`.
-    fn wait(&self, limit: Option<Duration>) -> bool {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = |rung: &mut usize| *rung == 0;
-        let mut rung = match limit {
-            None => self.changed.wait_while(rung, silent).unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => {
-                let waited = self.changed.wait_timeout_while(rung, limit, silent);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        let heard = *rung > 0;
-        *rung = rung.saturating_sub(1);
-        drop(rung);
-        while !heard && ENDING.load(Relaxed) {
-            std::thread::park();
-        }
-        heard
-    }
-}
+/// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
+const HUB_LETS_GO: Duration = Duration::from_micros(2);
 
 struct State {
-    tasks: VecDeque<Py<PyAny>>,
+    jobs: VecDeque<Py<Job>>,
     /// Tasks that were admitted and are not done.
     unfinished: usize,
     /// How many of those there may be.
@@ -67,8 +37,11 @@ struct State {
     workers: usize,
     /// How many of those are to leave once there is no task.
     dismissed: usize,
-    sleeping: usize,
+    waiting: usize,
     waking: usize,
+    /// Whether the last wait of a worker, and the last job, were so short that looking out pays.
+    lively: bool,
+    brisk: bool,
     bell: Arc<Bell>,
     /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
     entrants: Links,
@@ -78,32 +51,50 @@ struct State {
 /// The tasks of a thread pool: what is to be done, by how many workers.
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
 pub struct TaskQueue {
+    loop_: Py<Loop>,
     state: GilCell<State>,
 }
 
-fn deliver(parcel: Option<(Arc<Inbox>, Task)>) {
+fn send(parcel: Option<(Arc<Inbox>, Task)>) {
     if let Some((inbox, task)) = parcel {
         inbox.send(task);
     }
 }
 
 impl TaskQueue {
+    /// The loop of the hub that jobs come from.
+    pub fn loop_(&self) -> &Loop {
+        self.loop_.get()
+    }
+
+    /// Takes note that a job, which took this long, is done.
+    pub fn job_done(&self, py: Python<'_>, took: Duration) {
+        self.state.with(py, |state| state.brisk = took < spin::SOON);
+        self.loop_().count_ref(-1);
+        self.leave(py);
+    }
+
     /// Parks the running greenlet among the links that `choose` picks until somebody wakes it.
     fn park(&self, py: Python<'_>, choose: impl Fn(&mut State) -> &mut Links) -> PyResult<()> {
         let wait = hub::new_wait(py)?;
-        self.state.with(py, |state| choose(state).push(Link::Wait(wait.clone())));
+        self.state
+            .with(py, |state| choose(state).push(Link::Wait(wait.clone())));
         let woken = park::park(py, &wait);
-        let left = self.state.with(py, |state| choose(state).remove_wait(&wait));
+        let left = self
+            .state
+            .with(py, |state| choose(state).remove_wait(&wait));
         drop(left);
         woken.map(drop)
     }
 
     fn admit_waiting(&self, py: Python<'_>) {
-        let room = self.state.with(py, |state| state.limit.saturating_sub(state.unfinished));
+        let room = self
+            .state
+            .with(py, |state| state.limit.saturating_sub(state.unfinished));
         for _ in 0..room {
             match self.state.with(py, |state| state.entrants.pop()) {
                 Some(Link::Wait(wait)) => drop(wait.wake_none(py)),
-                Some(Link::Callable(_)) => {}
+                Some(Link::Callable(_) | Link::Native(_)) => {}
                 None => return,
             }
         }
@@ -118,9 +109,9 @@ impl TaskQueue {
         }
     }
 
-    fn ring_if_asleep(&self, py: Python<'_>) {
+    fn ring_if_waited_for(&self, py: Python<'_>) {
         let bell = self.state.with(py, |state| {
-            let due = state.sleeping > state.waking;
+            let due = state.waiting > state.waking;
             state.waking += usize::from(due);
             due.then(|| state.bell.clone())
         });
@@ -145,20 +136,25 @@ impl TaskQueue {
 #[pymethods]
 impl TaskQueue {
     #[new]
-    fn new(limit: usize) -> Self {
+    fn new(r#loop: Py<Loop>, limit: usize) -> Self {
         let state = State {
-            tasks: VecDeque::new(),
+            jobs: VecDeque::new(),
             unfinished: 0,
             limit,
             workers: 0,
             dismissed: 0,
-            sleeping: 0,
+            waiting: 0,
             waking: 0,
+            lively: false,
+            brisk: false,
             bell: Arc::default(),
             entrants: Links::new(),
             watchers: Links::new(),
         };
-        Self { state: GilCell::new(state) }
+        Self {
+            loop_: r#loop,
+            state: GilCell::new(state),
+        }
     }
 
     /// Wait until there is room for a task, and take that room.
@@ -183,44 +179,69 @@ impl TaskQueue {
 
     /// Give back the room of a task that is done.
     fn leave(&self, py: Python<'_>) {
-        let empty = self.state.with(py, |state| {
-            state.unfinished = state.unfinished.saturating_sub(1);
-            state.unfinished == 0
+        self.state.with(py, |state| {
+            state.unfinished = state.unfinished.saturating_sub(1)
         });
         self.admit_waiting(py);
-        if empty {
-            self.tell_watchers(py);
+        self.tell_watchers(py);
+    }
+
+    /// Queue a call that has entered; return the `AsyncResult` of it.
+    fn submit(
+        slf: &Bound<'_, Self>,
+        hub: Py<PyAny>,
+        func: Py<PyAny>,
+        args: Py<PyTuple>,
+        kwargs: Py<PyDict>,
+    ) -> PyResult<Py<AsyncResult>> {
+        let py = slf.py();
+        let this = slf.get();
+        let result = Py::new(py, AsyncResult::unset())?;
+        let queue = slf.clone().unbind();
+        let job = Py::new(
+            py,
+            Job::new(func, args, kwargs, result.clone_ref(py), queue, hub),
+        )?;
+        this.loop_().count_ref(1);
+        let brisk = this.state.with(py, |state| {
+            state.jobs.push_back(job);
+            state.brisk
+        });
+        if brisk {
+            this.loop_().mail_is_near.store(true, Relaxed);
         }
+        this.ring_if_waited_for(py);
+        Ok(result)
     }
 
-    /// Queue a task that has entered.
-    fn put(&self, py: Python<'_>, task: Py<PyAny>) {
-        self.state.with(py, |state| state.tasks.push_back(task));
-        self.ring_if_asleep(py);
-    }
-
-    /// Return the next task, for a worker. None tells it to leave; it is no longer counted then.
+    /// Return the next job, for a worker. None tells it to leave; it is no longer counted then.
     ///
-    /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, which tells of the task
-    /// before, is sent when the GIL is free: the thread that it wakes wants it next.
+    /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
+    /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
     #[pyo3(signature = (timeout, done = None))]
-    fn get(&self, py: Python<'_>, timeout: f64, done: Option<&Bound<'_, Async>>) -> Option<Py<PyAny>> {
-        let mut parcel = done.and_then(Async::prepare);
-        let limit = (timeout > 0.0).then(|| Duration::from_secs_f64(timeout.min(1e9)));
+    fn get(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        done: Option<&Bound<'_, Job>>,
+    ) -> Option<Py<Job>> {
+        let mut parcel = done.and_then(Job::parcel);
+        let limit = timeout
+            .filter(|seconds| *seconds > 0.0)
+            .map(|seconds| Duration::from_secs_f64(seconds.min(1e9)));
         let mut idle = false;
         loop {
-            let (task, bell) = self.state.with(py, |state| {
-                let task = state.tasks.pop_front();
-                let sleeps = task.is_none() && state.dismissed == 0 && !idle;
-                state.sleeping += usize::from(sleeps);
-                (task, sleeps.then(|| state.bell.clone()))
+            let (job, waits) = self.state.with(py, |state| {
+                let job = state.jobs.pop_front();
+                let waits = job.is_none() && state.dismissed == 0 && !idle;
+                state.waiting += usize::from(waits);
+                (job, waits.then(|| (state.bell.clone(), state.lively)))
             });
-            if task.is_some() {
-                deliver(parcel.take());
-                return task;
-            }
-            let Some(bell) = bell else {
-                deliver(parcel.take());
+            let Some((bell, lively)) = waits else {
+                send(parcel.take());
+                if job.is_some() {
+                    return job;
+                }
                 if self.leave_if_due(py, idle) {
                     self.tell_watchers(py);
                     return None;
@@ -228,16 +249,35 @@ impl TaskQueue {
                 continue;
             };
             let parcel = parcel.take();
+            let began = Instant::now();
             let heard = py.detach(|| {
-                deliver(parcel);
-                bell.wait(limit)
+                send(parcel);
+                let heard = bell.wait(limit, lively);
+                if heard {
+                    spin::until(HUB_LETS_GO, || self.loop_().polling.load(Relaxed));
+                }
+                heard
             });
             idle = !heard;
             self.state.with(py, |state| {
-                state.sleeping = state.sleeping.saturating_sub(1);
+                state.waiting = state.waiting.saturating_sub(1);
                 state.waking = state.waking.saturating_sub(usize::from(heard));
+                state.lively = began.elapsed() < spin::SOON;
             });
         }
+    }
+
+    /// Send a job back to the hub, for a worker that will not ask for another one.
+    #[staticmethod]
+    fn give_back(job: &Bound<'_, Job>) {
+        send(Job::parcel(job));
+    }
+
+    /// Whether there are fewer workers than unfinished tasks, and than `most`.
+    fn lacks_workers(&self, py: Python<'_>, most: usize) -> bool {
+        self.state.with(py, |state| {
+            state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most)
+        })
     }
 
     /// Count one more worker.
@@ -247,7 +287,8 @@ impl TaskQueue {
 
     /// Count one worker less: it failed.
     fn lose(&self, py: Python<'_>) {
-        self.state.with(py, |state| state.workers = state.workers.saturating_sub(1));
+        self.state
+            .with(py, |state| state.workers = state.workers.saturating_sub(1));
         self.tell_watchers(py);
     }
 
@@ -258,16 +299,19 @@ impl TaskQueue {
             state.dismissed
         });
         for _ in 0..surplus {
-            self.ring_if_asleep(py);
+            self.ring_if_waited_for(py);
         }
     }
 
-    /// Like `dismiss`, and wait until they have left.
+    /// Like `dismiss`, and wait until they have left; when all are to, until what they did is delivered too.
     fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         loop {
             // Each time: others may be hired meanwhile.
             self.dismiss(py, most);
-            if self.state.with(py, |state| state.workers <= most) {
+            let done = self.state.with(py, |state| {
+                state.workers <= most && (most > 0 || state.unfinished == state.jobs.len())
+            });
+            if done {
                 return Ok(());
             }
             let loop_ = hub::current_loop(py)?;
@@ -287,16 +331,20 @@ impl TaskQueue {
         Ok(())
     }
 
-    /// Forget the workers, in a forked child; the tasks that none of them had taken stay.
+    /// Forget the workers, in a forked child, and what they were doing; the tasks that none had begun stay.
     fn after_fork(&self, py: Python<'_>) {
-        let old = self.state.with(py, |state| {
-            state.unfinished = state.tasks.len();
+        let (old, lost) = self.state.with(py, |state| {
+            let lost = state.unfinished.saturating_sub(state.jobs.len());
+            state.unfinished -= lost;
             state.workers = 0;
             state.dismissed = 0;
-            state.sleeping = 0;
+            state.waiting = 0;
             state.waking = 0;
-            std::mem::take(&mut state.bell)
+            (std::mem::take(&mut state.bell), lost)
         });
+        self.loop_
+            .get()
+            .count_ref(-isize::try_from(lost).unwrap_or_default());
         // A worker of the parent may have held its lock at the fork: it is leaked, not touched.
         std::mem::forget(old);
         self.admit_waiting(py);
@@ -324,7 +372,8 @@ impl TaskQueue {
     /// How many workers there are that were not told to leave.
     #[getter]
     fn staying(&self, py: Python<'_>) -> usize {
-        self.state.with(py, |state| state.workers.saturating_sub(state.dismissed))
+        self.state
+            .with(py, |state| state.workers.saturating_sub(state.dismissed))
     }
 
     /// How many tasks are unfinished.
@@ -333,22 +382,17 @@ impl TaskQueue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.loop_)?;
         let visited = self.state.peek(|state| {
             state.entrants.traverse(visit)?;
             state.watchers.traverse(visit)?;
-            state.tasks.iter().try_for_each(|task| visit.call(task))
+            state.jobs.iter().try_for_each(|job| visit.call(job))
         });
         visited.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let tasks = self.state.with(py, |state| std::mem::take(&mut state.tasks));
-        drop(tasks);
+        let jobs = self.state.with(py, |state| std::mem::take(&mut state.jobs));
+        drop(jobs);
     }
-}
-
-/// Have workers that were idle for long sleep on, rather than leave, from now on: the interpreter ends.
-#[pyfunction]
-pub fn retire_workers() {
-    ENDING.store(true, Relaxed);
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use pyo3::PyTraverseError;
-use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
+use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
 use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
 
@@ -29,6 +29,7 @@ pub struct Wait {
     loop_: Py<Loop>,
     state: AtomicU8,
     expired: AtomicBool,
+    told: AtomicBool,
     rest: GilCell<Rest>,
 }
 
@@ -37,6 +38,7 @@ pub struct Wait {
 struct Rest {
     outcome: Option<Box<Outcome>>,
     deadline: Option<(TimerKey, bool)>,
+    then: Option<Then>,
 }
 
 /// A shared wait.
@@ -58,6 +60,7 @@ impl Wait {
             loop_,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             rest: GilCell::new(Rest::default()),
         })
     }
@@ -108,6 +111,16 @@ impl Wait {
         self.expired.load(Relaxed)
     }
 
+    /// Sets the second half of the call that parks.
+    pub fn set_then(&self, py: Python<'_>, then: Then) {
+        self.rest.with(py, |rest| rest.then = Some(then));
+    }
+
+    /// Takes the second half of the call.
+    pub fn take_then(&self, py: Python<'_>) -> Option<Then> {
+        self.rest.with(py, |rest| rest.then.take())
+    }
+
     /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else
     /// woke it before.
     ///
@@ -120,6 +133,25 @@ impl Wait {
         self.state.store(DELIVERED, Relaxed);
         self.rest.with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
         Ok(())
+    }
+
+    /// Tells a greenlet of ours that was told of the wait that it is over. A wait that was queued from the start was not.
+    pub fn forget_in_greenlet(&self, py: Python<'_>) {
+        if self.told.load(Relaxed)
+            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
+        {
+            ours.get().set_wait(py, None);
+        }
+    }
+
+    /// Lets a greenlet of ours know what it is about to park on, so that an error can end the wait.
+    pub fn tell_greenlet(self: &Arc<Self>, py: Python<'_>) {
+        if self.is_waiting()
+            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
+        {
+            self.told.store(true, Relaxed);
+            ours.get().set_wait(py, Some(Arc::clone(self)));
+        }
     }
 
     /// Whether nothing has woken the greenlet yet.
@@ -146,7 +178,7 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
-        let Rest { outcome, deadline } = self.rest.take(py);
+        let (outcome, deadline) = self.rest.with(py, |rest| (rest.outcome.take(), rest.deadline.take()));
         if let Some((key, counted)) = deadline {
             let loop_ = self.loop_.get();
             if !counted {
@@ -165,13 +197,5 @@ impl Wait {
     /// The loop that will resume it.
     pub fn loop_(&self) -> &Py<Loop> {
         &self.loop_
-    }
-
-    /// Visits what it owns.
-    ///
-    /// # Errors
-    /// What the visitor returns.
-    pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.greenlet)
     }
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+__all__ = ["ssl_message"]
+
 
 def ssl_message() -> str | None:
     """Return a warning if the original ``SSLContext`` is in use elsewhere, else ``None``."""

@@ -11,6 +11,8 @@ from typing import NoReturn
 import gevent.monkey
 from gevent.monkey._table import TABLE
 
+__all__ = ["main"]
+
 USAGE = """\
 gevent.monkey - monkey patch the standard modules to use gevent.
 

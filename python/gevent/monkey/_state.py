@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["is_anything_patched", "is_module_patched", "is_object_patched", "saved"]
+
 #: Name of a patched module -> name of a replaced attribute -> the original object.
 saved: dict[str, dict[str, Any]] = {}
 

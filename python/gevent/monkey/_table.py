@@ -6,6 +6,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+__all__ = ["DNS_NAMES", "ROWS", "TABLE", "Row"]
+
 
 class Row(NamedTuple):
     """How one module of the standard library becomes cooperative."""

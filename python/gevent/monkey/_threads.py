@@ -21,6 +21,8 @@ from gevent.monkey.api import (
     patch_module,
 )
 
+__all__ = ["patch"]
+
 _NOT_MAIN = (
     "Monkey-patching outside the main native thread. Some APIs will not be available. Expect a "
     "KeyError to be printed at shutdown.",

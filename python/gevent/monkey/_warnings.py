@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 
+__all__ = ["MonkeyPatchWarning", "process_warnings", "queue_warning"]
+
 
 class MonkeyPatchWarning(RuntimeWarning):
     """Patching happened too late, twice, or in a combination that does not work."""

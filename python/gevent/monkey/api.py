@@ -12,6 +12,15 @@ from gevent import events
 from gevent.monkey._state import saved
 from gevent.monkey._warnings import queue_warning
 
+__all__ = [
+    "get_original",
+    "notify_did_patch",
+    "notify_will_patch",
+    "patch_item",
+    "patch_module",
+    "remove_item",
+]
+
 _MISSING = object()
 
 

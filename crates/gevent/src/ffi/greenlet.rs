@@ -12,18 +12,25 @@ use pyo3::types::PyTuple;
 
 type Object = *mut ffi::PyObject;
 
+type Current = unsafe extern "C" fn() -> Object;
+type Throw = unsafe extern "C" fn(Object, Object, Object, Object) -> Object;
+type Switch = unsafe extern "C" fn(Object, Object, Object) -> Object;
+type SetParent = unsafe extern "C" fn(Object, Object) -> c_int;
+type Is = unsafe extern "C" fn(Object) -> c_int;
+type Parent = unsafe extern "C" fn(Object) -> Object;
+
 /// The entries of `_C_API` that are used here, in the order of greenlet.h.
 pub struct Api {
     pub greenlet_type: *mut ffi::PyTypeObject,
     pub greenlet_exit: Object,
-    get_current: unsafe extern "C" fn() -> Object,
-    throw: unsafe extern "C" fn(Object, Object, Object, Object) -> Object,
-    switch: unsafe extern "C" fn(Object, Object, Object) -> Object,
-    set_parent: unsafe extern "C" fn(Object, Object) -> c_int,
-    is_main: unsafe extern "C" fn(Object) -> c_int,
-    started: unsafe extern "C" fn(Object) -> c_int,
-    active: unsafe extern "C" fn(Object) -> c_int,
-    get_parent: unsafe extern "C" fn(Object) -> Object,
+    get_current: Current,
+    throw: Throw,
+    switch: Switch,
+    set_parent: SetParent,
+    is_main: Is,
+    started: Is,
+    active: Is,
+    get_parent: Parent,
     no_args: Object,
 }
 
@@ -64,14 +71,14 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
         Api {
             greenlet_type: entry(0).cast(),
             greenlet_exit: entry(2).cast(),
-            get_current: std::mem::transmute::<*mut c_void, _>(entry(4)),
-            throw: std::mem::transmute::<*mut c_void, _>(entry(5)),
-            switch: std::mem::transmute::<*mut c_void, _>(entry(6)),
-            set_parent: std::mem::transmute::<*mut c_void, _>(entry(7)),
-            is_main: std::mem::transmute::<*mut c_void, _>(entry(8)),
-            started: std::mem::transmute::<*mut c_void, _>(entry(9)),
-            active: std::mem::transmute::<*mut c_void, _>(entry(10)),
-            get_parent: std::mem::transmute::<*mut c_void, _>(entry(11)),
+            get_current: std::mem::transmute::<*mut c_void, Current>(entry(4)),
+            throw: std::mem::transmute::<*mut c_void, Throw>(entry(5)),
+            switch: std::mem::transmute::<*mut c_void, Switch>(entry(6)),
+            set_parent: std::mem::transmute::<*mut c_void, SetParent>(entry(7)),
+            is_main: std::mem::transmute::<*mut c_void, Is>(entry(8)),
+            started: std::mem::transmute::<*mut c_void, Is>(entry(9)),
+            active: std::mem::transmute::<*mut c_void, Is>(entry(10)),
+            get_parent: std::mem::transmute::<*mut c_void, Parent>(entry(11)),
             no_args: PyTuple::empty(py).into_ptr(),
         }
     };

@@ -1,7 +1,9 @@
 //! The unsafe floor: greenlet's C API, the base type built on it, the arena allocator, memory and descriptors of Python's.
 
 pub mod arena;
+pub mod attribute;
 pub mod base;
+pub mod blocking;
 pub mod buffer;
 pub mod descriptor;
 pub mod entry;

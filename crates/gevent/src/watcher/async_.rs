@@ -1,11 +1,9 @@
 //! `loop.async_`: calls asked for by other threads.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
-use crate::loop_::{Inbox, Loop};
+use crate::loop_::Loop;
 use crate::ready::Task;
 
 /// The number that callbacks get as event.
@@ -14,20 +12,6 @@ pub(super) const ASYNC: u32 = 0x8_0000;
 /// Calls its function in the hub after any thread, or a signal handler, has called `send`.
 #[pyclass(extends = Watcher, frozen, subclass, name = "async_", module = "gevent.core")]
 pub struct Async;
-
-impl Async {
-    /// The first half of `send`; the second is [`Inbox::send`] of the task, for which the GIL is not needed.
-    pub fn prepare(slf: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
-        let py = slf.py();
-        let watcher = slf.as_super();
-        let this = watcher.get();
-        if !this.is_active(py) || !this.mark_pending(py, ASYNC) {
-            return None;
-        }
-        let inbox = this.loop_().inbox(py)?;
-        Some((inbox, Task::Watcher(watcher.clone().unbind())))
-    }
-}
 
 #[pymethods]
 impl Async {
@@ -44,8 +28,14 @@ impl Async {
     /// Have the function called at the next poll, once for all calls of `send` until then. It may be called from any
     /// thread. Nothing happens while the watcher is not active.
     fn send(slf: &Bound<'_, Self>) {
-        if let Some((inbox, task)) = Self::prepare(slf) {
-            inbox.send(task);
+        let py = slf.py();
+        let watcher = slf.as_super();
+        let this = watcher.get();
+        if this.is_active(py)
+            && this.mark_pending(py, ASYNC)
+            && let Some(inbox) = this.loop_().inbox(py)
+        {
+            inbox.send(Task::Watcher(watcher.clone().unbind()));
         }
     }
 

@@ -1,0 +1,241 @@
+//! Functions and methods that park from a frame of a few pointers.
+//!
+//! A switch copies the stack from its top to the greenlet's start. A generated method brings 800 bytes of wrappers there,
+//! and what it calls as much again. A call made here is split at the switch: the first half, all that wants room, returns
+//! before it, and the second runs after it, with what it needs in the wait.
+
+use std::ffi::{CStr, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use pyo3::{PyClass, PyTypeInfo};
+
+use super::greenlet;
+use crate::park::{self, Came};
+use crate::wait::{Outcome, Wait, WaitRef};
+
+type Object = *mut ffi::PyObject;
+
+/// What comes next in a call.
+pub enum Step {
+    /// It returns this.
+    Done(Py<PyAny>),
+    /// It parks on this; the wait's second half goes on.
+    Park(WaitRef),
+    /// It parks on a wait of [`park::queue_up`].
+    Yield(WaitRef),
+}
+
+/// The second half of a call: given how the wait ended.
+pub type Then = Box<dyn FnOnce(Python<'_>, &WaitRef, Outcome) -> PyResult<Step> + Send + Sync>;
+
+/// A function or method whose first half is `begin`.
+pub trait Blocking {
+    /// Its name.
+    const NAME: &'static CStr;
+    /// Its docstring, signature line first.
+    const DOC: &'static CStr;
+    /// The names of its parameters, all optional.
+    const PARAMETERS: &'static [&'static str];
+
+    /// Works until the call is done or has to park. `slf` is the object, or the module of a function.
+    ///
+    /// # Errors
+    /// What the call raises.
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step>;
+}
+
+fn definition<B: Blocking>() -> *mut ffi::PyMethodDef {
+    let definition = ffi::PyMethodDef {
+        ml_name: B::NAME.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<B> },
+        ml_flags: (ffi::METH_FASTCALL | ffi::METH_KEYWORDS) as c_int,
+        ml_doc: B::DOC.as_ptr(),
+    };
+    // CPython keeps the address for as long as the function lives, which may be to the end of the process.
+    Box::leak(Box::new(definition))
+}
+
+/// Adds `B` to the methods of `C`, whose instances its `begin` is given.
+///
+/// # Errors
+/// When the method object cannot be made.
+pub fn add_method<B: Blocking, C: PyClass + PyTypeInfo>(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<C>();
+    // SAFETY: the type is live and the definition leaked; the result is a new reference or NULL with an error set.
+    let method = unsafe {
+        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition::<B>()))?
+    };
+    class.setattr(B::NAME.to_str().unwrap_or_default(), method)
+}
+
+/// `B` as a function object of the module `name`.
+///
+/// # Errors
+/// When the object cannot be made.
+pub fn function<'py, B: Blocking>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let name = pyo3::types::PyString::new(module.py(), name);
+    // SAFETY: the definition is leaked; the function holds references to the module and the name.
+    unsafe {
+        let function = ffi::PyCFunction_NewEx(definition::<B>(), module.as_ptr(), name.as_ptr());
+        Bound::from_owned_ptr_or_err(module.py(), function)
+    }
+}
+
+/// A `Step` as bare pointers: a new reference (NULL with an error set), or a leaked wait whose target is stored beside.
+enum Raw {
+    Done(Object),
+    Park(*const Wait),
+}
+
+unsafe extern "C" fn enter<B: Blocking>(
+    slf: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    names: Object,
+) -> Object {
+    let mut target = std::ptr::null_mut();
+    let mut step = first::<B>(slf, args, count, names, &mut target);
+    loop {
+        match step {
+            Raw::Done(result) => return result,
+            Raw::Park(wait) => {
+                let came = if target.is_null() {
+                    std::ptr::null_mut()
+                } else {
+                    // SAFETY: a target that was stored is a greenlet, held by the reference that `second` releases.
+                    unsafe { greenlet::suspend_raw(target) }
+                };
+                step = second(wait, came, &mut target);
+            }
+        }
+    }
+}
+
+#[inline(never)]
+fn first<B: Blocking>(
+    slf: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    names: Object,
+    target: &mut Object,
+) -> Raw {
+    guarded(target, |py| {
+        // SAFETY: CPython passes the object (checked by the descriptor) or module that the function belongs to, and by the
+        // vectorcall protocol `count` positional arguments, then one for each of the names.
+        let (slf, arguments) = unsafe {
+            (Bound::from_borrowed_ptr(py, slf), arguments::<B>(py, args, count.unsigned_abs(), names)?)
+        };
+        B::begin(&slf, &arguments[..B::PARAMETERS.len()])
+    })
+}
+
+#[inline(never)]
+fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
+    let switched = std::mem::replace(target, std::ptr::null_mut());
+    guarded(target, |py| {
+        // SAFETY: the wait is the reference that `leave` leaked, `switched` the one it stored; `came` is what the switch
+        // returned: a new reference, or NULL with an error set, or NULL where there was no switch.
+        let (wait, came) = unsafe {
+            let came = match Bound::from_owned_ptr_or_opt(py, came) {
+                Some(value) => Came::Switched(value.unbind()),
+                None if switched.is_null() => Came::Stayed,
+                None => Came::Thrown,
+            };
+            drop(Bound::from_owned_ptr_or_opt(py, switched));
+            (Arc::from_raw(wait), came)
+        };
+        let outcome = park::arrive(py, &wait, came);
+        go_on(py, &wait, outcome)
+    })
+}
+
+fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
+    match wait.take_then(py) {
+        Some(then) => then(py, wait, outcome),
+        None => outcome.map(|_| Step::Done(py.None())),
+    }
+}
+
+/// Chooses whom to switch to for a step that parks.
+fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
+    loop {
+        let (wait, chosen) = match step {
+            Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
+            Step::Park(wait) => {
+                let chosen = park::choose(py, &wait);
+                (wait, chosen)
+            }
+            Step::Yield(wait) => {
+                let chosen = park::next_greenlet(py, &wait);
+                (wait, chosen)
+            }
+        };
+        match chosen {
+            Ok(next) => {
+                *target = next.map_or(std::ptr::null_mut(), Bound::into_ptr);
+                return Ok(Raw::Park(Arc::into_raw(wait)));
+            }
+            Err(error) => step = go_on(py, &wait, Err(error))?,
+        }
+    }
+}
+
+/// Runs safe code; an error or a panic is set in the interpreter.
+fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<Step>) -> Raw {
+    Python::attach(|py| {
+        let work = AssertUnwindSafe(|| leave(py, f(py)?, target));
+        let result = catch_unwind(work).unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
+        result.unwrap_or_else(|error| {
+            error.restore(py);
+            Raw::Done(std::ptr::null_mut())
+        })
+    })
+}
+
+const MOST: usize = 3;
+
+/// # Safety
+/// The arguments are those of a vectorcall.
+unsafe fn arguments<'py, B: Blocking>(
+    py: Python<'py>,
+    args: *const Object,
+    count: usize,
+    names: Object,
+) -> PyResult<[Option<Bound<'py, PyAny>>; MOST]> {
+    const { assert!(B::PARAMETERS.len() <= MOST) };
+    let function = B::NAME.to_string_lossy();
+    if count > B::PARAMETERS.len() {
+        return Err(PyTypeError::new_err(format!(
+            "{function}() takes at most {} arguments ({count} given)",
+            B::PARAMETERS.len()
+        )));
+    }
+    // SAFETY: by this function's contract.
+    let argument = |at: usize| unsafe { Bound::from_borrowed_ptr(py, *args.add(at)) };
+    let mut found = [const { None }; MOST];
+    for (at, slot) in found.iter_mut().enumerate().take(count) {
+        *slot = Some(argument(at));
+    }
+    if !names.is_null() {
+        // SAFETY: the names of a vectorcall are a tuple of strings.
+        let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
+        for (at, name) in names.iter().enumerate() {
+            let text = name.extract::<&str>()?;
+            let Some(place) = B::PARAMETERS.iter().position(|parameter| *parameter == text) else {
+                let message = format!("{function}() got an unexpected keyword argument '{text}'");
+                return Err(PyTypeError::new_err(message));
+            };
+            if found[place].replace(argument(count + at)).is_some() {
+                let message = format!("{function}() got multiple values for argument '{text}'");
+                return Err(PyTypeError::new_err(message));
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,109 @@
+//! The heap of a priority queue: that of `heapq`, the order of equal items included.
+//!
+//! All comparisons come before the first change, so that one that raises leaves the queue as it was. Comparing may run
+//! Python code, which may let another greenlet at the same queue: then everything starts over.
+
+use pyo3::exceptions::{PyIndexError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+/// Starts before giving up on items whose comparison keeps changing the queue.
+const STARTS: u32 = 100;
+
+fn gave_up() -> PyErr {
+    PyRuntimeError::new_err("the queue changed whenever its items were compared")
+}
+
+#[inline]
+fn parent(place: usize) -> usize {
+    (place - 1) / 2
+}
+
+/// Puts an item in.
+///
+/// # Errors
+/// What comparing items raises; `RuntimeError` when that keeps changing the queue.
+pub fn push(
+    list: &Bound<'_, PyList>,
+    item: Bound<'_, PyAny>,
+    changes: impl Fn() -> u64,
+) -> PyResult<()> {
+    for _ in 0..STARTS {
+        let (len, before) = (list.len(), changes());
+        let mut place = len;
+        while place > 0 && item.lt(list.get_item(parent(place))?)? {
+            place = parent(place);
+        }
+        if list.len() != len || changes() != before {
+            continue;
+        }
+        list.append(&item)?;
+        if place == len {
+            return Ok(());
+        }
+        let mut hole = len;
+        while hole != place {
+            list.set_item(hole, list.get_item(parent(hole))?)?;
+            hole = parent(hole);
+        }
+        return list.set_item(place, item);
+    }
+    Err(gave_up())
+}
+
+/// Takes the least item out.
+///
+/// # Errors
+/// `IndexError` when there is none; what comparing items raises; `RuntimeError` when that keeps changing the queue.
+pub fn pop<'py>(
+    list: &Bound<'py, PyList>,
+    changes: impl Fn() -> u64,
+) -> PyResult<Bound<'py, PyAny>> {
+    for _ in 0..STARTS {
+        let (len, before) = (list.len(), changes());
+        let Some(end) = len.checked_sub(1) else {
+            return Err(PyIndexError::new_err("index out of range"));
+        };
+        let last = list.get_item(end)?;
+        let place = place_of_last(list, &last, end)?;
+        if list.len() != len || changes() != before {
+            continue;
+        }
+        list.del_item(end)?;
+        if end == 0 {
+            return Ok(last);
+        }
+        // The items on the way from the root to that place each move one up.
+        let (mut at, mut carried) = (place, last);
+        loop {
+            let item = list.get_item(at)?;
+            list.set_item(at, carried)?;
+            carried = item;
+            if at == 0 {
+                return Ok(carried);
+            }
+            at = parent(at);
+        }
+    }
+    Err(gave_up())
+}
+
+/// Where the last item goes when the root is taken: a hole sinks from the root to a leaf, after the lesser child each
+/// time, and the item rises from there.
+fn place_of_last(list: &Bound<'_, PyList>, last: &Bound<'_, PyAny>, end: usize) -> PyResult<usize> {
+    let mut place = 0;
+    let mut child = 1;
+    while child < end {
+        let right = child + 1;
+        place = if right < end && !list.get_item(child)?.lt(list.get_item(right)?)? {
+            right
+        } else {
+            child
+        };
+        child = 2 * place + 1;
+    }
+    while place > 0 && last.lt(list.get_item(place)?)? {
+        place = parent(place);
+    }
+    Ok(place)
+}
