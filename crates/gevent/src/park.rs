@@ -201,7 +201,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     }
     blocks(&hub, &running)?;
     let wait = Wait::of(running.unbind(), loop_.unbind());
-    wait.wake_none(py);
+    wait.queue_here(py);
     Ok(Some(wait))
 }
 

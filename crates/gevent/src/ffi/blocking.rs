@@ -150,6 +150,9 @@ fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
             drop(Bound::from_owned_ptr_or_opt(py, switched));
             (Arc::from_raw(wait), came)
         };
+        if matches!(came, Came::Switched(_)) && wait.finish_plainly(py) {
+            return Ok(Step::Done(py.None()));
+        }
         let outcome = park::arrive(py, &wait, came);
         go_on(py, &wait, outcome)
     })
@@ -209,8 +212,9 @@ unsafe fn arguments<'py, B: Blocking>(
     names: Object,
 ) -> PyResult<[Option<Bound<'py, PyAny>>; MOST]> {
     const { assert!(B::PARAMETERS.len() <= MOST) };
-    let function = B::NAME.to_string_lossy();
+    let function = || B::NAME.to_string_lossy();
     if count > B::PARAMETERS.len() {
+        let function = function();
         return Err(PyTypeError::new_err(format!(
             "{function}() takes at most {} arguments ({count} given)",
             B::PARAMETERS.len()
@@ -228,10 +232,12 @@ unsafe fn arguments<'py, B: Blocking>(
         for (at, name) in names.iter().enumerate() {
             let text = name.extract::<&str>()?;
             let Some(place) = B::PARAMETERS.iter().position(|parameter| *parameter == text) else {
+                let function = function();
                 let message = format!("{function}() got an unexpected keyword argument '{text}'");
                 return Err(PyTypeError::new_err(message));
             };
             if found[place].replace(argument(count + at)).is_some() {
+                let function = function();
                 let message = format!("{function}() got multiple values for argument '{text}'");
                 return Err(PyTypeError::new_err(message));
             }
