@@ -6,8 +6,7 @@ import pytest
 
 import gevent
 from gevent import socket
-from gevent.resolver import blocking, thread
-from gevent.resolver._literal import is_address
+from gevent.resolver import AbstractResolver, blocking, is_address, is_ipv6_addr, thread
 
 
 @pytest.fixture(params=[thread.Resolver, blocking.Resolver])
@@ -118,6 +117,82 @@ def test_an_address_needs_no_thread():
 )
 def test_is_address(host, expected):
     assert is_address(host) is expected
+
+
+class Fixed(AbstractResolver):
+    """Knows one host, and counts how often it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def _gethostbyname_ex(self, hostname_bytes, family):
+        self.asked.append(hostname_bytes)
+        if hostname_bytes != b"known.example":
+            raise socket.gaierror(socket.EAI_NONAME)
+        return "known.example", [], ["192.0.2.1"]
+
+    def _getaddrinfo(self, host_bytes, port, family, socktype, proto, flags):
+        self.asked.append(host_bytes)
+        return stdlib.getaddrinfo("192.0.2.1", port, family, socktype, proto, flags)
+
+    def _gethostbyaddr(self, ip_address_bytes):
+        self.asked.append(ip_address_bytes)
+        return "known.example", [], [ip_address_bytes.decode()]
+
+    def _getnameinfo(self, address_bytes, port, sockaddr, flags):
+        self.asked.append(address_bytes)
+        return "known.example", str(port)
+
+    gethostbyname = AbstractResolver.fixup_gaierror(AbstractResolver.gethostbyname)
+
+
+def test_a_resolver_of_ones_own():
+    resolver = Fixed()
+    assert resolver.gethostbyname("known.example") == "192.0.2.1"
+    assert resolver.getaddrinfo("known.example", 80)[0][-1] == ("192.0.2.1", 80)
+    assert resolver.gethostbyaddr("known.example")[0] == "known.example"
+    assert resolver.getnameinfo(("192.0.2.1", 80), 0) == ("known.example", "80")
+    with pytest.raises(socket.gaierror, match="Name or service not known"):
+        resolver.gethostbyname("b\xfccher.example")
+    assert resolver.asked == [
+        b"known.example",
+        b"known.example",
+        b"known.example",
+        b"192.0.2.1",
+        b"192.0.2.1",
+        b"xn--bcher-kva.example",
+    ]
+    resolver.close()
+
+
+def test_what_a_resolver_need_not_be_asked():
+    resolver = Fixed()
+    numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    assert resolver.gethostbyname("127.0.0.1") == "127.0.0.1"
+    assert resolver.gethostbyname("") == stdlib.gethostbyname("")
+    assert resolver.getaddrinfo("::1", 80) == stdlib.getaddrinfo("::1", 80)
+    assert resolver.getaddrinfo(None, 80) == stdlib.getaddrinfo(None, 80)
+    assert resolver.getnameinfo(("192.0.2.1", 80), numeric) == ("192.0.2.1", "80")
+    for look_up in (
+        lambda: resolver.getaddrinfo("name", 80, flags=socket.AI_NUMERICHOST),
+        lambda: resolver.getnameinfo(("name", 80), 0),
+        lambda: resolver.gethostbyname("nul\0"),
+    ):
+        with pytest.raises(socket.gaierror) as caught:
+            look_up()
+        assert caught.value.errno == socket.EAI_NONAME
+    with pytest.raises(TypeError):
+        resolver.gethostbyname(5)
+    with pytest.raises(TypeError):
+        resolver.getnameinfo("name", 0)
+    assert resolver.asked == []
+
+
+def test_is_ipv6_addr():
+    assert is_ipv6_addr("::1")
+    assert is_ipv6_addr(b"fe80::1%eth0")
+    assert not is_ipv6_addr("127.0.0.1")
+    assert not is_ipv6_addr(None)
 
 
 def test_the_setting(run_python):
