@@ -1,4 +1,4 @@
-"""gevent.Greenlet: starting, ending, waiting, links and what it says of itself. test_kill.py has killing."""
+"""gevent.Greenlet: starting, ending, waiting, links, repr. test_kill.py has killing."""
 
 import gc
 import traceback

@@ -325,10 +325,11 @@ impl Timeout {
 
     fn __exit__(
         slf: &Bound<'_, Self>,
-        _kind: &Bound<'_, PyAny>,
+        typ: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
     ) -> bool {
+        let _ = (typ, tb);
         let py = slf.py();
         slf.get().cancel(py);
         value.is(slf) && slf.get().exception(py).is_some_and(|exception| is_false(exception.bind(py)))
