@@ -292,8 +292,9 @@ def socketpair(
 ) -> tuple[socket, socket]:
     """Return two sockets that are connected to each other, ``AF_UNIX`` ones by default."""
     family = AF_UNIX if family is None else family
-    one, other = _socket.socketpair(family, type, proto)
-    return (
-        socket(family, type, proto, fileno=one.detach()),
-        socket(family, type, proto, fileno=other.detach()),
+    one, other = (
+        socket(family, type, proto, fileno=made.detach())
+        for made in _socket.socketpair(family, type, proto)
     )
+    one._pair_with(other)
+    return one, other

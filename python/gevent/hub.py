@@ -411,7 +411,11 @@ class Hub(BaseHub):
     def threadpool(self) -> Any:
         """The native threads of this hub, for calls that would block it."""
         if self._threadpool is None:
-            self._threadpool = self.threadpool_class(self.threadpool_size, hub=self)
+            self._threadpool = self.threadpool_class(
+                self.threadpool_size,
+                hub=self,
+                idle_task_timeout=config.threadpool_idle_task_timeout,
+            )
         return self._threadpool
 
     @threadpool.setter

@@ -322,12 +322,15 @@ impl Greenlet {
         drop(dropped);
     }
 
-    /// Tells everybody who listens: parked greenlets at once, callables from the hub.
+    /// Tells everybody who listens: parked greenlets at once, callables from the hub, and native listeners at once where
+    /// the greenlet ends by itself.
     pub fn schedule_links(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let this = slf.get();
+        let by_itself = greenlet::current(py).is_ok_and(|running| running.is(slf));
         let (callables, loop_) = this.state.with(py, |state| {
-            let callables = state.links.has_callable() && !state.notifying;
+            let from_hub = state.links.has_callable() || (!by_itself && state.links.has_native());
+            let callables = from_hub && !state.notifying;
             state.notifying |= callables;
             (callables, state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
         });
@@ -354,6 +357,11 @@ impl Greenlet {
             match link {
                 Link::Wait(wait) => {
                     wait.wake_none(py);
+                }
+                Link::Native(listener) => {
+                    if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
+                        hub::handle_error(py, loop_.get(), Some(slf.clone().into_any().unbind()), error);
+                    }
                 }
                 Link::Callable(callable) => {
                     if let Err(error) = callable.bind(py).call1((slf,)) {

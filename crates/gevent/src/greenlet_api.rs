@@ -94,9 +94,9 @@ impl Greenlet {
         Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
     }
 
-    /// Has `callable` called, in the hub, when it is over.
-    pub fn add_link(slf: &Bound<'_, Self>, callable: Py<PyAny>) {
-        Self::read(slf, |state| state.links.push(Link::Callable(callable)));
+    /// Adds somebody who is told when it is over.
+    pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
+        Self::read(slf, |state| state.links.push(link));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);
         }
@@ -384,13 +384,14 @@ impl Greenlet {
     /// Wait for the end of the greenlet; kill it when the block or the wait raised.
     fn __exit__(
         slf: &Bound<'_, Self>,
-        _kind: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
+        t: &Bound<'_, PyAny>,
+        v: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        let _ = (t, tb);
         let kill = pyo3::intern!(slf.py(), "kill");
-        if !value.is_none() {
-            return slf.call_method1(kill, (value,)).map(drop);
+        if !v.is_none() {
+            return slf.call_method1(kill, (v,)).map(drop);
         }
         let joined = slf.call_method0(pyo3::intern!(slf.py(), "join"));
         if joined.is_err() {
@@ -420,7 +421,7 @@ impl Greenlet {
         if !bound.is_callable() {
             return Err(PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
         }
-        Self::add_link(slf, callback);
+        Self::add_link(slf, Link::Callable(callback));
         Ok(())
     }
 

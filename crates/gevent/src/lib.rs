@@ -4,6 +4,7 @@
 
 mod args;
 mod async_result;
+mod bell;
 mod callback;
 mod cell;
 mod descriptors;
@@ -17,6 +18,8 @@ mod greenlet_api;
 mod group;
 mod hub;
 mod imap;
+mod imap_results;
+mod job;
 mod line;
 mod linkable;
 mod links;
@@ -37,6 +40,7 @@ mod sleep;
 mod socket;
 mod socket_addr;
 mod socket_io;
+mod socket_life;
 mod socket_wait;
 mod spawned_link;
 mod spin;
@@ -119,7 +123,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<imap::IMapUnordered>()?;
     module.add_class::<imap::IMap>()?;
     module.add_class::<threadpool::TaskQueue>()?;
-    module.add_function(wrap_pyfunction!(threadpool::retire_workers, module)?)?;
+    module.add_function(wrap_pyfunction!(bell::retire_workers, module)?)?;
     flags::register(module)?;
     module.add_class::<socket::SocketBase>()?;
     module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;

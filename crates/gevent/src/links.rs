@@ -6,6 +6,9 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
+use crate::greenlet::Greenlet;
+use crate::group::{BaseGroup, BasePool};
+use crate::imap_results::Results;
 use crate::wait::{Wait, WaitRef};
 
 /// One listener.
@@ -14,6 +17,44 @@ pub enum Link {
     Wait(WaitRef),
     /// A function to be called in the hub.
     Callable(Py<PyAny>),
+    /// Something of this crate that is told of a greenlet's end at once; it runs no Python code and blocks nowhere.
+    Native(Listener),
+}
+
+/// Who is told of a greenlet's end natively.
+pub enum Listener {
+    /// A group that the greenlet is in.
+    Group(Py<BaseGroup>),
+    /// A pool that the greenlet is in.
+    Pool(Py<BasePool>),
+    /// The results that its result belongs to, at this index.
+    Results(Py<Results>, usize),
+}
+
+impl Listener {
+    /// Tells it.
+    ///
+    /// # Errors
+    /// What an overridden semaphore or event raises.
+    pub fn tell(&self, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
+        let py = greenlet.py();
+        match self {
+            Self::Group(group) => group.get().leave(py, greenlet.as_any()).map(drop),
+            Self::Pool(pool) => BasePool::let_go(pool.bind(py), greenlet.as_any()),
+            Self::Results(results, index) => {
+                results.get().put_end_of(greenlet, *index);
+                Ok(())
+            }
+        }
+    }
+
+    fn owner(&self) -> *mut pyo3::ffi::PyObject {
+        match self {
+            Self::Group(group) => group.as_ptr(),
+            Self::Pool(pool) => pool.as_ptr(),
+            Self::Results(results, _) => results.as_ptr(),
+        }
+    }
 }
 
 /// Listeners in order. Valid when zeroed, as objects built on foreign types need.
@@ -57,6 +98,11 @@ impl Links {
         self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
     }
 
+    /// Whether a native listener is among them.
+    pub fn has_native(&self) -> bool {
+        self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Native(_))))
+    }
+
     /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.
     pub fn remove_wait(&mut self, wait: &WaitRef) -> Option<Link> {
         let list = self.0.as_mut()?;
@@ -73,7 +119,7 @@ impl Links {
         self.iter()
             .filter_map(|link| match link {
                 Link::Callable(callable) => Some(callable.clone_ref(py)),
-                Link::Wait(_) => None,
+                Link::Wait(_) | Link::Native(_) => None,
             })
             .collect()
     }
@@ -82,6 +128,17 @@ impl Links {
     pub fn remove_callable(&mut self, callable: &Py<PyAny>) -> Option<Link> {
         let list = self.0.as_mut()?;
         let at = list.iter().position(|link| matches!(link, Link::Callable(other) if other.is(callable)))?;
+        let removed = list.remove(at);
+        if list.is_empty() {
+            self.0 = None;
+        }
+        removed
+    }
+
+    /// Removes the native listener that belongs to this object. The returned link is to be dropped outside the cell.
+    pub fn remove_native(&mut self, owner: *mut pyo3::ffi::PyObject) -> Option<Link> {
+        let list = self.0.as_mut()?;
+        let at = list.iter().position(|link| matches!(link, Link::Native(other) if other.owner() == owner))?;
         let removed = list.remove(at);
         if list.is_empty() {
             self.0 = None;
@@ -103,6 +160,9 @@ impl Links {
             // Shared: what waits is reached from its own stack, and must not be counted once for each list it is in.
             Link::Wait(_) => Ok(()),
             Link::Callable(callable) => visit.call(callable),
+            Link::Native(Listener::Group(group)) => visit.call(group),
+            Link::Native(Listener::Pool(pool)) => visit.call(pool),
+            Link::Native(Listener::Results(results, _)) => visit.call(results),
         })
     }
 }

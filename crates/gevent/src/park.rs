@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::ffi::greenlet;
-use crate::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
 use crate::ready::Task;
@@ -84,9 +83,7 @@ pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
 
 #[inline(never)]
 fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
-    if let Ok(ours) = wait.greenlet().bind(py).cast::<Greenlet>() {
-        ours.get().set_wait(py, None);
-    }
+    wait.forget_in_greenlet(py);
     let finished = wait.finish(py);
     match came {
         Came::Thrown => Err(greenlet::thrown(py)),
@@ -104,13 +101,19 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 /// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
 pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let hub = match may_block(py, wait) {
-        Ok(hub) => hub,
-        Err(error) => {
-            wait.finish(py);
-            return Err(error);
-        }
-    };
+    let chosen = may_block(py, wait).and_then(|()| next_greenlet(py, wait));
+    if chosen.is_err() {
+        wait.finish(py);
+    }
+    chosen
+}
+
+/// [`choose`] for a wait of [`queue_up`], which has found that its greenlet may block.
+///
+/// # Errors
+/// What making a hub raises.
+pub fn next_greenlet<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let the_hub = || hub::current(py).map(|hub| Some(hub.into_any()));
     let loop_ = wait.loop_().get();
     loop {
         // Objects that are dropped here may run code that waits, and takes our wake-up for its own.
@@ -123,7 +126,7 @@ pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py
                 if is_own && loop_.phased.load(Relaxed) > 0 {
                     // Prepare, check and idle watchers are owed a turn of the loop.
                     loop_.queue.with(py, |queue| queue.put_back(Task::Wake(next)));
-                    return Ok(Some(hub.into_any()));
+                    return the_hub();
                 }
                 if !next.deliver() {
                     continue;
@@ -136,23 +139,23 @@ pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py
             }
             Some(task) => {
                 loop_.queue.with(py, |queue| queue.put_back(task));
-                return Ok(Some(hub.into_any()));
+                return the_hub();
             }
             None if must_poll_in_hub(py, loop_) => {
                 loop_.progressed();
-                return Ok(Some(hub.into_any()));
+                return the_hub();
             }
             None => {
                 if loop_.poll(py, true).is_err() {
                     // The hub polls again and reports the failure as its own.
-                    return Ok(Some(hub.into_any()));
+                    return the_hub();
                 }
             }
         }
     }
 }
 
-fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHub>> {
+fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
     let hub = hub::current(py)?;
     let running = wait.greenlet().bind(py);
     if running.is(&hub) {
@@ -161,17 +164,18 @@ fn may_block<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, BaseHu
     if !wait.loop_().get().is_mine() {
         return Err(InvalidThreadUseError::new_err("Cannot wait in the hub of another thread"));
     }
+    blocks(&hub, running)?;
+    wait.tell_greenlet(py);
+    Ok(())
+}
+
+/// Does what is due when a greenlet is about to wait.
+fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> {
     if !hub.get().waited.load(Relaxed) {
         hub.get().waited.store(true, Relaxed);
-        hub.call_method0(pyo3::intern!(py, "start_periodic_monitoring_thread"))?;
+        hub.call_method0(pyo3::intern!(hub.py(), "start_periodic_monitoring_thread"))?;
     }
-    hub::call_switch_out(running)?;
-    if wait.is_waiting()
-        && let Ok(ours) = running.cast::<Greenlet>()
-    {
-        ours.get().set_wait(py, Some(wait.clone()));
-    }
-    Ok(hub)
+    hub::call_switch_out(running)
 }
 
 fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
@@ -195,8 +199,9 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
     if is_alone(py, loop_.get())? {
         return Ok(None);
     }
+    blocks(&hub, &running)?;
     let wait = Wait::of(running.unbind(), loop_.unbind());
-    wait.wake_none(py);
+    wait.queue_here(py);
     Ok(Some(wait))
 }
 

@@ -32,7 +32,7 @@ Unlike `time.sleep`, only this greenlet sleeps.";
     fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
         let py = module.py();
         let Some(delay) = delay_of(arguments[0].as_ref())? else {
-            return Ok(park::queue_up(py)?.map_or_else(|| Step::Done(py.None()), Step::Park));
+            return Ok(park::queue_up(py)?.map_or_else(|| Step::Done(py.None()), Step::Yield));
         };
         let counted = arguments[1].as_ref().map_or(Ok(true), PyAnyMethods::is_truthy)?;
         let wait = hub::new_wait(py)?;

@@ -5,22 +5,22 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use reactor::{Direction, SourceKey};
 use rustix::io::Errno;
 
 use crate::cell::GilCell;
-use crate::errors::{cancel_wait_ex, errno_error, os_error};
+use crate::errors::errno_error;
 use crate::ffi::descriptor;
 use crate::loop_::Loop;
-use crate::socket_wait::Patience;
+use crate::socket_life::{default_timeout, finish, native_class};
+use crate::socket_wait::Pair;
 use crate::wait::WaitRef;
 
 /// What a socket is, behind its cell.
@@ -31,7 +31,7 @@ pub struct State {
     pub(crate) twin: Option<Py<PyAny>>,
     pub(crate) family: i32,
     pub(crate) kind: i32,
-    proto: i32,
+    pub(crate) proto: i32,
     /// Seconds that an operation may take; none for any time.
     pub(crate) timeout: Option<f64>,
     /// Whether waiting for it keeps the loop running.
@@ -40,12 +40,14 @@ pub struct State {
     pub(crate) source: Option<(Py<Loop>, SourceKey)>,
     /// Waits that are not the source's: in another loop, or such as do not count.
     pub(crate) watching: [Option<WaitRef>; 2],
+    /// What it shares with the other end of a pair, and which end it is.
+    pub(crate) pair: Option<(Arc<Pair>, usize)>,
     /// Whether the last receive filled all it was given at first.
     pub(crate) plenty: Cell<bool>,
-    watchers: [Option<Py<PyAny>>; 2],
+    pub(crate) watchers: [Option<Py<PyAny>>; 2],
     files: i64,
     closed: bool,
-    gone: (RawFd, &'static str),
+    pub(crate) gone: (RawFd, &'static str),
 }
 
 /// The base of `gevent.socket.socket`: a descriptor, its readiness and its timeout, with what runs often.
@@ -58,216 +60,6 @@ pub struct State {
 )]
 pub struct SocketBase {
     pub(crate) state: GilCell<State>,
-}
-
-static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static CLOSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static SOCKET: PyOnceLock<(Py<PyType>, Py<PyAny>)> = PyOnceLock::new();
-static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    NATIVE.import(py, "gevent._socket3", "_wrefsocket")
-}
-
-fn default_timeout(py: Python<'_>) -> PyResult<Option<f64>> {
-    DEFAULT_TIMEOUT
-        .import(py, "_socket", "getdefaulttimeout")?
-        .call0()?
-        .extract()
-}
-
-impl SocketBase {
-    /// A new `gevent.socket.socket` over a non-blocking descriptor that is like this one.
-    ///
-    /// # Errors
-    /// When the object cannot be made; the descriptor is closed then.
-    pub fn sibling<'py>(&self, py: Python<'py>, fd: OwnedFd) -> PyResult<Bound<'py, PyAny>> {
-        let (class, new) = SOCKET.get_or_try_init(py, || {
-            let class = py.import("gevent._socket3")?.getattr("socket")?;
-            let new = class.getattr("__new__")?.unbind();
-            Ok::<_, PyErr>((class.cast_into::<PyType>()?.unbind(), new))
-        })?;
-        let timeout = default_timeout(py)?;
-        let made = new.bind(py).call1((class,))?;
-        let (family, kind, proto) = self
-            .state
-            .with(py, |state| (state.family, state.kind, state.proto));
-        made.cast::<SocketBase>()?.get().state.with(py, |state| {
-            state.fd = Some(fd);
-            (state.family, state.kind, state.proto) = (family, kind, proto);
-            state.timeout = timeout;
-        });
-        Ok(made)
-    }
-
-    /// Python's socket object for the descriptor, or its stand-in when that is gone.
-    ///
-    /// # Errors
-    /// `OSError` when it cannot be made.
-    pub fn twin(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if let Some(twin) = self.state.with(py, |state| {
-            state.twin.as_ref().map(|twin| twin.clone_ref(py))
-        }) {
-            return Ok(twin);
-        }
-        let open = self.state.with(py, |state| {
-            let kind = state.kind | libc::SOCK_NONBLOCK;
-            let open = state
-                .fd
-                .as_ref()
-                .map(|fd| (state.family, kind, state.proto, fd.as_raw_fd()));
-            open.ok_or(state.gone)
-        });
-        let twin = match open {
-            Ok(arguments) => native_class(py)?.call1(arguments)?,
-            Err((number, reason)) => {
-                let class = CLOSED.import(py, "gevent._socket3", "_closedsocket")?;
-                class.call1((number, reason))?
-            }
-        };
-        let twin = twin.unbind();
-        let old = self
-            .state
-            .with(py, |state| state.twin.replace(twin.clone_ref(py)));
-        drop(old);
-        Ok(twin)
-    }
-
-    /// Gives the descriptor up, for `reason`, and tells everybody who waits for it.
-    fn release(
-        &self,
-        py: Python<'_>,
-        reason: &'static str,
-    ) -> PyResult<Option<(OwnedFd, Option<Py<PyAny>>)>> {
-        let (fd, twin, source, watching, watchers) = self.state.with(py, |state| {
-            let fd = state.fd.take();
-            if let Some(fd) = &fd {
-                state.gone = (fd.as_raw_fd(), reason);
-            }
-            let twin = if fd.is_some() {
-                state.twin.take()
-            } else {
-                None
-            };
-            (
-                fd,
-                twin,
-                state.source.take(),
-                std::mem::take(&mut state.watching),
-                std::mem::take(&mut state.watchers),
-            )
-        });
-        let Some(fd) = fd else { return Ok(None) };
-        let waiting = match &source {
-            Some((loop_, key)) => loop_.get().deregister_source(py, *key),
-            None => [None, None],
-        };
-        for wait in waiting.into_iter().chain(watching).flatten() {
-            wait.wake(py, Err(closed_elsewhere(py)?));
-        }
-        for watcher in watchers.into_iter().flatten() {
-            let hub = crate::hub::current(py)?;
-            let error = py.get_type::<cancel_wait_ex>();
-            hub.call_method1("cancel_wait", (watcher, error, true))?;
-        }
-        Ok(Some((fd, twin)))
-    }
-
-    fn timeout_of(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-        if value.is_none() {
-            return Ok(None);
-        }
-        let seconds: f64 = value.extract().map_err(|error: PyErr| {
-            if error.is_instance_of::<PyTypeError>(value.py()) {
-                PyTypeError::new_err((
-                    "a float is required",
-                    value.clone().unbind(),
-                    value.get_type().unbind(),
-                ))
-            } else {
-                error
-            }
-        })?;
-        if seconds < 0.0 {
-            return Err(PyValueError::new_err("Timeout value out of range"));
-        }
-        Ok(Some(seconds))
-    }
-
-    fn patience(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Patience> {
-        match given {
-            Unset::Unset => Ok(Patience::of(self, py)),
-            Unset::Set(value) => Ok(Patience::seconds(Self::timeout_of(&value)?)),
-        }
-    }
-
-    fn watcher(&self, py: Python<'_>, direction: Direction) -> PyResult<Py<PyAny>> {
-        let (known, fd, counted) = self.state.with(py, |state| {
-            let known = state.watchers[direction as usize]
-                .as_ref()
-                .map(|watcher| watcher.clone_ref(py));
-            (
-                known,
-                state.fd.as_ref().map(AsRawFd::as_raw_fd),
-                state.counted,
-            )
-        });
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let fd = fd.ok_or_else(|| errno_error(libc::EBADF))?;
-        let events = match direction {
-            Direction::Read => 1,
-            Direction::Write => 2,
-        };
-        let made = crate::hub::current_loop(py)?
-            .bind(py)
-            .call_method1("io", (fd, events, counted))?
-            .unbind();
-        let old = self.state.with(py, |state| {
-            state.watchers[direction as usize].replace(made.clone_ref(py))
-        });
-        drop(old);
-        Ok(made)
-    }
-}
-
-fn closed_elsewhere(py: Python<'_>) -> PyResult<PyErr> {
-    Ok(PyErr::from_value(py.get_type::<cancel_wait_ex>().call0()?))
-}
-
-impl Drop for SocketBase {
-    /// Closes what the program forgot to close, as Python's own sockets do.
-    fn drop(&mut self) {
-        Python::attach(|py| {
-            let (fd, twin, source) = self.state.with(py, |state| {
-                (state.fd.take(), state.twin.take(), state.source.take())
-            });
-            let Some(fd) = fd else { return };
-            if let Some((loop_, key)) = source {
-                drop(loop_.get().deregister_source(py, key));
-            }
-            if twin.is_some() {
-                // The twin owns the descriptor, and warns.
-                let _ = fd.into_raw_fd();
-                return;
-            }
-            let pending = PyErr::take(py);
-            let text = format!(
-                "unclosed <gevent._socket3.socket object, fd={}>\0",
-                fd.as_raw_fd()
-            );
-            if let Ok(text) = std::ffi::CStr::from_bytes_with_nul(text.as_bytes())
-                && let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), text, 1)
-            {
-                error.write_unraisable(py, None);
-            }
-            let _ = descriptor::close(fd);
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
-        });
-    }
 }
 
 #[pymethods]
@@ -286,6 +78,7 @@ impl SocketBase {
                 counted: true,
                 source: None,
                 watching: [None, None],
+                pair: None,
                 plenty: Cell::new(false),
                 watchers: [None, None],
                 files: 0,
@@ -400,10 +193,8 @@ impl SocketBase {
     /// Whether waiting for this socket keeps the loop running.
     #[getter]
     fn r#ref(&self, py: Python<'_>) -> PyResult<bool> {
-        match self.state.with(py, |state| state.fd.is_some()) {
-            true => Ok(self.state.with(py, |state| state.counted)),
-            false => Err(errno_error(libc::EBADF)),
-        }
+        self.open(py)?;
+        Ok(self.state.with(py, |state| state.counted))
     }
 
     #[setter]
@@ -545,6 +336,18 @@ impl SocketBase {
         self.wait_ready(py, direction, &mut patience)
     }
 
+    /// Note that `other` is the other end of this one's pair.
+    fn _pair_with(&self, py: Python<'_>, other: &Bound<'_, Self>) {
+        let pair: Arc<Pair> = Arc::new(GilCell::new([None, None]));
+        let mine = (pair.clone(), 0);
+        let old = self.state.with(py, |state| state.pair.replace(mine));
+        let old_other = other
+            .get()
+            .state
+            .with(py, |state| state.pair.replace((pair, 1)));
+        drop((old, old_other));
+    }
+
     /// Forget what is known of the readiness, as after `connect`.
     fn _rearm(&self, py: Python<'_>) {
         self.rearm(py);
@@ -654,15 +457,5 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Unset<'py> {
 
     fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         Ok(Self::Set(value.to_owned()))
-    }
-}
-
-fn finish(py: Python<'_>, fd: OwnedFd, twin: Option<Py<PyAny>>) -> PyResult<()> {
-    match twin {
-        Some(twin) => {
-            let _ = fd.into_raw_fd();
-            twin.call_method0(py, intern!(py, "close")).map(drop)
-        }
-        None => descriptor::close(fd).map_err(|error| os_error(&error)),
     }
 }

@@ -57,6 +57,10 @@ impl SocketBase {
         flags: i32,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let size = size_of(size, "recv")?;
+        if size == 0 {
+            // The kernel would have it wait.
+            return self.open(py).map(|()| PyBytes::new(py, &[]));
+        }
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);
         self.persist(py, Direction::Read, &mut patience, |force| {
@@ -82,12 +86,8 @@ impl SocketBase {
             {
                 return Ok(None);
             }
-            let room = &mut scratch[..size.min(SCRATCH)];
-            let ((got, _), _) = rustix::net::recv(fd, room, flags)?;
+            let got = state.take_in(py, fd, &mut scratch[..size.min(SCRATCH)], flags)?;
             state.plenty.set(at_once && got.len() == SCRATCH);
-            if got.len() < size.min(SCRATCH) && !got.is_empty() && flags.is_empty() {
-                state.drained(py);
-            }
             Ok(Some(got))
         })?;
         let head: &[u8] = match got {
@@ -99,9 +99,9 @@ impl SocketBase {
             let (front, rest) = room.split_at_mut(head.len());
             front.write_copy_of_slice(head);
             let more = self.call(py, Direction::Read, true, |state, fd| {
-                let (_, more) = rustix::net::recv(fd, &mut *rest, flags)?;
+                let more = state.take_in(py, fd, &mut *rest, flags)?.len();
                 state.plenty.set(head.len() + more > SCRATCH);
-                Ok(more.min(rest.len()))
+                Ok(more)
             });
             match more {
                 Ok(more) => Ok(head.len() + more),
@@ -124,20 +124,16 @@ impl SocketBase {
     ) -> PyResult<usize> {
         let py = buffer.py();
         let mut memory = Writable::of(buffer, "recv_into")?;
-        let size = share_of(memory.bytes(py).len(), nbytes, "recv_into")?;
+        let size = share_of(memory.room(py).len(), nbytes, "recv_into")?;
         if size == 0 {
-            return Ok(0);
+            return self.open(py).map(|()| 0);
         }
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);
         self.persist(py, Direction::Read, &mut patience, |force| {
-            let room = &mut memory.bytes(py)[..size];
+            let room = &mut memory.room(py)[..size];
             self.call(py, Direction::Read, force, |state, fd| {
-                let (_, got) = rustix::net::recv(fd, room, flags)?;
-                if got > 0 && got < size && flags.is_empty() {
-                    state.drained(py);
-                }
-                Ok(got)
+                Ok(state.take_in(py, fd, room, flags)?.len())
             })
         })
     }
@@ -218,7 +214,7 @@ impl SocketBase {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = buffer.py();
         let mut memory = Writable::of(buffer, "recvfrom_into")?;
-        let size = share_of(memory.bytes(py).len(), nbytes, "recvfrom_into")?;
+        let size = share_of(memory.room(py).len(), nbytes, "recvfrom_into")?;
         let family = self.state.with(py, |state| state.family);
         if !socket_addr::is_common(family) {
             drop(memory);
@@ -233,7 +229,7 @@ impl SocketBase {
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);
         let (got, address) = self.persist(py, Direction::Read, &mut patience, |force| {
-            let room = &mut memory.bytes(py)[..size];
+            let room = &mut memory.room(py)[..size];
             self.call(py, Direction::Read, force, |_, fd| {
                 let (_, got, address) = rustix::net::recvfrom(fd, room, flags)?;
                 Ok((got, address))
@@ -258,11 +254,26 @@ impl SocketBase {
         let memory = Readable::of(data)?;
         let flags = send_flags(flags);
         self.persist(py, Direction::Write, &mut patience, |force| {
-            let bytes = memory.bytes(py);
-            self.call(py, Direction::Write, force, |_, fd| {
-                rustix::net::send(fd, bytes, flags)
-            })
+            self.try_send(py, memory.bytes(py), flags, force)
         })
+    }
+
+    #[inline]
+    fn try_send(
+        &self,
+        py: Python<'_>,
+        bytes: &[u8],
+        flags: SendFlags,
+        force: bool,
+    ) -> rustix::io::Result<usize> {
+        let (sent, reader) = self.call(py, Direction::Write, force, |state, fd| {
+            let sent = rustix::net::send(fd, bytes, flags)?;
+            Ok((sent, state.tell_peer(py)))
+        })?;
+        if let Some(reader) = reader {
+            reader.wake_none(py);
+        }
+        Ok(sent)
     }
 
     /// `sendall`.
@@ -278,9 +289,7 @@ impl SocketBase {
         while sent < memory.bytes(py).len() {
             let result = self.persist(py, Direction::Write, &mut patience, |force| {
                 let rest = memory.bytes(py).get(sent..).unwrap_or_default();
-                self.call(py, Direction::Write, force, |_, fd| {
-                    rustix::net::send(fd, rest, flags)
-                })
+                self.try_send(py, rest, flags, force)
             });
             match result {
                 Ok(count) => sent += count,

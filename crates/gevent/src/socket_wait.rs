@@ -1,5 +1,6 @@
 //! How a socket's operations wait: they try first, and park when the kernel says that they would block.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -7,8 +8,11 @@ use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError};
 use pyo3::prelude::*;
 use reactor::{Direction, Interest, Readiness, SourceKey, Time};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
+use crate::cell::GilCell;
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
+use crate::ffi::descriptor;
 use crate::hub;
 use crate::loop_::{Loop, Watched};
 use crate::park::park;
@@ -72,22 +76,64 @@ impl State {
         })
     }
 
-    /// Notes that a read got less than it asked for: nothing is left, so the next one need not try.
+    /// Receives into `room`, and notes when that was all there is, so that the next read need not try.
     ///
-    /// Only where that is certain. A read of a Unix socket ends where descriptors were sent along, and one of a TCP
-    /// socket before urgent data, though more is there.
-    pub fn drained(&self, py: Python<'_>) {
-        let certain = self.kind == libc::SOCK_STREAM
-            && (self.family == libc::AF_INET || self.family == libc::AF_INET6);
-        if let Some((loop_, key)) = self.source.as_ref().filter(|_| certain) {
+    /// # Errors
+    /// What the system call reports.
+    pub fn take_in<'a>(
+        &self,
+        py: Python<'_>,
+        fd: BorrowedFd<'_>,
+        room: &'a mut [MaybeUninit<u8>],
+        flags: RecvFlags,
+    ) -> rustix::io::Result<&'a [u8]> {
+        let size = room.len();
+        let stream = self.kind == libc::SOCK_STREAM && flags.is_empty();
+        let waits = self.source.is_some();
+        // A read of a Unix socket ends where descriptors were sent along, though more is there.
+        let (got, all) = if stream && waits && self.family == libc::AF_UNIX {
+            let (got, dropped) = descriptor::receive(fd, room)?;
+            (got, !dropped)
+        } else {
+            let ((got, _), _) = rustix::net::recv(fd, room, flags)?;
+            let tcp = matches!(self.family, libc::AF_INET | libc::AF_INET6);
+            (&*got, stream && waits && tcp)
+        };
+        if all && !got.is_empty() && got.len() < size {
+            self.drained(py);
+        }
+        Ok(got)
+    }
+
+    fn drained(&self, py: Python<'_>) {
+        if let Some((loop_, key)) = &self.source {
             loop_.get().sources.with(py, |sources| {
+                // A read of a TCP socket ends before urgent data, though more is there.
                 if !sources.readiness(*key).intersects(Readiness::URGENT) {
                     sources.clear(*key, Direction::Read);
                 }
             });
         }
     }
+
+    /// Tells the other end of a pair that it was sent something; returns who waits there, to be woken.
+    pub fn tell_peer(&self, py: Python<'_>) -> Option<WaitRef> {
+        let (pair, end) = self.pair.as_ref()?;
+        pair.with(py, |ends| {
+            let (loop_, key) = ends[1 - end].as_ref()?;
+            let loop_ = loop_.get();
+            if !loop_.is_mine() {
+                return None;
+            }
+            loop_
+                .sources
+                .with(py, |sources| sources.note_readable(*key))
+        })
+    }
 }
+
+/// Where the two ends of a socket pair wait, so that one can wake the other without the kernel's help.
+pub type Pair = GilCell<[Option<(Py<Loop>, SourceKey)>; 2]>;
 
 impl SocketBase {
     /// Makes a system call, unless it is known that it would block.
@@ -283,9 +329,13 @@ impl SocketBase {
             .with(py, |state| state.fd.as_ref().map(|fd| fd.as_raw_fd()))
             .ok_or_else(|| errno_error(libc::EBADF))?;
         let key = loop_.get().register_source(py, fd)?;
-        let old = self
-            .state
-            .with(py, |state| state.source.replace((loop_.clone_ref(py), key)));
+        let old = self.state.with(py, |state| {
+            let source = (loop_.clone_ref(py), key);
+            let old_end = state.pair.as_ref().and_then(|(pair, end)| {
+                pair.with(py, |ends| ends[*end].replace((loop_.clone_ref(py), key)))
+            });
+            (state.source.replace(source), old_end)
+        });
         drop(old);
         Ok(Some(key))
     }

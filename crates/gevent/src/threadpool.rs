@@ -1,11 +1,11 @@
-//! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its tasks, and who waits for what.
+//! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its jobs, and who waits for what.
 //!
 //! All of it is only touched with the GIL held, except for the bell that sleeping workers wait at without it. So a forked
 //! child, which has none of the workers, needs a new bell and nothing else.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use pyo3::PyTraverseError;
@@ -14,181 +14,18 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::async_result::AsyncResult;
+use crate::bell::Bell;
 use crate::cell::GilCell;
 use crate::hub;
+use crate::job::Job;
 use crate::links::{Link, Links};
 use crate::loop_::{Inbox, Loop};
 use crate::park;
 use crate::ready::Task;
 use crate::spin;
 
-/// Set when the interpreter is about to end: a thread that asks it for the GIL then is ended in the middle of things.
-static ENDING: AtomicBool = AtomicBool::new(false);
-
 /// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
 const HUB_LETS_GO: Duration = Duration::from_micros(2);
-
-/// Where idle workers wait. It counts how often it was rung and nobody heard it yet.
-#[derive(Default)]
-struct Bell {
-    rung: AtomicUsize,
-    asleep: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.rung.fetch_add(1, SeqCst);
-        let asleep = *self.lock();
-        if asleep > 0 {
-            self.changed.notify_one();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn heard(&self) -> bool {
-        self.rung.fetch_update(SeqCst, SeqCst, |rung| rung.checked_sub(1)).is_ok()
-    }
-
-    /// Waits until it is rung; false when that took longer than `limit`.
-    fn wait(&self, limit: Option<Duration>, look_out: bool) -> bool {
-        if look_out && spin::until(spin::LOOK_OUT, || self.heard()) {
-            return true;
-        }
-        let mut asleep = self.lock();
-        *asleep += 1;
-        let silent = |_: &mut usize| self.rung.load(SeqCst) == 0;
-        asleep = match limit {
-            None => self.changed.wait_while(asleep, silent).unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => {
-                let waited = self.changed.wait_timeout_while(asleep, limit, silent);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        *asleep -= 1;
-        drop(asleep);
-        let heard = self.heard();
-        while !heard && ENDING.load(Relaxed) {
-            std::thread::park();
-        }
-        heard
-    }
-}
-
-/// How a call ended.
-enum Outcome {
-    Value(Py<PyAny>),
-    /// What to name in the report, and what `sys.exc_info()` returned.
-    Error(Py<PyAny>, Py<PyTuple>),
-}
-
-#[derive(Default)]
-struct Call {
-    func: Option<Py<PyAny>>,
-    args: Option<Py<PyTuple>>,
-    kwargs: Option<Py<PyDict>>,
-    outcome: Option<Outcome>,
-    result: Option<Py<AsyncResult>>,
-}
-
-/// A call to be made by a worker. How it ended comes back to the hub when the worker asks for the next one.
-#[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
-pub struct Job {
-    call: GilCell<Call>,
-    queue: Py<TaskQueue>,
-    hub: Py<PyAny>,
-    submitted: Instant,
-}
-
-impl Job {
-    fn deliver(&self, py: Python<'_>) -> PyResult<()> {
-        let queue = self.queue.get();
-        queue.state.with(py, |state| state.brisk = self.submitted.elapsed() < spin::SOON);
-        queue.loop_.get().count_ref(-1);
-        queue.leave(py);
-        let (outcome, result) = self.call.with(py, |call| (call.outcome.take(), call.result.take()));
-        let Some(result) = result else { return Ok(()) };
-        match outcome {
-            Some(Outcome::Value(value)) => AsyncResult::set(result.bind(py), Some(value)),
-            Some(Outcome::Error(context, error)) => {
-                let error = error.into_bound(py);
-                AsyncResult::fail(result.bind(py), error.clone())?;
-                let (class, value, traceback) = (error.get_item(0)?, error.get_item(1)?, error.get_item(2)?);
-                let report = pyo3::intern!(py, "handle_error");
-                self.hub.call_method1(py, report, (context, class, value, traceback)).map(drop)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Lets go of the call, and returns what is to be sent to the hub's loop.
-    fn parcel(job: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
-        let py = job.py();
-        let this = job.get();
-        let call = this.call.with(py, |call| (call.func.take(), call.args.take(), call.kwargs.take()));
-        drop(call);
-        let inbox = this.queue.get().loop_.get().inbox(py)?;
-        let job = job.clone().unbind();
-        Some((inbox, Task::Native(Box::new(move |py| job.get().deliver(py)))))
-    }
-}
-
-#[pymethods]
-impl Job {
-    #[getter]
-    fn func(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.call.with(py, |call| call.func.as_ref().map(|func| func.clone_ref(py)))
-    }
-
-    #[getter]
-    fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
-        self.call.with(py, |call| call.args.as_ref().map(|args| args.clone_ref(py)))
-    }
-
-    #[getter]
-    fn kwargs(&self, py: Python<'_>) -> Option<Py<PyDict>> {
-        self.call.with(py, |call| call.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)))
-    }
-
-    /// Keep what the call returned.
-    fn set(&self, py: Python<'_>, value: Py<PyAny>) {
-        let old = self.call.with(py, |call| call.outcome.replace(Outcome::Value(value)));
-        drop(old);
-    }
-
-    /// Keep what the call raised, as `sys.exc_info()` returned it, and what to name in the report.
-    fn handle_error(&self, py: Python<'_>, context: Py<PyAny>, exc_info: Py<PyTuple>) {
-        let old = self.call.with(py, |call| call.outcome.replace(Outcome::Error(context, exc_info)));
-        drop(old);
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.queue)?;
-        visit.call(&self.hub)?;
-        let visited = self.call.peek(|call| {
-            visit.call(&call.func)?;
-            visit.call(&call.args)?;
-            visit.call(&call.kwargs)?;
-            visit.call(&call.result)?;
-            match &call.outcome {
-                Some(Outcome::Value(value)) => visit.call(value),
-                Some(Outcome::Error(context, error)) => {
-                    visit.call(context)?;
-                    visit.call(error)
-                }
-                None => Ok(()),
-            }
-        });
-        visited.unwrap_or(Ok(()))
-    }
-
-    fn __clear__(&self, py: Python<'_>) {
-        drop(self.call.take(py));
-    }
-}
 
 struct State {
     jobs: VecDeque<Py<Job>>,
@@ -225,22 +62,39 @@ fn send(parcel: Option<(Arc<Inbox>, Task)>) {
 }
 
 impl TaskQueue {
+    /// The loop of the hub that jobs come from.
+    pub fn loop_(&self) -> &Loop {
+        self.loop_.get()
+    }
+
+    /// Takes note that a job, which took this long, is done.
+    pub fn job_done(&self, py: Python<'_>, took: Duration) {
+        self.state.with(py, |state| state.brisk = took < spin::SOON);
+        self.loop_().count_ref(-1);
+        self.leave(py);
+    }
+
     /// Parks the running greenlet among the links that `choose` picks until somebody wakes it.
     fn park(&self, py: Python<'_>, choose: impl Fn(&mut State) -> &mut Links) -> PyResult<()> {
         let wait = hub::new_wait(py)?;
-        self.state.with(py, |state| choose(state).push(Link::Wait(wait.clone())));
+        self.state
+            .with(py, |state| choose(state).push(Link::Wait(wait.clone())));
         let woken = park::park(py, &wait);
-        let left = self.state.with(py, |state| choose(state).remove_wait(&wait));
+        let left = self
+            .state
+            .with(py, |state| choose(state).remove_wait(&wait));
         drop(left);
         woken.map(drop)
     }
 
     fn admit_waiting(&self, py: Python<'_>) {
-        let room = self.state.with(py, |state| state.limit.saturating_sub(state.unfinished));
+        let room = self
+            .state
+            .with(py, |state| state.limit.saturating_sub(state.unfinished));
         for _ in 0..room {
             match self.state.with(py, |state| state.entrants.pop()) {
                 Some(Link::Wait(wait)) => drop(wait.wake_none(py)),
-                Some(Link::Callable(_)) => {}
+                Some(Link::Callable(_) | Link::Native(_)) => {}
                 None => return,
             }
         }
@@ -297,7 +151,10 @@ impl TaskQueue {
             entrants: Links::new(),
             watchers: Links::new(),
         };
-        Self { loop_: r#loop, state: GilCell::new(state) }
+        Self {
+            loop_: r#loop,
+            state: GilCell::new(state),
+        }
     }
 
     /// Wait until there is room for a task, and take that room.
@@ -322,14 +179,11 @@ impl TaskQueue {
 
     /// Give back the room of a task that is done.
     fn leave(&self, py: Python<'_>) {
-        let empty = self.state.with(py, |state| {
-            state.unfinished = state.unfinished.saturating_sub(1);
-            state.unfinished == 0
+        self.state.with(py, |state| {
+            state.unfinished = state.unfinished.saturating_sub(1)
         });
         self.admit_waiting(py);
-        if empty {
-            self.tell_watchers(py);
-        }
+        self.tell_watchers(py);
     }
 
     /// Queue a call that has entered; return the `AsyncResult` of it.
@@ -343,23 +197,18 @@ impl TaskQueue {
         let py = slf.py();
         let this = slf.get();
         let result = Py::new(py, AsyncResult::unset())?;
-        let call = Call {
-            func: Some(func),
-            args: Some(args),
-            kwargs: Some(kwargs),
-            outcome: None,
-            result: Some(result.clone_ref(py)),
-        };
         let queue = slf.clone().unbind();
-        let call = GilCell::new(call);
-        let job = Py::new(py, Job { call, queue, hub, submitted: Instant::now() })?;
-        this.loop_.get().count_ref(1);
+        let job = Py::new(
+            py,
+            Job::new(func, args, kwargs, result.clone_ref(py), queue, hub),
+        )?;
+        this.loop_().count_ref(1);
         let brisk = this.state.with(py, |state| {
             state.jobs.push_back(job);
             state.brisk
         });
         if brisk {
-            this.loop_.get().mail_is_near.store(true, Relaxed);
+            this.loop_().mail_is_near.store(true, Relaxed);
         }
         this.ring_if_waited_for(py);
         Ok(result)
@@ -370,9 +219,16 @@ impl TaskQueue {
     /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
     /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
     #[pyo3(signature = (timeout, done = None))]
-    fn get(&self, py: Python<'_>, timeout: f64, done: Option<&Bound<'_, Job>>) -> Option<Py<Job>> {
+    fn get(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        done: Option<&Bound<'_, Job>>,
+    ) -> Option<Py<Job>> {
         let mut parcel = done.and_then(Job::parcel);
-        let limit = (timeout > 0.0).then(|| Duration::from_secs_f64(timeout.min(1e9)));
+        let limit = timeout
+            .filter(|seconds| *seconds > 0.0)
+            .map(|seconds| Duration::from_secs_f64(seconds.min(1e9)));
         let mut idle = false;
         loop {
             let (job, waits) = self.state.with(py, |state| {
@@ -398,7 +254,7 @@ impl TaskQueue {
                 send(parcel);
                 let heard = bell.wait(limit, lively);
                 if heard {
-                    spin::until(HUB_LETS_GO, || self.loop_.get().polling.load(Relaxed));
+                    spin::until(HUB_LETS_GO, || self.loop_().polling.load(Relaxed));
                 }
                 heard
             });
@@ -419,7 +275,9 @@ impl TaskQueue {
 
     /// Whether there are fewer workers than unfinished tasks, and than `most`.
     fn lacks_workers(&self, py: Python<'_>, most: usize) -> bool {
-        self.state.with(py, |state| state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most))
+        self.state.with(py, |state| {
+            state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most)
+        })
     }
 
     /// Count one more worker.
@@ -429,7 +287,8 @@ impl TaskQueue {
 
     /// Count one worker less: it failed.
     fn lose(&self, py: Python<'_>) {
-        self.state.with(py, |state| state.workers = state.workers.saturating_sub(1));
+        self.state
+            .with(py, |state| state.workers = state.workers.saturating_sub(1));
         self.tell_watchers(py);
     }
 
@@ -444,12 +303,15 @@ impl TaskQueue {
         }
     }
 
-    /// Like `dismiss`, and wait until they have left.
+    /// Like `dismiss`, and wait until they have left; when all are to, until what they did is delivered too.
     fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         loop {
             // Each time: others may be hired meanwhile.
             self.dismiss(py, most);
-            if self.state.with(py, |state| state.workers <= most) {
+            let done = self.state.with(py, |state| {
+                state.workers <= most && (most > 0 || state.unfinished == state.jobs.len())
+            });
+            if done {
                 return Ok(());
             }
             let loop_ = hub::current_loop(py)?;
@@ -480,7 +342,9 @@ impl TaskQueue {
             state.waking = 0;
             (std::mem::take(&mut state.bell), lost)
         });
-        self.loop_.get().count_ref(-isize::try_from(lost).unwrap_or_default());
+        self.loop_
+            .get()
+            .count_ref(-isize::try_from(lost).unwrap_or_default());
         // A worker of the parent may have held its lock at the fork: it is leaked, not touched.
         std::mem::forget(old);
         self.admit_waiting(py);
@@ -508,7 +372,8 @@ impl TaskQueue {
     /// How many workers there are that were not told to leave.
     #[getter]
     fn staying(&self, py: Python<'_>) -> usize {
-        self.state.with(py, |state| state.workers.saturating_sub(state.dismissed))
+        self.state
+            .with(py, |state| state.workers.saturating_sub(state.dismissed))
     }
 
     /// How many tasks are unfinished.
@@ -530,10 +395,4 @@ impl TaskQueue {
         let jobs = self.state.with(py, |state| std::mem::take(&mut state.jobs));
         drop(jobs);
     }
-}
-
-/// Have workers that were idle for long sleep on, rather than leave, from now on: the interpreter ends.
-#[pyfunction]
-pub fn retire_workers() {
-    ENDING.store(true, Relaxed);
 }

@@ -10,6 +10,7 @@ use reactor::{Time, TimerKey};
 use crate::cell::GilCell;
 use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
 use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
 
@@ -28,6 +29,7 @@ pub struct Wait {
     loop_: Py<Loop>,
     state: AtomicU8,
     expired: AtomicBool,
+    told: AtomicBool,
     rest: GilCell<Rest>,
 }
 
@@ -58,6 +60,7 @@ impl Wait {
             loop_,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             rest: GilCell::new(Rest::default()),
         })
     }
@@ -132,6 +135,25 @@ impl Wait {
         Ok(())
     }
 
+    /// Tells a greenlet of ours that was told of the wait that it is over. A wait that was queued from the start was not.
+    pub fn forget_in_greenlet(&self, py: Python<'_>) {
+        if self.told.load(Relaxed)
+            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
+        {
+            ours.get().set_wait(py, None);
+        }
+    }
+
+    /// Lets a greenlet of ours know what it is about to park on, so that an error can end the wait.
+    pub fn tell_greenlet(self: &Arc<Self>, py: Python<'_>) {
+        if self.is_waiting()
+            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
+        {
+            self.told.store(true, Relaxed);
+            ours.get().set_wait(py, Some(Arc::clone(self)));
+        }
+    }
+
     /// Whether nothing has woken the greenlet yet.
     pub fn is_waiting(&self) -> bool {
         self.state.load(Relaxed) == WAITING
@@ -165,6 +187,29 @@ impl Wait {
             loop_.cancel_deadline(py, key);
         }
         delivered.then(|| outcome.map_or_else(|| Ok(py.None()), |outcome| *outcome))
+    }
+
+    /// [`finish`](Self::finish) for a wait that brought and left nothing, the rule for a yield; false, with nothing done,
+    /// for any other.
+    #[inline]
+    pub fn finish_plainly(&self, py: Python<'_>) -> bool {
+        let plain = self.state.load(Relaxed) == DELIVERED
+            && !self.told.load(Relaxed)
+            && self
+                .rest
+                .with(py, |rest| rest.outcome.is_none() && rest.deadline.is_none() && rest.then.is_none());
+        if plain {
+            self.state.store(OVER, Relaxed);
+        }
+        plain
+    }
+
+    /// Queues a wait of this thread's own loop from the start: a yield.
+    #[inline]
+    pub fn queue_here(self: &Arc<Self>, py: Python<'_>) {
+        self.state.store(QUEUED, Relaxed);
+        let task = Task::Wake(Arc::clone(self));
+        self.loop_.get().queue.with(py, |queue| queue.push(task));
     }
 
     /// The waiting greenlet.

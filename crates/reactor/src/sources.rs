@@ -352,6 +352,12 @@ impl<W> Sources<W> {
         woken
     }
 
+    /// Notes that a read is worth trying, known before the event that will say so, and takes the reader to wake.
+    pub fn note_readable(&mut self, key: SourceKey) -> Option<W> {
+        self.get_mut(key)?.readiness |= Readiness::READABLE;
+        self.take_waiter(key, Direction::Read)
+    }
+
     /// Forgets what is known about a source and has the kernel report its present state anew, as an event.
     ///
     /// # Errors

@@ -4,9 +4,13 @@
 //! maps it, and gives it back at its end, which unmaps it: two system calls and page faults a greenlet. The allocator
 //! installed here cuts such blocks from one reserved range of addresses and hands freed ones out again. It keeps the pages
 //! of some and returns those of the rest to the kernel, many blocks a call. Every other size passes through.
+//!
+//! The allocator is the process's: since 3.12 interpreters with a GIL of their own call it at the same time. Nobody waits
+//! here, as a lock that another thread held during a fork stays held in the child: who does not get it goes around it.
 
-use std::cell::UnsafeCell;
 use std::ffi::c_void;
+use std::hint::spin_loop;
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use pyo3::Python;
 use pyo3::ffi;
@@ -19,10 +23,17 @@ const BLOCKS: u32 = 512 * 1024;
 const KEPT: usize = 1024;
 /// Blocks whose pages are returned at once.
 const BATCH: usize = 256;
+/// How often a freed block is offered to somebody who is busy.
+const TRIES: u32 = 1000;
 
 struct Arena {
     below: ffi::PyObjectArenaAllocator,
     range: *mut c_void,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Default)]
+struct Blocks {
     /// Blocks that were never handed out begin here.
     fresh: u32,
     /// Freed blocks with their pages, the last one freed last.
@@ -31,19 +42,16 @@ struct Arena {
     cold: Vec<u32>,
 }
 
-struct Slot(UnsafeCell<Option<Arena>>);
+// SAFETY: the pointers are only copied, and `below` is CPython's own allocator, which has to serve any thread.
+unsafe impl Send for Arena {}
+// SAFETY: as for `Send`; what changes is behind the lock.
+unsafe impl Sync for Arena {}
 
-// SAFETY: CPython calls arena allocators with the GIL held (builds without one are not supported), and `install` holds it
-// too, so there is one user at a time.
-unsafe impl Sync for Slot {}
-
-static ARENA: Slot = Slot(UnsafeCell::new(None));
+static ARENA: OnceLock<Arena> = OnceLock::new();
 
 /// Puts this allocator in front of the current one. Idempotent; does nothing where the addresses cannot be reserved.
 pub fn install(_py: Python<'_>) {
-    // SAFETY: the GIL is held, so nobody else uses the slot.
-    let slot = unsafe { &mut *ARENA.0.get() };
-    if slot.is_some() {
+    if ARENA.get().is_some() {
         return;
     }
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
@@ -56,24 +64,19 @@ pub fn install(_py: Python<'_>) {
     // A block is 16 KiB of which a frame uses a page: huge pages would make all of it resident.
     // SAFETY: the range was just mapped and is not in use.
     let _ = unsafe { madvise(range, size, Advice::LinuxNoHugepage) };
-    // SAFETY: `Get` fills a plain struct of pointers, which is valid when zeroed, and `Set` copies one.
+    // SAFETY: `Get` fills a plain struct of pointers, which is valid when zeroed, and `Set` copies one; the GIL is held.
     unsafe {
         let mut below = std::mem::zeroed::<ffi::PyObjectArenaAllocator>();
         ffi::PyObject_GetArenaAllocator(&raw mut below);
-        *slot = Some(Arena { below, range, fresh: 0, warm: Vec::new(), cold: Vec::new() });
+        let _ = ARENA.set(Arena { below, range, blocks: Mutex::default() });
         let mut ours = ffi::PyObjectArenaAllocator { ctx: std::ptr::null_mut(), alloc: Some(alloc), free: Some(free) };
         ffi::PyObject_SetArenaAllocator(&raw mut ours);
     }
 }
 
 impl Arena {
-    fn take(&mut self) -> Option<*mut c_void> {
-        let index = self.warm.pop().or_else(|| self.cold.pop()).or_else(|| {
-            let fresh = self.fresh;
-            self.fresh = (fresh + 1).min(BLOCKS);
-            (fresh < BLOCKS).then_some(fresh)
-        })?;
-        Some(self.range.wrapping_byte_add(BLOCK * index as usize))
+    fn address(&self, index: u32) -> *mut c_void {
+        self.range.wrapping_byte_add(BLOCK * index as usize)
     }
 
     /// The block at an address, none for an address that was not handed out here.
@@ -82,25 +85,59 @@ impl Arena {
         u32::try_from(offset / BLOCK).ok().filter(|index| *index < BLOCKS)
     }
 
-    fn give_back(&mut self, index: u32) {
-        self.warm.push(index);
-        if self.warm.len() >= KEPT + BATCH {
-            let mut oldest: Vec<u32> = self.warm.drain(..BATCH).collect();
+    fn take(&self) -> Option<*mut c_void> {
+        let index = self.blocks.try_lock().ok()?.take()?;
+        Some(self.address(index))
+    }
+
+    fn give_back(&self, index: u32) {
+        let Some(mut blocks) = self.lock_soon() else {
+            // The address is lost, the memory is not.
+            self.forget(&[index]);
+            return;
+        };
+        blocks.warm.push(index);
+        if blocks.warm.len() >= KEPT + BATCH {
+            let mut oldest: Vec<u32> = blocks.warm.drain(..BATCH).collect();
             oldest.sort_unstable();
             for run in oldest.chunk_by(|one, next| one + 1 == *next) {
-                let start = self.range.wrapping_byte_add(BLOCK * run[0] as usize);
-                // SAFETY: these blocks lie in the range, were freed by CPython and are handed out to nobody: their content
-                // may be forgotten. Should the call fail, they only stay resident.
-                let _ = unsafe { madvise(start, BLOCK * run.len(), Advice::LinuxDontNeed) };
+                self.forget(run);
             }
-            self.cold.extend(oldest.into_iter().rev());
+            blocks.cold.extend(oldest.into_iter().rev());
         }
+    }
+
+    fn lock_soon(&self) -> Option<MutexGuard<'_, Blocks>> {
+        (0..TRIES).find_map(|_| {
+            let blocks = self.blocks.try_lock().ok();
+            if blocks.is_none() {
+                spin_loop();
+            }
+            blocks
+        })
+    }
+
+    /// Returns the pages of adjacent blocks to the kernel.
+    fn forget(&self, run: &[u32]) {
+        let Some(first) = run.first() else { return };
+        // SAFETY: these blocks lie in the range, were freed by CPython and are handed out to nobody meanwhile: their content
+        // may be forgotten. Should the call fail, they only stay resident.
+        let _ = unsafe { madvise(self.address(*first), BLOCK * run.len(), Advice::LinuxDontNeed) };
+    }
+}
+
+impl Blocks {
+    fn take(&mut self) -> Option<u32> {
+        self.warm.pop().or_else(|| self.cold.pop()).or_else(|| {
+            let fresh = self.fresh;
+            self.fresh = (fresh + 1).min(BLOCKS);
+            (fresh < BLOCKS).then_some(fresh)
+        })
     }
 }
 
 extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: called by CPython with the GIL held, after `install` filled the slot.
-    let Some(arena) = (unsafe { &mut *ARENA.0.get() }) else { return std::ptr::null_mut() };
+    let Some(arena) = ARENA.get() else { return std::ptr::null_mut() };
     if size == BLOCK
         && let Some(block) = arena.take()
     {
@@ -110,8 +147,7 @@ extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
 }
 
 extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {
-    // SAFETY: as in `alloc`.
-    let Some(arena) = (unsafe { &mut *ARENA.0.get() }) else { return };
+    let Some(arena) = ARENA.get() else { return };
     if let Some(index) = arena.index_of(block) {
         arena.give_back(index);
     } else if let Some(free) = arena.below.free {

@@ -27,6 +27,8 @@ pub enum Step {
     Done(Py<PyAny>),
     /// It parks on this; the wait's second half goes on.
     Park(WaitRef),
+    /// It parks on a wait of [`park::queue_up`].
+    Yield(WaitRef),
 }
 
 /// The second half of a call: given how the wait ended.
@@ -148,6 +150,9 @@ fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
             drop(Bound::from_owned_ptr_or_opt(py, switched));
             (Arc::from_raw(wait), came)
         };
+        if matches!(came, Came::Switched(_)) && wait.finish_plainly(py) {
+            return Ok(Step::Done(py.None()));
+        }
         let outcome = park::arrive(py, &wait, came);
         go_on(py, &wait, outcome)
     })
@@ -163,11 +168,18 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
 /// Chooses whom to switch to for a step that parks.
 fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
     loop {
-        let wait = match step {
+        let (wait, chosen) = match step {
             Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
-            Step::Park(wait) => wait,
+            Step::Park(wait) => {
+                let chosen = park::choose(py, &wait);
+                (wait, chosen)
+            }
+            Step::Yield(wait) => {
+                let chosen = park::next_greenlet(py, &wait);
+                (wait, chosen)
+            }
         };
-        match park::choose(py, &wait) {
+        match chosen {
             Ok(next) => {
                 *target = next.map_or(std::ptr::null_mut(), Bound::into_ptr);
                 return Ok(Raw::Park(Arc::into_raw(wait)));
@@ -200,8 +212,9 @@ unsafe fn arguments<'py, B: Blocking>(
     names: Object,
 ) -> PyResult<[Option<Bound<'py, PyAny>>; MOST]> {
     const { assert!(B::PARAMETERS.len() <= MOST) };
-    let function = B::NAME.to_string_lossy();
+    let function = || B::NAME.to_string_lossy();
     if count > B::PARAMETERS.len() {
+        let function = function();
         return Err(PyTypeError::new_err(format!(
             "{function}() takes at most {} arguments ({count} given)",
             B::PARAMETERS.len()
@@ -219,10 +232,12 @@ unsafe fn arguments<'py, B: Blocking>(
         for (at, name) in names.iter().enumerate() {
             let text = name.extract::<&str>()?;
             let Some(place) = B::PARAMETERS.iter().position(|parameter| *parameter == text) else {
+                let function = function();
                 let message = format!("{function}() got an unexpected keyword argument '{text}'");
                 return Err(PyTypeError::new_err(message));
             };
             if found[place].replace(argument(count + at)).is_some() {
+                let function = function();
                 let message = format!("{function}() got multiple values for argument '{text}'");
                 return Err(PyTypeError::new_err(message));
             }

@@ -103,13 +103,13 @@ impl Writable {
             })
     }
 
-    /// The memory. Nothing may run Python code while the slice is used.
+    /// The memory, which must not be left uninitialised. Nothing may run Python code while the slice is used.
     #[inline]
-    pub fn bytes<'a>(&'a mut self, _py: Python<'a>) -> &'a mut [u8] {
+    pub fn room<'a>(&'a mut self, _py: Python<'a>) -> &'a mut [MaybeUninit<u8>] {
         let (start, len) = self.0.memory();
         // SAFETY: as in `Readable::bytes`; the memory is writable, and nobody else reads or writes it while the GIL is
         // held and no Python code runs.
-        unsafe { std::slice::from_raw_parts_mut(start, len) }
+        unsafe { std::slice::from_raw_parts_mut(start.cast(), len) }
     }
 }
 
