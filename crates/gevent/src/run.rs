@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::errors::InvalidThreadUseError;
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, raise_in};
-use crate::hub;
+use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
 use crate::ready::Task;
 use crate::timeout::Timeout;
@@ -174,7 +174,8 @@ fn came_back<T>(
     switched: PyResult<T>,
 ) -> PyResult<()> {
     match switched {
-        Err(error) if hub::ends_hub(py, &error) => Err(error),
+        // One that was meant for the hub itself, by `kill`, is that of a callback.
+        Err(error) if hub::ends_hub(py, &error) && !context.bind(py).is_instance_of::<BaseHub>() => Err(error),
         Err(error) => {
             hub::handle_error(py, this, Some(context.clone_ref(py)), error);
             Ok(())
