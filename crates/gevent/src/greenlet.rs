@@ -64,6 +64,8 @@ pub struct State {
     pub(crate) stage: Stage,
     pub(crate) notifying: bool,
     pub(crate) end_order: u64,
+    /// Counts yields; see [`crate::turn`].
+    pub(crate) turn: u32,
 }
 
 /// What `repr` once showed; it stays when the function and its arguments are gone.
@@ -119,6 +121,7 @@ impl Greenlet {
             stage: Stage::New,
             notifying: false,
             end_order: 0,
+            turn: 0,
         };
         PyClassInitializer::new(
             Self { state: GilCell::new(state) },

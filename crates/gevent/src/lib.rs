@@ -46,6 +46,7 @@ mod spawned_link;
 mod spin;
 mod threadpool;
 mod timeout;
+mod turn;
 mod wait;
 mod waiter;
 mod watcher;

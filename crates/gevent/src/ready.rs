@@ -10,6 +10,7 @@ use reactor::Time;
 use crate::callback::Callback;
 use crate::greenlet::Greenlet;
 use crate::timeout::Timeout;
+use crate::turn::Turn;
 use crate::wait::WaitRef;
 use crate::watcher::Watcher;
 
@@ -17,6 +18,8 @@ use crate::watcher::Watcher;
 pub enum Task {
     /// Resume a parked greenlet.
     Wake(WaitRef),
+    /// Go on with a greenlet that yielded.
+    Yield(Turn),
     /// Start a `gevent.Greenlet`, unless it was killed meanwhile.
     Start(Py<Greenlet>),
     /// Switch to a greenlet, started or not, with arguments.

@@ -91,10 +91,11 @@ fn is_ended(py: Python<'_>, this: &Loop) -> bool {
 fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
     let mut left = usize::MAX;
     while left > 0 {
-        if this.check_signals.swap(false, Relaxed)
-            && let Err(error) = py.check_signals()
-        {
-            hub::handle_error(py, this, None, error);
+        if this.check_signals.load(Relaxed) {
+            this.check_signals.store(false, Relaxed);
+            if let Err(error) = py.check_signals() {
+                hub::handle_error(py, this, None, error);
+            }
         }
         let Some(task) = this.next_task(py) else {
             return Ok(());
@@ -115,6 +116,7 @@ fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
 fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
     let active = match &task {
         Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
+        Task::Yield(turn) => turn.greenlet().as_ptr() as usize,
         Task::Start(target) => target.as_ptr() as usize,
         Task::Switch(target, _) => target.as_ptr() as usize,
         Task::Throw(pair) => pair.0.as_ptr() as usize,
@@ -128,6 +130,13 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
             }
             let target = wait.greenlet().clone_ref(py);
             drop(wait);
+            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+        }
+        Task::Yield(turn) => {
+            if !turn.is_due(py) {
+                return Ok(());
+            }
+            let target = turn.into_greenlet().into_any();
             came_back(py, this, &target, greenlet::switch(target.bind(py)))
         }
         Task::Start(target) => {

@@ -14,7 +14,7 @@ use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, SETTINGS, spawn_of};
 use crate::greenlet_api::exit_error;
 use crate::hub;
-use crate::park;
+use crate::park::{self, Yielded};
 use crate::ready::Task;
 use crate::timeout::Limit;
 
@@ -32,7 +32,11 @@ Unlike `time.sleep`, only this greenlet sleeps.";
     fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
         let py = module.py();
         let Some(delay) = delay_of(arguments[0].as_ref())? else {
-            return Ok(park::queue_up(py)?.map_or_else(|| Step::Done(py.None()), Step::Yield));
+            return Ok(match park::queue_up(py)? {
+                Yielded::Alone => Step::Done(py.None()),
+                Yielded::Turn(turn) => Step::Yield(turn),
+                Yielded::Wait(wait) => Step::Park(wait),
+            });
         };
         let counted = arguments[1].as_ref().map_or(Ok(true), PyAnyMethods::is_truthy)?;
         let wait = hub::new_wait(py)?;

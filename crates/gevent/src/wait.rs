@@ -189,29 +189,6 @@ impl Wait {
         delivered.then(|| outcome.map_or_else(|| Ok(py.None()), |outcome| *outcome))
     }
 
-    /// [`finish`](Self::finish) for a wait that brought and left nothing, the rule for a yield; false, with nothing done,
-    /// for any other.
-    #[inline]
-    pub fn finish_plainly(&self, py: Python<'_>) -> bool {
-        let plain = self.state.load(Relaxed) == DELIVERED
-            && !self.told.load(Relaxed)
-            && self
-                .rest
-                .with(py, |rest| rest.outcome.is_none() && rest.deadline.is_none() && rest.then.is_none());
-        if plain {
-            self.state.store(OVER, Relaxed);
-        }
-        plain
-    }
-
-    /// Queues a wait of this thread's own loop from the start: a yield.
-    #[inline]
-    pub fn queue_here(self: &Arc<Self>, py: Python<'_>) {
-        self.state.store(QUEUED, Relaxed);
-        let task = Task::Wake(Arc::clone(self));
-        self.loop_.get().queue.with(py, |queue| queue.push(task));
-    }
-
     /// The waiting greenlet.
     pub fn greenlet(&self) -> &Py<PyAny> {
         &self.greenlet

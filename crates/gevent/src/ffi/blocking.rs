@@ -16,7 +16,9 @@ use pyo3::types::PyTuple;
 use pyo3::{PyClass, PyTypeInfo};
 
 use super::greenlet;
-use crate::park::{self, Came};
+use crate::hub;
+use crate::park::{self, Came, Who};
+use crate::turn::Turn;
 use crate::wait::{Outcome, Wait, WaitRef};
 
 type Object = *mut ffi::PyObject;
@@ -27,8 +29,8 @@ pub enum Step {
     Done(Py<PyAny>),
     /// It parks on this; the wait's second half goes on.
     Park(WaitRef),
-    /// It parks on a wait of [`park::queue_up`].
-    Yield(WaitRef),
+    /// It yields, and then returns None.
+    Yield(Turn),
 }
 
 /// The second half of a call: given how the wait ended.
@@ -91,6 +93,8 @@ pub fn function<'py, B: Blocking>(module: &Bound<'py, PyModule>, name: &str) -> 
 enum Raw {
     Done(Object),
     Park(*const Wait),
+    /// The greenlet that yields, with its target stored beside.
+    Yield(Object),
 }
 
 unsafe extern "C" fn enter<B: Blocking>(
@@ -102,17 +106,19 @@ unsafe extern "C" fn enter<B: Blocking>(
     let mut target = std::ptr::null_mut();
     let mut step = first::<B>(slf, args, count, names, &mut target);
     loop {
+        if let Raw::Done(result) = step {
+            return result;
+        }
+        let came = if target.is_null() {
+            std::ptr::null_mut()
+        } else {
+            // SAFETY: a target that was stored is a greenlet, held by the reference that the second half releases.
+            unsafe { greenlet::suspend_raw(target) }
+        };
         match step {
             Raw::Done(result) => return result,
-            Raw::Park(wait) => {
-                let came = if target.is_null() {
-                    std::ptr::null_mut()
-                } else {
-                    // SAFETY: a target that was stored is a greenlet, held by the reference that `second` releases.
-                    unsafe { greenlet::suspend_raw(target) }
-                };
-                step = second(wait, came, &mut target);
-            }
+            Raw::Park(wait) => step = second(wait, came, &mut target),
+            Raw::Yield(greenlet) => return after_yield(greenlet, came, target),
         }
     }
 }
@@ -150,11 +156,45 @@ fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
             drop(Bound::from_owned_ptr_or_opt(py, switched));
             (Arc::from_raw(wait), came)
         };
-        if matches!(came, Came::Switched(_)) && wait.finish_plainly(py) {
-            return Ok(Step::Done(py.None()));
-        }
         let outcome = park::arrive(py, &wait, came);
         go_on(py, &wait, outcome)
+    })
+}
+
+/// Chooses whom a yielding greenlet lets go first.
+fn give_way(py: Python<'_>, turn: Turn, target: &mut Object) -> PyResult<Raw> {
+    let loop_ = hub::current_loop(py)?;
+    match park::next_greenlet(py, loop_.get(), &Who::Yielder(&turn))? {
+        Some(next) => {
+            *target = next.into_ptr();
+            Ok(Raw::Yield(turn.into_greenlet().into_ptr()))
+        }
+        None => {
+            turn.end(py);
+            Ok(Raw::Done(py.None().into_ptr()))
+        }
+    }
+}
+
+#[inline(never)]
+fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
+    Python::attach(|py| {
+        // Whatever is dropped here must not meet the error that was thrown into the greenlet.
+        let error = if came.is_null() { PyErr::take(py) } else { None };
+        // SAFETY: the yielding greenlet and the target are the references that `give_way` gave up, `came` is what the switch
+        // returned.
+        unsafe {
+            Turn::of(Bound::from_owned_ptr(py, greenlet).cast_unchecked()).end(py);
+            drop(Bound::from_owned_ptr(py, target));
+            drop(Bound::from_owned_ptr_or_opt(py, came));
+        }
+        match error {
+            Some(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+            None => py.None().into_ptr(),
+        }
     })
 }
 
@@ -168,18 +208,12 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
 /// Chooses whom to switch to for a step that parks.
 fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
     loop {
-        let (wait, chosen) = match step {
+        let wait = match step {
             Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
-            Step::Park(wait) => {
-                let chosen = park::choose(py, &wait);
-                (wait, chosen)
-            }
-            Step::Yield(wait) => {
-                let chosen = park::next_greenlet(py, &wait);
-                (wait, chosen)
-            }
+            Step::Park(wait) => wait,
+            Step::Yield(turn) => return give_way(py, turn, target),
         };
-        match chosen {
+        match park::choose(py, &wait) {
             Ok(next) => {
                 *target = next.map_or(std::ptr::null_mut(), Bound::into_ptr);
                 return Ok(Raw::Park(Arc::into_raw(wait)));
