@@ -301,6 +301,7 @@ class TestHandlers:
             signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
             start = time.monotonic()
             gevent.sleep(0.2)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             print(time.monotonic() - start >= 0.2)
             """
         )

@@ -26,6 +26,7 @@ from gevent.exceptions import GreenletExit
 from gevent.greenlet import joinall, killall
 from gevent.hub import reinit
 from gevent.hub import signal as signal_handler
+from gevent.os import fork
 from gevent.timeout import Timeout, with_timeout
 
 __all__ = [
@@ -70,14 +71,6 @@ _VersionInfo.__name__ = "version_info"
 version_info = _VersionInfo(20, 0, 0, "dev", 0)
 
 spawn_later = Greenlet.spawn_later
-
-
-def fork(*args: Any, **kwargs: Any) -> int:
-    """Fork the process and, in the child, make the hub fit for it; see :func:`gevent.os.fork`."""
-    # Programs that do not fork need not load it.
-    from gevent.os import fork
-
-    return fork(*args, **kwargs)
 
 
 def __getattr__(name: str) -> Any:

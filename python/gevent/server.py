@@ -99,6 +99,9 @@ class StreamServer(BaseServer):
         if not hasattr(self, "socket"):
             self.socket = self.get_listener(self.address, self.backlog, self.family)
             self.address = self.socket.getsockname()
+        elif not isinstance(self.socket, GeventSocket):
+            # One of the standard library, in which the hub must not wait.
+            self.socket.setblocking(False)
         self._handle = self.wrap_socket_and_handle if self.ssl_args else self.handle
 
     @classmethod

@@ -384,13 +384,14 @@ impl Greenlet {
     /// Wait for the end of the greenlet; kill it when the block or the wait raised.
     fn __exit__(
         slf: &Bound<'_, Self>,
-        _kind: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
+        t: &Bound<'_, PyAny>,
+        v: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        let _ = (t, tb);
         let kill = pyo3::intern!(slf.py(), "kill");
-        if !value.is_none() {
-            return slf.call_method1(kill, (value,)).map(drop);
+        if !v.is_none() {
+            return slf.call_method1(kill, (v,)).map(drop);
         }
         let joined = slf.call_method0(pyo3::intern!(slf.py(), "join"));
         if joined.is_err() {

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyAssertionError, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyType};
+use pyo3::types::{PyList, PyType, PyTuple};
 
 use crate::cell::GilCell;
 use crate::errors::{BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit};
@@ -315,33 +315,30 @@ impl BaseHub {
     /// Raise `error` in the greenlet that waits on `watcher`, soon, and close the watcher if asked to.
     #[pyo3(signature = (watcher, error, close_watcher = false))]
     fn cancel_wait(slf: &Bound<'_, Self>, watcher: Py<PyAny>, error: Py<PyAny>, close_watcher: bool) -> PyResult<()> {
-        let py = slf.py();
-        if watcher.is_none(py) {
+        if watcher.is_none(slf.py()) {
             return Ok(());
         }
-        let loop_ = loop_of(slf)?;
-        let bound = watcher.bind(py);
-        let starts = bound.getattr("callback")?.is_none();
-        if starts {
-            if close_watcher {
-                bound.call_method0("close")?;
-            }
-            return Ok(());
-        }
+        let work = move |py: Python<'_>| end_wait(watcher.bind(py), error, close_watcher);
+        loop_of(slf)?.get().push(slf.py(), Task::Native(Box::new(work)));
+        Ok(())
+    }
+
+    /// Raise `exc_kind` in the greenlets that wait on `watchers`, soon, close the watchers, and call `then(*then_args)`.
+    #[pyo3(signature = (watchers, exc_kind, then, *then_args))]
+    fn cancel_waits_close_and_then(
+        slf: &Bound<'_, Self>,
+        watchers: Vec<Py<PyAny>>,
+        exc_kind: Py<PyAny>,
+        then: Py<PyAny>,
+        then_args: Py<PyTuple>,
+    ) -> PyResult<()> {
         let work = move |py: Python<'_>| {
-            let watcher = watcher.bind(py);
-            let callback = watcher.getattr("callback")?;
-            if close_watcher {
-                watcher.call_method0("close")?;
-            } else {
-                watcher.call_method0("stop")?;
+            for watcher in watchers.iter().filter(|watcher| !watcher.is_none(py)) {
+                end_wait(watcher.bind(py), exc_kind.clone_ref(py), true)?;
             }
-            match callback.getattr_opt("__self__")? {
-                Some(waiter) => waiter.call_method1("throw", (error,)).map(drop),
-                None => Ok(()),
-            }
+            then.call1(py, then_args).map(drop)
         };
-        loop_.get().push(py, Task::Native(Box::new(work)));
+        loop_of(slf)?.get().push(slf.py(), Task::Native(Box::new(work)));
         Ok(())
     }
 
@@ -352,6 +349,19 @@ impl BaseHub {
 
     fn __clear__(&self, py: Python<'_>) {
         drop((self.wrapper.take(py), self.loop_.take(py)));
+    }
+}
+
+/// Stops or closes a watcher and raises `error` in the greenlet that its callback would have woken.
+fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResult<()> {
+    let callback = watcher.getattr("callback")?;
+    watcher.call_method0(if close { "close" } else { "stop" })?;
+    if callback.is_none() {
+        return Ok(());
+    }
+    match callback.getattr_opt("__self__")? {
+        Some(waiter) => waiter.call_method1("throw", (error,)).map(drop),
+        None => Ok(()),
     }
 }
 

@@ -193,10 +193,8 @@ impl SocketBase {
     /// Whether waiting for this socket keeps the loop running.
     #[getter]
     fn r#ref(&self, py: Python<'_>) -> PyResult<bool> {
-        match self.state.with(py, |state| state.fd.is_some()) {
-            true => Ok(self.state.with(py, |state| state.counted)),
-            false => Err(errno_error(libc::EBADF)),
-        }
+        self.open(py)?;
+        Ok(self.state.with(py, |state| state.counted))
     }
 
     #[setter]

@@ -52,7 +52,7 @@ fn unix<'py>(py: Python<'py>, address: Option<SocketAddrUnix>) -> PyResult<Bound
     let Some(address) = address else {
         return Ok(PyString::new(py, "").into_any());
     };
-    if let Some(name) = address.abstract_name() {
+    if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
         let name = [&[0], name].concat();
         return Ok(PyBytes::new(py, &name).into_any());
     }

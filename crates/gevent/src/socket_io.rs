@@ -57,6 +57,10 @@ impl SocketBase {
         flags: i32,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let size = size_of(size, "recv")?;
+        if size == 0 {
+            // The kernel would have it wait.
+            return self.open(py).map(|()| PyBytes::new(py, &[]));
+        }
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);
         self.persist(py, Direction::Read, &mut patience, |force| {
@@ -122,7 +126,7 @@ impl SocketBase {
         let mut memory = Writable::of(buffer, "recv_into")?;
         let size = share_of(memory.room(py).len(), nbytes, "recv_into")?;
         if size == 0 {
-            return Ok(0);
+            return self.open(py).map(|()| 0);
         }
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);

@@ -139,6 +139,17 @@ impl SocketBase {
         Ok(Some((fd, twin)))
     }
 
+    /// Whether there is a descriptor.
+    ///
+    /// # Errors
+    /// `OSError` (EBADF) when there is none.
+    pub fn open(&self, py: Python<'_>) -> PyResult<()> {
+        match self.state.with(py, |state| state.fd.is_some()) {
+            true => Ok(()),
+            false => Err(errno_error(libc::EBADF)),
+        }
+    }
+
     fn leave_pair(&self, py: Python<'_>) {
         let pair = self.state.with(py, |state| state.pair.take());
         if let Some((pair, end)) = pair {

@@ -297,6 +297,18 @@ impl Timeout {
         Ok(new)
     }
 
+    /// `start_new` for the optional timeout of a function: with None a timeout that never comes.
+    #[staticmethod]
+    #[pyo3(signature = (timeout, exception = None, r#ref = true))]
+    fn _start_new_or_dummy<'py>(
+        py: Python<'py>,
+        timeout: Option<Bound<'py, PyAny>>,
+        exception: Option<Bound<'py, PyAny>>,
+        r#ref: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::start_new(&py.get_type::<Self>(), timeout, exception, r#ref, true)
+    }
+
     /// Take it back: it will not be raised. It can be started again.
     pub fn cancel(&self, py: Python<'_>) {
         let (armed, counted) =
@@ -325,10 +337,11 @@ impl Timeout {
 
     fn __exit__(
         slf: &Bound<'_, Self>,
-        _kind: &Bound<'_, PyAny>,
+        typ: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
     ) -> bool {
+        let _ = (typ, tb);
         let py = slf.py();
         slf.get().cancel(py);
         value.is(slf) && slf.get().exception(py).is_some_and(|exception| is_false(exception.bind(py)))

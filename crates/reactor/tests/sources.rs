@@ -292,6 +292,45 @@ fn a_socket_registered_before_it_connects_recovers() {
 }
 
 #[test]
+fn a_note_of_data_wakes_the_reader_before_the_event() {
+    let mut f = Fixture::new();
+    let (ours, mut peer) = pair();
+    let key = f.register(&ours);
+    f.turn();
+    f.park(key, Direction::Read, "reader");
+    f.park(key, Direction::Write, "writer");
+    peer.write_all(b"abc").unwrap();
+    assert_eq!(f.sources.note_readable(key), Some("reader"));
+    assert!(f.sources.is_ready(key, Direction::Read));
+    assert_eq!(f.sources.waiting(), 1);
+    assert_eq!(f.sources.note_readable(key), None);
+    assert_eq!(f.deregister(key), [None, Some("writer")]);
+    assert_eq!(f.sources.note_readable(key), None);
+}
+
+#[test]
+fn urgent_data_is_remembered() {
+    let mut f = Fixture::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    let key = f.register(&ours);
+    f.turn();
+    assert!(!f.sources.readiness(key).contains(Readiness::URGENT));
+    rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+    let mut buf = EventBuffer::new();
+    let limit = Some(Duration::from_secs(60));
+    while !f.sources.readiness(key).contains(Readiness::URGENT) {
+        f.epoll.wait(&mut buf, limit).unwrap();
+        for (token, flags) in &buf {
+            f.sources.on_event(token, flags);
+        }
+    }
+    f.sources.clear(key, Direction::Read);
+    assert!(f.sources.readiness(key).contains(Readiness::URGENT));
+}
+
+#[test]
 fn an_event_ends_what_was_taken_for_closed() {
     let mut f = Fixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,4 +5,158 @@ The setting ``gevent.config.resolver`` (``GEVENT_RESOLVER``) chooses the class.
 
 from __future__ import annotations
 
+import functools
+from _socket import AF_INET as AF_INET
+from _socket import AF_INET6, AI_NUMERICHOST, EAI_NONAME, NI_NUMERICHOST, gaierror, inet_pton
+from _socket import getaddrinfo as native_getaddrinfo
+from _socket import gethostbyname as native_gethostbyname
+from _socket import getnameinfo as native_getnameinfo
+from collections.abc import Callable
+from typing import Any
+
 __all__ = ()
+
+
+def is_address(host: Any) -> bool:
+    """Return whether *host* is an IPv4 or IPv6 address in figures, which needs no look-up."""
+    if not isinstance(host, str) or not host or "\0" in host:
+        return False
+    if ":" not in host and not host[-1].isdigit():
+        return False
+    try:
+        inet_pton(AF_INET6 if ":" in host else AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_ipv6_addr(host: Any) -> bool:
+    """Return whether *host* (``str`` or ``bytes``) is an IPv6 address, possibly with a scope."""
+    text = host.decode("latin-1") if isinstance(host, bytes) else host
+    try:
+        inet_pton(AF_INET6, text.partition("%")[0])
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
+
+
+class AbstractResolver:
+    """The base of resolvers that look names up by themselves.
+
+    A subclass provides ``_getaddrinfo``, ``_gethostbyname_ex``, ``_gethostbyaddr`` and
+    ``_getnameinfo``, which take host names as ``bytes``. What can be answered from the arguments
+    alone, as for addresses in figures, is answered here, as the C library does.
+    """
+
+    #: How names are turned into octets.
+    HOSTNAME_ENCODING = "idna"
+    #: The C library's texts.
+    EAI_NONAME_MSG = "Name or service not known"
+    EAI_FAMILY_MSG = "ai_family not supported"
+
+    def close(self) -> None:
+        """Release what it holds; here nothing."""
+
+    @staticmethod
+    def fixup_gaierror(func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the method *func* with the usual text in a ``gaierror`` that has none."""
+
+        @functools.wraps(func)
+        def resolve(self: AbstractResolver, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return func(self, *args, **kwargs)
+            except gaierror as failure:
+                if failure.args == (EAI_NONAME,):
+                    raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG) from None
+                raise
+
+        return resolve
+
+    def _hostname_to_bytes(self, hostname: Any) -> bytes:
+        if isinstance(hostname, str):
+            hostname = hostname.encode(self.HOSTNAME_ENCODING)
+        elif not isinstance(hostname, bytes | bytearray):
+            raise TypeError(f"Expected str, bytes or bytearray, not {type(hostname).__name__}")
+        octets = bytes(hostname)
+        if b"\0" in octets:
+            raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)
+        return octets
+
+    def gethostbyname(self, hostname: Any, family: int = AF_INET) -> str:
+        """Return an address of a host.
+
+        :raises socket.gaierror: There is none.
+        """
+        addresses = self.gethostbyname_ex(hostname, family)[-1]
+        if not addresses:
+            raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)
+        return addresses[0]
+
+    def gethostbyname_ex(
+        self, hostname: Any, family: int = AF_INET
+    ) -> tuple[str, list[str], list[str]]:
+        """Return the name, the aliases and the addresses of a host.
+
+        :raises socket.gaierror: There is no such host.
+        """
+        if hostname in ("", b"", "<broadcast>", b"<broadcast>") or is_address(hostname):
+            name = hostname.decode() if isinstance(hostname, bytes) else hostname
+            return name, [], [native_gethostbyname(hostname)]
+        return self._gethostbyname_ex(self._hostname_to_bytes(hostname), family)
+
+    def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        family: int = 0,
+        socktype: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
+        """Return how to connect to *host* and *port*; see :func:`socket.getaddrinfo`.
+
+        :raises socket.gaierror: The look-up failed.
+        """
+        if host is None or is_address(host) or flags & AI_NUMERICHOST:
+            return native_getaddrinfo(host, port, family, socktype, proto, flags)
+        octets = self._hostname_to_bytes(host)
+        return self._getaddrinfo(octets, port, family, socktype, proto, flags)
+
+    def gethostbyaddr(self, ip_address: Any) -> tuple[str, list[str], list[str]]:
+        """Return the name, the aliases and the addresses of the host that has an address.
+
+        :raises socket.herror: No name is known.
+        :raises socket.gaierror: *ip_address* is a name of no host.
+        """
+        if not is_address(ip_address):
+            ip_address = self.gethostbyname(ip_address)
+        return self._gethostbyaddr(self._hostname_to_bytes(ip_address))
+
+    def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        """Return the names of the host and the service of a socket address.
+
+        :raises socket.gaierror: The look-up failed.
+        """
+        if not isinstance(sockaddr, tuple):
+            raise TypeError("getnameinfo() argument 1 must be a tuple")
+        host, port = sockaddr[:2]
+        if not is_address(host):
+            # Names are not looked up here.
+            raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)
+        if flags & NI_NUMERICHOST:
+            return native_getnameinfo(sockaddr, flags)
+        return self._getnameinfo(self._hostname_to_bytes(host), port, sockaddr, flags)
+
+    def _gethostbyname_ex(self, hostname_bytes: bytes, family: int) -> Any:
+        raise NotImplementedError
+
+    def _getaddrinfo(
+        self, host_bytes: bytes, port: Any, family: int, socktype: int, proto: int, flags: int
+    ) -> Any:
+        raise NotImplementedError
+
+    def _gethostbyaddr(self, ip_address_bytes: bytes) -> Any:
+        raise NotImplementedError
+
+    def _getnameinfo(self, address_bytes: bytes, port: int, sockaddr: Any, flags: int) -> Any:
+        raise NotImplementedError

@@ -6,7 +6,7 @@ import _socket
 from typing import Any
 
 from gevent._core import get_hub
-from gevent.resolver._literal import is_address
+from gevent.resolver import is_address
 
 __all__ = ["Resolver"]
 
