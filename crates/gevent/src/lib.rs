@@ -127,6 +127,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(bell::retire_workers, module)?)?;
     flags::register(module)?;
     module.add_class::<socket::SocketBase>()?;
+    ffi::blocking::add_method::<socket_io::Receive, socket::SocketBase>(py)?;
     module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(descriptors::poll_descriptors, module)?)?;
     Ok(())

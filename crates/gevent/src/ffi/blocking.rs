@@ -44,6 +44,8 @@ pub trait Blocking {
     const DOC: &'static CStr;
     /// The names of its parameters, all optional.
     const PARAMETERS: &'static [&'static str];
+    /// Whether they may be named in a call.
+    const NAMED: bool = true;
 
     /// Works until the call is done or has to park. `slf` is the object, or the module of a function.
     ///
@@ -265,7 +267,8 @@ unsafe fn arguments<'py, B: Blocking>(
         let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
         for (at, name) in names.iter().enumerate() {
             let text = name.extract::<&str>()?;
-            let Some(place) = B::PARAMETERS.iter().position(|parameter| *parameter == text) else {
+            let named = |parameter: &&str| B::NAMED && *parameter == text;
+            let Some(place) = B::PARAMETERS.iter().position(named) else {
                 let function = function();
                 let message = format!("{function}() got an unexpected keyword argument '{text}'");
                 return Err(PyTypeError::new_err(message));
