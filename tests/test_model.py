@@ -5,13 +5,12 @@ out; the greenlets that run the same scripts have to log the same steps in the s
 """
 
 import random
-import time
 from collections import deque
 
 import pytest
 
 import gevent
-from gevent import GreenletExit, Timeout
+from gevent import GreenletExit
 from gevent.hub import Waiter, get_hub
 
 TURNS = 400
@@ -26,7 +25,7 @@ class Script:
 
 
 def make_program(seed):
-    """Return the scripts by number. Script 0 is spawned at first; each other by one of those before."""
+    """Return the scripts by number. Script 0 is spawned first; each other by one before it."""
     rnd = random.Random(seed)
     size = rnd.randint(5, 30)
     cells = rnd.randint(1, 8)
