@@ -20,6 +20,7 @@ use crate::links::{Link, Links};
 use crate::local::{self, Visited};
 use crate::loop_::Loop;
 use crate::ready::Task;
+use crate::spawn_tree::inherited_locals;
 use crate::wait::WaitRef;
 
 /// How far a greenlet has come. `New` is the zero value.
@@ -424,39 +425,6 @@ fn not_callable() -> PyErr {
 
 fn stack_limit(slf: &Bound<'_, Greenlet>) -> PyResult<usize> {
     slf.getattr(pyo3::intern!(slf.py(), "spawning_stack_limit"))?.extract()
-}
-
-/// The dictionary that greenlets spawned by the same greenlet share with it; none where it does not count (a main
-/// greenlet's children each have their own).
-fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict>>> {
-    let py = spawner.py();
-    if let Ok(greenlet) = spawner.cast::<Greenlet>() {
-        return Ok(Some(tree_locals(greenlet)));
-    }
-    if greenlet::is_main(spawner) {
-        return Ok(None);
-    }
-    let name = pyo3::intern!(py, "spawn_tree_locals");
-    match spawner.getattr_opt(name)? {
-        Some(found) => Ok(found.cast_into::<PyDict>().ok().map(Bound::unbind)),
-        None => {
-            let new = PyDict::new(py);
-            spawner.setattr(name, &new)?;
-            Ok(Some(new.unbind()))
-        }
-    }
-}
-
-/// The greenlet's tree locals, made when first asked for.
-pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
-    let py = slf.py();
-    let found = slf.get().state.with(py, |state| state.tree_locals.as_ref().map(|locals| locals.clone_ref(py)));
-    found.unwrap_or_else(|| {
-        let new = PyDict::new(py).unbind();
-        let kept = new.clone_ref(py);
-        slf.get().state.with(py, |state| state.tree_locals = Some(kept));
-        new
-    })
 }
 
 /// Tells those who asked to know of every start.

@@ -7,108 +7,24 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
 
 use crate::ffi::greenlet;
-use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of, tree_locals};
+use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of};
+use crate::greenlet_end::exit_error;
 use crate::hub;
 use crate::links::Link;
 use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
-use crate::spawned_link::{LinkKind, SpawnedLink};
+use crate::spawn_tree::{self, SpawnFrame, tree_locals};
+use crate::spawned_link::LinkKind;
 use crate::timeout::{Limit, Timeout};
 use crate::waiter::error_of;
 
 /// `(type, value, traceback)`.
 type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 
-/// One frame of where a greenlet was spawned, in the shape of a frame object.
-#[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
-pub struct SpawnFrame {
-    #[pyo3(get)]
-    f_code: Py<PyAny>,
-    #[pyo3(get)]
-    f_lineno: i32,
-    #[pyo3(get)]
-    f_back: Option<Py<SpawnFrame>>,
-}
-
-#[pymethods]
-impl SpawnFrame {
-    /// Always None: the globals of the frame are not kept alive.
-    #[getter]
-    fn f_globals(&self) -> Option<Py<PyAny>> {
-        None
-    }
-}
-
 impl Greenlet {
-    fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut crate::greenlet::State) -> R) -> R {
-        slf.get().state.with(slf.py(), f)
-    }
-
-    fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
-        if Self::read(slf, |state| state.ended.is_none()) {
-            Self::fail(slf, error);
-        }
-    }
-
-    /// Parks the running greenlet until this one is over; false when the limit passed first.
-    ///
-    /// # Errors
-    /// What is thrown into the running greenlet meanwhile.
-    pub fn wait_over(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
-        if Self::is_ready(slf) {
-            return Ok(true);
-        }
-        let py = slf.py();
-        let wait = hub::new_wait(py)?;
-        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
-        let resumed = limit.park(py, &wait);
-        let left = Self::read(slf, |state| state.links.remove_wait(&wait));
-        drop(left);
-        Ok(resumed?.is_some())
-    }
-
-    /// What it returned or raised, once it is over.
-    pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
-        let py = slf.py();
-        let copied = Self::read(slf, |state| {
-            state.ended.as_ref().map(|ended| match ended {
-                Ended::Value(value) => Ok(value.clone_ref(py)),
-                Ended::Error(value, traceback) => {
-                    Err((value.clone_ref(py), traceback.as_ref().map(|traceback| traceback.clone_ref(py))))
-                }
-            })
-        });
-        match copied? {
-            Ok(value) => Some(Ok(value)),
-            Err((value, traceback)) => {
-                let error = PyErr::from_value(value.into_bound(py));
-                let traceback = traceback.and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
-                error.set_traceback(py, traceback);
-                Some(Err(error))
-            }
-        }
-    }
-
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
         Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
-    }
-
-    /// Adds somebody who is told when it is over.
-    pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
-        Self::read(slf, |state| state.links.push(link));
-        if Self::is_ready(slf) {
-            Self::schedule_links(slf);
-        }
-    }
-
-    fn link_as(slf: &Bound<'_, Self>, callback: Py<PyAny>, class: Option<Bound<'_, PyAny>>, kind: LinkKind) -> PyResult<()> {
-        let py = slf.py();
-        let link = match class {
-            Some(class) => class.call1((callback,))?.unbind(),
-            None => SpawnedLink::make(py, callback, kind)?,
-        };
-        Self::rawlink(slf, link)
     }
 }
 
@@ -318,17 +234,7 @@ impl Greenlet {
     /// The innermost frame of where the greenlet was made; its `f_back` leads on.
     #[getter]
     fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
-        let py = slf.py();
-        let frames: Vec<_> = Self::read(slf, |state| {
-            let frames = state.stack.as_deref().unwrap_or_default();
-            frames.iter().map(|frame| (frame.code.clone_ref(py), frame.lasti())).collect()
-        });
-        let mut below = None;
-        for (code, lasti) in frames.into_iter().rev() {
-            let f_lineno = crate::ffi::frames::line(&code, lasti, py);
-            below = Some(Py::new(py, SpawnFrame { f_code: code.into_any(), f_lineno, f_back: below })?);
-        }
-        Ok(below)
+        spawn_tree::stack(slf)
     }
 
     /// Wait until it is over, or for `timeout` seconds. Returns None in any case.
@@ -558,44 +464,4 @@ impl Greenlet {
 /// What a greenlet runs that was given nothing.
 fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
     PyCFunction::new_closure(py, Some(c"_run"), None, |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| ())
-}
-
-/// A fresh `GreenletExit`.
-pub fn exit_error(py: Python<'_>) -> PyErr {
-    PyErr::from_type(
-        greenlet::exit_type(py).cast_into::<PyType>().unwrap_or_else(|_| py.get_type::<PyBaseException>()),
-        (),
-    )
-}
-
-impl Greenlet {
-    /// The part of `kill` that does not wait.
-    ///
-    /// # Errors
-    /// `TypeError` for something that is no exception.
-    pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        let py = slf.py();
-        if Self::read(slf, |state| state.ended.is_some()) {
-            return Ok(());
-        }
-        let error = match exception {
-            // What is no exception kills as the error of having been given it.
-            Some(exception) => error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error),
-            None => exit_error(py),
-        };
-        let cancelled = Self::cancel_start(slf);
-        if !cancelled && Self::is_ready(slf) {
-            return Ok(());
-        }
-        if cancelled {
-            Self::die_before_start(slf, error);
-            return Ok(());
-        }
-        let loop_ = Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)));
-        if let Some(loop_) = loop_ {
-            let target = slf.clone().into_any().unbind();
-            loop_.get().push(py, Task::Throw(Box::new((target, error))));
-        }
-        Ok(())
-    }
 }

@@ -12,7 +12,7 @@ use crate::ffi::base::PyGreenlet;
 use crate::ffi::blocking::{Blocking, Step};
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, SETTINGS, spawn_of};
-use crate::greenlet_api::exit_error;
+use crate::greenlet_end::exit_error;
 use crate::hub;
 use crate::park::{self, Yielded};
 use crate::ready::Task;
