@@ -24,7 +24,9 @@ type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 impl Greenlet {
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
-        Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
+        Self::read(slf, |state| {
+            Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py))
+        })
     }
 }
 
@@ -37,7 +39,10 @@ impl Greenlet {
 
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
         Self::blank()
     }
 
@@ -86,10 +91,14 @@ impl Greenlet {
     fn start_later(slf: &Bound<'_, Self>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let delay = crate::timeout::duration_of(seconds)?;
-        let Some(loop_) = Self::schedule(slf)? else { return Ok(()) };
+        let Some(loop_) = Self::schedule(slf)? else {
+            return Ok(());
+        };
         let at = reactor::Time::now().after(delay);
         let task = Task::Start(slf.clone().unbind());
-        let key = loop_.get().set_deadline(py, at, Deadline::Task(Box::new(task)));
+        let key = loop_
+            .get()
+            .set_deadline(py, at, Deadline::Task(Box::new(task)));
         Self::read(slf, |state| state.timer = Some(key));
         Ok(())
     }
@@ -113,23 +122,29 @@ impl Greenlet {
     #[getter]
     fn args(slf: &Bound<'_, Self>) -> Py<PyTuple> {
         let py = slf.py();
-        Self::read(slf, |state| state.args.as_ref().map(|args| args.clone_ref(py)))
-            .unwrap_or_else(|| PyTuple::empty(py).unbind())
+        Self::read(slf, |state| {
+            state.args.as_ref().map(|args| args.clone_ref(py))
+        })
+        .unwrap_or_else(|| PyTuple::empty(py).unbind())
     }
 
     /// The keyword arguments for the function; empty once it has run.
     #[getter]
     fn kwargs(slf: &Bound<'_, Self>) -> Py<PyDict> {
         let py = slf.py();
-        Self::read(slf, |state| state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)))
-            .unwrap_or_else(|| PyDict::new(py).unbind())
+        Self::read(slf, |state| {
+            state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py))
+        })
+        .unwrap_or_else(|| PyDict::new(py).unbind())
     }
 
     /// The loop that runs the greenlet.
     #[getter]
     fn r#loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
         let py = slf.py();
-        Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
+        Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        })
     }
 
     /// Whether it is over, or was killed before it began.
@@ -145,7 +160,9 @@ impl Greenlet {
     }
 
     fn __bool__(slf: &Bound<'_, Self>) -> bool {
-        Self::read(slf, |state| state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running))
+        Self::read(slf, |state| {
+            state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running)
+        })
     }
 
     /// Whether it is over: its result can be had without waiting.
@@ -190,9 +207,13 @@ impl Greenlet {
             Some(parent) => parent,
             None => hub::current(py)?.into_any(),
         };
-        let ident = hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))?;
+        let ident = hub
+            .getattr("ident_registry")?
+            .call_method1("get_ident", (slf,))?;
         let kept = ident.clone().unbind();
-        Self::read(slf, |state| state.label.get_or_insert_default().ident = Some(kept));
+        Self::read(slf, |state| {
+            state.label.get_or_insert_default().ident = Some(kept)
+        });
         Ok(ident)
     }
 
@@ -216,7 +237,9 @@ impl Greenlet {
     #[getter]
     fn spawning_greenlet(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
-        Self::read(slf, |state| state.spawner.as_ref().map(|spawner| spawner.clone_ref(py)))
+        Self::read(slf, |state| {
+            state.spawner.as_ref().map(|spawner| spawner.clone_ref(py))
+        })
     }
 
     /// A dictionary shared with the greenlet that made this one and those that this one makes.
@@ -250,7 +273,11 @@ impl Greenlet {
     ///
     /// Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.
     #[pyo3(signature = (block = true, timeout = None))]
-    fn get(slf: &Bound<'_, Self>, block: bool, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn get(
+        slf: &Bound<'_, Self>,
+        block: bool,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         if !Self::is_ready(slf) {
             if !block {
@@ -280,7 +307,8 @@ impl Greenlet {
             return Ok(());
         }
         // A subclass may have a `join` of its own.
-        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,)).map(drop)
+        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,))
+            .map(drop)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -310,7 +338,11 @@ impl Greenlet {
     #[pyo3(signature = (*args))]
     fn throw<'py>(slf: &Bound<'py, Self>, args: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let error = if args.is_empty() { exit_error(py) } else { error_of(&args)? };
+        let error = if args.is_empty() {
+            exit_error(py)
+        } else {
+            error_of(&args)?
+        };
         if Self::cancel_start(slf) {
             Self::die_before_start(slf, error);
             return Ok(py.None());
@@ -325,7 +357,10 @@ impl Greenlet {
     fn rawlink(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
         let bound = callback.bind(slf.py());
         if !bound.is_callable() {
-            return Err(PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
+            return Err(PyTypeError::new_err(format!(
+                "Expected callable: {}",
+                bound.repr()?
+            )));
         }
         Self::add_link(slf, Link::Callable(callback));
         Ok(())
@@ -334,21 +369,33 @@ impl Greenlet {
     /// Have `callback` called with this greenlet, in a greenlet of its own, when it is over.
     #[pyo3(signature = (callback, SpawnedLink = None))]
     #[allow(non_snake_case)]
-    fn link(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn link(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Always)
     }
 
     /// Like `link`, only when it ends without an error.
     #[pyo3(signature = (callback, SpawnedLink = None))]
     #[allow(non_snake_case)]
-    fn link_value(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn link_value(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Success)
     }
 
     /// Like `link`, only when it ends with an error.
     #[pyo3(signature = (callback, SpawnedLink = None))]
     #[allow(non_snake_case)]
-    fn link_exception(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn link_exception(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
     }
 
@@ -380,7 +427,9 @@ impl Greenlet {
     #[classmethod]
     fn add_spawn_callback(_cls: &Bound<'_, PyType>, callback: Py<PyAny>) {
         let py = _cls.py();
-        let known: Vec<_> = SETTINGS.with(py, |all| all.callbacks.iter().map(|one| one.clone_ref(py)).collect());
+        let known: Vec<_> = SETTINGS.with(py, |all| {
+            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
+        });
         if !known.iter().any(|one| one.is(&callback)) {
             SETTINGS.with(py, |settings| settings.callbacks.push(callback));
         }
@@ -388,9 +437,14 @@ impl Greenlet {
 
     /// Take back `add_spawn_callback`; nothing happens when there is none.
     #[classmethod]
-    fn remove_spawn_callback(_cls: &Bound<'_, PyType>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn remove_spawn_callback(
+        _cls: &Bound<'_, PyType>,
+        callback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = _cls.py();
-        let known: Vec<_> = SETTINGS.with(py, |all| all.callbacks.iter().map(|one| one.clone_ref(py)).collect());
+        let known: Vec<_> = SETTINGS.with(py, |all| {
+            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
+        });
         for one in known {
             if one.bind(py).eq(callback)? {
                 let removed = SETTINGS.with(py, |settings| {
@@ -413,16 +467,24 @@ impl Greenlet {
                 None => String::new(),
             },
         };
-        Ok(format!("<{class}{name} at {:#x}: {}>", slf.as_ptr() as usize, Self::_formatinfo(slf)?))
+        Ok(format!(
+            "<{class}{name} at {:#x}: {}>",
+            slf.as_ptr() as usize,
+            Self::_formatinfo(slf)?
+        ))
     }
 
     fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let known = Self::read(slf, |state| state.label.as_ref().and_then(|label| label.call.clone()));
+        let known = Self::read(slf, |state| {
+            state.label.as_ref().and_then(|label| label.call.clone())
+        });
         if let Some(call) = known {
             return Ok(call);
         }
         let call = crate::spawned_link::describe_call(slf)?;
-        Self::read(slf, |state| state.label.get_or_insert_default().call = Some(call.clone()));
+        Self::read(slf, |state| {
+            state.label.get_or_insert_default().call = Some(call.clone())
+        });
         Ok(call)
     }
 
@@ -463,5 +525,10 @@ impl Greenlet {
 
 /// What a greenlet runs that was given nothing.
 fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
-    PyCFunction::new_closure(py, Some(c"_run"), None, |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| ())
+    PyCFunction::new_closure(
+        py,
+        Some(c"_run"),
+        None,
+        |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| (),
+    )
 }

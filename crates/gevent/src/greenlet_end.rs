@@ -49,16 +49,18 @@ impl Greenlet {
         let copied = Self::read(slf, |state| {
             state.ended.as_ref().map(|ended| match ended {
                 Ended::Value(value) => Ok(value.clone_ref(py)),
-                Ended::Error(value, traceback) => {
-                    Err((value.clone_ref(py), traceback.as_ref().map(|traceback| traceback.clone_ref(py))))
-                }
+                Ended::Error(value, traceback) => Err((
+                    value.clone_ref(py),
+                    traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
+                )),
             })
         });
         match copied? {
             Ok(value) => Some(Ok(value)),
             Err((value, traceback)) => {
                 let error = PyErr::from_value(value.into_bound(py));
-                let traceback = traceback.and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
+                let traceback = traceback
+                    .and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
                 error.set_traceback(py, traceback);
                 Some(Err(error))
             }
@@ -77,7 +79,12 @@ impl Greenlet {
     ///
     /// # Errors
     /// `TypeError` for what cannot be called.
-    pub fn link_as(slf: &Bound<'_, Self>, callback: Py<PyAny>, class: Option<Bound<'_, PyAny>>, kind: LinkKind) -> PyResult<()> {
+    pub fn link_as(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        class: Option<Bound<'_, PyAny>>,
+        kind: LinkKind,
+    ) -> PyResult<()> {
         let py = slf.py();
         let link = match class {
             Some(class) => class.call1((callback,))?.unbind(),
@@ -98,7 +105,9 @@ impl Greenlet {
         }
         let error = match exception {
             // What is no exception kills as the error of having been given it.
-            Some(exception) => error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error),
+            Some(exception) => {
+                error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error)
+            }
             None => exit_error(py),
         };
         let cancelled = Self::cancel_start(slf);
@@ -109,7 +118,9 @@ impl Greenlet {
             Self::die_before_start(slf, error);
             return Ok(());
         }
-        let loop_ = Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)));
+        let loop_ = Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        });
         if let Some(loop_) = loop_ {
             let target = slf.clone().into_any().unbind();
             loop_.get().push(py, Task::Throw(Box::new((target, error))));
@@ -121,7 +132,9 @@ impl Greenlet {
 /// A fresh `GreenletExit`.
 pub fn exit_error(py: Python<'_>) -> PyErr {
     PyErr::from_type(
-        greenlet::exit_type(py).cast_into::<PyType>().unwrap_or_else(|_| py.get_type::<PyBaseException>()),
+        greenlet::exit_type(py)
+            .cast_into::<PyType>()
+            .unwrap_or_else(|_| py.get_type::<PyBaseException>()),
         (),
     )
 }

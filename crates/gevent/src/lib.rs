@@ -7,8 +7,8 @@ mod async_result;
 mod bell;
 mod callback;
 mod cell;
-mod descriptors;
 mod channel;
+mod descriptors;
 mod errors;
 mod event;
 mod ffi;
@@ -100,7 +100,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
     module.add_class::<local::Local>()?;
-    module.add_function(wrap_pyfunction!(local::all_local_dicts_for_greenlet, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        local::all_local_dicts_for_greenlet,
+        module
+    )?)?;
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
@@ -108,7 +111,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add("sleep", ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?)?;
+    module.add(
+        "sleep",
+        ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?,
+    )?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;

@@ -34,11 +34,18 @@ pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict
 /// The greenlet's tree locals, made when first asked for.
 pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
     let py = slf.py();
-    let found = slf.get().state.with(py, |state| state.tree_locals.as_ref().map(|locals| locals.clone_ref(py)));
+    let found = slf.get().state.with(py, |state| {
+        state
+            .tree_locals
+            .as_ref()
+            .map(|locals| locals.clone_ref(py))
+    });
     found.unwrap_or_else(|| {
         let new = PyDict::new(py).unbind();
         let kept = new.clone_ref(py);
-        slf.get().state.with(py, |state| state.tree_locals = Some(kept));
+        slf.get()
+            .state
+            .with(py, |state| state.tree_locals = Some(kept));
         new
     })
 }
@@ -71,12 +78,21 @@ pub fn stack(slf: &Bound<'_, Greenlet>) -> PyResult<Option<Py<SpawnFrame>>> {
     let py = slf.py();
     let kept: Vec<_> = Greenlet::read(slf, |state| {
         let kept = state.stack.as_deref().unwrap_or_default();
-        kept.iter().map(|frame| (frame.code.clone_ref(py), frame.lasti())).collect()
+        kept.iter()
+            .map(|frame| (frame.code.clone_ref(py), frame.lasti()))
+            .collect()
     });
     let mut below = None;
     for (code, lasti) in kept.into_iter().rev() {
         let f_lineno = frames::line(&code, lasti, py);
-        below = Some(Py::new(py, SpawnFrame { f_code: code.into_any(), f_lineno, f_back: below })?);
+        below = Some(Py::new(
+            py,
+            SpawnFrame {
+                f_code: code.into_any(),
+                f_lineno,
+                f_back: below,
+            },
+        )?);
     }
     Ok(below)
 }
