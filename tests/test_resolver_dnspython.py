@@ -42,11 +42,26 @@ class NameServer:
     def __init__(self):
         self.asked = []
         self.slow = Event()
-        self.datagrams = DatagramServer(("127.0.0.1", 0), self.on_datagram)
-        self.datagrams.start()
+        self.connections = StreamServer(("127.0.0.1", 0), self.on_connection)
+        self.datagrams = self.bound_alike()
         self.port = self.datagrams.server_port
-        self.connections = StreamServer(("127.0.0.1", self.port), self.on_connection)
         self.connections.start()
+        self.datagrams.start()
+
+    def bound_alike(self):
+        """A server of datagrams at the port of the one of connections."""
+        for _ in range(100):
+            self.connections.init_socket()
+            address = ("127.0.0.1", self.connections.server_port)
+            datagrams = DatagramServer(address, self.on_datagram)
+            try:
+                datagrams.init_socket()
+                return datagrams
+            except OSError:
+                # Someone has that port.
+                self.connections.close()
+                self.connections = StreamServer(("127.0.0.1", 0), self.on_connection)
+        raise AssertionError("no port is free")
 
     def stop(self):
         self.datagrams.stop()
