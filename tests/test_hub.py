@@ -219,6 +219,14 @@ class TestErrors:
         assert greenlet.exception.args == ("first",)
         assert "second" not in printed.getvalue()
 
+    def test_killing_the_hub_is_an_error_of_a_callback(self, printed):
+        gevent.kill(get_hub())
+        gevent.kill(get_hub(), KeyError("no"))
+        gevent.sleep(0.001)
+        assert not get_hub().dead
+        assert "KeyError: 'no'" in printed.getvalue()
+        assert gevent.spawn(int).get() == 0
+
     def test_handler_that_raises(self, monkeypatch):
         reported = []
         monkeypatch.setattr("sys.unraisablehook", lambda args: reported.append(args.exc_value))

@@ -37,7 +37,7 @@ RECURSE_IN_INTERPRETERS = """
         return down(levels - 1) if levels else 0
 
     def run_some():
-        for _ in range(3):
+        for _ in range(10):
             run(DEEP)
 
     threads = [threading.Thread(target=run_some) for _ in range(2)]

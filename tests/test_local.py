@@ -5,6 +5,7 @@ import gc
 import pickle
 import sys
 import threading
+import time
 import weakref
 
 import greenlet
@@ -278,8 +279,12 @@ def test_data_of_a_thread_goes_with_it():
     thread = threading.Thread(target=visit)
     thread.start()
     thread.join()
-    greenlet.getcurrent()
-    gc.collect()
+    # greenlet learns of the end of a thread a little after those who join it.
+    deadline = time.monotonic() + 10
+    while seen[0]() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
+        greenlet.getcurrent()
+        gc.collect()
     assert seen[0]() is None
 
 

@@ -481,6 +481,32 @@ def test_a_fork_from_a_thread(run_python):
     assert out == "done\n"
 
 
+def test_a_greenlet_that_forks_is_the_main_thread_of_the_child(run_python):
+    out = ok(
+        run_python(
+            """
+            from gevent import monkey; monkey.patch_all()
+            import os, threading, gevent
+            def fork():
+                assert "Dummy" in repr(threading.current_thread())
+                pid = os.fork()
+                if pid:
+                    assert os.waitpid(pid, 0) == (pid, 0)
+                    return
+                try:
+                    main = threading.current_thread()
+                    assert main is threading.main_thread()
+                    assert main.is_alive()
+                    print(type(main).__name__, main.name, main.daemon, flush=True)
+                finally:
+                    os._exit(main.name != "MainThread")
+            gevent.spawn(fork).get()
+            """
+        )
+    )
+    assert out == "_MainThread MainThread False\n"
+
+
 def test_a_child_of_a_fork_ends_by_itself(run_python):
     out = ok(
         run_python(

@@ -398,7 +398,7 @@ class TestFork:
             return os.waitstatus_to_exitcode(status)
         code = 99
         try:
-            with gevent.Timeout(5):
+            with gevent.Timeout(5, ref=False):
                 function()
             code = 0
         except BaseException:
@@ -427,7 +427,7 @@ class TestFork:
             assert queued.get() == 3
             assert not running.ready()
             # What ran in a thread of the parent is not waited for.
-            gevent.get_hub().join(timeout=4)
+            assert gevent.get_hub().join()
             assert len(pool) == 0
 
         assert self.child(check) == 0

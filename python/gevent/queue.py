@@ -18,17 +18,20 @@ from typing import Any
 
 from gevent._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
-if hasattr(_stdlib, "ShutDown"):
+__implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
+__extensions__ = ["JoinableQueue", "Channel"]
+__imports__ = ["Empty", "Full"]
+
+if hasattr(_stdlib, "ShutDown"):  # since CPython 3.13
     ShutDown = _stdlib.ShutDown
+    __imports__.append("ShutDown")
 else:
 
     class ShutDown(Exception):
         """Raised by ``put`` and ``get`` of a queue that was shut."""
 
+    __extensions__.append("ShutDown")
 
-__implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
-__extensions__ = ["JoinableQueue", "Channel", "ShutDown"]
-__imports__ = ["Empty", "Full"]
 __all__ = [
     "Channel",
     "Empty",

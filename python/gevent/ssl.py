@@ -45,7 +45,9 @@ _create_stdlib_context = _names["_create_stdlib_context"] = _create_unverified_c
 _create_default_https_context = create_default_context
 get_server_certificate = _with_our_classes(__ssl__.get_server_certificate)
 
-__implements__ = ["SSLContext", "SSLSocket", "get_server_certificate", "wrap_socket"]
+__implements__ = ["SSLContext", "SSLSocket", "get_server_certificate"]
+if hasattr(__ssl__, "wrap_socket"):  # until CPython 3.11
+    __implements__.append("wrap_socket")
 __imports__ = sorted(
     name
     for name, value in vars(__ssl__).items()
@@ -54,6 +56,7 @@ __imports__ = sorted(
 __all__ = sorted(
     {
         *__implements__,
+        "wrap_socket",
         *(
             name
             for name, value in vars(__ssl__).items()

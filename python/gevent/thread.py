@@ -38,8 +38,6 @@ __implements__ = [
     "stack_size",
     "start_new_thread",
 ]
-if sys.version_info >= (3, 13):
-    __implements__ += ["_ThreadHandle", "_make_thread_handle", "lock", "start_joinable_thread"]
 
 __imports__ = [
     "RLock",
@@ -68,6 +66,16 @@ __all__ = [
     "start_new",
     "start_new_thread",
 ]
+
+if sys.version_info >= (3, 12):
+    from _thread import daemon_threads_allowed as daemon_threads_allowed
+
+    __imports__.append("daemon_threads_allowed")
+    __all__.append("daemon_threads_allowed")
+if sys.version_info >= (3, 13):
+    _NEW = ["_ThreadHandle", "_make_thread_handle", "lock", "start_joinable_thread"]
+    __implements__ += _NEW
+    __all__ += _NEW
 
 _acquire = BoundedSemaphore.acquire
 

@@ -151,6 +151,14 @@ class _ForkHooks:
     def after_fork_in_child(self) -> None:
         """See to what :func:`threading._after_fork` does not know of."""
         main = _native.main_thread()
+        if isinstance(main, _DummyThread):
+            # It forked: since CPython 3.11.8, 3.12.2 and 3.13 threading itself does this.
+            main.__class__ = _native._MainThread
+            main._name = "MainThread"
+            main._daemonic = False
+            if not PY313:
+                main._tstate_lock = allocate_lock()
+                main._tstate_lock.acquire()
         for thread in self._active:
             if thread is not main:
                 # Its greenlet, should it end, finds itself struck off the list already.

@@ -12,7 +12,7 @@ use crate::errors::{errno_error, os_error};
 use crate::ffi::descriptor;
 use crate::hub;
 use crate::loop_::Watched;
-use crate::park::{park, queue_up};
+use crate::park::{park, yield_now};
 
 const READING: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND;
 const WRITING: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
@@ -133,9 +133,7 @@ pub fn poll_descriptors(
         if !ready.is_empty() || until.is_some_and(|at| Time::now() >= at) {
             if first {
                 // A loop around it must not keep everybody else from running.
-                if let Some(wait) = queue_up(py)? {
-                    park(py, &wait)?;
-                }
+                yield_now(py)?;
             }
             return Ok(ready);
         }

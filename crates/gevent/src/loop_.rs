@@ -1,14 +1,18 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{
+    AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyOSError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use reactor::{Epoll, EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timers, Waker, Watches};
+use reactor::{
+    Epoll, EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timers, Waker, Watches,
+};
 use slab::Slab;
 
 use crate::cell::GilCell;
@@ -67,7 +71,10 @@ pub struct Inbox {
 impl Inbox {
     /// Hands over a task and interrupts the poll; from any thread, with or without the GIL.
     pub fn send(&self, task: Task) {
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
+        self.tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(task);
         self.full.store(true, SeqCst);
         if !self.watched.load(SeqCst) {
             self.waker.wake();
@@ -86,7 +93,12 @@ impl Inbox {
         if !self.full.swap(false, Relaxed) {
             return Vec::new();
         }
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .tasks
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 }
 
@@ -138,14 +150,24 @@ const LEVEL_TOKEN: u64 = 1;
 
 impl Kernel {
     fn new() -> PyResult<Self> {
-        Waker::new().and_then(|waker| Self::around(Arc::new(waker))).map_err(|error| os_error(&error))
+        Waker::new()
+            .and_then(|waker| Self::around(Arc::new(waker)))
+            .map_err(|error| os_error(&error))
     }
 
     /// New sets for a waker.
     fn around(waker: Arc<Waker>) -> std::io::Result<Self> {
-        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker };
-        kernel.main.add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
-        kernel.main.add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
+        let kernel = Self {
+            main: Epoll::new()?,
+            level: Epoll::new()?,
+            waker,
+        };
+        kernel
+            .main
+            .add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
+        kernel
+            .main
+            .add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
         Ok(kernel)
     }
 }
@@ -158,7 +180,12 @@ impl Loop {
     pub fn create(py: Python<'_>, default: bool) -> PyResult<Self> {
         let _ = py;
         let kernel = Arc::new(Kernel::new()?);
-        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), watched: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let inbox = Inbox {
+            tasks: Mutex::new(Vec::new()),
+            full: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            waker: kernel.waker.clone(),
+        };
         Ok(Self {
             queue: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
@@ -261,13 +288,16 @@ impl Loop {
 
     /// A number that changes when somebody waits or something is done.
     pub fn progress(&self) -> u64 {
-        self.activity.load(Relaxed).wrapping_add(self.iterations.load(Relaxed))
+        self.activity
+            .load(Relaxed)
+            .wrapping_add(self.iterations.load(Relaxed))
     }
 
     /// Notes that something is done.
     #[inline]
     pub fn progressed(&self) {
-        self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
+        self.activity
+            .store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     /// Whether something may still make a task ready.
@@ -319,20 +349,36 @@ impl Loop {
             Some(buffers) => buffers,
             None => Box::new([EventBuffer::new(), EventBuffer::new()]),
         };
-        let timeout = if wait { self.longest_wait(py) } else { Some(std::time::Duration::ZERO) };
+        let timeout = if wait {
+            self.longest_wait(py)
+        } else {
+            Some(std::time::Duration::ZERO)
+        };
         let polled = if timeout.is_some_and(|timeout| timeout.is_zero()) {
             kernel.main.wait(&mut buffers[0], timeout)
         } else {
             self.polling.store(true, Relaxed);
-            let inbox = if self.mail_is_near.swap(false, Relaxed) { self.inbox(py) } else { None };
+            let inbox = if self.mail_is_near.swap(false, Relaxed) {
+                self.inbox(py)
+            } else {
+                None
+            };
             let polled = py.detach(|| {
                 let came = inbox.is_some_and(|inbox| inbox.look_out());
-                kernel.main.wait(&mut buffers[0], if came { Some(std::time::Duration::ZERO) } else { timeout })
+                kernel.main.wait(
+                    &mut buffers[0],
+                    if came {
+                        Some(std::time::Duration::ZERO)
+                    } else {
+                        timeout
+                    },
+                )
             });
             self.polling.store(false, Relaxed);
             polled
         };
-        self.iterations.store(self.iterations.load(Relaxed) + 1, Relaxed);
+        self.iterations
+            .store(self.iterations.load(Relaxed) + 1, Relaxed);
         let now = Time::now();
         self.now.store(now.as_nanos(), Relaxed);
         self.queue.with(py, |queue| queue.polled(now));
@@ -355,13 +401,24 @@ impl Loop {
     fn longest_wait(&self, py: Python<'_>) -> Option<std::time::Duration> {
         let always = self.watches.with(py, |watches| watches.has_always_ready());
         let full = self.inbox(py).is_some_and(|inbox| inbox.full.load(Relaxed));
-        if always || full || self.check_signals.load(Relaxed) || !self.queue.with(py, |queue| queue.is_empty()) {
+        if always
+            || full
+            || self.check_signals.load(Relaxed)
+            || !self.queue.with(py, |queue| queue.is_empty())
+        {
             return Some(std::time::Duration::ZERO);
         }
-        self.timers.with(py, |timers| timers.next_deadline()).map(|at| at.until(Time::now()))
+        self.timers
+            .with(py, |timers| timers.next_deadline())
+            .map(|at| at.until(Time::now()))
     }
 
-    fn dispatch(&self, py: Python<'_>, kernel: &Kernel, buffers: &mut [EventBuffer; 2]) -> PyResult<()> {
+    fn dispatch(
+        &self,
+        py: Python<'_>,
+        kernel: &Kernel,
+        buffers: &mut [EventBuffer; 2],
+    ) -> PyResult<()> {
         let [main, level] = buffers;
         for (token, flags) in main.iter() {
             match token {
@@ -372,10 +429,15 @@ impl Loop {
                     }
                 }
                 LEVEL_TOKEN => {
-                    kernel.level.wait(level, Some(std::time::Duration::ZERO)).map_err(|error| os_error(&error))?;
+                    kernel
+                        .level
+                        .wait(level, Some(std::time::Duration::ZERO))
+                        .map_err(|error| os_error(&error))?;
                     let mut stale = false;
                     for (fd, flags) in level.iter() {
-                        let ready: Vec<_> = self.watches.with(py, |watches| watches.ready(fd as i32, flags).collect());
+                        let ready: Vec<_> = self
+                            .watches
+                            .with(py, |watches| watches.ready(fd as i32, flags).collect());
                         stale |= ready.is_empty();
                         for (key, interest) in ready {
                             self.watched_ready(py, key, u32::from(interest.bits()));
@@ -383,13 +445,16 @@ impl Loop {
                     }
                     if stale {
                         // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
-                        let renewed = Kernel::around(kernel.waker.clone()).map_err(|error| os_error(&error))?;
+                        let renewed = Kernel::around(kernel.waker.clone())
+                            .map_err(|error| os_error(&error))?;
                         self.rearm(py, &renewed);
                         drop(self.kernel.replace(py, Some(Arc::new(renewed))));
                     }
                 }
                 _ => {
-                    let waiters = self.sources.with(py, |sources| sources.on_event(token, flags));
+                    let waiters = self
+                        .sources
+                        .with(py, |sources| sources.on_event(token, flags));
                     for waiter in waiters.into_iter().flatten() {
                         waiter.wake_none(py);
                     }
@@ -423,7 +488,9 @@ impl Loop {
 
     fn repeat_always_ready(&self, py: Python<'_>) {
         if self.watches.with(py, |watches| watches.has_always_ready()) {
-            let ready: Vec<_> = self.watches.with(py, |watches| watches.always_ready().collect());
+            let ready: Vec<_> = self
+                .watches
+                .with(py, |watches| watches.always_ready().collect());
             for (key, interest) in ready {
                 self.watched_ready(py, key, u32::from(interest.bits()));
             }
@@ -435,7 +502,9 @@ impl Loop {
         let Some(inbox) = self.inbox(py) else { return };
         let mail = inbox.take();
         if !mail.is_empty() {
-            self.queue.with(py, |queue| mail.into_iter().for_each(|task| queue.push(task)));
+            self.queue.with(py, |queue| {
+                mail.into_iter().for_each(|task| queue.push(task))
+            });
         }
     }
 
@@ -451,7 +520,9 @@ impl Loop {
                     self.count_ref(-1);
                     self.queue.with(py, |queue| queue.push(*task));
                 }
-                Deadline::Watcher(watcher) => crate::watcher::timer::expired(watcher, py, self, now),
+                Deadline::Watcher(watcher) => {
+                    crate::watcher::timer::expired(watcher, py, self, now)
+                }
             }
         }
     }
@@ -474,13 +545,17 @@ impl Loop {
     /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
     pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
         let kernel = self.kernel(py)?;
-        self.sources.with(py, |sources| sources.register(&kernel.main, fd)).map_err(|error| os_error(&error))
+        self.sources
+            .with(py, |sources| sources.register(&kernel.main, fd))
+            .map_err(|error| os_error(&error))
     }
 
     /// Forgets a socket, waking whoever waits on it.
     pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
         match self.kernel(py).ok() {
-            Some(kernel) => self.sources.with(py, |sources| sources.deregister(&kernel.main, key)),
+            Some(kernel) => self
+                .sources
+                .with(py, |sources| sources.deregister(&kernel.main, key)),
             None => [None, None],
         }
     }
@@ -489,10 +564,18 @@ impl Loop {
     ///
     /// # Errors
     /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
-    pub fn watch(&self, py: Python<'_>, fd: i32, interest: reactor::Interest, what: Watched) -> PyResult<usize> {
+    pub fn watch(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        interest: reactor::Interest,
+        what: Watched,
+    ) -> PyResult<usize> {
         let kernel = self.kernel(py)?;
         let key = self.watched.with(py, |watched| watched.insert(what));
-        let added = self.watches.with(py, |watches| watches.add(&kernel.level, fd, interest, key));
+        let added = self
+            .watches
+            .with(py, |watches| watches.add(&kernel.level, fd, interest, key));
         if let Err(error) = added {
             drop(self.watched.with(py, |watched| watched.try_remove(key)));
             return Err(os_error(&error));
@@ -503,7 +586,9 @@ impl Loop {
     /// Ends a watch, of which the kernel hears at the next poll: most are begun anew before.
     pub fn unwatch_soon(&self, py: Python<'_>, fd: i32, key: usize) {
         let taken = self.watched.with(py, |watched| {
-            watched.get_mut(key).map(|entry| std::mem::replace(entry, Watched::Nobody))
+            watched
+                .get_mut(key)
+                .map(|entry| std::mem::replace(entry, Watched::Nobody))
         });
         let lingering = self.lingering.with(py, |lingering| {
             lingering.push((fd, key));
@@ -526,7 +611,9 @@ impl Loop {
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
         if let Ok(kernel) = self.kernel(py) {
             // A descriptor that was closed behind our back is gone from the set already.
-            let _ = self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
+            let _ = self
+                .watches
+                .with(py, |watches| watches.remove(&kernel.level, fd, key));
         }
         let taken = self.watched.with(py, |watched| watched.try_remove(key));
         drop(taken);
@@ -534,8 +621,10 @@ impl Loop {
 
     /// Registers everything in new sets. What cannot be was closed behind our back.
     fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
-        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
-        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+        self.sources
+            .with(py, |sources| drop(sources.rearm_all(&kernel.main)));
+        self.watches
+            .with(py, |watches| drop(watches.rearm_all(&kernel.level)));
     }
 
     /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called
@@ -551,7 +640,12 @@ impl Loop {
         }
         let kernel = Arc::new(Kernel::new()?);
         self.rearm(py, &kernel);
-        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), watched: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let inbox = Inbox {
+            tasks: Mutex::new(Vec::new()),
+            full: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            waker: kernel.waker.clone(),
+        };
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
         std::mem::forget(old);
@@ -586,7 +680,9 @@ impl Loop {
         drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
         self.phased.store(0, Relaxed);
-        drop((kernel, inbox, tasks, timers, watched, watches, phases, handler));
+        drop((
+            kernel, inbox, tasks, timers, watched, watches, phases, handler,
+        ));
     }
 
     /// Visits what it owns.
@@ -594,6 +690,8 @@ impl Loop {
     /// # Errors
     /// What the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.error_handler.peek(|handler| visit.call(handler)).unwrap_or(Ok(()))
+        self.error_handler
+            .peek(|handler| visit.call(handler))
+            .unwrap_or(Ok(()))
     }
 }

@@ -389,6 +389,13 @@ impl Loop {
         self.activity.load(Relaxed)
     }
 
+    /// Signals come by the waker here, not by a descriptor of their own: always an `AttributeError`, as in a gevent built
+    /// without signalfd.
+    #[getter]
+    fn sigfd(&self) -> PyResult<i32> {
+        Err(pyo3::exceptions::PyAttributeError::new_err("sigfd"))
+    }
+
     /// The `id()` of the greenlet that was last let run, 0 for a callback.
     #[getter]
     fn active_ident(&self) -> usize {

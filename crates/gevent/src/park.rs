@@ -10,9 +10,11 @@ use pyo3::prelude::*;
 
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::ffi::greenlet;
+use crate::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
 use crate::ready::Task;
+use crate::turn::Turn;
 use crate::wait::{Outcome, Wait, WaitRef};
 
 /// How a parked greenlet came to run again, when not by an error thrown into it.
@@ -101,57 +103,102 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 /// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
 pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let chosen = may_block(py, wait).and_then(|()| next_greenlet(py, wait));
+    let chosen = may_block(py, wait)
+        .and_then(|()| next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait)));
     if chosen.is_err() {
         wait.finish(py);
     }
     chosen
 }
 
-/// [`choose`] for a wait of [`queue_up`], which has found that its greenlet may block.
+/// Who looks for the next greenlet.
+pub enum Who<'a> {
+    /// One that waits.
+    Waiter(&'a WaitRef),
+    /// One that yields.
+    Yielder(&'a Turn),
+}
+
+impl Who<'_> {
+    /// Whether its turn came while it was looking: objects that are dropped there may run code that waits, and takes a
+    /// wake-up that is not its own.
+    fn is_delivered(&self, py: Python<'_>) -> bool {
+        match self {
+            Self::Waiter(wait) => wait.is_delivered(),
+            Self::Yielder(turn) => !turn.is_due(py),
+        }
+    }
+
+    fn wakes_on(&self, task: &Task) -> bool {
+        match (self, task) {
+            (Self::Waiter(wait), Task::Wake(next)) => {
+                std::ptr::eq(&raw const ***wait, &raw const **next)
+            }
+            (Self::Yielder(turn), Task::Yield(next)) => turn.is(next),
+            _ => false,
+        }
+    }
+
+    fn is_greenlet(&self, other: &Py<PyAny>) -> bool {
+        match self {
+            Self::Waiter(wait) => wait.greenlet().is(other),
+            Self::Yielder(turn) => turn.greenlet().is(other),
+        }
+    }
+}
+
+/// [`choose`] for one that was found to be allowed to block.
 ///
 /// # Errors
 /// What making a hub raises.
-pub fn next_greenlet<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn next_greenlet<'py>(
+    py: Python<'py>,
+    loop_: &Loop,
+    who: &Who<'_>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let the_hub = || hub::current(py).map(|hub| Some(hub.into_any()));
-    let loop_ = wait.loop_().get();
     loop {
-        // Objects that are dropped here may run code that waits, and takes our wake-up for its own.
-        if wait.is_delivered() {
+        if who.is_delivered(py) {
             return Ok(None);
         }
-        match loop_.next_task(py) {
-            Some(Task::Wake(next)) => {
-                let is_own = std::ptr::eq(&raw const *next, &raw const **wait);
-                if is_own && loop_.phased.load(Relaxed) > 0 {
-                    // Prepare, check and idle watchers are owed a turn of the loop.
-                    loop_.queue.with(py, |queue| queue.put_back(Task::Wake(next)));
-                    return the_hub();
-                }
-                if !next.deliver() {
-                    continue;
-                }
-                loop_.active.store(next.greenlet().as_ptr() as usize, Relaxed);
-                if is_own {
-                    return Ok(None);
-                }
-                return Ok(Some(next.greenlet().bind(py).clone()));
-            }
-            Some(task) => {
-                loop_.queue.with(py, |queue| queue.put_back(task));
-                return the_hub();
-            }
-            None if must_poll_in_hub(py, loop_) => {
+        let Some(task) = loop_.next_task(py) else {
+            if must_poll_in_hub(py, loop_) {
                 loop_.progressed();
                 return the_hub();
             }
-            None => {
-                if loop_.poll(py, true).is_err() {
-                    // The hub polls again and reports the failure as its own.
-                    return the_hub();
-                }
+            if loop_.poll(py, true).is_err() {
+                // The hub polls again and reports the failure as its own.
+                return the_hub();
             }
-        }
+            continue;
+        };
+        let is_own = who.wakes_on(&task);
+        // Prepare, check and idle watchers are owed a turn of the loop.
+        let for_hub = is_own && loop_.phased.load(Relaxed) > 0;
+        let target = match task {
+            Task::Wake(next) if !for_hub => {
+                if !next.deliver() {
+                    continue;
+                }
+                next.greenlet().clone_ref(py)
+            }
+            Task::Yield(turn) if !for_hub => {
+                if !turn.is_due(py) {
+                    continue;
+                }
+                if !is_own && who.is_greenlet(turn.greenlet().as_any()) {
+                    turn.end(py);
+                    continue;
+                }
+                turn.into_greenlet().into_any()
+            }
+            task => {
+                loop_.queue.with(py, |queue| queue.put_back(task));
+                return the_hub();
+            }
+        };
+        loop_.active.store(target.as_ptr() as usize, Relaxed);
+        return Ok((!is_own).then(|| target.into_bound(py)));
     }
 }
 
@@ -162,7 +209,9 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
         return Err(hub::blocking_in_hub());
     }
     if !wait.loop_().get().is_mine() {
-        return Err(InvalidThreadUseError::new_err("Cannot wait in the hub of another thread"));
+        return Err(InvalidThreadUseError::new_err(
+            "Cannot wait in the hub of another thread",
+        ));
     }
     blocks(&hub, running)?;
     wait.tell_greenlet(py);
@@ -185,11 +234,50 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
         || !loop_.is_alive(py)
 }
 
-/// Puts the running greenlet at the end of the queue, to be parked; none when nobody else is ready.
+/// What a yield comes to.
+pub enum Yielded {
+    /// Nobody else is ready.
+    Alone,
+    /// A greenlet of ours is queued.
+    Turn(Turn),
+    /// Another greenlet is queued with a wait that is woken already.
+    Wait(WaitRef),
+}
+
+/// Puts the running greenlet at the end of the queue, unless nobody else is ready.
 ///
 /// # Errors
 /// `BlockingSwitchOutError` in the hub; what a signal handler raises.
-pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
+pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
+    let Some((running, loop_)) = company(py)? else {
+        return Ok(Yielded::Alone);
+    };
+    if let Ok(ours) = running.cast::<Greenlet>() {
+        let turn = Turn::of(ours);
+        let task = Task::Yield(turn.clone_ref(py));
+        loop_.get().queue.with(py, |queue| queue.push(task));
+        return Ok(Yielded::Turn(turn));
+    }
+    let wait = Wait::of(running.unbind(), loop_.unbind());
+    wait.wake_none(py);
+    Ok(Yielded::Wait(wait))
+}
+
+/// Lets everybody else who is ready run first, from a frame of any size.
+///
+/// # Errors
+/// What is thrown into the greenlet meanwhile, and as [`queue_up`].
+pub fn yield_now(py: Python<'_>) -> PyResult<()> {
+    let Some((running, loop_)) = company(py)? else {
+        return Ok(());
+    };
+    let wait = Wait::of(running.unbind(), loop_.unbind());
+    wait.wake_none(py);
+    park(py, &wait).map(drop)
+}
+
+/// The running greenlet and its loop, if somebody else is ready.
+fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>)>> {
     let hub = hub::current(py)?;
     let running = greenlet::current(py)?;
     if running.is(&hub) {
@@ -200,9 +288,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Option<WaitRef>> {
         return Ok(None);
     }
     blocks(&hub, &running)?;
-    let wait = Wait::of(running.unbind(), loop_.unbind());
-    wait.queue_here(py);
-    Ok(Some(wait))
+    Ok(Some((running, loop_)))
 }
 
 /// Whether nobody else is ready, after the look at the descriptors that is due now and then.

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::errors::InvalidThreadUseError;
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, raise_in};
-use crate::hub;
+use crate::hub::{self, BaseHub};
 use crate::loop_::Loop;
 use crate::ready::Task;
 use crate::timeout::Timeout;
@@ -36,7 +36,9 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
     this.kernel(py)?;
     if !this.is_mine() {
         if this.running.load(Relaxed) > 0 || this.polling.load(Relaxed) {
-            return Err(InvalidThreadUseError::new_err("The loop is run by another thread"));
+            return Err(InvalidThreadUseError::new_err(
+                "The loop is run by another thread",
+            ));
         }
         this.adopt();
     }
@@ -91,10 +93,11 @@ fn is_ended(py: Python<'_>, this: &Loop) -> bool {
 fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
     let mut left = usize::MAX;
     while left > 0 {
-        if this.check_signals.swap(false, Relaxed)
-            && let Err(error) = py.check_signals()
-        {
-            hub::handle_error(py, this, None, error);
+        if this.check_signals.load(Relaxed) {
+            this.check_signals.store(false, Relaxed);
+            if let Err(error) = py.check_signals() {
+                hub::handle_error(py, this, None, error);
+            }
         }
         let Some(task) = this.next_task(py) else {
             return Ok(());
@@ -115,6 +118,7 @@ fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
 fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
     let active = match &task {
         Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
+        Task::Yield(turn) => turn.greenlet().as_ptr() as usize,
         Task::Start(target) => target.as_ptr() as usize,
         Task::Switch(target, _) => target.as_ptr() as usize,
         Task::Throw(pair) => pair.0.as_ptr() as usize,
@@ -128,6 +132,13 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
             }
             let target = wait.greenlet().clone_ref(py);
             drop(wait);
+            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+        }
+        Task::Yield(turn) => {
+            if !turn.is_due(py) {
+                return Ok(());
+            }
+            let target = turn.into_greenlet().into_any();
             came_back(py, this, &target, greenlet::switch(target.bind(py)))
         }
         Task::Start(target) => {
@@ -174,7 +185,12 @@ fn came_back<T>(
     switched: PyResult<T>,
 ) -> PyResult<()> {
     match switched {
-        Err(error) if hub::ends_hub(py, &error) => Err(error),
+        // One that was meant for the hub itself, by `kill`, is that of a callback.
+        Err(error)
+            if hub::ends_hub(py, &error) && !context.bind(py).is_instance_of::<BaseHub>() =>
+        {
+            Err(error)
+        }
         Err(error) => {
             hub::handle_error(py, this, Some(context.clone_ref(py)), error);
             Ok(())

@@ -11,7 +11,7 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use reactor::{Direction, SourceKey};
 use rustix::io::Errno;
 
@@ -351,17 +351,6 @@ impl SocketBase {
     /// Forget what is known of the readiness, as after `connect`.
     fn _rearm(&self, py: Python<'_>) {
         self.rearm(py);
-    }
-
-    /// Receive up to `bufsize` bytes; none at all means that the other side sends no more.
-    #[pyo3(signature = (bufsize, flags = 0, /))]
-    fn recv<'py>(
-        &self,
-        py: Python<'py>,
-        bufsize: isize,
-        flags: i32,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        self.receive(py, bufsize, flags)
     }
 
     /// Receive into `buffer`, up to `nbytes` bytes (0: as many as fit); return how many came.

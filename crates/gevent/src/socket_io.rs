@@ -1,5 +1,6 @@
 //! A socket's operations: receiving, sending, accepting. Each makes its system call first and waits only when it must.
 
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
@@ -11,11 +12,13 @@ use reactor::Direction;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 
-use crate::errors::errno_error;
+use crate::errors::{BlockingSwitchOutError, errno_error};
+use crate::ffi::blocking::{Blocking, Step};
 use crate::ffi::buffer::{Readable, Writable, filled};
 use crate::socket::SocketBase;
 use crate::socket_addr;
-use crate::socket_wait::Patience;
+use crate::socket_wait::{Begun, Patience};
+use crate::wait::{Outcome, WaitRef};
 
 /// What is received on the stack first, so that a small message costs a small object however much was asked for.
 const SCRATCH: usize = 8192;
@@ -44,28 +47,92 @@ fn share_of(room: usize, nbytes: isize, name: &str) -> PyResult<usize> {
     }
 }
 
-impl SocketBase {
-    /// `recv`.
-    ///
-    /// # Errors
-    /// `ValueError` for a negative size, and as [`persist`](Self::persist).
-    #[inline]
-    pub fn receive<'py>(
-        &self,
-        py: Python<'py>,
-        size: isize,
-        flags: i32,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let size = size_of(size, "recv")?;
+/// `socket.recv`.
+pub struct Receive;
+
+impl Blocking for Receive {
+    const NAME: &'static CStr = c"recv";
+    const DOC: &'static CStr = c"recv($self, bufsize, flags=0, /)\n--\n\n\
+Receive up to `bufsize` bytes; none at all means that the other side sends no more.";
+    const PARAMETERS: &'static [&'static str] = &["bufsize", "flags"];
+    const NAMED: bool = false;
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let py = slf.py();
+        let slf = slf.cast::<SocketBase>()?;
+        let Some(size) = &arguments[0] else {
+            return Err(PyTypeError::new_err(
+                "recv expected at least 1 argument, got 0",
+            ));
+        };
+        let size = size_of(size.extract()?, "recv")?;
+        let flags = arguments[1]
+            .as_ref()
+            .map_or(Ok(0), |flags| flags.extract())?;
         if size == 0 {
             // The kernel would have it wait.
-            return self.open(py).map(|()| PyBytes::new(py, &[]));
+            slf.get().open(py)?;
+            return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()));
         }
-        let flags = receive_flags(flags);
-        let mut patience = Patience::of(self, py);
-        self.persist(py, Direction::Read, &mut patience, |force| {
-            self.try_receive(py, size, flags, force)
-        })?
+        let patience = Patience::of(slf.get(), py);
+        let request = Request {
+            size,
+            flags: receive_flags(flags),
+            force: patience.is_none(),
+        };
+        SocketBase::receive(slf, request, patience)
+    }
+}
+
+/// What a `recv` asks for.
+#[derive(Clone, Copy)]
+struct Request {
+    size: usize,
+    flags: RecvFlags,
+    /// Try in earnest, whatever is known of the readiness.
+    force: bool,
+}
+
+impl SocketBase {
+    /// Tries, and waits to try again.
+    fn receive(slf: &Bound<'_, Self>, request: Request, mut patience: Patience) -> PyResult<Step> {
+        let py = slf.py();
+        let this = slf.get();
+        loop {
+            match this.try_receive(py, request.size, request.flags, request.force) {
+                Ok(bytes) => return Ok(Step::Done(bytes?.into_any().unbind())),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => py.check_signals()?,
+                Err(error) => return Err(errno_error(error.raw_os_error())),
+            }
+        }
+        let Begun { wait, place } = this.begin_wait(py, Direction::Read, &mut patience)?;
+        let socket = slf.clone().unbind();
+        let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
+            let socket = socket.bind(py);
+            match socket
+                .get()
+                .end_wait(py, Direction::Read, place, wait, woken)
+            {
+                Ok(()) => Self::receive(socket, request, patience),
+                // The hub may not wait, so it must not go by what is known either.
+                Err(error)
+                    if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) =>
+                {
+                    Self::receive(
+                        socket,
+                        Request {
+                            force: true,
+                            ..request
+                        },
+                        patience,
+                    )
+                }
+                Err(error) => Err(error),
+            }
+        };
+        wait.set_then(py, Box::new(then));
+        Ok(Step::Park(wait))
     }
 
     /// One attempt. Apart, so that the scratch memory is no part of a waiting greenlet's stack.

@@ -17,7 +17,7 @@ use crate::hub;
 use crate::loop_::{Loop, Watched};
 use crate::park::park;
 use crate::socket::{SocketBase, State};
-use crate::wait::{Wait, WaitRef};
+use crate::wait::{Outcome, Wait, WaitRef};
 
 /// The longest time that is told apart from for ever, in seconds.
 const LONGEST: f64 = 1e9;
@@ -56,8 +56,16 @@ impl Patience {
     }
 }
 
+/// A wait that was left where it will be woken.
+pub struct Begun {
+    /// What to park on.
+    pub wait: WaitRef,
+    /// Where it was left.
+    pub place: Place,
+}
+
 /// Where a wait was left.
-enum Place {
+pub enum Place {
     /// With the socket's own source.
     Source(SourceKey),
     /// With a watch of the descriptor, which counts or not.
@@ -202,6 +210,21 @@ impl SocketBase {
         direction: Direction,
         patience: &mut Patience,
     ) -> PyResult<()> {
+        let begun = self.begin_wait(py, direction, patience)?;
+        let woken = park(py, &begun.wait);
+        self.end_wait(py, direction, begun.place, &begun.wait, woken)
+    }
+
+    /// The first half of [`wait_ready`](Self::wait_ready): what to park on.
+    ///
+    /// # Errors
+    /// `BlockingIOError` without patience, `ConcurrentObjectUseError` when another greenlet waits in this direction.
+    pub fn begin_wait(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        patience: &mut Patience,
+    ) -> PyResult<Begun> {
         if patience.is_none() {
             let text = "Resource temporarily unavailable";
             return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));
@@ -212,8 +235,22 @@ impl SocketBase {
         if let Some(left) = patience.left() {
             wait.limit(py, left, counted);
         }
-        let woken = park(py, &wait);
-        self.delist(py, direction, &wait, place);
+        Ok(Begun { wait, place })
+    }
+
+    /// The second half of [`wait_ready`](Self::wait_ready), with how the wait ended.
+    ///
+    /// # Errors
+    /// `TimeoutError` when the patience was at its end, and the error that the wait ended with.
+    pub fn end_wait(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        place: Place,
+        wait: &WaitRef,
+        woken: Outcome,
+    ) -> PyResult<()> {
+        self.delist(py, direction, wait, place);
         woken?;
         if wait.expired() {
             return Err(PyTimeoutError::new_err("timed out"));

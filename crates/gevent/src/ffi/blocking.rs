@@ -16,7 +16,9 @@ use pyo3::types::PyTuple;
 use pyo3::{PyClass, PyTypeInfo};
 
 use super::greenlet;
-use crate::park::{self, Came};
+use crate::hub;
+use crate::park::{self, Came, Who};
+use crate::turn::Turn;
 use crate::wait::{Outcome, Wait, WaitRef};
 
 type Object = *mut ffi::PyObject;
@@ -27,8 +29,8 @@ pub enum Step {
     Done(Py<PyAny>),
     /// It parks on this; the wait's second half goes on.
     Park(WaitRef),
-    /// It parks on a wait of [`park::queue_up`].
-    Yield(WaitRef),
+    /// It yields, and then returns None.
+    Yield(Turn),
 }
 
 /// The second half of a call: given how the wait ended.
@@ -42,6 +44,8 @@ pub trait Blocking {
     const DOC: &'static CStr;
     /// The names of its parameters, all optional.
     const PARAMETERS: &'static [&'static str];
+    /// Whether they may be named in a call.
+    const NAMED: bool = true;
 
     /// Works until the call is done or has to park. `slf` is the object, or the module of a function.
     ///
@@ -53,7 +57,9 @@ pub trait Blocking {
 fn definition<B: Blocking>() -> *mut ffi::PyMethodDef {
     let definition = ffi::PyMethodDef {
         ml_name: B::NAME.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<B> },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: enter::<B>,
+        },
         ml_flags: (ffi::METH_FASTCALL | ffi::METH_KEYWORDS) as c_int,
         ml_doc: B::DOC.as_ptr(),
     };
@@ -69,7 +75,10 @@ pub fn add_method<B: Blocking, C: PyClass + PyTypeInfo>(py: Python<'_>) -> PyRes
     let class = py.get_type::<C>();
     // SAFETY: the type is live and the definition leaked; the result is a new reference or NULL with an error set.
     let method = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition::<B>()))?
+        Bound::from_owned_ptr_or_err(
+            py,
+            ffi::PyDescr_NewMethod(class.as_type_ptr(), definition::<B>()),
+        )?
     };
     class.setattr(B::NAME.to_str().unwrap_or_default(), method)
 }
@@ -78,7 +87,10 @@ pub fn add_method<B: Blocking, C: PyClass + PyTypeInfo>(py: Python<'_>) -> PyRes
 ///
 /// # Errors
 /// When the object cannot be made.
-pub fn function<'py, B: Blocking>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+pub fn function<'py, B: Blocking>(
+    module: &Bound<'py, PyModule>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
     let name = pyo3::types::PyString::new(module.py(), name);
     // SAFETY: the definition is leaked; the function holds references to the module and the name.
     unsafe {
@@ -91,6 +103,8 @@ pub fn function<'py, B: Blocking>(module: &Bound<'py, PyModule>, name: &str) -> 
 enum Raw {
     Done(Object),
     Park(*const Wait),
+    /// The greenlet that yields, with its target stored beside.
+    Yield(Object),
 }
 
 unsafe extern "C" fn enter<B: Blocking>(
@@ -102,17 +116,19 @@ unsafe extern "C" fn enter<B: Blocking>(
     let mut target = std::ptr::null_mut();
     let mut step = first::<B>(slf, args, count, names, &mut target);
     loop {
+        if let Raw::Done(result) = step {
+            return result;
+        }
+        let came = if target.is_null() {
+            std::ptr::null_mut()
+        } else {
+            // SAFETY: a target that was stored is a greenlet, held by the reference that the second half releases.
+            unsafe { greenlet::suspend_raw(target) }
+        };
         match step {
             Raw::Done(result) => return result,
-            Raw::Park(wait) => {
-                let came = if target.is_null() {
-                    std::ptr::null_mut()
-                } else {
-                    // SAFETY: a target that was stored is a greenlet, held by the reference that `second` releases.
-                    unsafe { greenlet::suspend_raw(target) }
-                };
-                step = second(wait, came, &mut target);
-            }
+            Raw::Park(wait) => step = second(wait, came, &mut target),
+            Raw::Yield(greenlet) => return after_yield(greenlet, came, target),
         }
     }
 }
@@ -129,7 +145,10 @@ fn first<B: Blocking>(
         // SAFETY: CPython passes the object (checked by the descriptor) or module that the function belongs to, and by the
         // vectorcall protocol `count` positional arguments, then one for each of the names.
         let (slf, arguments) = unsafe {
-            (Bound::from_borrowed_ptr(py, slf), arguments::<B>(py, args, count.unsigned_abs(), names)?)
+            (
+                Bound::from_borrowed_ptr(py, slf),
+                arguments::<B>(py, args, count.unsigned_abs(), names)?,
+            )
         };
         B::begin(&slf, &arguments[..B::PARAMETERS.len()])
     })
@@ -150,11 +169,49 @@ fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
             drop(Bound::from_owned_ptr_or_opt(py, switched));
             (Arc::from_raw(wait), came)
         };
-        if matches!(came, Came::Switched(_)) && wait.finish_plainly(py) {
-            return Ok(Step::Done(py.None()));
-        }
         let outcome = park::arrive(py, &wait, came);
         go_on(py, &wait, outcome)
+    })
+}
+
+/// Chooses whom a yielding greenlet lets go first.
+fn give_way(py: Python<'_>, turn: Turn, target: &mut Object) -> PyResult<Raw> {
+    let loop_ = hub::current_loop(py)?;
+    match park::next_greenlet(py, loop_.get(), &Who::Yielder(&turn))? {
+        Some(next) => {
+            *target = next.into_ptr();
+            Ok(Raw::Yield(turn.into_greenlet().into_ptr()))
+        }
+        None => {
+            turn.end(py);
+            Ok(Raw::Done(py.None().into_ptr()))
+        }
+    }
+}
+
+#[inline(never)]
+fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
+    Python::attach(|py| {
+        // Whatever is dropped here must not meet the error that was thrown into the greenlet.
+        let error = if came.is_null() {
+            PyErr::take(py)
+        } else {
+            None
+        };
+        // SAFETY: the yielding greenlet and the target are the references that `give_way` gave up, `came` is what the switch
+        // returned.
+        unsafe {
+            Turn::of(Bound::from_owned_ptr(py, greenlet).cast_unchecked()).end(py);
+            drop(Bound::from_owned_ptr(py, target));
+            drop(Bound::from_owned_ptr_or_opt(py, came));
+        }
+        match error {
+            Some(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+            None => py.None().into_ptr(),
+        }
     })
 }
 
@@ -168,18 +225,12 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
 /// Chooses whom to switch to for a step that parks.
 fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
     loop {
-        let (wait, chosen) = match step {
+        let wait = match step {
             Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
-            Step::Park(wait) => {
-                let chosen = park::choose(py, &wait);
-                (wait, chosen)
-            }
-            Step::Yield(wait) => {
-                let chosen = park::next_greenlet(py, &wait);
-                (wait, chosen)
-            }
+            Step::Park(wait) => wait,
+            Step::Yield(turn) => return give_way(py, turn, target),
         };
-        match chosen {
+        match park::choose(py, &wait) {
             Ok(next) => {
                 *target = next.map_or(std::ptr::null_mut(), Bound::into_ptr);
                 return Ok(Raw::Park(Arc::into_raw(wait)));
@@ -193,7 +244,8 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
 fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<Step>) -> Raw {
     Python::attach(|py| {
         let work = AssertUnwindSafe(|| leave(py, f(py)?, target));
-        let result = catch_unwind(work).unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
+        let result = catch_unwind(work)
+            .unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
         result.unwrap_or_else(|error| {
             error.restore(py);
             Raw::Done(std::ptr::null_mut())
@@ -231,7 +283,8 @@ unsafe fn arguments<'py, B: Blocking>(
         let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
         for (at, name) in names.iter().enumerate() {
             let text = name.extract::<&str>()?;
-            let Some(place) = B::PARAMETERS.iter().position(|parameter| *parameter == text) else {
+            let named = |parameter: &&str| B::NAMED && *parameter == text;
+            let Some(place) = B::PARAMETERS.iter().position(named) else {
                 let function = function();
                 let message = format!("{function}() got an unexpected keyword argument '{text}'");
                 return Err(PyTypeError::new_err(message));
