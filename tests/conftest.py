@@ -5,9 +5,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
+
+import gevent
+from gevent import core, socket
 
 OWN_SETTINGS = ("PYTHON", "GEVENT")
 
@@ -42,6 +46,18 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
+def output_of(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., str]:
+    """Like `run_python`, but the snippet must end well and silently; returns its stdout."""
+
+    def run(code: str, *argv: str, **settings: object) -> str:
+        result = run_python(code, *argv, **settings)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
 def require_program() -> Callable[[str], str]:
     """Return a program's path; without it skip the test, or fail it where REQUIRE_PROGRAMS is 1."""
 
@@ -55,3 +71,103 @@ def require_program() -> Callable[[str], str]:
         return path
 
     return require
+
+
+@pytest.fixture
+def waiting() -> Callable[..., gevent.Greenlet]:
+    """Make a greenlet that waits in a function: `waiting(function, *args)`."""
+
+    def spawn(function: Callable[..., object], *args: object) -> gevent.Greenlet:
+        greenlet = gevent.spawn(function, *args)
+        gevent.sleep(0.001)
+        assert not greenlet.ready()
+        return greenlet
+
+    return spawn
+
+
+@pytest.fixture
+def failure_of() -> Callable[[gevent.Greenlet], BaseException | None]:
+    """The exception that a greenlet ends with, not reported."""
+
+    def wait(greenlet: gevent.Greenlet) -> BaseException | None:
+        gevent.get_hub().exception_stream = None
+        try:
+            greenlet.join(5)
+        finally:
+            del gevent.get_hub().exception_stream
+        return greenlet.exception
+
+    return wait
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two cooperative sockets that are connected to each other."""
+    one, other = socket.socketpair()
+    with one, other:
+        yield one, other
+
+
+@pytest.fixture
+def tcp() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    with one, other:
+        yield one, other
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """The descriptors of a pipe: its reader and its writer."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+class Errors:
+    """An error handler that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple] = []
+
+    def handle_error(self, *what: object) -> None:
+        self.seen.append(what)
+
+
+@pytest.fixture
+def loop() -> Iterator[core.loop]:
+    """A loop of its own. Errors are in `error_handler.seen`, which must be empty at the end."""
+    made = core.loop(default=False)
+    made.error_handler = Errors()
+    yield made
+    unexpected = made.error_handler.seen
+    made.destroy()
+    assert not unexpected
+
+
+@pytest.fixture
+def default_loop() -> Iterator[core.loop]:
+    """A default loop, the only kind that watches children."""
+    made = core.loop(default=True)
+    yield made
+    made.destroy()
+
+
+@pytest.fixture
+def run_until() -> Callable[..., None]:
+    """Make turns of a loop until a condition holds: `run_until(loop, condition, seconds=20)`."""
+
+    def run(loop: core.loop, condition: Callable[[], object], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        ticks = loop.timer(0.005, 0.005)
+        ticks.start(lambda: None)
+        while not condition():
+            assert time.monotonic() < end, "it did not happen"
+            loop.run(once=True)
+        ticks.close()
+
+    return run

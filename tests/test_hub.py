@@ -457,3 +457,31 @@ class TestWaiter:
                         waiter.get()
             finally:
                 del get_hub().exception_stream
+
+
+class TestCancelWaits:
+    def test_all_are_wakened_before_then(self):
+        hub = get_hub()
+        log = []
+
+        def wait(watcher, name):
+            try:
+                hub.wait(watcher)
+            except ValueError as error:
+                log.append((name, str(error)))
+
+        watchers = [hub.loop.timer(1000), hub.loop.timer(1000)]
+        jobs = [gevent.spawn(wait, watcher, i) for i, watcher in enumerate(watchers)]
+        gevent.sleep(0)
+        failure = ValueError("over")
+        hub.cancel_waits_close_and_then([None, *watchers], failure, log.append, "then")
+        assert not log
+        gevent.joinall(jobs, timeout=10)
+        gevent.sleep(0)
+        assert log == [(0, "over"), (1, "over"), "then"]
+        assert not any(watcher.active for watcher in watchers)
+
+    def test_without_watchers(self):
+        log = []
+        get_hub().cancel_waits_close_and_then([None], ValueError, log.append, "then")
+        assert log == ["then"]

@@ -7,6 +7,7 @@ import pytest
 
 import gevent
 from gevent import thread
+from gevent.threading import LazyOnClass
 
 
 def test_lock_excludes_greenlets():
@@ -154,3 +155,21 @@ def test_dummy_thread_is_named_like_the_standard_one(run_python):
         """
     )
     assert out.stdout == "Dummy- Dummy-\n"
+
+
+def test_lazy_on_class():
+    made = []
+
+    class Owner:
+        @LazyOnClass
+        def value(self):
+            made.append(self)
+            return 5
+
+    assert isinstance(Owner.value, LazyOnClass)
+    one = Owner()
+    assert (one.value, Owner().value, Owner.value) == (5, 5, 5)
+    assert made == [one]
+    namespace = {}
+    LazyOnClass.lazy(namespace, Owner.value.__class__)
+    assert isinstance(namespace["int"], LazyOnClass)

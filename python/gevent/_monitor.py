@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 from weakref import ref
@@ -38,13 +37,15 @@ class MonitorWarning(RuntimeWarning):
     """Something cannot be monitored."""
 
 
-@dataclass(eq=False, slots=True)
 class _MonitorEntry:
     """A monitoring function and how often, in seconds, it is due."""
 
-    function: Callable[[Any], Any]
-    period: float
-    last_run_time: float = 0.0
+    __slots__ = ("function", "last_run_time", "period")
+
+    def __init__(self, function: Callable[[Any], Any], period: float) -> None:
+        self.function = function
+        self.period = period
+        self.last_run_time = 0.0
 
 
 @implementer(IPeriodicMonitorThread)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from itertools import count
@@ -210,6 +210,28 @@ class Hub(BaseHub):
         if self._threadpool is not None:
             result += f" threadpool={self._threadpool!r}"
         return f"{result} thread_ident={hex(self.thread_ident)}>"
+
+    def cancel_waits_close_and_then(
+        self,
+        watchers: Iterable[Any],
+        exc_kind: Any,
+        then: Callable[..., Any],
+        *then_args: Any,
+    ) -> None:
+        """Raise an error in the greenlets that wait on *watchers*, and close the watchers.
+
+        :param watchers: May have ``None`` among them.
+        :param exc_kind: The exception, or its class.
+        :param then: What to call with *then_args* when that is done: in the hub, soon; or at once
+            when there are no watchers.
+        """
+        wakened = [watcher for watcher in watchers if watcher is not None]
+        for watcher in wakened:
+            self.cancel_wait(watcher, exc_kind, True)
+        if wakened:
+            self.loop.run_callback(then, *then_args)
+        else:
+            then(*then_args)
 
     def _normalize_exception(
         self, t: type[BaseException] | None, v: Any, tb: TracebackType | None

@@ -51,7 +51,12 @@ __imports__ = [
     "getstatusoutput",
 ]
 
-__all__ = [*__implements__, *__imports__]
+__extensions__ = ["_posixsubprocess"]
+
+__all__ = [*__implements__, *__imports__, *__extensions__]
+
+#: A name that gevent has, with this value; children are started by :func:`_fork_exec`.
+_posixsubprocess = None
 
 #: A child that :func:`os.posix_spawn` starts would be watched twice.
 _USE_POSIX_SPAWN = False

@@ -54,6 +54,30 @@ _start_new_thread = start_new_thread
 _CRLock = None
 
 
+class LazyOnClass:
+    """An attribute whose value is made when an instance first reads it, for the whole class.
+
+    :param func: A function of the instance, which returns the value.
+    :param name: The attribute, by default the function's name.
+    """
+
+    def __init__(self, func: Callable[[Any], Any], name: str | None = None) -> None:
+        self.func = func
+        self.name = name or func.__name__
+
+    @classmethod
+    def lazy(cls, cls_dict: dict[str, Any], func: Callable[[Any], Any]) -> None:
+        """Put the attribute that *func* makes into *cls_dict*, the namespace of a class."""
+        cls_dict[func.__name__] = cls(func)
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        value = self.func(instance)
+        setattr(owner, self.name, value)
+        return value
+
+
 class Thread(_native.Thread):
     """A :class:`threading.Thread`; in a patched process, as any other, it runs in a greenlet."""
 

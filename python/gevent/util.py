@@ -144,7 +144,7 @@ class GreenletTree:
     }
 
     #: The greenlet at the root of this tree.
-    greenlet: Any
+    greenlet: Any = None
     #: Whether the running greenlet was in this tree when it was made.
     is_current_tree = False
 

@@ -93,8 +93,8 @@ def run_module(python: str, suite: Path, module: str, timeout: float) -> Outcome
 def count(module: str, text: str, status: int | str, seconds: float) -> Outcome:
     """Read a module's counts off what unittest printed.
 
-    Under CPython 3.12.1 they may be low: that version alone does not say that it ran the tests which
-    a decorator skips.
+    Under CPython 3.12.1 they may be low: that version alone does not say that it ran the tests
+    which a decorator skips.
     """
     runs = [int(number) for number in RAN.findall(text)]
     if not runs:

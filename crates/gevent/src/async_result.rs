@@ -45,7 +45,10 @@ impl Linked for AsyncResult {
 impl AsyncResult {
     /// One that nothing was stored in.
     pub fn unset() -> Self {
-        Self { outcome: GilCell::new(Outcome::default()), links: Linkable::new() }
+        Self {
+            outcome: GilCell::new(Outcome::default()),
+            links: Linkable::new(),
+        }
     }
 
     fn held_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {

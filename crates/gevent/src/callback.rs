@@ -21,7 +21,12 @@ pub struct Callback {
 impl Callback {
     /// A pending call.
     pub fn new(callback: Py<PyAny>, args: Py<PyTuple>) -> Self {
-        Self { call: GilCell::new(Call { callback: Some(callback), args: Some(args) }) }
+        Self {
+            call: GilCell::new(Call {
+                callback: Some(callback),
+                args: Some(args),
+            }),
+        }
     }
 
     /// Makes the call, once; nothing when it was stopped.
@@ -32,7 +37,10 @@ impl Callback {
         let callback = self.call.with(py, |call| call.callback.take());
         let result = match callback {
             None => Ok(()),
-            Some(callback) => match self.call.with(py, |call| call.args.as_ref().map(|args| args.clone_ref(py))) {
+            Some(callback) => match self
+                .call
+                .with(py, |call| call.args.as_ref().map(|args| args.clone_ref(py)))
+            {
                 Some(args) => callback.call1(py, args).map(drop),
                 None => callback.call0(py).map(drop),
             },
@@ -47,7 +55,9 @@ impl Callback {
 impl Callback {
     /// Cancel the call.
     fn stop(&self, py: Python<'_>) {
-        let taken = self.call.with(py, |call| (call.callback.take(), call.args.take()));
+        let taken = self
+            .call
+            .with(py, |call| (call.callback.take(), call.args.take()));
         drop(taken);
     }
 
@@ -58,23 +68,32 @@ impl Callback {
 
     #[getter]
     fn callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.call.with(py, |call| call.callback.as_ref().map(|callback| callback.clone_ref(py)))
+        self.call.with(py, |call| {
+            call.callback
+                .as_ref()
+                .map(|callback| callback.clone_ref(py))
+        })
     }
 
     #[setter]
     fn set_callback(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        let old = self.call.with(py, |call| std::mem::replace(&mut call.callback, value));
+        let old = self
+            .call
+            .with(py, |call| std::mem::replace(&mut call.callback, value));
         drop(old);
     }
 
     #[getter]
     fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
-        self.call.with(py, |call| call.args.as_ref().map(|args| args.clone_ref(py)))
+        self.call
+            .with(py, |call| call.args.as_ref().map(|args| args.clone_ref(py)))
     }
 
     #[setter]
     fn set_args(&self, py: Python<'_>, value: Option<Py<PyTuple>>) {
-        let old = self.call.with(py, |call| std::mem::replace(&mut call.args, value));
+        let old = self
+            .call
+            .with(py, |call| std::mem::replace(&mut call.args, value));
         drop(old);
     }
 

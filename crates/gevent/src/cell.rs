@@ -21,7 +21,10 @@ unsafe impl<T: Send> Sync for GilCell<T> {}
 impl<T> GilCell<T> {
     /// Wraps `value`.
     pub const fn new(value: T) -> Self {
-        Self { open: Cell::new(false), value: UnsafeCell::new(value) }
+        Self {
+            open: Cell::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Opens the cell. `f` must not call Python, drop a Python object or switch greenlets.
@@ -91,7 +94,9 @@ impl<P> GilCell<Option<pyo3::Py<P>>> {
     /// A new reference to the stored object.
     #[inline]
     pub fn get_ref(&self, py: Python<'_>) -> Option<pyo3::Py<P>> {
-        self.with(py, |value| value.as_ref().map(|object| object.clone_ref(py)))
+        self.with(py, |value| {
+            value.as_ref().map(|object| object.clone_ref(py))
+        })
     }
 }
 

@@ -79,7 +79,12 @@ which is then started, and cancelled afterwards.";
             Box::new(move |py, wait, outcome| {
                 event.get().links.leave(py, id);
                 outcome?;
-                Ok(Step::Done(PyBool::new(py, !wait.expired()).to_owned().into_any().unbind()))
+                Ok(Step::Done(
+                    PyBool::new(py, !wait.expired())
+                        .to_owned()
+                        .into_any()
+                        .unbind(),
+                ))
             }),
         );
         Ok(Step::Park(wait))

@@ -20,6 +20,7 @@ use crate::links::{Link, Links};
 use crate::local::{self, Visited};
 use crate::loop_::Loop;
 use crate::ready::Task;
+use crate::spawn_tree::inherited_locals;
 use crate::wait::WaitRef;
 
 /// How far a greenlet has come. `New` is the zero value.
@@ -92,8 +93,10 @@ pub struct SpawnSettings {
 /// How many greenlets have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-pub(crate) static SETTINGS: GilCell<SpawnSettings> =
-    GilCell::new(SpawnSettings { track_tree: true, callbacks: Vec::new() });
+pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::new(SpawnSettings {
+    track_tree: true,
+    callbacks: Vec::new(),
+});
 
 impl Greenlet {
     /// The type object, for comparing exact types.
@@ -124,7 +127,9 @@ impl Greenlet {
             turn: 0,
         };
         PyClassInitializer::new(
-            Self { state: GilCell::new(state) },
+            Self {
+                state: GilCell::new(state),
+            },
             pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
         )
     }
@@ -146,7 +151,10 @@ impl Greenlet {
                 if !run.is_callable() {
                     return Err(not_callable());
                 }
-                let old = slf.get().state.with(py, |state| state.run.replace(run.unbind()));
+                let old = slf
+                    .get()
+                    .state
+                    .with(py, |state| state.run.replace(run.unbind()));
                 drop(old);
             }
             Some(run) => {
@@ -166,12 +174,23 @@ impl Greenlet {
         greenlet::set_parent(slf.as_any(), hub.as_any())?;
         let loop_ = hub::loop_of(&hub)?.unbind();
         let tracked = SETTINGS.with(py, |settings| settings.track_tree);
-        let spawner = if tracked { Some(greenlet::current(py)?) } else { None };
+        let spawner = if tracked {
+            Some(greenlet::current(py)?)
+        } else {
+            None
+        };
         let (weak, locals) = match &spawner {
-            Some(spawner) => (Some(PyWeakrefReference::new(spawner)?.into_any().unbind()), inherited_locals(spawner)?),
+            Some(spawner) => (
+                Some(PyWeakrefReference::new(spawner)?.into_any().unbind()),
+                inherited_locals(spawner)?,
+            ),
             None => (None, None),
         };
-        let stack = if tracked { Some(frames::capture(py, stack_limit(slf)?)) } else { None };
+        let stack = if tracked {
+            Some(frames::capture(py, stack_limit(slf)?))
+        } else {
+            None
+        };
         slf.get().state.with(py, |state| {
             state.args = Some(args.unbind());
             state.kwargs = kwargs.map(Bound::unbind);
@@ -204,7 +223,9 @@ impl Greenlet {
     /// What a spawn callback raises.
     pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
         if let Some(loop_) = Self::schedule(slf)? {
-            loop_.get().push(slf.py(), Task::Start(slf.clone().unbind()));
+            loop_
+                .get()
+                .push(slf.py(), Task::Start(slf.clone().unbind()));
         }
         Ok(())
     }
@@ -215,15 +236,19 @@ impl Greenlet {
     /// What a spawn callback raises; `AssertionError` when `__init__` was not called.
     pub fn schedule(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Loop>>> {
         let py = slf.py();
-        let (stage, loop_) = slf
-            .get()
-            .state
-            .with(py, |state| (state.stage, state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))));
+        let (stage, loop_) = slf.get().state.with(py, |state| {
+            (
+                state.stage,
+                state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
+            )
+        });
         if stage != Stage::New {
             return Ok(None);
         }
         let Some(loop_) = loop_ else {
-            return Err(PyAssertionError::new_err("Greenlet.__init__() was not called"));
+            return Err(PyAssertionError::new_err(
+                "Greenlet.__init__() was not called",
+            ));
         };
         call_spawn_callbacks(slf)?;
         let first = slf.get().state.with(py, |state| {
@@ -249,7 +274,11 @@ impl Greenlet {
             }
             due
         });
-        if due { greenlet::switch(slf.bind(py).as_any()).map(drop) } else { Ok(()) }
+        if due {
+            greenlet::switch(slf.bind(py).as_any()).map(drop)
+        } else {
+            Ok(())
+        }
     }
 
     /// What its body is to call.
@@ -272,7 +301,11 @@ impl Greenlet {
             _ => slf.getattr(pyo3::intern!(py, "_run"))?,
         };
         let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
-        Ok(Call { function, args, kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)) })
+        Ok(Call {
+            function,
+            args,
+            kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)),
+        })
     }
 
     /// Ends with the function's result.
@@ -289,10 +322,14 @@ impl Greenlet {
             this.end(slf, Ended::Value(value.unbind()));
             return;
         }
-        let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
+        let traceback = value
+            .getattr("__traceback__")
+            .ok()
+            .filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
         this.keep(py, kept);
-        let handler = greenlet::parent(slf.as_any()).and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
+        let handler = greenlet::parent(slf.as_any())
+            .and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), &value, traceback));
             if let Err(error) = called {
@@ -321,7 +358,9 @@ impl Greenlet {
     }
 
     fn forget_call(&self, py: Python<'_>) {
-        let dropped = self.state.with(py, |state| (state.run.take(), state.args.take(), state.kwargs.take()));
+        let dropped = self.state.with(py, |state| {
+            (state.run.take(), state.args.take(), state.kwargs.take())
+        });
         drop(dropped);
     }
 
@@ -335,7 +374,10 @@ impl Greenlet {
             let from_hub = state.links.has_callable() || (!by_itself && state.links.has_native());
             let callables = from_hub && !state.notifying;
             state.notifying |= callables;
-            (callables, state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
+            (
+                callables,
+                state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
+            )
         });
         if !callables {
             if !this.state.with(py, |state| state.notifying) {
@@ -363,14 +405,24 @@ impl Greenlet {
                 }
                 Link::Native(listener) => {
                     if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
-                        hub::handle_error(py, loop_.get(), Some(slf.clone().into_any().unbind()), error);
+                        hub::handle_error(
+                            py,
+                            loop_.get(),
+                            Some(slf.clone().into_any().unbind()),
+                            error,
+                        );
                     }
                 }
                 Link::Callable(callable) => {
                     if let Err(error) = callable.bind(py).call1((slf,)) {
                         let context = PyTuple::new(py, [callable.bind(py).as_any(), slf.as_any()]);
                         if let (Ok(loop_), Ok(context)) = (hub::current_loop(py), context) {
-                            hub::handle_error(py, loop_.get(), Some(context.into_any().unbind()), error);
+                            hub::handle_error(
+                                py,
+                                loop_.get(),
+                                Some(context.into_any().unbind()),
+                                error,
+                            );
                         }
                     }
                 }
@@ -384,7 +436,13 @@ impl Greenlet {
         let (cancelled, timer) = slf.get().state.with(py, |state| match state.stage {
             Stage::New | Stage::Scheduled => {
                 state.stage = Stage::Cancelled;
-                (true, state.timer.take().zip(state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))))
+                (
+                    true,
+                    state
+                        .timer
+                        .take()
+                        .zip(state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))),
+                )
             }
             Stage::Cancelled => (true, None),
             Stage::Running | Stage::Dead => (false, None),
@@ -403,13 +461,18 @@ impl Greenlet {
     /// Remembers what the greenlet waits for (or that it waits no more), so that an error can end the wait.
     #[inline]
     pub fn set_wait(&self, py: Python<'_>, wait: Option<WaitRef>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.wait, wait));
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.wait, wait));
         drop(old);
     }
 
     /// Whether it is over, or will never run.
     pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
-        let (stage, ended) = slf.get().state.with(slf.py(), |state| (state.stage, state.ended.is_some()));
+        let (stage, ended) = slf
+            .get()
+            .state
+            .with(slf.py(), |state| (state.stage, state.ended.is_some()));
         ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_ended(slf.as_any())
     }
 }
@@ -423,40 +486,8 @@ fn not_callable() -> PyErr {
 }
 
 fn stack_limit(slf: &Bound<'_, Greenlet>) -> PyResult<usize> {
-    slf.getattr(pyo3::intern!(slf.py(), "spawning_stack_limit"))?.extract()
-}
-
-/// The dictionary that greenlets spawned by the same greenlet share with it; none where it does not count (a main
-/// greenlet's children each have their own).
-fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict>>> {
-    let py = spawner.py();
-    if let Ok(greenlet) = spawner.cast::<Greenlet>() {
-        return Ok(Some(tree_locals(greenlet)));
-    }
-    if greenlet::is_main(spawner) {
-        return Ok(None);
-    }
-    let name = pyo3::intern!(py, "spawn_tree_locals");
-    match spawner.getattr_opt(name)? {
-        Some(found) => Ok(found.cast_into::<PyDict>().ok().map(Bound::unbind)),
-        None => {
-            let new = PyDict::new(py);
-            spawner.setattr(name, &new)?;
-            Ok(Some(new.unbind()))
-        }
-    }
-}
-
-/// The greenlet's tree locals, made when first asked for.
-pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
-    let py = slf.py();
-    let found = slf.get().state.with(py, |state| state.tree_locals.as_ref().map(|locals| locals.clone_ref(py)));
-    found.unwrap_or_else(|| {
-        let new = PyDict::new(py).unbind();
-        let kept = new.clone_ref(py);
-        slf.get().state.with(py, |state| state.tree_locals = Some(kept));
-        new
-    })
+    slf.getattr(pyo3::intern!(slf.py(), "spawning_stack_limit"))?
+        .extract()
 }
 
 /// Tells those who asked to know of every start.
@@ -469,7 +500,11 @@ fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
         if settings.callbacks.is_empty() {
             return Vec::new();
         }
-        settings.callbacks.iter().map(|callback| callback.clone_ref(py)).collect()
+        settings
+            .callbacks
+            .iter()
+            .map(|callback| callback.clone_ref(py))
+            .collect()
     });
     for callback in callbacks {
         callback.call1(py, (slf,))?;

@@ -7,108 +7,26 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
 
 use crate::ffi::greenlet;
-use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of, tree_locals};
+use crate::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of};
+use crate::greenlet_end::exit_error;
 use crate::hub;
 use crate::links::Link;
 use crate::loop_::{Deadline, Loop};
 use crate::ready::Task;
-use crate::spawned_link::{LinkKind, SpawnedLink};
+use crate::spawn_tree::{self, SpawnFrame, tree_locals};
+use crate::spawned_link::LinkKind;
 use crate::timeout::{Limit, Timeout};
 use crate::waiter::error_of;
 
 /// `(type, value, traceback)`.
 type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 
-/// One frame of where a greenlet was spawned, in the shape of a frame object.
-#[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
-pub struct SpawnFrame {
-    #[pyo3(get)]
-    f_code: Py<PyAny>,
-    #[pyo3(get)]
-    f_lineno: i32,
-    #[pyo3(get)]
-    f_back: Option<Py<SpawnFrame>>,
-}
-
-#[pymethods]
-impl SpawnFrame {
-    /// Always None: the globals of the frame are not kept alive.
-    #[getter]
-    fn f_globals(&self) -> Option<Py<PyAny>> {
-        None
-    }
-}
-
 impl Greenlet {
-    fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut crate::greenlet::State) -> R) -> R {
-        slf.get().state.with(slf.py(), f)
-    }
-
-    fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
-        if Self::read(slf, |state| state.ended.is_none()) {
-            Self::fail(slf, error);
-        }
-    }
-
-    /// Parks the running greenlet until this one is over; false when the limit passed first.
-    ///
-    /// # Errors
-    /// What is thrown into the running greenlet meanwhile.
-    pub fn wait_over(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
-        if Self::is_ready(slf) {
-            return Ok(true);
-        }
-        let py = slf.py();
-        let wait = hub::new_wait(py)?;
-        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
-        let resumed = limit.park(py, &wait);
-        let left = Self::read(slf, |state| state.links.remove_wait(&wait));
-        drop(left);
-        Ok(resumed?.is_some())
-    }
-
-    /// What it returned or raised, once it is over.
-    pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
-        let py = slf.py();
-        let copied = Self::read(slf, |state| {
-            state.ended.as_ref().map(|ended| match ended {
-                Ended::Value(value) => Ok(value.clone_ref(py)),
-                Ended::Error(value, traceback) => {
-                    Err((value.clone_ref(py), traceback.as_ref().map(|traceback| traceback.clone_ref(py))))
-                }
-            })
-        });
-        match copied? {
-            Ok(value) => Some(Ok(value)),
-            Err((value, traceback)) => {
-                let error = PyErr::from_value(value.into_bound(py));
-                let traceback = traceback.and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
-                error.set_traceback(py, traceback);
-                Some(Err(error))
-            }
-        }
-    }
-
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
-        Self::read(slf, |state| Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py)))
-    }
-
-    /// Adds somebody who is told when it is over.
-    pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
-        Self::read(slf, |state| state.links.push(link));
-        if Self::is_ready(slf) {
-            Self::schedule_links(slf);
-        }
-    }
-
-    fn link_as(slf: &Bound<'_, Self>, callback: Py<PyAny>, class: Option<Bound<'_, PyAny>>, kind: LinkKind) -> PyResult<()> {
-        let py = slf.py();
-        let link = match class {
-            Some(class) => class.call1((callback,))?.unbind(),
-            None => SpawnedLink::make(py, callback, kind)?,
-        };
-        Self::rawlink(slf, link)
+        Self::read(slf, |state| {
+            Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py))
+        })
     }
 }
 
@@ -121,7 +39,10 @@ impl Greenlet {
 
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
         Self::blank()
     }
 
@@ -170,10 +91,14 @@ impl Greenlet {
     fn start_later(slf: &Bound<'_, Self>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let delay = crate::timeout::duration_of(seconds)?;
-        let Some(loop_) = Self::schedule(slf)? else { return Ok(()) };
+        let Some(loop_) = Self::schedule(slf)? else {
+            return Ok(());
+        };
         let at = reactor::Time::now().after(delay);
         let task = Task::Start(slf.clone().unbind());
-        let key = loop_.get().set_deadline(py, at, Deadline::Task(Box::new(task)));
+        let key = loop_
+            .get()
+            .set_deadline(py, at, Deadline::Task(Box::new(task)));
         Self::read(slf, |state| state.timer = Some(key));
         Ok(())
     }
@@ -197,23 +122,29 @@ impl Greenlet {
     #[getter]
     fn args(slf: &Bound<'_, Self>) -> Py<PyTuple> {
         let py = slf.py();
-        Self::read(slf, |state| state.args.as_ref().map(|args| args.clone_ref(py)))
-            .unwrap_or_else(|| PyTuple::empty(py).unbind())
+        Self::read(slf, |state| {
+            state.args.as_ref().map(|args| args.clone_ref(py))
+        })
+        .unwrap_or_else(|| PyTuple::empty(py).unbind())
     }
 
     /// The keyword arguments for the function; empty once it has run.
     #[getter]
     fn kwargs(slf: &Bound<'_, Self>) -> Py<PyDict> {
         let py = slf.py();
-        Self::read(slf, |state| state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)))
-            .unwrap_or_else(|| PyDict::new(py).unbind())
+        Self::read(slf, |state| {
+            state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py))
+        })
+        .unwrap_or_else(|| PyDict::new(py).unbind())
     }
 
     /// The loop that runs the greenlet.
     #[getter]
     fn r#loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
         let py = slf.py();
-        Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)))
+        Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        })
     }
 
     /// Whether it is over, or was killed before it began.
@@ -229,7 +160,9 @@ impl Greenlet {
     }
 
     fn __bool__(slf: &Bound<'_, Self>) -> bool {
-        Self::read(slf, |state| state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running))
+        Self::read(slf, |state| {
+            state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running)
+        })
     }
 
     /// Whether it is over: its result can be had without waiting.
@@ -274,9 +207,13 @@ impl Greenlet {
             Some(parent) => parent,
             None => hub::current(py)?.into_any(),
         };
-        let ident = hub.getattr("ident_registry")?.call_method1("get_ident", (slf,))?;
+        let ident = hub
+            .getattr("ident_registry")?
+            .call_method1("get_ident", (slf,))?;
         let kept = ident.clone().unbind();
-        Self::read(slf, |state| state.label.get_or_insert_default().ident = Some(kept));
+        Self::read(slf, |state| {
+            state.label.get_or_insert_default().ident = Some(kept)
+        });
         Ok(ident)
     }
 
@@ -300,7 +237,9 @@ impl Greenlet {
     #[getter]
     fn spawning_greenlet(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
-        Self::read(slf, |state| state.spawner.as_ref().map(|spawner| spawner.clone_ref(py)))
+        Self::read(slf, |state| {
+            state.spawner.as_ref().map(|spawner| spawner.clone_ref(py))
+        })
     }
 
     /// A dictionary shared with the greenlet that made this one and those that this one makes.
@@ -318,17 +257,7 @@ impl Greenlet {
     /// The innermost frame of where the greenlet was made; its `f_back` leads on.
     #[getter]
     fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
-        let py = slf.py();
-        let frames: Vec<_> = Self::read(slf, |state| {
-            let frames = state.stack.as_deref().unwrap_or_default();
-            frames.iter().map(|frame| (frame.code.clone_ref(py), frame.lasti())).collect()
-        });
-        let mut below = None;
-        for (code, lasti) in frames.into_iter().rev() {
-            let f_lineno = crate::ffi::frames::line(&code, lasti, py);
-            below = Some(Py::new(py, SpawnFrame { f_code: code.into_any(), f_lineno, f_back: below })?);
-        }
-        Ok(below)
+        spawn_tree::stack(slf)
     }
 
     /// Wait until it is over, or for `timeout` seconds. Returns None in any case.
@@ -344,7 +273,11 @@ impl Greenlet {
     ///
     /// Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.
     #[pyo3(signature = (block = true, timeout = None))]
-    fn get(slf: &Bound<'_, Self>, block: bool, timeout: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    fn get(
+        slf: &Bound<'_, Self>,
+        block: bool,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         if !Self::is_ready(slf) {
             if !block {
@@ -374,7 +307,8 @@ impl Greenlet {
             return Ok(());
         }
         // A subclass may have a `join` of its own.
-        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,)).map(drop)
+        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,))
+            .map(drop)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -404,7 +338,11 @@ impl Greenlet {
     #[pyo3(signature = (*args))]
     fn throw<'py>(slf: &Bound<'py, Self>, args: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let error = if args.is_empty() { exit_error(py) } else { error_of(&args)? };
+        let error = if args.is_empty() {
+            exit_error(py)
+        } else {
+            error_of(&args)?
+        };
         if Self::cancel_start(slf) {
             Self::die_before_start(slf, error);
             return Ok(py.None());
@@ -419,7 +357,10 @@ impl Greenlet {
     fn rawlink(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
         let bound = callback.bind(slf.py());
         if !bound.is_callable() {
-            return Err(PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
+            return Err(PyTypeError::new_err(format!(
+                "Expected callable: {}",
+                bound.repr()?
+            )));
         }
         Self::add_link(slf, Link::Callable(callback));
         Ok(())
@@ -428,21 +369,33 @@ impl Greenlet {
     /// Have `callback` called with this greenlet, in a greenlet of its own, when it is over.
     #[pyo3(signature = (callback, SpawnedLink = None))]
     #[allow(non_snake_case)]
-    fn link(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn link(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Always)
     }
 
     /// Like `link`, only when it ends without an error.
     #[pyo3(signature = (callback, SpawnedLink = None))]
     #[allow(non_snake_case)]
-    fn link_value(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn link_value(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Success)
     }
 
     /// Like `link`, only when it ends with an error.
     #[pyo3(signature = (callback, SpawnedLink = None))]
     #[allow(non_snake_case)]
-    fn link_exception(slf: &Bound<'_, Self>, callback: Py<PyAny>, SpawnedLink: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn link_exception(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
     }
 
@@ -474,7 +427,9 @@ impl Greenlet {
     #[classmethod]
     fn add_spawn_callback(_cls: &Bound<'_, PyType>, callback: Py<PyAny>) {
         let py = _cls.py();
-        let known: Vec<_> = SETTINGS.with(py, |all| all.callbacks.iter().map(|one| one.clone_ref(py)).collect());
+        let known: Vec<_> = SETTINGS.with(py, |all| {
+            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
+        });
         if !known.iter().any(|one| one.is(&callback)) {
             SETTINGS.with(py, |settings| settings.callbacks.push(callback));
         }
@@ -482,9 +437,14 @@ impl Greenlet {
 
     /// Take back `add_spawn_callback`; nothing happens when there is none.
     #[classmethod]
-    fn remove_spawn_callback(_cls: &Bound<'_, PyType>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn remove_spawn_callback(
+        _cls: &Bound<'_, PyType>,
+        callback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let py = _cls.py();
-        let known: Vec<_> = SETTINGS.with(py, |all| all.callbacks.iter().map(|one| one.clone_ref(py)).collect());
+        let known: Vec<_> = SETTINGS.with(py, |all| {
+            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
+        });
         for one in known {
             if one.bind(py).eq(callback)? {
                 let removed = SETTINGS.with(py, |settings| {
@@ -507,16 +467,24 @@ impl Greenlet {
                 None => String::new(),
             },
         };
-        Ok(format!("<{class}{name} at {:#x}: {}>", slf.as_ptr() as usize, Self::_formatinfo(slf)?))
+        Ok(format!(
+            "<{class}{name} at {:#x}: {}>",
+            slf.as_ptr() as usize,
+            Self::_formatinfo(slf)?
+        ))
     }
 
     fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let known = Self::read(slf, |state| state.label.as_ref().and_then(|label| label.call.clone()));
+        let known = Self::read(slf, |state| {
+            state.label.as_ref().and_then(|label| label.call.clone())
+        });
         if let Some(call) = known {
             return Ok(call);
         }
         let call = crate::spawned_link::describe_call(slf)?;
-        Self::read(slf, |state| state.label.get_or_insert_default().call = Some(call.clone()));
+        Self::read(slf, |state| {
+            state.label.get_or_insert_default().call = Some(call.clone())
+        });
         Ok(call)
     }
 
@@ -557,45 +525,10 @@ impl Greenlet {
 
 /// What a greenlet runs that was given nothing.
 fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
-    PyCFunction::new_closure(py, Some(c"_run"), None, |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| ())
-}
-
-/// A fresh `GreenletExit`.
-pub fn exit_error(py: Python<'_>) -> PyErr {
-    PyErr::from_type(
-        greenlet::exit_type(py).cast_into::<PyType>().unwrap_or_else(|_| py.get_type::<PyBaseException>()),
-        (),
+    PyCFunction::new_closure(
+        py,
+        Some(c"_run"),
+        None,
+        |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| (),
     )
-}
-
-impl Greenlet {
-    /// The part of `kill` that does not wait.
-    ///
-    /// # Errors
-    /// `TypeError` for something that is no exception.
-    pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        let py = slf.py();
-        if Self::read(slf, |state| state.ended.is_some()) {
-            return Ok(());
-        }
-        let error = match exception {
-            // What is no exception kills as the error of having been given it.
-            Some(exception) => error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error),
-            None => exit_error(py),
-        };
-        let cancelled = Self::cancel_start(slf);
-        if !cancelled && Self::is_ready(slf) {
-            return Ok(());
-        }
-        if cancelled {
-            Self::die_before_start(slf, error);
-            return Ok(());
-        }
-        let loop_ = Self::read(slf, |state| state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)));
-        if let Some(loop_) = loop_ {
-            let target = slf.clone().into_any().unbind();
-            loop_.get().push(py, Task::Throw(Box::new((target, error))));
-        }
-        Ok(())
-    }
 }

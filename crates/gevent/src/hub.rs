@@ -8,10 +8,12 @@ use pyo3::exceptions::{PyAssertionError, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyType, PyTuple};
+use pyo3::types::{PyList, PyTuple, PyType};
 
 use crate::cell::GilCell;
-use crate::errors::{BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit};
+use crate::errors::{
+    BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit,
+};
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::greenlet::Greenlet;
@@ -67,19 +69,25 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
         Some(class) => Ok(class),
         None => {
             py.import("gevent.hub")?;
-            cell.get_ref(py).ok_or_else(|| PyAssertionError::new_err("gevent.hub sets no hub class"))
+            cell.get_ref(py)
+                .ok_or_else(|| PyAssertionError::new_err("gevent.hub sets no hub class"))
         }
     }
 }
 
 /// Makes `hub` this thread's, with a guard in the thread's own state that destroys it when the thread ends.
 fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
-    let local = THREAD_LOCAL.get_or_try_init(py, || Ok::<_, PyErr>(py.import("_thread")?.getattr("_local")?.call0()?.unbind()))?;
+    let local = THREAD_LOCAL.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("_thread")?.getattr("_local")?.call0()?.unbind())
+    })?;
     let local = local.bind(py);
     let guard = match local.getattr_opt("guard")? {
         Some(guard) => guard,
         None => {
-            let guard = py.import("gevent._hub_local")?.getattr("ThreadEnd")?.call0()?;
+            let guard = py
+                .import("gevent._hub_local")?
+                .getattr("ThreadEnd")?
+                .call0()?;
             local.setattr("guard", &guard)?;
             guard
         }
@@ -100,7 +108,9 @@ pub struct ThreadEnd {
 impl ThreadEnd {
     #[new]
     fn new() -> Self {
-        Self { thread: crate::thread_id() }
+        Self {
+            thread: crate::thread_id(),
+        }
     }
 
     /// Whether the calling thread is the one that made this: a forked child ends the others' states in its only thread.
@@ -156,7 +166,9 @@ pub fn new_wait(py: Python<'_>) -> PyResult<crate::wait::WaitRef> {
 #[inline]
 pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
     let kind = running.get_type_ptr();
-    if std::ptr::eq(kind, greenlet::api().greenlet_type) || std::ptr::eq(kind, Greenlet::type_ptr(running.py())) {
+    if std::ptr::eq(kind, greenlet::api().greenlet_type)
+        || std::ptr::eq(kind, Greenlet::type_ptr(running.py()))
+    {
         return Ok(());
     }
     match running.getattr_opt(pyo3::intern!(running.py(), "switch_out"))? {
@@ -178,7 +190,9 @@ pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, er
         return;
     }
     let before = loop_.progress();
-    let Err(error) = call_handler(handler, context, error) else { return };
+    let Err(error) = call_handler(handler, context, error) else {
+        return;
+    };
     // A hub that raises an error in the main greenlet is suspended there, and comes back when that next waits: to be told
     // to end, or to handle a signal, whose handler may raise. Errors of the handler itself have nowhere to go.
     if in_hub && ends_hub(py, &error) {
@@ -194,12 +208,21 @@ pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, er
     }
 }
 
-fn call_handler(handler: &Bound<'_, PyAny>, context: Option<Py<PyAny>>, error: PyErr) -> PyResult<()> {
+fn call_handler(
+    handler: &Bound<'_, PyAny>,
+    context: Option<Py<PyAny>>,
+    error: PyErr,
+) -> PyResult<()> {
     let py = handler.py();
     let value = error.into_value(py).into_bound(py);
-    let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
+    let traceback = value
+        .getattr("__traceback__")
+        .ok()
+        .filter(|traceback| !traceback.is_none());
     let args = (context, value.get_type(), &value, traceback);
-    handler.call_method1(pyo3::intern!(py, "handle_error"), args).map(drop)
+    handler
+        .call_method1(pyo3::intern!(py, "handle_error"), args)
+        .map(drop)
 }
 
 impl BaseHub {
@@ -213,16 +236,25 @@ impl BaseHub {
 impl BaseHub {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> PyClassInitializer<Self> {
+    fn new(
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyClassInitializer<Self> {
         PyClassInitializer::new(
-            Self { loop_: GilCell::new(None), wrapper: GilCell::new(None), waited: AtomicBool::new(false) },
+            Self {
+                loop_: GilCell::new(None),
+                wrapper: GilCell::new(None),
+                waited: AtomicBool::new(false),
+            },
             pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
         )
     }
 
     #[getter]
     fn r#loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.wrapper.get_ref(py).or_else(|| self.loop_.get_ref(py).map(Py::into_any))
+        self.wrapper
+            .get_ref(py)
+            .or_else(|| self.loop_.get_ref(py).map(Py::into_any))
     }
 
     /// A loop takes the place of the old one. Anything else is taken for a wrapper of the loop that the hub has: the
@@ -239,7 +271,10 @@ impl BaseHub {
                 Err(other) => (None, Some(other.into_inner().unbind())),
             },
         };
-        let old = (loop_.map(|loop_| self.loop_.replace(py, loop_)), self.wrapper.replace(py, wrapper));
+        let old = (
+            loop_.map(|loop_| self.loop_.replace(py, loop_)),
+            self.wrapper.replace(py, wrapper),
+        );
         drop(old);
     }
 
@@ -251,15 +286,24 @@ impl BaseHub {
             return Err(PyAssertionError::new_err("Do not call Hub.run() directly"));
         }
         loop {
-            let Some(loop_) = slf.get().loop_.get_ref(py) else { return Ok(()) };
-            drop(loop_.get().error_handler.replace(py, Some(slf.clone().into_any().unbind())));
+            let Some(loop_) = slf.get().loop_.get_ref(py) else {
+                return Ok(());
+            };
+            drop(
+                loop_
+                    .get()
+                    .error_handler
+                    .replace(py, Some(slf.clone().into_any().unbind())),
+            );
             let ran = crate::loop_api::run(py, loop_.bind(py), false, false);
             drop(loop_.get().error_handler.take(py));
             ran?;
             if slf.get().loop_.with(py, |loop_| loop_.is_none()) {
                 return Ok(());
             }
-            let Some(parent) = greenlet::parent(slf.as_any()) else { return Ok(()) };
+            let Some(parent) = greenlet::parent(slf.as_any()) else {
+                return Ok(());
+            };
             let exit = LoopExit::new_err((
                 "This operation would block forever",
                 slf.clone().unbind(),
@@ -294,7 +338,10 @@ impl BaseHub {
     fn wait(slf: &Bound<'_, Self>, watcher: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let waiter = Bound::new(py, Waiter::of_hub(slf.clone().into_any().unbind()))?;
-        watcher.call_method1(pyo3::intern!(py, "start"), (waiter.getattr("switch")?, &waiter))?;
+        watcher.call_method1(
+            pyo3::intern!(py, "start"),
+            (waiter.getattr("switch")?, &waiter),
+        )?;
         let got = Waiter::wait(&waiter);
         let stopped = watcher.call_method0(pyo3::intern!(py, "stop"));
         let got = got?;
@@ -314,12 +361,19 @@ impl BaseHub {
 
     /// Raise `error` in the greenlet that waits on `watcher`, soon, and close the watcher if asked to.
     #[pyo3(signature = (watcher, error, close_watcher = false))]
-    fn cancel_wait(slf: &Bound<'_, Self>, watcher: Py<PyAny>, error: Py<PyAny>, close_watcher: bool) -> PyResult<()> {
+    fn cancel_wait(
+        slf: &Bound<'_, Self>,
+        watcher: Py<PyAny>,
+        error: Py<PyAny>,
+        close_watcher: bool,
+    ) -> PyResult<()> {
         if watcher.is_none(slf.py()) {
             return Ok(());
         }
         let work = move |py: Python<'_>| end_wait(watcher.bind(py), error, close_watcher);
-        loop_of(slf)?.get().push(slf.py(), Task::Native(Box::new(work)));
+        loop_of(slf)?
+            .get()
+            .push(slf.py(), Task::Native(Box::new(work)));
         Ok(())
     }
 
@@ -338,12 +392,16 @@ impl BaseHub {
             }
             then.call1(py, then_args).map(drop)
         };
-        loop_of(slf)?.get().push(slf.py(), Task::Native(Box::new(work)));
+        loop_of(slf)?
+            .get()
+            .push(slf.py(), Task::Native(Box::new(work)));
         Ok(())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.wrapper.peek(|wrapper| visit.call(wrapper)).unwrap_or(Ok(()))?;
+        self.wrapper
+            .peek(|wrapper| visit.call(wrapper))
+            .unwrap_or(Ok(()))?;
         self.loop_.peek(|loop_| visit.call(loop_)).unwrap_or(Ok(()))
     }
 
@@ -367,7 +425,9 @@ fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResu
 
 /// The error for blocking in the hub.
 pub fn blocking_in_hub() -> PyErr {
-    BlockingSwitchOutError::new_err("Impossible to call blocking function in the event loop callback")
+    BlockingSwitchOutError::new_err(
+        "Impossible to call blocking function in the event loop callback",
+    )
 }
 
 /// Whether an error that surfaced in the hub is its own end.

@@ -10,7 +10,8 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::async_result::AsyncResult;
 use crate::cell::GilCell;
-use crate::loop_::Inbox;
+use crate::kernel::Inbox;
+
 use crate::ready::Task;
 use crate::threadpool::TaskQueue;
 

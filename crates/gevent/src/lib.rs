@@ -7,19 +7,21 @@ mod async_result;
 mod bell;
 mod callback;
 mod cell;
-mod descriptors;
 mod channel;
+mod descriptors;
 mod errors;
 mod event;
 mod ffi;
 mod flags;
 mod greenlet;
 mod greenlet_api;
+mod greenlet_end;
 mod group;
 mod hub;
 mod imap;
 mod imap_results;
 mod job;
+mod kernel;
 mod line;
 mod linkable;
 mod links;
@@ -28,6 +30,7 @@ mod lock;
 mod loop_;
 mod loop_api;
 mod park;
+mod poll;
 mod queue;
 mod queue_api;
 mod queue_heap;
@@ -42,6 +45,7 @@ mod socket_addr;
 mod socket_io;
 mod socket_life;
 mod socket_wait;
+mod spawn_tree;
 mod spawned_link;
 mod spin;
 mod threadpool;
@@ -77,7 +81,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<callback::Callback>()?;
     module.add_class::<greenlet::Greenlet>()?;
     ffi::entry::install(py)?;
-    module.add_class::<greenlet_api::SpawnFrame>()?;
+    module.add_class::<spawn_tree::SpawnFrame>()?;
     module.add_class::<spawned_link::SpawnedLink>()?;
     module.add_class::<spawned_link::SuccessSpawnedLink>()?;
     module.add_class::<spawned_link::FailureSpawnedLink>()?;
@@ -98,7 +102,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue_api::PriorityQueue>()?;
     module.add_class::<channel::Channel>()?;
     module.add_class::<local::Local>()?;
-    module.add_function(wrap_pyfunction!(local::all_local_dicts_for_greenlet, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        local::all_local_dicts_for_greenlet,
+        module
+    )?)?;
 
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
@@ -106,7 +113,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
-    module.add("sleep", ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?)?;
+    module.add(
+        "sleep",
+        ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?,
+    )?;
     module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;

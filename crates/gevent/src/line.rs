@@ -126,7 +126,10 @@ impl<T> Line<T> {
     ///
     /// # Errors
     /// What the visitor returns.
-    pub fn traverse(&self, inner: impl Fn(&T) -> Result<(), PyTraverseError>) -> Result<(), PyTraverseError> {
+    pub fn traverse(
+        &self,
+        inner: impl Fn(&T) -> Result<(), PyTraverseError>,
+    ) -> Result<(), PyTraverseError> {
         self.iter().try_for_each(|entry| inner(&entry.with))
     }
 }

@@ -59,7 +59,10 @@ impl Listener {
 
 /// Listeners in order. Valid when zeroed, as objects built on foreign types need.
 #[derive(Default)]
-#[allow(clippy::box_collection, reason = "a deque is not valid when zeroed, and most objects have no listener")]
+#[allow(
+    clippy::box_collection,
+    reason = "a deque is not valid when zeroed, and most objects have no listener"
+)]
 pub struct Links(Option<Box<VecDeque<Link>>>);
 
 impl Links {
@@ -95,18 +98,24 @@ impl Links {
 
     /// Whether a callable is among them.
     pub fn has_callable(&self) -> bool {
-        self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
+        self.0
+            .as_ref()
+            .is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
     }
 
     /// Whether a native listener is among them.
     pub fn has_native(&self) -> bool {
-        self.0.as_ref().is_some_and(|list| list.iter().any(|link| matches!(link, Link::Native(_))))
+        self.0
+            .as_ref()
+            .is_some_and(|list| list.iter().any(|link| matches!(link, Link::Native(_))))
     }
 
     /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.
     pub fn remove_wait(&mut self, wait: &WaitRef) -> Option<Link> {
         let list = self.0.as_mut()?;
-        let at = list.iter().position(|link| matches!(link, Link::Wait(other) if same(other, wait)))?;
+        let at = list
+            .iter()
+            .position(|link| matches!(link, Link::Wait(other) if same(other, wait)))?;
         let removed = list.remove(at);
         if list.is_empty() {
             self.0 = None;
@@ -127,7 +136,9 @@ impl Links {
     /// Removes the first listener that is this very callable. The returned link is to be dropped outside the cell.
     pub fn remove_callable(&mut self, callable: &Py<PyAny>) -> Option<Link> {
         let list = self.0.as_mut()?;
-        let at = list.iter().position(|link| matches!(link, Link::Callable(other) if other.is(callable)))?;
+        let at = list
+            .iter()
+            .position(|link| matches!(link, Link::Callable(other) if other.is(callable)))?;
         let removed = list.remove(at);
         if list.is_empty() {
             self.0 = None;
@@ -138,7 +149,9 @@ impl Links {
     /// Removes the native listener that belongs to this object. The returned link is to be dropped outside the cell.
     pub fn remove_native(&mut self, owner: *mut pyo3::ffi::PyObject) -> Option<Link> {
         let list = self.0.as_mut()?;
-        let at = list.iter().position(|link| matches!(link, Link::Native(other) if other.owner() == owner))?;
+        let at = list
+            .iter()
+            .position(|link| matches!(link, Link::Native(other) if other.owner() == owner))?;
         let removed = list.remove(at);
         if list.is_empty() {
             self.0 = None;

@@ -1,21 +1,19 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
-use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::PyOSError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use reactor::{Epoll, EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timers, Waker, Watches};
+use reactor::{EventBuffer, SourceKey, Sources, Time, TimerKey, Timers, Watches};
 use slab::Slab;
 
 use crate::cell::GilCell;
 use crate::errors::os_error;
 use crate::ffi::fork;
+use crate::kernel::{Inbox, Kernel};
 use crate::ready::{Next, ReadyQueue, Task};
-use crate::spin;
 use crate::timeout::Timeout;
 use crate::wait::WaitRef;
 use crate::watcher::{Phase, Watcher, fire_phase};
@@ -45,51 +43,6 @@ pub enum Watched {
 /// Ended watches that may linger until the next poll.
 const LINGERING: usize = 16;
 
-/// The kernel objects of a loop; replaced as a whole in a forked child.
-pub struct Kernel {
-    /// Edge-triggered sockets, the waker, and `level`.
-    pub main: Epoll,
-    /// Level-triggered descriptors of `loop.io`.
-    pub level: Epoll,
-    /// Interrupts a poll.
-    pub waker: Arc<Waker>,
-}
-
-/// Tasks from other threads.
-pub struct Inbox {
-    tasks: Mutex<Vec<Task>>,
-    full: AtomicBool,
-    /// Whether the loop's thread is looking: then it need not be woken.
-    watched: AtomicBool,
-    waker: Arc<Waker>,
-}
-
-impl Inbox {
-    /// Hands over a task and interrupts the poll; from any thread, with or without the GIL.
-    pub fn send(&self, task: Task) {
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
-        self.full.store(true, SeqCst);
-        if !self.watched.load(SeqCst) {
-            self.waker.wake();
-        }
-    }
-
-    /// Looks for a moment whether a task comes.
-    fn look_out(&self) -> bool {
-        self.watched.store(true, SeqCst);
-        spin::until(spin::LOOK_OUT, || self.full.load(Relaxed));
-        self.watched.store(false, SeqCst);
-        self.full.load(SeqCst)
-    }
-
-    fn take(&self) -> Vec<Task> {
-        if !self.full.swap(false, Relaxed) {
-            return Vec::new();
-        }
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-}
-
 /// The event loop of one thread: it creates watchers, and calls their callbacks and those of `run_callback`.
 ///
 /// `flags` names backends (`"epoll"`, `"select,poll"`, a list or a number); `epoll` does the work whatever is chosen.
@@ -102,12 +55,12 @@ pub struct Loop {
     pub(crate) sources: GilCell<Sources<WaitRef>>,
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
-    lingering: GilCell<Vec<(i32, usize)>>,
+    pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
     pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
     pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
-    kernel: GilCell<Option<Arc<Kernel>>>,
+    pub(crate) kernel: GilCell<Option<Arc<Kernel>>>,
     inbox: GilCell<Option<Arc<Inbox>>>,
-    events: GilCell<Option<Box<[EventBuffer; 2]>>>,
+    pub(crate) events: GilCell<Option<Box<[EventBuffer; 2]>>>,
     /// Things that can wake somebody beside ready tasks, less those that do not count (`ref=False`).
     pub(crate) refs: AtomicIsize,
     /// Watchers of prepare, check and idle that are active: then only the hub polls.
@@ -125,29 +78,12 @@ pub struct Loop {
     /// What the innermost run is to end with.
     pub(crate) ending: GilCell<Option<PyErr>>,
     owner: AtomicU64,
-    now: AtomicU64,
+    pub(crate) now: AtomicU64,
     /// The count of forks that the kernel objects belong to.
     forks: AtomicU64,
     pub(crate) default: AtomicBool,
     /// The flags it was asked to be created with; see `crate::flags`.
     pub(crate) flags: std::sync::atomic::AtomicU32,
-}
-
-const WAKER_TOKEN: u64 = 0;
-const LEVEL_TOKEN: u64 = 1;
-
-impl Kernel {
-    fn new() -> PyResult<Self> {
-        Waker::new().and_then(|waker| Self::around(Arc::new(waker))).map_err(|error| os_error(&error))
-    }
-
-    /// New sets for a waker.
-    fn around(waker: Arc<Waker>) -> std::io::Result<Self> {
-        let kernel = Self { main: Epoll::new()?, level: Epoll::new()?, waker };
-        kernel.main.add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
-        kernel.main.add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
-        Ok(kernel)
-    }
 }
 
 impl Loop {
@@ -158,7 +94,7 @@ impl Loop {
     pub fn create(py: Python<'_>, default: bool) -> PyResult<Self> {
         let _ = py;
         let kernel = Arc::new(Kernel::new()?);
-        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), watched: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let inbox = Inbox::new(kernel.waker.clone());
         Ok(Self {
             queue: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
@@ -261,20 +197,23 @@ impl Loop {
 
     /// A number that changes when somebody waits or something is done.
     pub fn progress(&self) -> u64 {
-        self.activity.load(Relaxed).wrapping_add(self.iterations.load(Relaxed))
+        self.activity
+            .load(Relaxed)
+            .wrapping_add(self.iterations.load(Relaxed))
     }
 
     /// Notes that something is done.
     #[inline]
     pub fn progressed(&self) {
-        self.activity.store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
+        self.activity
+            .store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     /// Whether something may still make a task ready.
     pub fn is_alive(&self, py: Python<'_>) -> bool {
         self.refs.load(Relaxed) > 0
             || self.sources.with(py, |sources| sources.waiting() > 0)
-            || self.inbox(py).is_some_and(|inbox| inbox.full.load(Relaxed))
+            || self.inbox(py).is_some_and(|inbox| inbox.is_full())
             || !self.queue.with(py, |queue| queue.is_empty())
     }
 
@@ -299,163 +238,6 @@ impl Loop {
         }
     }
 
-    /// Polls without waiting.
-    #[inline(never)]
-    pub fn glance(&self, py: Python<'_>) {
-        // A failing zero-timeout poll leaves everything as it was; the next waiting poll reports it.
-        let _ = self.poll(py, false);
-    }
-
-    /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
-    /// until something happens; an interrupting signal is noted in `check_signals`.
-    ///
-    /// # Errors
-    /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
-    #[inline(never)]
-    pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
-        self.end_lingering(py);
-        let kernel = self.kernel(py)?;
-        let mut buffers = match self.events.take(py) {
-            Some(buffers) => buffers,
-            None => Box::new([EventBuffer::new(), EventBuffer::new()]),
-        };
-        let timeout = if wait { self.longest_wait(py) } else { Some(std::time::Duration::ZERO) };
-        let polled = if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            kernel.main.wait(&mut buffers[0], timeout)
-        } else {
-            self.polling.store(true, Relaxed);
-            let inbox = if self.mail_is_near.swap(false, Relaxed) { self.inbox(py) } else { None };
-            let polled = py.detach(|| {
-                let came = inbox.is_some_and(|inbox| inbox.look_out());
-                kernel.main.wait(&mut buffers[0], if came { Some(std::time::Duration::ZERO) } else { timeout })
-            });
-            self.polling.store(false, Relaxed);
-            polled
-        };
-        self.iterations.store(self.iterations.load(Relaxed) + 1, Relaxed);
-        let now = Time::now();
-        self.now.store(now.as_nanos(), Relaxed);
-        self.queue.with(py, |queue| queue.polled(now));
-        let result = match polled {
-            Ok(()) => self.dispatch(py, &kernel, &mut buffers),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                crate::watcher::signal::deliver(py, self);
-                self.check_signals.store(true, Relaxed);
-                Ok(())
-            }
-            Err(error) => Err(PyOSError::new_err(format!("epoll_wait failed: {error}"))),
-        };
-        drop(self.events.replace(py, Some(buffers)));
-        self.take_mail(py);
-        self.expire(py, now);
-        self.repeat_always_ready(py);
-        result
-    }
-
-    fn longest_wait(&self, py: Python<'_>) -> Option<std::time::Duration> {
-        let always = self.watches.with(py, |watches| watches.has_always_ready());
-        let full = self.inbox(py).is_some_and(|inbox| inbox.full.load(Relaxed));
-        if always || full || self.check_signals.load(Relaxed) || !self.queue.with(py, |queue| queue.is_empty()) {
-            return Some(std::time::Duration::ZERO);
-        }
-        self.timers.with(py, |timers| timers.next_deadline()).map(|at| at.until(Time::now()))
-    }
-
-    fn dispatch(&self, py: Python<'_>, kernel: &Kernel, buffers: &mut [EventBuffer; 2]) -> PyResult<()> {
-        let [main, level] = buffers;
-        for (token, flags) in main.iter() {
-            match token {
-                WAKER_TOKEN => {
-                    kernel.waker.drain();
-                    if crate::watcher::signal::deliver(py, self) {
-                        self.check_signals.store(true, Relaxed);
-                    }
-                }
-                LEVEL_TOKEN => {
-                    kernel.level.wait(level, Some(std::time::Duration::ZERO)).map_err(|error| os_error(&error))?;
-                    let mut stale = false;
-                    for (fd, flags) in level.iter() {
-                        let ready: Vec<_> = self.watches.with(py, |watches| watches.ready(fd as i32, flags).collect());
-                        stale |= ready.is_empty();
-                        for (key, interest) in ready {
-                            self.watched_ready(py, key, u32::from(interest.bits()));
-                        }
-                    }
-                    if stale {
-                        // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
-                        let renewed = Kernel::around(kernel.waker.clone()).map_err(|error| os_error(&error))?;
-                        self.rearm(py, &renewed);
-                        drop(self.kernel.replace(py, Some(Arc::new(renewed))));
-                    }
-                }
-                _ => {
-                    let waiters = self.sources.with(py, |sources| sources.on_event(token, flags));
-                    for waiter in waiters.into_iter().flatten() {
-                        waiter.wake_none(py);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells whoever watches.
-    pub(crate) fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
-        enum Found {
-            Watcher(Py<Watcher>),
-            Wait(WaitRef),
-        }
-        let found = self.watched.with(py, |watched| {
-            watched.get(key).and_then(|entry| match entry {
-                Watched::Watcher(watcher) => Some(Found::Watcher(watcher.clone_ref(py))),
-                Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
-                Watched::Nobody => None,
-            })
-        });
-        match found {
-            Some(Found::Watcher(watcher)) => Watcher::fire(&watcher, py, self, events),
-            Some(Found::Wait(wait)) => {
-                wait.wake_none(py);
-            }
-            None => {}
-        }
-    }
-
-    fn repeat_always_ready(&self, py: Python<'_>) {
-        if self.watches.with(py, |watches| watches.has_always_ready()) {
-            let ready: Vec<_> = self.watches.with(py, |watches| watches.always_ready().collect());
-            for (key, interest) in ready {
-                self.watched_ready(py, key, u32::from(interest.bits()));
-            }
-        }
-    }
-
-    /// Moves what other threads sent into the queue.
-    pub fn take_mail(&self, py: Python<'_>) {
-        let Some(inbox) = self.inbox(py) else { return };
-        let mail = inbox.take();
-        if !mail.is_empty() {
-            self.queue.with(py, |queue| mail.into_iter().for_each(|task| queue.push(task)));
-        }
-    }
-
-    fn expire(&self, py: Python<'_>, now: Time) {
-        while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
-            match what {
-                Deadline::Wake(wait) => {
-                    self.count_ref(-1);
-                    wait.expire(py);
-                }
-                Deadline::Timeout(timeout) => Timeout::expire(timeout, py, self),
-                Deadline::Task(task) => {
-                    self.count_ref(-1);
-                    self.queue.with(py, |queue| queue.push(*task));
-                }
-                Deadline::Watcher(watcher) => crate::watcher::timer::expired(watcher, py, self, now),
-            }
-        }
-    }
-
     /// The time of the last poll.
     pub fn cached_now(&self) -> Time {
         Time::from_nanos(self.now.load(Relaxed))
@@ -474,13 +256,17 @@ impl Loop {
     /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
     pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
         let kernel = self.kernel(py)?;
-        self.sources.with(py, |sources| sources.register(&kernel.main, fd)).map_err(|error| os_error(&error))
+        self.sources
+            .with(py, |sources| sources.register(&kernel.main, fd))
+            .map_err(|error| os_error(&error))
     }
 
     /// Forgets a socket, waking whoever waits on it.
     pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
         match self.kernel(py).ok() {
-            Some(kernel) => self.sources.with(py, |sources| sources.deregister(&kernel.main, key)),
+            Some(kernel) => self
+                .sources
+                .with(py, |sources| sources.deregister(&kernel.main, key)),
             None => [None, None],
         }
     }
@@ -489,10 +275,18 @@ impl Loop {
     ///
     /// # Errors
     /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
-    pub fn watch(&self, py: Python<'_>, fd: i32, interest: reactor::Interest, what: Watched) -> PyResult<usize> {
+    pub fn watch(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        interest: reactor::Interest,
+        what: Watched,
+    ) -> PyResult<usize> {
         let kernel = self.kernel(py)?;
         let key = self.watched.with(py, |watched| watched.insert(what));
-        let added = self.watches.with(py, |watches| watches.add(&kernel.level, fd, interest, key));
+        let added = self
+            .watches
+            .with(py, |watches| watches.add(&kernel.level, fd, interest, key));
         if let Err(error) = added {
             drop(self.watched.with(py, |watched| watched.try_remove(key)));
             return Err(os_error(&error));
@@ -503,7 +297,9 @@ impl Loop {
     /// Ends a watch, of which the kernel hears at the next poll: most are begun anew before.
     pub fn unwatch_soon(&self, py: Python<'_>, fd: i32, key: usize) {
         let taken = self.watched.with(py, |watched| {
-            watched.get_mut(key).map(|entry| std::mem::replace(entry, Watched::Nobody))
+            watched
+                .get_mut(key)
+                .map(|entry| std::mem::replace(entry, Watched::Nobody))
         });
         let lingering = self.lingering.with(py, |lingering| {
             lingering.push((fd, key));
@@ -526,16 +322,20 @@ impl Loop {
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
         if let Ok(kernel) = self.kernel(py) {
             // A descriptor that was closed behind our back is gone from the set already.
-            let _ = self.watches.with(py, |watches| watches.remove(&kernel.level, fd, key));
+            let _ = self
+                .watches
+                .with(py, |watches| watches.remove(&kernel.level, fd, key));
         }
         let taken = self.watched.with(py, |watched| watched.try_remove(key));
         drop(taken);
     }
 
     /// Registers everything in new sets. What cannot be was closed behind our back.
-    fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
-        self.sources.with(py, |sources| drop(sources.rearm_all(&kernel.main)));
-        self.watches.with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+    pub(crate) fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
+        self.sources
+            .with(py, |sources| drop(sources.rearm_all(&kernel.main)));
+        self.watches
+            .with(py, |watches| drop(watches.rearm_all(&kernel.level)));
     }
 
     /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called
@@ -551,7 +351,7 @@ impl Loop {
         }
         let kernel = Arc::new(Kernel::new()?);
         self.rearm(py, &kernel);
-        let inbox = Inbox { tasks: Mutex::new(Vec::new()), full: AtomicBool::new(false), watched: AtomicBool::new(false), waker: kernel.waker.clone() };
+        let inbox = Inbox::new(kernel.waker.clone());
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
         std::mem::forget(old);
@@ -586,7 +386,9 @@ impl Loop {
         drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
         self.phased.store(0, Relaxed);
-        drop((kernel, inbox, tasks, timers, watched, watches, phases, handler));
+        drop((
+            kernel, inbox, tasks, timers, watched, watches, phases, handler,
+        ));
     }
 
     /// Visits what it owns.
@@ -594,6 +396,8 @@ impl Loop {
     /// # Errors
     /// What the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.error_handler.peek(|handler| visit.call(handler)).unwrap_or(Ok(()))
+        self.error_handler
+            .peek(|handler| visit.call(handler))
+            .unwrap_or(Ok(()))
     }
 }

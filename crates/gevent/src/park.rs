@@ -103,7 +103,8 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 /// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
 pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let chosen = may_block(py, wait).and_then(|()| next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait)));
+    let chosen = may_block(py, wait)
+        .and_then(|()| next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait)));
     if chosen.is_err() {
         wait.finish(py);
     }
@@ -130,7 +131,9 @@ impl Who<'_> {
 
     fn wakes_on(&self, task: &Task) -> bool {
         match (self, task) {
-            (Self::Waiter(wait), Task::Wake(next)) => std::ptr::eq(&raw const ***wait, &raw const **next),
+            (Self::Waiter(wait), Task::Wake(next)) => {
+                std::ptr::eq(&raw const ***wait, &raw const **next)
+            }
             (Self::Yielder(turn), Task::Yield(next)) => turn.is(next),
             _ => false,
         }
@@ -148,7 +151,11 @@ impl Who<'_> {
 ///
 /// # Errors
 /// What making a hub raises.
-pub fn next_greenlet<'py>(py: Python<'py>, loop_: &Loop, who: &Who<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn next_greenlet<'py>(
+    py: Python<'py>,
+    loop_: &Loop,
+    who: &Who<'_>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let the_hub = || hub::current(py).map(|hub| Some(hub.into_any()));
     loop {
         if who.is_delivered(py) {
@@ -202,7 +209,9 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
         return Err(hub::blocking_in_hub());
     }
     if !wait.loop_().get().is_mine() {
-        return Err(InvalidThreadUseError::new_err("Cannot wait in the hub of another thread"));
+        return Err(InvalidThreadUseError::new_err(
+            "Cannot wait in the hub of another thread",
+        ));
     }
     blocks(&hub, running)?;
     wait.tell_greenlet(py);

@@ -67,7 +67,12 @@ impl ReadyQueue {
     /// An empty queue.
     pub fn new() -> Self {
         let switch_interval = Duration::from_millis(5);
-        Self { tasks: VecDeque::new(), since_poll: 0, last_poll: Time::now(), switch_interval }
+        Self {
+            tasks: VecDeque::new(),
+            since_poll: 0,
+            last_poll: Time::now(),
+            switch_interval,
+        }
     }
 
     /// Appends a task.
@@ -85,7 +90,8 @@ impl ReadyQueue {
         if overtaken == 0 {
             self.tasks.push_back(Task::Watcher(watcher));
         } else {
-            self.tasks.insert(self.tasks.len() - overtaken, Task::Watcher(watcher));
+            self.tasks
+                .insert(self.tasks.len() - overtaken, Task::Watcher(watcher));
         }
     }
 
@@ -143,7 +149,10 @@ impl ReadyQueue {
 
     /// Tasks of watchers waiting.
     pub fn watchers(&self) -> usize {
-        self.tasks.iter().filter(|task| matches!(task, Task::Watcher(_))).count()
+        self.tasks
+            .iter()
+            .filter(|task| matches!(task, Task::Watcher(_)))
+            .count()
     }
 
     /// Whether none waits.

@@ -36,7 +36,9 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
     this.kernel(py)?;
     if !this.is_mine() {
         if this.running.load(Relaxed) > 0 || this.polling.load(Relaxed) {
-            return Err(InvalidThreadUseError::new_err("The loop is run by another thread"));
+            return Err(InvalidThreadUseError::new_err(
+                "The loop is run by another thread",
+            ));
         }
         this.adopt();
     }
@@ -184,7 +186,11 @@ fn came_back<T>(
 ) -> PyResult<()> {
     match switched {
         // One that was meant for the hub itself, by `kill`, is that of a callback.
-        Err(error) if hub::ends_hub(py, &error) && !context.bind(py).is_instance_of::<BaseHub>() => Err(error),
+        Err(error)
+            if hub::ends_hub(py, &error) && !context.bind(py).is_instance_of::<BaseHub>() =>
+        {
+            Err(error)
+        }
         Err(error) => {
             hub::handle_error(py, this, Some(context.clone_ref(py)), error);
             Ok(())

@@ -12,7 +12,7 @@ use crate::ffi::base::PyGreenlet;
 use crate::ffi::blocking::{Blocking, Step};
 use crate::ffi::greenlet;
 use crate::greenlet::{Greenlet, SETTINGS, spawn_of};
-use crate::greenlet_api::exit_error;
+use crate::greenlet_end::exit_error;
 use crate::hub;
 use crate::park::{self, Yielded};
 use crate::ready::Task;
@@ -38,7 +38,9 @@ Unlike `time.sleep`, only this greenlet sleeps.";
                 Yielded::Wait(wait) => Step::Park(wait),
             });
         };
-        let counted = arguments[1].as_ref().map_or(Ok(true), PyAnyMethods::is_truthy)?;
+        let counted = arguments[1]
+            .as_ref()
+            .map_or(Ok(true), PyAnyMethods::is_truthy)?;
         let wait = hub::new_wait(py)?;
         wait.limit(py, delay, counted);
         Ok(Step::Park(wait))
@@ -47,7 +49,9 @@ Unlike `time.sleep`, only this greenlet sleeps.";
 
 /// How long to sleep; none for only a yield.
 fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
-    let Some(seconds) = seconds else { return Ok(None) };
+    let Some(seconds) = seconds else {
+        return Ok(None);
+    };
     let delay = match seconds.cast_exact::<PyFloat>() {
         Ok(float) => float.value(),
         Err(_) => match seconds.cast_exact::<PyInt>() {
@@ -99,8 +103,14 @@ pub struct TrackedRawGreenlet;
 impl TrackedRawGreenlet {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
-        PyClassInitializer::new(Self, pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData))
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::new(
+            Self,
+            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+        )
     }
 }
 
@@ -126,12 +136,19 @@ pub fn spawn_raw<'py>(
         None => function,
     };
     let tracked = SETTINGS.with(py, |settings| settings.track_tree);
-    let class = if tracked { py.get_type::<TrackedRawGreenlet>() } else { py.get_type::<PyGreenlet>() };
+    let class = if tracked {
+        py.get_type::<TrackedRawGreenlet>()
+    } else {
+        py.get_type::<PyGreenlet>()
+    };
     let new = class.call1((function, &hub))?;
     new.setattr("loop", &loop_)?;
     if tracked {
         let spawner = greenlet::current(py)?;
-        new.setattr("spawning_greenlet", pyo3::types::PyWeakrefReference::new(&spawner)?)?;
+        new.setattr(
+            "spawning_greenlet",
+            pyo3::types::PyWeakrefReference::new(&spawner)?,
+        )?;
         let locals = match spawner.getattr_opt("spawn_tree_locals")? {
             Some(locals) => locals,
             None => {
@@ -144,14 +161,20 @@ pub fn spawn_raw<'py>(
         };
         new.setattr("spawn_tree_locals", locals)?;
     }
-    loop_.get().push(py, Task::Switch(new.clone().unbind(), args.unbind()));
+    loop_
+        .get()
+        .push(py, Task::Switch(new.clone().unbind(), args.unbind()));
     Ok(new)
 }
 
 /// Raise `exception` (`GreenletExit` unless given) in `greenlet`, soon, and do not wait for its end.
 #[pyfunction]
 #[pyo3(signature = (greenlet, exception = None))]
-pub fn kill(py: Python<'_>, greenlet: &Bound<'_, PyAny>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+pub fn kill(
+    py: Python<'_>,
+    greenlet: &Bound<'_, PyAny>,
+    exception: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
     if greenlet.getattr("dead")?.is_truthy()? {
         return Ok(());
     }
@@ -163,7 +186,10 @@ pub fn kill(py: Python<'_>, greenlet: &Bound<'_, PyAny>, exception: Option<Bound
         None => exit_error(py),
     };
     let loop_ = hub::current_loop(py)?;
-    loop_.get().push(py, Task::Throw(Box::new((greenlet.clone().unbind(), error))));
+    loop_.get().push(
+        py,
+        Task::Throw(Box::new((greenlet.clone().unbind(), error))),
+    );
     Ok(())
 }
 
@@ -174,7 +200,10 @@ fn join_each(greenlets: &[Bound<'_, Greenlet>], limit: &Limit) -> PyResult<bool>
         let over = match limit {
             Limit::After(delay, seconds) => {
                 let left = delay.saturating_sub(Time::now().since(started));
-                Greenlet::wait_over(greenlet, &Limit::After(left, seconds.clone_ref(greenlet.py())))?
+                Greenlet::wait_over(
+                    greenlet,
+                    &Limit::After(left, seconds.clone_ref(greenlet.py())),
+                )?
             }
             limit => Greenlet::wait_over(greenlet, limit)?,
         };
@@ -208,7 +237,9 @@ pub fn kill_greenlets(
     greenlets: Vec<Bound<'_, PyAny>>,
     exception: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    greenlets.iter().try_for_each(|greenlet| kill(py, greenlet, exception.clone()))
+    greenlets
+        .iter()
+        .try_for_each(|greenlet| kill(py, greenlet, exception.clone()))
 }
 
 /// Set whether greenlets remember who spawned them, and where.
@@ -220,16 +251,25 @@ pub fn set_track_greenlet_tree(py: Python<'_>, value: bool) {
 /// Return how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
 #[pyfunction]
 pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
-    Ok(hub::current_loop(py)?.get().queue.with(py, |queue| queue.switch_interval).as_secs_f64())
+    Ok(hub::current_loop(py)?
+        .get()
+        .queue
+        .with(py, |queue| queue.switch_interval)
+        .as_secs_f64())
 }
 
 /// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
 #[pyfunction]
 pub fn setswitchinterval(py: Python<'_>, interval: f64) -> PyResult<()> {
     if interval.is_nan() || interval <= 0.0 {
-        return Err(PyValueError::new_err("switch interval must be strictly positive"));
+        return Err(PyValueError::new_err(
+            "switch interval must be strictly positive",
+        ));
     }
     let interval = Duration::from_secs_f64(interval.min(1e9));
-    hub::current_loop(py)?.get().queue.with(py, |queue| queue.switch_interval = interval);
+    hub::current_loop(py)?
+        .get()
+        .queue
+        .with(py, |queue| queue.switch_interval = interval);
     Ok(())
 }

@@ -61,17 +61,25 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
         let py = slf.py();
         let slf = slf.cast::<SocketBase>()?;
         let Some(size) = &arguments[0] else {
-            return Err(PyTypeError::new_err("recv expected at least 1 argument, got 0"));
+            return Err(PyTypeError::new_err(
+                "recv expected at least 1 argument, got 0",
+            ));
         };
         let size = size_of(size.extract()?, "recv")?;
-        let flags = arguments[1].as_ref().map_or(Ok(0), |flags| flags.extract())?;
+        let flags = arguments[1]
+            .as_ref()
+            .map_or(Ok(0), |flags| flags.extract())?;
         if size == 0 {
             // The kernel would have it wait.
             slf.get().open(py)?;
             return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()));
         }
         let patience = Patience::of(slf.get(), py);
-        let request = Request { size, flags: receive_flags(flags), force: patience.is_none() };
+        let request = Request {
+            size,
+            flags: receive_flags(flags),
+            force: patience.is_none(),
+        };
         SocketBase::receive(slf, request, patience)
     }
 }
@@ -102,11 +110,23 @@ impl SocketBase {
         let socket = slf.clone().unbind();
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
             let socket = socket.bind(py);
-            match socket.get().end_wait(py, Direction::Read, place, wait, woken) {
+            match socket
+                .get()
+                .end_wait(py, Direction::Read, place, wait, woken)
+            {
                 Ok(()) => Self::receive(socket, request, patience),
                 // The hub may not wait, so it must not go by what is known either.
-                Err(error) if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
-                    Self::receive(socket, Request { force: true, ..request }, patience)
+                Err(error)
+                    if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) =>
+                {
+                    Self::receive(
+                        socket,
+                        Request {
+                            force: true,
+                            ..request
+                        },
+                        patience,
+                    )
                 }
                 Err(error) => Err(error),
             }

@@ -219,7 +219,12 @@ impl SocketBase {
     ///
     /// # Errors
     /// `BlockingIOError` without patience, `ConcurrentObjectUseError` when another greenlet waits in this direction.
-    pub fn begin_wait(&self, py: Python<'_>, direction: Direction, patience: &mut Patience) -> PyResult<Begun> {
+    pub fn begin_wait(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        patience: &mut Patience,
+    ) -> PyResult<Begun> {
         if patience.is_none() {
             let text = "Resource temporarily unavailable";
             return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));

@@ -39,7 +39,10 @@ impl SpawnedLink {
     fn checked(py: Python<'_>, callback: Py<PyAny>, kind: LinkKind) -> PyResult<Self> {
         let bound = callback.bind(py);
         if !bound.is_callable() {
-            return Err(pyo3::exceptions::PyTypeError::new_err(format!("Expected callable: {}", bound.repr()?)));
+            return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                "Expected callable: {}",
+                bound.repr()?
+            )));
         }
         Ok(Self { callback, kind })
     }
@@ -73,13 +76,17 @@ impl SpawnedLink {
 
     fn __call__(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.kind != LinkKind::Always {
-            let successful = source.call_method0(pyo3::intern!(py, "successful"))?.is_truthy()?;
+            let successful = source
+                .call_method0(pyo3::intern!(py, "successful"))?
+                .is_truthy()?;
             if successful != (self.kind == LinkKind::Success) {
                 return Ok(());
             }
         }
         let hub = hub::current(py)?;
-        let raw = py.get_type::<crate::ffi::base::PyGreenlet>().call1((self.callback.bind(py), hub))?;
+        let raw = py
+            .get_type::<crate::ffi::base::PyGreenlet>()
+            .call1((self.callback.bind(py), hub))?;
         greenlet::switch_with(&raw, &PyTuple::new(py, [source])?).map(drop)
     }
 
@@ -94,8 +101,14 @@ impl SpawnedLink {
         }
     }
 
-    fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.callback.bind(py).getattr(name.cast::<pyo3::types::PyString>()?)
+    fn __getattr__<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.callback
+            .bind(py)
+            .getattr(name.cast::<pyo3::types::PyString>()?)
     }
 
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
@@ -139,10 +152,16 @@ pub fn describe_call(slf: &Bound<'_, Greenlet>) -> PyResult<String> {
         None => return Ok("_run".to_owned()),
     };
     let name = run.getattr_opt("__name__")?;
-    let bound_to = run.getattr_opt("__self__")?.filter(|owner| !owner.is_none());
+    let bound_to = run
+        .getattr_opt("__self__")?
+        .filter(|owner| !owner.is_none());
     let mut text = match name {
-        Some(name) if bound_to.is_none() || run.is_instance_of::<pyo3::types::PyCFunction>() => name.str()?.to_string(),
-        Some(name) if bound_to.as_ref().is_some_and(|owner| owner.is(slf)) => name.str()?.to_string(),
+        Some(name) if bound_to.is_none() || run.is_instance_of::<pyo3::types::PyCFunction>() => {
+            name.str()?.to_string()
+        }
+        Some(name) if bound_to.as_ref().is_some_and(|owner| owner.is(slf)) => {
+            name.str()?.to_string()
+        }
         _ => run.repr()?.to_string(),
     };
     let mut parts = Vec::new();

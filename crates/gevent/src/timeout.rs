@@ -26,7 +26,11 @@ const LONGEST: f64 = 1e9;
 /// `TypeError` for what is no number, as comparing or converting it raises.
 pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds: f64 = seconds.extract()?;
-    Ok(if seconds > 0.0 { Duration::from_secs_f64(seconds.min(LONGEST)) } else { Duration::ZERO })
+    Ok(if seconds > 0.0 {
+        Duration::from_secs_f64(seconds.min(LONGEST))
+    } else {
+        Duration::ZERO
+    })
 }
 
 /// How long a call may wait.
@@ -76,7 +80,11 @@ impl Limit {
                 timeout.get().cancel(py);
                 match woken {
                     Ok(value) => Ok(Some(value)),
-                    Err(error) if error.is_instance_of::<Timeout>(py) && error.value(py).is(timeout) => Ok(None),
+                    Err(error)
+                        if error.is_instance_of::<Timeout>(py) && error.value(py).is(timeout) =>
+                    {
+                        Ok(None)
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -133,7 +141,8 @@ impl Timeout {
     }
 
     fn is_pending(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| !matches!(state.armed, Armed::Idle))
+        self.state
+            .with(py, |state| !matches!(state.armed, Armed::Idle))
     }
 
     /// Carries out an expiry, found by the loop.
@@ -144,7 +153,10 @@ impl Timeout {
                 Armed::Pending(_, _, target) | Armed::Firing(target) => target.clone_ref(py),
                 Armed::Idle => return (false, None),
             };
-            (state.counted, Some(std::mem::replace(&mut state.armed, Armed::Firing(target))))
+            (
+                state.counted,
+                Some(std::mem::replace(&mut state.armed, Armed::Firing(target))),
+            )
         });
         if old.is_none() {
             return;
@@ -162,7 +174,11 @@ impl Timeout {
     /// What is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
     pub fn fire(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        match slf.get().state.with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle)) {
+        match slf
+            .get()
+            .state
+            .with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle))
+        {
             Armed::Firing(target) => raise_in(target.bind(py), slf.get().to_raise(slf)),
             idle => {
                 drop(idle);
@@ -172,7 +188,12 @@ impl Timeout {
     }
 
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| state.exception.as_ref().map(|exception| exception.clone_ref(py)))
+        self.state.with(py, |state| {
+            state
+                .exception
+                .as_ref()
+                .map(|exception| exception.clone_ref(py))
+        })
     }
 
     fn to_raise(&self, slf: &Bound<'_, Self>) -> PyErr {
@@ -196,7 +217,14 @@ impl Timeout {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { state: GilCell::new(State { seconds: None, exception: None, counted: true, armed: Armed::Idle }) }
+        Self {
+            state: GilCell::new(State {
+                seconds: None,
+                exception: None,
+                counted: true,
+                armed: Armed::Idle,
+            }),
+        }
     }
 
     #[pyo3(signature = (seconds = None, exception = None, r#ref = true, priority = -1, _one_shot = false))]
@@ -213,7 +241,10 @@ impl Timeout {
         let _ = (priority, _one_shot);
         let old = self.state.with(py, |state| {
             state.counted = r#ref;
-            (std::mem::replace(&mut state.seconds, seconds), std::mem::replace(&mut state.exception, exception))
+            (
+                std::mem::replace(&mut state.seconds, seconds),
+                std::mem::replace(&mut state.exception, exception),
+            )
         });
         drop(old);
     }
@@ -221,12 +252,16 @@ impl Timeout {
     /// The seconds it was given.
     #[getter]
     fn seconds(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| state.seconds.as_ref().map(|seconds| seconds.clone_ref(py)))
+        self.state.with(py, |state| {
+            state.seconds.as_ref().map(|seconds| seconds.clone_ref(py))
+        })
     }
 
     #[setter]
     fn set_seconds(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.seconds, value));
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.seconds, value));
         drop(old);
     }
 
@@ -238,7 +273,9 @@ impl Timeout {
 
     #[setter(exception)]
     fn set_exception(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.exception, value));
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.exception, value));
         drop(old);
     }
 
@@ -264,15 +301,20 @@ impl Timeout {
                 slf.repr()?
             )));
         }
-        let Some(seconds) = seconds.filter(|seconds| !seconds.is_none(py)) else { return Ok(()) };
+        let Some(seconds) = seconds.filter(|seconds| !seconds.is_none(py)) else {
+            return Ok(());
+        };
         let at = Time::now().after(duration_of(seconds.bind(py))?);
         let loop_ = hub::current_loop(py)?;
         let target = greenlet::current(py)?.unbind();
-        let key = loop_.get().timers.with(py, |timers| timers.insert(at, Deadline::Timeout(slf.clone().unbind())));
+        let key = loop_.get().timers.with(py, |timers| {
+            timers.insert(at, Deadline::Timeout(slf.clone().unbind()))
+        });
         if counted {
             loop_.get().count_ref(1);
         }
-        this.state.with(py, |state| state.armed = Armed::Pending(key, loop_, target));
+        this.state
+            .with(py, |state| state.armed = Armed::Pending(key, loop_, target));
         Ok(())
     }
 
@@ -286,7 +328,10 @@ impl Timeout {
         r#ref: bool,
         _one_shot: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(given) = timeout.as_ref().and_then(|timeout| timeout.cast::<Timeout>().ok()) {
+        if let Some(given) = timeout
+            .as_ref()
+            .and_then(|timeout| timeout.cast::<Timeout>().ok())
+        {
             if !given.get().is_pending(cls.py()) {
                 given.call_method0("start")?;
             }
@@ -311,8 +356,12 @@ impl Timeout {
 
     /// Take it back: it will not be raised. It can be started again.
     pub fn cancel(&self, py: Python<'_>) {
-        let (armed, counted) =
-            self.state.with(py, |state| (std::mem::replace(&mut state.armed, Armed::Idle), state.counted));
+        let (armed, counted) = self.state.with(py, |state| {
+            (
+                std::mem::replace(&mut state.armed, Armed::Idle),
+                state.counted,
+            )
+        });
         if let Armed::Pending(key, loop_, _) = &armed {
             let taken = loop_.get().timers.with(py, |timers| timers.cancel(*key));
             if taken.is_some() && counted {
@@ -344,13 +393,21 @@ impl Timeout {
         let _ = (typ, tb);
         let py = slf.py();
         slf.get().cancel(py);
-        value.is(slf) && slf.get().exception(py).is_some_and(|exception| is_false(exception.bind(py)))
+        value.is(slf)
+            && slf
+                .get()
+                .exception(py)
+                .is_some_and(|exception| is_false(exception.bind(py)))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
         let this = slf.get();
-        let mut text = format!("<{} at {:#x} seconds=", slf.get_type().name()?, slf.as_ptr() as usize);
+        let mut text = format!(
+            "<{} at {:#x} seconds=",
+            slf.get_type().name()?,
+            slf.as_ptr() as usize
+        );
         match this.seconds(py) {
             Some(seconds) => text.push_str(&seconds.bind(py).str()?.to_string()),
             None => text.push_str("None"),
@@ -368,7 +425,9 @@ impl Timeout {
     fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
         let this = slf.get();
-        let Some(seconds) = this.seconds(py).filter(|seconds| !seconds.is_none(py)) else { return Ok(String::new()) };
+        let Some(seconds) = this.seconds(py).filter(|seconds| !seconds.is_none(py)) else {
+            return Ok(String::new());
+        };
         let seconds = seconds.bind(py);
         let plural = if seconds.eq(1)? { "" } else { "s" };
         let tail = match this.exception(py) {
@@ -424,7 +483,11 @@ pub fn with_timeout<'py>(
     let result = function.call(args, kwds.as_ref());
     timeout.call_method0("cancel")?;
     match (result, fallback) {
-        (Err(error), Some(fallback)) if error.is_instance_of::<Timeout>(py) && error.value(py).is(&timeout) => Ok(fallback),
+        (Err(error), Some(fallback))
+            if error.is_instance_of::<Timeout>(py) && error.value(py).is(&timeout) =>
+        {
+            Ok(fallback)
+        }
         (result, _) => result,
     }
 }

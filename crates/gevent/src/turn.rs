@@ -18,12 +18,18 @@ impl Turn {
     #[inline]
     pub fn of(greenlet: &Bound<'_, Greenlet>) -> Self {
         let number = greenlet.get().state.with(greenlet.py(), |state| state.turn);
-        Self { greenlet: greenlet.clone().unbind(), number }
+        Self {
+            greenlet: greenlet.clone().unbind(),
+            number,
+        }
     }
 
     /// The same turn, for the queue.
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self { greenlet: self.greenlet.clone_ref(py), number: self.number }
+        Self {
+            greenlet: self.greenlet.clone_ref(py),
+            number: self.number,
+        }
     }
 
     /// The greenlet that yields.
@@ -44,13 +50,19 @@ impl Turn {
     /// Whether the greenlet has not gone on since.
     #[inline]
     pub fn is_due(&self, py: Python<'_>) -> bool {
-        self.greenlet.get().state.with(py, |state| state.turn == self.number)
+        self.greenlet
+            .get()
+            .state
+            .with(py, |state| state.turn == self.number)
     }
 
     /// Notes that the greenlet goes on.
     #[inline]
     pub fn end(&self, py: Python<'_>) {
         let next = self.number.wrapping_add(1);
-        self.greenlet.get().state.with(py, |state| state.turn = next);
+        self.greenlet
+            .get()
+            .state
+            .with(py, |state| state.turn = next);
     }
 }

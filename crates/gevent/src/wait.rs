@@ -69,11 +69,16 @@ impl Wait {
     /// alone does not keep the loop running.
     pub fn limit(self: &Arc<Self>, py: Python<'_>, delay: Duration, counted: bool) {
         let loop_ = self.loop_.get();
-        let key = loop_.set_deadline(py, Time::now().after(delay), Deadline::Wake(Arc::clone(self)));
+        let key = loop_.set_deadline(
+            py,
+            Time::now().after(delay),
+            Deadline::Wake(Arc::clone(self)),
+        );
         if !counted {
             loop_.count_ref(-1);
         }
-        self.rest.with(py, |rest| rest.deadline = Some((key, counted)));
+        self.rest
+            .with(py, |rest| rest.deadline = Some((key, counted)));
     }
 
     /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
@@ -83,7 +88,8 @@ impl Wait {
             return false;
         }
         self.state.store(QUEUED, Relaxed);
-        self.rest.with(py, |rest| rest.outcome = Some(Box::new(outcome)));
+        self.rest
+            .with(py, |rest| rest.outcome = Some(Box::new(outcome)));
         self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
         true
     }
@@ -131,7 +137,8 @@ impl Wait {
             return Err(error);
         }
         self.state.store(DELIVERED, Relaxed);
-        self.rest.with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
+        self.rest
+            .with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
         Ok(())
     }
 
@@ -178,7 +185,9 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
-        let (outcome, deadline) = self.rest.with(py, |rest| (rest.outcome.take(), rest.deadline.take()));
+        let (outcome, deadline) = self
+            .rest
+            .with(py, |rest| (rest.outcome.take(), rest.deadline.take()));
         if let Some((key, counted)) = deadline {
             let loop_ = self.loop_.get();
             if !counted {

@@ -32,7 +32,11 @@ pub struct Waiter {
 impl Waiter {
     /// A waiter bound to `hub`.
     pub fn of_hub(hub: Py<PyAny>) -> Self {
-        Self { hub: GilCell::new(Some(hub)), held: GilCell::new(Held::Nothing), wait: GilCell::new(None) }
+        Self {
+            hub: GilCell::new(Some(hub)),
+            held: GilCell::new(Held::Nothing),
+            wait: GilCell::new(None),
+        }
     }
 
     fn held(&self, py: Python<'_>) -> Held {
@@ -83,21 +87,27 @@ impl Waiter {
     }
 
     fn greenlet_waiting(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.wait.with(py, |wait| wait.as_ref().map(|wait| wait.greenlet().clone_ref(py)))
+        self.wait.with(py, |wait| {
+            wait.as_ref().map(|wait| wait.greenlet().clone_ref(py))
+        })
     }
 
     fn check_in_hub(&self, py: Python<'_>, method: &str) -> PyResult<()> {
         let hub = self.hub.get_ref(py);
         let running = greenlet::current(py)?;
         if hub.is_some_and(|hub| !running.is(hub.bind(py))) {
-            return Err(PyAssertionError::new_err(format!("Can only use Waiter.{method} method from the Hub greenlet")));
+            return Err(PyAssertionError::new_err(format!(
+                "Can only use Waiter.{method} method from the Hub greenlet"
+            )));
         }
         Ok(())
     }
 
     /// Deals with how a switch from the hub to `target` ended: an error was thrown in here, or left a raw greenlet.
     fn report(&self, py: Python<'_>, target: Py<PyAny>, switched: PyResult<()>) {
-        let (Err(error), Ok(loop_)) = (switched, hub::current_loop(py)) else { return };
+        let (Err(error), Ok(loop_)) = (switched, hub::current_loop(py)) else {
+            return;
+        };
         if hub::ends_hub(py, &error) {
             loop_.get().end_run(py, error);
         } else {
@@ -114,14 +124,21 @@ pub fn error_of(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     let py = args.py();
     let first = args.get_item(0)?;
     let value = args.get_item(1).ok().filter(|value| !value.is_none());
-    let traceback = args.get_item(2).ok().filter(|traceback| !traceback.is_none());
+    let traceback = args
+        .get_item(2)
+        .ok()
+        .filter(|traceback| !traceback.is_none());
     let made = match value {
         Some(value) if value.is_instance_of::<PyBaseException>() => Ok(value),
         Some(value) => first.call1((value,)),
         None if first.is_instance_of::<PyType>() => first.call0(),
         None => Ok(first.clone()),
     };
-    let is_class = || first.cast::<PyType>().is_ok_and(|class| class.is_subclass_of::<PyBaseException>().unwrap_or(false));
+    let is_class = || {
+        first
+            .cast::<PyType>()
+            .is_ok_and(|class| class.is_subclass_of::<PyBaseException>().unwrap_or(false))
+    };
     let value = match made {
         Ok(value) => value,
         // What an exception class raises in place of making an exception is what there is to raise.
@@ -129,7 +146,9 @@ pub fn error_of(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
         Err(error) => return Err(error),
     };
     if !value.is_instance_of::<PyBaseException>() {
-        return Err(PyTypeError::new_err("exceptions must be classes or instances deriving from BaseException"));
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes or instances deriving from BaseException",
+        ));
     }
     if let Some(traceback) = traceback {
         value.setattr(pyo3::intern!(py, "__traceback__"), traceback)?;

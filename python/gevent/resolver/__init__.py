@@ -8,13 +8,31 @@ from __future__ import annotations
 import functools
 from _socket import AF_INET as AF_INET
 from _socket import AF_INET6, AI_NUMERICHOST, EAI_NONAME, NI_NUMERICHOST, gaierror, inet_pton
+from _socket import AF_UNSPEC as AF_UNSPEC
+from _socket import AI_CANONNAME as AI_CANONNAME
+from _socket import AI_PASSIVE as AI_PASSIVE
+from _socket import EAI_SERVICE as EAI_SERVICE
+from _socket import SOCK_DGRAM as SOCK_DGRAM
+from _socket import SOCK_STREAM as SOCK_STREAM
+from _socket import SOL_TCP as SOL_TCP
+from _socket import error as error
 from _socket import getaddrinfo as native_getaddrinfo
+from _socket import gethostbyaddr as native_gethostbyaddr  # noqa: F401
 from _socket import gethostbyname as native_gethostbyname
+from _socket import gethostbyname_ex as native_gethostbyname_ex  # noqa: F401
 from _socket import getnameinfo as native_getnameinfo
+from _socket import getservbyname as native_getservbyname  # noqa: F401
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ()
+
+# What resolvers made elsewhere import from here.
+MAC = PYPY = False
+text_type = str
+string_types = (str,)
+integer_types = (int,)
+hostname_types = (str, bytes, bytearray)
 
 
 def is_address(host: Any) -> bool:

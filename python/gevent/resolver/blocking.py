@@ -27,3 +27,5 @@ class Resolver:
     getaddrinfo = staticmethod(_socket.getaddrinfo)
     gethostbyaddr = staticmethod(_socket.gethostbyaddr)
     getnameinfo = staticmethod(_socket.getnameinfo)
+    #: Another name of the last.
+    method = getnameinfo

@@ -57,8 +57,14 @@ pub fn install(_py: Python<'_>) {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     let size = BLOCK * BLOCKS as usize;
     // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
-    let Ok(range) = (unsafe { mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, flags) })
-    else {
+    let Ok(range) = (unsafe {
+        mmap_anonymous(
+            std::ptr::null_mut(),
+            size,
+            ProtFlags::READ | ProtFlags::WRITE,
+            flags,
+        )
+    }) else {
         return;
     };
     // A block is 16 KiB of which a frame uses a page: huge pages would make all of it resident.
@@ -68,8 +74,16 @@ pub fn install(_py: Python<'_>) {
     unsafe {
         let mut below = std::mem::zeroed::<ffi::PyObjectArenaAllocator>();
         ffi::PyObject_GetArenaAllocator(&raw mut below);
-        let _ = ARENA.set(Arena { below, range, blocks: Mutex::default() });
-        let mut ours = ffi::PyObjectArenaAllocator { ctx: std::ptr::null_mut(), alloc: Some(alloc), free: Some(free) };
+        let _ = ARENA.set(Arena {
+            below,
+            range,
+            blocks: Mutex::default(),
+        });
+        let mut ours = ffi::PyObjectArenaAllocator {
+            ctx: std::ptr::null_mut(),
+            alloc: Some(alloc),
+            free: Some(free),
+        };
         ffi::PyObject_SetArenaAllocator(&raw mut ours);
     }
 }
@@ -82,7 +96,9 @@ impl Arena {
     /// The block at an address, none for an address that was not handed out here.
     fn index_of(&self, block: *mut c_void) -> Option<u32> {
         let offset = block.addr().checked_sub(self.range.addr())?;
-        u32::try_from(offset / BLOCK).ok().filter(|index| *index < BLOCKS)
+        u32::try_from(offset / BLOCK)
+            .ok()
+            .filter(|index| *index < BLOCKS)
     }
 
     fn take(&self) -> Option<*mut c_void> {
@@ -122,7 +138,13 @@ impl Arena {
         let Some(first) = run.first() else { return };
         // SAFETY: these blocks lie in the range, were freed by CPython and are handed out to nobody meanwhile: their content
         // may be forgotten. Should the call fail, they only stay resident.
-        let _ = unsafe { madvise(self.address(*first), BLOCK * run.len(), Advice::LinuxDontNeed) };
+        let _ = unsafe {
+            madvise(
+                self.address(*first),
+                BLOCK * run.len(),
+                Advice::LinuxDontNeed,
+            )
+        };
     }
 }
 
@@ -137,13 +159,18 @@ impl Blocks {
 }
 
 extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
-    let Some(arena) = ARENA.get() else { return std::ptr::null_mut() };
+    let Some(arena) = ARENA.get() else {
+        return std::ptr::null_mut();
+    };
     if size == BLOCK
         && let Some(block) = arena.take()
     {
         return block;
     }
-    arena.below.alloc.map_or(std::ptr::null_mut(), |alloc| alloc(arena.below.ctx, size))
+    arena
+        .below
+        .alloc
+        .map_or(std::ptr::null_mut(), |alloc| alloc(arena.below.ctx, size))
 }
 
 extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {

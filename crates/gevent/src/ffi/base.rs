@@ -4,13 +4,13 @@ use std::ffi::c_void;
 
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::impl_::pycell::{PyClassObjectBase, PyStaticClassObject};
 use pyo3::impl_::pyclass::{PyClassBaseType, PyClassImpl};
 use pyo3::impl_::pyclass_init::PyNativeTypeInitializer;
 use pyo3::prelude::*;
 use pyo3::type_object::{PyLayout, PySizedLayout};
 use pyo3::types::PyType;
-use pyo3::ffi;
 
 use super::greenlet;
 
@@ -51,7 +51,9 @@ impl PyClassBaseType for PyGreenlet {
 /// # Errors
 /// `ImportError` when `tp_basicsize` differs.
 pub fn check_layout(py: Python<'_>) -> PyResult<()> {
-    let size: usize = PyType::new::<PyGreenlet>(py).getattr("__basicsize__")?.extract()?;
+    let size: usize = PyType::new::<PyGreenlet>(py)
+        .getattr("__basicsize__")?
+        .extract()?;
     if size == size_of::<GreenletLayout>() {
         Ok(())
     } else {

@@ -57,7 +57,9 @@ pub trait Blocking {
 fn definition<B: Blocking>() -> *mut ffi::PyMethodDef {
     let definition = ffi::PyMethodDef {
         ml_name: B::NAME.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<B> },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: enter::<B>,
+        },
         ml_flags: (ffi::METH_FASTCALL | ffi::METH_KEYWORDS) as c_int,
         ml_doc: B::DOC.as_ptr(),
     };
@@ -73,7 +75,10 @@ pub fn add_method<B: Blocking, C: PyClass + PyTypeInfo>(py: Python<'_>) -> PyRes
     let class = py.get_type::<C>();
     // SAFETY: the type is live and the definition leaked; the result is a new reference or NULL with an error set.
     let method = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition::<B>()))?
+        Bound::from_owned_ptr_or_err(
+            py,
+            ffi::PyDescr_NewMethod(class.as_type_ptr(), definition::<B>()),
+        )?
     };
     class.setattr(B::NAME.to_str().unwrap_or_default(), method)
 }
@@ -82,7 +87,10 @@ pub fn add_method<B: Blocking, C: PyClass + PyTypeInfo>(py: Python<'_>) -> PyRes
 ///
 /// # Errors
 /// When the object cannot be made.
-pub fn function<'py, B: Blocking>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+pub fn function<'py, B: Blocking>(
+    module: &Bound<'py, PyModule>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
     let name = pyo3::types::PyString::new(module.py(), name);
     // SAFETY: the definition is leaked; the function holds references to the module and the name.
     unsafe {
@@ -137,7 +145,10 @@ fn first<B: Blocking>(
         // SAFETY: CPython passes the object (checked by the descriptor) or module that the function belongs to, and by the
         // vectorcall protocol `count` positional arguments, then one for each of the names.
         let (slf, arguments) = unsafe {
-            (Bound::from_borrowed_ptr(py, slf), arguments::<B>(py, args, count.unsigned_abs(), names)?)
+            (
+                Bound::from_borrowed_ptr(py, slf),
+                arguments::<B>(py, args, count.unsigned_abs(), names)?,
+            )
         };
         B::begin(&slf, &arguments[..B::PARAMETERS.len()])
     })
@@ -182,7 +193,11 @@ fn give_way(py: Python<'_>, turn: Turn, target: &mut Object) -> PyResult<Raw> {
 fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
     Python::attach(|py| {
         // Whatever is dropped here must not meet the error that was thrown into the greenlet.
-        let error = if came.is_null() { PyErr::take(py) } else { None };
+        let error = if came.is_null() {
+            PyErr::take(py)
+        } else {
+            None
+        };
         // SAFETY: the yielding greenlet and the target are the references that `give_way` gave up, `came` is what the switch
         // returned.
         unsafe {
@@ -229,7 +244,8 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
 fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<Step>) -> Raw {
     Python::attach(|py| {
         let work = AssertUnwindSafe(|| leave(py, f(py)?, target));
-        let result = catch_unwind(work).unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
+        let result = catch_unwind(work)
+            .unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
         result.unwrap_or_else(|error| {
             error.restore(py);
             Raw::Done(std::ptr::null_mut())

@@ -57,7 +57,9 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 }
 
 unsafe extern "C" fn run(slf: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let Some(call) = before(slf) else { return none() };
+    let Some(call) = before(slf) else {
+        return none();
+    };
     // SAFETY: three live objects (or NULL keywords) that `before` handed over, released below.
     let result = unsafe { ffi::PyObject_Call(call.function, call.args, call.kwargs) };
     after(slf, call, result);
@@ -109,7 +111,10 @@ fn after(slf: *mut ffi::PyObject, call: RawCall, result: *mut ffi::PyObject) {
 }
 
 /// Runs safe code for the greenlet; a panic there becomes the greenlet's error.
-fn for_greenlet<R>(slf: *mut ffi::PyObject, f: impl FnOnce(&Bound<'_, Greenlet>) -> R) -> Option<R> {
+fn for_greenlet<R>(
+    slf: *mut ffi::PyObject,
+    f: impl FnOnce(&Bound<'_, Greenlet>) -> R,
+) -> Option<R> {
     Python::attach(|py| {
         // SAFETY: CPython calls `run` with an instance of the type that it is a method of, checked by the descriptor.
         let slf = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<Greenlet>() };

@@ -30,14 +30,21 @@ pub fn capture(py: Python<'_>, limit: usize) -> Box<[FrameRef]> {
     // SAFETY: the GIL is held; `PyThreadState_GetFrame` and `PyFrame_GetBack` return new references or NULL, each of which
     // is owned by `frame` until replaced; `PyFrame_GetCode` returns a new reference to a code object.
     unsafe {
-        let mut frame = Bound::from_owned_ptr_or_opt(py, ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast());
+        let mut frame = Bound::from_owned_ptr_or_opt(
+            py,
+            ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast(),
+        );
         while let Some(current) = frame {
             if frames.len() == limit {
                 break;
             }
             let raw = current.as_ptr().cast::<ffi::PyFrameObject>();
-            let code = Bound::from_owned_ptr(py, ffi::PyFrame_GetCode(raw).cast()).cast_into_unchecked::<PyCode>();
-            frames.push(FrameRef { code: code.unbind(), lasti: ffi::PyFrame_GetLasti(raw) });
+            let code = Bound::from_owned_ptr(py, ffi::PyFrame_GetCode(raw).cast())
+                .cast_into_unchecked::<PyCode>();
+            frames.push(FrameRef {
+                code: code.unbind(),
+                lasti: ffi::PyFrame_GetLasti(raw),
+            });
             frame = Bound::from_owned_ptr_or_opt(py, ffi::PyFrame_GetBack(raw).cast());
         }
     }

@@ -45,7 +45,8 @@ static API: OnceLock<Api> = OnceLock::new();
 /// The table; `load` ran when the module was imported, before any object of ours could exist.
 #[inline]
 pub fn api() -> &'static Api {
-    API.get().expect("greenlet's C API is loaded when the module is imported")
+    API.get()
+        .expect("greenlet's C API is loaded when the module is imported")
 }
 
 /// Finds greenlet's C API.
@@ -58,7 +59,8 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     }
     py.import("greenlet")?;
     // SAFETY: the name is NUL-terminated; the result is checked.
-    let table = unsafe { ffi::PyCapsule_Import(c"greenlet._C_API".as_ptr(), 0) }.cast::<*mut c_void>();
+    let table =
+        unsafe { ffi::PyCapsule_Import(c"greenlet._C_API".as_ptr(), 0) }.cast::<*mut c_void>();
     if table.is_null() {
         let error = PyImportError::new_err("greenlet does not export its C API");
         error.set_cause(py, PyErr::take(py));
@@ -140,7 +142,10 @@ pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 ///
 /// # Errors
 /// What is thrown into the caller while it is suspended.
-pub fn switch_with<'py>(target: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+pub fn switch_with<'py>(
+    target: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: as for `switch`.
     unsafe {
         let result = (api().switch)(target.as_ptr(), args.as_ptr(), std::ptr::null_mut());
@@ -156,8 +161,13 @@ pub fn throw<'py>(target: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'p
     let py = target.py();
     let value = error.into_value(py).into_bound(py);
     let kind = value.get_type();
-    let traceback = value.getattr("__traceback__").ok().filter(|traceback| !traceback.is_none());
-    let traceback = traceback.as_ref().map_or(std::ptr::null_mut(), Bound::as_ptr);
+    let traceback = value
+        .getattr("__traceback__")
+        .ok()
+        .filter(|traceback| !traceback.is_none());
+    let traceback = traceback
+        .as_ref()
+        .map_or(std::ptr::null_mut(), Bound::as_ptr);
     // SAFETY: `target` is a greenlet; class, instance and traceback (or NULL) belong together and outlive the call.
     unsafe {
         let result = (api().throw)(target.as_ptr(), kind.as_ptr(), value.as_ptr(), traceback);
