@@ -14,14 +14,14 @@ use crate::cell::GilCell;
 use crate::errors::{
     BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit,
 };
+use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
-use crate::greenlet::Greenlet;
-use crate::loop_::Loop;
-use crate::park::{Resumed, park_until_switched};
-use crate::ready::Task;
-use crate::wait::Wait;
-use crate::waiter::Waiter;
+use crate::greenlets::greenlet::Greenlet;
+use crate::waiting::park::{Resumed, park_until_switched};
+use crate::waiting::wait::Wait;
+use crate::waiting::waiter::Waiter;
 
 /// The engine of `gevent.hub.Hub`: what a hub does per switch. How errors are reported is its Python subclass's.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
@@ -155,7 +155,7 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
 /// # Errors
 /// As [`current_loop`].
 #[inline]
-pub fn new_wait(py: Python<'_>) -> PyResult<crate::wait::WaitRef> {
+pub fn new_wait(py: Python<'_>) -> PyResult<crate::waiting::wait::WaitRef> {
     Wait::new(py, current_loop(py)?)
 }
 
@@ -295,7 +295,7 @@ impl BaseHub {
                     .error_handler
                     .replace(py, Some(slf.clone().into_any().unbind())),
             );
-            let ran = crate::loop_api::run(py, loop_.bind(py), false, false);
+            let ran = crate::event_loop::api::run(py, loop_.bind(py), false, false);
             drop(loop_.get().error_handler.take(py));
             ran?;
             if slf.get().loop_.with(py, |loop_| loop_.is_none()) {

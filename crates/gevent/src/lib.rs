@@ -3,56 +3,17 @@
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
 
 mod args;
-mod async_result;
-mod bell;
-mod callback;
 mod cell;
-mod channel;
-mod descriptors;
 mod errors;
-mod event;
+mod event_loop;
 mod ffi;
-mod flags;
-mod greenlet;
-mod greenlet_api;
-mod greenlet_end;
-mod group;
+mod greenlets;
 mod hub;
-mod imap;
-mod imap_results;
-mod job;
-mod kernel;
-mod line;
-mod linkable;
-mod links;
-mod local;
-mod lock;
-mod loop_;
-mod loop_api;
-mod park;
-mod poll;
-mod queue;
-mod queue_api;
-mod queue_heap;
-mod queue_items;
-mod queue_wait;
-mod ready;
-mod rlock;
-mod run;
-mod sleep;
-mod socket;
-mod socket_addr;
-mod socket_io;
-mod socket_life;
-mod socket_wait;
-mod spawn_tree;
-mod spawned_link;
-mod spin;
-mod threadpool;
-mod timeout;
-mod turn;
-mod wait;
-mod waiter;
+mod pools;
+mod queues;
+mod sockets;
+mod sync;
+mod waiting;
 mod watcher;
 
 use pyo3::prelude::*;
@@ -77,33 +38,33 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_class::<hub::BaseHub>()?;
     module.add_class::<hub::ThreadEnd>()?;
-    module.add_class::<loop_::Loop>()?;
-    module.add_class::<callback::Callback>()?;
-    module.add_class::<greenlet::Greenlet>()?;
+    module.add_class::<event_loop::loop_::Loop>()?;
+    module.add_class::<event_loop::callback::Callback>()?;
+    module.add_class::<greenlets::greenlet::Greenlet>()?;
     ffi::entry::install(py)?;
-    module.add_class::<spawn_tree::SpawnFrame>()?;
-    module.add_class::<spawned_link::SpawnedLink>()?;
-    module.add_class::<spawned_link::SuccessSpawnedLink>()?;
-    module.add_class::<spawned_link::FailureSpawnedLink>()?;
-    module.add_class::<sleep::TrackedRawGreenlet>()?;
-    module.add_class::<waiter::Waiter>()?;
-    module.add_class::<timeout::Timeout>()?;
+    module.add_class::<greenlets::spawn_tree::SpawnFrame>()?;
+    module.add_class::<greenlets::spawned_link::SpawnedLink>()?;
+    module.add_class::<greenlets::spawned_link::SuccessSpawnedLink>()?;
+    module.add_class::<greenlets::spawned_link::FailureSpawnedLink>()?;
+    module.add_class::<waiting::sleep::TrackedRawGreenlet>()?;
+    module.add_class::<waiting::waiter::Waiter>()?;
+    module.add_class::<waiting::timeout::Timeout>()?;
 
-    module.add_class::<event::Event>()?;
-    ffi::blocking::add_method::<event::WaitForEvent, event::Event>(py)?;
-    module.add_class::<async_result::AsyncResult>()?;
-    module.add_class::<lock::Semaphore>()?;
-    module.add_class::<lock::BoundedSemaphore>()?;
-    module.add_class::<lock::DummySemaphore>()?;
-    module.add_class::<rlock::RLock>()?;
-    module.add_class::<queue::SimpleQueue>()?;
-    module.add_class::<queue_api::Queue>()?;
-    module.add_class::<queue_api::LifoQueue>()?;
-    module.add_class::<queue_api::PriorityQueue>()?;
-    module.add_class::<channel::Channel>()?;
-    module.add_class::<local::Local>()?;
+    module.add_class::<sync::event::Event>()?;
+    ffi::blocking::add_method::<sync::event::WaitForEvent, sync::event::Event>(py)?;
+    module.add_class::<sync::async_result::AsyncResult>()?;
+    module.add_class::<sync::lock::Semaphore>()?;
+    module.add_class::<sync::lock::BoundedSemaphore>()?;
+    module.add_class::<sync::lock::DummySemaphore>()?;
+    module.add_class::<sync::rlock::RLock>()?;
+    module.add_class::<queues::queue::SimpleQueue>()?;
+    module.add_class::<queues::api::Queue>()?;
+    module.add_class::<queues::api::LifoQueue>()?;
+    module.add_class::<queues::api::PriorityQueue>()?;
+    module.add_class::<queues::channel::Channel>()?;
+    module.add_class::<greenlets::local::Local>()?;
     module.add_function(wrap_pyfunction!(
-        local::all_local_dicts_for_greenlet,
+        greenlets::local::all_local_dicts_for_greenlet,
         module
     )?)?;
 
@@ -115,30 +76,39 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
     module.add(
         "sleep",
-        ffi::blocking::function::<sleep::Sleep>(module, "gevent.hub")?,
+        ffi::blocking::function::<waiting::sleep::Sleep>(module, "gevent.hub")?,
     )?;
-    module.add_function(wrap_pyfunction!(sleep::idle, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::spawn, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::spawn_raw, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::kill, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::join_greenlets, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::kill_greenlets, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::set_track_greenlet_tree, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::getswitchinterval, module)?)?;
-    module.add_function(wrap_pyfunction!(sleep::setswitchinterval, module)?)?;
-    module.add_function(wrap_pyfunction!(timeout::with_timeout, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::idle, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::spawn, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::spawn_raw, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::kill, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::join_greenlets, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::kill_greenlets, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        waiting::sleep::set_track_greenlet_tree,
+        module
+    )?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::getswitchinterval, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::sleep::setswitchinterval, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
     watcher::register(module)?;
 
-    module.add_class::<group::BaseGroup>()?;
-    module.add_class::<group::BasePool>()?;
-    module.add_class::<imap::IMapUnordered>()?;
-    module.add_class::<imap::IMap>()?;
-    module.add_class::<threadpool::TaskQueue>()?;
-    module.add_function(wrap_pyfunction!(bell::retire_workers, module)?)?;
-    flags::register(module)?;
-    module.add_class::<socket::SocketBase>()?;
-    ffi::blocking::add_method::<socket_io::Receive, socket::SocketBase>(py)?;
-    module.add_function(wrap_pyfunction!(descriptors::wait_descriptor, module)?)?;
-    module.add_function(wrap_pyfunction!(descriptors::poll_descriptors, module)?)?;
+    module.add_class::<pools::group::BaseGroup>()?;
+    module.add_class::<pools::group::BasePool>()?;
+    module.add_class::<pools::imap::IMapUnordered>()?;
+    module.add_class::<pools::imap::IMap>()?;
+    module.add_class::<pools::threadpool::TaskQueue>()?;
+    module.add_function(wrap_pyfunction!(pools::bell::retire_workers, module)?)?;
+    event_loop::flags::register(module)?;
+    module.add_class::<sockets::socket::SocketBase>()?;
+    ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
+    module.add_function(wrap_pyfunction!(
+        event_loop::descriptors::wait_descriptor,
+        module
+    )?)?;
+    module.add_function(wrap_pyfunction!(
+        event_loop::descriptors::poll_descriptors,
+        module
+    )?)?;
     Ok(())
 }

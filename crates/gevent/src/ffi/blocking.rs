@@ -17,9 +17,9 @@ use pyo3::{PyClass, PyTypeInfo};
 
 use super::greenlet;
 use crate::hub;
-use crate::park::{self, Came, Who};
-use crate::turn::Turn;
-use crate::wait::{Outcome, Wait, WaitRef};
+use crate::waiting::park::{self, Came, Who};
+use crate::waiting::turn::Turn;
+use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
 type Object = *mut ffi::PyObject;
 

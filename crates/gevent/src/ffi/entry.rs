@@ -11,7 +11,7 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::greenlet::Greenlet;
+use crate::greenlets::greenlet::Greenlet;
 
 /// The function of a greenlet with its arguments.
 pub struct Call<'py> {

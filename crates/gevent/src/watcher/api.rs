@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use super::{Watcher, async_, check_callable, child, clamped, io, phase, signal, stat, timer};
-use crate::loop_::Loop;
+use crate::event_loop::loop_::Loop;
 
 /// The class of `EVENTS`: as first argument of a callback it stands for the events that occurred.
 #[pyclass(frozen, name = "_EVENTSType", module = "gevent.core")]

@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
-use crate::loop_::Loop;
-use crate::ready::Task;
+use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
 
 /// The number that callbacks get as event.
 pub(super) const ASYNC: u32 = 0x8_0000;

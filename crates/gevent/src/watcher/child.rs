@@ -9,7 +9,7 @@ use reactor::{ChildFd, Interest};
 use super::{Kind, Phase, Watcher, phase, signal};
 use crate::cell::GilCell;
 use crate::errors::os_error;
-use crate::loop_::{Loop, Watched};
+use crate::event_loop::loop_::{Loop, Watched};
 
 /// The number that callbacks get as event.
 pub(super) const CHILD: u32 = 2048;

@@ -10,7 +10,7 @@ use reactor::Interest;
 use super::{Kind, READ, WRITE, Watcher};
 use crate::cell::GilCell;
 use crate::errors::os_error;
-use crate::loop_::{Loop, Watched};
+use crate::event_loop::loop_::{Loop, Watched};
 
 /// Set in `events` until the watcher first starts, as programs that print events expect.
 const FRESH: u32 = 128;
@@ -174,6 +174,6 @@ impl Io {
     /// `events` in words.
     #[getter]
     fn events_str(slf: &Bound<'_, Self>) -> String {
-        crate::flags::events_to_str(i64::from(Self::events(slf)))
+        crate::event_loop::flags::events_to_str(i64::from(Self::events(slf)))
     }
 }

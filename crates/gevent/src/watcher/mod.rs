@@ -20,8 +20,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::cell::GilCell;
+use crate::event_loop::loop_::Loop;
 use crate::hub;
-use crate::loop_::Loop;
 pub use api::register;
 use api::{Events, events};
 pub use phase::{Phase, any_active, fire_phase, run_phase};
@@ -263,7 +263,7 @@ impl Watcher {
                 let (fd, events) = cell.with(py, |descriptor| (descriptor.fd, descriptor.events));
                 format!(
                     " fd={fd} events={}",
-                    crate::flags::events_to_str(i64::from(events))
+                    crate::event_loop::flags::events_to_str(i64::from(events))
                 )
             }
             Kind::Child(cell) => {

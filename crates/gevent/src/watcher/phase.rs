@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
-use crate::loop_::Loop;
+use crate::event_loop::loop_::Loop;
 
 /// The lists in which a loop keeps active watchers.
 #[derive(Clone, Copy, PartialEq, Eq)]

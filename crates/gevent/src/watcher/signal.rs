@@ -12,7 +12,7 @@ use reactor::signals;
 use super::{Kind, Watcher};
 use crate::cell::GilCell;
 use crate::errors::os_error;
-use crate::loop_::Loop;
+use crate::event_loop::loop_::Loop;
 
 /// The number that callbacks get as event.
 const SIGNAL: u32 = 1024;

@@ -11,7 +11,7 @@ use rustix::fs::Stat as Attributes;
 
 use super::{Kind, Watcher, timer};
 use crate::cell::GilCell;
-use crate::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Deadline, Loop};
 
 /// The number that callbacks get as event.
 const STAT: u32 = 4096;

@@ -9,7 +9,7 @@ use reactor::{Time, TimerKey};
 
 use super::{Kind, Watcher};
 use crate::cell::GilCell;
-use crate::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Deadline, Loop};
 
 /// The number that callbacks get as event.
 const TIMER: u32 = 256;

@@ -1,0 +1,117 @@
+//! The kernel objects of a loop, and the mailbox that other threads reach it by.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use pyo3::prelude::*;
+use reactor::{Epoll, EventFlags, Waker};
+
+use crate::errors::os_error;
+use crate::event_loop::ready::Task;
+use crate::event_loop::spin;
+
+/// The kernel objects of a loop; replaced as a whole in a forked child.
+pub struct Kernel {
+    /// Edge-triggered sockets, the waker, and `level`.
+    pub main: Epoll,
+    /// Level-triggered descriptors of `loop.io`.
+    pub level: Epoll,
+    /// Interrupts a poll.
+    pub waker: Arc<Waker>,
+}
+
+/// Tasks from other threads.
+pub struct Inbox {
+    tasks: Mutex<Vec<Task>>,
+    full: AtomicBool,
+    /// Whether the loop's thread is looking: then it need not be woken.
+    watched: AtomicBool,
+    waker: Arc<Waker>,
+}
+
+impl Inbox {
+    /// An empty one, whose sender wakes `waker`.
+    pub fn new(waker: Arc<Waker>) -> Self {
+        Self {
+            tasks: Mutex::new(Vec::new()),
+            full: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    /// Whether something came that was not taken.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    /// Hands over a task and interrupts the poll; from any thread, with or without the GIL.
+    pub fn send(&self, task: Task) {
+        self.tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(task);
+        self.full.store(true, SeqCst);
+        if !self.watched.load(SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    /// Looks for a moment whether a task comes.
+    pub fn look_out(&self) -> bool {
+        self.watched.store(true, SeqCst);
+        spin::until(spin::LOOK_OUT, || self.full.load(Relaxed));
+        self.watched.store(false, SeqCst);
+        self.full.load(SeqCst)
+    }
+
+    /// Takes what came.
+    pub fn take(&self) -> Vec<Task> {
+        if !self.full.swap(false, Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(
+            &mut *self
+                .tasks
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+}
+
+/// The token of the waker in `main`.
+pub const WAKER_TOKEN: u64 = 0;
+/// The token of `level` in `main`.
+pub const LEVEL_TOKEN: u64 = 1;
+
+impl Kernel {
+    /// New sets and a new waker.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn new() -> PyResult<Self> {
+        Waker::new()
+            .and_then(|waker| Self::around(Arc::new(waker)))
+            .map_err(|error| os_error(&error))
+    }
+
+    /// New sets for a waker.
+    ///
+    /// # Errors
+    /// When the process may open no more descriptors.
+    pub fn around(waker: Arc<Waker>) -> std::io::Result<Self> {
+        let kernel = Self {
+            main: Epoll::new()?,
+            level: Epoll::new()?,
+            waker,
+        };
+        kernel
+            .main
+            .add(kernel.waker.as_raw_fd(), EventFlags::IN, WAKER_TOKEN)?;
+        kernel
+            .main
+            .add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
+        Ok(kernel)
+    }
+}

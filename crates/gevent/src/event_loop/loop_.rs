@@ -1,0 +1,403 @@
+//! The event loop of one thread: its ready queue, its deadlines and its descriptors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use reactor::{EventBuffer, SourceKey, Sources, Time, TimerKey, Timers, Watches};
+use slab::Slab;
+
+use crate::cell::GilCell;
+use crate::errors::os_error;
+use crate::event_loop::kernel::{Inbox, Kernel};
+use crate::event_loop::ready::{Next, ReadyQueue, Task};
+use crate::ffi::fork;
+use crate::waiting::timeout::Timeout;
+use crate::waiting::wait::WaitRef;
+use crate::watcher::{Phase, Watcher, fire_phase};
+
+/// What happens when a deadline passes.
+pub enum Deadline {
+    /// Wake the greenlet.
+    Wake(WaitRef),
+    /// Raise the timeout in its greenlet.
+    Timeout(Py<Timeout>),
+    /// Call the watcher.
+    Watcher(Py<Watcher>),
+    /// Run this in the hub.
+    Task(Box<Task>),
+}
+
+/// What happens when a watched descriptor is ready.
+pub enum Watched {
+    /// Call the watcher.
+    Watcher(Py<Watcher>),
+    /// Wake the greenlet, once.
+    Wake(WaitRef),
+    /// Nobody: the watch is to be ended.
+    Nobody,
+}
+
+/// Ended watches that may linger until the next poll.
+const LINGERING: usize = 16;
+
+/// The event loop of one thread: it creates watchers, and calls their callbacks and those of `run_callback`.
+///
+/// `flags` names backends (`"epoll"`, `"select,poll"`, a list or a number); `epoll` does the work whatever is chosen.
+/// Only the `default` loop can watch child processes. Raises `ValueError` for an unknown name.
+// Each table is opened on its own.
+#[pyclass(frozen, subclass, weakref, dict, name = "loop", module = "gevent.core")]
+pub struct Loop {
+    pub(crate) queue: GilCell<ReadyQueue>,
+    pub(crate) timers: GilCell<Timers<Deadline>>,
+    pub(crate) sources: GilCell<Sources<WaitRef>>,
+    pub(crate) watches: GilCell<Watches<usize>>,
+    pub(crate) watched: GilCell<Slab<Watched>>,
+    pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
+    pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
+    pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
+    pub(crate) kernel: GilCell<Option<Arc<Kernel>>>,
+    inbox: GilCell<Option<Arc<Inbox>>>,
+    pub(crate) events: GilCell<Option<Box<[EventBuffer; 2]>>>,
+    /// Things that can wake somebody beside ready tasks, less those that do not count (`ref=False`).
+    pub(crate) refs: AtomicIsize,
+    /// Watchers of prepare, check and idle that are active: then only the hub polls.
+    pub(crate) phased: AtomicIsize,
+    pub(crate) check_signals: AtomicBool,
+    pub(crate) polling: AtomicBool,
+    /// Set when a task from another thread will probably come within microseconds.
+    pub(crate) mail_is_near: AtomicBool,
+    pub(crate) activity: AtomicU64,
+    /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
+    pub(crate) active: AtomicUsize,
+    pub(crate) iterations: AtomicU64,
+    pub(crate) running: AtomicIsize,
+    pub(crate) stopping: std::sync::atomic::AtomicU8,
+    /// What the innermost run is to end with.
+    pub(crate) ending: GilCell<Option<PyErr>>,
+    owner: AtomicU64,
+    pub(crate) now: AtomicU64,
+    /// The count of forks that the kernel objects belong to.
+    forks: AtomicU64,
+    pub(crate) default: AtomicBool,
+    /// The flags it was asked to be created with; see `crate::flags`.
+    pub(crate) flags: std::sync::atomic::AtomicU32,
+}
+
+impl Loop {
+    /// A loop with its kernel objects.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn create(py: Python<'_>, default: bool) -> PyResult<Self> {
+        let _ = py;
+        let kernel = Arc::new(Kernel::new()?);
+        let inbox = Inbox::new(kernel.waker.clone());
+        Ok(Self {
+            queue: GilCell::new(ReadyQueue::new()),
+            timers: GilCell::new(Timers::new()),
+            sources: GilCell::new(Sources::new()),
+            watches: GilCell::new(Watches::new()),
+            watched: GilCell::new(Slab::new()),
+            lingering: GilCell::new(Vec::new()),
+            phases: GilCell::new(Default::default()),
+            error_handler: GilCell::new(None),
+            kernel: GilCell::new(Some(kernel)),
+            inbox: GilCell::new(Some(Arc::new(inbox))),
+            events: GilCell::new(Some(Box::new([EventBuffer::new(), EventBuffer::new()]))),
+            refs: AtomicIsize::new(0),
+            phased: AtomicIsize::new(0),
+            check_signals: AtomicBool::new(false),
+            polling: AtomicBool::new(false),
+            mail_is_near: AtomicBool::new(false),
+            activity: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            iterations: AtomicU64::new(0),
+            running: AtomicIsize::new(0),
+            stopping: std::sync::atomic::AtomicU8::new(0),
+            ending: GilCell::new(None),
+            owner: AtomicU64::new(crate::thread_id()),
+            now: AtomicU64::new(Time::now().as_nanos()),
+            forks: AtomicU64::new(fork::count()),
+            default: AtomicBool::new(default),
+            flags: std::sync::atomic::AtomicU32::new(0),
+        })
+    }
+
+    /// The kernel objects, made anew in a child process that was forked since.
+    ///
+    /// # Errors
+    /// `ValueError` once the loop is destroyed, `OSError` when a forked child may open no more descriptors.
+    pub fn kernel(&self, py: Python<'_>) -> PyResult<Arc<Kernel>> {
+        if self.forks.load(Relaxed) != fork::count() {
+            self.renew(py)?;
+        }
+        self.kernel
+            .cloned(py)
+            .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("operation on destroyed loop"))
+    }
+
+    /// Whether `destroy` ran.
+    pub fn is_destroyed(&self, py: Python<'_>) -> bool {
+        self.kernel.with(py, |kernel| kernel.is_none())
+    }
+
+    /// The mailbox for other threads, none once destroyed.
+    pub fn inbox(&self, py: Python<'_>) -> Option<Arc<Inbox>> {
+        self.inbox.cloned(py)
+    }
+
+    /// Whether the calling thread is the one that runs this loop.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        self.owner.load(Relaxed) == crate::thread_id()
+    }
+
+    /// Makes the calling thread the one that runs this loop.
+    pub fn adopt(&self) {
+        self.owner.store(crate::thread_id(), Relaxed);
+    }
+
+    /// Schedules a task; from another thread it goes through the inbox.
+    #[inline]
+    pub fn push(&self, py: Python<'_>, task: Task) {
+        if self.is_mine() {
+            self.queue.with(py, |queue| queue.push(task));
+        } else if let Some(inbox) = self.inbox(py) {
+            inbox.send(task);
+        }
+    }
+
+    /// Schedules a watcher's callback, ahead of those with a lower priority.
+    pub fn push_watcher(&self, py: Python<'_>, watcher: Py<Watcher>) {
+        if self.is_mine() {
+            self.queue.with(py, |queue| queue.push_watcher(watcher));
+        } else if let Some(inbox) = self.inbox(py) {
+            inbox.send(Task::Watcher(watcher));
+        }
+    }
+
+    /// The next task, after the polls that are due; none when nothing is ready. `in_hub` allows polls that must run
+    /// watchers around them.
+    #[inline]
+    pub fn next_task(&self, py: Python<'_>) -> Option<Task> {
+        loop {
+            match self.queue.with(py, ReadyQueue::next) {
+                Next::Run(task) => {
+                    self.progressed();
+                    return Some(task);
+                }
+                Next::Poll => self.glance(py),
+                Next::Empty => return None,
+            }
+        }
+    }
+
+    /// A number that changes when somebody waits or something is done.
+    pub fn progress(&self) -> u64 {
+        self.activity
+            .load(Relaxed)
+            .wrapping_add(self.iterations.load(Relaxed))
+    }
+
+    /// Notes that something is done.
+    #[inline]
+    pub fn progressed(&self) {
+        self.activity
+            .store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Whether something may still make a task ready.
+    pub fn is_alive(&self, py: Python<'_>) -> bool {
+        self.refs.load(Relaxed) > 0
+            || self.sources.with(py, |sources| sources.waiting() > 0)
+            || self.inbox(py).is_some_and(|inbox| inbox.is_full())
+            || !self.queue.with(py, |queue| queue.is_empty())
+    }
+
+    /// Counts one more (or less) thing that keeps the loop running.
+    #[inline]
+    pub fn count_ref(&self, by: isize) {
+        self.refs.store(self.refs.load(Relaxed) + by, Relaxed);
+    }
+
+    /// Sets a deadline that keeps the loop running.
+    pub fn set_deadline(&self, py: Python<'_>, at: Time, what: Deadline) -> TimerKey {
+        self.count_ref(1);
+        self.timers.with(py, |timers| timers.insert(at, what))
+    }
+
+    /// Takes a deadline of [`set_deadline`](Self::set_deadline) back; nothing happens when it has passed.
+    #[inline]
+    pub fn cancel_deadline(&self, py: Python<'_>, key: TimerKey) {
+        let taken = self.timers.with(py, |timers| timers.cancel(key));
+        if taken.is_some() {
+            self.count_ref(-1);
+        }
+    }
+
+    /// The time of the last poll.
+    pub fn cached_now(&self) -> Time {
+        Time::from_nanos(self.now.load(Relaxed))
+    }
+
+    /// Reads the clock into the cache.
+    pub fn update_time(&self) -> Time {
+        let now = Time::now();
+        self.now.store(now.as_nanos(), Relaxed);
+        now
+    }
+
+    /// Registers an edge-triggered socket.
+    ///
+    /// # Errors
+    /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
+    pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
+        let kernel = self.kernel(py)?;
+        self.sources
+            .with(py, |sources| sources.register(&kernel.main, fd))
+            .map_err(|error| os_error(&error))
+    }
+
+    /// Forgets a socket, waking whoever waits on it.
+    pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
+        match self.kernel(py).ok() {
+            Some(kernel) => self
+                .sources
+                .with(py, |sources| sources.deregister(&kernel.main, key)),
+            None => [None, None],
+        }
+    }
+
+    /// Watches a descriptor, level-triggered, until [`unwatch`](Self::unwatch).
+    ///
+    /// # Errors
+    /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
+    pub fn watch(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        interest: reactor::Interest,
+        what: Watched,
+    ) -> PyResult<usize> {
+        let kernel = self.kernel(py)?;
+        let key = self.watched.with(py, |watched| watched.insert(what));
+        let added = self
+            .watches
+            .with(py, |watches| watches.add(&kernel.level, fd, interest, key));
+        if let Err(error) = added {
+            drop(self.watched.with(py, |watched| watched.try_remove(key)));
+            return Err(os_error(&error));
+        }
+        Ok(key)
+    }
+
+    /// Ends a watch, of which the kernel hears at the next poll: most are begun anew before.
+    pub fn unwatch_soon(&self, py: Python<'_>, fd: i32, key: usize) {
+        let taken = self.watched.with(py, |watched| {
+            watched
+                .get_mut(key)
+                .map(|entry| std::mem::replace(entry, Watched::Nobody))
+        });
+        let lingering = self.lingering.with(py, |lingering| {
+            lingering.push((fd, key));
+            lingering.len()
+        });
+        if lingering >= LINGERING {
+            self.end_lingering(py);
+        }
+        drop(taken);
+    }
+
+    /// Ends the watches that linger.
+    pub(crate) fn end_lingering(&self, py: Python<'_>) {
+        while let Some((fd, key)) = self.lingering.with(py, Vec::pop) {
+            self.unwatch(py, fd, key);
+        }
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
+        if let Ok(kernel) = self.kernel(py) {
+            // A descriptor that was closed behind our back is gone from the set already.
+            let _ = self
+                .watches
+                .with(py, |watches| watches.remove(&kernel.level, fd, key));
+        }
+        let taken = self.watched.with(py, |watched| watched.try_remove(key));
+        drop(taken);
+    }
+
+    /// Registers everything in new sets. What cannot be was closed behind our back.
+    pub(crate) fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
+        self.sources
+            .with(py, |sources| drop(sources.rearm_all(&kernel.main)));
+        self.watches
+            .with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+    }
+
+    /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called
+    /// soon.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    #[cold]
+    fn renew(&self, py: Python<'_>) -> PyResult<()> {
+        self.forks.store(fork::count(), Relaxed);
+        if self.is_destroyed(py) {
+            return Ok(());
+        }
+        let kernel = Arc::new(Kernel::new()?);
+        self.rearm(py, &kernel);
+        let inbox = Inbox::new(kernel.waker.clone());
+        let old = self.inbox.replace(py, Some(Arc::new(inbox)));
+        // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
+        std::mem::forget(old);
+        drop(self.kernel.replace(py, Some(kernel)));
+        drop(self.events.take(py));
+        crate::watcher::signal::resubscribe(py, self);
+        fire_phase(py, self, Phase::Fork);
+        Ok(())
+    }
+
+    /// Makes the loop fit for a forked child, without waiting for its next use, and the calling thread the one that runs
+    /// it.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub fn after_fork(&self, py: Python<'_>) -> PyResult<()> {
+        self.adopt();
+        self.renew(py)
+    }
+
+    /// Closes the kernel objects and forgets everything that was scheduled.
+    pub fn close(&self, py: Python<'_>) {
+        crate::watcher::signal::forget_loop(py, self);
+        let kernel = self.kernel.replace(py, None);
+        let inbox = self.inbox.replace(py, None);
+        let tasks = self.queue.with(py, ReadyQueue::take_all);
+        let timers = self.timers.replace(py, Timers::new());
+        let watched = self.watched.replace(py, Slab::new());
+        let watches = self.watches.replace(py, Watches::new());
+        let phases = self.phases.replace(py, Default::default());
+        let handler = self.error_handler.take(py);
+        drop(self.lingering.take(py));
+        self.refs.store(0, Relaxed);
+        self.phased.store(0, Relaxed);
+        drop((
+            kernel, inbox, tasks, timers, watched, watches, phases, handler,
+        ));
+    }
+
+    /// Visits what it owns.
+    ///
+    /// # Errors
+    /// What the visitor returns.
+    pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.error_handler
+            .peek(|handler| visit.call(handler))
+            .unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,12 @@
+//! The event loop: its ready queue, kernel objects, polls and turns.
+
+pub mod api;
+pub mod callback;
+pub mod descriptors;
+pub mod flags;
+pub mod kernel;
+pub mod loop_;
+pub mod poll;
+pub mod ready;
+pub mod run;
+pub mod spin;

@@ -1,0 +1,212 @@
+//! Polling: what happened to descriptors, deadlines and in other threads becomes tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use reactor::{EventBuffer, Time};
+
+use crate::errors::os_error;
+use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
+use crate::event_loop::loop_::{Deadline, Loop, Watched};
+use crate::waiting::timeout::Timeout;
+use crate::waiting::wait::WaitRef;
+use crate::watcher::Watcher;
+
+impl Loop {
+    /// Polls without waiting.
+    #[inline(never)]
+    pub fn glance(&self, py: Python<'_>) {
+        // A failing zero-timeout poll leaves everything as it was; the next waiting poll reports it.
+        let _ = self.poll(py, false);
+    }
+
+    /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
+    /// until something happens; an interrupting signal is noted in `check_signals`.
+    ///
+    /// # Errors
+    /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
+    #[inline(never)]
+    pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
+        self.end_lingering(py);
+        let kernel = self.kernel(py)?;
+        let mut buffers = match self.events.take(py) {
+            Some(buffers) => buffers,
+            None => Box::new([EventBuffer::new(), EventBuffer::new()]),
+        };
+        let timeout = if wait {
+            self.longest_wait(py)
+        } else {
+            Some(Duration::ZERO)
+        };
+        let polled = if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            kernel.main.wait(&mut buffers[0], timeout)
+        } else {
+            self.polling.store(true, Relaxed);
+            let inbox = if self.mail_is_near.swap(false, Relaxed) {
+                self.inbox(py)
+            } else {
+                None
+            };
+            let polled = py.detach(|| {
+                let came = inbox.is_some_and(|inbox| inbox.look_out());
+                kernel.main.wait(
+                    &mut buffers[0],
+                    if came { Some(Duration::ZERO) } else { timeout },
+                )
+            });
+            self.polling.store(false, Relaxed);
+            polled
+        };
+        self.iterations
+            .store(self.iterations.load(Relaxed) + 1, Relaxed);
+        let now = Time::now();
+        self.now.store(now.as_nanos(), Relaxed);
+        self.queue.with(py, |queue| queue.polled(now));
+        let result = match polled {
+            Ok(()) => self.dispatch(py, &kernel, &mut buffers),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                crate::watcher::signal::deliver(py, self);
+                self.check_signals.store(true, Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(PyOSError::new_err(format!("epoll_wait failed: {error}"))),
+        };
+        drop(self.events.replace(py, Some(buffers)));
+        self.take_mail(py);
+        self.expire(py, now);
+        self.repeat_always_ready(py);
+        result
+    }
+
+    fn longest_wait(&self, py: Python<'_>) -> Option<Duration> {
+        let always = self.watches.with(py, |watches| watches.has_always_ready());
+        let full = self.inbox(py).is_some_and(|inbox| inbox.is_full());
+        if always
+            || full
+            || self.check_signals.load(Relaxed)
+            || !self.queue.with(py, |queue| queue.is_empty())
+        {
+            return Some(Duration::ZERO);
+        }
+        self.timers
+            .with(py, |timers| timers.next_deadline())
+            .map(|at| at.until(Time::now()))
+    }
+
+    fn dispatch(
+        &self,
+        py: Python<'_>,
+        kernel: &Kernel,
+        buffers: &mut [EventBuffer; 2],
+    ) -> PyResult<()> {
+        let [main, level] = buffers;
+        for (token, flags) in main.iter() {
+            match token {
+                WAKER_TOKEN => {
+                    kernel.waker.drain();
+                    if crate::watcher::signal::deliver(py, self) {
+                        self.check_signals.store(true, Relaxed);
+                    }
+                }
+                LEVEL_TOKEN => {
+                    kernel
+                        .level
+                        .wait(level, Some(Duration::ZERO))
+                        .map_err(|error| os_error(&error))?;
+                    let mut stale = false;
+                    for (fd, flags) in level.iter() {
+                        let ready: Vec<_> = self
+                            .watches
+                            .with(py, |watches| watches.ready(fd as i32, flags).collect());
+                        stale |= ready.is_empty();
+                        for (key, interest) in ready {
+                            self.watched_ready(py, key, u32::from(interest.bits()));
+                        }
+                    }
+                    if stale {
+                        // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
+                        let renewed = Kernel::around(kernel.waker.clone())
+                            .map_err(|error| os_error(&error))?;
+                        self.rearm(py, &renewed);
+                        drop(self.kernel.replace(py, Some(Arc::new(renewed))));
+                    }
+                }
+                _ => {
+                    let waiters = self
+                        .sources
+                        .with(py, |sources| sources.on_event(token, flags));
+                    for waiter in waiters.into_iter().flatten() {
+                        waiter.wake_none(py);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whoever watches.
+    pub(crate) fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
+        enum Found {
+            Watcher(Py<Watcher>),
+            Wait(WaitRef),
+        }
+        let found = self.watched.with(py, |watched| {
+            watched.get(key).and_then(|entry| match entry {
+                Watched::Watcher(watcher) => Some(Found::Watcher(watcher.clone_ref(py))),
+                Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
+                Watched::Nobody => None,
+            })
+        });
+        match found {
+            Some(Found::Watcher(watcher)) => Watcher::fire(&watcher, py, self, events),
+            Some(Found::Wait(wait)) => {
+                wait.wake_none(py);
+            }
+            None => {}
+        }
+    }
+
+    fn repeat_always_ready(&self, py: Python<'_>) {
+        if self.watches.with(py, |watches| watches.has_always_ready()) {
+            let ready: Vec<_> = self
+                .watches
+                .with(py, |watches| watches.always_ready().collect());
+            for (key, interest) in ready {
+                self.watched_ready(py, key, u32::from(interest.bits()));
+            }
+        }
+    }
+
+    /// Moves what other threads sent into the queue.
+    pub fn take_mail(&self, py: Python<'_>) {
+        let Some(inbox) = self.inbox(py) else { return };
+        let mail = inbox.take();
+        if !mail.is_empty() {
+            self.queue.with(py, |queue| {
+                mail.into_iter().for_each(|task| queue.push(task))
+            });
+        }
+    }
+
+    fn expire(&self, py: Python<'_>, now: Time) {
+        while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
+            match what {
+                Deadline::Wake(wait) => {
+                    self.count_ref(-1);
+                    wait.expire(py);
+                }
+                Deadline::Timeout(timeout) => Timeout::expire(timeout, py, self),
+                Deadline::Task(task) => {
+                    self.count_ref(-1);
+                    self.queue.with(py, |queue| queue.push(*task));
+                }
+                Deadline::Watcher(watcher) => {
+                    crate::watcher::timer::expired(watcher, py, self, now)
+                }
+            }
+        }
+    }
+}

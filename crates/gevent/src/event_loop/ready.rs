@@ -1,0 +1,167 @@
+//! The ready queue: what one loop has to do, in order.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use reactor::Time;
+
+use crate::event_loop::callback::Callback;
+use crate::greenlets::greenlet::Greenlet;
+use crate::waiting::timeout::Timeout;
+use crate::waiting::turn::Turn;
+use crate::waiting::wait::WaitRef;
+use crate::watcher::Watcher;
+
+/// One thing to do.
+pub enum Task {
+    /// Resume a parked greenlet.
+    Wake(WaitRef),
+    /// Go on with a greenlet that yielded.
+    Yield(Turn),
+    /// Start a `gevent.Greenlet`, unless it was killed meanwhile.
+    Start(Py<Greenlet>),
+    /// Switch to a greenlet, started or not, with arguments.
+    Switch(Py<PyAny>, Py<PyTuple>),
+    /// Raise in a greenlet.
+    Throw(Box<(Py<PyAny>, PyErr)>),
+    /// Raise a timeout whose time is up, unless it was cancelled meanwhile.
+    Timeout(Py<Timeout>),
+    /// Call a function that `run_callback` took.
+    Callback(Py<Callback>),
+    /// Call a watcher's callback, unless it was stopped meanwhile.
+    Watcher(Py<Watcher>),
+    /// Work of this crate that runs in the hub (and must not block).
+    Native(Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>),
+}
+
+/// Tasks between two zero-timeout polls of a busy loop, at most.
+const BATCH: u32 = 64;
+/// Tasks between two looks at the clock.
+const CLOCK_EVERY: u32 = 8;
+
+/// Room that an empty queue keeps after a burst.
+const KEPT: usize = 4096;
+
+/// A FIFO of tasks that says when a poll is due.
+pub struct ReadyQueue {
+    tasks: VecDeque<Task>,
+    since_poll: u32,
+    last_poll: Time,
+    /// How long tasks may run before descriptors and deadlines are looked at again.
+    pub switch_interval: Duration,
+}
+
+/// What the queue says next.
+pub enum Next {
+    /// Do this.
+    Run(Task),
+    /// Poll without waiting, then ask again.
+    Poll,
+    /// Nothing is ready.
+    Empty,
+}
+
+impl ReadyQueue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        let switch_interval = Duration::from_millis(5);
+        Self {
+            tasks: VecDeque::new(),
+            since_poll: 0,
+            last_poll: Time::now(),
+            switch_interval,
+        }
+    }
+
+    /// Appends a task.
+    #[inline]
+    pub fn push(&mut self, task: Task) {
+        self.tasks.push_back(task);
+    }
+
+    /// Appends a watcher's task, ahead of those of watchers with a lower priority at the end of the queue.
+    #[inline]
+    pub fn push_watcher(&mut self, watcher: Py<Watcher>) {
+        let priority = watcher.get().priority();
+        let lower = |task: &&Task| matches!(task, Task::Watcher(other) if other.get().priority() < priority);
+        let overtaken = self.tasks.iter().rev().take_while(lower).count();
+        if overtaken == 0 {
+            self.tasks.push_back(Task::Watcher(watcher));
+        } else {
+            self.tasks
+                .insert(self.tasks.len() - overtaken, Task::Watcher(watcher));
+        }
+    }
+
+    /// Puts back a task that the caller may not run itself.
+    #[inline]
+    pub fn put_back(&mut self, task: Task) {
+        self.since_poll = self.since_poll.saturating_sub(1);
+        self.tasks.push_front(task);
+    }
+
+    /// The next task, or that it is time to look at the descriptors.
+    #[inline]
+    pub fn next(&mut self) -> Next {
+        if self.poll_due() && !self.tasks.is_empty() {
+            return Next::Poll;
+        }
+        match self.tasks.pop_front() {
+            Some(task) => {
+                self.since_poll += 1;
+                Next::Run(task)
+            }
+            None => {
+                if self.tasks.capacity() > KEPT {
+                    self.tasks.shrink_to(KEPT);
+                }
+                Next::Empty
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_due(&self) -> bool {
+        self.since_poll >= BATCH
+            || (self.since_poll % CLOCK_EVERY == CLOCK_EVERY - 1
+                && Time::now().since(self.last_poll) >= self.switch_interval)
+    }
+
+    /// Starts counting anew after a poll at `now`.
+    pub fn polled(&mut self, now: Time) {
+        self.since_poll = 0;
+        self.last_poll = now;
+    }
+
+    /// Counts a yield that found nobody else ready; true when a poll is due.
+    #[inline]
+    pub fn idle_yield(&mut self) -> bool {
+        self.since_poll += 1;
+        self.poll_due()
+    }
+
+    /// Tasks waiting.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Tasks of watchers waiting.
+    pub fn watchers(&self) -> usize {
+        self.tasks
+            .iter()
+            .filter(|task| matches!(task, Task::Watcher(_)))
+            .count()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Takes everything, for the caller to drop outside the cell.
+    pub fn take_all(&mut self) -> VecDeque<Task> {
+        std::mem::take(&mut self.tasks)
+    }
+}

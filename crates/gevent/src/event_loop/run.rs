@@ -1,0 +1,200 @@
+//! Running a loop: what the hub greenlet, or whoever calls `loop.run()`, does turn after turn.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use pyo3::prelude::*;
+
+use crate::errors::InvalidThreadUseError;
+use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
+use crate::ffi::greenlet;
+use crate::greenlets::greenlet::{Greenlet, raise_in};
+use crate::hub::{self, BaseHub};
+use crate::waiting::timeout::Timeout;
+use crate::watcher::{Phase, Watcher, any_active, run_phase};
+
+/// How `break_` ends runs.
+const BREAK_NONE: u8 = 0;
+const BREAK_INNERMOST: u8 = 1;
+
+impl Loop {
+    /// Has the innermost run end with `error` as soon as control is back in it.
+    pub fn end_run(&self, py: Python<'_>, error: PyErr) {
+        let old = self.ending.replace(py, Some(error));
+        drop(old);
+        self.stopping.store(BREAK_INNERMOST, Relaxed);
+    }
+}
+
+/// Runs the loop until `break_` is called or nothing is left that could make a task ready; one turn only with `nowait`,
+/// which does not wait for events, or `once`, which waits for the first ones.
+///
+/// # Errors
+/// `ValueError` on a destroyed loop, `InvalidThreadUseError` when another thread runs it, `OSError` when polling fails, and the `GreenletExit` that ends the hub.
+pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) -> PyResult<()> {
+    let this = loop_.get();
+    this.kernel(py)?;
+    if !this.is_mine() {
+        if this.running.load(Relaxed) > 0 || this.polling.load(Relaxed) {
+            return Err(InvalidThreadUseError::new_err(
+                "The loop is run by another thread",
+            ));
+        }
+        this.adopt();
+    }
+    this.stopping.store(BREAK_NONE, Relaxed);
+    this.running.fetch_add(1, Relaxed);
+    let ran = turns(py, this, nowait, once);
+    let result = match this.ending.take(py) {
+        Some(error) => Err(error),
+        None => ran,
+    };
+    this.running.fetch_sub(1, Relaxed);
+    // Any other value is for the outer runs as well.
+    if this.stopping.load(Relaxed) == BREAK_INNERMOST {
+        this.stopping.store(BREAK_NONE, Relaxed);
+    }
+    result
+}
+
+fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> {
+    // The first turn is a whole one, also when nothing that counts is left.
+    let mut first = true;
+    loop {
+        work(py, this)?;
+        let alive = this.is_alive(py);
+        if is_ended(py, this) || !(alive || first) {
+            return Ok(());
+        }
+        first = false;
+        run_phase(py, this, Phase::Prepare);
+        if is_ended(py, this) {
+            return Ok(());
+        }
+        let wait = alive && !nowait && !any_active(py, this, Phase::Idle);
+        this.poll(py, wait)?;
+        let found = !this.queue.with(py, |queue| queue.is_empty());
+        run_phase(py, this, Phase::Check);
+        work(py, this)?;
+        if !found {
+            run_phase(py, this, Phase::Idle);
+        }
+        if nowait || once || is_ended(py, this) || !this.is_alive(py) {
+            return Ok(());
+        }
+    }
+}
+
+fn is_ended(py: Python<'_>, this: &Loop) -> bool {
+    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py)
+}
+
+/// Carries out what is ready. After `break_` only what was ready then.
+fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
+    let mut left = usize::MAX;
+    while left > 0 {
+        if this.check_signals.load(Relaxed) {
+            this.check_signals.store(false, Relaxed);
+            if let Err(error) = py.check_signals() {
+                hub::handle_error(py, this, None, error);
+            }
+        }
+        let Some(task) = this.next_task(py) else {
+            return Ok(());
+        };
+        run_task(py, this, task)?;
+        if this.stopping.load(Relaxed) != BREAK_NONE {
+            if this.ending.with(py, |error| error.is_some()) {
+                return Ok(());
+            }
+            left = left
+                .saturating_sub(1)
+                .min(this.queue.with(py, |queue| queue.len()));
+        }
+    }
+    Ok(())
+}
+
+fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
+    let active = match &task {
+        Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
+        Task::Yield(turn) => turn.greenlet().as_ptr() as usize,
+        Task::Start(target) => target.as_ptr() as usize,
+        Task::Switch(target, _) => target.as_ptr() as usize,
+        Task::Throw(pair) => pair.0.as_ptr() as usize,
+        Task::Timeout(_) | Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
+    };
+    this.active.store(active, Relaxed);
+    match task {
+        Task::Wake(wait) => {
+            if !wait.deliver() {
+                return Ok(());
+            }
+            let target = wait.greenlet().clone_ref(py);
+            drop(wait);
+            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+        }
+        Task::Yield(turn) => {
+            if !turn.is_due(py) {
+                return Ok(());
+            }
+            let target = turn.into_greenlet().into_any();
+            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+        }
+        Task::Start(target) => {
+            let launched = Greenlet::launch(target.clone_ref(py), py);
+            came_back(py, this, target.as_any(), launched)
+        }
+        Task::Switch(target, args) => {
+            let switched = greenlet::switch_with(target.bind(py), args.bind(py));
+            came_back(py, this, &target, switched)
+        }
+        Task::Throw(pair) => {
+            let (target, error) = *pair;
+            came_back(py, this, &target, raise_in(target.bind(py), error))
+        }
+        Task::Timeout(timeout) => {
+            let fired = Timeout::fire(timeout.bind(py));
+            came_back(py, this, timeout.as_any(), fired)
+        }
+        Task::Callback(callback) => {
+            if let Err(error) = callback.get().run(py) {
+                hub::handle_error(py, this, Some(callback.into_any()), error);
+            }
+            Ok(())
+        }
+        Task::Watcher(watcher) => {
+            Watcher::run(&watcher, py, this);
+            Ok(())
+        }
+        Task::Native(work) => {
+            if let Err(error) = work(py) {
+                hub::handle_error(py, this, this.error_handler.get_ref(py), error);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Deals with how a switch away from here, for `context`, ended: an error was thrown in here, or left a raw greenlet that
+/// ended.
+fn came_back<T>(
+    py: Python<'_>,
+    this: &Loop,
+    context: &Py<PyAny>,
+    switched: PyResult<T>,
+) -> PyResult<()> {
+    match switched {
+        // One that was meant for the hub itself, by `kill`, is that of a callback.
+        Err(error)
+            if hub::ends_hub(py, &error) && !context.bind(py).is_instance_of::<BaseHub>() =>
+        {
+            Err(error)
+        }
+        Err(error) => {
+            hub::handle_error(py, this, Some(context.clone_ref(py)), error);
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
+}

@@ -1,0 +1,534 @@
+//! The Python methods of `gevent.Greenlet`.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyBaseException, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
+
+use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::ready::Task;
+use crate::ffi::greenlet;
+use crate::greenlets::end::exit_error;
+use crate::greenlets::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of};
+use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
+use crate::greenlets::spawned_link::LinkKind;
+use crate::hub;
+use crate::waiting::links::Link;
+use crate::waiting::timeout::{Limit, Timeout};
+use crate::waiting::waiter::error_of;
+
+/// `(type, value, traceback)`.
+type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
+
+impl Greenlet {
+    fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        let py = slf.py();
+        Self::read(slf, |state| {
+            Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py))
+        })
+    }
+}
+
+#[pymethods]
+impl Greenlet {
+    /// How many frames of the spawning stack are kept.
+    #[classattr]
+    #[pyo3(name = "spawning_stack_limit")]
+    const STACK_LIMIT: usize = 10;
+
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        Self::blank()
+    }
+
+    #[pyo3(signature = (run = None, *args, **kwargs))]
+    fn __init__<'py>(
+        slf: &Bound<'py, Self>,
+        run: Option<Bound<'py, PyAny>>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<()> {
+        Self::init(slf, run, args, kwargs)
+    }
+
+    /// Create a greenlet that will run ``function(*args, **kwargs)`` and schedule it.
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn spawn<'py>(
+        cls: &Bound<'py, PyType>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Greenlet>> {
+        spawn_of(cls, args, kwargs)
+    }
+
+    /// Create a greenlet that will run ``function(*args, **kwargs)`` in `seconds` seconds.
+    #[classmethod]
+    #[pyo3(signature = (seconds, *args, **kwargs))]
+    fn spawn_later<'py>(
+        cls: &Bound<'py, PyType>,
+        seconds: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Greenlet>> {
+        let new = crate::greenlets::greenlet::make(cls, args, kwargs)?;
+        Self::start_later(&new, seconds)?;
+        Ok(new)
+    }
+
+    /// Schedule the greenlet to run in this loop iteration.
+    #[pyo3(name = "start")]
+    fn py_start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::start(slf)
+    }
+
+    /// Schedule the greenlet to run in `seconds` seconds.
+    fn start_later(slf: &Bound<'_, Self>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let delay = crate::waiting::timeout::duration_of(seconds)?;
+        let Some(loop_) = Self::schedule(slf)? else {
+            return Ok(());
+        };
+        let at = reactor::Time::now().after(delay);
+        let task = Task::Start(slf.clone().unbind());
+        let key = loop_
+            .get()
+            .set_deadline(py, at, Deadline::Task(Box::new(task)));
+        Self::read(slf, |state| state.timer = Some(key));
+        Ok(())
+    }
+
+    #[getter]
+    fn _run(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        match Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py))) {
+            Some(run) => Ok(run),
+            None => Ok(do_nothing(py)?.into_any().unbind()),
+        }
+    }
+
+    #[setter(_run)]
+    fn set_run(slf: &Bound<'_, Self>, value: Py<PyAny>) {
+        let old = Self::read(slf, |state| state.run.replace(value));
+        drop(old);
+    }
+
+    /// The arguments for the function; empty once it has run.
+    #[getter]
+    fn args(slf: &Bound<'_, Self>) -> Py<PyTuple> {
+        let py = slf.py();
+        Self::read(slf, |state| {
+            state.args.as_ref().map(|args| args.clone_ref(py))
+        })
+        .unwrap_or_else(|| PyTuple::empty(py).unbind())
+    }
+
+    /// The keyword arguments for the function; empty once it has run.
+    #[getter]
+    fn kwargs(slf: &Bound<'_, Self>) -> Py<PyDict> {
+        let py = slf.py();
+        Self::read(slf, |state| {
+            state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py))
+        })
+        .unwrap_or_else(|| PyDict::new(py).unbind())
+    }
+
+    /// The loop that runs the greenlet.
+    #[getter]
+    fn r#loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
+        let py = slf.py();
+        Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        })
+    }
+
+    /// Whether it is over, or was killed before it began.
+    #[getter]
+    fn dead(slf: &Bound<'_, Self>) -> bool {
+        Self::is_ready(slf)
+    }
+
+    /// Whether it is scheduled or has run, and is not over.
+    #[getter]
+    fn started(slf: &Bound<'_, Self>) -> bool {
+        Self::__bool__(slf)
+    }
+
+    fn __bool__(slf: &Bound<'_, Self>) -> bool {
+        Self::read(slf, |state| {
+            state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running)
+        })
+    }
+
+    /// Whether it is over: its result can be had without waiting.
+    fn ready(slf: &Bound<'_, Self>) -> bool {
+        Self::is_ready(slf)
+    }
+
+    /// Whether it is over without an error.
+    fn successful(slf: &Bound<'_, Self>) -> bool {
+        Self::read(slf, |state| matches!(state.ended, Some(Ended::Value(_))))
+    }
+
+    /// What the function returned, or the `GreenletExit` that ended it; None before and after an error.
+    #[getter]
+    fn value(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        Self::result(slf)?.ok()
+    }
+
+    /// The exception that ended it, or None.
+    #[getter]
+    fn exception(slf: &Bound<'_, Self>) -> Option<Py<PyBaseException>> {
+        Some(Self::result(slf)?.err()?.into_value(slf.py()))
+    }
+
+    /// ``(type, value, traceback)`` of the exception that ended it, or None.
+    #[getter]
+    fn exc_info(slf: &Bound<'_, Self>) -> Option<ExcInfo> {
+        let py = slf.py();
+        let error = Self::result(slf)?.err()?;
+        let traceback = error.traceback(py).map(Bound::unbind);
+        Some((error.get_type(py).unbind(), error.into_value(py), traceback))
+    }
+
+    /// A small number that is unique among the greenlets of this hub.
+    #[getter]
+    fn minimal_ident<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if let Some(known) = Self::known_ident(slf) {
+            return Ok(known.into_bound(py));
+        }
+        let hub = match greenlet::parent(slf.as_any()) {
+            Some(parent) => parent,
+            None => hub::current(py)?.into_any(),
+        };
+        let ident = hub
+            .getattr("ident_registry")?
+            .call_method1("get_ident", (slf,))?;
+        let kept = ident.clone().unbind();
+        Self::read(slf, |state| {
+            state.label.get_or_insert_default().ident = Some(kept)
+        });
+        Ok(ident)
+    }
+
+    /// The name for `repr`, "Greenlet-" and the ident until it is set.
+    #[getter]
+    fn name<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let own = slf.getattr("__dict__")?;
+        if let Ok(Some(name)) = own.cast::<PyDict>()?.get_item("name") {
+            return Ok(name);
+        }
+        let text = format!("Greenlet-{}", Self::minimal_ident(slf)?);
+        Ok(text.into_pyobject(slf.py())?.into_any())
+    }
+
+    #[setter]
+    fn set_name(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) -> PyResult<()> {
+        slf.getattr("__dict__")?.set_item("name", value)
+    }
+
+    /// A weak reference to the greenlet that made this one, or None where the tree is not tracked.
+    #[getter]
+    fn spawning_greenlet(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        let py = slf.py();
+        Self::read(slf, |state| {
+            state.spawner.as_ref().map(|spawner| spawner.clone_ref(py))
+        })
+    }
+
+    /// A dictionary shared with the greenlet that made this one and those that this one makes.
+    #[getter]
+    fn spawn_tree_locals(slf: &Bound<'_, Self>) -> Py<PyDict> {
+        tree_locals(slf)
+    }
+
+    #[setter]
+    fn set_spawn_tree_locals(slf: &Bound<'_, Self>, value: Py<PyDict>) {
+        let old = Self::read(slf, |state| state.tree_locals.replace(value));
+        drop(old);
+    }
+
+    /// The innermost frame of where the greenlet was made; its `f_back` leads on.
+    #[getter]
+    fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
+        spawn_tree::stack(slf)
+    }
+
+    /// Wait until it is over, or for `timeout` seconds. Returns None in any case.
+    #[pyo3(signature = (timeout = None))]
+    fn join(slf: &Bound<'_, Self>, timeout: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        if Self::is_ready(slf) {
+            return Ok(());
+        }
+        Self::wait_over(slf, &Limit::of(timeout.as_ref())?).map(drop)
+    }
+
+    /// Return the function's result or raise its error, waiting for it at most `timeout` seconds.
+    ///
+    /// Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.
+    #[pyo3(signature = (block = true, timeout = None))]
+    fn get(
+        slf: &Bound<'_, Self>,
+        block: bool,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if !Self::is_ready(slf) {
+            if !block {
+                return Err(Timeout::error(py, None)?);
+            }
+            let limit = Limit::of(timeout.as_ref())?;
+            if !Self::wait_over(slf, &limit)? {
+                return Err(limit.error(py)?);
+            }
+        }
+        Self::result(slf).unwrap_or_else(|| Ok(py.None()))
+    }
+
+    /// Raise `exception` (`GreenletExit` unless given) in the greenlet, which then ends if it lets it pass.
+    ///
+    /// With `block` (the default) waits until it is over, at most `timeout` seconds. A greenlet that has not begun never
+    /// will. Returns None and raises nothing of the greenlet's.
+    #[pyo3(signature = (exception = None, block = true, timeout = None))]
+    pub fn kill(
+        slf: &Bound<'_, Self>,
+        exception: Option<Bound<'_, PyAny>>,
+        block: bool,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::kill_soon(slf, exception)?;
+        if !block || Self::is_ready(slf) {
+            return Ok(());
+        }
+        // A subclass may have a `join` of its own.
+        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,))
+            .map(drop)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Wait for the end of the greenlet; kill it when the block or the wait raised.
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        t: &Bound<'_, PyAny>,
+        v: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (t, tb);
+        let kill = pyo3::intern!(slf.py(), "kill");
+        if !v.is_none() {
+            return slf.call_method1(kill, (v,)).map(drop);
+        }
+        let joined = slf.call_method0(pyo3::intern!(slf.py(), "join"));
+        if joined.is_err() {
+            slf.call_method0(kill)?;
+        }
+        joined.map(drop)
+    }
+
+    /// Raise an error in the greenlet at once; only from the hub.
+    #[pyo3(signature = (*args))]
+    fn throw<'py>(slf: &Bound<'py, Self>, args: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let error = if args.is_empty() {
+            exit_error(py)
+        } else {
+            error_of(&args)?
+        };
+        if Self::cancel_start(slf) {
+            Self::die_before_start(slf, error);
+            return Ok(py.None());
+        }
+        if Self::is_ready(slf) && !greenlet::active(slf.as_any()) {
+            return Ok(py.None());
+        }
+        greenlet::throw(slf.as_any(), error).map(Bound::unbind)
+    }
+
+    /// Have `callback` called with this greenlet, in the hub, when it is over.
+    fn rawlink(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
+        let bound = callback.bind(slf.py());
+        if !bound.is_callable() {
+            return Err(PyTypeError::new_err(format!(
+                "Expected callable: {}",
+                bound.repr()?
+            )));
+        }
+        Self::add_link(slf, Link::Callable(callback));
+        Ok(())
+    }
+
+    /// Have `callback` called with this greenlet, in a greenlet of its own, when it is over.
+    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[allow(non_snake_case)]
+    fn link(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::link_as(slf, callback, SpawnedLink, LinkKind::Always)
+    }
+
+    /// Like `link`, only when it ends without an error.
+    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[allow(non_snake_case)]
+    fn link_value(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::link_as(slf, callback, SpawnedLink, LinkKind::Success)
+    }
+
+    /// Like `link`, only when it ends with an error.
+    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[allow(non_snake_case)]
+    fn link_exception(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        SpawnedLink: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
+    }
+
+    /// Take back a `link` or `rawlink`; nothing happens when there is none.
+    fn unlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        for candidate in Self::read(slf, |state| state.links.callables(py)) {
+            if candidate.bind(py).eq(callback)? {
+                let removed = Self::read(slf, |state| state.links.remove_callable(&candidate));
+                drop(removed);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Take back every link.
+    fn unlink_all(slf: &Bound<'_, Self>) {
+        let taken = Self::read(slf, |state| state.links.take());
+        drop(taken);
+    }
+
+    /// How many are to be told when it is over.
+    fn has_links(slf: &Bound<'_, Self>) -> bool {
+        Self::read(slf, |state| !state.links.is_empty())
+    }
+
+    /// Have `callback(greenlet)` called whenever a greenlet is started.
+    #[classmethod]
+    fn add_spawn_callback(_cls: &Bound<'_, PyType>, callback: Py<PyAny>) {
+        let py = _cls.py();
+        let known: Vec<_> = SETTINGS.with(py, |all| {
+            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
+        });
+        if !known.iter().any(|one| one.is(&callback)) {
+            SETTINGS.with(py, |settings| settings.callbacks.push(callback));
+        }
+    }
+
+    /// Take back `add_spawn_callback`; nothing happens when there is none.
+    #[classmethod]
+    fn remove_spawn_callback(
+        _cls: &Bound<'_, PyType>,
+        callback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = _cls.py();
+        let known: Vec<_> = SETTINGS.with(py, |all| {
+            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
+        });
+        for one in known {
+            if one.bind(py).eq(callback)? {
+                let removed = SETTINGS.with(py, |settings| {
+                    let at = settings.callbacks.iter().position(|other| other.is(&one));
+                    at.map(|at| settings.callbacks.remove(at))
+                });
+                drop(removed);
+            }
+        }
+        Ok(())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let class = slf.get_type().name()?;
+        let own = slf.getattr("__dict__")?;
+        let name = match own.cast::<PyDict>()?.get_item("name")? {
+            Some(name) => format!(" \"{name}\""),
+            None => match Self::known_ident(slf) {
+                Some(ident) => format!(" \"Greenlet-{}\"", ident.bind(slf.py()).str()?),
+                None => String::new(),
+            },
+        };
+        Ok(format!(
+            "<{class}{name} at {:#x}: {}>",
+            slf.as_ptr() as usize,
+            Self::_formatinfo(slf)?
+        ))
+    }
+
+    fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let known = Self::read(slf, |state| {
+            state.label.as_ref().and_then(|label| label.call.clone())
+        });
+        if let Some(call) = known {
+            return Ok(call);
+        }
+        let call = crate::greenlets::spawned_link::describe_call(slf)?;
+        Self::read(slf, |state| {
+            state.label.get_or_insert_default().call = Some(call.clone())
+        });
+        Ok(call)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.state.peek(|state| {
+            visit.call(&state.run)?;
+            visit.call(&state.args)?;
+            visit.call(&state.kwargs)?;
+            visit.call(&state.spawner)?;
+            visit.call(&state.tree_locals)?;
+            match &state.ended {
+                Some(Ended::Value(value)) => visit.call(value)?,
+                Some(Ended::Error(value, traceback)) => {
+                    visit.call(value)?;
+                    visit.call(traceback)?;
+                }
+                None => {}
+            }
+            state.links.traverse(visit)
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.state.with(py, |state| {
+            (
+                state.run.take(),
+                state.args.take(),
+                state.kwargs.take(),
+                state.tree_locals.take(),
+                state.ended.take(),
+                state.links.take(),
+            )
+        });
+        drop(taken);
+    }
+}
+
+/// What a greenlet runs that was given nothing.
+fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
+    PyCFunction::new_closure(
+        py,
+        Some(c"_run"),
+        None,
+        |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| (),
+    )
+}

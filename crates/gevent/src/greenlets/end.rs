@@ -1,0 +1,140 @@
+//! How the end of a greenlet is waited for, read, told and brought about.
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::{PyTraceback, PyTuple, PyType};
+
+use crate::event_loop::ready::Task;
+use crate::ffi::greenlet;
+use crate::greenlets::greenlet::{Ended, Greenlet, State};
+use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
+use crate::hub;
+use crate::waiting::links::Link;
+use crate::waiting::timeout::Limit;
+use crate::waiting::waiter::error_of;
+
+impl Greenlet {
+    /// Opens the state.
+    pub fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
+        slf.get().state.with(slf.py(), f)
+    }
+
+    /// Ends without having begun.
+    pub fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
+        if Self::read(slf, |state| state.ended.is_none()) {
+            Self::fail(slf, error);
+        }
+    }
+
+    /// Parks the running greenlet until this one is over; false when the limit passed first.
+    ///
+    /// # Errors
+    /// What is thrown into the running greenlet meanwhile.
+    pub fn wait_over(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+        if Self::is_ready(slf) {
+            return Ok(true);
+        }
+        let py = slf.py();
+        let wait = hub::new_wait(py)?;
+        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
+        let resumed = limit.park(py, &wait);
+        let left = Self::read(slf, |state| state.links.remove_wait(&wait));
+        drop(left);
+        Ok(resumed?.is_some())
+    }
+
+    /// What it returned or raised, once it is over.
+    pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
+        let py = slf.py();
+        let copied = Self::read(slf, |state| {
+            state.ended.as_ref().map(|ended| match ended {
+                Ended::Value(value) => Ok(value.clone_ref(py)),
+                Ended::Error(value, traceback) => Err((
+                    value.clone_ref(py),
+                    traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
+                )),
+            })
+        });
+        match copied? {
+            Ok(value) => Some(Ok(value)),
+            Err((value, traceback)) => {
+                let error = PyErr::from_value(value.into_bound(py));
+                let traceback = traceback
+                    .and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
+                error.set_traceback(py, traceback);
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// Adds somebody who is told when it is over.
+    pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
+        Self::read(slf, |state| state.links.push(link));
+        if Self::is_ready(slf) {
+            Self::schedule_links(slf);
+        }
+    }
+
+    /// Adds a link of `class`, or of the class that `kind` names.
+    ///
+    /// # Errors
+    /// `TypeError` for what cannot be called.
+    pub fn link_as(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        class: Option<Bound<'_, PyAny>>,
+        kind: LinkKind,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let link = match class {
+            Some(class) => class.call1((callback,))?.unbind(),
+            None => SpawnedLink::make(py, callback, kind)?,
+        };
+        Self::add_link(slf, Link::Callable(link));
+        Ok(())
+    }
+
+    /// The part of `kill` that does not wait.
+    ///
+    /// # Errors
+    /// `TypeError` for something that is no exception.
+    pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let py = slf.py();
+        if Self::read(slf, |state| state.ended.is_some()) {
+            return Ok(());
+        }
+        let error = match exception {
+            // What is no exception kills as the error of having been given it.
+            Some(exception) => {
+                error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error)
+            }
+            None => exit_error(py),
+        };
+        let cancelled = Self::cancel_start(slf);
+        if !cancelled && Self::is_ready(slf) {
+            return Ok(());
+        }
+        if cancelled {
+            Self::die_before_start(slf, error);
+            return Ok(());
+        }
+        let loop_ = Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        });
+        if let Some(loop_) = loop_ {
+            let target = slf.clone().into_any().unbind();
+            loop_.get().push(py, Task::Throw(Box::new((target, error))));
+        }
+        Ok(())
+    }
+}
+
+/// A fresh `GreenletExit`.
+pub fn exit_error(py: Python<'_>) -> PyErr {
+    PyErr::from_type(
+        greenlet::exit_type(py)
+            .cast_into::<PyType>()
+            .unwrap_or_else(|_| py.get_type::<PyBaseException>()),
+        (),
+    )
+}

@@ -1,0 +1,578 @@
+//! `gevent.Greenlet`: a greenlet with a result, links and a place in the ready queue.
+//!
+//! This file holds the object and its life (start, run, death); `api.rs` its Python methods.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType, PyWeakrefReference};
+use reactor::TimerKey;
+
+use crate::cell::GilCell;
+use crate::errors::GreenletExit;
+use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
+use crate::ffi::base::PyGreenlet;
+use crate::ffi::entry::Call;
+use crate::ffi::frames::{self, FrameRef};
+use crate::ffi::greenlet;
+use crate::greenlets::local::{self, Visited};
+use crate::greenlets::spawn_tree::inherited_locals;
+use crate::hub;
+use crate::waiting::links::{Link, Links};
+use crate::waiting::wait::WaitRef;
+
+/// How far a greenlet has come. `New` is the zero value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Stage {
+    /// Not started.
+    New = 0,
+    /// In the ready queue, or with a deadline.
+    Scheduled,
+    /// Its function runs or waits.
+    Running,
+    /// Taken out of the queue before it ran.
+    Cancelled,
+    /// Over.
+    Dead,
+}
+
+/// How it ended.
+pub enum Ended {
+    /// With this value (a `GreenletExit` counts).
+    Value(Py<PyAny>),
+    /// With this exception and the traceback it had.
+    Error(Py<PyAny>, Option<Py<PyAny>>),
+}
+
+/// Everything mutable. Valid when zeroed: the base type shows the object to the garbage collector before it is filled.
+pub struct State {
+    pub(crate) run: Option<Py<PyAny>>,
+    pub(crate) args: Option<Py<PyTuple>>,
+    pub(crate) kwargs: Option<Py<PyDict>>,
+    pub(crate) loop_: Option<Py<Loop>>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) links: Links,
+    pub(crate) wait: Option<WaitRef>,
+    pub(crate) spawner: Option<Py<PyAny>>,
+    pub(crate) tree_locals: Option<Py<PyDict>>,
+    pub(crate) visited: Visited,
+    pub(crate) stack: Option<Box<[FrameRef]>>,
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) label: Option<Box<Label>>,
+    pub(crate) stage: Stage,
+    pub(crate) notifying: bool,
+    pub(crate) end_order: u64,
+    /// Counts yields; see [`crate::turn`].
+    pub(crate) turn: u32,
+}
+
+/// What `repr` once showed; it stays when the function and its arguments are gone.
+#[derive(Default)]
+pub struct Label {
+    /// The small number of the greenlet, once asked for.
+    pub ident: Option<Py<PyAny>>,
+    /// The call.
+    pub call: Option<String>,
+}
+
+/// A greenlet scheduled by the hub of the thread that made it.
+#[pyclass(frozen, subclass, extends = PyGreenlet, name = "Greenlet", module = "gevent")]
+pub struct Greenlet {
+    pub(crate) state: GilCell<State>,
+}
+
+/// Settings of `gevent.config` and class attributes that are looked at per spawn.
+pub struct SpawnSettings {
+    pub(crate) track_tree: bool,
+    pub(crate) callbacks: Vec<Py<PyAny>>,
+}
+
+/// How many greenlets have ended: the order in which `joinall` lists them.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::new(SpawnSettings {
+    track_tree: true,
+    callbacks: Vec::new(),
+});
+
+impl Greenlet {
+    /// The type object, for comparing exact types.
+    #[inline]
+    pub fn type_ptr(py: Python<'_>) -> *mut pyo3::ffi::PyTypeObject {
+        <Self as pyo3::PyTypeInfo>::type_object_raw(py)
+    }
+
+    /// An object as its base's `tp_new` leaves it, with empty state.
+    pub fn blank() -> PyClassInitializer<Self> {
+        let state = State {
+            run: None,
+            args: None,
+            kwargs: None,
+            loop_: None,
+            ended: None,
+            links: Links::new(),
+            wait: None,
+            spawner: None,
+            tree_locals: None,
+            visited: Visited::default(),
+            stack: None,
+            timer: None,
+            label: None,
+            stage: Stage::New,
+            notifying: false,
+            end_order: 0,
+            turn: 0,
+        };
+        PyClassInitializer::new(
+            Self {
+                state: GilCell::new(state),
+            },
+            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+        )
+    }
+
+    /// What `Greenlet.__init__` does.
+    ///
+    /// # Errors
+    /// `TypeError` when there is nothing callable to run; what `set_parent` and making a hub raise.
+    pub fn init<'py>(
+        slf: &Bound<'py, Self>,
+        run: Option<Bound<'py, PyAny>>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
+        match run {
+            Some(run) if exact => {
+                if !run.is_callable() {
+                    return Err(not_callable());
+                }
+                let old = slf
+                    .get()
+                    .state
+                    .with(py, |state| state.run.replace(run.unbind()));
+                drop(old);
+            }
+            Some(run) => {
+                slf.setattr(pyo3::intern!(py, "_run"), &run)?;
+                if !slf.getattr(pyo3::intern!(py, "_run"))?.is_callable() {
+                    return Err(not_callable());
+                }
+            }
+            None => {
+                let own = slf.getattr_opt(pyo3::intern!(py, "_run"))?;
+                if !own.is_some_and(|own| own.is_callable()) {
+                    return Err(not_callable());
+                }
+            }
+        }
+        let hub = hub::current(py)?;
+        greenlet::set_parent(slf.as_any(), hub.as_any())?;
+        let loop_ = hub::loop_of(&hub)?.unbind();
+        let tracked = SETTINGS.with(py, |settings| settings.track_tree);
+        let spawner = if tracked {
+            Some(greenlet::current(py)?)
+        } else {
+            None
+        };
+        let (weak, locals) = match &spawner {
+            Some(spawner) => (
+                Some(PyWeakrefReference::new(spawner)?.into_any().unbind()),
+                inherited_locals(spawner)?,
+            ),
+            None => (None, None),
+        };
+        let stack = if tracked {
+            Some(frames::capture(py, stack_limit(slf)?))
+        } else {
+            None
+        };
+        slf.get().state.with(py, |state| {
+            state.args = Some(args.unbind());
+            state.kwargs = kwargs.map(Bound::unbind);
+            state.loop_ = Some(loop_);
+            state.spawner = weak;
+            state.tree_locals = locals;
+            state.stack = stack;
+        });
+        Ok(())
+    }
+
+    /// A started greenlet of exactly this type, as `gevent.spawn` makes.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init) and [`start`](Self::start).
+    pub fn spawned<'py>(
+        run: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let new = Bound::new(run.py(), Self::blank())?;
+        Self::init(&new, Some(run), args, kwargs)?;
+        Self::start(&new)?;
+        Ok(new)
+    }
+
+    /// Puts the greenlet into the ready queue, once.
+    ///
+    /// # Errors
+    /// What a spawn callback raises.
+    pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if let Some(loop_) = Self::schedule(slf)? {
+            loop_
+                .get()
+                .push(slf.py(), Task::Start(slf.clone().unbind()));
+        }
+        Ok(())
+    }
+
+    /// Marks the greenlet as scheduled; the loop to schedule it on, none when that was done before.
+    ///
+    /// # Errors
+    /// What a spawn callback raises; `AssertionError` when `__init__` was not called.
+    pub fn schedule(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Loop>>> {
+        let py = slf.py();
+        let (stage, loop_) = slf.get().state.with(py, |state| {
+            (
+                state.stage,
+                state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
+            )
+        });
+        if stage != Stage::New {
+            return Ok(None);
+        }
+        let Some(loop_) = loop_ else {
+            return Err(PyAssertionError::new_err(
+                "Greenlet.__init__() was not called",
+            ));
+        };
+        call_spawn_callbacks(slf)?;
+        let first = slf.get().state.with(py, |state| {
+            let first = state.stage == Stage::New;
+            if first {
+                state.stage = Stage::Scheduled;
+            }
+            first
+        });
+        Ok(first.then_some(loop_))
+    }
+
+    /// Switches to the greenlet for the first time, in the hub; nothing when it was cancelled meanwhile.
+    ///
+    /// # Errors
+    /// What is thrown into the hub before the greenlet switches back.
+    pub fn launch(slf: Py<Self>, py: Python<'_>) -> PyResult<()> {
+        let due = slf.get().state.with(py, |state| {
+            let due = state.stage == Stage::Scheduled;
+            if due {
+                state.stage = Stage::Running;
+                state.timer = None;
+            }
+            due
+        });
+        if due {
+            greenlet::switch(slf.bind(py).as_any()).map(drop)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What its body is to call.
+    ///
+    /// # Errors
+    /// What looking `_run` up raises.
+    pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
+        let py = slf.py();
+        let (run, args, kwargs) = slf.get().state.with(py, |state| {
+            state.stage = Stage::Running;
+            (
+                state.run.as_ref().map(|run| run.clone_ref(py)),
+                state.args.as_ref().map(|args| args.clone_ref(py)),
+                state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)),
+            )
+        });
+        let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
+        let function = match run {
+            Some(run) if exact => run.into_bound(py),
+            _ => slf.getattr(pyo3::intern!(py, "_run"))?,
+        };
+        let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
+        Ok(Call {
+            function,
+            args,
+            kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)),
+        })
+    }
+
+    /// Ends with the function's result.
+    pub fn succeed(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) {
+        slf.get().end(slf, Ended::Value(value.unbind()));
+    }
+
+    /// Ends with an error, reporting it unless it is a `GreenletExit`.
+    pub fn fail(slf: &Bound<'_, Self>, error: PyErr) {
+        let py = slf.py();
+        let this = slf.get();
+        let value = error.into_value(py).into_bound(py).into_any();
+        if value.is_instance_of::<GreenletExit>() {
+            this.end(slf, Ended::Value(value.unbind()));
+            return;
+        }
+        let traceback = value
+            .getattr("__traceback__")
+            .ok()
+            .filter(|traceback| !traceback.is_none());
+        let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
+        this.keep(py, kept);
+        let handler = greenlet::parent(slf.as_any())
+            .and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
+        if let Some(handler) = handler {
+            let called = handler.call1((slf, value.get_type(), &value, traceback));
+            if let Err(error) = called {
+                error.write_unraisable(py, Some(slf.as_any()));
+            }
+        }
+        this.forget_call(py);
+        local::leave_all(slf);
+        Self::schedule_links(slf);
+    }
+
+    fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
+        self.keep(slf.py(), how);
+        self.forget_call(slf.py());
+        local::leave_all(slf);
+        Self::schedule_links(slf);
+    }
+
+    fn keep(&self, py: Python<'_>, how: Ended) {
+        let old = self.state.with(py, |state| {
+            state.stage = Stage::Dead;
+            state.end_order = ENDED.fetch_add(1, Relaxed);
+            state.ended.replace(how)
+        });
+        drop(old);
+    }
+
+    fn forget_call(&self, py: Python<'_>) {
+        let dropped = self.state.with(py, |state| {
+            (state.run.take(), state.args.take(), state.kwargs.take())
+        });
+        drop(dropped);
+    }
+
+    /// Tells everybody who listens: parked greenlets at once, callables from the hub, and native listeners at once where
+    /// the greenlet ends by itself.
+    pub fn schedule_links(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let this = slf.get();
+        let by_itself = greenlet::current(py).is_ok_and(|running| running.is(slf));
+        let (callables, loop_) = this.state.with(py, |state| {
+            let from_hub = state.links.has_callable() || (!by_itself && state.links.has_native());
+            let callables = from_hub && !state.notifying;
+            state.notifying |= callables;
+            (
+                callables,
+                state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
+            )
+        });
+        if !callables {
+            if !this.state.with(py, |state| state.notifying) {
+                this.notify(slf);
+            }
+            return;
+        }
+        let Some(loop_) = loop_ else { return };
+        let greenlet = slf.clone().unbind();
+        let work = move |py: Python<'_>| {
+            let slf = greenlet.bind(py);
+            slf.get().state.with(py, |state| state.notifying = false);
+            slf.get().notify(slf);
+            Ok(())
+        };
+        loop_.get().push(py, Task::Native(Box::new(work)));
+    }
+
+    fn notify(&self, slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        while let Some(link) = self.state.with(py, |state| state.links.pop()) {
+            match link {
+                Link::Wait(wait) => {
+                    wait.wake_none(py);
+                }
+                Link::Native(listener) => {
+                    if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
+                        hub::handle_error(
+                            py,
+                            loop_.get(),
+                            Some(slf.clone().into_any().unbind()),
+                            error,
+                        );
+                    }
+                }
+                Link::Callable(callable) => {
+                    if let Err(error) = callable.bind(py).call1((slf,)) {
+                        let context = PyTuple::new(py, [callable.bind(py).as_any(), slf.as_any()]);
+                        if let (Ok(loop_), Ok(context)) = (hub::current_loop(py), context) {
+                            hub::handle_error(
+                                py,
+                                loop_.get(),
+                                Some(context.into_any().unbind()),
+                                error,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the greenlet out of the queue if it has not run yet; true when it never will.
+    pub fn cancel_start(slf: &Bound<'_, Self>) -> bool {
+        let py = slf.py();
+        let (cancelled, timer) = slf.get().state.with(py, |state| match state.stage {
+            Stage::New | Stage::Scheduled => {
+                state.stage = Stage::Cancelled;
+                (
+                    true,
+                    state
+                        .timer
+                        .take()
+                        .zip(state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))),
+                )
+            }
+            Stage::Cancelled => (true, None),
+            Stage::Running | Stage::Dead => (false, None),
+        });
+        if let Some((key, loop_)) = timer {
+            loop_.get().cancel_deadline(py, key);
+        }
+        cancelled && !greenlet::started(slf.as_any())
+    }
+
+    /// Its place in the order of ends.
+    pub fn end_order(slf: &Bound<'_, Self>) -> u64 {
+        slf.get().state.with(slf.py(), |state| state.end_order)
+    }
+
+    /// Remembers what the greenlet waits for (or that it waits no more), so that an error can end the wait.
+    #[inline]
+    pub fn set_wait(&self, py: Python<'_>, wait: Option<WaitRef>) {
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.wait, wait));
+        drop(old);
+    }
+
+    /// Whether it is over, or will never run.
+    pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
+        let (stage, ended) = slf
+            .get()
+            .state
+            .with(slf.py(), |state| (state.stage, state.ended.is_some()));
+        ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_ended(slf.as_any())
+    }
+}
+
+fn is_ended(target: &Bound<'_, PyAny>) -> bool {
+    greenlet::started(target) && !greenlet::active(target)
+}
+
+fn not_callable() -> PyErr {
+    PyTypeError::new_err("The run argument or self._run must be callable")
+}
+
+fn stack_limit(slf: &Bound<'_, Greenlet>) -> PyResult<usize> {
+    slf.getattr(pyo3::intern!(slf.py(), "spawning_stack_limit"))?
+        .extract()
+}
+
+/// Tells those who asked to know of every start.
+///
+/// # Errors
+/// What a callback raises.
+fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
+    let py = slf.py();
+    let callbacks = SETTINGS.with(py, |settings| {
+        if settings.callbacks.is_empty() {
+            return Vec::new();
+        }
+        settings
+            .callbacks
+            .iter()
+            .map(|callback| callback.clone_ref(py))
+            .collect()
+    });
+    for callback in callbacks {
+        callback.call1(py, (slf,))?;
+    }
+    Ok(())
+}
+
+/// Raises `error` in `target` now, from the hub. A greenlet of ours that is parked finds the error as the outcome of its
+/// wait: greenlet's own `throw` unwinds through C++ frames, which takes ten times as long.
+///
+/// # Errors
+/// What is thrown into the hub before the greenlet switches back.
+pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    let py = target.py();
+    if is_ended(target) {
+        return Ok(());
+    }
+    let wait = match target.cast::<Greenlet>() {
+        Ok(ours) => ours.get().state.with(py, |state| state.wait.clone()),
+        Err(_) => None,
+    };
+    let thrown = match wait {
+        Some(wait) => match wait.interrupt(py, error) {
+            Ok(()) => greenlet::switch(target),
+            Err(error) => greenlet::throw(target, error),
+        },
+        None => greenlet::throw(target, error),
+    };
+    thrown.map(drop)
+}
+
+/// `spawn(function, *args, **kwargs)` for `gevent.Greenlet` itself or a subclass.
+///
+/// # Errors
+/// As [`Greenlet::init`] and the class.
+pub fn spawn_of<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let py = class.py();
+    if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) && !args.is_empty() {
+        let named = match kwargs {
+            Some(kwargs) => kwargs.contains(pyo3::intern!(py, "run"))?,
+            None => false,
+        };
+        if !named {
+            let rest = args.get_slice(1, args.len());
+            return Greenlet::spawned(args.get_item(0)?, rest, kwargs.cloned());
+        }
+    }
+    let new = make(class, args, kwargs)?;
+    Greenlet::start(&new)?;
+    Ok(new)
+}
+
+/// An instance of `class`, which a `gevent.Greenlet` itself needs a function for.
+///
+/// # Errors
+/// `TypeError` without a function; what the class raises.
+pub fn make<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let plain = std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()));
+    if plain && args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
+        return Err(not_callable());
+    }
+    Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
+}

@@ -1,0 +1,8 @@
+//! `gevent.Greenlet`: its life, its end, where it came from, and data of its own.
+
+pub mod api;
+pub mod end;
+pub mod greenlet;
+pub mod local;
+pub mod spawn_tree;
+pub mod spawned_link;

@@ -1,0 +1,98 @@
+//! Who spawned whom: what a greenlet keeps of the place and the greenlet that made it.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::ffi::frames;
+use crate::ffi::greenlet;
+use crate::greenlets::greenlet::Greenlet;
+
+/// The dictionary that greenlets spawned by the same greenlet share with it; none where it does not count (a main
+/// greenlet's children each have their own).
+///
+/// # Errors
+/// What the spawner's attributes raise.
+pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict>>> {
+    let py = spawner.py();
+    if let Ok(greenlet) = spawner.cast::<Greenlet>() {
+        return Ok(Some(tree_locals(greenlet)));
+    }
+    if greenlet::is_main(spawner) {
+        return Ok(None);
+    }
+    let name = pyo3::intern!(py, "spawn_tree_locals");
+    match spawner.getattr_opt(name)? {
+        Some(found) => Ok(found.cast_into::<PyDict>().ok().map(Bound::unbind)),
+        None => {
+            let new = PyDict::new(py);
+            spawner.setattr(name, &new)?;
+            Ok(Some(new.unbind()))
+        }
+    }
+}
+
+/// The greenlet's tree locals, made when first asked for.
+pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
+    let py = slf.py();
+    let found = slf.get().state.with(py, |state| {
+        state
+            .tree_locals
+            .as_ref()
+            .map(|locals| locals.clone_ref(py))
+    });
+    found.unwrap_or_else(|| {
+        let new = PyDict::new(py).unbind();
+        let kept = new.clone_ref(py);
+        slf.get()
+            .state
+            .with(py, |state| state.tree_locals = Some(kept));
+        new
+    })
+}
+
+/// One frame of where a greenlet was spawned, in the shape of a frame object.
+#[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
+pub struct SpawnFrame {
+    #[pyo3(get)]
+    f_code: Py<PyAny>,
+    #[pyo3(get)]
+    f_lineno: i32,
+    #[pyo3(get)]
+    f_back: Option<Py<SpawnFrame>>,
+}
+
+#[pymethods]
+impl SpawnFrame {
+    /// Always None: the globals of the frame are not kept alive.
+    #[getter]
+    fn f_globals(&self) -> Option<Py<PyAny>> {
+        None
+    }
+}
+
+/// The innermost of the kept frames of the spawning stack.
+///
+/// # Errors
+/// When a frame object cannot be made.
+pub fn stack(slf: &Bound<'_, Greenlet>) -> PyResult<Option<Py<SpawnFrame>>> {
+    let py = slf.py();
+    let kept: Vec<_> = Greenlet::read(slf, |state| {
+        let kept = state.stack.as_deref().unwrap_or_default();
+        kept.iter()
+            .map(|frame| (frame.code.clone_ref(py), frame.lasti()))
+            .collect()
+    });
+    let mut below = None;
+    for (code, lasti) in kept.into_iter().rev() {
+        let f_lineno = frames::line(&code, lasti, py);
+        below = Some(Py::new(
+            py,
+            SpawnFrame {
+                f_code: code.into_any(),
+                f_lineno,
+                f_back: below,
+            },
+        )?);
+    }
+    Ok(below)
+}

@@ -1,0 +1,427 @@
+//! What `gevent.pool.Group` and `Pool` do per greenlet. Their rarer methods are their Python subclasses'.
+//!
+//! Where a class overrides one of the methods here, every step goes through the Python method of its name. Otherwise one
+//! native call does them all, and the end of a greenlet is heard of without a Python call.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyAttributeError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
+
+use crate::args::Flag;
+use crate::cell::GilCell;
+use crate::greenlets::greenlet::Greenlet;
+use crate::sync::lock::Semaphore;
+use crate::waiting::links::{Link, Listener};
+use crate::waiting::timeout::Limit;
+
+pyo3::import_exception!(gevent.pool, PoolFull);
+
+/// Keeps greenlets until they are over.
+#[pyclass(
+    frozen,
+    subclass,
+    dict,
+    weakref,
+    name = "BaseGroup",
+    module = "gevent._core"
+)]
+pub struct BaseGroup {
+    greenlets: Py<PySet>,
+    dying: Py<PySet>,
+    /// A `gevent.event.Event` that is set while there is no greenlet.
+    empty: GilCell<Option<Py<PyAny>>>,
+    /// Whether its class overrides none of the methods that spawning consists of.
+    plain: bool,
+}
+
+/// A group that takes a permit of its semaphore for each greenlet.
+#[pyclass(frozen, subclass, extends = BaseGroup, name = "BasePool", module = "gevent._core")]
+pub struct BasePool {
+    semaphore: GilCell<Option<Py<PyAny>>>,
+}
+
+/// The methods that spawning consists of.
+const STEPS: [&str; 4] = ["spawn", "start", "add", "_discard"];
+
+fn is_plain(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyResult<bool> {
+    for step in STEPS {
+        if !class.getattr(step)?.is(base.getattr(step)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The greenlet, if nothing can be overridden in its class.
+fn exact<'a, 'py>(greenlet: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Greenlet>> {
+    greenlet.cast_exact::<Greenlet>().ok()
+}
+
+impl BaseGroup {
+    fn blank(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyResult<Self> {
+        let py = class.py();
+        Ok(Self {
+            greenlets: PySet::empty(py)?.unbind(),
+            dying: PySet::empty(py)?.unbind(),
+            empty: GilCell::new(None),
+            plain: is_plain(class, base)?,
+        })
+    }
+
+    fn signal(&self, py: Python<'_>, method: &Bound<'_, PyString>) -> PyResult<()> {
+        match self.empty.get_ref(py) {
+            Some(event) => event.call_method0(py, method).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a greenlet in, and links to its end; false when it was in before.
+    fn enter(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = slf.py();
+        let this = slf.get();
+        let greenlets = this.greenlets.bind(py);
+        let before = greenlets.len();
+        greenlets.add(greenlet)?;
+        if greenlets.len() == before {
+            return Ok(false);
+        }
+        if before == 0 {
+            this.signal(py, pyo3::intern!(py, "clear"))?;
+        }
+        match exact(greenlet) {
+            Some(ours) if this.plain => {
+                let listener = match slf.cast::<BasePool>() {
+                    Ok(pool) => Listener::Pool(pool.clone().unbind()),
+                    Err(_) => Listener::Group(slf.clone().unbind()),
+                };
+                Greenlet::add_link(ours, Link::Native(listener));
+            }
+            _ => {
+                if let Some(rawlink) = greenlet.getattr_opt(pyo3::intern!(py, "rawlink"))? {
+                    rawlink.call1((slf.getattr(pyo3::intern!(py, "_discard"))?,))?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets a greenlet go; false when it was not in.
+    ///
+    /// # Errors
+    /// What an event that is not gevent's raises.
+    pub fn leave(&self, py: Python<'_>, greenlet: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let dying = self.dying.bind(py);
+        if !dying.is_empty() {
+            dying.discard(greenlet)?;
+        }
+        let greenlets = self.greenlets.bind(py);
+        let was_in = greenlets.discard(greenlet)?;
+        if was_in && greenlets.is_empty() {
+            self.signal(py, pyo3::intern!(py, "set"))?;
+        }
+        Ok(was_in)
+    }
+
+    fn begin(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let started = match exact(greenlet) {
+            Some(ours) => Greenlet::start(ours),
+            None => greenlet.call_method0(pyo3::intern!(py, "start")).map(drop),
+        };
+        if started.is_err() {
+            slf.call_method1(pyo3::intern!(py, "discard"), (greenlet,))?;
+        }
+        started
+    }
+
+    fn start_new<'py>(
+        slf: &Bound<'py, Self>,
+        greenlet: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if !slf.get().plain {
+            slf.call_method1(pyo3::intern!(slf.py(), "start"), (&greenlet,))?;
+            return Ok(greenlet);
+        }
+        match slf.cast::<BasePool>() {
+            Ok(pool) => BasePool::admit(pool, &greenlet, true, None)?,
+            Err(_) => drop(Self::enter(slf, &greenlet)?),
+        }
+        Self::begin(slf, &greenlet)?;
+        Ok(greenlet)
+    }
+
+    /// Does what `spawn(function, *args)` does.
+    ///
+    /// # Errors
+    /// What the class of the greenlet and starting it raise.
+    pub fn spawn_call<'py>(
+        slf: &Bound<'py, Self>,
+        function: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let class = slf.getattr(pyo3::intern!(py, "greenlet_class"))?;
+        let greenlet = if std::ptr::eq(class.as_ptr().cast(), Greenlet::type_ptr(py)) {
+            let new = Bound::new(py, Greenlet::blank())?;
+            Greenlet::init(&new, Some(function), args, None)?;
+            new.into_any()
+        } else {
+            let all: Vec<_> = std::iter::once(function).chain(args.iter()).collect();
+            class.call1(PyTuple::new(py, all)?)?
+        };
+        Self::start_new(slf, greenlet)
+    }
+
+    /// The group whose method `spawn` this is, if it can be done without calling it.
+    ///
+    /// # Errors
+    /// What looking at the method raises.
+    pub fn of_spawn<'py>(spawn: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
+        let py = spawn.py();
+        let Some(owner) = spawn.getattr_opt(pyo3::intern!(py, "__self__"))? else {
+            return Ok(None);
+        };
+        let Ok(group) = owner.cast_into::<Self>() else {
+            return Ok(None);
+        };
+        let own = group.get().plain && group.getattr(pyo3::intern!(py, "spawn"))?.eq(spawn)?;
+        Ok(own.then_some(group))
+    }
+}
+
+#[pymethods]
+impl BaseGroup {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        cls: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Self::blank(cls, &cls.py().get_type::<Self>())
+    }
+
+    /// The greenlets, a set.
+    #[getter]
+    fn greenlets(&self, py: Python<'_>) -> Py<PySet> {
+        self.greenlets.clone_ref(py)
+    }
+
+    /// Those of them that were told to end, a set.
+    #[getter]
+    fn dying(&self, py: Python<'_>) -> Py<PySet> {
+        self.dying.clone_ref(py)
+    }
+
+    #[getter(_empty_event)]
+    fn empty_event(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.empty.get_ref(py)
+    }
+
+    #[setter(_empty_event)]
+    fn set_empty_event(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+        drop(self.empty.replace(py, value));
+    }
+
+    /// Add a greenlet, running or not; it is let go when it is over.
+    fn add(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::enter(slf, greenlet).map(drop)
+    }
+
+    /// Let a greenlet go. Nothing happens when it is not in.
+    fn discard(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let discard = slf.getattr(pyo3::intern!(py, "_discard"))?;
+        discard.call1((greenlet,))?;
+        if let Some(ours) = exact(greenlet) {
+            let removed = ours
+                .get()
+                .state
+                .with(py, |state| state.links.remove_native(slf.as_ptr()));
+            drop(removed);
+        }
+        match greenlet.getattr_opt(pyo3::intern!(py, "unlink"))? {
+            Some(unlink) => unlink.call1((discard,)).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn _discard(&self, py: Python<'_>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.leave(py, greenlet).map(drop)
+    }
+
+    /// Add a greenlet that is not started, and start it.
+    fn start(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.call_method1(pyo3::intern!(slf.py(), "add"), (greenlet,))?;
+        Self::begin(slf, greenlet)
+    }
+
+    /// Start a new greenlet of the class `greenlet_class`, made with these arguments, in the group; return it.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn spawn<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if kwargs.is_none() && !args.is_empty() {
+            return Self::spawn_call(slf, args.get_item(0)?, args.get_slice(1, args.len()));
+        }
+        let class = slf.getattr(pyo3::intern!(slf.py(), "greenlet_class"))?;
+        Self::start_new(slf, class.call(args, kwargs)?)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.greenlets)?;
+        visit.call(&self.dying)?;
+        self.empty.peek(|event| visit.call(event)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.empty.take(py));
+    }
+}
+
+impl BasePool {
+    fn semaphore<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let semaphore = self.semaphore.get_ref(py);
+        let missing = || PyAttributeError::new_err("_semaphore");
+        semaphore
+            .map(|semaphore| semaphore.into_bound(py))
+            .ok_or_else(missing)
+    }
+
+    fn acquire(
+        &self,
+        py: Python<'_>,
+        blocking: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let semaphore = self.semaphore(py)?;
+        match semaphore.cast_exact::<Semaphore>() {
+            Ok(ours) if ours.get().try_take() => Ok(true),
+            Ok(ours) if blocking => Semaphore::take(ours, &Limit::of(timeout)?),
+            Ok(_) => Ok(false),
+            Err(_) => semaphore
+                .call_method1(pyo3::intern!(py, "acquire"), (blocking, timeout))?
+                .is_truthy(),
+        }
+    }
+
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let semaphore = self.semaphore(py)?;
+        match semaphore.cast_exact::<Semaphore>() {
+            Ok(ours) => Semaphore::give(ours).map(drop),
+            Err(_) => semaphore
+                .call_method0(pyo3::intern!(py, "release"))
+                .map(drop),
+        }
+    }
+
+    /// Takes a greenlet in, once there is room.
+    fn admit(
+        slf: &Bound<'_, Self>,
+        greenlet: &Bound<'_, PyAny>,
+        blocking: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        if !this.acquire(py, blocking, timeout)? {
+            return Err(PoolFull::new_err(()));
+        }
+        match BaseGroup::enter(slf.as_super(), greenlet) {
+            Ok(true) => Ok(()),
+            Ok(false) => this.release(py),
+            Err(error) => {
+                this.release(py)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets a greenlet go, and another one in for it.
+    ///
+    /// # Errors
+    /// What a semaphore or event that is not gevent's raises.
+    pub fn let_go(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        if slf.as_super().get().leave(py, greenlet)? {
+            slf.get().release(py)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[pymethods]
+impl BasePool {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        cls: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let base = BaseGroup::blank(cls, &cls.py().get_type::<Self>())?;
+        Ok(PyClassInitializer::from(base).add_subclass(Self {
+            semaphore: GilCell::new(None),
+        }))
+    }
+
+    #[getter(_semaphore)]
+    fn get_semaphore<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.semaphore(py)
+    }
+
+    #[setter(_semaphore)]
+    fn set_semaphore(&self, py: Python<'_>, value: Py<PyAny>) {
+        drop(self.semaphore.replace(py, Some(value)));
+    }
+
+    /// Add a greenlet, waiting until there is room for it: at most `timeout` seconds, with ``blocking=False`` not at all.
+    ///
+    /// Raises `PoolFull` when there was no room in time.
+    #[pyo3(signature = (greenlet, blocking = Flag(true), timeout = None), text_signature = "($self, greenlet, blocking=True, timeout=None)")]
+    fn add(
+        slf: &Bound<'_, Self>,
+        greenlet: &Bound<'_, PyAny>,
+        blocking: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::admit(slf, greenlet, blocking.0, timeout)
+    }
+
+    fn _discard(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::let_go(slf, greenlet)
+    }
+
+    /// Add a greenlet that is not started, waiting for room like `add`, and start it.
+    #[pyo3(signature = (greenlet, *args, **kwargs))]
+    fn start(
+        slf: &Bound<'_, Self>,
+        greenlet: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let all: Vec<_> = std::iter::once(greenlet.clone())
+            .chain(args.iter())
+            .collect();
+        slf.call_method(pyo3::intern!(py, "add"), PyTuple::new(py, all)?, kwargs)?;
+        BaseGroup::begin(slf.as_super(), greenlet)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.semaphore
+            .peek(|semaphore| visit.call(semaphore))
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.semaphore.take(py));
+    }
+}

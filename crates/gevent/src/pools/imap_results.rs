@@ -1,0 +1,291 @@
+//! The results of an `imap`, between the calls that bring them and those who read them.
+
+use std::collections::VecDeque;
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::cell::GilCell;
+use crate::greenlets::greenlet::Greenlet;
+use crate::hub;
+use crate::waiting::links::{Link, Links};
+use crate::waiting::park;
+use crate::waiting::wait::WaitRef;
+
+/// What became of one call.
+pub enum Slot {
+    /// It is not over.
+    Pending,
+    /// It returned this.
+    Value(Py<PyAny>),
+    /// It raised this.
+    Error(Py<PyAny>),
+}
+
+/// What a reader finds.
+pub enum Taken {
+    /// The next result.
+    Slot(Slot),
+    /// Nothing yet.
+    Later,
+    /// Nothing any more.
+    Over,
+}
+
+struct Queued {
+    /// In order: one slot per call that was begun and not read. Else the finished calls alone.
+    slots: VecDeque<Slot>,
+    ordered: bool,
+    begun: usize,
+    read: usize,
+    finished: usize,
+    /// Whether all calls are begun.
+    over: bool,
+    readers: Links,
+    spawner: Links,
+}
+
+impl Queued {
+    fn is_ready(&self) -> bool {
+        self.slots
+            .front()
+            .is_some_and(|slot| !matches!(slot, Slot::Pending))
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.over && self.read == self.begun
+    }
+}
+
+/// The results that nobody has read yet.
+#[pyclass(frozen, name = "Results", module = "gevent._imap")]
+pub struct Results {
+    queued: GilCell<Queued>,
+}
+
+impl Results {
+    /// None yet; `ordered` has them come out in the order of their indices.
+    pub fn new(ordered: bool) -> Self {
+        let queued = Queued {
+            slots: VecDeque::new(),
+            ordered,
+            begun: 0,
+            read: 0,
+            finished: 0,
+            over: false,
+            readers: Links::new(),
+            spawner: Links::new(),
+        };
+        Self {
+            queued: GilCell::new(queued),
+        }
+    }
+
+    /// Expects one more result; returns its index.
+    pub fn begin(&self, py: Python<'_>) -> usize {
+        self.queued.with(py, |queued| {
+            if queued.ordered {
+                queued.slots.push_back(Slot::Pending);
+            }
+            queued.begun += 1;
+            queued.begun - 1
+        })
+    }
+
+    /// Puts in what a greenlet that is over returned or raised.
+    pub fn put_end_of(&self, greenlet: &Bound<'_, Greenlet>, index: usize) {
+        let py = greenlet.py();
+        let result = match Greenlet::result(greenlet) {
+            Some(Ok(value)) => Slot::Value(value),
+            Some(Err(error)) => Slot::Error(error.into_value(py).into_any()),
+            None => Slot::Value(py.None()),
+        };
+        self.put(py, index, result);
+    }
+
+    /// Puts in the result of the call at `index`, and wakes a reader.
+    pub fn put(&self, py: Python<'_>, index: usize, result: Slot) {
+        let old = self.queued.with(py, |queued| {
+            if !queued.ordered {
+                queued.finished += 1;
+                queued.slots.push_back(result);
+                return None;
+            }
+            let at = index.checked_sub(queued.read);
+            match at.and_then(|at| queued.slots.get_mut(at)) {
+                Some(slot @ Slot::Pending) => {
+                    queued.finished += 1;
+                    *slot = result;
+                    None
+                }
+                _ => Some(result),
+            }
+        });
+        drop(old);
+        self.wake_readers(py);
+    }
+
+    /// Wakes a reader if there is something to read, and all if there never will be.
+    pub fn wake_readers(&self, py: Python<'_>) {
+        loop {
+            let (link, all) = self.queued.with(py, |queued| {
+                let all = queued.is_exhausted();
+                (
+                    if all || queued.is_ready() {
+                        queued.readers.pop()
+                    } else {
+                        None
+                    },
+                    all,
+                )
+            });
+            match link {
+                Some(Link::Wait(wait)) if wait.wake_none(py) && !all => return,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Whether no more results are expected than are begun.
+    pub fn is_over(&self, py: Python<'_>) -> bool {
+        self.queued.with(py, |queued| queued.over)
+    }
+
+    /// Expects no more results than are begun.
+    pub fn end(&self, py: Python<'_>) {
+        self.queued.with(py, |queued| queued.over = true);
+        self.wake_readers(py);
+    }
+
+    /// Takes the next result out, which makes room for a call.
+    pub fn take(&self, py: Python<'_>) -> Taken {
+        let (taken, spawner, others) = self.queued.with(py, |queued| {
+            if !queued.is_ready() {
+                return (
+                    if queued.is_exhausted() {
+                        Taken::Over
+                    } else {
+                        Taken::Later
+                    },
+                    None,
+                    false,
+                );
+            }
+            queued.read += 1;
+            queued.finished -= 1;
+            let taken = queued.slots.pop_front().map_or(Taken::Over, Taken::Slot);
+            (taken, queued.spawner.pop(), !queued.readers.is_empty())
+        });
+        if let Some(Link::Wait(wait)) = spawner {
+            wait.wake_none(py);
+        }
+        if others {
+            self.wake_readers(py);
+        }
+        taken
+    }
+
+    /// Waits until fewer than `most` calls are begun and not read.
+    ///
+    /// # Errors
+    /// What is thrown into the running greenlet meanwhile.
+    pub fn wait_for_room(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        while self
+            .queued
+            .with(py, |queued| queued.begun - queued.read >= most)
+        {
+            let wait = hub::new_wait(py)?;
+            self.queued
+                .with(py, |queued| queued.spawner.push(Link::Wait(wait.clone())));
+            let woken = park::park(py, &wait);
+            let left = self
+                .queued
+                .with(py, |queued| queued.spawner.remove_wait(&wait));
+            drop(left);
+            woken?;
+        }
+        Ok(())
+    }
+
+    /// Has a parked greenlet woken when there is something to read.
+    pub fn push_reader(&self, py: Python<'_>, wait: &WaitRef) {
+        self.queued
+            .with(py, |queued| queued.readers.push(Link::Wait(wait.clone())));
+    }
+
+    /// Takes back [`push_reader`](Self::push_reader).
+    pub fn remove_reader(&self, py: Python<'_>, wait: &WaitRef) {
+        let left = self
+            .queued
+            .with(py, |queued| queued.readers.remove_wait(wait));
+        drop(left);
+    }
+}
+
+#[pymethods]
+impl Results {
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.queued.with(py, |queued| queued.finished)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.queued.peek(|queued| {
+            queued.readers.traverse(visit)?;
+            queued.spawner.traverse(visit)?;
+            queued.slots.iter().try_for_each(|slot| match slot {
+                Slot::Pending => Ok(()),
+                Slot::Value(object) | Slot::Error(object) => visit.call(object),
+            })
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let slots = self
+            .queued
+            .with(py, |queued| std::mem::take(&mut queued.slots));
+        drop(slots);
+    }
+}
+
+/// Linked to one call: stores its result.
+#[pyclass(frozen, name = "ResultLink", module = "gevent._imap")]
+pub struct ResultLink {
+    results: Py<Results>,
+    index: usize,
+}
+
+impl ResultLink {
+    /// A link for the call at `index`.
+    pub fn new(results: Py<Results>, index: usize) -> Self {
+        Self { results, index }
+    }
+}
+
+#[pymethods]
+impl ResultLink {
+    fn __call__(&self, source: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = source.py();
+        let results = self.results.get();
+        if let Ok(greenlet) = source.cast::<Greenlet>() {
+            results.put_end_of(greenlet, self.index);
+            return Ok(());
+        }
+        let result = if source
+            .call_method0(pyo3::intern!(py, "successful"))?
+            .is_truthy()?
+        {
+            Slot::Value(source.getattr(pyo3::intern!(py, "value"))?.unbind())
+        } else {
+            Slot::Error(source.getattr(pyo3::intern!(py, "exception"))?.unbind())
+        };
+        results.put(py, self.index, result);
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.results)
+    }
+}

@@ -1,0 +1,399 @@
+//! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its jobs, and who waits for what.
+//!
+//! All of it is only touched with the GIL held, except for the bell that sleeping workers wait at without it. So a forked
+//! child, which has none of the workers, needs a new bell and nothing else.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::cell::GilCell;
+use crate::event_loop::kernel::Inbox;
+use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
+use crate::event_loop::spin;
+use crate::hub;
+use crate::pools::bell::Bell;
+use crate::pools::job::Job;
+use crate::sync::async_result::AsyncResult;
+use crate::waiting::links::{Link, Links};
+use crate::waiting::park;
+
+/// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
+const HUB_LETS_GO: Duration = Duration::from_micros(2);
+
+struct State {
+    jobs: VecDeque<Py<Job>>,
+    /// Tasks that were admitted and are not done.
+    unfinished: usize,
+    /// How many of those there may be.
+    limit: usize,
+    /// Workers that exist, or are about to.
+    workers: usize,
+    /// How many of those are to leave once there is no task.
+    dismissed: usize,
+    waiting: usize,
+    waking: usize,
+    /// Whether the last wait of a worker, and the last job, were so short that looking out pays.
+    lively: bool,
+    brisk: bool,
+    bell: Arc<Bell>,
+    /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
+    entrants: Links,
+    watchers: Links,
+}
+
+/// The tasks of a thread pool: what is to be done, by how many workers.
+#[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
+pub struct TaskQueue {
+    loop_: Py<Loop>,
+    state: GilCell<State>,
+}
+
+fn send(parcel: Option<(Arc<Inbox>, Task)>) {
+    if let Some((inbox, task)) = parcel {
+        inbox.send(task);
+    }
+}
+
+impl TaskQueue {
+    /// The loop of the hub that jobs come from.
+    pub fn loop_(&self) -> &Loop {
+        self.loop_.get()
+    }
+
+    /// Takes note that a job, which took this long, is done.
+    pub fn job_done(&self, py: Python<'_>, took: Duration) {
+        self.state.with(py, |state| state.brisk = took < spin::SOON);
+        self.loop_().count_ref(-1);
+        self.leave(py);
+    }
+
+    /// Parks the running greenlet among the links that `choose` picks until somebody wakes it.
+    fn park(&self, py: Python<'_>, choose: impl Fn(&mut State) -> &mut Links) -> PyResult<()> {
+        let wait = hub::new_wait(py)?;
+        self.state
+            .with(py, |state| choose(state).push(Link::Wait(wait.clone())));
+        let woken = park::park(py, &wait);
+        let left = self
+            .state
+            .with(py, |state| choose(state).remove_wait(&wait));
+        drop(left);
+        woken.map(drop)
+    }
+
+    fn admit_waiting(&self, py: Python<'_>) {
+        let room = self
+            .state
+            .with(py, |state| state.limit.saturating_sub(state.unfinished));
+        for _ in 0..room {
+            match self.state.with(py, |state| state.entrants.pop()) {
+                Some(Link::Wait(wait)) => drop(wait.wake_none(py)),
+                Some(Link::Callable(_) | Link::Native(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn tell_watchers(&self, py: Python<'_>) {
+        let mut watchers = self.state.with(py, |state| state.watchers.take());
+        while let Some(link) = watchers.pop() {
+            if let Link::Wait(wait) = link {
+                wait.wake_none(py);
+            }
+        }
+    }
+
+    fn ring_if_waited_for(&self, py: Python<'_>) {
+        let bell = self.state.with(py, |state| {
+            let due = state.waiting > state.waking;
+            state.waking += usize::from(due);
+            due.then(|| state.bell.clone())
+        });
+        if let Some(bell) = bell {
+            bell.ring();
+        }
+    }
+
+    /// Takes note that a worker leaves, if one may: when it was dismissed, or has been `idle` for too long.
+    fn leave_if_due(&self, py: Python<'_>, idle: bool) -> bool {
+        self.state.with(py, |state| {
+            let due = state.dismissed > 0 || idle;
+            if due {
+                state.dismissed = state.dismissed.saturating_sub(1);
+                state.workers = state.workers.saturating_sub(1);
+            }
+            due
+        })
+    }
+}
+
+#[pymethods]
+impl TaskQueue {
+    #[new]
+    fn new(r#loop: Py<Loop>, limit: usize) -> Self {
+        let state = State {
+            jobs: VecDeque::new(),
+            unfinished: 0,
+            limit,
+            workers: 0,
+            dismissed: 0,
+            waiting: 0,
+            waking: 0,
+            lively: false,
+            brisk: false,
+            bell: Arc::default(),
+            entrants: Links::new(),
+            watchers: Links::new(),
+        };
+        Self {
+            loop_: r#loop,
+            state: GilCell::new(state),
+        }
+    }
+
+    /// Wait until there is room for a task, and take that room.
+    fn enter(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            let entered = self.state.with(py, |state| {
+                let room = state.unfinished < state.limit;
+                state.unfinished += usize::from(room);
+                room
+            });
+            if entered {
+                return Ok(());
+            }
+            let woken = self.park(py, |state| &mut state.entrants);
+            if woken.is_err() {
+                // It may have been woken for a room that it does not take.
+                self.admit_waiting(py);
+                return woken;
+            }
+        }
+    }
+
+    /// Give back the room of a task that is done.
+    fn leave(&self, py: Python<'_>) {
+        self.state.with(py, |state| {
+            state.unfinished = state.unfinished.saturating_sub(1)
+        });
+        self.admit_waiting(py);
+        self.tell_watchers(py);
+    }
+
+    /// Queue a call that has entered; return the `AsyncResult` of it.
+    fn submit(
+        slf: &Bound<'_, Self>,
+        hub: Py<PyAny>,
+        func: Py<PyAny>,
+        args: Py<PyTuple>,
+        kwargs: Py<PyDict>,
+    ) -> PyResult<Py<AsyncResult>> {
+        let py = slf.py();
+        let this = slf.get();
+        let result = Py::new(py, AsyncResult::unset())?;
+        let queue = slf.clone().unbind();
+        let job = Py::new(
+            py,
+            Job::new(func, args, kwargs, result.clone_ref(py), queue, hub),
+        )?;
+        this.loop_().count_ref(1);
+        let brisk = this.state.with(py, |state| {
+            state.jobs.push_back(job);
+            state.brisk
+        });
+        if brisk {
+            this.loop_().mail_is_near.store(true, Relaxed);
+        }
+        this.ring_if_waited_for(py);
+        Ok(result)
+    }
+
+    /// Return the next job, for a worker. None tells it to leave; it is no longer counted then.
+    ///
+    /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
+    /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
+    #[pyo3(signature = (timeout, done = None))]
+    fn get(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        done: Option<&Bound<'_, Job>>,
+    ) -> Option<Py<Job>> {
+        let mut parcel = done.and_then(Job::parcel);
+        let limit = timeout
+            .filter(|seconds| *seconds > 0.0)
+            .map(|seconds| Duration::from_secs_f64(seconds.min(1e9)));
+        let mut idle = false;
+        loop {
+            let (job, waits) = self.state.with(py, |state| {
+                let job = state.jobs.pop_front();
+                let waits = job.is_none() && state.dismissed == 0 && !idle;
+                state.waiting += usize::from(waits);
+                (job, waits.then(|| (state.bell.clone(), state.lively)))
+            });
+            let Some((bell, lively)) = waits else {
+                send(parcel.take());
+                if job.is_some() {
+                    return job;
+                }
+                if self.leave_if_due(py, idle) {
+                    self.tell_watchers(py);
+                    return None;
+                }
+                continue;
+            };
+            let parcel = parcel.take();
+            let began = Instant::now();
+            let heard = py.detach(|| {
+                send(parcel);
+                let heard = bell.wait(limit, lively);
+                if heard {
+                    spin::until(HUB_LETS_GO, || self.loop_().polling.load(Relaxed));
+                }
+                heard
+            });
+            idle = !heard;
+            self.state.with(py, |state| {
+                state.waiting = state.waiting.saturating_sub(1);
+                state.waking = state.waking.saturating_sub(usize::from(heard));
+                state.lively = began.elapsed() < spin::SOON;
+            });
+        }
+    }
+
+    /// Send a job back to the hub, for a worker that will not ask for another one.
+    #[staticmethod]
+    fn give_back(job: &Bound<'_, Job>) {
+        send(Job::parcel(job));
+    }
+
+    /// Whether there are fewer workers than unfinished tasks, and than `most`.
+    fn lacks_workers(&self, py: Python<'_>, most: usize) -> bool {
+        self.state.with(py, |state| {
+            state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most)
+        })
+    }
+
+    /// Count one more worker.
+    fn hire(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.workers += 1);
+    }
+
+    /// Count one worker less: it failed.
+    fn lose(&self, py: Python<'_>) {
+        self.state
+            .with(py, |state| state.workers = state.workers.saturating_sub(1));
+        self.tell_watchers(py);
+    }
+
+    /// Have workers leave, once there is no task for them, until `most` are left.
+    fn dismiss(&self, py: Python<'_>, most: usize) {
+        let surplus = self.state.with(py, |state| {
+            state.dismissed = state.workers.saturating_sub(most);
+            state.dismissed
+        });
+        for _ in 0..surplus {
+            self.ring_if_waited_for(py);
+        }
+    }
+
+    /// Like `dismiss`, and wait until they have left; when all are to, until what they did is delivered too.
+    fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        loop {
+            // Each time: others may be hired meanwhile.
+            self.dismiss(py, most);
+            let done = self.state.with(py, |state| {
+                state.workers <= most && (most > 0 || state.unfinished == state.jobs.len())
+            });
+            if done {
+                return Ok(());
+            }
+            let loop_ = hub::current_loop(py)?;
+            // A worker that leaves is something to wait for.
+            loop_.get().count_ref(1);
+            let woken = self.park(py, |state| &mut state.watchers);
+            loop_.get().count_ref(-1);
+            woken?;
+        }
+    }
+
+    /// Wait until no task is unfinished.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        while self.state.with(py, |state| state.unfinished > 0) {
+            self.park(py, |state| &mut state.watchers)?;
+        }
+        Ok(())
+    }
+
+    /// Forget the workers, in a forked child, and what they were doing; the tasks that none had begun stay.
+    fn after_fork(&self, py: Python<'_>) {
+        let (old, lost) = self.state.with(py, |state| {
+            let lost = state.unfinished.saturating_sub(state.jobs.len());
+            state.unfinished -= lost;
+            state.workers = 0;
+            state.dismissed = 0;
+            state.waiting = 0;
+            state.waking = 0;
+            (std::mem::take(&mut state.bell), lost)
+        });
+        self.loop_
+            .get()
+            .count_ref(-isize::try_from(lost).unwrap_or_default());
+        // A worker of the parent may have held its lock at the fork: it is leaked, not touched.
+        std::mem::forget(old);
+        self.admit_waiting(py);
+        self.tell_watchers(py);
+    }
+
+    /// How many unfinished tasks there may be.
+    #[getter]
+    fn limit(&self, py: Python<'_>) -> usize {
+        self.state.with(py, |state| state.limit)
+    }
+
+    #[setter]
+    fn set_limit(&self, py: Python<'_>, limit: usize) {
+        self.state.with(py, |state| state.limit = limit);
+        self.admit_waiting(py);
+    }
+
+    /// How many workers there are.
+    #[getter]
+    fn workers(&self, py: Python<'_>) -> usize {
+        self.state.with(py, |state| state.workers)
+    }
+
+    /// How many workers there are that were not told to leave.
+    #[getter]
+    fn staying(&self, py: Python<'_>) -> usize {
+        self.state
+            .with(py, |state| state.workers.saturating_sub(state.dismissed))
+    }
+
+    /// How many tasks are unfinished.
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.state.with(py, |state| state.unfinished)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.loop_)?;
+        let visited = self.state.peek(|state| {
+            state.entrants.traverse(visit)?;
+            state.watchers.traverse(visit)?;
+            state.jobs.iter().try_for_each(|job| visit.call(job))
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let jobs = self.state.with(py, |state| std::mem::take(&mut state.jobs));
+        drop(jobs);
+    }
+}

@@ -1,0 +1,533 @@
+//! The Python faces of the queue classes.
+
+use std::collections::VecDeque;
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyDeprecationWarning, PyStopIteration};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyGenericAlias, PyTuple, PyType};
+use pyo3::{PyClass, PyTypeInfo};
+
+use crate::args::Flag;
+use crate::hub::{self, BaseHub};
+use crate::queues::items::{self, Items, Kind};
+use crate::queues::queue::SimpleQueue;
+use crate::waiting::timeout::Limit;
+
+fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let bounded = !value.is_none() && !value.le(0)?;
+    let maxsize = if bounded {
+        Some(value.extract()?)
+    } else {
+        None
+    };
+    queue
+        .state
+        .with(value.py(), |state| state.maxsize = maxsize);
+    Ok(())
+}
+
+/// `__init__` of every class; tells the number of items.
+fn initialize(
+    slf: &Bound<'_, SimpleQueue>,
+    maxsize: Option<Bound<'_, PyAny>>,
+    items: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    let maxsize = maxsize.unwrap_or_else(|| py.None().into_bound(py));
+    if !maxsize.is_none() && maxsize.eq(0)? {
+        let text = c"Queue(0) now equivalent to Queue(None); if you want a channel, use Channel";
+        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
+    }
+    set_maxsize(this, &maxsize)?;
+    this.state.with(py, |state| {
+        state.shut = false;
+        state.unfinished = 0;
+    });
+    let items = match items {
+        Some(items) if items.is_truthy()? => Some(items),
+        _ => None,
+    };
+    if this.is_hooked() {
+        let name = pyo3::intern!(py, "_init");
+        match items {
+            Some(items) => slf.call_method1(name, (maxsize, items))?,
+            None => slf.call_method1(name, (maxsize,))?,
+        };
+        return Ok(());
+    }
+    keep(slf, items)
+}
+
+/// Takes the first items over.
+fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    let none = || PyTuple::empty(py).into_any();
+    let items = if this.is_hooked() {
+        let items = items.unwrap_or_else(none);
+        Items::Python(
+            slf.call_method1(pyo3::intern!(py, "_create_queue"), (items,))?
+                .unbind(),
+        )
+    } else {
+        match (this.kind, items) {
+            (Kind::Fifo, None) => Items::default(),
+            (Kind::Fifo, Some(items)) => {
+                let items: PyResult<VecDeque<_>> = items
+                    .try_iter()?
+                    .map(|item| item.map(Bound::unbind))
+                    .collect();
+                Items::Native(items?)
+            }
+            (kind, items) => {
+                Items::Python(items::container(kind, &items.unwrap_or_else(none))?.unbind())
+            }
+        }
+    };
+    this.replace_items(py, items);
+    SimpleQueue::settle(slf);
+    Ok(())
+}
+
+/// `<Class at 0x... what>`.
+///
+/// # Errors
+/// What the subclass's `_format` raises.
+pub fn describe(slf: &Bound<'_, PyAny>, address: bool, separator: &str) -> PyResult<String> {
+    let name = slf.get_type().name()?;
+    let at = if address {
+        format!(" at {:#x}", slf.as_ptr() as usize)
+    } else {
+        String::new()
+    };
+    let what = slf.call_method0(pyo3::intern!(slf.py(), "_format"))?;
+    Ok(format!("<{name}{at}{separator}{what}>"))
+}
+
+fn format(slf: &Bound<'_, SimpleQueue>) -> PyResult<String> {
+    let py = slf.py();
+    let this = slf.get();
+    let (maxsize, getters, putters) = this.state.with(py, |state| {
+        (state.maxsize, state.getters.len(), state.putters.len())
+    });
+    let mut text = maxsize.map_or_else(String::new, |maxsize| format!(" maxsize={maxsize}"));
+    let items = this.snapshot(py)?;
+    if items.is_truthy()? {
+        text.push_str(&format!(" queue={}", items.repr()?));
+    }
+    if getters > 0 {
+        text.push_str(&format!(" getters[{getters}]"));
+    }
+    if putters > 0 {
+        text.push_str(&format!(" putters[{putters}]"));
+    }
+    Ok(text)
+}
+
+fn is_hooked<T: PyClass + PyTypeInfo>(class: &Bound<'_, PyType>) -> bool {
+    !class.is(class.py().get_type::<T>())
+}
+
+#[pymethods]
+impl SimpleQueue {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> Self {
+        Self::blank(class.py(), Kind::Fifo, is_hooked::<Self>(class))
+    }
+
+    #[pyo3(signature = (maxsize = None, items = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        maxsize: Option<Bound<'_, PyAny>>,
+        items: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        initialize(slf, maxsize, items)
+    }
+
+    /// Set up the container; subclasses may override it.
+    #[pyo3(signature = (maxsize, items = None), text_signature = "($self, maxsize, items=())")]
+    fn _init(
+        slf: &Bound<'_, Self>,
+        maxsize: Bound<'_, PyAny>,
+        items: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = maxsize;
+        keep(slf, items)
+    }
+
+    /// Return a new container with `items`; subclasses may override it.
+    #[pyo3(signature = (items = None), text_signature = "($self, items=())")]
+    fn _create_queue<'py>(
+        &self,
+        py: Python<'py>,
+        items: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        items::container(
+            self.kind,
+            &items.unwrap_or_else(|| PyTuple::empty(py).into_any()),
+        )
+    }
+
+    /// Return the number of items in the container; subclasses may override it.
+    fn _qsize(&self, py: Python<'_>) -> PyResult<usize> {
+        self.own_size(py)
+    }
+
+    /// Put an item into the container; subclasses may override it.
+    fn _put(&self, item: Bound<'_, PyAny>) -> PyResult<()> {
+        self.own_put(item)
+    }
+
+    /// Take the next item out of the container; subclasses may override it.
+    fn _get(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.own_get(py)
+    }
+
+    /// Return the next item of the container; subclasses may override it.
+    fn _peek(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.own_peek(py)
+    }
+
+    /// The container of the items: a `collections.deque`, or a list for LIFO and priority queues.
+    #[getter]
+    fn queue<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.container(py)
+    }
+
+    #[setter]
+    fn set_queue(slf: &Bound<'_, Self>, value: Py<PyAny>) {
+        slf.get().replace_items(slf.py(), Items::Python(value));
+        Self::settle(slf);
+    }
+
+    /// The number of items the queue holds at most, or None. May be changed at any time; 0 and less mean None.
+    #[getter]
+    fn maxsize(&self, py: Python<'_>) -> Option<isize> {
+        self.state.with(py, |state| state.maxsize)
+    }
+
+    #[setter]
+    fn set_maxsize(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        set_maxsize(slf.get(), value)?;
+        Self::settle(slf);
+        Ok(())
+    }
+
+    /// The hub of the calling thread.
+    #[getter]
+    fn hub<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, BaseHub>> {
+        hub::current(py)
+    }
+
+    /// Whether `shutdown` was called.
+    #[getter]
+    fn is_shutdown(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.shut)
+    }
+
+    /// Return the number of items.
+    fn qsize(slf: &Bound<'_, Self>) -> PyResult<isize> {
+        Self::inner_size(slf)
+    }
+
+    fn __len__(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        Ok(usize::try_from(Self::size(slf)?)?)
+    }
+
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    /// Return whether there is no item.
+    fn empty(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Ok(Self::size(slf)? == 0)
+    }
+
+    /// Return whether there are as many items as `maxsize` allows.
+    fn full(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::is_full(slf)
+    }
+
+    /// Put an item into the queue.
+    ///
+    /// When the queue is full, wait for a free place, `timeout` seconds at most (None: for ever), then raise `Full`; with
+    /// `block` false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown`
+    /// when the queue is shut, and `ValueError` for a negative `timeout` if there is a free place.
+    #[pyo3(
+        name = "put",
+        signature = (item, block = Flag(true), timeout = None),
+        text_signature = "($self, item, block=True, timeout=None)"
+    )]
+    fn py_put(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::put(slf, item, block.0, timeout.as_ref())
+    }
+
+    /// Put an item into the queue, or raise `Full`.
+    fn put_nowait(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        if slf.get().is_hooked() {
+            return slf
+                .call_method1(pyo3::intern!(py, "put"), (item, false, py.None()))
+                .map(drop);
+        }
+        Self::put(slf, item, false, None)
+    }
+
+    /// Take the next item out of the queue and return it.
+    ///
+    /// When there is none, wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false,
+    /// and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown` when there is
+    /// none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.
+    #[pyo3(
+        name = "get",
+        signature = (block = Flag(true), timeout = None),
+        text_signature = "($self, block=True, timeout=None)"
+    )]
+    fn py_get(
+        slf: &Bound<'_, Self>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        Self::get(slf, block.0, timeout.as_ref(), false)
+    }
+
+    /// Take the next item out of the queue and return it, or raise `Empty`.
+    fn get_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if slf.get().is_hooked() {
+            return slf
+                .call_method1(pyo3::intern!(py, "get"), (false, py.None()))
+                .map(Bound::unbind);
+        }
+        Self::get(slf, false, None, false)
+    }
+
+    /// Return the next item and leave it in the queue; `block` and `timeout` are as for `get`.
+    #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
+    fn peek(
+        slf: &Bound<'_, Self>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        Self::get(slf, block.0, timeout.as_ref(), true)
+    }
+
+    /// Return the next item and leave it in the queue, or raise `Empty`.
+    fn peek_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if slf.get().is_hooked() {
+            return slf
+                .call_method1(pyo3::intern!(py, "peek"), (false, py.None()))
+                .map(Bound::unbind);
+        }
+        Self::get(slf, false, None, true)
+    }
+
+    /// Return a new queue with the same class, size and items.
+    fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get_type()
+            .call1((slf.get().maxsize(py), slf.get().snapshot(py)?))
+    }
+
+    fn __iter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+        slf
+    }
+
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let item = if slf.get().is_hooked() {
+            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?
+                .unbind()
+        } else {
+            Self::get(slf, true, None, false)?
+        };
+        if item.bind(py).is(py.get_type::<PyStopIteration>()) {
+            return Err(PyStopIteration::new_err(()));
+        }
+        Ok(item)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class, item)
+    }
+
+    fn _format(slf: &Bound<'_, Self>) -> PyResult<String> {
+        format(slf)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        describe(slf, true, "")
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        describe(slf, false, "")
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit(visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.release(py);
+    }
+}
+
+/// A queue whose users can wait until every item was dealt with.
+#[pyclass(frozen, subclass, extends = SimpleQueue, name = "Queue", module = "gevent.queue")]
+pub struct Queue;
+
+#[pymethods]
+impl Queue {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(SimpleQueue::blank(
+            class.py(),
+            Kind::Fifo,
+            is_hooked::<Self>(class),
+        ))
+        .add_subclass(Self)
+    }
+
+    #[pyo3(signature = (maxsize = None, items = None, unfinished_tasks = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        maxsize: Option<Bound<'_, PyAny>>,
+        items: Option<Bound<'_, PyAny>>,
+        unfinished_tasks: Option<isize>,
+    ) -> PyResult<()> {
+        let queue = slf.as_super();
+        initialize(queue, maxsize, items)?;
+        let unfinished = match unfinished_tasks {
+            Some(given) => given,
+            None => SimpleQueue::size(queue)?,
+        };
+        queue
+            .get()
+            .state
+            .with(slf.py(), |state| state.unfinished = unfinished);
+        Ok(())
+    }
+
+    /// Items put and not yet reported by `task_done`.
+    #[getter]
+    fn unfinished_tasks(slf: &Bound<'_, Self>) -> isize {
+        slf.as_super()
+            .get()
+            .state
+            .with(slf.py(), |state| state.unfinished)
+    }
+
+    /// Report that an item that was got is dealt with. Raises `ValueError` when called more often than items were put.
+    fn task_done(slf: &Bound<'_, Self>) -> PyResult<()> {
+        SimpleQueue::task_done(slf.as_super())
+    }
+
+    /// Wait until `task_done` was called for every item, `timeout` seconds at most (None: for ever).
+    ///
+    /// Returns whether it was.
+    #[pyo3(signature = (timeout = None))]
+    fn join(slf: &Bound<'_, Self>, timeout: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
+        SimpleQueue::join(slf.as_super(), &Limit::of(timeout.as_ref())?)
+    }
+
+    /// Shut the queue: `put` raises `ShutDown` from now on, and so does `get` when there is no item left.
+    ///
+    /// With `immediate`, the items are dropped and count as dealt with. All who wait in `put` and `get` are woken.
+    #[pyo3(signature = (immediate = Flag(false)), text_signature = "($self, immediate=False)")]
+    fn shutdown(slf: &Bound<'_, Self>, immediate: Flag) -> PyResult<()> {
+        SimpleQueue::shut(slf.as_super(), immediate.0)
+    }
+
+    /// Return a new queue with the same class, size, items and unfinished tasks.
+    fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let queue = slf.as_super().get();
+        let (maxsize, unfinished) = queue
+            .state
+            .with(py, |state| (state.maxsize, state.unfinished));
+        slf.get_type()
+            .call1((maxsize, queue.snapshot(py)?, unfinished))
+    }
+
+    fn _format(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let mut text = format(slf.as_super())?;
+        let unfinished = Self::unfinished_tasks(slf);
+        if unfinished != 0 {
+            text.push_str(&format!(" tasks={unfinished}"));
+        }
+        Ok(text)
+    }
+}
+
+/// A `Queue` that gives out the newest item first.
+#[pyclass(frozen, subclass, extends = Queue, name = "LifoQueue", module = "gevent.queue")]
+pub struct LifoQueue;
+
+#[pymethods]
+impl LifoQueue {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(SimpleQueue::blank(
+            class.py(),
+            Kind::Lifo,
+            is_hooked::<Self>(class),
+        ))
+        .add_subclass(Queue)
+        .add_subclass(Self)
+    }
+}
+
+/// A `Queue` that gives out the least item first, as ``<`` tells. When a comparison raises, the queue is as it was.
+#[pyclass(frozen, subclass, extends = Queue, name = "PriorityQueue", module = "gevent.queue")]
+pub struct PriorityQueue;
+
+#[pymethods]
+impl PriorityQueue {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(SimpleQueue::blank(
+            class.py(),
+            Kind::Priority,
+            is_hooked::<Self>(class),
+        ))
+        .add_subclass(Queue)
+        .add_subclass(Self)
+    }
+}

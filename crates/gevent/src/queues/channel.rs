@@ -1,0 +1,355 @@
+//! `gevent.queue.Channel`: a meeting point. A putter waits for a getter, who takes the item from its hands.
+
+use std::collections::VecDeque;
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyGenericAlias, PyList, PyType};
+
+use crate::args::Flag;
+use crate::cell::GilCell;
+use crate::errors::{Empty, Full};
+use crate::hub::{self, BaseHub};
+use crate::queues::line::{Line, wake};
+
+use crate::queues::api::describe;
+use crate::queues::items::{self, Kind};
+use crate::queues::wait::{Patience, in_hub};
+use crate::waiting::timeout::Limit;
+use crate::waiting::wait::WaitRef;
+
+#[derive(Default)]
+struct State {
+    getters: Line<()>,
+    putters: Line<Py<PyAny>>,
+    /// Items that were put without waiting, each for a getter that waited then.
+    given: VecDeque<Py<PyAny>>,
+}
+
+impl State {
+    fn offers(&self) -> usize {
+        self.given.len() + self.putters.len()
+    }
+
+    /// The getter to wake: none as long as each offer is claimed by somebody woken.
+    fn getter(&mut self) -> Option<WaitRef> {
+        if self.offers() > self.getters.woken() {
+            self.getters.next()
+        } else {
+            None
+        }
+    }
+
+    /// The next item, and the putter to tell.
+    fn take(&mut self) -> Option<(Py<PyAny>, Option<WaitRef>)> {
+        match self.given.pop_front() {
+            Some(item) => Some((item, None)),
+            None => self
+                .putters
+                .take()
+                .map(|putter| (putter.with, Some(putter.wait))),
+        }
+    }
+
+    /// Puts for a getter who waits and for whom nothing was put yet. Gives the item back when there is none.
+    fn give(&mut self, item: Py<PyAny>) -> Result<Option<WaitRef>, Py<PyAny>> {
+        if self.offers() >= self.getters.len() {
+            return Err(item);
+        }
+        self.given.push_back(item);
+        Ok(self.getter())
+    }
+}
+
+/// Hands items from greenlet to greenlet: `put` returns when somebody got the item. It never holds one.
+#[pyclass(frozen, subclass, weakref, name = "Channel", module = "gevent.queue")]
+pub struct Channel {
+    hooked: bool,
+    state: GilCell<State>,
+}
+
+impl Channel {
+    fn take(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let (item, putter) = self.state.with(py, State::take)?;
+        wake(py, putter);
+        Some(item)
+    }
+
+    /// Wakes getters for the offers that nobody woken claims.
+    fn settle(&self, py: Python<'_>) {
+        while let Some(getter) = self.state.with(py, State::getter) {
+            getter.wake_none(py);
+        }
+    }
+
+    fn put_waiting(&self, item: Bound<'_, PyAny>, mut patience: Patience) -> PyResult<()> {
+        let py = item.py();
+        let wait = hub::new_wait(py)?;
+        let ticket = self
+            .state
+            .with(py, |state| state.putters.join(wait.clone(), item.unbind()));
+        self.settle(py);
+        let woken = patience.park(py, &wait);
+        let left = self.state.with(py, |state| state.putters.leave(ticket));
+        let taken = left.is_none();
+        drop(left);
+        if woken? || taken {
+            Ok(())
+        } else {
+            Err(patience.error(py, Full::new_err(())))
+        }
+    }
+
+    fn get_waiting(&self, py: Python<'_>, mut patience: Patience) -> PyResult<Py<PyAny>> {
+        let mut wait = hub::new_wait(py)?;
+        let ticket = self
+            .state
+            .with(py, |state| state.getters.join(wait.clone(), ()));
+        loop {
+            let woken = patience.park(py, &wait);
+            let left = self.state.with(py, |state| state.getters.leave(ticket));
+            drop(left);
+            if !woken? {
+                return Err(patience.error(py, Empty::new_err(())));
+            }
+            if let Some(item) = self.take(py) {
+                return Ok(item);
+            }
+            wait = hub::new_wait(py)?;
+            self.state
+                .with(py, |state| state.getters.rejoin(ticket, wait.clone(), ()));
+        }
+    }
+}
+
+#[pymethods]
+impl Channel {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyAny>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> Self {
+        let hooked = !class.is(class.py().get_type::<Self>());
+        Self {
+            hooked,
+            state: GilCell::new(State::default()),
+        }
+    }
+
+    #[pyo3(signature = (maxsize = None))]
+    fn __init__(&self, maxsize: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        match maxsize {
+            Some(maxsize) if !maxsize.eq(1)? => {
+                Err(PyValueError::new_err("Channels have a maxsize of 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Putters less getters.
+    #[getter]
+    fn balance(&self, py: Python<'_>) -> isize {
+        self.state.with(py, |state| {
+            state.offers() as isize - state.getters.len() as isize
+        })
+    }
+
+    /// The greenlets that wait in `get`.
+    #[getter]
+    fn getters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let waiting: Vec<_> = self.state.with(py, |state| {
+            state
+                .getters
+                .iter_waiting()
+                .map(|getter| getter.wait.greenlet().clone_ref(py))
+                .collect()
+        });
+        items::container(Kind::Fifo, PyList::new(py, waiting)?.as_any())
+    }
+
+    /// The items that are offered, each with the greenlet that waits in `put`, or None.
+    #[getter]
+    fn putters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let offered: Vec<_> = self.state.with(py, |state| {
+            let given = state.given.iter().map(|item| (item.clone_ref(py), None));
+            let waiting = state.putters.iter();
+            let waiting = waiting.map(|putter| {
+                (
+                    putter.with.clone_ref(py),
+                    Some(putter.wait.greenlet().clone_ref(py)),
+                )
+            });
+            given.chain(waiting).collect()
+        });
+        items::container(Kind::Fifo, PyList::new(py, offered)?.as_any())
+    }
+
+    /// The hub of the calling thread.
+    #[getter]
+    fn hub<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, BaseHub>> {
+        hub::current(py)
+    }
+
+    /// Return 0: a channel holds nothing.
+    fn qsize(&self) -> usize {
+        0
+    }
+
+    /// Return True: a channel holds nothing.
+    fn empty(&self) -> bool {
+        true
+    }
+
+    /// Return True: a channel has no place.
+    fn full(&self) -> bool {
+        true
+    }
+
+    /// Hand an item to a greenlet that gets it.
+    ///
+    /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Full`; with `block` false, and in the hub,
+    /// only hand it to one that waits already. A `Timeout` given as `timeout` is raised itself.
+    #[pyo3(signature = (item, block = Flag(true), timeout = None), text_signature = "($self, item, block=True, timeout=None)")]
+    fn put(
+        &self,
+        item: Bound<'_, PyAny>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = item.py();
+        if block.0 && !in_hub(py)? {
+            return self.put_waiting(item, Patience::new(Limit::of(timeout.as_ref())?));
+        }
+        let given = self.state.with(py, |state| state.give(item.unbind()));
+        match given {
+            Ok(getter) => {
+                wake(py, getter);
+                Ok(())
+            }
+            Err(_) => Err(Full::new_err(())),
+        }
+    }
+
+    /// Hand an item to a greenlet that waits for one, or raise `Full`.
+    fn put_nowait(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.get().hooked {
+            return slf
+                .call_method1(pyo3::intern!(slf.py(), "put"), (item, false))
+                .map(drop);
+        }
+        slf.get().put(item, Flag(false), None)
+    }
+
+    /// Return the item of a greenlet that puts one.
+    ///
+    /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false, raise it at once.
+    /// A `Timeout` given as `timeout` is raised itself.
+    #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
+    fn get(
+        &self,
+        py: Python<'_>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let item = self.state.with(py, |state| {
+            // What getters were woken for is theirs.
+            if state.offers() > state.getters.woken() {
+                state.take()
+            } else {
+                None
+            }
+        });
+        if let Some((item, putter)) = item {
+            wake(py, putter);
+            return Ok(item);
+        }
+        if !block.0 {
+            return Err(Empty::new_err(()));
+        }
+        let got = self.get_waiting(py, Patience::new(Limit::of(timeout.as_ref())?));
+        self.settle(py);
+        got
+    }
+
+    /// Return the item of a greenlet that waits in `put`, or raise `Empty`.
+    fn get_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if slf.get().hooked {
+            return slf
+                .call_method1(pyo3::intern!(py, "get"), (false, py.None()))
+                .map(Bound::unbind);
+        }
+        slf.get().get(py, Flag(false), None)
+    }
+
+    fn __iter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+        slf
+    }
+
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let item = if slf.get().hooked {
+            slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?
+                .unbind()
+        } else {
+            slf.get().get(py, Flag(true), None)?
+        };
+        if item.bind(py).is(py.get_type::<PyStopIteration>()) {
+            return Err(PyStopIteration::new_err(()));
+        }
+        Ok(item)
+    }
+
+    /// The same as `next(channel)`.
+    fn next(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::__next__(slf)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class, item)
+    }
+
+    fn _format(&self, py: Python<'_>) -> String {
+        let (getters, putters) = self
+            .state
+            .with(py, |state| (state.getters.waiting(), state.offers()));
+        let mut text = String::new();
+        if getters > 0 {
+            text.push_str(&format!(" getters[{getters}]"));
+        }
+        if putters > 0 {
+            text.push_str(&format!(" putters[{putters}]"));
+        }
+        text
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        describe(slf.as_any(), true, " ")
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        describe(slf.as_any(), false, " ")
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let traverse = |state: &State| {
+            state.getters.traverse(|()| Ok(()))?;
+            state.putters.traverse(|item| visit.call(item))?;
+            state.given.iter().try_for_each(|item| visit.call(item))
+        };
+        self.state.peek(traverse).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.state.take(py));
+    }
+}

@@ -1,0 +1,403 @@
+//! Putting into a queue, getting from it, and waiting for one another meanwhile.
+//!
+//! A greenlet that waits helps itself when it is woken (`line.rs`), so whatever ends its wait otherwise (a timeout, a
+//! kill) neither takes an item nor leaves one behind.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use reactor::Time;
+
+use crate::errors::{Empty, Full, ShutDown};
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::queues::items;
+use crate::queues::line::wake;
+use crate::queues::queue::{Got, Put, SimpleQueue};
+use crate::waiting::links::{Link, Links};
+use crate::waiting::timeout::{Limit, Timeout};
+use crate::waiting::wait::WaitRef;
+
+/// Whether the caller is the hub, which must not wait.
+///
+/// # Errors
+/// When the hub cannot be made.
+pub fn in_hub(py: Python<'_>) -> PyResult<bool> {
+    Ok(greenlet::current(py)?.is(hub::current(py)?))
+}
+
+fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    match timeout {
+        Some(timeout)
+            if !timeout.is_none() && !timeout.is_instance_of::<Timeout>() && timeout.lt(0)? =>
+        {
+            Err(PyValueError::new_err(
+                "'timeout' must be a non-negative number",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A limit over several waits.
+pub struct Patience {
+    limit: Limit,
+    until: Option<Time>,
+}
+
+impl Patience {
+    /// Counts from now.
+    pub fn new(limit: Limit) -> Self {
+        let until = match &limit {
+            Limit::After(delay, _) => Some(Time::now().after(*delay)),
+            Limit::Never | Limit::Object(_) => None,
+        };
+        Self { limit, until }
+    }
+
+    /// Parks; false when the limit passed.
+    ///
+    /// # Errors
+    /// What is thrown into the greenlet meanwhile.
+    pub fn park(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<bool> {
+        if let (Limit::After(delay, _), Some(until)) = (&mut self.limit, self.until) {
+            *delay = until.until(Time::now());
+        }
+        self.limit.park(py, wait).map(|woken| woken.is_some())
+    }
+
+    /// The error for a limit that passed: the caller's own `Timeout`, or else `other`.
+    pub fn error(&self, py: Python<'_>, other: PyErr) -> PyErr {
+        match &self.limit {
+            Limit::Object(_) => self.limit.error(py).unwrap_or_else(|error| error),
+            Limit::Never | Limit::After(..) => other,
+        }
+    }
+}
+
+impl SimpleQueue {
+    /// Wakes getters for items that nobody woken claims, and putters for free places. A size that cannot be had counts
+    /// as enough: whoever is woken looks again.
+    pub fn settle(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let state = &slf.get().state;
+        while state.with(py, |state| state.getters.waiting() > 0) {
+            let size = Self::size(slf).unwrap_or(isize::MAX);
+            let Some(next) = state.with(py, |state| state.getter_for(size)) else {
+                break;
+            };
+            next.wake_none(py);
+        }
+        while state.with(py, |state| state.putters.waiting() > 0) {
+            let size = Self::size(slf).unwrap_or(0);
+            let Some(next) = state.with(py, |state| state.putter_for(size)) else {
+                break;
+            };
+            next.wake_none(py);
+        }
+    }
+
+    /// Puts an item, waiting for a free place if it must and may.
+    ///
+    /// # Errors
+    /// `Full`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
+    pub fn put(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        block: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        let mut item = item.unbind();
+        if !this.is_hooked() && timeout.is_none() {
+            match Self::put_at_once(slf, item)? {
+                None => return Ok(()),
+                Some(given) => item = given,
+            }
+        }
+        let item = item.into_bound(py);
+        if this.state.with(py, |state| state.shut) {
+            return Err(ShutDown::new_err(()));
+        }
+        if !Self::is_full(slf)? {
+            if block {
+                check_not_negative(timeout)?;
+            }
+        } else if in_hub(py)? {
+            if Self::size(slf)? >= Self::room_for_hub(slf) {
+                return Err(Full::new_err(()));
+            }
+        } else if !block {
+            return Err(Full::new_err(()));
+        } else {
+            let put = Self::put_waiting(slf, item, Patience::new(Limit::of(timeout)?));
+            Self::settle(slf);
+            return put;
+        }
+        let put = Self::put_now(slf, item);
+        Self::settle(slf);
+        put
+    }
+
+    /// The common `put`, when there is room and no subclass. Gives the item back otherwise.
+    #[inline]
+    fn put_at_once(slf: &Bound<'_, Self>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let py = slf.py();
+        let this = slf.get();
+        let (items, max, item) = match this.state.with(py, |state| state.put_native(py, item)) {
+            Put::Done(getter) => {
+                wake(py, getter);
+                return Ok(None);
+            }
+            Put::Into(items, max, item) => (items, max, item),
+            Put::Refused(item) => return Ok(Some(item)),
+        };
+        let items = items.bind(py);
+        if let Some(max) = max
+            && items.len()? as isize >= max
+        {
+            return Ok(Some(item));
+        }
+        items::push(this.kind, items, item.into_bound(py), || this.changes(py))?;
+        let awaited = this.state.with(py, |state| {
+            state.changes += 1;
+            state.unfinished += 1;
+            state.getters.waiting() > 0
+        });
+        if awaited {
+            Self::settle(slf);
+        }
+        Ok(None)
+    }
+
+    /// The common `get`, when there is an item and no subclass.
+    #[inline]
+    fn get_at_once(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        let py = slf.py();
+        let this = slf.get();
+        let items = match this.state.with(py, |state| state.get_native(py)) {
+            Got::Done(item, putter) => {
+                wake(py, putter);
+                return Ok(Some(item));
+            }
+            Got::From(items) => items,
+            Got::Nothing => return Ok(None),
+        };
+        let items = items.bind(py);
+        if items.len()? == 0 {
+            return Ok(None);
+        }
+        let item = items::pop(this.kind, items, || this.changes(py))?;
+        let awaited = this.state.with(py, |state| {
+            state.changes += 1;
+            state.putters.waiting() > 0
+        });
+        if awaited {
+            Self::settle(slf);
+        }
+        Ok(Some(item.unbind()))
+    }
+
+    /// How many items the hub may put: those that woken getters are about to take do not count.
+    fn room_for_hub(slf: &Bound<'_, Self>) -> isize {
+        slf.get().state.with(slf.py(), |state| {
+            let taking = state.getters.iter_woken().filter(|peeks| !**peeks).count();
+            state
+                .maxsize
+                .unwrap_or(isize::MAX)
+                .saturating_add(taking as isize)
+        })
+    }
+
+    fn put_waiting(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        mut patience: Patience,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let state = &slf.get().state;
+        let mut wait = hub::new_wait(py)?;
+        let with = item.clone().unbind();
+        let ticket = state.with(py, |state| state.putters.join(wait.clone(), with));
+        loop {
+            let woken = patience.park(py, &wait);
+            let left = state.with(py, |state| state.putters.leave(ticket));
+            let served = left.is_none();
+            drop(left);
+            if !woken? {
+                return if served {
+                    Ok(())
+                } else {
+                    Err(patience.error(py, Full::new_err(())))
+                };
+            }
+            if served {
+                return Ok(());
+            }
+            if state.with(py, |state| state.shut) {
+                return Err(ShutDown::new_err(()));
+            }
+            if !Self::is_full(slf)? {
+                return Self::put_now(slf, item);
+            }
+            wait = hub::new_wait(py)?;
+            let with = item.clone().unbind();
+            state.with(py, |state| state.putters.rejoin(ticket, wait.clone(), with));
+        }
+    }
+
+    /// Gets (or only looks at) the next item, waiting for one if it must and may.
+    ///
+    /// # Errors
+    /// `Empty`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
+    pub fn get(
+        slf: &Bound<'_, Self>,
+        block: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+        peek: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        if !this.is_hooked()
+            && !peek
+            && let Some(item) = Self::get_at_once(slf)?
+        {
+            return Ok(item);
+        }
+        let got = if Self::size(slf)? > 0 {
+            Self::get_now(slf, peek)
+        } else if this.state.with(py, |state| state.shut) {
+            Err(ShutDown::new_err(()))
+        } else if in_hub(py)? {
+            Self::take_from_putters(slf)?;
+            if Self::size(slf)? > 0 {
+                Self::get_now(slf, peek)
+            } else {
+                Err(Empty::new_err(()))
+            }
+        } else if block {
+            check_not_negative(timeout)?;
+            Self::get_waiting(slf, Patience::new(Limit::of(timeout)?), peek)
+        } else {
+            return Err(Empty::new_err(()));
+        };
+        Self::settle(slf);
+        got
+    }
+
+    /// In the hub, which cannot let the putters run: puts their items for them while there is room.
+    fn take_from_putters(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        while !Self::is_full(slf)? {
+            let Some(first) = slf.get().state.with(py, |state| state.putters.take()) else {
+                return Ok(());
+            };
+            let put = Self::put_now(slf, first.with.into_bound(py));
+            match put {
+                Ok(()) => first.wait.wake_none(py),
+                Err(error) => first.wait.wake(py, Err(error)),
+            };
+        }
+        Ok(())
+    }
+
+    fn get_waiting(
+        slf: &Bound<'_, Self>,
+        mut patience: Patience,
+        peek: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let state = &slf.get().state;
+        let mut wait = hub::new_wait(py)?;
+        let ticket = state.with(py, |state| state.getters.join(wait.clone(), peek));
+        loop {
+            let woken = patience.park(py, &wait);
+            let left = state.with(py, |state| state.getters.leave(ticket));
+            drop(left);
+            if !woken? {
+                return Err(patience.error(py, Empty::new_err(())));
+            }
+            if Self::size(slf)? > 0 {
+                return Self::get_now(slf, peek);
+            }
+            if state.with(py, |state| state.shut) {
+                return Err(ShutDown::new_err(()));
+            }
+            wait = hub::new_wait(py)?;
+            state.with(py, |state| state.getters.rejoin(ticket, wait.clone(), peek));
+        }
+    }
+
+    /// Shuts the queue: wakes all who wait, and forgets the items if `immediate`.
+    ///
+    /// # Errors
+    /// What a subclass raises.
+    pub fn shut(slf: &Bound<'_, Self>, immediate: bool) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        this.state.with(py, |state| state.shut = true);
+        let drained = if immediate { Self::drain(slf) } else { Ok(()) };
+        while let Some(next) = this.state.with(py, |state| state.getters.next()) {
+            next.wake_none(py);
+        }
+        while let Some(next) = this.state.with(py, |state| state.putters.next()) {
+            next.wake_none(py);
+        }
+        drained
+    }
+
+    fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        while Self::size(slf)? > 0 {
+            drop(Self::get_now(slf, false)?);
+            if slf.get().state.with(py, |state| state.unfinished > 0) {
+                Self::task_done(slf)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts one item as dealt with, and tells the joiners after the last.
+    ///
+    /// # Errors
+    /// `ValueError` when there was none.
+    pub fn task_done(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let joiners = slf.get().state.with(py, |state| {
+            if state.unfinished <= 0 {
+                return None;
+            }
+            state.unfinished -= 1;
+            Some(if state.unfinished == 0 {
+                state.joiners.take()
+            } else {
+                Links::new()
+            })
+        });
+        let Some(mut joiners) = joiners else {
+            return Err(PyValueError::new_err("task_done() called too many times"));
+        };
+        while let Some(Link::Wait(joiner)) = joiners.pop() {
+            joiner.wake_none(py);
+        }
+        Ok(())
+    }
+
+    /// Waits until every item was dealt with; false when the limit passed.
+    ///
+    /// # Errors
+    /// What is thrown into the greenlet meanwhile.
+    pub fn join(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+        let py = slf.py();
+        let state = &slf.get().state;
+        if state.with(py, |state| state.unfinished == 0) {
+            return Ok(true);
+        }
+        let wait = hub::new_wait(py)?;
+        state.with(py, |state| state.joiners.push(Link::Wait(wait.clone())));
+        let woken = limit.park(py, &wait);
+        let left = state.with(py, |state| state.joiners.remove_wait(&wait));
+        drop(left);
+        woken.map(|woken| woken.is_some())
+    }
+}

@@ -1,0 +1,519 @@
+//! A socket's operations: receiving, sending, accepting. Each makes its system call first and waits only when it must.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use reactor::Direction;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
+
+use crate::errors::{BlockingSwitchOutError, errno_error};
+use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::buffer::{Readable, Writable, filled};
+use crate::sockets::addr;
+use crate::sockets::socket::SocketBase;
+use crate::sockets::wait::{Begun, Patience};
+use crate::waiting::wait::{Outcome, WaitRef};
+
+/// What is received on the stack first, so that a small message costs a small object however much was asked for.
+const SCRATCH: usize = 8192;
+
+fn receive_flags(flags: i32) -> RecvFlags {
+    RecvFlags::from_bits_retain(flags as u32)
+}
+
+fn send_flags(flags: i32) -> SendFlags {
+    SendFlags::from_bits_retain(flags as u32)
+}
+
+fn size_of(size: isize, name: &str) -> PyResult<usize> {
+    usize::try_from(size)
+        .map_err(|_| PyValueError::new_err(format!("negative buffersize in {name}")))
+}
+
+/// How much of a buffer of `room` bytes a call that was given `nbytes` may fill.
+fn share_of(room: usize, nbytes: isize, name: &str) -> PyResult<usize> {
+    match size_of(nbytes, name)? {
+        0 => Ok(room),
+        wanted if wanted > room => Err(PyValueError::new_err(
+            "buffer too small for requested bytes",
+        )),
+        wanted => Ok(wanted),
+    }
+}
+
+/// `socket.recv`.
+pub struct Receive;
+
+impl Blocking for Receive {
+    const NAME: &'static CStr = c"recv";
+    const DOC: &'static CStr = c"recv($self, bufsize, flags=0, /)\n--\n\n\
+Receive up to `bufsize` bytes; none at all means that the other side sends no more.";
+    const PARAMETERS: &'static [&'static str] = &["bufsize", "flags"];
+    const NAMED: bool = false;
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let py = slf.py();
+        let slf = slf.cast::<SocketBase>()?;
+        let Some(size) = &arguments[0] else {
+            return Err(PyTypeError::new_err(
+                "recv expected at least 1 argument, got 0",
+            ));
+        };
+        let size = size_of(size.extract()?, "recv")?;
+        let flags = arguments[1]
+            .as_ref()
+            .map_or(Ok(0), |flags| flags.extract())?;
+        if size == 0 {
+            // The kernel would have it wait.
+            slf.get().open(py)?;
+            return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()));
+        }
+        let patience = Patience::of(slf.get(), py);
+        let request = Request {
+            size,
+            flags: receive_flags(flags),
+            force: patience.is_none(),
+        };
+        SocketBase::receive(slf, request, patience)
+    }
+}
+
+/// What a `recv` asks for.
+#[derive(Clone, Copy)]
+struct Request {
+    size: usize,
+    flags: RecvFlags,
+    /// Try in earnest, whatever is known of the readiness.
+    force: bool,
+}
+
+impl SocketBase {
+    /// Tries, and waits to try again.
+    fn receive(slf: &Bound<'_, Self>, request: Request, mut patience: Patience) -> PyResult<Step> {
+        let py = slf.py();
+        let this = slf.get();
+        loop {
+            match this.try_receive(py, request.size, request.flags, request.force) {
+                Ok(bytes) => return Ok(Step::Done(bytes?.into_any().unbind())),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => py.check_signals()?,
+                Err(error) => return Err(errno_error(error.raw_os_error())),
+            }
+        }
+        let Begun { wait, place } = this.begin_wait(py, Direction::Read, &mut patience)?;
+        let socket = slf.clone().unbind();
+        let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
+            let socket = socket.bind(py);
+            match socket
+                .get()
+                .end_wait(py, Direction::Read, place, wait, woken)
+            {
+                Ok(()) => Self::receive(socket, request, patience),
+                // The hub may not wait, so it must not go by what is known either.
+                Err(error)
+                    if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) =>
+                {
+                    Self::receive(
+                        socket,
+                        Request {
+                            force: true,
+                            ..request
+                        },
+                        patience,
+                    )
+                }
+                Err(error) => Err(error),
+            }
+        };
+        wait.set_then(py, Box::new(then));
+        Ok(Step::Park(wait))
+    }
+
+    /// One attempt. Apart, so that the scratch memory is no part of a waiting greenlet's stack.
+    #[inline(never)]
+    fn try_receive<'py>(
+        &self,
+        py: Python<'py>,
+        size: usize,
+        flags: RecvFlags,
+        force: bool,
+    ) -> rustix::io::Result<PyResult<Bound<'py, PyBytes>>> {
+        let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
+        let at_once = size > SCRATCH;
+        let got = self.call(py, Direction::Read, force, |state, fd| {
+            // What a second call could not add to, or what is likely to be much, goes into the object directly.
+            if at_once
+                && (state.plenty.get() || !flags.is_empty() || state.kind != libc::SOCK_STREAM)
+            {
+                return Ok(None);
+            }
+            let got = state.take_in(py, fd, &mut scratch[..size.min(SCRATCH)], flags)?;
+            state.plenty.set(at_once && got.len() == SCRATCH);
+            Ok(Some(got))
+        })?;
+        let head: &[u8] = match got {
+            Some(got) if !at_once || got.len() < SCRATCH => return Ok(Ok(PyBytes::new(py, got))),
+            Some(got) => got,
+            None => &[],
+        };
+        filled(py, size, |room| {
+            let (front, rest) = room.split_at_mut(head.len());
+            front.write_copy_of_slice(head);
+            let more = self.call(py, Direction::Read, true, |state, fd| {
+                let more = state.take_in(py, fd, &mut *rest, flags)?.len();
+                state.plenty.set(head.len() + more > SCRATCH);
+                Ok(more)
+            });
+            match more {
+                Ok(more) => Ok(head.len() + more),
+                // What has been received is not lost over what comes after it.
+                Err(_) if !head.is_empty() => Ok(head.len()),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// `recv_into`.
+    ///
+    /// # Errors
+    /// `TypeError` or `ValueError` for a buffer or size that will not do, and as [`persist`](Self::persist).
+    pub fn receive_into(
+        &self,
+        buffer: &Bound<'_, PyAny>,
+        nbytes: isize,
+        flags: i32,
+    ) -> PyResult<usize> {
+        let py = buffer.py();
+        let mut memory = Writable::of(buffer, "recv_into")?;
+        let size = share_of(memory.room(py).len(), nbytes, "recv_into")?;
+        if size == 0 {
+            return self.open(py).map(|()| 0);
+        }
+        let flags = receive_flags(flags);
+        let mut patience = Patience::of(self, py);
+        self.persist(py, Direction::Read, &mut patience, |force| {
+            let room = &mut memory.room(py)[..size];
+            self.call(py, Direction::Read, force, |state, fd| {
+                Ok(state.take_in(py, fd, room, flags)?.len())
+            })
+        })
+    }
+
+    /// `recvfrom`.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_from<'py>(
+        &self,
+        py: Python<'py>,
+        size: isize,
+        flags: i32,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let size = size_of(size, "recvfrom")?;
+        let family = self.state.with(py, |state| state.family);
+        if !addr::is_common(family) {
+            let found = self.by_twin(
+                py,
+                Direction::Read,
+                "recvfrom",
+                &(size, flags).into_pyobject(py)?,
+            )?;
+            return Ok(found.cast_into()?);
+        }
+        let flags = receive_flags(flags);
+        let mut patience = Patience::of(self, py);
+        let (bytes, address) = self.persist(py, Direction::Read, &mut patience, |force| {
+            self.try_receive_from(py, size, flags, force)
+        })?;
+        PyTuple::new(
+            py,
+            [bytes?.into_any(), addr::to_python(py, family, address)?],
+        )
+    }
+
+    #[inline(never)]
+    fn try_receive_from<'py>(
+        &self,
+        py: Python<'py>,
+        size: usize,
+        flags: RecvFlags,
+        force: bool,
+    ) -> rustix::io::Result<(PyResult<Bound<'py, PyBytes>>, Option<SocketAddrAny>)> {
+        let mut from = None;
+        if size <= SCRATCH {
+            let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
+            let room = &mut scratch[..size];
+            let got = self.call(py, Direction::Read, force, |_, fd| {
+                let ((got, _), _, address) = rustix::net::recvfrom(fd, room, flags)?;
+                from = address;
+                Ok(got)
+            })?;
+            return Ok((Ok(PyBytes::new(py, got)), from));
+        }
+        let bytes = filled(py, size, |room| {
+            self.call(py, Direction::Read, force, |_, fd| {
+                let ((got, _), _, address) = rustix::net::recvfrom(fd, room, flags)?;
+                from = address;
+                Ok(got.len())
+            })
+        })?;
+        Ok((bytes, from))
+    }
+
+    /// `recvfrom_into`.
+    ///
+    /// # Errors
+    /// As [`receive_into`](Self::receive_into).
+    pub fn receive_from_into<'py>(
+        &self,
+        buffer: &Bound<'py, PyAny>,
+        nbytes: isize,
+        flags: i32,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let py = buffer.py();
+        let mut memory = Writable::of(buffer, "recvfrom_into")?;
+        let size = share_of(memory.room(py).len(), nbytes, "recvfrom_into")?;
+        let family = self.state.with(py, |state| state.family);
+        if !addr::is_common(family) {
+            drop(memory);
+            let found = self.by_twin(
+                py,
+                Direction::Read,
+                "recvfrom_into",
+                &(buffer, nbytes, flags).into_pyobject(py)?,
+            )?;
+            return Ok(found.cast_into()?);
+        }
+        let flags = receive_flags(flags);
+        let mut patience = Patience::of(self, py);
+        let (got, address) = self.persist(py, Direction::Read, &mut patience, |force| {
+            let room = &mut memory.room(py)[..size];
+            self.call(py, Direction::Read, force, |_, fd| {
+                let (_, got, address) = rustix::net::recvfrom(fd, room, flags)?;
+                Ok((got, address))
+            })
+        })?;
+        let address = addr::to_python(py, family, address)?;
+        (got, address).into_pyobject(py)
+    }
+
+    /// `send`.
+    ///
+    /// # Errors
+    /// `TypeError` for what is not bytes-like, and as [`persist`](Self::persist).
+    #[inline]
+    pub fn transmit(
+        &self,
+        data: &Bound<'_, PyAny>,
+        flags: i32,
+        mut patience: Patience,
+    ) -> PyResult<usize> {
+        let py = data.py();
+        let memory = Readable::of(data)?;
+        let flags = send_flags(flags);
+        self.persist(py, Direction::Write, &mut patience, |force| {
+            self.try_send(py, memory.bytes(py), flags, force)
+        })
+    }
+
+    #[inline]
+    fn try_send(
+        &self,
+        py: Python<'_>,
+        bytes: &[u8],
+        flags: SendFlags,
+        force: bool,
+    ) -> rustix::io::Result<usize> {
+        let (sent, reader) = self.call(py, Direction::Write, force, |state, fd| {
+            let sent = rustix::net::send(fd, bytes, flags)?;
+            Ok((sent, state.tell_peer(py)))
+        })?;
+        if let Some(reader) = reader {
+            reader.wake_none(py);
+        }
+        Ok(sent)
+    }
+
+    /// `sendall`.
+    ///
+    /// # Errors
+    /// As [`transmit`](Self::transmit).
+    pub fn transmit_all(&self, data: &Bound<'_, PyAny>, flags: i32) -> PyResult<()> {
+        let py = data.py();
+        let memory = Readable::of(data)?;
+        let flags = send_flags(flags);
+        let mut patience = Patience::of(self, py);
+        let mut sent = 0;
+        while sent < memory.bytes(py).len() {
+            let result = self.persist(py, Direction::Write, &mut patience, |force| {
+                let rest = memory.bytes(py).get(sent..).unwrap_or_default();
+                self.try_send(py, rest, flags, force)
+            });
+            match result {
+                Ok(count) => sent += count,
+                // Some was sent, so this cannot look like a call that did nothing.
+                Err(error)
+                    if sent > 0
+                        && patience.is_none()
+                        && error.is_instance_of::<PyBlockingIOError>(py) =>
+                {
+                    return Err(PyTimeoutError::new_err("timed out"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// `sendto`.
+    ///
+    /// # Errors
+    /// `TypeError` for wrong arguments, and as [`transmit`](Self::transmit).
+    pub fn transmit_to<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let (data, flags, address) = match args.len() {
+            2 => (args.get_item(0)?, 0, args.get_item(1)?),
+            3 => (
+                args.get_item(0)?,
+                args.get_item(1)?.extract()?,
+                args.get_item(2)?,
+            ),
+            count => {
+                return Err(PyTypeError::new_err(format!(
+                    "sendto() takes 2 or 3 arguments ({count} given)"
+                )));
+            }
+        };
+        let family = this.state.with(py, |state| state.family);
+        let plain = if family == libc::AF_INET {
+            addr::plain_v4(&address)
+        } else {
+            None
+        };
+        let Some(plain) = plain else {
+            let name = intern!(py, "_resolved");
+            let address = slf.call_method1(name, (address,))?;
+            return this.by_twin(
+                py,
+                Direction::Write,
+                "sendto",
+                &(data, flags, address).into_pyobject(py)?,
+            );
+        };
+        let memory = Readable::of(&data)?;
+        let mut patience = Patience::of(this, py);
+        let sent = this.persist(py, Direction::Write, &mut patience, |force| {
+            let bytes = memory.bytes(py);
+            this.call(py, Direction::Write, force, |_, fd| {
+                rustix::net::sendto(fd, bytes, send_flags(flags), &plain)
+            })
+        })?;
+        Ok(sent.into_pyobject(py)?.into_any())
+    }
+
+    /// `accept`.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist), and what making the new socket raises.
+    pub fn accept_next<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let family = this.state.with(py, |state| state.family);
+        let mut patience = Patience::of(this, py);
+        let (fd, address) = if addr::is_common(family) {
+            let (fd, address) = this.persist(py, Direction::Read, &mut patience, |force| {
+                this.try_accept(py, force)
+            })?;
+            (fd, addr::to_python(py, family, address)?)
+        } else {
+            let found = this.by_twin(py, Direction::Read, "_accept", &PyTuple::empty(py))?;
+            let (number, address): (i32, Bound<'py, PyAny>) = found.extract()?;
+            (crate::ffi::descriptor::adopt(number), address)
+        };
+        let accepted = this.sibling(py, fd)?;
+        Ok(PyTuple::new(py, [accepted, address])?.into_any())
+    }
+
+    /// `accept`, without waiting: none when there is no connection.
+    ///
+    /// # Errors
+    /// The `OSError` of the system call, and what making the new socket raises.
+    pub fn accept_if_any<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let py = slf.py();
+        let Some((fd, address)) = Self::accept_raw(slf)? else {
+            return Ok(None);
+        };
+        let accepted = slf.get().sibling(py, fd)?;
+        PyTuple::new(py, [accepted, address]).map(Some)
+    }
+
+    /// `accept`, without waiting, and without a socket object; none when there is no connection.
+    ///
+    /// # Errors
+    /// The `OSError` of the system call.
+    pub fn accept_raw<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<Option<(OwnedFd, Bound<'py, PyAny>)>> {
+        let py = slf.py();
+        let this = slf.get();
+        let family = this.state.with(py, |state| state.family);
+        if !addr::is_common(family) {
+            let found = match this.twin(py)?.call_method0(py, "_accept") {
+                Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => return Ok(None),
+                found => found?,
+            };
+            let (number, address): (i32, Bound<'py, PyAny>) = found.bind(py).extract()?;
+            return Ok(Some((crate::ffi::descriptor::adopt(number), address)));
+        }
+        match this.try_accept(py, true) {
+            Ok((fd, address)) => Ok(Some((fd, addr::to_python(py, family, address)?))),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(errno_error(error.raw_os_error())),
+        }
+    }
+
+    fn try_accept(
+        &self,
+        py: Python<'_>,
+        force: bool,
+    ) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+        self.call(py, Direction::Read, force, |_, fd| {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(fd, flags) {
+                // The client went away while it was in line; the next one may be behind it.
+                Err(Errno::CONNABORTED) => rustix::net::acceptfrom_with(fd, flags),
+                result => result,
+            }
+        })
+    }
+
+    /// Calls a method of Python's own socket until it no longer would block.
+    fn by_twin<'py>(
+        &self,
+        py: Python<'py>,
+        direction: Direction,
+        name: &str,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut patience = Patience::of(self, py);
+        loop {
+            let twin = self.twin(py)?;
+            match twin.bind(py).call_method1(name, args) {
+                Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => {
+                    self.wait_ready(py, direction, &mut patience)?;
+                }
+                result => return result,
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Sockets: from the call to the system call and, where that would block, to the wait.
+
+pub mod addr;
+pub mod io;
+pub mod life;
+pub mod socket;
+pub mod wait;

@@ -1,0 +1,412 @@
+//! How a socket's operations wait: they try first, and park when the kernel says that they would block.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError};
+use pyo3::prelude::*;
+use reactor::{Direction, Interest, Readiness, SourceKey, Time};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::cell::GilCell;
+use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
+use crate::event_loop::loop_::{Loop, Watched};
+use crate::ffi::descriptor;
+use crate::hub;
+use crate::sockets::socket::{SocketBase, State};
+use crate::waiting::park::park;
+use crate::waiting::wait::{Outcome, Wait, WaitRef};
+
+/// The longest time that is told apart from for ever, in seconds.
+const LONGEST: f64 = 1e9;
+
+/// How long one operation may wait in all.
+pub struct Patience {
+    limit: Option<f64>,
+    /// Set when it first waits: one that does not wait does not look at the clock.
+    until: Option<Time>,
+}
+
+impl Patience {
+    /// As long as the socket's timeout allows.
+    pub fn of(socket: &SocketBase, py: Python<'_>) -> Self {
+        Self::seconds(socket.state.with(py, |state| state.timeout))
+    }
+
+    /// This long; none for ever.
+    pub fn seconds(limit: Option<f64>) -> Self {
+        Self { limit, until: None }
+    }
+
+    /// Whether it must not wait at all.
+    pub fn is_none(&self) -> bool {
+        self.limit.is_some_and(|limit| limit <= 0.0)
+    }
+
+    /// What is left of it; none for ever.
+    fn left(&mut self) -> Option<Duration> {
+        let limit = self.limit.filter(|limit| *limit < LONGEST)?;
+        let now = Time::now();
+        let until = *self
+            .until
+            .get_or_insert_with(|| now.after(Duration::from_secs_f64(limit.max(0.0))));
+        Some(until.until(now))
+    }
+}
+
+/// A wait that was left where it will be woken.
+pub struct Begun {
+    /// What to park on.
+    pub wait: WaitRef,
+    /// Where it was left.
+    pub place: Place,
+}
+
+/// Where a wait was left.
+pub enum Place {
+    /// With the socket's own source.
+    Source(SourceKey),
+    /// With a watch of the descriptor, which counts or not.
+    Watch(RawFd, Option<usize>, bool),
+}
+
+impl State {
+    /// Whether an operation is known to block, since the kernel said so and has not reported a change.
+    fn would_block(&self, py: Python<'_>, direction: Direction) -> bool {
+        self.source.as_ref().is_some_and(|(loop_, key)| {
+            let loop_ = loop_.get();
+            loop_.is_mine()
+                && loop_
+                    .sources
+                    .with(py, |sources| !sources.is_ready(*key, direction))
+        })
+    }
+
+    /// Receives into `room`, and notes when that was all there is, so that the next read need not try.
+    ///
+    /// # Errors
+    /// What the system call reports.
+    pub fn take_in<'a>(
+        &self,
+        py: Python<'_>,
+        fd: BorrowedFd<'_>,
+        room: &'a mut [MaybeUninit<u8>],
+        flags: RecvFlags,
+    ) -> rustix::io::Result<&'a [u8]> {
+        let size = room.len();
+        let stream = self.kind == libc::SOCK_STREAM && flags.is_empty();
+        let waits = self.source.is_some();
+        // A read of a Unix socket ends where descriptors were sent along, though more is there.
+        let (got, all) = if stream && waits && self.family == libc::AF_UNIX {
+            let (got, dropped) = descriptor::receive(fd, room)?;
+            (got, !dropped)
+        } else {
+            let ((got, _), _) = rustix::net::recv(fd, room, flags)?;
+            let tcp = matches!(self.family, libc::AF_INET | libc::AF_INET6);
+            (&*got, stream && waits && tcp)
+        };
+        if all && !got.is_empty() && got.len() < size {
+            self.drained(py);
+        }
+        Ok(got)
+    }
+
+    fn drained(&self, py: Python<'_>) {
+        if let Some((loop_, key)) = &self.source {
+            loop_.get().sources.with(py, |sources| {
+                // A read of a TCP socket ends before urgent data, though more is there.
+                if !sources.readiness(*key).intersects(Readiness::URGENT) {
+                    sources.clear(*key, Direction::Read);
+                }
+            });
+        }
+    }
+
+    /// Tells the other end of a pair that it was sent something; returns who waits there, to be woken.
+    pub fn tell_peer(&self, py: Python<'_>) -> Option<WaitRef> {
+        let (pair, end) = self.pair.as_ref()?;
+        pair.with(py, |ends| {
+            let (loop_, key) = ends[1 - end].as_ref()?;
+            let loop_ = loop_.get();
+            if !loop_.is_mine() {
+                return None;
+            }
+            loop_
+                .sources
+                .with(py, |sources| sources.note_readable(*key))
+        })
+    }
+}
+
+/// Where the two ends of a socket pair wait, so that one can wake the other without the kernel's help.
+pub type Pair = GilCell<[Option<(Py<Loop>, SourceKey)>; 2]>;
+
+impl SocketBase {
+    /// Makes a system call, unless it is known that it would block.
+    ///
+    /// # Errors
+    /// `AGAIN` when it would block, `BADF` once closed, or what the call reports.
+    #[inline]
+    pub fn call<T>(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        force: bool,
+        call: impl FnOnce(&State, BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        self.state.with(py, |state| {
+            let fd = state.fd.as_ref().ok_or(Errno::BADF)?;
+            if !force && state.would_block(py, direction) {
+                return Err(Errno::AGAIN);
+            }
+            call(state, fd.as_fd())
+        })
+    }
+
+    /// Calls `attempt` until it no longer would block, waiting in between. Its argument says that it must try in earnest.
+    ///
+    /// # Errors
+    /// The `OSError` of what the attempt reports; `TimeoutError`; what is thrown into the waiting greenlet.
+    #[inline]
+    pub fn persist<T>(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        patience: &mut Patience,
+        mut attempt: impl FnMut(bool) -> rustix::io::Result<T>,
+    ) -> PyResult<T> {
+        let mut force = patience.is_none();
+        loop {
+            match attempt(force) {
+                Ok(value) => return Ok(value),
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => {
+                    py.check_signals()?;
+                    continue;
+                }
+                Err(error) => return Err(errno_error(error.raw_os_error())),
+            }
+            match self.wait_ready(py, direction, patience) {
+                Ok(()) => {}
+                // The hub may not wait, so it must not go by what is known either.
+                Err(error) if !force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
+                    force = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Parks the running greenlet, after a call met `EAGAIN`, until another one is worth trying.
+    ///
+    /// # Errors
+    /// `BlockingIOError` without patience, `TimeoutError` when it is at its end, `ConcurrentObjectUseError` when another
+    /// greenlet waits in this direction, the error that closing gives, what is thrown into the greenlet.
+    pub fn wait_ready(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        patience: &mut Patience,
+    ) -> PyResult<()> {
+        let begun = self.begin_wait(py, direction, patience)?;
+        let woken = park(py, &begun.wait);
+        self.end_wait(py, direction, begun.place, &begun.wait, woken)
+    }
+
+    /// The first half of [`wait_ready`](Self::wait_ready): what to park on.
+    ///
+    /// # Errors
+    /// `BlockingIOError` without patience, `ConcurrentObjectUseError` when another greenlet waits in this direction.
+    pub fn begin_wait(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        patience: &mut Patience,
+    ) -> PyResult<Begun> {
+        if patience.is_none() {
+            let text = "Resource temporarily unavailable";
+            return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));
+        }
+        let wait = hub::new_wait(py)?;
+        let counted = self.state.with(py, |state| state.counted);
+        let place = self.enlist(py, direction, &wait, counted)?;
+        if let Some(left) = patience.left() {
+            wait.limit(py, left, counted);
+        }
+        Ok(Begun { wait, place })
+    }
+
+    /// The second half of [`wait_ready`](Self::wait_ready), with how the wait ended.
+    ///
+    /// # Errors
+    /// `TimeoutError` when the patience was at its end, and the error that the wait ended with.
+    pub fn end_wait(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        place: Place,
+        wait: &WaitRef,
+        woken: Outcome,
+    ) -> PyResult<()> {
+        self.delist(py, direction, wait, place);
+        woken?;
+        if wait.expired() {
+            return Err(PyTimeoutError::new_err("timed out"));
+        }
+        Ok(())
+    }
+
+    /// Leaves the wait where the loop finds it.
+    fn enlist(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        wait: &WaitRef,
+        counted: bool,
+    ) -> PyResult<Place> {
+        let loop_ = wait.loop_().get();
+        if counted && let Some(key) = self.source_in(py, wait.loop_())? {
+            let other = loop_.sources.with(py, |sources| {
+                sources.clear(key, direction);
+                match sources.set_waiter(key, direction, wait.clone()) {
+                    Ok(()) => None,
+                    Err(refused) => {
+                        let other = sources.take_waiter(key, direction);
+                        let name = other.as_ref().map(|other| other.greenlet().clone_ref(py));
+                        let _ = other.map(|other| sources.set_waiter(key, direction, other));
+                        Some((refused, name))
+                    }
+                }
+            });
+            return match other {
+                None => Ok(Place::Source(key)),
+                Some((_, name)) => Err(in_use(py, name)?),
+            };
+        }
+        let taken = self.state.with(py, |state| {
+            let slot = &mut state.watching[direction as usize];
+            let other = slot.as_ref().map(|other| other.greenlet().clone_ref(py));
+            if other.is_none() {
+                *slot = Some(wait.clone());
+            }
+            (other, state.fd.as_ref().map(|fd| fd.as_raw_fd()))
+        });
+        let (None, Some(fd)) = taken else {
+            return Err(match taken.0 {
+                Some(greenlet) => in_use(py, Some(greenlet))?,
+                None => errno_error(libc::EBADF),
+            });
+        };
+        let interest = match direction {
+            Direction::Read => Interest::READ,
+            Direction::Write => Interest::WRITE,
+        };
+        if counted {
+            loop_.count_ref(1);
+        }
+        match loop_.watch(py, fd, interest, Watched::Wake(wait.clone())) {
+            Ok(key) => Ok(Place::Watch(fd, Some(key), counted)),
+            Err(error) => {
+                self.delist(py, direction, wait, Place::Watch(fd, None, counted));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the wait back from wherever it still is.
+    fn delist(&self, py: Python<'_>, direction: Direction, wait: &WaitRef, place: Place) {
+        let loop_ = wait.loop_().get();
+        match place {
+            Place::Source(key) => {
+                let mine = loop_.sources.with(py, |sources| {
+                    let waiting = sources.take_waiter(key, direction)?;
+                    if same(&waiting, wait) {
+                        return Some(waiting);
+                    }
+                    // Another greenlet came meanwhile.
+                    sources.set_waiter(key, direction, waiting).err()
+                });
+                drop(mine);
+            }
+            Place::Watch(fd, key, counted) => {
+                if let Some(key) = key {
+                    loop_.unwatch(py, fd, key);
+                }
+                let mine = self.state.with(py, |state| {
+                    state.watching[direction as usize].take_if(|waiting| same(waiting, wait))
+                });
+                drop(mine);
+                if counted {
+                    loop_.count_ref(-1);
+                }
+            }
+        }
+    }
+
+    /// The socket's source in `loop_`, registered there unless it has one in another loop that still runs.
+    fn source_in(&self, py: Python<'_>, loop_: &Py<Loop>) -> PyResult<Option<SourceKey>> {
+        let known = self.state.with(py, |state| {
+            state
+                .source
+                .as_ref()
+                .map(|(other, key)| (other.clone_ref(py), *key))
+        });
+        if let Some((other, key)) = known {
+            if other.is(loop_) {
+                return Ok(Some(key));
+            }
+            if !other.get().is_destroyed(py) {
+                return Ok(None);
+            }
+        }
+        let fd = self
+            .state
+            .with(py, |state| state.fd.as_ref().map(|fd| fd.as_raw_fd()))
+            .ok_or_else(|| errno_error(libc::EBADF))?;
+        let key = loop_.get().register_source(py, fd)?;
+        let old = self.state.with(py, |state| {
+            let source = (loop_.clone_ref(py), key);
+            let old_end = state.pair.as_ref().and_then(|(pair, end)| {
+                pair.with(py, |ends| ends[*end].replace((loop_.clone_ref(py), key)))
+            });
+            (state.source.replace(source), old_end)
+        });
+        drop(old);
+        Ok(Some(key))
+    }
+
+    /// Has the kernel report the readiness anew, as after `connect`, when everything known is about the time before.
+    pub fn rearm(&self, py: Python<'_>) {
+        let known = self.state.with(py, |state| {
+            state
+                .source
+                .as_ref()
+                .map(|(loop_, key)| (loop_.clone_ref(py), *key))
+        });
+        if let Some((loop_, key)) = known
+            && let Ok(kernel) = loop_.get().kernel(py)
+        {
+            // One that was closed behind our back fails in the next system call, with the proper error.
+            let _ = loop_
+                .get()
+                .sources
+                .with(py, |sources| sources.rearm(&kernel.main, key));
+        }
+    }
+}
+
+fn same(one: &WaitRef, other: &WaitRef) -> bool {
+    std::ptr::eq::<Wait>(&**one, &**other)
+}
+
+fn in_use(py: Python<'_>, by: Option<Py<PyAny>>) -> PyResult<PyErr> {
+    let by = match by {
+        Some(greenlet) => greenlet.bind(py).repr()?.to_string(),
+        None => "one that has ended".to_owned(),
+    };
+    Ok(ConcurrentObjectUseError::new_err(format!(
+        "This socket is already used by another greenlet: {by}"
+    )))
+}

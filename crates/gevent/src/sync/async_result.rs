@@ -1,0 +1,352 @@
+//! `gevent.event.AsyncResult`: a value or an error that is still to come.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use crate::args::{self, Flag};
+use crate::cell::GilCell;
+use crate::hub;
+use crate::sync::linkable::{Linkable, Linked};
+use crate::waiting::timeout::Limit;
+
+#[derive(Default)]
+struct Outcome {
+    value: Option<Py<PyAny>>,
+    /// Class, exception and traceback.
+    error: Option<Py<PyTuple>>,
+}
+
+/// Holds one value or exception, which greenlets wait for.
+///
+/// As a callable it is a target for `Greenlet.link`: it takes over how the greenlet ended.
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    name = "AsyncResult",
+    module = "gevent.event"
+)]
+pub struct AsyncResult {
+    outcome: GilCell<Outcome>,
+    links: Linkable,
+}
+
+impl Linked for AsyncResult {
+    const RECURS: bool = false;
+
+    fn links(&self) -> &Linkable {
+        &self.links
+    }
+}
+
+impl AsyncResult {
+    /// One that nothing was stored in.
+    pub fn unset() -> Self {
+        Self {
+            outcome: GilCell::new(Outcome::default()),
+            links: Linkable::new(),
+        }
+    }
+
+    fn held_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.outcome.with(py, |outcome| {
+            outcome.value.as_ref().map(|value| value.clone_ref(py))
+        })
+    }
+
+    fn held_error(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        self.outcome.with(py, |outcome| {
+            outcome.error.as_ref().map(|error| error.clone_ref(py))
+        })
+    }
+
+    /// What `get` gives now; none when it would wait. A value goes before an error.
+    fn result_now(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
+        match self.held_value(py) {
+            Some(value) => Some(Ok(value)),
+            None => self.held_error(py).map(|error| Err(raised(error.bind(py)))),
+        }
+    }
+
+    /// Keeps an error, as `sys.exc_info()` gives it, and wakes all who wait.
+    ///
+    /// # Errors
+    /// What making a hub raises.
+    pub fn fail(slf: &Bound<'_, Self>, error: Bound<'_, PyTuple>) -> PyResult<()> {
+        let py = slf.py();
+        let old = slf
+            .get()
+            .outcome
+            .with(py, |outcome| outcome.error.replace(error.unbind()));
+        drop(old);
+        Linkable::tell_all(slf)
+    }
+}
+
+/// The error to raise; its traceback starts from the one that was given with it, each time anew.
+fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
+    let parts = || {
+        let value = error.get_item(1)?;
+        value.getattr("__traceback__")?;
+        if !value.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+            return Err(PyTypeError::new_err(
+                "exceptions must derive from BaseException",
+            ));
+        }
+        value.setattr("__traceback__", error.get_item(2)?)?;
+        Ok(value)
+    };
+    parts().map_or_else(|error| error, PyErr::from_value)
+}
+
+#[pymethods]
+impl AsyncResult {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
+    fn new(
+        class: &Bound<'_, PyType>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        args::refuse_excess(class, args, kwargs)?;
+        Ok(Self {
+            outcome: GilCell::new(Outcome::default()),
+            links: Linkable::new(),
+        })
+    }
+
+    /// Keep `value` and wake all who wait.
+    #[pyo3(signature = (value = None))]
+    pub fn set(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
+        let py = slf.py();
+        let value = value.unwrap_or_else(|| py.None());
+        let old = slf
+            .get()
+            .outcome
+            .with(py, |outcome| outcome.value.replace(value));
+        drop(old);
+        Linkable::tell_all(slf)
+    }
+
+    /// The same as `set`, by the name that `concurrent.futures.Future` has for it.
+    #[pyo3(signature = (value = None))]
+    fn set_result(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
+        Self::set(slf, value)
+    }
+
+    /// Keep `exception` for `get` to raise, and wake all who wait.
+    ///
+    /// `exc_info`, as of `sys.exc_info()`, goes before it and brings the traceback to raise it with; otherwise that
+    /// starts in `get`.
+    #[pyo3(signature = (exception, exc_info = None))]
+    fn set_exception<'py>(
+        slf: &Bound<'py, Self>,
+        exception: Bound<'py, PyAny>,
+        exc_info: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let parts = match exc_info
+            .map(|exc_info| Ok::<_, PyErr>((exc_info.is_truthy()?, exc_info)))
+            .transpose()?
+        {
+            Some((true, exc_info)) => [
+                exc_info.get_item(0)?,
+                exc_info.get_item(1)?,
+                exc_info.get_item(2)?,
+            ],
+            _ => [
+                exception.get_type().into_any(),
+                exception,
+                py.None().into_bound(py),
+            ],
+        };
+        Self::fail(slf, PyTuple::new(py, parts)?)
+    }
+
+    /// Return the value or raise the exception, waiting for it at most `timeout` seconds.
+    ///
+    /// Raises `Timeout` when the time is up, and at once when `block` is false and nothing is there. `timeout` may be
+    /// a `Timeout`, which is then started, raised, and cancelled afterwards.
+    #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
+    fn get(
+        &self,
+        py: Python<'_>,
+        block: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        if let Some(result) = self.result_now(py) {
+            return result;
+        }
+        if !block.0 {
+            return Err(Limit::Never.error(py)?);
+        }
+        let limit = Limit::of(timeout)?;
+        if !self.links.park(py, &limit)? {
+            return Err(limit.error(py)?);
+        }
+        match self.result_now(py) {
+            Some(result) => result,
+            None => Err(limit.error(py)?),
+        }
+    }
+
+    /// Return the value or raise the exception; raise `Timeout` if neither is there yet.
+    fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.result_now(py)
+            .unwrap_or_else(|| Err(Limit::Never.error(py)?))
+    }
+
+    /// `get` by the name that `concurrent.futures.Future` has for it.
+    #[pyo3(signature = (timeout = None))]
+    fn result(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        self.get(py, Flag(true), timeout)
+    }
+
+    /// Wait, at most `timeout` seconds, and return the value; None for an exception or when the time is up.
+    #[pyo3(signature = (timeout = None))]
+    fn wait(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        if !self.ready(py) {
+            self.links.park(py, &Limit::of(timeout)?)?;
+        }
+        Ok(self.held_value(py))
+    }
+
+    /// Whether a value or an exception is there.
+    fn ready(&self, py: Python<'_>) -> bool {
+        self.outcome.with(py, |outcome| {
+            outcome.value.is_some() || outcome.error.is_some()
+        })
+    }
+
+    /// The same as `ready`, by the name that `concurrent.futures.Future` has for it.
+    fn done(&self, py: Python<'_>) -> bool {
+        self.ready(py)
+    }
+
+    /// Whether a value is there.
+    fn successful(&self, py: Python<'_>) -> bool {
+        self.outcome.with(py, |outcome| outcome.value.is_some())
+    }
+
+    /// Return False: it cannot be cancelled.
+    fn cancel(&self) -> bool {
+        false
+    }
+
+    /// Return False: it cannot be cancelled.
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    /// The value, or None.
+    #[getter]
+    fn value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.held_value(py)
+    }
+
+    /// The exception, or None.
+    #[getter]
+    fn exception<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.held_error(py)
+            .map(|error| error.into_bound(py).get_item(1))
+            .transpose()
+    }
+
+    /// Class, exception and traceback as given to `set_exception`; an empty tuple before.
+    #[getter]
+    fn exc_info<'py>(&self, py: Python<'py>) -> Bound<'py, PyTuple> {
+        self.held_error(py)
+            .map_or_else(|| PyTuple::empty(py), |error| error.into_bound(py))
+    }
+
+    /// Take over how `source`, such as a greenlet that is linked to this, ended.
+    fn __call__(slf: &Bound<'_, Self>, source: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        if source
+            .call_method0(pyo3::intern!(py, "successful"))?
+            .is_truthy()?
+        {
+            return Self::set(
+                slf,
+                Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()),
+            );
+        }
+        let exception = source.getattr(pyo3::intern!(py, "exception"))?;
+        Self::set_exception(
+            slf,
+            exception,
+            source.getattr_opt(pyo3::intern!(py, "exc_info"))?,
+        )
+    }
+
+    /// Have `callback(result)` called in the hub when the value or exception is there, once.
+    ///
+    /// Raises `TypeError` if it cannot be called.
+    fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = slf.get().links.rawlink(callback)?;
+        if slf.get().ready(slf.py()) {
+            Linkable::tell_callable(slf, id, None)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Take a `rawlink` back; nothing happens when there is none.
+    fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.links.unlink(callback)
+    }
+
+    /// How many wait or are linked.
+    fn linkcount(&self, py: Python<'_>) -> usize {
+        self.links.count(py)
+    }
+
+    /// The hub of the first greenlet that waited, None before.
+    #[getter]
+    fn hub(&self, py: Python<'_>) -> Option<Py<hub::BaseHub>> {
+        self.links.hub(py)
+    }
+
+    /// Make it usable in a forked child, where other threads are gone.
+    fn _at_fork_reinit(&self, py: Python<'_>) {
+        self.links.after_fork(py);
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let this = slf.get();
+        let mut text = format!("<{} ", slf.get_type().name()?);
+        if this.ready(py) {
+            let value = this.held_value(py).unwrap_or_else(|| py.None());
+            text.push_str(&format!("value={} ", value.bind(py).repr()?));
+        }
+        match this.exception(py)? {
+            Some(exception) => text.push_str(&format!("exception={} ", exception.repr()?)),
+            None => text.push_str("unset "),
+        }
+        text.push_str(&format!(" _links[{}]>", this.links.count(py)));
+        Ok(text)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.outcome.peek(|outcome| {
+            visit.call(&outcome.value)?;
+            visit.call(&outcome.error)
+        });
+        visited.unwrap_or(Ok(()))?;
+        self.links.traverse(visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.outcome.take(py));
+        self.links.clear(py);
+    }
+}

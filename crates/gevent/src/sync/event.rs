@@ -1,0 +1,190 @@
+//! `gevent.event.Event`: a flag that greenlets wait for.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
+
+use crate::args;
+use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::sync::linkable::{Linkable, Linked};
+use crate::waiting::park::park;
+use crate::waiting::timeout::Limit;
+
+/// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
+///
+/// Like `threading.Event`, for greenlets, also those of several threads.
+#[pyclass(frozen, subclass, weakref, name = "Event", module = "gevent.event")]
+pub struct Event {
+    flag: AtomicBool,
+    links: Linkable,
+}
+
+impl Linked for Event {
+    const RECURS: bool = true;
+
+    fn links(&self) -> &Linkable {
+        &self.links
+    }
+}
+
+impl Event {
+    /// Lets the greenlets that were told before go first, as they waited longer.
+    fn queue_up(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.links.has_told_here(py) || greenlet::current(py)?.is(&hub::current(py)?) {
+            return Ok(());
+        }
+        let wait = hub::new_wait(py)?;
+        wait.wake_none(py);
+        park(py, &wait).map(drop)
+    }
+}
+
+/// `Event.wait`.
+pub struct WaitForEvent;
+
+impl Blocking for WaitForEvent {
+    const NAME: &'static CStr = c"wait";
+    const DOC: &'static CStr = c"wait($self, /, timeout=None)\n--\n\n\
+Wait until the flag is up, for at most `timeout` seconds, and return whether it was.\n\n\
+Whoever was waiting at `set` returns True even if `clear` comes before it runs. `timeout` may be a `Timeout`,\n\
+which is then started, and cancelled afterwards.";
+    const PARAMETERS: &'static [&'static str] = &["timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let py = slf.py();
+        let event = slf.cast::<Event>()?;
+        let this = event.get();
+        let done = |up: bool| Step::Done(PyBool::new(py, up).to_owned().into_any().unbind());
+        if this.is_set() {
+            this.queue_up(py)?;
+            return Ok(done(true));
+        }
+        let limit = Limit::of(arguments[0].as_ref())?;
+        if let Limit::Object(_) = limit {
+            return this.links.park(py, &limit).map(done);
+        }
+        let (wait, id) = this.links.wait_here(py, None)?;
+        if let Limit::After(delay, _) = limit {
+            wait.limit(py, delay, true);
+        }
+        let event = event.clone().unbind();
+        wait.set_then(
+            py,
+            Box::new(move |py, wait, outcome| {
+                event.get().links.leave(py, id);
+                outcome?;
+                Ok(Step::Done(
+                    PyBool::new(py, !wait.expired())
+                        .to_owned()
+                        .into_any()
+                        .unbind(),
+                ))
+            }),
+        );
+        Ok(Step::Park(wait))
+    }
+}
+
+#[pymethods]
+impl Event {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
+    fn new(
+        class: &Bound<'_, PyType>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        args::refuse_excess(class, args, kwargs)?;
+        Ok(Self {
+            flag: AtomicBool::new(false),
+            links: Linkable::new(),
+        })
+    }
+
+    /// Whether the flag is up.
+    fn is_set(&self) -> bool {
+        self.flag.load(Relaxed)
+    }
+
+    /// The same as `is_set`.
+    #[pyo3(name = "isSet")]
+    fn is_set_by_its_old_name(&self) -> bool {
+        self.is_set()
+    }
+
+    /// The same as `is_set`; what `gevent.wait` asks.
+    fn ready(&self) -> bool {
+        self.is_set()
+    }
+
+    /// Raise the flag and wake all who wait, in the order in which they came.
+    fn set(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().flag.store(true, Relaxed);
+        Linkable::tell_all(slf)
+    }
+
+    /// Lower the flag: whoever waits from now on waits for the next `set`.
+    fn clear(&self) {
+        self.flag.store(false, Relaxed);
+    }
+
+    /// Have `callback(event)` called in the hub when the flag is up, once.
+    ///
+    /// Raises `TypeError` if it cannot be called.
+    fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = slf.get().links.rawlink(callback)?;
+        if slf.get().is_set() {
+            Linkable::tell_callable(slf, id, None)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Take a `rawlink` back; nothing happens when there is none.
+    fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.links.unlink(callback)
+    }
+
+    /// How many wait or are linked.
+    fn linkcount(&self, py: Python<'_>) -> usize {
+        self.links.count(py)
+    }
+
+    /// The hub of the first greenlet that waited, None before.
+    #[getter]
+    fn hub(&self, py: Python<'_>) -> Option<Py<hub::BaseHub>> {
+        self.links.hub(py)
+    }
+
+    /// Make it usable in a forked child, where other threads are gone.
+    fn _at_fork_reinit(&self, py: Python<'_>) {
+        self.links.after_fork(py);
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let kind = slf.get_type();
+        Ok(format!(
+            "<{}.{} at {:#x} {} _links[{}]>",
+            kind.module()?,
+            kind.name()?,
+            slf.as_ptr() as usize,
+            if slf.get().is_set() { "set" } else { "clear" },
+            slf.get().links.count(slf.py()),
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.links.traverse(visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.links.clear(py);
+    }
+}

@@ -1,0 +1,561 @@
+//! `gevent.lock`: semaphores.
+//!
+//! A release adds a permit and wakes the waiter that came first; whoever runs first takes the permit. A waiter that finds
+//! it taken goes back to its old place, and one that was woken and does not take it (it was killed, or only wanted to know)
+//! leaves it to the next: so no permit is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyValueError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use reactor::Time;
+
+use crate::args::{Count, Flag};
+use crate::hub::{self, BaseHub};
+use crate::sync::linkable::{Linkable, Linked, Next, ThreadWait, Who};
+use crate::waiting::timeout::{Limit, Timeout};
+
+/// `Semaphore::user` before the first acquire, and once it was acquired in several threads.
+const NOBODY: u64 = 0;
+const SEVERAL: u64 = u64::MAX;
+
+/// Counts permits: `acquire` takes one, waiting for it if there is none, `release` gives one back.
+///
+/// A context manager. Greenlets of several threads may share it, and threads that have no hub.
+#[pyclass(frozen, subclass, weakref, name = "Semaphore", module = "gevent.lock")]
+pub struct Semaphore {
+    counter: AtomicI64,
+    /// The thread that acquires it.
+    user: AtomicU64,
+    /// Whether the hub is about to call linked callables.
+    calling: AtomicBool,
+    links: Linkable,
+}
+
+impl Linked for Semaphore {
+    const RECURS: bool = true;
+
+    fn links(&self) -> &Linkable {
+        &self.links
+    }
+}
+
+impl Semaphore {
+    /// A semaphore with `counter` permits.
+    pub fn of(counter: i64) -> Self {
+        Self {
+            counter: AtomicI64::new(counter),
+            user: AtomicU64::new(NOBODY),
+            calling: AtomicBool::new(false),
+            links: Linkable::new(),
+        }
+    }
+
+    fn init(&self, py: Python<'_>, value: i64, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+        if value < 0 {
+            return Err(PyValueError::new_err(
+                "semaphore initial value must be >= 0",
+            ));
+        }
+        self.counter.store(value, Relaxed);
+        self.belong_to(py, hub);
+        Ok(())
+    }
+
+    /// Makes `hub` the one where linked callables are called.
+    pub fn belong_to(&self, py: Python<'_>, hub: Option<Py<BaseHub>>) {
+        if let Some(hub) = hub {
+            self.links.set_hub(py, hub);
+        }
+    }
+
+    /// Starts anew in a forked child with `counter` permits.
+    ///
+    /// # Errors
+    /// What making a hub for linked callables raises.
+    pub fn reset(slf: &Bound<'_, Self>, counter: i64) -> PyResult<()> {
+        let this = slf.get();
+        this.links.after_fork(slf.py());
+        this.counter.store(counter, Relaxed);
+        this.user.store(NOBODY, Relaxed);
+        this.calling.store(false, Relaxed);
+        Self::notify(slf, 0)
+    }
+
+    /// Takes a permit if there is one.
+    #[inline]
+    pub fn try_take(&self) -> bool {
+        let counter = self.counter.load(Relaxed);
+        if counter <= 0 {
+            return false;
+        }
+        self.counter.store(counter - 1, Relaxed);
+        let me = crate::thread_id();
+        if self.user.load(Relaxed) != me {
+            let several = self.user.load(Relaxed) != NOBODY;
+            self.user.store(if several { SEVERAL } else { me }, Relaxed);
+        }
+        true
+    }
+
+    /// Takes a permit, waiting for it within the limit; whether it was taken.
+    ///
+    /// # Errors
+    /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
+    pub fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+        Self::wait_until(slf, limit, |this| this.try_take())
+    }
+
+    /// Gives a permit back and returns how many there are.
+    ///
+    /// # Errors
+    /// What making a hub for linked callables raises.
+    #[inline]
+    pub fn give(slf: &Bound<'_, Self>) -> PyResult<i64> {
+        let this = slf.get();
+        let counter = this.counter.load(Relaxed) + 1;
+        this.counter.store(counter, Relaxed);
+        if !this.links.is_empty(slf.py()) {
+            Self::notify(slf, 0)?;
+        }
+        Ok(counter)
+    }
+
+    fn count(&self) -> i64 {
+        self.counter.load(Relaxed)
+    }
+
+    /// Whether permits come from other threads too.
+    fn is_shared(&self) -> bool {
+        let user = self.user.load(Relaxed);
+        user != NOBODY && user != crate::thread_id()
+    }
+
+    /// Wakes a waiter for each permit that none was woken for. In the hub, callables numbered up to `end` are called in
+    /// their turn; elsewhere (`end` is 0) the hub is asked to go on from there.
+    fn notify(slf: &Bound<'_, Self>, end: u64) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        loop {
+            let next = this.links.with(py, |lists| {
+                if this.count() > lists.told() as i64 {
+                    lists.first(py)
+                } else {
+                    None
+                }
+            });
+            match next.flatten() {
+                None => return Ok(()),
+                Some(Next::Waiter(listener)) => this.links.wake(py, listener, true),
+                Some(Next::Callable(id, _)) if id <= end => Linkable::call(slf, id),
+                Some(Next::Callable(_, hub)) => return Self::notify_in(slf, hub),
+            }
+        }
+    }
+
+    /// Has the hub go on with the listeners, from a callable that is to be called there.
+    fn notify_in(slf: &Bound<'_, Self>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+        if slf.get().calling.swap(true, Relaxed) {
+            return Ok(());
+        }
+        let semaphore = slf.clone().unbind();
+        let work = move |py: Python<'_>| {
+            let slf = semaphore.bind(py);
+            slf.get().calling.store(false, Relaxed);
+            // A callable that links itself again is called in the next turn.
+            let end = slf.get().links.with(py, |lists| lists.last()).unwrap_or(0);
+            Self::notify(slf, end)
+        };
+        Linkable::run_in(slf, hub, Box::new(work))
+    }
+
+    /// Waits within the limit until `done` says so, asked each time that there is a permit.
+    fn wait_until(slf: &Bound<'_, Self>, limit: &Limit, done: fn(&Self) -> bool) -> PyResult<bool> {
+        match limit {
+            Limit::Never => Self::wait_turns(slf, None, done),
+            Limit::After(delay, _) => Self::wait_turns(slf, Some(Time::now().after(*delay)), done),
+            Limit::Object(timeout) => {
+                let timeout = timeout.bind(slf.py());
+                if !timeout.getattr("pending")?.is_truthy()? {
+                    Timeout::start(timeout)?;
+                }
+                let result = Self::wait_turns(slf, None, done);
+                timeout.get().cancel(slf.py());
+                match result {
+                    Err(error)
+                        if error.is_instance_of::<Timeout>(slf.py())
+                            && error.value(slf.py()).is(timeout) =>
+                    {
+                        Ok(false)
+                    }
+                    result => result,
+                }
+            }
+        }
+    }
+
+    fn wait_turns(
+        slf: &Bound<'_, Self>,
+        until: Option<Time>,
+        done: fn(&Self) -> bool,
+    ) -> PyResult<bool> {
+        let mut place = None;
+        loop {
+            if !Self::wait_turn(slf, &mut place, until)? {
+                return Ok(false);
+            }
+            if done(slf.get()) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Waits to be woken once, in the place that it had before; false when the time is up.
+    fn wait_turn(
+        slf: &Bound<'_, Self>,
+        place: &mut Option<u64>,
+        until: Option<Time>,
+    ) -> PyResult<bool> {
+        let py = slf.py();
+        let this = slf.get();
+        let shared = this.is_shared();
+        if shared && hub::get_hub_if_exists(py).is_none() && !is_main_thread() {
+            return Ok(this.block_thread(py, place, until));
+        }
+        let (wait, id) = this.links.wait_here(py, *place)?;
+        *place = Some(id);
+        let limit = match until {
+            Some(until) => Limit::After(until.until(Time::now()), py.None()),
+            None => Limit::Never,
+        };
+        // A release by another thread is nothing that the loop knows of: count it, as something may wake the greenlet.
+        let counted = i64::from(shared) as isize;
+        wait.loop_().get().count_ref(counted);
+        let woken = limit.park(py, &wait);
+        wait.loop_().get().count_ref(-counted);
+        let told = this.links.leave(py, id);
+        match woken {
+            Ok(Some(_)) => Ok(true),
+            Ok(None) => Ok(false),
+            Err(error) => {
+                if told {
+                    Self::notify(slf, 0)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Blocks a thread that has no hub, and needs none as another thread is to release.
+    fn block_thread(&self, py: Python<'_>, place: &mut Option<u64>, until: Option<Time>) -> bool {
+        let wait = Arc::new(ThreadWait::default());
+        let id = *place.insert(self.links.wait(py, Who::Thread(wait.clone()), *place));
+        let woken = wait.block(py, until.map(|until| until.until(Time::now())));
+        self.links.leave(py, id) || woken
+    }
+
+    fn is_exactly<T: pyo3::PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
+        std::ptr::eq(slf.get_type_ptr(), T::type_object_raw(slf.py()))
+    }
+}
+
+fn is_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
+#[pymethods]
+impl Semaphore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value=1, hub=None)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::of(0)
+    }
+
+    #[pyo3(signature = (value = Count(1), hub = None))]
+    fn __init__(&self, py: Python<'_>, value: Count, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+        self.init(py, value.0, hub)
+    }
+
+    /// Take a permit, waiting for it at most `timeout` seconds, and return whether it was taken.
+    ///
+    /// With `blocking` false it does not wait. `timeout` may be a `Timeout`, which is then started, and cancelled
+    /// afterwards.
+    #[pyo3(
+        signature = (blocking = Flag(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=None)"
+    )]
+    fn acquire(
+        slf: &Bound<'_, Self>,
+        blocking: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        if slf.get().try_take() {
+            return Ok(true);
+        }
+        if !blocking.0 {
+            return Ok(false);
+        }
+        Self::take(slf, &Limit::of(timeout)?)
+    }
+
+    /// Give a permit, wake whoever waited for it longest, and return how many permits there are.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
+        Self::give(slf)
+    }
+
+    /// Wait, at most `timeout` seconds, until there is a permit, and return how many there are, without taking one.
+    ///
+    /// That can be 0: others may have taken them before this greenlet ran.
+    #[pyo3(signature = (timeout = None))]
+    fn wait(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<i64> {
+        let this = slf.get();
+        if this.count() <= 0 && Self::wait_until(slf, &Limit::of(timeout)?, |_| true)? {
+            Self::notify(slf, 0)?;
+        }
+        Ok(this.count())
+    }
+
+    /// Whether no permit is there.
+    fn locked(&self) -> bool {
+        self.count() <= 0
+    }
+
+    /// Whether a permit is there.
+    fn ready(&self) -> bool {
+        self.count() > 0
+    }
+
+    /// How many permits are there.
+    #[getter]
+    fn get_counter(&self) -> i64 {
+        self.count()
+    }
+
+    #[setter]
+    fn set_counter(slf: &Bound<'_, Self>, counter: Count) -> PyResult<()> {
+        slf.get().counter.store(counter.0, Relaxed);
+        Self::notify(slf, 0)
+    }
+
+    /// The hub that it was created for, or of the first greenlet that waited; None before.
+    #[getter]
+    fn hub(&self, py: Python<'_>) -> Option<Py<BaseHub>> {
+        self.links.hub(py)
+    }
+
+    /// Have `callback(semaphore)` called in the hub when a permit is there, once.
+    ///
+    /// Raises `TypeError` if it cannot be called.
+    fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.get().links.rawlink(callback)?;
+        Self::notify(slf, 0)
+    }
+
+    /// Take a `rawlink` back; nothing happens when there is none.
+    fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.links.unlink(callback)
+    }
+
+    /// How many wait or are linked.
+    fn linkcount(&self, py: Python<'_>) -> usize {
+        self.links.count(py)
+    }
+
+    fn __enter__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if !Self::is_exactly::<Self>(slf) && !Self::is_exactly::<BoundedSemaphore>(slf) {
+            return slf
+                .call_method0(pyo3::intern!(slf.py(), "acquire"))
+                .map(drop);
+        }
+        if !slf.get().try_take() {
+            Self::take(slf, &Limit::Never)?;
+        }
+        Ok(())
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        t: &Bound<'_, PyAny>,
+        v: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (t, v, tb);
+        if Self::is_exactly::<Self>(slf) {
+            return Self::give(slf).map(drop);
+        }
+        slf.call_method0(pyo3::intern!(slf.py(), "release"))
+            .map(drop)
+    }
+
+    /// Make it usable in a forked child, where other threads are gone.
+    fn _at_fork_reinit(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::reset(slf, slf.get().count())
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        Ok(format!(
+            "<{} at {:#x} counter={} _links[{}]>",
+            slf.get_type().name()?,
+            slf.as_ptr() as usize,
+            slf.get().count(),
+            slf.get().links.count(slf.py()),
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.links.traverse(visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.links.clear(py);
+    }
+}
+
+/// A semaphore that never has more permits than it was created with: `release` raises `ValueError` instead.
+#[pyclass(frozen, subclass, weakref, extends = Semaphore, name = "BoundedSemaphore", module = "gevent.lock")]
+pub struct BoundedSemaphore {
+    initial: AtomicI64,
+}
+
+#[pymethods]
+impl BoundedSemaphore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value=1, hub=None)")]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Semaphore::of(0)).add_subclass(Self {
+            initial: AtomicI64::new(0),
+        })
+    }
+
+    #[pyo3(signature = (value = Count(1), hub = None))]
+    fn __init__(slf: &Bound<'_, Self>, value: Count, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+        slf.as_super().get().init(slf.py(), value.0, hub)?;
+        slf.get().initial.store(value.0, Relaxed);
+        Ok(())
+    }
+
+    /// The error of a release too many.
+    #[classattr]
+    #[pyo3(name = "_OVER_RELEASE_ERROR")]
+    fn over_release_error(py: Python<'_>) -> Bound<'_, PyType> {
+        py.get_type::<PyValueError>()
+    }
+
+    #[getter]
+    fn _initial_value(&self) -> i64 {
+        self.initial.load(Relaxed)
+    }
+
+    /// Give a permit back, wake whoever waited for it longest, and return how many permits there are.
+    ///
+    /// Raises `ValueError` when it has all its permits already.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
+        let semaphore = slf.as_super();
+        if semaphore.get().count() >= slf.get().initial.load(Relaxed) {
+            let class = slf.getattr(pyo3::intern!(slf.py(), "_OVER_RELEASE_ERROR"))?;
+            return Err(PyErr::from_value(
+                class.call1(("Semaphore released too many times",))?,
+            ));
+        }
+        Semaphore::give(semaphore)
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        t: &Bound<'_, PyAny>,
+        v: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (t, v, tb);
+        if Semaphore::is_exactly::<Self>(slf.as_super()) {
+            return Self::release(slf).map(drop);
+        }
+        slf.call_method0(pyo3::intern!(slf.py(), "release"))
+            .map(drop)
+    }
+
+    /// Make it usable in a forked child, with all its permits.
+    fn _at_fork_reinit(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Semaphore::reset(slf.as_super(), slf.get().initial.load(Relaxed))
+    }
+}
+
+/// A semaphore that always has a permit: nothing ever waits.
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    dict,
+    name = "DummySemaphore",
+    module = "gevent.lock"
+)]
+pub struct DummySemaphore;
+
+#[pymethods]
+impl DummySemaphore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value=None)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self
+    }
+
+    /// Takes a `value` as `Semaphore` does, and ignores it.
+    #[pyo3(signature = (value = None))]
+    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) {
+        let _ = value;
+    }
+
+    /// Return True at once, whatever the arguments.
+    #[pyo3(signature = (blocking = None, timeout = None), text_signature = "($self, blocking=True, timeout=None)")]
+    fn acquire(
+        &self,
+        blocking: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> bool {
+        let _ = (blocking, timeout);
+        true
+    }
+
+    /// Do nothing.
+    fn release(&self) {}
+
+    /// Return 1 at once.
+    #[pyo3(signature = (timeout = None))]
+    fn wait(&self, timeout: Option<&Bound<'_, PyAny>>) -> i64 {
+        let _ = timeout;
+        1
+    }
+
+    /// Return False.
+    fn locked(&self) -> bool {
+        false
+    }
+
+    /// Return True.
+    fn ready(&self) -> bool {
+        true
+    }
+
+    /// Do nothing: the callback is never called.
+    fn rawlink(&self, callback: &Bound<'_, PyAny>) {
+        let _ = callback;
+    }
+
+    /// Do nothing.
+    fn unlink(&self, callback: &Bound<'_, PyAny>) {
+        let _ = callback;
+    }
+
+    fn __enter__(&self) {}
+
+    fn __exit__(&self, typ: &Bound<'_, PyAny>, val: &Bound<'_, PyAny>, tb: &Bound<'_, PyAny>) {
+        let _ = (typ, val, tb);
+    }
+}

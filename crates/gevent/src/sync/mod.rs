@@ -1,0 +1,7 @@
+//! Events, results and locks.
+
+pub mod async_result;
+pub mod event;
+pub mod linkable;
+pub mod lock;
+pub mod rlock;

@@ -1,0 +1,185 @@
+//! Who is to be told when something becomes ready: parked greenlets and callables, in order of arrival.
+
+use std::collections::VecDeque;
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::greenlets::greenlet::Greenlet;
+use crate::pools::group::{BaseGroup, BasePool};
+use crate::pools::imap_results::Results;
+use crate::waiting::wait::{Wait, WaitRef};
+
+/// One listener.
+pub enum Link {
+    /// A parked greenlet.
+    Wait(WaitRef),
+    /// A function to be called in the hub.
+    Callable(Py<PyAny>),
+    /// Something of this crate that is told of a greenlet's end at once; it runs no Python code and blocks nowhere.
+    Native(Listener),
+}
+
+/// Who is told of a greenlet's end natively.
+pub enum Listener {
+    /// A group that the greenlet is in.
+    Group(Py<BaseGroup>),
+    /// A pool that the greenlet is in.
+    Pool(Py<BasePool>),
+    /// The results that its result belongs to, at this index.
+    Results(Py<Results>, usize),
+}
+
+impl Listener {
+    /// Tells it.
+    ///
+    /// # Errors
+    /// What an overridden semaphore or event raises.
+    pub fn tell(&self, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
+        let py = greenlet.py();
+        match self {
+            Self::Group(group) => group.get().leave(py, greenlet.as_any()).map(drop),
+            Self::Pool(pool) => BasePool::let_go(pool.bind(py), greenlet.as_any()),
+            Self::Results(results, index) => {
+                results.get().put_end_of(greenlet, *index);
+                Ok(())
+            }
+        }
+    }
+
+    fn owner(&self) -> *mut pyo3::ffi::PyObject {
+        match self {
+            Self::Group(group) => group.as_ptr(),
+            Self::Pool(pool) => pool.as_ptr(),
+            Self::Results(results, _) => results.as_ptr(),
+        }
+    }
+}
+
+/// Listeners in order. Valid when zeroed, as objects built on foreign types need.
+#[derive(Default)]
+#[allow(
+    clippy::box_collection,
+    reason = "a deque is not valid when zeroed, and most objects have no listener"
+)]
+pub struct Links(Option<Box<VecDeque<Link>>>);
+
+impl Links {
+    /// No listener.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Appends a listener.
+    pub fn push(&mut self, link: Link) {
+        self.0.get_or_insert_default().push_back(link);
+    }
+
+    /// Takes the first listener out.
+    pub fn pop(&mut self) -> Option<Link> {
+        let list = self.0.as_mut()?;
+        let first = list.pop_front();
+        if list.is_empty() {
+            self.0 = None;
+        }
+        first
+    }
+
+    /// Takes all listeners out, for the caller to drop outside the cell.
+    pub fn take(&mut self) -> Links {
+        std::mem::take(self)
+    }
+
+    /// Whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|list| list.is_empty())
+    }
+
+    /// Whether a callable is among them.
+    pub fn has_callable(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
+    }
+
+    /// Whether a native listener is among them.
+    pub fn has_native(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|list| list.iter().any(|link| matches!(link, Link::Native(_))))
+    }
+
+    /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.
+    pub fn remove_wait(&mut self, wait: &WaitRef) -> Option<Link> {
+        let list = self.0.as_mut()?;
+        let at = list
+            .iter()
+            .position(|link| matches!(link, Link::Wait(other) if same(other, wait)))?;
+        let removed = list.remove(at);
+        if list.is_empty() {
+            self.0 = None;
+        }
+        removed
+    }
+
+    /// The callables, as new references, for comparing them outside the cell.
+    pub fn callables(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.iter()
+            .filter_map(|link| match link {
+                Link::Callable(callable) => Some(callable.clone_ref(py)),
+                Link::Wait(_) | Link::Native(_) => None,
+            })
+            .collect()
+    }
+
+    /// Removes the first listener that is this very callable. The returned link is to be dropped outside the cell.
+    pub fn remove_callable(&mut self, callable: &Py<PyAny>) -> Option<Link> {
+        let list = self.0.as_mut()?;
+        let at = list
+            .iter()
+            .position(|link| matches!(link, Link::Callable(other) if other.is(callable)))?;
+        let removed = list.remove(at);
+        if list.is_empty() {
+            self.0 = None;
+        }
+        removed
+    }
+
+    /// Removes the native listener that belongs to this object. The returned link is to be dropped outside the cell.
+    pub fn remove_native(&mut self, owner: *mut pyo3::ffi::PyObject) -> Option<Link> {
+        let list = self.0.as_mut()?;
+        let at = list
+            .iter()
+            .position(|link| matches!(link, Link::Native(other) if other.owner() == owner))?;
+        let removed = list.remove(at);
+        if list.is_empty() {
+            self.0 = None;
+        }
+        removed
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.0.iter().flat_map(|list| list.iter())
+    }
+
+    /// Visits what it owns alone. A wait is shared with others who will wake it, and its one reference must not be visited
+    /// more than once.
+    ///
+    /// # Errors
+    /// What the visitor returns.
+    pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.iter().try_for_each(|link| match link {
+            // Shared: what waits is reached from its own stack, and must not be counted once for each list it is in.
+            Link::Wait(_) => Ok(()),
+            Link::Callable(callable) => visit.call(callable),
+            Link::Native(Listener::Group(group)) => visit.call(group),
+            Link::Native(Listener::Pool(pool)) => visit.call(pool),
+            Link::Native(Listener::Results(results, _)) => visit.call(results),
+        })
+    }
+}
+
+fn same(one: &WaitRef, other: &WaitRef) -> bool {
+    std::ptr::eq::<Wait>(&**one, &**other)
+}

@@ -1,0 +1,9 @@
+//! Waiting: a wait, the one way to park on it, deadlines, and what the simplest waits are made of.
+
+pub mod links;
+pub mod park;
+pub mod sleep;
+pub mod timeout;
+pub mod turn;
+pub mod wait;
+pub mod waiter;

@@ -1,0 +1,310 @@
+//! `park`: the one way to block. Everything that waits leaves a [`Wait`] with its waker and parks here.
+//!
+//! A parked greenlet does the loop's next task itself where it can: resuming a started greenlet is one direct switch, and
+//! resuming itself is no switch at all. Callbacks and starts are the hub's: the parker switches to it. With nothing ready
+//! the parker polls on its own stack, the GIL released.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use pyo3::prelude::*;
+
+use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
+use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
+use crate::ffi::greenlet;
+use crate::greenlets::greenlet::Greenlet;
+use crate::hub::{self, BaseHub};
+use crate::waiting::turn::Turn;
+use crate::waiting::wait::{Outcome, Wait, WaitRef};
+
+/// How a parked greenlet came to run again, when not by an error thrown into it.
+pub enum Resumed {
+    /// Its wait was woken.
+    Woken(Outcome),
+    /// Somebody switched to the greenlet with this.
+    Switched(Py<PyAny>),
+}
+
+/// Parks the running greenlet until `wait` is woken.
+///
+/// # Errors
+/// The error that it was woken with or that was thrown into it; `InvalidSwitchError` when somebody switched to it;
+/// `BlockingSwitchOutError` in the hub.
+pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
+    let came = leave(py, wait)?;
+    arrive(py, wait, came)
+}
+
+/// Like [`park`], for callers to whom a direct switch is a legitimate end of the wait.
+///
+/// # Errors
+/// What was thrown into the greenlet; `BlockingSwitchOutError` in the hub.
+pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> {
+    let came = leave(py, wait)?;
+    resumed(py, wait, came)
+}
+
+/// How the running greenlet came back.
+pub enum Came {
+    /// It was next itself: no switch.
+    Stayed,
+    /// Somebody switched to it.
+    Switched(Py<PyAny>),
+    /// An error was thrown into it, and is set in the interpreter.
+    Thrown,
+}
+
+/// Switches to whom [`choose`] names. The frames that stay on the suspended stack are this one and its callers, so
+/// everything else is done in functions that return first: what a switch costs is copying the stack.
+#[inline]
+fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
+    match choose(py, wait)? {
+        None => Ok(Came::Stayed),
+        Some(target) => Ok(match greenlet::suspend(&target) {
+            Some(value) => Came::Switched(value.unbind()),
+            None => Came::Thrown,
+        }),
+    }
+}
+
+/// Ends the wait of a greenlet that runs again: its outcome.
+///
+/// # Errors
+/// As [`park`].
+#[inline(never)]
+pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
+    match resumed(py, wait, came)? {
+        Resumed::Woken(outcome) => outcome,
+        Resumed::Switched(value) => Err(InvalidSwitchError::new_err(format!(
+            "Invalid switch into {}: got {} (expected its own wake-up)",
+            wait.greenlet().bind(py).repr()?,
+            value.bind(py).repr()?,
+        ))),
+    }
+}
+
+#[inline(never)]
+fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
+    wait.forget_in_greenlet(py);
+    let finished = wait.finish(py);
+    match came {
+        Came::Thrown => Err(greenlet::thrown(py)),
+        Came::Stayed => Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None())))),
+        Came::Switched(value) => Ok(match finished {
+            Some(outcome) => Resumed::Woken(outcome),
+            None => Resumed::Switched(value),
+        }),
+    }
+}
+
+/// The greenlet to switch to; none when the caller itself is next.
+///
+/// # Errors
+/// `BlockingSwitchOutError` in the hub; the wait is over then.
+#[inline(never)]
+pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let chosen = may_block(py, wait)
+        .and_then(|()| next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait)));
+    if chosen.is_err() {
+        wait.finish(py);
+    }
+    chosen
+}
+
+/// Who looks for the next greenlet.
+pub enum Who<'a> {
+    /// One that waits.
+    Waiter(&'a WaitRef),
+    /// One that yields.
+    Yielder(&'a Turn),
+}
+
+impl Who<'_> {
+    /// Whether its turn came while it was looking: objects that are dropped there may run code that waits, and takes a
+    /// wake-up that is not its own.
+    fn is_delivered(&self, py: Python<'_>) -> bool {
+        match self {
+            Self::Waiter(wait) => wait.is_delivered(),
+            Self::Yielder(turn) => !turn.is_due(py),
+        }
+    }
+
+    fn wakes_on(&self, task: &Task) -> bool {
+        match (self, task) {
+            (Self::Waiter(wait), Task::Wake(next)) => {
+                std::ptr::eq(&raw const ***wait, &raw const **next)
+            }
+            (Self::Yielder(turn), Task::Yield(next)) => turn.is(next),
+            _ => false,
+        }
+    }
+
+    fn is_greenlet(&self, other: &Py<PyAny>) -> bool {
+        match self {
+            Self::Waiter(wait) => wait.greenlet().is(other),
+            Self::Yielder(turn) => turn.greenlet().is(other),
+        }
+    }
+}
+
+/// [`choose`] for one that was found to be allowed to block.
+///
+/// # Errors
+/// What making a hub raises.
+pub fn next_greenlet<'py>(
+    py: Python<'py>,
+    loop_: &Loop,
+    who: &Who<'_>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let the_hub = || hub::current(py).map(|hub| Some(hub.into_any()));
+    loop {
+        if who.is_delivered(py) {
+            return Ok(None);
+        }
+        let Some(task) = loop_.next_task(py) else {
+            if must_poll_in_hub(py, loop_) {
+                loop_.progressed();
+                return the_hub();
+            }
+            if loop_.poll(py, true).is_err() {
+                // The hub polls again and reports the failure as its own.
+                return the_hub();
+            }
+            continue;
+        };
+        let is_own = who.wakes_on(&task);
+        // Prepare, check and idle watchers are owed a turn of the loop.
+        let for_hub = is_own && loop_.phased.load(Relaxed) > 0;
+        let target = match task {
+            Task::Wake(next) if !for_hub => {
+                if !next.deliver() {
+                    continue;
+                }
+                next.greenlet().clone_ref(py)
+            }
+            Task::Yield(turn) if !for_hub => {
+                if !turn.is_due(py) {
+                    continue;
+                }
+                if !is_own && who.is_greenlet(turn.greenlet().as_any()) {
+                    turn.end(py);
+                    continue;
+                }
+                turn.into_greenlet().into_any()
+            }
+            task => {
+                loop_.queue.with(py, |queue| queue.put_back(task));
+                return the_hub();
+            }
+        };
+        loop_.active.store(target.as_ptr() as usize, Relaxed);
+        return Ok((!is_own).then(|| target.into_bound(py)));
+    }
+}
+
+fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
+    let hub = hub::current(py)?;
+    let running = wait.greenlet().bind(py);
+    if running.is(&hub) {
+        return Err(hub::blocking_in_hub());
+    }
+    if !wait.loop_().get().is_mine() {
+        return Err(InvalidThreadUseError::new_err(
+            "Cannot wait in the hub of another thread",
+        ));
+    }
+    blocks(&hub, running)?;
+    wait.tell_greenlet(py);
+    Ok(())
+}
+
+/// Does what is due when a greenlet is about to wait.
+fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !hub.get().waited.load(Relaxed) {
+        hub.get().waited.store(true, Relaxed);
+        hub.call_method0(pyo3::intern!(hub.py(), "start_periodic_monitoring_thread"))?;
+    }
+    hub::call_switch_out(running)
+}
+
+fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
+    loop_.phased.load(Relaxed) > 0
+        || loop_.check_signals.load(Relaxed)
+        || loop_.stopping.load(Relaxed) != 0
+        || !loop_.is_alive(py)
+}
+
+/// What a yield comes to.
+pub enum Yielded {
+    /// Nobody else is ready.
+    Alone,
+    /// A greenlet of ours is queued.
+    Turn(Turn),
+    /// Another greenlet is queued with a wait that is woken already.
+    Wait(WaitRef),
+}
+
+/// Puts the running greenlet at the end of the queue, unless nobody else is ready.
+///
+/// # Errors
+/// `BlockingSwitchOutError` in the hub; what a signal handler raises.
+pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
+    let Some((running, loop_)) = company(py)? else {
+        return Ok(Yielded::Alone);
+    };
+    if let Ok(ours) = running.cast::<Greenlet>() {
+        let turn = Turn::of(ours);
+        let task = Task::Yield(turn.clone_ref(py));
+        loop_.get().queue.with(py, |queue| queue.push(task));
+        return Ok(Yielded::Turn(turn));
+    }
+    let wait = Wait::of(running.unbind(), loop_.unbind());
+    wait.wake_none(py);
+    Ok(Yielded::Wait(wait))
+}
+
+/// Lets everybody else who is ready run first, from a frame of any size.
+///
+/// # Errors
+/// What is thrown into the greenlet meanwhile, and as [`queue_up`].
+pub fn yield_now(py: Python<'_>) -> PyResult<()> {
+    let Some((running, loop_)) = company(py)? else {
+        return Ok(());
+    };
+    let wait = Wait::of(running.unbind(), loop_.unbind());
+    wait.wake_none(py);
+    park(py, &wait).map(drop)
+}
+
+/// The running greenlet and its loop, if somebody else is ready.
+fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>)>> {
+    let hub = hub::current(py)?;
+    let running = greenlet::current(py)?;
+    if running.is(&hub) {
+        return Err(hub::blocking_in_hub());
+    }
+    let loop_ = hub::loop_of(&hub)?;
+    if is_alone(py, loop_.get())? {
+        return Ok(None);
+    }
+    blocks(&hub, &running)?;
+    Ok(Some((running, loop_)))
+}
+
+/// Whether nobody else is ready, after the look at the descriptors that is due now and then.
+fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
+    let (empty, due) = loop_.queue.with(py, |queue| {
+        let empty = queue.is_empty();
+        (empty, empty && queue.idle_yield())
+    });
+    // Whoever watches the loop's phases sees every turn.
+    if loop_.phased.load(Relaxed) > 0 {
+        return Ok(false);
+    }
+    if due {
+        py.check_signals()?;
+        loop_.glance(py);
+        return Ok(loop_.queue.with(py, |queue| queue.is_empty()));
+    }
+    Ok(empty)
+}

@@ -1,0 +1,275 @@
+//! `sleep`, `idle`, and the small functions of the `gevent` module that spawn and kill.
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
+use reactor::Time;
+
+use crate::event_loop::ready::Task;
+use crate::ffi::base::PyGreenlet;
+use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::greenlet;
+use crate::greenlets::end::exit_error;
+use crate::greenlets::greenlet::{Greenlet, SETTINGS, spawn_of};
+use crate::hub;
+use crate::waiting::park::{self, Yielded};
+use crate::waiting::timeout::Limit;
+
+/// `gevent.sleep`.
+pub struct Sleep;
+
+impl Blocking for Sleep {
+    const NAME: &'static CStr = c"sleep";
+    const DOC: &'static CStr = c"sleep(seconds=0, ref=True)\n--\n\n\
+Put the running greenlet to sleep for at least `seconds` (a number; nothing or less only lets others run).\n\n\
+With `ref` False, the sleep alone does not keep the hub waiting. Raises `TypeError` for what is no number.\n\
+Unlike `time.sleep`, only this greenlet sleeps.";
+    const PARAMETERS: &'static [&'static str] = &["seconds", "ref"];
+
+    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let py = module.py();
+        let Some(delay) = delay_of(arguments[0].as_ref())? else {
+            return Ok(match park::queue_up(py)? {
+                Yielded::Alone => Step::Done(py.None()),
+                Yielded::Turn(turn) => Step::Yield(turn),
+                Yielded::Wait(wait) => Step::Park(wait),
+            });
+        };
+        let counted = arguments[1]
+            .as_ref()
+            .map_or(Ok(true), PyAnyMethods::is_truthy)?;
+        let wait = hub::new_wait(py)?;
+        wait.limit(py, delay, counted);
+        Ok(Step::Park(wait))
+    }
+}
+
+/// How long to sleep; none for only a yield.
+fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(seconds) = seconds else {
+        return Ok(None);
+    };
+    let delay = match seconds.cast_exact::<PyFloat>() {
+        Ok(float) => float.value(),
+        Err(_) => match seconds.cast_exact::<PyInt>() {
+            Ok(whole) => match whole.extract::<i64>() {
+                Ok(whole) => whole as f64,
+                Err(_) if whole.lt(0)? => return Ok(None),
+                Err(_) => f64::INFINITY,
+            },
+            Err(_) if seconds.le(0)? => return Ok(None),
+            Err(_) => seconds.extract()?,
+        },
+    };
+    if delay.is_nan() {
+        return Err(PyValueError::new_err("cannot sleep for nan seconds"));
+    }
+    Ok((delay > 0.0).then(|| Duration::from_secs_f64(delay.min(1e9))))
+}
+
+/// Wait until the loop has nothing else of `priority` or higher to do.
+#[pyfunction]
+#[pyo3(signature = (priority = 0))]
+pub fn idle(py: Python<'_>, priority: i32) -> PyResult<()> {
+    let hub = hub::current(py)?;
+    let kwargs = PyDict::new(py);
+    let watcher = hub.getattr("loop")?.getattr("idle")?;
+    if priority != 0 {
+        kwargs.set_item("priority", priority)?;
+    }
+    let watcher = watcher.call((), Some(&kwargs))?;
+    hub.call_method1("wait", (watcher,)).map(drop)
+}
+
+/// Create a `Greenlet` that runs ``function(*args, **kwargs)`` and schedule it.
+#[pyfunction]
+#[pyo3(signature = (*args, **kwargs))]
+pub fn spawn<'py>(
+    py: Python<'py>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    spawn_of(&py.get_type::<Greenlet>(), args, kwargs)
+}
+
+/// A raw greenlet that knows who made it.
+#[pyclass(frozen, subclass, extends = PyGreenlet, name = "TrackedRawGreenlet", module = "gevent")]
+pub struct TrackedRawGreenlet;
+
+#[pymethods]
+impl TrackedRawGreenlet {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::new(
+            Self,
+            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+        )
+    }
+}
+
+/// Create a raw greenlet that runs ``function(*args, **kwargs)`` and schedule it: no result, no links, no `join`.
+#[pyfunction]
+#[pyo3(signature = (function, *args, **kwargs))]
+pub fn spawn_raw<'py>(
+    py: Python<'py>,
+    function: Bound<'py, PyAny>,
+    args: Bound<'py, PyTuple>,
+    kwargs: Option<Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !function.is_callable() {
+        return Err(PyTypeError::new_err("function must be callable"));
+    }
+    let hub = hub::current(py)?;
+    let loop_ = hub::loop_of(&hub)?;
+    let function = match kwargs {
+        Some(kwargs) => {
+            let partial = py.import("functools")?.getattr("partial")?;
+            partial.call((function,), Some(&kwargs))?
+        }
+        None => function,
+    };
+    let tracked = SETTINGS.with(py, |settings| settings.track_tree);
+    let class = if tracked {
+        py.get_type::<TrackedRawGreenlet>()
+    } else {
+        py.get_type::<PyGreenlet>()
+    };
+    let new = class.call1((function, &hub))?;
+    new.setattr("loop", &loop_)?;
+    if tracked {
+        let spawner = greenlet::current(py)?;
+        new.setattr(
+            "spawning_greenlet",
+            pyo3::types::PyWeakrefReference::new(&spawner)?,
+        )?;
+        let locals = match spawner.getattr_opt("spawn_tree_locals")? {
+            Some(locals) => locals,
+            None => {
+                let locals = PyDict::new(py).into_any();
+                if !greenlet::is_main(&spawner) {
+                    spawner.setattr("spawn_tree_locals", &locals)?;
+                }
+                locals
+            }
+        };
+        new.setattr("spawn_tree_locals", locals)?;
+    }
+    loop_
+        .get()
+        .push(py, Task::Switch(new.clone().unbind(), args.unbind()));
+    Ok(new)
+}
+
+/// Raise `exception` (`GreenletExit` unless given) in `greenlet`, soon, and do not wait for its end.
+#[pyfunction]
+#[pyo3(signature = (greenlet, exception = None))]
+pub fn kill(
+    py: Python<'_>,
+    greenlet: &Bound<'_, PyAny>,
+    exception: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    if greenlet.getattr("dead")?.is_truthy()? {
+        return Ok(());
+    }
+    if let Ok(ours) = greenlet.cast::<Greenlet>() {
+        return Greenlet::kill_soon(ours, exception);
+    }
+    let error = match exception {
+        Some(exception) => crate::waiting::waiter::error_of(&PyTuple::new(py, [exception])?)?,
+        None => exit_error(py),
+    };
+    let loop_ = hub::current_loop(py)?;
+    loop_.get().push(
+        py,
+        Task::Throw(Box::new((greenlet.clone().unbind(), error))),
+    );
+    Ok(())
+}
+
+/// Waits for the greenlets one after the other; they run meanwhile in any order. False when the limit passed.
+fn join_each(greenlets: &[Bound<'_, Greenlet>], limit: &Limit) -> PyResult<bool> {
+    let started = Time::now();
+    for greenlet in greenlets {
+        let over = match limit {
+            Limit::After(delay, seconds) => {
+                let left = delay.saturating_sub(Time::now().since(started));
+                Greenlet::wait_over(
+                    greenlet,
+                    &Limit::After(left, seconds.clone_ref(greenlet.py())),
+                )?
+            }
+            limit => Greenlet::wait_over(greenlet, limit)?,
+        };
+        if !over {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Wait for every greenlet of a list of `Greenlet`s; see `gevent.joinall`, which falls back on `iwait` for anything else.
+#[pyfunction]
+#[pyo3(signature = (greenlets, timeout = None))]
+pub fn join_greenlets<'py>(
+    greenlets: Vec<Bound<'py, Greenlet>>,
+    timeout: Option<Bound<'py, PyAny>>,
+) -> PyResult<Vec<Bound<'py, Greenlet>>> {
+    let (mut done, waiting): (Vec<_>, Vec<_>) = greenlets.into_iter().partition(Greenlet::is_ready);
+    join_each(&waiting, &Limit::of(timeout.as_ref())?)?;
+    let mut late: Vec<_> = waiting.into_iter().filter(Greenlet::is_ready).collect();
+    late.sort_by_key(Greenlet::end_order);
+    done.extend(late);
+    Ok(done)
+}
+
+/// Raise an error in every greenlet of a list, soon.
+#[pyfunction]
+#[pyo3(signature = (greenlets, exception = None))]
+pub fn kill_greenlets(
+    py: Python<'_>,
+    greenlets: Vec<Bound<'_, PyAny>>,
+    exception: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    greenlets
+        .iter()
+        .try_for_each(|greenlet| kill(py, greenlet, exception.clone()))
+}
+
+/// Set whether greenlets remember who spawned them, and where.
+#[pyfunction]
+pub fn set_track_greenlet_tree(py: Python<'_>, value: bool) {
+    SETTINGS.with(py, |settings| settings.track_tree = value);
+}
+
+/// Return how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
+#[pyfunction]
+pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
+    Ok(hub::current_loop(py)?
+        .get()
+        .queue
+        .with(py, |queue| queue.switch_interval)
+        .as_secs_f64())
+}
+
+/// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
+#[pyfunction]
+pub fn setswitchinterval(py: Python<'_>, interval: f64) -> PyResult<()> {
+    if interval.is_nan() || interval <= 0.0 {
+        return Err(PyValueError::new_err(
+            "switch interval must be strictly positive",
+        ));
+    }
+    let interval = Duration::from_secs_f64(interval.min(1e9));
+    hub::current_loop(py)?
+        .get()
+        .queue
+        .with(py, |queue| queue.switch_interval = interval);
+    Ok(())
+}

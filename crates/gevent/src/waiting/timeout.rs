@@ -1,0 +1,493 @@
+//! `gevent.Timeout`, and the limit that every waiting function takes.
+
+use std::time::Duration;
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyAssertionError, PyBaseException};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use reactor::{Time, TimerKey};
+
+use crate::cell::GilCell;
+use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::ready::Task;
+use crate::ffi::greenlet;
+use crate::greenlets::greenlet::raise_in;
+use crate::hub;
+use crate::waiting::wait::WaitRef;
+
+/// The longest delay that is told apart from never.
+const LONGEST: f64 = 1e9;
+
+/// Seconds as a duration; nothing or less is none at all.
+///
+/// # Errors
+/// `TypeError` for what is no number, as comparing or converting it raises.
+pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds: f64 = seconds.extract()?;
+    Ok(if seconds > 0.0 {
+        Duration::from_secs_f64(seconds.min(LONGEST))
+    } else {
+        Duration::ZERO
+    })
+}
+
+/// How long a call may wait.
+pub enum Limit {
+    /// For ever.
+    Never,
+    /// This long; the number the caller gave is kept for the error.
+    After(Duration, Py<PyAny>),
+    /// Until this timeout, which the caller made, expires.
+    Object(Py<Timeout>),
+}
+
+impl Limit {
+    /// The limit that a `timeout` argument states: None, seconds, or a `Timeout`.
+    ///
+    /// # Errors
+    /// `TypeError` for anything else.
+    pub fn of(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        match timeout {
+            None => Ok(Self::Never),
+            Some(timeout) if timeout.is_none() => Ok(Self::Never),
+            Some(timeout) => match timeout.cast::<Timeout>() {
+                Ok(object) => Ok(Self::Object(object.clone().unbind())),
+                Err(_) => Ok(Self::After(duration_of(timeout)?, timeout.clone().unbind())),
+            },
+        }
+    }
+
+    /// Parks the running greenlet until `wait` is woken (what with) or the limit passes (None).
+    ///
+    /// # Errors
+    /// What it is woken with or what is thrown into it.
+    pub fn park(&self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
+        match self {
+            Self::Never => crate::waiting::park::park(py, wait).map(Some),
+            Self::After(delay, _) => {
+                wait.limit(py, *delay, true);
+                let woken = crate::waiting::park::park(py, wait)?;
+                Ok((!wait.expired()).then_some(woken))
+            }
+            Self::Object(timeout) => {
+                let timeout = timeout.bind(py);
+                if !timeout.get().is_pending(py) {
+                    Timeout::start(timeout)?;
+                }
+                let woken = crate::waiting::park::park(py, wait);
+                timeout.get().cancel(py);
+                match woken {
+                    Ok(value) => Ok(Some(value)),
+                    Err(error)
+                        if error.is_instance_of::<Timeout>(py) && error.value(py).is(timeout) =>
+                    {
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The `Timeout` to raise when the limit passed.
+    ///
+    /// # Errors
+    /// When the exception cannot be made.
+    pub fn error(&self, py: Python<'_>) -> PyResult<PyErr> {
+        match self {
+            Self::Never => Timeout::error(py, None),
+            Self::After(_, seconds) => Timeout::error(py, Some(seconds.clone_ref(py))),
+            Self::Object(timeout) => Ok(PyErr::from_value(timeout.bind(py).clone().into_any())),
+        }
+    }
+
+    /// Whether waiting is pointless: a limit of nothing.
+    pub fn is_zero(&self) -> bool {
+        matches!(self, Self::After(delay, _) if delay.is_zero())
+    }
+}
+
+/// Where a timeout stands. `Idle` is the zero value.
+enum Armed {
+    Idle,
+    Pending(TimerKey, Py<Loop>, Py<PyAny>),
+    /// Its deadline passed; the hub is about to raise it.
+    Firing(Py<PyAny>),
+}
+
+struct State {
+    seconds: Option<Py<PyAny>>,
+    exception: Option<Py<PyAny>>,
+    counted: bool,
+    armed: Armed,
+}
+
+/// Raises itself (or another exception) in the greenlet that started it, when its time is up before it is cancelled.
+#[pyclass(frozen, subclass, extends = PyBaseException, name = "Timeout", module = "gevent.timeout", weakref)]
+pub struct Timeout {
+    state: GilCell<State>,
+}
+
+impl Timeout {
+    /// The error to raise for a wait of `seconds` that was too long.
+    ///
+    /// # Errors
+    /// When the exception cannot be made.
+    pub fn error(py: Python<'_>, seconds: Option<Py<PyAny>>) -> PyResult<PyErr> {
+        let new = py.get_type::<Self>().call1((seconds,))?;
+        Ok(PyErr::from_value(new))
+    }
+
+    fn is_pending(&self, py: Python<'_>) -> bool {
+        self.state
+            .with(py, |state| !matches!(state.armed, Armed::Idle))
+    }
+
+    /// Carries out an expiry, found by the loop.
+    pub fn expire(timeout: Py<Self>, py: Python<'_>, loop_: &Loop) {
+        let this = timeout.get();
+        let (counted, old) = this.state.with(py, |state| {
+            let target = match &state.armed {
+                Armed::Pending(_, _, target) | Armed::Firing(target) => target.clone_ref(py),
+                Armed::Idle => return (false, None),
+            };
+            (
+                state.counted,
+                Some(std::mem::replace(&mut state.armed, Armed::Firing(target))),
+            )
+        });
+        if old.is_none() {
+            return;
+        }
+        drop(old);
+        if counted {
+            loop_.count_ref(-1);
+        }
+        loop_.push(py, Task::Timeout(timeout));
+    }
+
+    /// Raises it in its greenlet, from the hub; nothing when it was cancelled after its time was up.
+    ///
+    /// # Errors
+    /// What is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
+    pub fn fire(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        match slf
+            .get()
+            .state
+            .with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle))
+        {
+            Armed::Firing(target) => raise_in(target.bind(py), slf.get().to_raise(slf)),
+            idle => {
+                drop(idle);
+                Ok(())
+            }
+        }
+    }
+
+    fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state
+                .exception
+                .as_ref()
+                .map(|exception| exception.clone_ref(py))
+        })
+    }
+
+    fn to_raise(&self, slf: &Bound<'_, Self>) -> PyErr {
+        let py = slf.py();
+        match self.exception(py) {
+            // What cannot be made or is no exception must not leave the greenlet waiting: it gets that error instead.
+            Some(other) if is_throwable(other.bind(py)) => PyTuple::new(py, [other])
+                .and_then(|args| crate::waiting::waiter::error_of(&args))
+                .unwrap_or_else(|error| error),
+            _ => PyErr::from_value(slf.clone().into_any()),
+        }
+    }
+}
+
+fn is_throwable(exception: &Bound<'_, PyAny>) -> bool {
+    !exception.is_instance_of::<PyString>() && !exception.is_instance_of::<pyo3::types::PyBool>()
+}
+
+#[pymethods]
+impl Timeout {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            state: GilCell::new(State {
+                seconds: None,
+                exception: None,
+                counted: true,
+                armed: Armed::Idle,
+            }),
+        }
+    }
+
+    #[pyo3(signature = (seconds = None, exception = None, r#ref = true, priority = -1, _one_shot = false))]
+    fn __init__(
+        &self,
+        py: Python<'_>,
+        seconds: Option<Py<PyAny>>,
+        exception: Option<Py<PyAny>>,
+        r#ref: bool,
+        priority: i32,
+        _one_shot: bool,
+    ) {
+        // One order for all deadlines: what is ready is always served before a timeout of the same turn.
+        let _ = (priority, _one_shot);
+        let old = self.state.with(py, |state| {
+            state.counted = r#ref;
+            (
+                std::mem::replace(&mut state.seconds, seconds),
+                std::mem::replace(&mut state.exception, exception),
+            )
+        });
+        drop(old);
+    }
+
+    /// The seconds it was given.
+    #[getter]
+    fn seconds(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.seconds.as_ref().map(|seconds| seconds.clone_ref(py))
+        })
+    }
+
+    #[setter]
+    fn set_seconds(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.seconds, value));
+        drop(old);
+    }
+
+    /// What is raised in place of the timeout: an exception; False for nothing outside its ``with``; a string for `str`.
+    #[getter(exception)]
+    fn get_exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.exception(py)
+    }
+
+    #[setter(exception)]
+    fn set_exception(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.exception, value));
+        drop(old);
+    }
+
+    /// Whether it is started and will be raised unless cancelled.
+    #[getter]
+    fn pending(&self, py: Python<'_>) -> bool {
+        self.is_pending(py)
+    }
+
+    /// Schedule it for the running greenlet. With seconds of None it never comes.
+    ///
+    /// Raises `AssertionError` when it is pending.
+    pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        let (pending, seconds, counted) = this.state.with(py, |state| {
+            let seconds = state.seconds.as_ref().map(|seconds| seconds.clone_ref(py));
+            (!matches!(state.armed, Armed::Idle), seconds, state.counted)
+        });
+        if pending {
+            return Err(PyAssertionError::new_err(format!(
+                "{} is already started; to restart it, cancel it first",
+                slf.repr()?
+            )));
+        }
+        let Some(seconds) = seconds.filter(|seconds| !seconds.is_none(py)) else {
+            return Ok(());
+        };
+        let at = Time::now().after(duration_of(seconds.bind(py))?);
+        let loop_ = hub::current_loop(py)?;
+        let target = greenlet::current(py)?.unbind();
+        let key = loop_.get().timers.with(py, |timers| {
+            timers.insert(at, Deadline::Timeout(slf.clone().unbind()))
+        });
+        if counted {
+            loop_.get().count_ref(1);
+        }
+        this.state
+            .with(py, |state| state.armed = Armed::Pending(key, loop_, target));
+        Ok(())
+    }
+
+    /// Create and start a timeout, or start the one that is given unless it is pending.
+    #[classmethod]
+    #[pyo3(signature = (timeout = None, exception = None, r#ref = true, _one_shot = false))]
+    fn start_new<'py>(
+        cls: &Bound<'py, PyType>,
+        timeout: Option<Bound<'py, PyAny>>,
+        exception: Option<Bound<'py, PyAny>>,
+        r#ref: bool,
+        _one_shot: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(given) = timeout
+            .as_ref()
+            .and_then(|timeout| timeout.cast::<Timeout>().ok())
+        {
+            if !given.get().is_pending(cls.py()) {
+                given.call_method0("start")?;
+            }
+            return Ok(given.clone().into_any());
+        }
+        let new = cls.call1((timeout, exception, r#ref))?;
+        new.call_method0("start")?;
+        Ok(new)
+    }
+
+    /// `start_new` for the optional timeout of a function: with None a timeout that never comes.
+    #[staticmethod]
+    #[pyo3(signature = (timeout, exception = None, r#ref = true))]
+    fn _start_new_or_dummy<'py>(
+        py: Python<'py>,
+        timeout: Option<Bound<'py, PyAny>>,
+        exception: Option<Bound<'py, PyAny>>,
+        r#ref: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::start_new(&py.get_type::<Self>(), timeout, exception, r#ref, true)
+    }
+
+    /// Take it back: it will not be raised. It can be started again.
+    pub fn cancel(&self, py: Python<'_>) {
+        let (armed, counted) = self.state.with(py, |state| {
+            (
+                std::mem::replace(&mut state.armed, Armed::Idle),
+                state.counted,
+            )
+        });
+        if let Armed::Pending(key, loop_, _) = &armed {
+            let taken = loop_.get().timers.with(py, |timers| timers.cancel(*key));
+            if taken.is_some() && counted {
+                loop_.get().count_ref(-1);
+            }
+            drop(taken);
+        }
+        drop(armed);
+    }
+
+    /// The same as `cancel`.
+    fn close(&self, py: Python<'_>) {
+        self.cancel(py);
+    }
+
+    fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        if !slf.get().is_pending(slf.py()) {
+            Self::start(&slf)?;
+        }
+        Ok(slf)
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        typ: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> bool {
+        let _ = (typ, tb);
+        let py = slf.py();
+        slf.get().cancel(py);
+        value.is(slf)
+            && slf
+                .get()
+                .exception(py)
+                .is_some_and(|exception| is_false(exception.bind(py)))
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let this = slf.get();
+        let mut text = format!(
+            "<{} at {:#x} seconds=",
+            slf.get_type().name()?,
+            slf.as_ptr() as usize
+        );
+        match this.seconds(py) {
+            Some(seconds) => text.push_str(&seconds.bind(py).str()?.to_string()),
+            None => text.push_str("None"),
+        }
+        if let Some(exception) = this.exception(py) {
+            text.push_str(&format!(" exception={}", exception.bind(py).repr()?));
+        }
+        if this.is_pending(py) {
+            text.push_str(" pending");
+        }
+        text.push('>');
+        Ok(text)
+    }
+
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let this = slf.get();
+        let Some(seconds) = this.seconds(py).filter(|seconds| !seconds.is_none(py)) else {
+            return Ok(String::new());
+        };
+        let seconds = seconds.bind(py);
+        let plural = if seconds.eq(1)? { "" } else { "s" };
+        let tail = match this.exception(py) {
+            None => String::new(),
+            Some(exception) if is_false(exception.bind(py)) => " (silent)".to_owned(),
+            Some(exception) => format!(": {}", exception.bind(py).str()?),
+        };
+        Ok(format!("{} second{plural}{tail}", seconds.str()?))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.state.peek(|state| {
+            visit.call(&state.seconds)?;
+            visit.call(&state.exception)?;
+            match &state.armed {
+                Armed::Pending(_, loop_, target) => {
+                    visit.call(loop_)?;
+                    visit.call(target)
+                }
+                Armed::Firing(target) => visit.call(target),
+                Armed::Idle => Ok(()),
+            }
+        });
+        visited.unwrap_or(Ok(()))
+    }
+}
+
+fn is_false(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<pyo3::types::PyBool>() && !value.is_truthy().unwrap_or(true)
+}
+
+/// Call ``function(*args, **kwds)`` and raise `Timeout` in it after `seconds`.
+///
+/// With the keyword `timeout_value`, return that instead when the timeout comes.
+#[pyfunction]
+#[pyo3(signature = (seconds, function, *args, **kwds))]
+pub fn with_timeout<'py>(
+    py: Python<'py>,
+    seconds: Bound<'py, PyAny>,
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwds: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let kwds = kwds.map(|kwds| kwds.copy()).transpose()?;
+    let fallback = match &kwds {
+        Some(kwds) => kwds.get_item("timeout_value")?,
+        None => None,
+    };
+    if let (Some(kwds), Some(_)) = (&kwds, &fallback) {
+        kwds.del_item("timeout_value")?;
+    }
+    let timeout = Timeout::start_new(&py.get_type::<Timeout>(), Some(seconds), None, true, true)?;
+    let result = function.call(args, kwds.as_ref());
+    timeout.call_method0("cancel")?;
+    match (result, fallback) {
+        (Err(error), Some(fallback))
+            if error.is_instance_of::<Timeout>(py) && error.value(py).is(&timeout) =>
+        {
+            Ok(fallback)
+        }
+        (result, _) => result,
+    }
+}

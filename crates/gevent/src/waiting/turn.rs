@@ -1,0 +1,68 @@
+//! A greenlet's place in the ready queue while it yields.
+//!
+//! Nobody has to wake it and nothing is brought to it, so it needs no wait: a number says whether the greenlet is still
+//! at the yield that queued it.
+
+use pyo3::prelude::*;
+
+use crate::greenlets::greenlet::Greenlet;
+
+/// One yield of one greenlet.
+pub struct Turn {
+    greenlet: Py<Greenlet>,
+    number: u32,
+}
+
+impl Turn {
+    /// The turn of the running greenlet that is about to yield.
+    #[inline]
+    pub fn of(greenlet: &Bound<'_, Greenlet>) -> Self {
+        let number = greenlet.get().state.with(greenlet.py(), |state| state.turn);
+        Self {
+            greenlet: greenlet.clone().unbind(),
+            number,
+        }
+    }
+
+    /// The same turn, for the queue.
+    pub fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            greenlet: self.greenlet.clone_ref(py),
+            number: self.number,
+        }
+    }
+
+    /// The greenlet that yields.
+    pub fn greenlet(&self) -> &Py<Greenlet> {
+        &self.greenlet
+    }
+
+    /// The greenlet, to switch to.
+    pub fn into_greenlet(self) -> Py<Greenlet> {
+        self.greenlet
+    }
+
+    /// Whether this is the other turn.
+    pub fn is(&self, other: &Self) -> bool {
+        self.greenlet.is(&other.greenlet) && self.number == other.number
+    }
+
+    /// Whether the greenlet has not gone on since.
+    #[inline]
+    pub fn is_due(&self, py: Python<'_>) -> bool {
+        self.greenlet
+            .get()
+            .state
+            .with(py, |state| state.turn == self.number)
+    }
+
+    /// Notes that the greenlet goes on.
+    #[inline]
+    pub fn end(&self, py: Python<'_>) {
+        let next = self.number.wrapping_add(1);
+        self.greenlet
+            .get()
+            .state
+            .with(py, |state| state.turn = next);
+    }
+}

@@ -1,0 +1,210 @@
+//! One wait of one greenlet: what a parked greenlet leaves with whoever will wake it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use reactor::{Time, TimerKey};
+
+use crate::cell::GilCell;
+use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::ready::Task;
+use crate::ffi::blocking::Then;
+use crate::ffi::greenlet;
+use crate::greenlets::greenlet::Greenlet;
+
+/// What a wake-up brings: a value, or an error to raise.
+pub type Outcome = PyResult<Py<PyAny>>;
+
+const WAITING: u8 = 0;
+const QUEUED: u8 = 1;
+const DELIVERED: u8 = 2;
+const OVER: u8 = 3;
+
+/// A greenlet's one wait. It lives on the heap, as a suspended greenlet's stack holds somebody else's data; the first
+/// [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
+pub struct Wait {
+    greenlet: Py<PyAny>,
+    loop_: Py<Loop>,
+    state: AtomicU8,
+    expired: AtomicBool,
+    told: AtomicBool,
+    rest: GilCell<Rest>,
+}
+
+/// What a wait seldom has. There may be a hundred thousand waits, so it is kept small.
+#[derive(Default)]
+struct Rest {
+    outcome: Option<Box<Outcome>>,
+    deadline: Option<(TimerKey, bool)>,
+    then: Option<Then>,
+}
+
+/// A shared wait.
+pub type WaitRef = Arc<Wait>;
+
+impl Wait {
+    /// A wait of the running greenlet, to be parked by [`crate::waiting::park::park`].
+    ///
+    /// # Errors
+    /// `RuntimeError` once the interpreter is being finalized.
+    pub fn new(py: Python<'_>, loop_: Py<Loop>) -> PyResult<WaitRef> {
+        Ok(Self::of(greenlet::current(py)?.unbind(), loop_))
+    }
+
+    /// A wait of `greenlet`, which is the running one.
+    pub fn of(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
+        Arc::new(Self {
+            greenlet,
+            loop_,
+            state: AtomicU8::new(WAITING),
+            expired: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            rest: GilCell::new(Rest::default()),
+        })
+    }
+
+    /// Has the wait expire after `delay`; taken back when the greenlet goes on before that. Unless `counted`, the deadline
+    /// alone does not keep the loop running.
+    pub fn limit(self: &Arc<Self>, py: Python<'_>, delay: Duration, counted: bool) {
+        let loop_ = self.loop_.get();
+        let key = loop_.set_deadline(
+            py,
+            Time::now().after(delay),
+            Deadline::Wake(Arc::clone(self)),
+        );
+        if !counted {
+            loop_.count_ref(-1);
+        }
+        self.rest
+            .with(py, |rest| rest.deadline = Some((key, counted)));
+    }
+
+    /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
+    /// something woke it before.
+    pub fn wake(self: &Arc<Self>, py: Python<'_>, outcome: Outcome) -> bool {
+        if self.state.load(Relaxed) != WAITING {
+            return false;
+        }
+        self.state.store(QUEUED, Relaxed);
+        self.rest
+            .with(py, |rest| rest.outcome = Some(Box::new(outcome)));
+        self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
+        true
+    }
+
+    /// [`wake`](Self::wake) with `None`.
+    pub fn wake_none(self: &Arc<Self>, py: Python<'_>) -> bool {
+        if self.state.load(Relaxed) != WAITING {
+            return false;
+        }
+        self.state.store(QUEUED, Relaxed);
+        self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
+        true
+    }
+
+    /// [`wake_none`](Self::wake_none) by a deadline, which [`expired`](Self::expired) then tells.
+    pub fn expire(self: &Arc<Self>, py: Python<'_>) {
+        if self.is_waiting() {
+            self.expired.store(true, Relaxed);
+            self.wake_none(py);
+        }
+    }
+
+    /// Whether a deadline is what woke the greenlet.
+    pub fn expired(&self) -> bool {
+        self.expired.load(Relaxed)
+    }
+
+    /// Sets the second half of the call that parks.
+    pub fn set_then(&self, py: Python<'_>, then: Then) {
+        self.rest.with(py, |rest| rest.then = Some(then));
+    }
+
+    /// Takes the second half of the call.
+    pub fn take_then(&self, py: Python<'_>) -> Option<Then> {
+        self.rest.with(py, |rest| rest.then.take())
+    }
+
+    /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else
+    /// woke it before.
+    ///
+    /// # Errors
+    /// The error, untouched.
+    pub fn interrupt(&self, py: Python<'_>, error: PyErr) -> Result<(), PyErr> {
+        if !self.is_waiting() {
+            return Err(error);
+        }
+        self.state.store(DELIVERED, Relaxed);
+        self.rest
+            .with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
+        Ok(())
+    }
+
+    /// Tells a greenlet of ours that was told of the wait that it is over. A wait that was queued from the start was not.
+    pub fn forget_in_greenlet(&self, py: Python<'_>) {
+        if self.told.load(Relaxed)
+            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
+        {
+            ours.get().set_wait(py, None);
+        }
+    }
+
+    /// Lets a greenlet of ours know what it is about to park on, so that an error can end the wait.
+    pub fn tell_greenlet(self: &Arc<Self>, py: Python<'_>) {
+        if self.is_waiting()
+            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
+        {
+            self.told.store(true, Relaxed);
+            ours.get().set_wait(py, Some(Arc::clone(self)));
+        }
+    }
+
+    /// Whether nothing has woken the greenlet yet.
+    pub fn is_waiting(&self) -> bool {
+        self.state.load(Relaxed) == WAITING
+    }
+
+    /// Whether a wake-up is being carried out.
+    #[inline]
+    pub fn is_delivered(&self) -> bool {
+        self.state.load(Relaxed) == DELIVERED
+    }
+
+    /// Marks a queued wake-up as being carried out; false when the greenlet went on meanwhile.
+    pub fn deliver(&self) -> bool {
+        let queued = self.state.load(Relaxed) == QUEUED;
+        if queued {
+            self.state.store(DELIVERED, Relaxed);
+        }
+        queued
+    }
+
+    /// Ends the wait after the greenlet runs again; the outcome, when a wake-up of ours is what resumed it.
+    pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
+        let delivered = self.state.load(Relaxed) == DELIVERED;
+        self.state.store(OVER, Relaxed);
+        let (outcome, deadline) = self
+            .rest
+            .with(py, |rest| (rest.outcome.take(), rest.deadline.take()));
+        if let Some((key, counted)) = deadline {
+            let loop_ = self.loop_.get();
+            if !counted {
+                loop_.count_ref(1);
+            }
+            loop_.cancel_deadline(py, key);
+        }
+        delivered.then(|| outcome.map_or_else(|| Ok(py.None()), |outcome| *outcome))
+    }
+
+    /// The waiting greenlet.
+    pub fn greenlet(&self) -> &Py<PyAny> {
+        &self.greenlet
+    }
+
+    /// The loop that will resume it.
+    pub fn loop_(&self) -> &Py<Loop> {
+        &self.loop_
+    }
+}

@@ -1,0 +1,299 @@
+//! `gevent.hub.Waiter`: the low-level hand-over of one value from the hub to one greenlet.
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyBaseException, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use crate::cell::GilCell;
+use crate::errors::ConcurrentObjectUseError;
+use crate::ffi::greenlet;
+use crate::hub::{self, BaseHub};
+use crate::waiting::park::{Resumed, park_until_switched};
+use crate::waiting::wait::{Wait, WaitRef};
+
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Value(Py<PyAny>),
+    Error(Py<PyTuple>),
+}
+
+/// Hands one value or error from the hub to the greenlet that calls `get`, in whichever order the two come.
+#[pyclass(frozen, subclass, name = "Waiter", module = "gevent.hub")]
+pub struct Waiter {
+    hub: GilCell<Option<Py<PyAny>>>,
+    held: GilCell<Held>,
+    wait: GilCell<Option<WaitRef>>,
+}
+
+impl Waiter {
+    /// A waiter bound to `hub`.
+    pub fn of_hub(hub: Py<PyAny>) -> Self {
+        Self {
+            hub: GilCell::new(Some(hub)),
+            held: GilCell::new(Held::Nothing),
+            wait: GilCell::new(None),
+        }
+    }
+
+    fn held(&self, py: Python<'_>) -> Held {
+        self.held.with(py, |held| match held {
+            Held::Nothing => Held::Nothing,
+            Held::Value(value) => Held::Value(value.clone_ref(py)),
+            Held::Error(args) => Held::Error(args.clone_ref(py)),
+        })
+    }
+
+    fn hold(&self, py: Python<'_>, new: Held) {
+        let old = self.held.replace(py, new);
+        drop(old);
+    }
+
+    /// Waits for the value; see `get`.
+    ///
+    /// # Errors
+    /// The error it was given, or `ConcurrentObjectUseError` when another greenlet waits already.
+    pub fn wait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        match this.held(py) {
+            Held::Value(value) => return Ok(value),
+            Held::Error(args) => return Err(error_of(args.bind(py))?),
+            Held::Nothing => {}
+        }
+        if this.wait.with(py, |wait| wait.is_some()) {
+            return Err(ConcurrentObjectUseError::new_err(format!(
+                "This Waiter is already used by {}",
+                slf.repr()?
+            )));
+        }
+        let hub = this.hub.get_ref(py);
+        let loop_ = match &hub {
+            Some(hub) => hub::loop_of(hub.bind(py).cast::<BaseHub>()?)?.unbind(),
+            None => hub::current_loop(py)?,
+        };
+        let wait = Wait::new(py, loop_)?;
+        this.wait.with(py, |slot| *slot = Some(wait.clone()));
+        let resumed = park_until_switched(py, &wait);
+        let mine = this.wait.take(py);
+        drop(mine);
+        match resumed? {
+            Resumed::Switched(value) => Ok(value),
+            Resumed::Woken(outcome) => outcome,
+        }
+    }
+
+    fn greenlet_waiting(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.wait.with(py, |wait| {
+            wait.as_ref().map(|wait| wait.greenlet().clone_ref(py))
+        })
+    }
+
+    fn check_in_hub(&self, py: Python<'_>, method: &str) -> PyResult<()> {
+        let hub = self.hub.get_ref(py);
+        let running = greenlet::current(py)?;
+        if hub.is_some_and(|hub| !running.is(hub.bind(py))) {
+            return Err(PyAssertionError::new_err(format!(
+                "Can only use Waiter.{method} method from the Hub greenlet"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Deals with how a switch from the hub to `target` ended: an error was thrown in here, or left a raw greenlet.
+    fn report(&self, py: Python<'_>, target: Py<PyAny>, switched: PyResult<()>) {
+        let (Err(error), Ok(loop_)) = (switched, hub::current_loop(py)) else {
+            return;
+        };
+        if hub::ends_hub(py, &error) {
+            loop_.get().end_run(py, error);
+        } else {
+            hub::handle_error(py, loop_.get(), Some(target), error);
+        }
+    }
+}
+
+/// Builds the error that `throw(type[, value[, traceback]])` describes.
+///
+/// # Errors
+/// `TypeError` for something that is no exception.
+pub fn error_of(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
+    let py = args.py();
+    let first = args.get_item(0)?;
+    let value = args.get_item(1).ok().filter(|value| !value.is_none());
+    let traceback = args
+        .get_item(2)
+        .ok()
+        .filter(|traceback| !traceback.is_none());
+    let made = match value {
+        Some(value) if value.is_instance_of::<PyBaseException>() => Ok(value),
+        Some(value) => first.call1((value,)),
+        None if first.is_instance_of::<PyType>() => first.call0(),
+        None => Ok(first.clone()),
+    };
+    let is_class = || {
+        first
+            .cast::<PyType>()
+            .is_ok_and(|class| class.is_subclass_of::<PyBaseException>().unwrap_or(false))
+    };
+    let value = match made {
+        Ok(value) => value,
+        // What an exception class raises in place of making an exception is what there is to raise.
+        Err(error) if is_class() => return Ok(error),
+        Err(error) => return Err(error),
+    };
+    if !value.is_instance_of::<PyBaseException>() {
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes or instances deriving from BaseException",
+        ));
+    }
+    if let Some(traceback) = traceback {
+        value.setattr(pyo3::intern!(py, "__traceback__"), traceback)?;
+    }
+    Ok(PyErr::from_value(value))
+}
+
+#[pymethods]
+impl Waiter {
+    #[new]
+    #[pyo3(signature = (hub = None))]
+    fn new(py: Python<'_>, hub: Option<Py<PyAny>>) -> PyResult<Self> {
+        match hub.filter(|hub| !hub.is_none(py)) {
+            Some(hub) => Ok(Self::of_hub(hub)),
+            None => Ok(Self::of_hub(hub::current(py)?.into_any().unbind())),
+        }
+    }
+
+    /// Forget the value or error, so that the waiter can be used again.
+    fn clear(&self, py: Python<'_>) {
+        self.hold(py, Held::Nothing);
+    }
+
+    /// Whether a value or an error is there.
+    fn ready(&self, py: Python<'_>) -> bool {
+        !matches!(self.held(py), Held::Nothing)
+    }
+
+    /// Whether a value is there.
+    fn successful(&self, py: Python<'_>) -> bool {
+        matches!(self.held(py), Held::Value(_))
+    }
+
+    #[getter]
+    fn exc_info(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        match self.held(py) {
+            Held::Error(args) => Some(args),
+            _ => None,
+        }
+    }
+
+    #[getter]
+    fn value(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match self.held(py) {
+            Held::Value(value) => Ok(Some(value)),
+            Held::Nothing => Ok(None),
+            Held::Error(_) => Err(PyAttributeError::new_err("value")),
+        }
+    }
+
+    #[getter]
+    fn hub(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.hub.get_ref(py)
+    }
+
+    #[getter]
+    fn greenlet(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.greenlet_waiting(py)
+    }
+
+    /// Give the value: switch to the greenlet that waits in `get`, or keep it. Only from the hub when a greenlet waits.
+    #[pyo3(signature = (value = None))]
+    pub fn switch(&self, py: Python<'_>, value: Option<Py<PyAny>>) -> PyResult<()> {
+        let value = value.unwrap_or_else(|| py.None());
+        let waiting = self.greenlet_waiting(py);
+        match waiting {
+            None => self.hold(py, Held::Value(value)),
+            Some(target) => {
+                self.check_in_hub(py, "switch")?;
+                let args = PyTuple::new(py, [value])?;
+                let switched = greenlet::switch_with(target.bind(py), &args).map(drop);
+                self.report(py, target, switched);
+            }
+        }
+        Ok(())
+    }
+
+    /// Like `switch`, with a tuple of the arguments as the value.
+    #[pyo3(signature = (*args))]
+    fn switch_args(&self, py: Python<'_>, args: Py<PyTuple>) -> PyResult<()> {
+        self.switch(py, Some(args.into_any()))
+    }
+
+    /// Give an error in the manner of `greenlet.throw(type, value, traceback)`.
+    #[pyo3(signature = (*throw_args))]
+    fn throw(&self, py: Python<'_>, throw_args: Bound<'_, PyTuple>) -> PyResult<()> {
+        let waiting = self.greenlet_waiting(py);
+        match waiting {
+            None => self.hold(py, Held::Error(throw_args.unbind())),
+            Some(target) => {
+                self.check_in_hub(py, "throw")?;
+                let error = error_of(&throw_args)?;
+                let switched = greenlet::throw(target.bind(py), error).map(drop);
+                self.report(py, target, switched);
+            }
+        }
+        Ok(())
+    }
+
+    /// Return the value or raise the error, waiting for it if it is not there.
+    ///
+    /// Raises `ConcurrentObjectUseError` when another greenlet waits already.
+    fn get(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::wait(slf)
+    }
+
+    /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.
+    fn __call__(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<()> {
+        let exception = source.getattr("exception")?;
+        if exception.is_none() {
+            self.switch(py, Some(source.getattr("value")?.unbind()))
+        } else {
+            self.throw(py, PyTuple::new(py, [exception])?)
+        }
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let mut text = format!("<{} greenlet=", slf.get_type().name()?);
+        match slf.get().greenlet_waiting(py) {
+            Some(waiting) => text.push_str(&waiting.bind(py).repr()?.to_string()),
+            None => text.push_str("None"),
+        }
+        match slf.get().held(py) {
+            Held::Nothing => {}
+            Held::Value(value) => text.push_str(&format!(" value={}", value.bind(py).repr()?)),
+            Held::Error(args) => text.push_str(&format!(" exc_info={}", args.bind(py).repr()?)),
+        }
+        text.push('>');
+        Ok(text)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.hub.peek(|hub| visit.call(hub)).unwrap_or(Ok(()))?;
+        self.held
+            .peek(|held| match held {
+                Held::Nothing => Ok(()),
+                Held::Value(value) => visit.call(value),
+                Held::Error(args) => visit.call(args),
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.clear(py);
+        drop(self.hub.take(py));
+    }
+}
