@@ -81,18 +81,18 @@ fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
         Ok::<_, PyErr>(py.import("_thread")?.getattr("_local")?.call0()?.unbind())
     })?;
     let local = local.bind(py);
-    let guard = match local.getattr_opt("guard")? {
+    let guard = match local.getattr_opt(pyo3::intern!(py, "guard"))? {
         Some(guard) => guard,
         None => {
             let guard = py
                 .import("gevent._hub_local")?
-                .getattr("ThreadEnd")?
+                .getattr(pyo3::intern!(py, "ThreadEnd"))?
                 .call0()?;
-            local.setattr("guard", &guard)?;
+            local.setattr(pyo3::intern!(py, "guard"), &guard)?;
             guard
         }
     };
-    guard.setattr("hub", &hub)?;
+    guard.setattr(pyo3::intern!(py, "hub"), &hub)?;
     let old = CURRENT.with(|current| current.replace(hub));
     drop(old);
     Ok(())
@@ -216,7 +216,7 @@ fn call_handler(
     let py = handler.py();
     let value = error.into_value(py).into_bound(py);
     let traceback = value
-        .getattr("__traceback__")
+        .getattr(pyo3::intern!(py, "__traceback__"))
         .ok()
         .filter(|traceback| !traceback.is_none());
     let args = (context, value.get_type(), &value, traceback);
@@ -340,7 +340,7 @@ impl BaseHub {
         let waiter = Bound::new(py, Waiter::of_hub(slf.clone().into_any().unbind()))?;
         watcher.call_method1(
             pyo3::intern!(py, "start"),
-            (waiter.getattr("switch")?, &waiter),
+            (waiter.getattr(pyo3::intern!(py, "switch"))?, &waiter),
         )?;
         let got = Waiter::wait(&waiter);
         let stopped = watcher.call_method0(pyo3::intern!(py, "stop"));
@@ -412,13 +412,13 @@ impl BaseHub {
 
 /// Stops or closes a watcher and raises `error` in the greenlet that its callback would have woken.
 fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResult<()> {
-    let callback = watcher.getattr("callback")?;
+    let callback = watcher.getattr(pyo3::intern!(watcher.py(), "callback"))?;
     watcher.call_method0(if close { "close" } else { "stop" })?;
     if callback.is_none() {
         return Ok(());
     }
-    match callback.getattr_opt("__self__")? {
-        Some(waiter) => waiter.call_method1("throw", (error,)).map(drop),
+    match callback.getattr_opt(pyo3::intern!(callback.py(), "__self__"))? {
+        Some(waiter) => waiter.call_method1(pyo3::intern!(waiter.py(), "throw"), (error,)).map(drop),
         None => Ok(()),
     }
 }

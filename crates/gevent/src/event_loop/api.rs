@@ -311,8 +311,8 @@ impl Loop {
         let py = slf.py();
         let args = (context, r#type, value, tb);
         match slf.get().error_handler.get_ref(py) {
-            Some(handler) => handler.bind(py).call_method1("handle_error", args)?,
-            None => slf.call_method1("_default_handle_error", args)?,
+            Some(handler) => handler.bind(py).call_method1(pyo3::intern!(py, "handle_error"), args)?,
+            None => slf.call_method1(pyo3::intern!(py, "_default_handle_error"), args)?,
         };
         Ok(())
     }
@@ -328,7 +328,7 @@ impl Loop {
     ) -> PyResult<()> {
         drop(context);
         py.import("traceback")?
-            .call_method1("print_exception", (r#type, value, tb))
+            .call_method1(pyo3::intern!(py, "print_exception"), (r#type, value, tb))
             .map(drop)
     }
 

@@ -162,7 +162,7 @@ pub fn throw<'py>(target: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'p
     let value = error.into_value(py).into_bound(py);
     let kind = value.get_type();
     let traceback = value
-        .getattr("__traceback__")
+        .getattr(pyo3::intern!(py, "__traceback__"))
         .ok()
         .filter(|traceback| !traceback.is_none());
     let traceback = traceback

@@ -208,8 +208,8 @@ impl Greenlet {
             None => hub::current(py)?.into_any(),
         };
         let ident = hub
-            .getattr("ident_registry")?
-            .call_method1("get_ident", (slf,))?;
+            .getattr(pyo3::intern!(py, "ident_registry"))?
+            .call_method1(pyo3::intern!(py, "get_ident"), (slf,))?;
         let kept = ident.clone().unbind();
         Self::read(slf, |state| {
             state.label.get_or_insert_default().ident = Some(kept)
@@ -220,7 +220,7 @@ impl Greenlet {
     /// The name for `repr`, "Greenlet-" and the ident until it is set.
     #[getter]
     fn name<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let own = slf.getattr("__dict__")?;
+        let own = slf.getattr(pyo3::intern!(slf.py(), "__dict__"))?;
         if let Ok(Some(name)) = own.cast::<PyDict>()?.get_item("name") {
             return Ok(name);
         }
@@ -230,7 +230,7 @@ impl Greenlet {
 
     #[setter]
     fn set_name(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) -> PyResult<()> {
-        slf.getattr("__dict__")?.set_item("name", value)
+        slf.getattr(pyo3::intern!(slf.py(), "__dict__"))?.set_item("name", value)
     }
 
     /// A weak reference to the greenlet that made this one, or None where the tree is not tracked.
@@ -459,7 +459,7 @@ impl Greenlet {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let class = slf.get_type().name()?;
-        let own = slf.getattr("__dict__")?;
+        let own = slf.getattr(pyo3::intern!(slf.py(), "__dict__"))?;
         let name = match own.cast::<PyDict>()?.get_item("name")? {
             Some(name) => format!(" \"{name}\""),
             None => match Self::known_ident(slf) {

@@ -323,13 +323,13 @@ impl Greenlet {
             return;
         }
         let traceback = value
-            .getattr("__traceback__")
+            .getattr(pyo3::intern!(py, "__traceback__"))
             .ok()
             .filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
         this.keep(py, kept);
         let handler = greenlet::parent(slf.as_any())
-            .and_then(|parent| parent.getattr_opt("handle_error").ok().flatten());
+            .and_then(|parent| parent.getattr_opt(pyo3::intern!(py, "handle_error")).ok().flatten());
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), &value, traceback));
             if let Err(error) = called {

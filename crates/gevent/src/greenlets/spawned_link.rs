@@ -147,13 +147,13 @@ impl FailureSpawnedLink {
 /// # Errors
 /// What the arguments' `repr` raises.
 pub fn describe_call(slf: &Bound<'_, Greenlet>) -> PyResult<String> {
-    let run = match slf.getattr_opt("_run")? {
+    let run = match slf.getattr_opt(pyo3::intern!(slf.py(), "_run"))? {
         Some(run) => run,
         None => return Ok("_run".to_owned()),
     };
-    let name = run.getattr_opt("__name__")?;
+    let name = run.getattr_opt(pyo3::intern!(run.py(), "__name__"))?;
     let bound_to = run
-        .getattr_opt("__self__")?
+        .getattr_opt(pyo3::intern!(run.py(), "__self__"))?
         .filter(|owner| !owner.is_none());
     let mut text = match name {
         Some(name) if bound_to.is_none() || run.is_instance_of::<pyo3::types::PyCFunction>() => {
@@ -165,10 +165,10 @@ pub fn describe_call(slf: &Bound<'_, Greenlet>) -> PyResult<String> {
         _ => run.repr()?.to_string(),
     };
     let mut parts = Vec::new();
-    for arg in slf.getattr("args")?.try_iter()? {
+    for arg in slf.getattr(pyo3::intern!(slf.py(), "args"))?.try_iter()? {
         parts.push(short(&arg?)?);
     }
-    let kwargs = slf.getattr("kwargs")?;
+    let kwargs = slf.getattr(pyo3::intern!(slf.py(), "kwargs"))?;
     for (key, value) in kwargs.cast::<pyo3::types::PyDict>()?.iter() {
         parts.push(format!("{}={}", key.str()?, short(&value)?));
     }

@@ -46,7 +46,7 @@ impl SocketBase {
     pub fn sibling<'py>(&self, py: Python<'py>, fd: OwnedFd) -> PyResult<Bound<'py, PyAny>> {
         let (class, new) = SOCKET.get_or_try_init(py, || {
             let class = py.import("gevent._socket3")?.getattr("socket")?;
-            let new = class.getattr("__new__")?.unbind();
+            let new = class.getattr(pyo3::intern!(py, "__new__"))?.unbind();
             Ok::<_, PyErr>((class.cast_into::<PyType>()?.unbind(), new))
         })?;
         let timeout = default_timeout(py)?;
@@ -134,7 +134,7 @@ impl SocketBase {
         for watcher in watchers.into_iter().flatten() {
             let hub = crate::hub::current(py)?;
             let error = py.get_type::<cancel_wait_ex>();
-            hub.call_method1("cancel_wait", (watcher, error, true))?;
+            hub.call_method1(pyo3::intern!(py, "cancel_wait"), (watcher, error, true))?;
         }
         Ok(Some((fd, twin)))
     }
@@ -218,7 +218,7 @@ impl SocketBase {
         };
         let made = crate::hub::current_loop(py)?
             .bind(py)
-            .call_method1("io", (fd, events, counted))?
+            .call_method1(pyo3::intern!(py, "io"), (fd, events, counted))?
             .unbind();
         let old = self.state.with(py, |state| {
             state.watchers[direction as usize].replace(made.clone_ref(py))

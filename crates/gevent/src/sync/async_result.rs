@@ -90,13 +90,13 @@ impl AsyncResult {
 fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
     let parts = || {
         let value = error.get_item(1)?;
-        value.getattr("__traceback__")?;
+        value.getattr(pyo3::intern!(value.py(), "__traceback__"))?;
         if !value.is_instance_of::<pyo3::exceptions::PyBaseException>() {
             return Err(PyTypeError::new_err(
                 "exceptions must derive from BaseException",
             ));
         }
-        value.setattr("__traceback__", error.get_item(2)?)?;
+        value.setattr(pyo3::intern!(value.py(), "__traceback__"), error.get_item(2)?)?;
         Ok(value)
     };
     parts().map_or_else(|error| error, PyErr::from_value)

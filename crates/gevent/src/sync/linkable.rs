@@ -468,7 +468,7 @@ impl Linkable {
                 let call = PyCFunction::new_closure(py, None, None, call)?;
                 wrapper
                     .bind(py)
-                    .call_method1("run_callback_threadsafe", (call,))?;
+                    .call_method1(pyo3::intern!(py, "run_callback_threadsafe"), (call,))?;
             }
             Some((loop_, _)) => loop_.get().push(py, Task::Native(work)),
             None => hub::current_loop(py)?.get().push(py, Task::Native(work)),

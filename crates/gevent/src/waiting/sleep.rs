@@ -76,12 +76,12 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
 pub fn idle(py: Python<'_>, priority: i32) -> PyResult<()> {
     let hub = hub::current(py)?;
     let kwargs = PyDict::new(py);
-    let watcher = hub.getattr("loop")?.getattr("idle")?;
+    let watcher = hub.getattr(pyo3::intern!(py, "loop"))?.getattr(pyo3::intern!(py, "idle"))?;
     if priority != 0 {
         kwargs.set_item("priority", priority)?;
     }
     let watcher = watcher.call((), Some(&kwargs))?;
-    hub.call_method1("wait", (watcher,)).map(drop)
+    hub.call_method1(pyo3::intern!(py, "wait"), (watcher,)).map(drop)
 }
 
 /// Create a `Greenlet` that runs ``function(*args, **kwargs)`` and schedule it.
@@ -142,24 +142,24 @@ pub fn spawn_raw<'py>(
         py.get_type::<PyGreenlet>()
     };
     let new = class.call1((function, &hub))?;
-    new.setattr("loop", &loop_)?;
+    new.setattr(pyo3::intern!(py, "loop"), &loop_)?;
     if tracked {
         let spawner = greenlet::current(py)?;
         new.setattr(
             "spawning_greenlet",
             pyo3::types::PyWeakrefReference::new(&spawner)?,
         )?;
-        let locals = match spawner.getattr_opt("spawn_tree_locals")? {
+        let locals = match spawner.getattr_opt(pyo3::intern!(py, "spawn_tree_locals"))? {
             Some(locals) => locals,
             None => {
                 let locals = PyDict::new(py).into_any();
                 if !greenlet::is_main(&spawner) {
-                    spawner.setattr("spawn_tree_locals", &locals)?;
+                    spawner.setattr(pyo3::intern!(py, "spawn_tree_locals"), &locals)?;
                 }
                 locals
             }
         };
-        new.setattr("spawn_tree_locals", locals)?;
+        new.setattr(pyo3::intern!(py, "spawn_tree_locals"), locals)?;
     }
     loop_
         .get()
@@ -175,7 +175,7 @@ pub fn kill(
     greenlet: &Bound<'_, PyAny>,
     exception: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    if greenlet.getattr("dead")?.is_truthy()? {
+    if greenlet.getattr(pyo3::intern!(py, "dead"))?.is_truthy()? {
         return Ok(());
     }
     if let Ok(ours) = greenlet.cast::<Greenlet>() {

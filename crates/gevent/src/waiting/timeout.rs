@@ -333,12 +333,12 @@ impl Timeout {
             .and_then(|timeout| timeout.cast::<Timeout>().ok())
         {
             if !given.get().is_pending(cls.py()) {
-                given.call_method0("start")?;
+                given.call_method0(pyo3::intern!(given.py(), "start"))?;
             }
             return Ok(given.clone().into_any());
         }
         let new = cls.call1((timeout, exception, r#ref))?;
-        new.call_method0("start")?;
+        new.call_method0(pyo3::intern!(new.py(), "start"))?;
         Ok(new)
     }
 
@@ -481,7 +481,7 @@ pub fn with_timeout<'py>(
     }
     let timeout = Timeout::start_new(&py.get_type::<Timeout>(), Some(seconds), None, true, true)?;
     let result = function.call(args, kwds.as_ref());
-    timeout.call_method0("cancel")?;
+    timeout.call_method0(pyo3::intern!(py, "cancel"))?;
     match (result, fallback) {
         (Err(error), Some(fallback))
             if error.is_instance_of::<Timeout>(py) && error.value(py).is(&timeout) =>

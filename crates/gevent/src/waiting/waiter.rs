@@ -257,9 +257,9 @@ impl Waiter {
 
     /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.
     fn __call__(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<()> {
-        let exception = source.getattr("exception")?;
+        let exception = source.getattr(pyo3::intern!(py, "exception"))?;
         if exception.is_none() {
-            self.switch(py, Some(source.getattr("value")?.unbind()))
+            self.switch(py, Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()))
         } else {
             self.throw(py, PyTuple::new(py, [exception])?)
         }

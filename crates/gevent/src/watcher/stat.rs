@@ -119,7 +119,7 @@ fn result<'py>(py: Python<'py>, seen: Option<Attributes>) -> PyResult<Option<Bou
     );
     let fields: Bound<'py, PyTuple> = fields.into_pyobject(py)?;
     py.import("os")?
-        .getattr("stat_result")?
+        .getattr(pyo3::intern!(py, "stat_result"))?
         .call1((fields,))
         .map(Some)
 }
