@@ -340,6 +340,81 @@ def test_child_that_ends_as_programs_do(program):
     assert out == "7\n"
 
 
+def test_child_that_closes_every_descriptor(program):
+    """As daemons do: what it opens then has the numbers that the loop's had."""
+    out = program(
+        """
+        get_hub().loop.signal(10).start(print, "got it")
+        gevent.spawn(gevent.sleep, 60)
+        gevent.sleep(0.001)
+        pid = fork()
+        if not pid:
+            os.closerange(3, 1000)
+            opened = [os.open("/dev/null", os.O_RDWR) for _ in range(20)]
+            files = [os.memfd_create("own") for _ in range(20)]
+            os.kill(os.getpid(), 10)
+            gevent.sleep(0.001)
+            ok = gevent.spawn(lambda: 5).get() == 5
+            ok = ok and len({os.fstat(one).st_rdev for one in opened}) == 1
+            finish(ok and [os.fstat(one).st_size for one in files] == [0] * 20)
+        print(wait(pid))
+        """
+    )
+    assert out == "got it\n0\n"
+
+
+def test_descriptors_closed_at_any_time(program):
+    """The loop opens new ones. What waited for the closed ones waits on."""
+    out = program(
+        """
+        loop = get_hub().loop
+        got = []
+        sleeper = gevent.spawn(gevent.sleep, 0.01)
+        gevent.sleep(0.001)
+        os.closerange(3, 1000)
+        sleeper.join()
+        loop.run_callback_threadsafe(got.append, "callback")
+        thread = threading.Thread(target=loop.run_callback_threadsafe, args=(got.append, "other"))
+        thread.start()
+        thread.join()
+        gevent.sleep(0.001)
+        read, write = os.pipe()
+        os.write(write, b"x")
+        get_hub().wait(loop.io(read, 1))
+        print(sorted(got), gevent.spawn(lambda: 5).get(), flush=True)
+        pid = fork()
+        if not pid:
+            gevent.sleep(0.001)
+            finish(True)
+        print(wait(pid))
+        """
+    )
+    assert out == "['callback', 'other'] 5\n0\n"
+
+
+def test_signals_before_the_fork_are_the_parents(program):
+    out = program(
+        """
+        got = []
+        watcher = get_hub().loop.signal(10, ref=False)
+        watcher.start(got.append, "signal")
+        gevent.sleep(0.001)
+        os.kill(os.getpid(), 10)
+        pid = fork()
+        gevent.sleep(0.002)
+        gevent.sleep(0.002)
+        if not pid:
+            mine = list(got)
+            os.kill(os.getpid(), 10)
+            gevent.sleep(0.002)
+            gevent.sleep(0.002)
+            finish((mine, got) == ([], ["signal"]))
+        print(got, wait(pid))
+        """
+    )
+    assert out == "['signal'] 0\n"
+
+
 def test_multiprocessing(run_python):
     done = run_python(
         """

@@ -139,6 +139,15 @@ pub fn unsubscribe(fd: RawFd) {
     }
 }
 
+/// Lets go of what is the parent's, in the child of a fork: signals that came before, and the subscriber, whose number
+/// may mean something else in a child that closes all descriptors. Async-signal-safe, as a `pthread_atfork` handler has to
+/// be.
+pub fn forget_parent() {
+    SUBSCRIBER.store(NOBODY, Ordering::SeqCst);
+    IN_HANDLER.store(0, Ordering::SeqCst);
+    PENDING.store(0, Ordering::SeqCst);
+}
+
 /// Takes the signals that came since the last call, each once, in ascending order. One atomic load when
 /// there are none.
 pub fn take_pending() -> impl Iterator<Item = i32> {

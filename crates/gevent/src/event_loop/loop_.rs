@@ -349,16 +349,27 @@ impl Loop {
         if self.is_destroyed(py) {
             return Ok(());
         }
+        self.replace_kernel(py)?;
+        fire_phase(py, self, Phase::Fork);
+        Ok(())
+    }
+
+    /// Gives the loop new kernel objects, with everything registered anew.
+    ///
+    /// # Errors
+    /// `OSError` when the process may open no more descriptors.
+    pub(crate) fn replace_kernel(&self, py: Python<'_>) -> PyResult<()> {
         let kernel = Arc::new(Kernel::new()?);
         self.rearm(py, &kernel);
         let inbox = Inbox::new(kernel.waker.clone());
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
         std::mem::forget(old);
-        drop(self.kernel.replace(py, Some(kernel)));
+        if let Some(old) = self.kernel.replace(py, Some(kernel)) {
+            Kernel::retire(old);
+        }
         drop(self.events.take(py));
         crate::watcher::signal::resubscribe(py, self);
-        fire_phase(py, self, Phase::Fork);
         Ok(())
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use reactor::{EventBuffer, Time};
 
@@ -72,7 +71,12 @@ impl Loop {
                 self.check_signals.store(true, Relaxed);
                 Ok(())
             }
-            Err(error) => Err(PyOSError::new_err(format!("epoll_wait failed: {error}"))),
+            // Somebody closed descriptors that are not theirs, and may have opened others in their place.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL)) => {
+                self.take_mail(py);
+                self.replace_kernel(py)
+            }
+            Err(error) => Err(os_error(&error)),
         };
         drop(self.events.replace(py, Some(buffers)));
         self.take_mail(py);

@@ -3,16 +3,19 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use reactor::signals;
+
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Relaxed);
+    signals::forget_parent();
 }
 
 /// Starts counting. Idempotent.
 pub fn install() {
     static INSTALLED: Once = Once::new();
-    // SAFETY: the handler only adds to an atomic, which is allowed in the child of a process with threads, and lives as
+    // SAFETY: the handler only writes to atomics, which is allowed in the child of a process with threads, and lives as
     // long as the process, since extension modules are never unloaded. Out of memory, the only failure, leaves programs
     // to call `reinit` as they do with other loops.
     INSTALLED.call_once(|| unsafe {
