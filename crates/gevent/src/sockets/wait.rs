@@ -22,6 +22,9 @@ use crate::waiting::wait::{Outcome, Wait, WaitRef};
 /// The longest time that is told apart from for ever, in seconds.
 const LONGEST: f64 = 1e9;
 
+/// Reads of a Unix socket up to this size are seldom short, so it is not worth asking the kernel why one was.
+const SMALL: usize = 64;
+
 /// How long one operation may wait in all.
 pub struct Patience {
     limit: Option<f64>,
@@ -99,7 +102,7 @@ impl State {
         let stream = self.kind == libc::SOCK_STREAM && flags.is_empty();
         let waits = self.source.is_some();
         // A read of a Unix socket ends where descriptors were sent along, though more is there.
-        let (got, all) = if stream && waits && self.family == libc::AF_UNIX {
+        let (got, all) = if stream && waits && self.family == libc::AF_UNIX && size > SMALL {
             let (got, dropped) = descriptor::receive(fd, room)?;
             (got, !dropped)
         } else {
