@@ -10,7 +10,7 @@ import random
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import contextmanager
 
 import gevent
 from gevent import _core
@@ -138,6 +138,16 @@ FUNCTIONS = [
 ]
 
 
+@contextmanager
+def only_exceptions(*what):
+    """Let nothing out of the block, and tell of what is no exception of an ordinary kind."""
+    try:
+        yield
+    except BaseException as error:
+        if "Panic" in type(error).__name__:
+            print("PANIC", what, error)
+
+
 class Fuzzer:
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -148,22 +158,13 @@ class Fuzzer:
         return [self.random.choice(self.pool) for _ in range(count)]
 
     def call(self, function, *args):
-        try:
-            with gevent.Timeout(0.003, False):
-                return function(*args)
-        except BaseException as error:
-            # Not an Exception, and so easily taken for a good one.
-            if "Panic" in type(error).__name__:
-                print("PANIC", function, args)
-            return None
+        with only_exceptions(function, args), gevent.Timeout(0.003, False):
+            return function(*args)
 
     def attribute(self, obj, name):
-        try:
+        found = None
+        with only_exceptions(obj, name):
             found = getattr(obj, name)
-        except BaseException as error:
-            if "Panic" in type(error).__name__:
-                print("PANIC", obj, name)
-            return
         if callable(found):
             for _ in range(3):
                 self.call(found, *self.arguments())
@@ -173,9 +174,9 @@ class Fuzzer:
             gc.collect()
 
     def targets(self):
-        for _ in range(20):
-            # What was called before may still switch here.
-            with suppress(AssertionError):
+        for _ in range(100):
+            # What was called before may still switch or raise something here.
+            with only_exceptions(objects):
                 return objects()
         raise RuntimeError("nothing can be made any more")
 
