@@ -52,8 +52,14 @@ pub fn refuse_excess(
     if args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
         return Ok(());
     }
-    let plain = class.py().get_type::<PyAny>().getattr(pyo3::intern!(class.py(), "__init__"))?;
-    if !class.getattr(pyo3::intern!(class.py(), "__init__"))?.is(&plain) {
+    let plain = class
+        .py()
+        .get_type::<PyAny>()
+        .getattr(pyo3::intern!(class.py(), "__init__"))?;
+    if !class
+        .getattr(pyo3::intern!(class.py(), "__init__"))?
+        .is(&plain)
+    {
         return Ok(());
     }
     Err(PyTypeError::new_err(format!(

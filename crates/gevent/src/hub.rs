@@ -418,7 +418,9 @@ fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResu
         return Ok(());
     }
     match callback.getattr_opt(pyo3::intern!(callback.py(), "__self__"))? {
-        Some(waiter) => waiter.call_method1(pyo3::intern!(waiter.py(), "throw"), (error,)).map(drop),
+        Some(waiter) => waiter
+            .call_method1(pyo3::intern!(waiter.py(), "throw"), (error,))
+            .map(drop),
         None => Ok(()),
     }
 }

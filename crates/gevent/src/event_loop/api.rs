@@ -311,7 +311,9 @@ impl Loop {
         let py = slf.py();
         let args = (context, r#type, value, tb);
         match slf.get().error_handler.get_ref(py) {
-            Some(handler) => handler.bind(py).call_method1(pyo3::intern!(py, "handle_error"), args)?,
+            Some(handler) => handler
+                .bind(py)
+                .call_method1(pyo3::intern!(py, "handle_error"), args)?,
             None => slf.call_method1(pyo3::intern!(py, "_default_handle_error"), args)?,
         };
         Ok(())

@@ -230,7 +230,8 @@ impl Greenlet {
 
     #[setter]
     fn set_name(slf: &Bound<'_, Self>, value: Bound<'_, PyAny>) -> PyResult<()> {
-        slf.getattr(pyo3::intern!(slf.py(), "__dict__"))?.set_item("name", value)
+        slf.getattr(pyo3::intern!(slf.py(), "__dict__"))?
+            .set_item("name", value)
     }
 
     /// A weak reference to the greenlet that made this one, or None where the tree is not tracked.

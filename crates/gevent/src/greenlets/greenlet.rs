@@ -328,8 +328,12 @@ impl Greenlet {
             .filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
         this.keep(py, kept);
-        let handler = greenlet::parent(slf.as_any())
-            .and_then(|parent| parent.getattr_opt(pyo3::intern!(py, "handle_error")).ok().flatten());
+        let handler = greenlet::parent(slf.as_any()).and_then(|parent| {
+            parent
+                .getattr_opt(pyo3::intern!(py, "handle_error"))
+                .ok()
+                .flatten()
+        });
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), &value, traceback));
             if let Err(error) = called {

@@ -96,7 +96,10 @@ fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
                 "exceptions must derive from BaseException",
             ));
         }
-        value.setattr(pyo3::intern!(value.py(), "__traceback__"), error.get_item(2)?)?;
+        value.setattr(
+            pyo3::intern!(value.py(), "__traceback__"),
+            error.get_item(2)?,
+        )?;
         Ok(value)
     };
     parts().map_or_else(|error| error, PyErr::from_value)

@@ -180,7 +180,10 @@ impl Semaphore {
             Limit::After(delay, _) => Self::wait_turns(slf, Some(Time::now().after(*delay)), done),
             Limit::Object(timeout) => {
                 let timeout = timeout.bind(slf.py());
-                if !timeout.getattr(pyo3::intern!(timeout.py(), "pending"))?.is_truthy()? {
+                if !timeout
+                    .getattr(pyo3::intern!(timeout.py(), "pending"))?
+                    .is_truthy()?
+                {
                     Timeout::start(timeout)?;
                 }
                 let result = Self::wait_turns(slf, None, done);

@@ -76,12 +76,15 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
 pub fn idle(py: Python<'_>, priority: i32) -> PyResult<()> {
     let hub = hub::current(py)?;
     let kwargs = PyDict::new(py);
-    let watcher = hub.getattr(pyo3::intern!(py, "loop"))?.getattr(pyo3::intern!(py, "idle"))?;
+    let watcher = hub
+        .getattr(pyo3::intern!(py, "loop"))?
+        .getattr(pyo3::intern!(py, "idle"))?;
     if priority != 0 {
         kwargs.set_item("priority", priority)?;
     }
     let watcher = watcher.call((), Some(&kwargs))?;
-    hub.call_method1(pyo3::intern!(py, "wait"), (watcher,)).map(drop)
+    hub.call_method1(pyo3::intern!(py, "wait"), (watcher,))
+        .map(drop)
 }
 
 /// Create a `Greenlet` that runs ``function(*args, **kwargs)`` and schedule it.

@@ -259,7 +259,10 @@ impl Waiter {
     fn __call__(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<()> {
         let exception = source.getattr(pyo3::intern!(py, "exception"))?;
         if exception.is_none() {
-            self.switch(py, Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()))
+            self.switch(
+                py,
+                Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()),
+            )
         } else {
             self.throw(py, PyTuple::new(py, [exception])?)
         }
