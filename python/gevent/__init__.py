@@ -6,7 +6,7 @@ gevent that it stands for, which dependents compare; ``__implementation__`` says
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gevent._config import config
 from gevent._core import (
@@ -20,6 +20,9 @@ from gevent._core import (
     sleep,
     spawn,
     spawn_raw,
+)
+from gevent._core import (
+    __version__ as _own_version,
 )
 from gevent._waiting import iwait, wait
 from gevent.exceptions import GreenletExit
@@ -55,6 +58,8 @@ __all__ = [
 ]
 
 __version__ = "26.9.0"
+# A plain name: a module-level __getattr__ would keep CPython from specialising `gevent.sleep` and the like.
+__implementation__ = f"gevent-rs {_own_version}"
 
 
 class _VersionInfo(NamedTuple):
@@ -71,12 +76,3 @@ _VersionInfo.__name__ = "version_info"
 version_info = _VersionInfo(20, 0, 0, "dev", 0)
 
 spawn_later = Greenlet.spawn_later
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__implementation__":
-        # Reading a package's metadata takes longer than importing all of this.
-        from importlib.metadata import version
-
-        return f"gevent-rs {version('gevent-rs')}"
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

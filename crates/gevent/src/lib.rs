@@ -36,6 +36,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::arena::install(py);
     ffi::fork::install();
 
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<hub::BaseHub>()?;
     module.add_class::<hub::ThreadEnd>()?;
     module.add_class::<event_loop::loop_::Loop>()?;
