@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 __version__ = "26.9.0"
-# A plain name: a module-level __getattr__ would keep CPython from specialising `gevent.sleep` and the like.
+# A plain name: with a module-level __getattr__ CPython would not specialise `gevent.sleep`.
 __implementation__ = f"gevent-rs {_own_version}"
 
 
