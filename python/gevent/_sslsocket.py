@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import ssl
 import time
-from _ssl import _SSLContext as _NativeContext
+from _ssl import ENCODING_DER
 from collections.abc import Callable
 from socket import AF_INET, SO_TYPE, SOCK_STREAM, SOL_SOCKET
 from ssl import (
@@ -12,13 +13,12 @@ from ssl import (
     CHANNEL_BINDING_TYPES,
     PROTOCOL_TLS,
     SSL_ERROR_EOF,
-    OP_NO_SSLv3,
     SSLError,
     SSLWantReadError,
     SSLWantWriteError,
-    TLSVersion,
 )
 from ssl import SSLContext as _StdlibContext
+from types import FunctionType
 from typing import Any
 
 from gevent._socket3 import socket
@@ -62,6 +62,8 @@ class SSLSocket(socket):
             raise ValueError("server_hostname can only be specified in client mode")
         if server_side and _session is not None:
             raise ValueError("session can only be specified in client mode")
+        if sock is not None and sock.getsockopt(SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
+            raise NotImplementedError("only stream sockets are supported")
         if _context.check_hostname and not server_hostname:
             raise ValueError("check_hostname requires server_hostname")
         self._sslobj: Any = None
@@ -74,8 +76,6 @@ class SSLSocket(socket):
         if sock is None:
             super().__init__(family=family, type=type, proto=proto, fileno=fileno)
         else:
-            if sock.getsockopt(SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
-                raise NotImplementedError("only stream sockets are supported")
             timeout = sock.gettimeout()
             super().__init__(
                 family=sock.family, type=sock.type, proto=sock.proto, fileno=sock.fileno()
@@ -114,10 +114,13 @@ class SSLSocket(socket):
             raise error
         return False
 
-    def _begin(self) -> None:
+    def _create_object(self) -> None:
         self._sslobj = self._context._wrap_socket(
             self._sock, self.server_side, self.server_hostname, owner=self, session=self._session
         )
+
+    def _begin(self) -> None:
+        self._create_object()
         if self.do_handshake_on_connect:
             if self.timeout == 0:
                 raise ValueError(
@@ -233,6 +236,20 @@ class SSLSocket(socket):
         if cb_type not in CHANNEL_BINDING_TYPES:
             raise ValueError(f"{cb_type} channel binding type not implemented")
         return None if self._sslobj is None else self._sslobj.get_channel_binding(cb_type)
+
+    if hasattr(ssl.SSLSocket, "get_verified_chain"):  # since CPython 3.13
+
+        def get_verified_chain(self) -> list[bytes]:
+            """Return the certificates that vouch for the other side, each in DER form."""
+            return self._in_der(self._object("Chain").get_verified_chain())
+
+        def get_unverified_chain(self) -> list[bytes]:
+            """Return the certificates that the other side sent, each in DER form."""
+            return self._in_der(self._object("Chain").get_unverified_chain())
+
+        @staticmethod
+        def _in_der(chain: list[Any] | None) -> list[bytes]:
+            return [certificate.public_bytes(ENCODING_DER) for certificate in chain or ()]
 
     def verify_client_post_handshake(self) -> Any:
         """Ask the client for its certificate, after the handshake (TLS 1.3)."""
@@ -355,28 +372,28 @@ class SSLSocket(socket):
 
     def connect(self, addr: Any) -> None:
         """Connect to *addr* and negotiate TLS."""
-        self._check_unconnected()
-        super().connect(addr)
-        self._connect_tls()
+        self._connect_tls(super().connect, addr)
 
     def connect_ex(self, addr: Any) -> int:
-        """Like :meth:`connect`, returning the error number of a failed connection, or 0."""
-        self._check_unconnected()
-        number = super().connect_ex(addr)
-        if number == 0:
-            self._connect_tls()
-        return number
+        """Like :meth:`connect`, returning the error number of a failed connection, or 0.
 
-    def _check_unconnected(self) -> None:
+        Where the connection is not there yet, :meth:`do_handshake` may be called once it is.
+        """
+        return self._connect_tls(super().connect_ex, addr)
+
+    def _connect_tls(self, connect: Callable[[Any], int | None], addr: Any) -> Any:
         if self.server_side:
             raise ValueError("can't connect in server-side mode")
         if self._connected or self._sslobj is not None:
             raise ValueError("attempt to connect already-connected SSLSocket!")
-
-    def _connect_tls(self) -> None:
-        self._connected = True
+        self._create_object()
         try:
-            self._begin()
+            number = connect(addr)
+            if not number:
+                self._connected = True
+                if self.do_handshake_on_connect:
+                    self.do_handshake()
+            return number
         except BaseException:
             self._sslobj = None
             self._connected = False
@@ -398,13 +415,18 @@ class SSLSocket(socket):
         return wrapped, address
 
 
-def _setter(name: str) -> Callable[[Any, Any], None]:
-    native = getattr(_NativeContext, name)
+_names = vars(ssl).copy()
 
-    def set_(self: SSLContext, value: Any) -> None:
-        native.__set__(self, value)
 
-    return set_
+def _its_own(attribute: property) -> property:
+    """Return a property whose setter is not misled by patching.
+
+    The standard library's setters find their base by the global name of the class, which patching
+    gives to another one.
+    """
+    its = attribute.fset
+    ours = FunctionType(its.__code__, _names, its.__name__, closure=its.__closure__)
+    return attribute.setter(ours)
 
 
 class SSLContext(_StdlibContext):
@@ -414,20 +436,12 @@ class SSLContext(_StdlibContext):
 
     sslsocket_class: type = SSLSocket
 
-    # The standard library's setters find their base by the global name of the class, which
-    # patching gives to this one.
-    options = _StdlibContext.options.setter(_setter("options"))
-    verify_flags = _StdlibContext.verify_flags.setter(_setter("verify_flags"))
-    verify_mode = _StdlibContext.verify_mode.setter(_setter("verify_mode"))
-    maximum_version = _StdlibContext.maximum_version.setter(_setter("maximum_version"))
-    _msg_callback = _StdlibContext._msg_callback.setter(_setter("_msg_callback"))
-
-    def _set_minimum_version(self, value: Any) -> None:
-        if value == TLSVersion.SSLv3:
-            self.options &= ~OP_NO_SSLv3
-        _NativeContext.minimum_version.__set__(self, value)
-
-    minimum_version = _StdlibContext.minimum_version.setter(_set_minimum_version)
+    options = _its_own(_StdlibContext.options)
+    verify_flags = _its_own(_StdlibContext.verify_flags)
+    verify_mode = _its_own(_StdlibContext.verify_mode)
+    minimum_version = _its_own(_StdlibContext.minimum_version)
+    maximum_version = _its_own(_StdlibContext.maximum_version)
+    _msg_callback = _its_own(_StdlibContext._msg_callback)
 
     def wrap_socket(
         self,

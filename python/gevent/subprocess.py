@@ -234,7 +234,9 @@ class _CommunicatingGreenlets:
         self._translate = popen._translate_newlines
         self._chunks: dict[str, list[bytes]] = {}
         self._coding: dict[str, tuple[str, str]] = {}
-        self.stdin = self._spawn(self._write, popen.stdin, data) if _open(popen.stdin) else None
+        self.stdin = None
+        if popen.stdin is not None:
+            self.stdin = self._spawn(self._write, popen.stdin, data)
         self.stdout = self._spawn_reader("stdout", popen.stdout)
         self.stderr = self._spawn_reader("stderr", popen.stderr)
 
@@ -283,6 +285,7 @@ class _CommunicatingGreenlets:
         try:
             if data:
                 stream.write(data)
+                stream.flush()
             stream.close()
         except BrokenPipeError:
             # The child does not want it all.
