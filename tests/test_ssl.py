@@ -1,5 +1,6 @@
 """TLS: handshakes, reading and writing, time limits, ends, and what is refused."""
 
+import errno
 import socket as stdlib
 import ssl as stdlib_ssl
 from pathlib import Path
@@ -155,8 +156,11 @@ def test_what_is_refused(pair, contexts):
     for call in (client.dup, client.recvmsg, client.sendmsg):
         with pytest.raises(NotImplementedError):
             call()
-    with pytest.raises(ValueError, match="check_hostname requires server_hostname"):
-        contexts[1].wrap_socket(socket.socket())
+    with (
+        socket.socket() as sock,
+        pytest.raises(ValueError, match="check_hostname requires server_hostname"),
+    ):
+        contexts[1].wrap_socket(sock)
     with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(NotImplementedError):
         contexts[0].wrap_socket(sock)
 
@@ -190,6 +194,64 @@ def test_accept_makes_tls_sockets(contexts):
                 assert address == client.getsockname()
                 client.sendall(b"x")
                 assert accepted.recv(1) == b"x"
+
+
+def test_a_handshake_after_connect_ex(contexts):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = gevent.spawn(
+            lambda: contexts[0].wrap_socket(listener.accept()[0], server_side=True)
+        )
+        client = contexts[1].wrap_socket(
+            socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
+        )
+        with client:
+            client.setblocking(False)
+            assert client.connect_ex(listener.getsockname()) in (0, errno.EINPROGRESS)
+            with pytest.raises(ValueError, match="already-connected"):
+                client.connect_ex(listener.getsockname())
+            client.settimeout(5)
+            socket.wait_write(client.fileno(), timeout=5)
+            client.do_handshake()
+            with server.get(timeout=5) as accepted:
+                client.sendall(b"through TLS")
+                assert accepted.recv(20) == b"through TLS"
+
+
+def test_a_connection_that_is_refused_can_be_tried_again(contexts):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    with contexts[1].wrap_socket(socket.socket(), server_hostname="localhost") as client:
+        for _ in range(2):
+            # The second time Linux says that the connection was aborted.
+            with pytest.raises(ConnectionError):
+                client.connect(address)
+
+
+@pytest.mark.skipif(
+    not hasattr(stdlib_ssl.SSLSocket, "get_verified_chain"), reason="since CPython 3.13"
+)
+def test_chains_of_certificates(pair):
+    client, server = pair
+    _, begin, rest = Path(CERTIFICATE).read_text().partition(stdlib_ssl.PEM_HEADER)
+    certificate = ssl.PEM_cert_to_DER_cert(begin + rest)
+    assert client.get_unverified_chain() == [certificate]
+    assert client.get_verified_chain() == [certificate]
+    assert server.get_unverified_chain() == []
+
+
+def test_messages_can_be_watched(contexts):
+    seen = []
+
+    def watch(connection, direction, version, content_type, message_type, data):
+        seen.append((direction, message_type))
+
+    contexts[1]._msg_callback = watch
+    assert contexts[1]._msg_callback is watch
+    one, other = socket.socketpair()
+    server = gevent.spawn(contexts[0].wrap_socket, other, server_side=True)
+    with contexts[1].wrap_socket(one, server_hostname="localhost"), server.get(timeout=5):
+        names = {getattr(message, "name", None) for _, message in seen}
+    assert {"CLIENT_HELLO", "SERVER_HELLO"} <= names
 
 
 def test_sockets_of_the_standard_library_can_be_wrapped(contexts):

@@ -1,5 +1,6 @@
 """gevent.subprocess: children whose pipes and ends block only a greenlet."""
 
+import contextlib
 import os
 import subprocess as native
 import sys
@@ -107,6 +108,15 @@ def test_a_child_that_does_not_read():
     process = Popen(["true"], stdin=PIPE)
     process.wait()
     assert process.communicate(b"x" * 300_000) == (None, None)
+
+
+def test_input_for_a_closed_pipe():
+    refused = pytest.raises(OSError, match="closed")
+    for sent, outcome in ((None, contextlib.nullcontext()), (b"x", refused)):
+        with Popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
+            process.stdin.close()
+            with outcome:
+                assert process.communicate(sent, timeout=20) == (b"", None)
 
 
 def test_streams_are_cooperative_files():

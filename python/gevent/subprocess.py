@@ -14,7 +14,7 @@ import os
 import subprocess as _subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
 from subprocess import SubprocessError as SubprocessError
 from subprocess import _fork_exec as _fork_exec
@@ -282,17 +282,24 @@ class _CommunicatingGreenlets:
 
     @staticmethod
     def _write(stream: Any, data: Any) -> None:
-        try:
-            if data:
+        if data:
+            with _unwanted():
                 stream.write(data)
                 stream.flush()
+        with _unwanted():
             stream.close()
-        except BrokenPipeError:
-            # The child does not want it all.
-            pass
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
+
+
+@contextmanager
+def _unwanted() -> Iterator[None]:
+    """Let it pass that the child does not want it all."""
+    try:
+        yield
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _open(stream: Any) -> bool:
