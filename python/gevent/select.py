@@ -63,13 +63,15 @@ def select(
     """
     if timeout is not None and timeout < 0:
         raise ValueError("timeout must be non-negative")
-    rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
-    if rlist or wlist or xlist:
-        ready = _original_select(rlist, wlist, xlist, 0)
+    # A `fileno` may change the list, which only the original sees through.
+    lists = [files if isinstance(files, list) else list(files) for files in (rlist, wlist, xlist)]
+    if any(lists):
+        ready = _original_select(*lists, 0)
         if any(ready) or timeout == 0:
             # A loop around it must not keep everybody else from running.
             sleep(0)
             return ready
+    rlist, wlist, xlist = map(list, lists)
     wanted: dict[int, int] = {}
     for files, events in ((rlist, POLLIN), (wlist, POLLOUT), (xlist, POLLPRI)):
         for file in files:

@@ -215,6 +215,8 @@ class _ThreadHandle:
         self._done.wait(None if timeout is None or timeout < 0 else timeout)
 
     def _set_done(self) -> None:
+        if not self.ident:
+            raise RuntimeError("thread not started")
         self._done.set()
 
 
