@@ -31,6 +31,8 @@ pub enum Step {
     Park(WaitRef),
     /// It yields, and then returns None.
     Yield(Turn),
+    /// It yields to this greenlet, and then returns None.
+    Relay(Turn, Py<PyAny>),
 }
 
 /// The second half of a call: given how the wait ended.
@@ -201,7 +203,8 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
         // SAFETY: the yielding greenlet and the target are the references that `give_way` gave up, `came` is what the switch
         // returned.
         unsafe {
-            Turn::of(Bound::from_owned_ptr(py, greenlet).cast_unchecked()).end(py);
+            let greenlet = Bound::from_owned_ptr(py, greenlet).cast_into_unchecked();
+            Turn::end_of(&greenlet);
             drop(Bound::from_owned_ptr(py, target));
             drop(Bound::from_owned_ptr_or_opt(py, came));
         }
@@ -229,6 +232,10 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
             Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
             Step::Park(wait) => wait,
             Step::Yield(turn) => return give_way(py, turn, target),
+            Step::Relay(turn, next) => {
+                *target = next.into_ptr();
+                return Ok(Raw::Yield(turn.into_greenlet().into_ptr()));
+            }
         };
         match park::choose(py, &wait) {
             Ok(next) => {

@@ -35,6 +35,7 @@ Unlike `time.sleep`, only this greenlet sleeps.";
             return Ok(match park::queue_up(py)? {
                 Yielded::Alone => Step::Done(py.None()),
                 Yielded::Turn(turn) => Step::Yield(turn),
+                Yielded::Relay(turn, next) => Step::Relay(turn, next),
                 Yielded::Wait(wait) => Step::Park(wait),
             });
         };
