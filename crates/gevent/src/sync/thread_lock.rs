@@ -38,9 +38,7 @@ impl ThreadLock {
     fn give(slf: &Bound<'_, Self>) -> PyResult<i64> {
         let semaphore = Self::semaphore(slf);
         if semaphore.get().has_permit() {
-            return Err(PyRuntimeError::new_err(
-                "Semaphore released too many times",
-            ));
+            return Err(PyRuntimeError::new_err("Semaphore released too many times"));
         }
         Semaphore::give(semaphore)
     }
