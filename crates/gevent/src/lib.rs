@@ -58,6 +58,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sync::lock::BoundedSemaphore>()?;
     module.add_class::<sync::lock::DummySemaphore>()?;
     module.add_class::<sync::rlock::RLock>()?;
+    module.add_class::<sync::thread_lock::ThreadLock>()?;
     module.add_class::<queues::queue::SimpleQueue>()?;
     module.add_class::<queues::api::Queue>()?;
     module.add_class::<queues::api::LifoQueue>()?;

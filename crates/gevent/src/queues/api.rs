@@ -433,6 +433,35 @@ impl Queue {
         Ok(())
     }
 
+    // CPython calls a method of the object's own class faster than an inherited one, hence these two.
+
+    /// Put an item into the queue; see `SimpleQueue.put`.
+    #[pyo3(
+        signature = (item, block = Flag(true), timeout = None),
+        text_signature = "($self, item, block=True, timeout=None)"
+    )]
+    fn put(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        SimpleQueue::put(slf.as_super(), item, block.0, timeout.as_ref())
+    }
+
+    /// Take the next item out of the queue and return it; see `SimpleQueue.get`.
+    #[pyo3(
+        signature = (block = Flag(true), timeout = None),
+        text_signature = "($self, block=True, timeout=None)"
+    )]
+    fn get(
+        slf: &Bound<'_, Self>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        SimpleQueue::get(slf.as_super(), block.0, timeout.as_ref(), false)
+    }
+
     /// Items put and not yet reported by `task_done`.
     #[getter]
     fn unfinished_tasks(slf: &Bound<'_, Self>) -> isize {
