@@ -238,10 +238,8 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
 pub enum Yielded {
     /// Nobody else is ready.
     Alone,
-    /// A greenlet of ours is queued.
-    Turn(Turn),
-    /// A greenlet of ours is queued, and this one goes on before it.
-    Relay(Turn, Py<PyAny>),
+    /// A greenlet of ours is queued; the other one, if any, is to go on now.
+    Turn(Turn, Option<Py<PyAny>>),
     /// Another greenlet is queued with a wait that is woken already.
     Wait(WaitRef),
 }
@@ -256,10 +254,8 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     };
     if let Ok(ours) = running.cast::<Greenlet>() {
         let turn = Turn::of(ours);
-        return Ok(match relay(py, loop_.get(), &turn) {
-            Some(next) => Yielded::Relay(turn, next),
-            None => Yielded::Turn(turn),
-        });
+        let next = relay(py, loop_.get(), &turn);
+        return Ok(Yielded::Turn(turn, next));
     }
     let wait = Wait::of(running.unbind(), loop_.unbind());
     wait.wake_none(py);
