@@ -92,6 +92,14 @@ def decode_question(query: bytes) -> tuple[str, int, bytes]:
     return ".".join(labels), struct.unpack_from("!H", query, at + 1)[0], query[12:end]
 
 
+def _room(query: bytes) -> int:
+    """Return how long a datagram may be that answers a query: RFC 6891."""
+    additional = query[12 + len(decode_question(query)[2]) :]
+    if additional[:3] == b"\0\0\x29":
+        return max(512, int.from_bytes(additional[3:5], "big"))
+    return 512
+
+
 def _data(kind: str, text: str) -> bytes:
     if kind == "A":
         return socket.inet_pton(socket.AF_INET, text)
@@ -112,15 +120,18 @@ class DNSServer:
     :param zone: What it knows.
     :param fallback: How to answer for every other name; ``None``: they do not exist.
     :param port: At which port; 0: at any.
+    :param gather: Answer only when so many answers are due, and then them all.
     """
 
-    def __init__(self, zone: Zone, fallback: Reply | None = None, port: int = 0) -> None:
+    def __init__(
+        self, zone: Zone, fallback: Reply | None = None, port: int = 0, gather: int = 0
+    ) -> None:
         self.zone = {name.lower(): self._as_reply(reply) for name, reply in zone.items()}
         self.fallback = fallback
         #: Every question that came: the name, the type, and "udp" or "tcp".
         self.asked: list[tuple[str, str, str]] = []
-        #: The largest number of questions that waited for their answers at once.
-        self.most_at_once = 0
+        self.gather = gather
+        self._gathered: list[tuple[bytes, object]] = []
         self._udp, self._tcp = self._bind(port)
         self._due: list[tuple[float, int, bytes, object]] = []
         self._numbers = itertools.count()
@@ -230,18 +241,20 @@ class DNSServer:
         reply = self.zone.get(name.lower(), self.fallback) or Reply(rcode=NXDOMAIN)
         if reply.fault == "hang up":
             return False
-        if (
-            self.names_asked().count(name.lower()) <= reply.silent_first
-            if reply.silent_first
-            else (False)
-        ):
+        if reply.silent_first and self.names_asked().count(name.lower()) <= reply.silent_first:
             return True
         at = time.monotonic() + reply.delay
         for octets in self.answers(query, reply, name, number, question, transport):
             if transport == "tcp":
                 octets = len(octets).to_bytes(2, "big") + octets
-            heapq.heappush(self._due, (at, next(self._numbers), octets, target))
-        self.most_at_once = max(self.most_at_once, len(self._due))
+            if self.gather:
+                self._gathered.append((octets, target))
+            else:
+                heapq.heappush(self._due, (at, next(self._numbers), octets, target))
+        if len(self._gathered) >= self.gather:
+            gathered, self._gathered = self._gathered, []
+            for octets, to in gathered:
+                self._send(octets, to)
         return True
 
     def _send(self, octets: bytes, target: object) -> None:
@@ -267,14 +280,15 @@ class DNSServer:
             yield query[:2] + bytes(range(255, 195, -1))
             return
         records = self._records(reply, name, number)
-        if reply.truncated and transport == "udp":
-            records = []
-        right = self._message(query, reply, question, records, transport)
+        right = self._message(query, reply, question, records)
+        too_long = len(right) > _room(query) and fault != "oversized"
+        if transport == "udp" and (reply.truncated or too_long):
+            right = self._message(query, reply, question, [], truncated=True)
         if fault in ("wrong id", "forged first"):
             yield bytes([right[0] ^ 0xFF, right[1] ^ 0xFF]) + right[2:]
         if fault in ("wrong question", "forged first"):
             other = encode_name("other." + name) + question[-4:]
-            yield self._message(query, reply, other, records, transport)
+            yield self._message(query, reply, other, records)
         if fault in ("wrong id", "wrong question"):
             return
         if fault == "no question":
@@ -312,11 +326,9 @@ class DNSServer:
 
     @staticmethod
     def _message(
-        query: bytes, reply: Reply, question: bytes, records: list[bytes], transport: str
+        query: bytes, reply: Reply, question: bytes, records: list[bytes], truncated: bool = False
     ) -> bytes:
-        flags = 0x8580 | reply.rcode
-        if reply.truncated and transport == "udp":
-            flags |= 0x0200
+        flags = 0x8580 | reply.rcode | (0x0200 if truncated else 0)
         head = struct.pack("!2sHHHHH", query[:2], flags, 1, len(records), 0, 0)
         return head + question + b"".join(records)
 

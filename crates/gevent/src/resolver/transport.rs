@@ -33,6 +33,9 @@ use tokio::task::AbortHandle;
 const QUERIES_PER_PORT: usize = 64;
 /// Datagrams that wait for one query, at most: more than one are forgeries.
 const MOST_WAITING: usize = 16;
+/// The length of a message's header, and the bit of its third octet that says that it was cut off: RFC 1035, section 4.1.1.
+const HEADER: usize = 12;
+const TRUNCATED: u8 = 0x02;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -137,6 +140,34 @@ impl Drop for Query {
     }
 }
 
+/// Where the question of a message ends, if it has the form of one.
+fn end_of_question(message: &[u8]) -> Option<usize> {
+    let mut at = HEADER;
+    loop {
+        match usize::from(*message.get(at)?) {
+            0 => return Some(at + 5),
+            length @ 1..64 => at += 1 + length,
+            _ => return None,
+        }
+    }
+}
+
+/// Copies a message to where there may not be room for it. One that is longer than the server was told it may be becomes one
+/// that says of itself that it was cut off, so that hickory asks again over TCP.
+fn fit(message: &[u8], buffer: &mut [u8]) -> usize {
+    let short = match end_of_question(message) {
+        Some(end) if message.len() > buffer.len() => message.get(..end).unwrap_or(message),
+        _ => message,
+    };
+    let length = short.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&short[..length]);
+    if short.len() < message.len() {
+        buffer[2] |= TRUNCATED;
+        buffer[6..HEADER].fill(0);
+    }
+    length
+}
+
 impl DnsUdpSocket for Query {
     type Time = TokioTime;
 
@@ -159,9 +190,7 @@ impl DnsUdpSocket for Query {
             None => Poll::Pending,
             Some(Err(kind)) => Poll::Ready(Err(kind.into())),
             Some(Ok(datagram)) => {
-                // Like a socket, it cuts off what the caller has no room for.
-                let length = datagram.len().min(buffer.len());
-                buffer[..length].copy_from_slice(&datagram[..length]);
+                let length = fit(&datagram, buffer);
                 Poll::Ready(Ok((length, self.server)))
             }
         }
