@@ -28,6 +28,13 @@ from gevent.timeout import Timeout
 __all__ = ["Greenlet", "joinall", "killall"]
 
 
+def __getattr__(name: str) -> Any:
+    # Of gevent 0.13; nothing else gets here.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)
+
+
 def joinall(
     greenlets: Collection[Any] | None,
     timeout: float | None = None,

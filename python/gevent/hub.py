@@ -357,6 +357,12 @@ class Hub(BaseHub):
                 timer.close()
         return False
 
+    def shutdown(self) -> None:
+        """Do what :func:`gevent.shutdown` does; deprecated."""
+        from gevent.compat.ends import shutdown
+
+        shutdown(self)
+
     def destroy(self, destroy_loop: bool | None = None) -> None:
         """End this hub and release what it holds: thread pool, resolver, monitor, loop.
 
@@ -453,3 +459,10 @@ class Hub(BaseHub):
 
 
 set_default_hub_class(Hub)
+
+
+def __getattr__(name: str) -> Any:
+    # Of gevent 0.13; nothing else gets here.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)

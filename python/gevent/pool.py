@@ -22,6 +22,13 @@ from gevent.timeout import Timeout
 __all__ = ["Group", "Pool", "PoolFull"]
 
 
+def __getattr__(name: str) -> Any:
+    # Of gevent 0.13; nothing else gets here.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)
+
+
 class pass_value:
     """A link that calls *callback* with the value of what ended, if it ended well."""
 

@@ -386,3 +386,10 @@ class assert_switches:
             message += f" (max allowed {self.max_blocking_time:.4f} seconds)"
         lines: Iterable[str] = tracer.did_block_hub_report(hub, greenlet, {})
         return "\n".join((message, *lines))
+
+
+def __getattr__(name: str) -> Any:
+    # Of gevent 0.13; nothing else gets here.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)

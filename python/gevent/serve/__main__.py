@@ -1,0 +1,7 @@
+"""``python -m gevent.serve``."""
+
+import sys
+
+from gevent.serve import main
+
+sys.exit(main())
