@@ -287,22 +287,59 @@ impl Head {
     }
 }
 
-/// What to answer to a version that the parser does not know: a well-formed one is not supported.
+/// What to answer to a line whose version the parser does not know: one that is well-formed is not supported.
 fn unknown_version(line: &[u8]) -> Refusal {
-    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    match version {
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            major,
-            b'.',
-            minor,
-            b'\r',
-            b'\n',
-        ] if (b'1'..=b'9').contains(major) && minor.is_ascii_digit() => Refusal::Version,
+    let mut words = line.split(|&byte| byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (
+            Some(
+                [
+                    b'H',
+                    b'T',
+                    b'T',
+                    b'P',
+                    b'/',
+                    b'1'..=b'9',
+                    b'.',
+                    b'0'..=b'9',
+                    b'\r',
+                    b'\n',
+                ],
+            ),
+            None,
+        ) => Refusal::Version,
         _ => Refusal::RequestLine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_searched_twice() {
+        let input = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+        let mut head = Head::new();
+        for end in 1..input.len() {
+            assert_eq!(head.decode(&input[..end], &Policy::default()), Ok(None));
+            assert_eq!(head.progress.searched, end);
+        }
+        assert_eq!(
+            head.decode(input, &Policy::default()),
+            Ok(Some(input.len()))
+        );
+    }
+
+    #[test]
+    fn a_warm_decoder_keeps_its_memory() {
+        let input = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+        let mut head = Head::new();
+        assert!(head.decode(input, &Policy::default()).is_ok());
+        let memory = (head.bytes.as_ptr(), head.fields.as_ptr());
+        assert_eq!(
+            head.decode(input, &Policy::default()),
+            Ok(Some(input.len()))
+        );
+        assert_eq!((head.bytes.as_ptr(), head.fields.as_ptr()), memory);
     }
 }

@@ -14,7 +14,7 @@ pub struct Policy {
 pub struct Limits {
     /// The request line, without its CRLF. Longer: 414.
     pub request_line: usize,
-    /// All field lines together, up to the end of the last one's text. More: 431.
+    /// All field lines together, with their CRLFs. More: 431.
     pub head: usize,
     /// How many field lines, counting continued ones. More: 431.
     pub fields: usize,
