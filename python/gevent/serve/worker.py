@@ -94,7 +94,7 @@ def _load(name: str) -> Any:
 
 
 def _in_a_line(error: BaseException) -> str:
-    what = " ".join("".join(traceback.format_exception_only(error)).split())
+    what = " ".join(f"{type(error).__name__}: {error}".split())
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1] if frames else None
     if last is None or last.filename.startswith("<frozen"):

@@ -195,7 +195,10 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
     } else {
         return Ok(false);
     };
-    if !parts.iter().all(|part| part.is_exact_instance_of::<PyBytes>()) {
+    if !parts
+        .iter()
+        .all(|part| part.is_exact_instance_of::<PyBytes>())
+    {
         return Ok(false);
     }
     let head = send::take_head(handler)?;

@@ -176,10 +176,7 @@ pub fn send_parts(
 ) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
-    let memory = parts
-        .iter()
-        .map(Readable::of)
-        .collect::<PyResult<Vec<_>>>();
+    let memory = parts.iter().map(Readable::of).collect::<PyResult<Vec<_>>>();
     let memory = match memory {
         Ok(memory) => memory,
         Err(error) => {
@@ -191,11 +188,16 @@ pub fn send_parts(
         }
     };
     let silent = this.is_head(py);
-    let (chunked, mut left) =
-        this.exchange(py, |exchange| (exchange.response_use_chunked, exchange.left));
+    let (chunked, mut left) = this.exchange(py, |exchange| {
+        (exchange.response_use_chunked, exchange.left)
+    });
     let mut sizes = Vec::new();
     if chunked && !silent {
-        sizes.extend(memory.iter().map(|part| ChunkHead::new(part.bytes(py).len())));
+        sizes.extend(
+            memory
+                .iter()
+                .map(|part| ChunkHead::new(part.bytes(py).len())),
+        );
     }
     let mut pieces = Vec::with_capacity(2 + memory.len() * if chunked { 3 } else { 1 });
     pieces.extend(head.map(IoSlice::new));
@@ -203,7 +205,9 @@ pub fn send_parts(
         let mut bytes = part.bytes(py);
         // No more than was announced, or the client would take it for the next response.
         if let Some(left) = &mut left {
-            bytes = &bytes[..bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX))];
+            bytes = &bytes[..bytes
+                .len()
+                .min(usize::try_from(*left).unwrap_or(usize::MAX))];
             *left -= bytes.len() as u64;
         }
         if bytes.is_empty() || silent {
@@ -266,7 +270,9 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyOSError>(py) {
         let text = format!("socket error: {}", error.value(py));
         let text = PyString::new(py, &text).into_any().unbind();
-        this.exchange(py, |exchange| exchange.code = exchange.code.map(|code| -code.abs()));
+        this.exchange(py, |exchange| {
+            exchange.code = exchange.code.map(|code| -code.abs())
+        });
         this.put(py, Slot::Status, Some(text));
     }
     error
