@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -32,14 +32,19 @@ def own_environment() -> dict[str, str]:
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a snippet in a fresh interpreter: `run_python(code, *argv, timeout=30, **environment)`.
 
-    Returns the completed process, with `stdout` and `stderr` as text and `returncode`.
+    `flags` are options of the interpreter, such as `["-X", "dev"]`. Returns the completed process,
+    with `stdout` and `stderr` as text and `returncode`.
     """
 
     def run(
-        code: str, *argv: str, timeout: float = 30, **environment: str
+        code: str,
+        *argv: str,
+        timeout: float = 30,
+        flags: Iterable[str] = (),
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code), *argv],
+            [sys.executable, *flags, "-c", textwrap.dedent(code), *argv],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

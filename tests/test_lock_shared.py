@@ -11,6 +11,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.hub import _get_hub
 from gevent.lock import BoundedSemaphore, RLock, Semaphore
+from gevent.thread import LockType
 
 
 @pytest.fixture
@@ -47,6 +48,24 @@ def in_thread():
 
 
 class TestThreads:
+    @pytest.mark.parametrize("has_hub", [False, True])
+    @pytest.mark.parametrize("kind", [Semaphore, BoundedSemaphore, LockType])
+    def test_thread_that_waits_for_itself_waits_for_others(self, kind, has_hub, in_thread):
+        lock = kind()
+
+        def work():
+            if has_hub:
+                gevent.sleep(0)
+            # Nobody else has used it so far, and still another thread may release it.
+            return lock.acquire() and lock.acquire()
+
+        thread = in_thread(work)
+        while not lock.linkcount():
+            gevent.sleep(0.001)
+        gevent.sleep(0.01)
+        lock.release()
+        assert thread.join() is True
+
     @pytest.mark.parametrize("kind", [Semaphore, BoundedSemaphore])
     def test_thread_without_a_hub_blocks_as_a_whole(self, kind, in_thread):
         semaphore = kind(1)

@@ -158,6 +158,48 @@ def test_patching_in_a_thread_warns(output_of):
     assert second.startswith("Monkey-patching not on the main thread;")
 
 
+def test_patching_in_a_greenlet(output_of):
+    out = output_of(
+        """
+        import gevent, warnings
+        from gevent import monkey
+        warnings.simplefilter("error")
+        def patch():
+            monkey.patch_all()
+            import threading, time
+            main = threading.main_thread()
+            work = lambda: (time.sleep(0.05), print("thread"))
+            threading.Thread(target=work, daemon=False).start()
+            print(threading.current_thread() is main)
+        gevent.spawn(patch).get()
+        import threading
+        print(threading.current_thread() is threading.main_thread())
+        """
+    )
+    assert out == "False\nTrue\nthread\n"
+
+
+def test_first_hubs_of_several_threads_at_once(output_of):
+    out = output_of(
+        """
+        from gevent import monkey; monkey.patch_all()
+        import gevent, threading
+        start = monkey.get_original("_thread", "start_new_thread")
+        make_lock = monkey.get_original("_thread", "allocate_lock")
+        ends = [make_lock() for _ in range(8)]
+        def use_hub(end):
+            gevent.sleep(0.001)
+            end.release()
+        for end in ends:
+            end.acquire()
+            start(use_hub, (end,))
+        gevent.sleep(0.001)
+        print(all(end.acquire(timeout=20) for end in ends))
+        """
+    )
+    assert out == "True\n"
+
+
 def test_patch_module_calls_hooks_and_checks(output_of):
     out = output_of(
         """
@@ -169,6 +211,10 @@ def test_patch_module_calls_hooks_and_checks(output_of):
             monkey.patch_module(target, source)
         except AttributeError as error:
             print(error)
+        try:
+            monkey.patch_module(target, source, ["x", "missing"])
+        except AttributeError as error:
+            print(error, target.x)
         source.__implements__ = ["x", "y", "z"]
         def will(module, items, warn, **kwargs):
             assert module is target
@@ -187,6 +233,7 @@ def test_patch_module_calls_hooks_and_checks(output_of):
     )
     assert out.splitlines() == [
         "Module <module 'source'> has a bad or missing value for __implements__",
+        "module 'source' has no attribute 'missing' 1",
         "['x', 'z']",
         "careful 2 1 2 {'x': 1}",
         "False",

@@ -1,12 +1,15 @@
 """gevent.thread: locks and threads over greenlets, without patching."""
 
+import math
 import sys
 import threading as native
+import weakref
 
 import pytest
 
 import gevent
 from gevent import thread
+from gevent.lock import BoundedSemaphore
 from gevent.threading import LazyOnClass
 
 
@@ -44,6 +47,85 @@ def test_lock_arguments():
         thread.LockType(2)
     with pytest.raises(TypeError, match="not an acceptable base type"):
         type("Mine", (thread.LockType,), {})
+
+
+def test_lock_is_a_semaphore_of_one_permit():
+    lock = thread.LockType()
+    assert isinstance(lock, BoundedSemaphore)
+    assert (lock.counter, lock.ready()) == (1, True)
+    with lock as taken:
+        assert taken is True
+        assert (lock.counter, lock.locked()) == (0, True)
+        assert lock.acquire(blocking=False, timeout=-1) is False
+    assert lock.acquire()
+    assert lock.release() == 1
+    with pytest.raises(RuntimeError, match="Semaphore released too many times"):
+        lock.__exit__(None, None, None)
+    assert weakref.ref(lock)() is lock
+    lock.note = "kept"
+    assert lock.note == "kept"
+    lock.rawlink(lambda released: setattr(released, "note", "linked"))
+    gevent.sleep(0)
+    assert lock.note == "linked"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [
+        ("1", TypeError),
+        (float("nan"), ValueError),
+        (float("inf"), OverflowError),
+        (-0.5, ValueError),
+    ],
+)
+def test_lock_refuses_timeouts_even_when_it_is_free(timeout, error):
+    lock = thread.LockType()
+    with pytest.raises(error):
+        lock.acquire(True, timeout)
+    assert not lock.locked()
+
+
+def test_lock_waits_as_long_as_the_standard_one():
+    lock = thread.LockType()
+    assert lock.acquire(timeout=thread.TIMEOUT_MAX)
+    gevent.spawn_later(0.01, lock.release)
+    assert lock.acquire(timeout=thread.TIMEOUT_MAX)
+    with pytest.raises(OverflowError):
+        lock.acquire(timeout=math.nextafter(thread.TIMEOUT_MAX, math.inf))
+
+
+def test_trying_in_the_hub():
+    lock, tried = thread.LockType(), []
+    lock.acquire()
+
+    def callback():
+        tried.append(lock.acquire(False))
+        with pytest.raises(gevent.exceptions.BlockingSwitchOutError):
+            lock.acquire()
+
+    gevent.get_hub().loop.run_callback(callback)
+    gevent.sleep(0.001)
+    assert tried == [False]
+
+
+def test_locks_need_no_hub(output_of):
+    out = output_of(
+        """
+        import atexit
+        from gevent import thread
+        from gevent.hub import _get_hub
+        lock = thread.LockType()
+        def end(when):
+            print(when, lock.acquire(False), lock.acquire(False), lock.release(), _get_hub())
+        class End:
+            def __del__(self):
+                end("collected")
+        atexit.register(end, "at exit")
+        kept = End()
+        end("now")
+        """
+    )
+    assert out == "now True False 1 None\nat exit True False 1 None\ncollected True False 1 None\n"
 
 
 def test_trying_in_a_loop_lets_the_holder_go_on():

@@ -177,8 +177,6 @@ class Hub(BaseHub):
             self.loop = self.loop_class(flags=flags, default=default)
         self._resolver: Any = None
         self._threadpool: Any = None
-        #: The function that turns what failed into a string, for error reports.
-        self.format_context: Callable[[Any], str] = config.format_context
         #: A small number, different for each hub.
         self.minimal_ident = next(_hub_numbers)
 
@@ -201,6 +199,12 @@ class Hub(BaseHub):
     def ident_registry(self) -> IdentRegistry:
         """Where the greenlets of this hub get their ``minimal_ident`` from."""
         return IdentRegistry()
+
+    @cached_property
+    def format_context(self) -> Callable[[Any], str]:
+        """The function that turns what failed into a string, for error reports."""
+        # Not sooner: an import may have to wait for another thread, in the hub that is being made.
+        return config.format_context
 
     def __repr__(self) -> str:
         info = "destroyed" if self.loop is None else self.loop._format()

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from gevent import events
-from gevent.hub import sleep
+from gevent.hub import getcurrent, sleep
 from gevent.monkey._state import is_object_patched
 from gevent.monkey._table import ROWS
 from gevent.monkey._warnings import queue_warning
@@ -45,6 +45,8 @@ def patch(
     thread, gthread = ROWS["_thread"].modules()
     library, source = ROWS["threading"].modules()
     native_ident = get_original("_thread", "get_ident")()
+    # The first hub is not to wait for another thread's import of it, which takes a hub.
+    import_module("gevent.core")
     if existing_locks and first_time:
         # Imported only later it would have a lock of ours taken around each fork, which must not
         # switch greenlets.
@@ -85,7 +87,7 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
     main = threading.main_thread()
     if main.ident == ident:
         del threading._active[ident]
-        main._ident = threading.get_ident()
+        main._ident = threading.get_ident(_bottom_greenlet())
         threading._active[main._ident] = main
         if hasattr(main, "_handle"):
             main._handle = threading._make_thread_handle(main._ident)
@@ -107,6 +109,14 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
                 thread._handle = _NativeHandle(thread._handle)
             elif thread._tstate_lock is not None:
                 _replace_sentinel(threading, thread, _NativeLock(thread._tstate_lock))
+
+
+def _bottom_greenlet() -> Any:
+    """Return the greenlet that the calling thread itself is, and in which it ends."""
+    greenlet = getcurrent()
+    while greenlet.parent is not None:
+        greenlet = greenlet.parent
+    return greenlet
 
 
 def _replace_sentinel(threading: ModuleType, thread: Any, sentinel: Any) -> None:

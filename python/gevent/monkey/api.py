@@ -125,10 +125,7 @@ def patch_module(
     except events.DoNotPatch:
         return False
 
-    try:
-        replacements = [(name, getattr(source_module, name)) for name in names]
-    except AttributeError as error:
-        raise _BadImplements(source_module) from error
+    replacements = [(name, getattr(source_module, name)) for name in names]
     for name, replacement in replacements:
         patch_item(target_module, name, replacement)
 

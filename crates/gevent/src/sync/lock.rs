@@ -231,10 +231,12 @@ impl Semaphore {
     ) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
-        let shared = this.is_shared();
-        if shared && hub::get_hub_if_exists(py).is_none() && !is_main_thread() {
+        // A thread that is not the main one is not alone: what it waits for may come from another.
+        let foreign = !is_main_thread();
+        if foreign && hub::get_hub_if_exists(py).is_none() {
             return Ok(this.block_thread(py, place, until));
         }
+        let shared = foreign || this.is_shared();
         let (wait, id) = this.links.wait_here(py, *place)?;
         *place = Some(id);
         let limit = match until {
@@ -259,7 +261,7 @@ impl Semaphore {
         }
     }
 
-    /// Blocks a thread that has no hub, and needs none as another thread is to release.
+    /// Blocks a thread that has no hub, so nobody to let run: another thread is to release.
     fn block_thread(&self, py: Python<'_>, place: &mut Option<u64>, until: Option<Time>) -> bool {
         let wait = Arc::new(ThreadWait::default());
         let id = *place.insert(self.links.wait(py, Who::Thread(wait.clone()), *place));
