@@ -337,6 +337,10 @@ impl Loop {
             .watches
             .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
         let before = self.queue.with(py, |queue| queue.len());
+        let waiting = self.sources.with(py, |sources| sources.closing(fd));
+        for wait in waiting.into_iter().flatten() {
+            wait.wake(py, Ok(py.None()));
+        }
         for (key, interest) in watches {
             self.watched_ready(py, key, u32::from(interest.bits()));
         }
