@@ -286,6 +286,22 @@ impl<W> Sources<W> {
         source.waiters
     }
 
+    /// Notes that others are about to close this number, and takes the waiters to wake: every operation is worth
+    /// trying, as the system call then says what is wrong. Nothing where no source has the number.
+    pub fn closing(&mut self, fd: RawFd) -> [Option<W>; 2] {
+        let owner = usize::try_from(fd)
+            .ok()
+            .and_then(|number| self.owners.get(number));
+        let source = owner.and_then(|index| self.slab.get_mut(*index as usize));
+        let Some(source) = source.filter(|source| source.fd == fd) else {
+            return [None, None];
+        };
+        source.readiness = UNKNOWN;
+        let woken = mem::take(&mut source.waiters);
+        self.waiting -= woken.iter().flatten().count();
+        woken
+    }
+
     /// What is known about a source; nothing when the key is stale.
     #[must_use]
     pub fn readiness(&self, key: SourceKey) -> Readiness {

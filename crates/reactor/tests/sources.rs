@@ -412,3 +412,20 @@ fn an_error_is_over_once_an_operation_would_block() {
         assert!(!f.sources.is_ready(key, direction));
     }
 }
+
+#[test]
+fn a_number_that_others_close_has_everything_be_tried() {
+    let mut f = Fixture::new();
+    let (ours, _peer) = pair();
+    let key = f.register(&ours);
+    f.park(key, Direction::Read, "reader");
+    assert_eq!(f.sources.closing(ours.as_raw_fd()), [Some("reader"), None]);
+    assert!(f.sources.is_ready(key, Direction::Read));
+    assert_eq!(f.sources.waiting(), 0);
+    assert_eq!(f.sources.closing(ours.as_raw_fd()), [None, None]);
+    for other in [-1, 999_999] {
+        assert_eq!(f.sources.closing(other), [None, None]);
+    }
+    assert_eq!(f.deregister(key), [None, None]);
+    assert_eq!(f.sources.closing(ours.as_raw_fd()), [None, None]);
+}
