@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncio_operations
 import environment
 from catalogue import OPERATIONS, Operation
-from report import Row, render
+from report import Row, render, write_section
 
 HERE = Path(__file__).parent
 #: No operation takes this many seconds unless it hangs.
@@ -132,7 +132,7 @@ def main() -> int:
     if whole and results is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
         results = HERE / "RESULTS.md"
     if results is not None:
-        results.write_text(f"# Results\n\n{text}")
+        write_section(results, "Operations", text)
     return 1 if chosen.check and not all(row.cleared for row in rows) else 0
 
 
