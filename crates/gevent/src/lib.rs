@@ -11,6 +11,7 @@ mod greenlets;
 mod hub;
 mod pools;
 mod queues;
+mod servers;
 mod sockets;
 mod sync;
 mod waiting;
@@ -103,6 +104,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     event_loop::flags::register(module)?;
     module.add_class::<sockets::socket::SocketBase>()?;
     ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
+    servers::handling::register(module)?;
+    module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(
         event_loop::descriptors::wait_descriptor,
         module
