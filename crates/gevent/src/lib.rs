@@ -104,6 +104,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     event_loop::flags::register(module)?;
     module.add_class::<sockets::socket::SocketBase>()?;
     ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
+    ffi::blocking::add_method::<sockets::send::Send, sockets::socket::SocketBase>(py)?;
+    ffi::blocking::add_method::<sockets::send::SendAll, sockets::socket::SocketBase>(py)?;
     servers::handling::register(module)?;
     module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(
