@@ -35,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::greenlet::load(py)?;
     ffi::base::check_layout(py)?;
     ffi::arena::install(py);
+    ffi::chunks::install(py);
     ffi::fork::install();
 
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -11,6 +11,7 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::chunks;
 use crate::greenlets::greenlet::Greenlet;
 use crate::servers::handling::Handling;
 
@@ -61,6 +62,8 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 }
 
 unsafe extern "C" fn run(slf: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: a `gevent.Greenlet` calls this as it begins, with the GIL held.
+    unsafe { chunks::begin() };
     let Some(call) = before(slf) else {
         return none();
     };
