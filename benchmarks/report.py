@@ -1,6 +1,8 @@
 """The table of results, in Markdown that reads well as plain text too."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from catalogue import Operation
 
@@ -45,22 +47,42 @@ class Row:
         return f"{micros:.{digits}f}"
 
 
-def render(rows: list[Row], facts: list[str], failures: list[str]) -> str:
-    """Return the facts, the table and what failed, as Markdown."""
-    table = [HEADER, *(row.cells() for row in rows)]
-    if not any(row.medians.keys() & {"asyncio", "uvloop"} for row in rows):
-        table = [cells[: HEADER.index("asyncio")] for cells in table]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -> list[str]:
+    """Return the lines of a table whose first `left` columns are words, and the others figures."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: tuple[str, ...]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
+        padded = [
+            text.ljust(width) if place < left else text.rjust(width)
+            for place, (text, width) in enumerate(zip(cells, widths, strict=True))
+        ]
         return f"| {' | '.join(padded)} |"
 
-    dashes = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    dashes = tuple(
+        "-" * width if place < left else "-" * (width - 1) + ":"
+        for place, width in enumerate(widths)
+    )
+    return [line(cells) for cells in (header, dashes, *rows)]
+
+
+def write_section(path: Path, name: str, text: str) -> None:
+    """Put `text` under the heading `name` in the file of results; other sections stay."""
+    found = path.read_text() if path.exists() else ""
+    sections = dict(re.findall(r"^## (.+)\n\n((?:(?!## ).*\n)*)", found, re.MULTILINE))
+    sections[name] = text
+    order = sorted(sections, key=lambda section: section != "Operations")
+    parts = (f"\n## {section}\n\n{sections[section].strip()}\n" for section in order)
+    path.write_text("# Results\n" + "".join(parts))
+
+
+def render(rows: list[Row], facts: list[str], failures: list[str]) -> str:
+    """Return the facts, the table and what failed, as Markdown."""
     reached = sum(row.cleared for row in rows)
-    lines = [*(f"- {fact}" for fact in facts), "", line(table[0]), line(tuple(dashes))]
-    lines += [line(cells) for cells in table[1:]]
+    header, body = HEADER, [row.cells() for row in rows]
+    if not any(row.medians.keys() & {"asyncio", "uvloop"} for row in rows):
+        width = HEADER.index("asyncio")
+        header, body = header[:width], [cells[:width] for cells in body]
+    lines = [*(f"- {fact}" for fact in facts), "", *table(header, body)]
     lines += ["", f"Bars reached: {reached} of {len(rows)}. Microseconds per operation, medians."]
     if any(row.operation.memory for row in rows):
         lines += ["Memory in bytes per greenlet, where the ratio says how many times smaller."]

@@ -16,9 +16,10 @@ from pathlib import Path
 import asyncio_operations
 import environment
 from catalogue import OPERATIONS, Operation
-from report import Row, render
+from report import Row, render, write_section
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
 #: No operation takes this many seconds unless it hangs.
 TIME_LIMIT = 120
 
@@ -84,7 +85,7 @@ class Runner:
         return Row(operation, medians)
 
 
-def arguments(title: str, operations: tuple[Operation, ...], results: str) -> argparse.Namespace:
+def arguments(title: str, operations: tuple[Operation, ...]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=title)
     names = [operation.name for operation in operations]
@@ -97,7 +98,7 @@ def arguments(title: str, operations: tuple[Operation, ...], results: str) -> ar
     parser.add_argument(
         "--results",
         type=Path,
-        help=f"file to write; a whole run of this package writes {results} beside this script",
+        help=f"file to write; a whole run of this package writes {RESULTS.name} beside this script",
     )
     chosen = parser.parse_args()
     if chosen.pairs is None:
@@ -107,9 +108,9 @@ def arguments(title: str, operations: tuple[Operation, ...], results: str) -> ar
     return chosen
 
 
-def main(engine: str, title: str, operations: tuple[Operation, ...], results: str) -> int:
+def main(engine: str, title: str, operations: tuple[Operation, ...], section: str) -> int:
     """Measure, print, write; return the exit status."""
-    chosen = arguments(title, operations, results)
+    chosen = arguments(title, operations)
     ours = chosen.our_python
     peer = chosen.peer_python or environment.peer_python(ours, HERE.parent / ".venv-peer")
     asked = [o for o in operations if chosen.only is None or o.name in chosen.only]
@@ -132,13 +133,13 @@ def main(engine: str, title: str, operations: tuple[Operation, ...], results: st
     print(text)
 
     whole = not (chosen.only or chosen.quick)
-    path = chosen.results
-    if whole and path is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
-        path = HERE / results
-    if path is not None:
-        path.write_text(f"# Results\n\n{text}")
+    results = chosen.results
+    if whole and results is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
+        results = RESULTS
+    if results is not None:
+        write_section(results, section, text)
     return 1 if chosen.check and not all(row.cleared for row in rows) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main("gevent", __doc__.partition("\n")[0], OPERATIONS, "RESULTS.md"))
+    sys.exit(main("gevent", __doc__.partition("\n")[0], OPERATIONS, "Operations"))

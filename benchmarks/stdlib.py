@@ -10,4 +10,4 @@ from run import main
 
 if __name__ == "__main__":
     title = __doc__.partition("\n")[0]
-    sys.exit(main("stdlib", title, STDLIB_OPERATIONS, "RESULTS-stdlib.md"))
+    sys.exit(main("stdlib", title, STDLIB_OPERATIONS, "Standard library"))

@@ -269,6 +269,40 @@ def test_repr(loop: core.loop) -> None:
     timer.close()
 
 
+@pytest.mark.parametrize("backend", ["poll", "select"])
+def test_a_loop_that_is_asked_for_another_backend_tells_no_descriptor(backend: str) -> None:
+    loop = core.loop(backend, default=False)
+    assert loop.fileno() is None
+    assert repr(loop) == f"<loop at {id(loop):#x} {backend} pending=0 ref=0>"
+    loop.destroy()
+
+
+def test_a_loop_outlives_its_descriptor_and_leaves_the_next_owner_his() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    loop = core.loop("epoll", default=False)
+    number = loop.fileno()
+    os.close(number)
+    others = os.open(os.devnull, os.O_RDONLY)
+    assert others == number
+    seen = []
+    timer = loop.timer(0.001)
+    timer.start(seen.append, "timer")
+    loop.run()
+    reader, writer = os.pipe()
+    io = loop.io(reader, 1)
+    io.start(lambda: (seen.append("io"), io.stop()))
+    os.write(writer, b"x")
+    loop.run()
+    assert seen == ["timer", "io"]
+    timer.close()
+    io.close()
+    loop.destroy()
+    os.fstat(others)
+    for descriptor in (others, reader, writer):
+        os.close(descriptor)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 def test_time(loop: core.loop) -> None:
     loop.update_now()
     noted = loop.now()

@@ -8,19 +8,10 @@ from _socket import AF_INET, AF_INET6
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from gevent._core import Greenlet, get_hub, spawn_raw
+from gevent._core import Greenlet, _handle_and_close_when_done, get_hub, spawn_raw, take_in
 from gevent.event import Event
 
 __all__ = ["BaseServer"]
-
-
-def _handle_and_close_when_done(
-    handle: Callable[..., Any], close: Callable[..., Any], args_tuple: tuple[Any, ...]
-) -> Any:
-    try:
-        return handle(*args_tuple)
-    finally:
-        close(*args_tuple)
 
 
 class BaseServer:
@@ -166,32 +157,25 @@ class BaseServer:
         raise NotImplementedError
 
     def _do_read(self) -> None:
-        for _ in range(self.max_accept):
-            if self.full():
-                self.stop_accepting()
-                if self.pool is not None:
-                    self.pool._semaphore.rawlink(self._start_accepting_if_started)
-                return
-            try:
-                args = self.do_read()
-            except BaseException as failure:
-                self.loop.handle_error(self, type(failure), failure, failure.__traceback__)
-                if self.is_fatal_error(failure):
-                    self.close()
-                    sys.stderr.write(f"ERROR: {self} failed with {failure}\n")
-                else:
-                    self._hold_back()
-                return
-            self.delay = self.min_delay
-            if not args:
-                return
-            try:
-                self.do_handle(*args)
-            except BaseException as failure:
-                context = (args[1:], self)
-                self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
-                self._hold_back()
-                return
+        take_in(self)
+
+    def _wait_for_room(self) -> None:
+        self.stop_accepting()
+        if self.pool is not None:
+            self.pool._semaphore.rawlink(self._start_accepting_if_started)
+
+    def _reading_failed(self, failure: BaseException) -> None:
+        self.loop.handle_error(self, type(failure), failure, failure.__traceback__)
+        if self.is_fatal_error(failure):
+            self.close()
+            sys.stderr.write(f"ERROR: {self} failed with {failure}\n")
+        else:
+            self._hold_back()
+
+    def _handling_failed(self, args: tuple[Any, ...], failure: BaseException) -> None:
+        context = (args[1:], self)
+        self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
+        self._hold_back()
 
     def _hold_back(self) -> None:
         if self.delay < 0 or not self.started:

@@ -12,6 +12,7 @@ mod hub;
 mod pools;
 mod queues;
 mod resolver;
+mod servers;
 mod sockets;
 mod sync;
 mod waiting;
@@ -36,6 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::greenlet::load(py)?;
     ffi::base::check_layout(py)?;
     ffi::arena::install(py);
+    ffi::chunks::install(py);
     ffi::fork::install();
 
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -131,6 +133,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "serve_connection",
         ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,
     )?;
+    ffi::blocking::add_method::<sockets::send::Send, sockets::socket::SocketBase>(py)?;
+    ffi::blocking::add_method::<sockets::send::SendAll, sockets::socket::SocketBase>(py)?;
+    servers::handling::register(module)?;
+    module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(
         event_loop::descriptors::wait_descriptor,
         module

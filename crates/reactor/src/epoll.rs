@@ -12,6 +12,8 @@ use std::time::Duration;
 use rustix::event::epoll::{self as sys, CreateFlags, Event, EventData};
 use rustix::time::Timespec;
 
+use crate::anonymous::Anonymous;
+
 pub use rustix::event::epoll::EventFlags;
 
 /// How many events one wait can report.
@@ -22,7 +24,7 @@ static HAVE_PWAIT2: AtomicBool = AtomicBool::new(true);
 
 /// An epoll set.
 #[derive(Debug)]
-pub struct Epoll(OwnedFd);
+pub struct Epoll(Anonymous);
 
 impl Epoll {
     /// Creates an empty set, closed on `exec`.
@@ -30,7 +32,14 @@ impl Epoll {
     /// # Errors
     /// What `epoll_create1` reports, as a rule that no descriptor is left.
     pub fn new() -> io::Result<Epoll> {
-        Ok(Epoll(sys::create(CreateFlags::CLOEXEC)?))
+        let set = sys::create(CreateFlags::CLOEXEC)?;
+        Ok(Epoll(Anonymous::new(set, "anon_inode:[eventpoll]")))
+    }
+
+    /// Notes whether the descriptor was closed behind our back, before others are opened that may get its number: it is
+    /// left alone then when this is dropped.
+    pub fn look(&self) {
+        self.0.look();
     }
 
     /// Adds `fd`; its events carry `token`.
@@ -106,7 +115,7 @@ impl Epoll {
             tv_sec: timeout.tv_sec.min(i64::from(i32::MAX / 1000 - 1)),
             ..timeout
         });
-        buf.len = sys::wait(&self.0, buf.events.as_mut_slice(), timeout.as_ref())?;
+        buf.len = sys::wait(self, buf.events.as_mut_slice(), timeout.as_ref())?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+mod anonymous;
 pub mod child;
 pub mod epoll;
 pub mod signals;

@@ -1,10 +1,12 @@
 //! Waking a loop from other threads and from signal handlers.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
+
+use crate::anonymous::Anonymous;
 
 /// An eventfd that is readable once the waker has been woken.
 ///
@@ -12,7 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 /// side [`drain`](Waker::drain), then look for work.
 #[derive(Debug)]
 pub struct Waker {
-    fd: OwnedFd,
+    fd: Anonymous,
     woken: AtomicBool,
 }
 
@@ -22,10 +24,17 @@ impl Waker {
     /// # Errors
     /// What `eventfd` reports, as a rule that no descriptor is left.
     pub fn new() -> io::Result<Waker> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Waker {
-            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            fd: Anonymous::new(fd, "anon_inode:[eventfd]"),
             woken: AtomicBool::new(false),
         })
+    }
+
+    /// Notes whether the descriptor was closed behind our back, before others are opened that may get its number: it is
+    /// left alone then when this is dropped.
+    pub fn look(&self) {
+        self.fd.look();
     }
 
     /// Makes the descriptor readable. Any thread and any signal handler may call it; only the first

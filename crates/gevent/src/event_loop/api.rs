@@ -129,9 +129,11 @@ impl Loop {
         self.check(py)
     }
 
-    /// Return the descriptor of the epoll set, `None` once destroyed.
+    /// Return the descriptor of the epoll set; `None` once destroyed, or when another backend was asked for.
     fn fileno(&self, py: Python<'_>) -> Option<RawFd> {
-        self.kernel(py).ok().map(|kernel| kernel.main.as_raw_fd())
+        let kernel = self.kernel(py).ok()?;
+        let asked = flags::backend(self.flags.load(Relaxed));
+        (asked == flags::EPOLL).then(|| kernel.main.as_raw_fd())
     }
 
     /// Return a watcher that calls while the descriptor `fd` can be read (`events` 1), written (2) or either (3).
@@ -491,17 +493,20 @@ impl Loop {
     }
 
     fn _format(&self, py: Python<'_>) -> String {
-        let Ok(kernel) = self.kernel(py) else {
+        if self.kernel(py).is_err() {
             return "destroyed".to_owned();
+        }
+        let fileno = match self.fileno(py) {
+            Some(number) => format!(" fileno={number}"),
+            None => String::new(),
         };
         let describe = || -> PyResult<String> {
             let default = if self.get_default() { " default" } else { "" };
             Ok(format!(
-                "{}{default} pending={} ref={} fileno={}",
+                "{}{default} pending={} ref={}{fileno}",
                 self.backend(py)?,
                 self.pendingcnt(py)?,
                 self.activecnt(py)?,
-                kernel.main.as_raw_fd()
             ))
         };
         describe().unwrap_or_default()

@@ -7,7 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyString};
 
-const EPOLL: u32 = 4;
+/// The backend that does the work.
+pub const EPOLL: u32 = 4;
 /// What a loop may be asked to use: select, poll and epoll.
 const SUPPORTED: u32 = 7;
 const BACKENDS: u32 = 0xFF;

@@ -114,17 +114,4 @@ impl Kernel {
             .add(kernel.level.as_raw_fd(), EventFlags::IN, LEVEL_TOKEN)?;
         Ok(kernel)
     }
-
-    /// Closes the sets of a kernel that is replaced, unless their numbers mean something else by now: programs that become
-    /// daemons close every descriptor, and open others.
-    pub fn retire(kernel: Arc<Self>) {
-        if !(is_epoll(&kernel.main) && is_epoll(&kernel.level)) {
-            std::mem::forget(kernel);
-        }
-    }
-}
-
-fn is_epoll(set: &Epoll) -> bool {
-    let link = format!("/proc/self/fd/{}", set.as_raw_fd());
-    std::fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:[eventpoll]")
 }

@@ -366,28 +366,30 @@ impl Loop {
         if self.is_destroyed(py) {
             return Ok(());
         }
-        self.replace_kernel(py)?;
+        // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
+        std::mem::forget(self.replace_kernel(py)?);
         fire_phase(py, self, Phase::Fork);
         Ok(())
     }
 
-    /// Gives the loop new kernel objects, with everything registered anew.
+    /// Gives the loop new kernel objects, with everything registered anew; returns the old inbox.
     ///
     /// # Errors
     /// `OSError` when the process may open no more descriptors.
-    pub(crate) fn replace_kernel(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn replace_kernel(&self, py: Python<'_>) -> PyResult<Option<Arc<Inbox>>> {
+        if let Some(old) = self.kernel.cloned(py) {
+            old.main.look();
+            old.level.look();
+            old.waker.look();
+        }
         let kernel = Arc::new(Kernel::new()?);
         self.rearm(py, &kernel);
         let inbox = Inbox::new(kernel.waker.clone());
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));
-        // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
-        std::mem::forget(old);
-        if let Some(old) = self.kernel.replace(py, Some(kernel)) {
-            Kernel::retire(old);
-        }
+        drop(self.kernel.replace(py, Some(kernel)));
         drop(self.events.take(py));
         crate::watcher::signal::resubscribe(py, self);
-        Ok(())
+        Ok(old)
     }
 
     /// Makes the loop fit for a forked child, without waiting for its next use, and the calling thread the one that runs

@@ -74,7 +74,7 @@ impl Loop {
             // Somebody closed descriptors that are not theirs, and may have opened others in their place.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL)) => {
                 self.take_mail(py);
-                self.replace_kernel(py)
+                self.replace_kernel(py).map(drop)
             }
             Err(error) => Err(os_error(&error)),
         };

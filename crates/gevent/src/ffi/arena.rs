@@ -16,6 +16,8 @@ use pyo3::Python;
 use pyo3::ffi;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
+use super::chunks;
+
 const BLOCK: usize = 16 * 1024;
 /// Addresses for this many blocks are reserved; greenlets beyond that are served as before.
 const BLOCKS: u32 = 512 * 1024;
@@ -175,6 +177,9 @@ extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
 
 extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {
     let Some(arena) = ARENA.get() else { return };
+    if size == chunks::CHUNK && chunks::reclaim(block) {
+        return;
+    }
     if let Some(index) = arena.index_of(block) {
         arena.give_back(index);
     } else if let Some(free) = arena.below.free {

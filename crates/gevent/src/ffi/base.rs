@@ -1,16 +1,17 @@
-//! Lets `#[pyclass(extends = PyGreenlet)]` build on `greenlet.greenlet`, whose type lives in another extension.
+//! Types that others define: `#[pyclass(extends = PyGreenlet)]` builds on `greenlet.greenlet`, whose type lives in another
+//! extension, and Python's subclasses of our types have instances made here.
 
 use std::ffi::c_void;
 
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::ffi;
 use pyo3::impl_::pycell::{PyClassObjectBase, PyStaticClassObject};
 use pyo3::impl_::pyclass::{PyClassBaseType, PyClassImpl};
 use pyo3::impl_::pyclass_init::PyNativeTypeInitializer;
 use pyo3::prelude::*;
 use pyo3::type_object::{PyLayout, PySizedLayout};
-use pyo3::types::PyType;
+use pyo3::types::{PyTuple, PyType};
 
 use super::greenlet;
 
@@ -44,6 +45,32 @@ impl PyClassBaseType for PyGreenlet {
     type Initializer = PyNativeTypeInitializer<Self>;
     type PyClassMutability = <PyAny as PyClassBaseType>::PyClassMutability;
     type Layout<T: PyClassImpl> = PyStaticClassObject<T>;
+}
+
+/// An instance of `class`, a subclass of `T`, as `T.__new__` makes it; `__init__` is not called.
+///
+/// # Errors
+/// `TypeError` for another class, and what `__new__` raises.
+pub fn new_instance<'py, T: PyTypeInfo>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, T>> {
+    let py = class.py();
+    let base = py.get_type::<T>();
+    if !class.is_subclass(&base)? {
+        return Err(PyTypeError::new_err("not a subclass"));
+    }
+    let arguments = PyTuple::empty(py);
+    // SAFETY: both types are live and `class` is `base` or derived from it, so that `base`'s constructor, if it has one, may
+    // be called for it with a tuple and no keywords; it returns a new reference to an instance, or NULL with an error set.
+    unsafe {
+        let Some(new) = (*base.as_type_ptr()).tp_new else {
+            return Err(PyTypeError::new_err("no instances can be made"));
+        };
+        let made = new(
+            class.as_type_ptr(),
+            arguments.as_ptr(),
+            std::ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(py, made).map(|made| made.cast_into_unchecked())
+    }
 }
 
 /// Refuses a greenlet whose instances are laid out differently from what this build mirrors.

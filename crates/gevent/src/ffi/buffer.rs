@@ -18,6 +18,8 @@ pub struct Loan(Box<ffi::Py_buffer>);
 
 // SAFETY: the structure is only read, and the memory only touched, with the GIL held (the accessors take a token).
 unsafe impl Send for Loan {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Loan {}
 
 impl Loan {
     fn of(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
@@ -46,31 +48,31 @@ impl Drop for Loan {
 
 /// The memory of a bytes-like object, which it keeps alive and in place. It may wait in a suspended greenlet: only the
 /// object's memory, on the heap, is ever given out.
-pub enum Readable<'py> {
+pub enum Readable {
     /// Bytes need not be asked.
-    Bytes(Bound<'py, PyBytes>),
+    Bytes(Py<PyBytes>),
     /// Anything else that has one piece of memory.
     Loan(Loan),
 }
 
-impl<'py> Readable<'py> {
+impl Readable {
     /// The memory of `object`.
     ///
     /// # Errors
     /// `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece.
     #[inline]
-    pub fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         match object.cast_exact::<PyBytes>() {
-            Ok(bytes) => Ok(Self::Bytes(bytes.clone())),
+            Ok(bytes) => Ok(Self::Bytes(bytes.clone().unbind())),
             Err(_) => Loan::of(object, ffi::PyBUF_SIMPLE).map(Self::Loan),
         }
     }
 
     /// What is in it now. Nothing may run Python code while the slice is used.
     #[inline]
-    pub fn bytes<'a>(&'a self, _py: Python<'a>) -> &'a [u8] {
+    pub fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
         match self {
-            Self::Bytes(bytes) => bytes.as_bytes(),
+            Self::Bytes(bytes) => bytes.as_bytes(py),
             Self::Loan(loan) => {
                 let (start, len) = loan.memory();
                 // SAFETY: the exporter keeps the `len` bytes in place until the loan is given back, which needs `self`.

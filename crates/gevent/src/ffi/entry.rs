@@ -1,7 +1,7 @@
-//! The bottom frame of every `gevent.Greenlet`: its `run` method, as a C function of our own.
+//! The bottom frames of greenlets: `run` of every `gevent.Greenlet`, and what a server spawns, as C functions of our own.
 //!
-//! This frame lies under all that the greenlet does and is copied at each of its switches. A generated method would bring
-//! 400 bytes of wrappers with it; this one calls out for the work before and after the function and keeps three pointers.
+//! Such a frame lies under all that the greenlet does and is copied at each of its switches. A generated method would bring
+//! 400 bytes of wrappers with it; these call out for the work before and after the function and keep a few pointers.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,9 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::chunks;
 use crate::greenlets::greenlet::Greenlet;
+use crate::servers::handling::Handling;
 
 /// The function of a greenlet with its arguments.
 pub struct Call<'py> {
@@ -21,6 +23,8 @@ pub struct Call<'py> {
     pub args: Bound<'py, PyTuple>,
     /// Its keyword arguments.
     pub kwargs: Option<Bound<'py, PyDict>>,
+    /// What to call with the same positional arguments afterwards.
+    pub close: Option<Bound<'py, PyAny>>,
 }
 
 /// A `Call` as owned pointers, for the one frame that cannot afford more.
@@ -28,6 +32,7 @@ struct RawCall {
     function: *mut ffi::PyObject,
     args: *mut ffi::PyObject,
     kwargs: *mut ffi::PyObject,
+    close: *mut ffi::PyObject,
 }
 
 struct Definition(ffi::PyMethodDef);
@@ -57,6 +62,8 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 }
 
 unsafe extern "C" fn run(slf: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: a `gevent.Greenlet` calls this as it begins, with the GIL held.
+    unsafe { chunks::begin() };
     let Some(call) = before(slf) else {
         return none();
     };
@@ -82,6 +89,7 @@ fn before(slf: *mut ffi::PyObject) -> Option<RawCall> {
             function: call.function.into_ptr(),
             args: call.args.into_ptr(),
             kwargs: call.kwargs.map_or(std::ptr::null_mut(), Bound::into_ptr),
+            close: call.close.map_or(std::ptr::null_mut(), Bound::into_ptr),
         }),
         Err(error) => {
             Greenlet::fail(slf, error);
@@ -97,11 +105,22 @@ fn after(slf: *mut ffi::PyObject, call: RawCall, result: *mut ffi::PyObject) {
         let py = slf.py();
         // SAFETY: the pointers are the references that `before` gave up and the call's result, a new reference or NULL
         // with an error set.
-        let result = unsafe {
-            drop(Bound::from_owned_ptr(py, call.function));
-            drop(Bound::from_owned_ptr(py, call.args));
+        let (result, ending) = unsafe {
+            let result = Bound::from_owned_ptr_or_err(py, result);
+            let args = Bound::from_owned_ptr(py, call.args).cast_into_unchecked();
+            let handle = Bound::from_owned_ptr(py, call.function);
             drop(Bound::from_owned_ptr_or_opt(py, call.kwargs));
-            Bound::from_owned_ptr_or_err(py, result)
+            let close = Bound::from_owned_ptr_or_opt(py, call.close);
+            let handling = close.map(|close| Handling {
+                handle,
+                close,
+                args,
+            });
+            (result, handling)
+        };
+        let result = match ending {
+            Some(handling) => handling.end(result),
+            None => result,
         };
         match result {
             Ok(value) => Greenlet::succeed(slf, value),
@@ -130,4 +149,88 @@ fn for_greenlet<R>(
 
 fn panicked() -> PyErr {
     PanicException::new_err("the engine panicked")
+}
+
+/// The name of the function that [`handle_function`] makes.
+pub const HANDLE_NAME: &str = "_handle_and_close_when_done";
+
+static HANDLE: Definition = Definition(ffi::PyMethodDef {
+    ml_name: c"_handle_and_close_when_done".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer {
+        PyCFunctionFast: handle_and_close,
+    },
+    ml_flags: ffi::METH_FASTCALL as c_int,
+    ml_doc: c"_handle_and_close_when_done($module, handle, close, args, /)\n--\n\n\
+Call ``handle(*args)``, and then, also after an error, ``close(*args)``; return what the former returned."
+        .as_ptr(),
+});
+
+/// The function that servers spawn, as one of the module `name`.
+///
+/// # Errors
+/// When the object cannot be made.
+pub fn handle_function<'py>(
+    module: &Bound<'py, PyModule>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let name = pyo3::types::PyString::new(module.py(), name);
+    // SAFETY: the definition is static; the function holds references to the module and the name.
+    unsafe {
+        let definition = (&raw const HANDLE.0).cast_mut();
+        let function = ffi::PyCFunction_NewEx(definition, module.as_ptr(), name.as_ptr());
+        Bound::from_owned_ptr_or_err(module.py(), function)
+    }
+}
+
+unsafe extern "C" fn handle_and_close(
+    _: *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: by the vectorcall protocol there are `count` arguments, which the caller holds for the time of the call.
+    unsafe {
+        if count != 3 || ffi::PyTuple_Check(*args.add(2)) == 0 {
+            return refused();
+        }
+        let result = ffi::PyObject_Call(*args, *args.add(2), std::ptr::null_mut());
+        closed(*args, *args.add(1), *args.add(2), result)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refused() -> *mut ffi::PyObject {
+    let text = "_handle_and_close_when_done() takes a handler, what closes, and a tuple";
+    Python::attach(|py| pyo3::exceptions::PyTypeError::new_err(text).restore(py));
+    std::ptr::null_mut()
+}
+
+/// # Safety
+/// `handle`, `close` and `args`, a tuple, are live objects; `result` is a new reference, or NULL with an error set.
+#[inline(never)]
+unsafe fn closed(
+    handle: *mut ffi::PyObject,
+    close: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    result: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    Python::attach(|py| {
+        // SAFETY: by this function's contract.
+        let (handling, result) = unsafe {
+            let handling = Handling {
+                handle: Bound::from_borrowed_ptr(py, handle),
+                close: Bound::from_borrowed_ptr(py, close),
+                args: Bound::from_borrowed_ptr(py, args).cast_into_unchecked(),
+            };
+            (handling, Bound::from_owned_ptr_or_err(py, result))
+        };
+        let ended = catch_unwind(AssertUnwindSafe(|| handling.end(result)));
+        match ended.unwrap_or_else(|_| Err(panicked())) {
+            Ok(value) => value.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+        }
+    })
 }

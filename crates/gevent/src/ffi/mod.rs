@@ -5,6 +5,7 @@ pub mod attribute;
 pub mod base;
 pub mod blocking;
 pub mod buffer;
+pub mod chunks;
 pub mod clock;
 pub mod descriptor;
 pub mod entry;

@@ -20,6 +20,7 @@ use crate::ffi::greenlet;
 use crate::greenlets::local::{self, Visited};
 use crate::greenlets::spawn_tree::inherited_locals;
 use crate::hub;
+use crate::servers::handling::Handling;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
 
@@ -301,10 +302,24 @@ impl Greenlet {
             _ => slf.getattr(pyo3::intern!(py, "_run"))?,
         };
         let args = args.map_or_else(|| PyTuple::empty(py), |args| args.into_bound(py));
-        Ok(Call {
-            function,
-            args,
-            kwargs: kwargs.map(|kwargs| kwargs.into_bound(py)),
+        let kwargs = kwargs.map(|kwargs| kwargs.into_bound(py));
+        Ok(match Handling::of(&function, &args, kwargs.as_ref()) {
+            Some(Handling {
+                handle,
+                close,
+                args,
+            }) => Call {
+                function: handle,
+                args,
+                kwargs: None,
+                close: Some(close),
+            },
+            None => Call {
+                function,
+                args,
+                kwargs,
+                close: None,
+            },
         })
     }
 

@@ -1,10 +1,10 @@
-//! A socket's operations: receiving, sending, accepting. Each makes its system call first and waits only when it must.
+//! A socket's operations: receiving, sending to an address, accepting. Each makes its system call first and waits only when it must.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBlockingIOError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -27,7 +27,7 @@ fn receive_flags(flags: i32) -> RecvFlags {
     RecvFlags::from_bits_retain(flags as u32)
 }
 
-fn send_flags(flags: i32) -> SendFlags {
+pub(crate) fn send_flags(flags: i32) -> SendFlags {
     SendFlags::from_bits_retain(flags as u32)
 }
 
@@ -303,78 +303,10 @@ impl SocketBase {
         (got, address).into_pyobject(py)
     }
 
-    /// `send`.
-    ///
-    /// # Errors
-    /// `TypeError` for what is not bytes-like, and as [`persist`](Self::persist).
-    #[inline]
-    pub fn transmit(
-        &self,
-        data: &Bound<'_, PyAny>,
-        flags: i32,
-        mut patience: Patience,
-    ) -> PyResult<usize> {
-        let py = data.py();
-        let memory = Readable::of(data)?;
-        let flags = send_flags(flags);
-        self.persist(py, Direction::Write, &mut patience, |force| {
-            self.try_send(py, memory.bytes(py), flags, force)
-        })
-    }
-
-    #[inline]
-    fn try_send(
-        &self,
-        py: Python<'_>,
-        bytes: &[u8],
-        flags: SendFlags,
-        force: bool,
-    ) -> rustix::io::Result<usize> {
-        let (sent, reader) = self.call(py, Direction::Write, force, |state, fd| {
-            let sent = rustix::net::send(fd, bytes, flags)?;
-            Ok((sent, state.tell_peer(py)))
-        })?;
-        if let Some(reader) = reader {
-            reader.wake_none(py);
-        }
-        Ok(sent)
-    }
-
-    /// `sendall`.
-    ///
-    /// # Errors
-    /// As [`transmit`](Self::transmit).
-    pub fn transmit_all(&self, data: &Bound<'_, PyAny>, flags: i32) -> PyResult<()> {
-        let py = data.py();
-        let memory = Readable::of(data)?;
-        let flags = send_flags(flags);
-        let mut patience = Patience::of(self, py);
-        let mut sent = 0;
-        while sent < memory.bytes(py).len() {
-            let result = self.persist(py, Direction::Write, &mut patience, |force| {
-                let rest = memory.bytes(py).get(sent..).unwrap_or_default();
-                self.try_send(py, rest, flags, force)
-            });
-            match result {
-                Ok(count) => sent += count,
-                // Some was sent, so this cannot look like a call that did nothing.
-                Err(error)
-                    if sent > 0
-                        && patience.is_none()
-                        && error.is_instance_of::<PyBlockingIOError>(py) =>
-                {
-                    return Err(PyTimeoutError::new_err("timed out"));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// `sendto`.
     ///
     /// # Errors
-    /// `TypeError` for wrong arguments, and as [`transmit`](Self::transmit).
+    /// `TypeError` for wrong arguments, and as [`persist`](Self::persist).
     pub fn transmit_to<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,

@@ -10,6 +10,7 @@ use pyo3::types::PyType;
 use reactor::Direction;
 
 use crate::errors::{cancel_wait_ex, errno_error, os_error};
+use crate::ffi::base::new_instance;
 use crate::ffi::descriptor;
 use crate::hub;
 use crate::sockets::socket::{SocketBase, Unset};
@@ -18,7 +19,7 @@ use crate::waiting::wait::WaitRef;
 
 static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static CLOSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static SOCKET: PyOnceLock<(Py<PyType>, Py<PyAny>)> = PyOnceLock::new();
+static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The C-level class of `_sock`.
@@ -27,6 +28,14 @@ static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// When it cannot be imported.
 pub fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     NATIVE.import(py, "gevent._socket3", "_wrefsocket")
+}
+
+/// `gevent.socket.socket`.
+///
+/// # Errors
+/// When it cannot be imported.
+pub fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    SOCKET.import(py, "gevent._socket3", "socket")
 }
 
 /// What `socket.setdefaulttimeout` set.
@@ -46,22 +55,17 @@ impl SocketBase {
     /// # Errors
     /// When the object cannot be made; the descriptor is closed then.
     pub fn sibling<'py>(&self, py: Python<'py>, fd: OwnedFd) -> PyResult<Bound<'py, PyAny>> {
-        let (class, new) = SOCKET.get_or_try_init(py, || {
-            let class = py.import("gevent._socket3")?.getattr("socket")?;
-            let new = class.getattr(pyo3::intern!(py, "__new__"))?.unbind();
-            Ok::<_, PyErr>((class.cast_into::<PyType>()?.unbind(), new))
-        })?;
         let timeout = default_timeout(py)?;
-        let made = new.bind(py).call1((class,))?;
+        let made = new_instance::<SocketBase>(socket_class(py)?)?;
         let (family, kind, proto) = self
             .state
             .with(py, |state| (state.family, state.kind, state.proto));
-        made.cast::<SocketBase>()?.get().state.with(py, |state| {
+        made.get().state.with(py, |state| {
             state.fd = Some(fd);
             (state.family, state.kind, state.proto) = (family, kind, proto);
             state.timeout = timeout;
         });
-        Ok(made)
+        Ok(made.into_any())
     }
 
     /// Python's socket object for the descriptor, or its stand-in when that is gone.

@@ -3,5 +3,6 @@
 pub mod addr;
 pub mod io;
 pub mod life;
+pub mod send;
 pub mod socket;
 pub mod wait;

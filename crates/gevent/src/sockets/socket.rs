@@ -388,19 +388,6 @@ impl SocketBase {
         self.receive_from_into(buffer, nbytes, flags)
     }
 
-    /// Send some of `data`; return how many bytes. `timeout` overrides the socket's.
-    #[pyo3(signature = (data, flags = 0, timeout = Unset::Unset), text_signature = "($self, data, flags=0, timeout=...)")]
-    fn send(&self, data: &Bound<'_, PyAny>, flags: i32, timeout: Unset<'_>) -> PyResult<usize> {
-        let patience = self.patience(data.py(), timeout)?;
-        self.transmit(data, flags, patience)
-    }
-
-    /// Send all of `data`. The timeout holds for the whole; when it raises, some may have been sent.
-    #[pyo3(signature = (data, flags = 0))]
-    fn sendall(&self, data: &Bound<'_, PyAny>, flags: i32) -> PyResult<()> {
-        self.transmit_all(data, flags)
-    }
-
     /// Send `data` to an address: ``sendto(data, address)`` or ``sendto(data, flags, address)``.
     #[pyo3(signature = (*args))]
     fn sendto<'py>(

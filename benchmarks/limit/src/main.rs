@@ -1,0 +1,122 @@
+//! A bare epoll echo server: one thread, one `recv` and one `send` for a message, nothing else.
+//!
+//! It is what a server on epoll cannot be faster than, whatever it is written in. Prints the port that it listens at on
+//! 127.0.0.1, and serves until it is killed.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+/// What one read asks for, and how many events one wait can report.
+const ROOM: usize = 65536;
+const EVENTS: usize = 256;
+
+const LISTENER: u64 = u64::MAX;
+
+struct Connection {
+    stream: TcpStream,
+    /// What the client was too slow to take.
+    unsent: Vec<u8>,
+}
+
+impl Connection {
+    /// Echoes what there is; false once the client is gone.
+    fn serve(&mut self, set: &OwnedFd, room: &mut [u8]) -> bool {
+        if !self.unsent.is_empty() {
+            return self.flush(set);
+        }
+        let count = match self.stream.read(room) {
+            Ok(0) => return false,
+            Ok(count) => count,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        };
+        let sent = match self.stream.write(&room[..count]) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => return false,
+        };
+        if sent == count {
+            return true;
+        }
+        self.unsent.extend_from_slice(&room[sent..count]);
+        self.watch(set, EventFlags::OUT)
+    }
+
+    fn flush(&mut self, set: &OwnedFd) -> bool {
+        match self.stream.write(&self.unsent) {
+            Ok(sent) => drop(self.unsent.drain(..sent)),
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+        !self.unsent.is_empty() || self.watch(set, EventFlags::IN)
+    }
+
+    fn watch(&self, set: &OwnedFd, flags: EventFlags) -> bool {
+        let token = EventData::new_u64(self.stream.as_raw_fd() as u64);
+        epoll::modify(set, &self.stream, token, flags).is_ok()
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    set: &OwnedFd,
+    connections: &mut Vec<Option<Connection>>,
+) -> io::Result<()> {
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        stream.set_nonblocking(true)?;
+        let number = stream.as_raw_fd() as usize;
+        epoll::add(
+            set,
+            &stream,
+            EventData::new_u64(number as u64),
+            EventFlags::IN,
+        )?;
+        if connections.len() <= number {
+            connections.resize_with(number + 1, || None);
+        }
+        connections[number] = Some(Connection {
+            stream,
+            unsent: Vec::new(),
+        });
+    }
+}
+
+fn main() -> io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let set = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(
+        &set,
+        &listener,
+        EventData::new_u64(LISTENER),
+        EventFlags::IN,
+    )?;
+    println!("{}", listener.local_addr()?.port());
+
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+    let mut room = vec![0; ROOM];
+    loop {
+        events.clear();
+        epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            let data = event.data;
+            if data.u64() == LISTENER {
+                accept(&listener, &set, &mut connections)?;
+                continue;
+            }
+            let slot = &mut connections[data.u64() as usize];
+            if let Some(connection) = slot
+                && !connection.serve(&set, &mut room)
+            {
+                *slot = None;
+            }
+        }
+    }
+}

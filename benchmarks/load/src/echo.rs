@@ -1,0 +1,107 @@
+//! Connections that send a message, await its echo, and send the next.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::Plan;
+use crate::poll::Poll;
+use crate::report::Report;
+
+/// The longest silence of a server that works.
+const SILENCE: Duration = Duration::from_secs(10);
+
+struct Connection {
+    stream: TcpStream,
+    begun: Instant,
+    sent: usize,
+    received: usize,
+}
+
+impl Connection {
+    /// Goes on until the kernel would block; false when the run is over and nothing is under way.
+    fn go_on(
+        &mut self,
+        message: &[u8],
+        room: &mut [u8],
+        report: &mut Report,
+        mut now: Instant,
+    ) -> io::Result<bool> {
+        loop {
+            while self.sent < message.len() {
+                match self.stream.write(&message[self.sent..]) {
+                    Ok(count) => self.sent += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            let before = self.received;
+            match self.stream.read(room) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.received += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+            if self.received < message.len() {
+                // A short read emptied the socket: what comes next is an event.
+                if self.received - before < room.len() && self.sent == message.len() {
+                    return Ok(true);
+                }
+                continue;
+            }
+            report.note(self.begun, now);
+            now = Instant::now();
+            (self.sent, self.received, self.begun) = (0, 0, now);
+            if report.is_over(now) {
+                return Ok(false);
+            }
+            self.sent = match self.stream.write(message) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            if self.sent == message.len() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// Runs as planned.
+///
+/// # Errors
+/// What a connection meets, the server's silence included.
+pub fn run(plan: &Plan) -> io::Result<Report> {
+    let mut poll = Poll::new()?;
+    let message = vec![b'x'; plan.bytes];
+    let mut room = vec![0; plan.bytes.max(4096)];
+    let mut connections = Vec::with_capacity(plan.connections);
+    for place in 0..plan.connections {
+        let stream = TcpStream::connect(plan.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        poll.add(&stream, place)?;
+        connections.push(Connection {
+            stream,
+            begun: Instant::now(),
+            sent: 0,
+            received: 0,
+        });
+    }
+    let mut report = Report::new(plan.seconds);
+    let mut busy = connections.len();
+    while busy > 0 {
+        let mut silent = true;
+        let places = poll.wait(SILENCE)?;
+        let now = Instant::now();
+        for place in places {
+            silent = false;
+            let goes_on = connections[place].go_on(&message, &mut room, &mut report, now)?;
+            busy -= usize::from(!goes_on);
+        }
+        if silent {
+            return Err(ErrorKind::TimedOut.into());
+        }
+    }
+    Ok(report)
+}

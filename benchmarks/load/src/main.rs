@@ -1,0 +1,63 @@
+//! A closed-loop load generator: one thread, one epoll set, so that a server on another processor is the limit.
+//!
+//! ```text
+//! load echo  HOST:PORT [--connections N] [--bytes N] [--seconds S]   each sends, awaits the echo, sends again
+//! load churn HOST:PORT [--connections N] [--seconds S]               connects, awaits the end, connects again
+//! load drain HOST:PORT                                               receives all that one connection brings
+//! load hold  HOST:PORT [--connections N] [--bytes N]                 one echo each, then idle until stdin ends
+//! ```
+//!
+//! It prints one line of JSON; what an error interrupts exits with status 1 and says why on stderr.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+mod churn;
+mod drain;
+mod echo;
+mod hold;
+mod poll;
+mod report;
+
+/// What a run is asked to do.
+pub struct Plan {
+    address: SocketAddr,
+    connections: usize,
+    bytes: usize,
+    seconds: Duration,
+}
+
+impl Plan {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<(String, Self), Box<dyn Error>> {
+        let mode = words.next().ok_or("no mode given")?;
+        let mut plan = Plan {
+            address: words.next().ok_or("no address given")?.parse()?,
+            connections: 1,
+            bytes: 64,
+            seconds: Duration::from_secs(1),
+        };
+        while let Some(option) = words.next() {
+            let value = words.next().ok_or("an option lacks its value")?;
+            match option.as_str() {
+                "--connections" => plan.connections = value.parse()?,
+                "--bytes" => plan.bytes = value.parse()?,
+                "--seconds" => plan.seconds = Duration::try_from_secs_f64(value.parse()?)?,
+                _ => return Err(format!("unknown option {option}").into()),
+            }
+        }
+        Ok((mode, plan))
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (mode, plan) = Plan::parse(std::env::args().skip(1))?;
+    match mode.as_str() {
+        "echo" => echo::run(&plan)?.print(),
+        "churn" => churn::run(&plan)?.print(),
+        "drain" => drain::run(&plan)?,
+        "hold" => hold::run(&plan)?,
+        _ => return Err(format!("unknown mode {mode}").into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Small memory for the Python frames of greenlets that do not call deep.
+//!
+//! CPython keeps a thread's frames in chunks of 16 KiB, greenlet gives each greenlet chunks of its own, and one that waits
+//! in its handler's `recv` keeps a page resident for two frames. So `gevent.Greenlet` begins with a chunk of 1 KiB, four of
+//! which share a page. Where that is full, CPython appends a chunk of its own, and takes it away again, by itself. At its end
+//! greenlet gives all of a greenlet's chunks to the arena allocator, which brings these back here.
+//!
+//! As in [`super::arena`], nobody waits for the lock: who does not get it goes without.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+/// The size of such a chunk, which no other has.
+pub const CHUNK: usize = 1024;
+const PAGE: usize = 4096;
+/// Addresses for this many pages are reserved; greenlets beyond that begin with a chunk of CPython's.
+const PAGES: u32 = 256 * 1024;
+/// Unused pages that are kept for the next greenlets.
+const KEPT: usize = 256;
+/// Pages that are returned to the kernel at once.
+const BATCH: usize = 64;
+/// How often a chunk is given back to somebody who is busy.
+const TRIES: u32 = 1000;
+
+/// CPython's `_PyStackChunk`, without the frames.
+#[repr(C)]
+struct Chunk {
+    previous: *mut Chunk,
+    size: usize,
+    top: usize,
+}
+
+/// The fields of a thread's state that say where its next frame goes: they follow one another.
+#[repr(C)]
+struct FrameStack {
+    chunk: *mut Chunk,
+    top: *mut *mut ffi::PyObject,
+    limit: *mut *mut ffi::PyObject,
+}
+
+/// Where those fields are; 0 where this CPython is not known.
+static FIELDS: AtomicUsize = AtomicUsize::new(0);
+
+struct Store {
+    range: *mut c_void,
+    pages: Mutex<Pages>,
+}
+
+// SAFETY: the address is only copied.
+unsafe impl Send for Store {}
+// SAFETY: as for `Send`; what changes is behind the lock.
+unsafe impl Sync for Store {}
+
+static STORE: OnceLock<Store> = OnceLock::new();
+
+/// All four chunks of a page.
+const WHOLE: u8 = 0b1111;
+/// The page is with the kernel.
+const COLD: u8 = 0b1_0000;
+
+/// Which chunks of which pages are free.
+#[derive(Default)]
+struct Pages {
+    /// By page, a bit for each free chunk, and [`COLD`].
+    free: Vec<u8>,
+    /// Pages with a free chunk. One that went cold meanwhile, or is named twice, is passed over.
+    open: Vec<u32>,
+    /// Pages that became free as a whole, the last one last. One that was used again is passed over.
+    unused: Vec<u32>,
+    cold: Vec<u32>,
+}
+
+impl Pages {
+    fn take(&mut self) -> Option<u32> {
+        while let Some(page) = self.open.last().copied() {
+            let free = &mut self.free[page as usize];
+            if *free == 0 || *free & COLD != 0 {
+                self.open.pop();
+                continue;
+            }
+            let which = free.trailing_zeros();
+            *free &= *free - 1;
+            if *free == 0 {
+                self.open.pop();
+            }
+            return Some(page * 4 + which);
+        }
+        let page = match self.cold.pop() {
+            Some(page) => page,
+            None => {
+                let fresh = u32::try_from(self.free.len()).ok()?;
+                if fresh == PAGES {
+                    return None;
+                }
+                self.free.push(0);
+                fresh
+            }
+        };
+        self.free[page as usize] = WHOLE & !1;
+        self.open.push(page);
+        Some(page * 4)
+    }
+
+    /// Takes a chunk back; the pages to return to the kernel, in order, when there are many.
+    fn give_back(&mut self, index: u32) -> Vec<u32> {
+        let page = index / 4;
+        let free = &mut self.free[page as usize];
+        if *free == 0 {
+            self.open.push(page);
+        }
+        *free |= 1 << (index % 4);
+        if *free != WHOLE {
+            return Vec::new();
+        }
+        self.unused.push(page);
+        if self.unused.len() < KEPT + BATCH {
+            return Vec::new();
+        }
+        let mut oldest: Vec<u32> = self.unused.drain(..BATCH).collect();
+        oldest.sort_unstable();
+        oldest.dedup();
+        oldest.retain(|page| self.free[*page as usize] == WHOLE);
+        for page in &oldest {
+            self.free[*page as usize] |= COLD;
+        }
+        self.cold.extend(oldest.iter().rev());
+        oldest
+    }
+}
+
+/// Reserves the addresses and finds the fields. Idempotent; where either fails, greenlets begin as CPython has it.
+pub fn install(py: Python<'_>) {
+    let version = py.version_info();
+    let offset = match (version.major, version.minor) {
+        (3, 11) => 296,
+        (3, 12 | 13) => 232,
+        _ => return,
+    };
+    if STORE.get().is_some() || size_of::<usize>() != 8 {
+        return;
+    }
+    // SAFETY: the thread's state is live and larger than that in these versions.
+    let stack = unsafe { &*frame_stack(offset) };
+    // A layout that is not the one of these versions' headers hardly looks like it: the code that imports this has frames.
+    let start = stack.chunk.addr();
+    let plausible = start != 0
+        && start % 8 == 0
+        && stack.limit.addr().checked_sub(start).is_some_and(|size| {
+            size % (4 * PAGE) == 0 && size <= 1 << 24 && size > stack.top.addr().wrapping_sub(start)
+        });
+    if !plausible {
+        return;
+    }
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    let size = PAGE * PAGES as usize;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
+    let Ok(range) = (unsafe { mmap_anonymous(std::ptr::null_mut(), size, access, flags) }) else {
+        return;
+    };
+    // SAFETY: the range was just mapped and is not in use.
+    let _ = unsafe { madvise(range, size, Advice::LinuxNoHugepage) };
+    let _ = STORE.set(Store {
+        range,
+        pages: Mutex::default(),
+    });
+    FIELDS.store(offset, Relaxed);
+}
+
+/// # Safety
+/// The GIL is held, and the offset is that of the fields in this CPython, or is only read from.
+unsafe fn frame_stack(offset: usize) -> *mut FrameStack {
+    // SAFETY: by this function's contract.
+    unsafe { ffi::PyThreadState_Get().byte_add(offset).cast() }
+}
+
+/// Gives the running greenlet, which has just begun, a small chunk, unless it has one already.
+///
+/// # Safety
+/// The GIL is held, and a greenlet runs whose chunks are freed at its end, not the thread's own.
+#[inline(never)]
+pub unsafe fn begin() {
+    let offset = FIELDS.load(Relaxed);
+    if offset == 0 {
+        return;
+    }
+    // SAFETY: `install` found the fields at this offset; the GIL is held.
+    let stack = unsafe { &mut *frame_stack(offset) };
+    if !stack.chunk.is_null() {
+        return;
+    }
+    let Some(chunk) = STORE.get().and_then(Store::take) else {
+        return;
+    };
+    // SAFETY: the chunk is `CHUNK` bytes of our own memory, aligned to them, and handed out to nobody else. The fields get
+    // what CPython's `push_chunk` gives them for a first chunk, of which it skips one word so that it is never popped.
+    unsafe {
+        chunk.write(Chunk {
+            previous: std::ptr::null_mut(),
+            size: CHUNK,
+            top: 0,
+        });
+        stack.chunk = chunk;
+        stack.top = chunk.add(1).cast::<*mut ffi::PyObject>().add(1);
+        stack.limit = chunk.byte_add(CHUNK).cast();
+    }
+}
+
+/// Takes back what the arena allocator was given to free; false when that is none of ours.
+pub fn reclaim(block: *mut c_void) -> bool {
+    let Some(store) = STORE.get() else {
+        return false;
+    };
+    let Some(offset) = block.addr().checked_sub(store.range.addr()) else {
+        return false;
+    };
+    match u32::try_from(offset / CHUNK) {
+        Ok(index) if index / 4 < PAGES => {
+            store.give_back(index);
+            true
+        }
+        _ => false,
+    }
+}
+
+impl Store {
+    fn take(&self) -> Option<*mut Chunk> {
+        let index = self.pages.try_lock().ok()?.take()?;
+        Some(self.range.wrapping_byte_add(CHUNK * index as usize).cast())
+    }
+
+    fn give_back(&self, index: u32) {
+        let lock = || {
+            let pages = self.pages.try_lock().ok();
+            if pages.is_none() {
+                std::hint::spin_loop();
+            }
+            pages
+        };
+        // Without the lock, a kilobyte is lost.
+        let Some(mut pages) = (0..TRIES).find_map(|_| lock()) else {
+            return;
+        };
+        // They are returned under the lock, as they may be taken as soon as it is released.
+        for run in pages
+            .give_back(index)
+            .chunk_by(|one, next| one + 1 == *next)
+        {
+            let start = self.range.wrapping_byte_add(PAGE * run[0] as usize);
+            // SAFETY: these pages lie in the range, and all their chunks were freed: their content may be forgotten. Should
+            // the call fail, they only stay resident.
+            let _ = unsafe { madvise(start, PAGE * run.len(), Advice::LinuxDontNeed) };
+        }
+    }
+}

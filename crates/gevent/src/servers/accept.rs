@@ -1,0 +1,181 @@
+//! Taking in what came for a server: all that is in line, per wake-up.
+//!
+//! A server's protocol is Python: a subclass, or an instance, may have its own `do_read`, `do_handle`, `full` and more,
+//! and those are called. The steps that are this package's own are done here without them.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::greenlets::greenlet::Greenlet;
+use crate::servers::handling;
+use crate::sockets::life::socket_class;
+use crate::sockets::socket::SocketBase;
+
+/// The steps as `BaseServer` and `StreamServer` define them.
+struct Originals {
+    full: Py<PyAny>,
+    do_read: Py<PyAny>,
+    do_handle: Py<PyAny>,
+    spawn: Py<PyAny>,
+}
+
+static ORIGINALS: PyOnceLock<Originals> = PyOnceLock::new();
+
+fn originals(py: Python<'_>) -> PyResult<&Originals> {
+    ORIGINALS.get_or_try_init(py, || {
+        let base = py.import("gevent.baseserver")?.getattr("BaseServer")?;
+        let stream = py.import("gevent.server")?.getattr("StreamServer")?;
+        Ok(Originals {
+            full: base.getattr("full")?.unbind(),
+            do_read: stream.getattr("do_read")?.unbind(),
+            do_handle: base.getattr("do_handle")?.unbind(),
+            spawn: base.getattr("_spawn")?.unbind(),
+        })
+    })
+}
+
+/// How one server takes in and handles, as far as that needs no Python.
+struct Steps<'py> {
+    server: Bound<'py, PyAny>,
+    attributes: Bound<'py, PyDict>,
+    /// Whether it is never full.
+    endless: bool,
+    /// Where connections are accepted.
+    listener: Option<Bound<'py, SocketBase>>,
+    /// The handler, and what ends a connection, where each is handled in a greenlet of its own.
+    handling: Option<[Bound<'py, PyAny>; 2]>,
+}
+
+impl<'py> Steps<'py> {
+    fn of(server: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = server.py();
+        let originals = originals(py)?;
+        let class = server.get_type();
+        let attributes = server
+            .getattr(pyo3::intern!(py, "__dict__"))?
+            .cast_into::<PyDict>()?;
+        let is_own = |name: &Bound<'py, pyo3::types::PyString>, original: &Py<PyAny>| {
+            let own = !attributes.contains(name)? && class.getattr(name)?.is(original);
+            Ok::<_, PyErr>(own)
+        };
+        let listener = if is_own(pyo3::intern!(py, "do_read"), &originals.do_read)? {
+            let exact = socket_class(py)?;
+            attributes
+                .get_item(pyo3::intern!(py, "socket"))?
+                .filter(|socket| socket.get_type().is(exact))
+                .map(|socket| socket.cast_into::<SocketBase>())
+                .transpose()?
+        } else {
+            None
+        };
+        let spawns = is_own(pyo3::intern!(py, "do_handle"), &originals.do_handle)?
+            && is_own(pyo3::intern!(py, "_spawn"), &originals.spawn)?;
+        let handling = if spawns {
+            Some([
+                server.getattr(pyo3::intern!(py, "_handle"))?,
+                server.getattr(pyo3::intern!(py, "do_close"))?,
+            ])
+        } else {
+            None
+        };
+        Ok(Self {
+            endless: is_own(pyo3::intern!(py, "full"), &originals.full)?,
+            server: server.clone(),
+            attributes,
+            listener,
+            handling,
+        })
+    }
+
+    /// Whether the steps are still the server's after a connection was handled.
+    fn hold(&self) -> PyResult<bool> {
+        let py = self.server.py();
+        let (Some(listener), Some(_), true) = (&self.listener, &self.handling, self.endless) else {
+            // The program's own code ran.
+            return Ok(false);
+        };
+        let now = self.attributes.get_item(pyo3::intern!(py, "socket"))?;
+        Ok(now.is_some_and(|now| now.is(listener)))
+    }
+
+    fn is_full(&self) -> PyResult<bool> {
+        let name = pyo3::intern!(self.server.py(), "full");
+        Ok(!self.endless && self.server.call_method0(name)?.is_truthy()?)
+    }
+
+    /// What the handler is to be called with, none when nothing came.
+    fn read(&self) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        if let Some(listener) = &self.listener {
+            return SocketBase::accept_if_any(listener);
+        }
+        let py = self.server.py();
+        let read = self.server.call_method0(pyo3::intern!(py, "do_read"))?;
+        if !read.is_truthy()? {
+            return Ok(None);
+        }
+        match read.cast_into::<PyTuple>() {
+            Ok(args) => Ok(Some(args)),
+            Err(other) => {
+                let args: Vec<_> = other.into_inner().try_iter()?.collect::<PyResult<_>>()?;
+                PyTuple::new(py, args).map(Some)
+            }
+        }
+    }
+
+    fn handle(&self, args: &Bound<'py, PyTuple>) -> PyResult<()> {
+        let py = self.server.py();
+        let (Some([handle, close]), Some(function)) = (&self.handling, handling::function(py))
+        else {
+            let name = pyo3::intern!(py, "do_handle");
+            return self.server.call_method1(name, args).map(drop);
+        };
+        let call = PyTuple::new(py, [handle, close, args.as_any()])?;
+        let spawned = Greenlet::spawned(function.bind(py).clone(), call, None);
+        if spawned.is_err() {
+            close.call1(args)?;
+        }
+        spawned.map(drop)
+    }
+}
+
+/// Take in what came for `server`, at most `max_accept` of it, and have each handled.
+///
+/// Holds back when the server is full or something fails.
+#[pyfunction]
+pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    let most: usize = server.getattr(pyo3::intern!(py, "max_accept"))?.extract()?;
+    let mut steps = Steps::of(server)?;
+    for taken in 0..most {
+        if taken > 0 && !steps.hold()? {
+            steps = Steps::of(server)?;
+        }
+        if steps.is_full()? {
+            return server
+                .call_method0(pyo3::intern!(py, "_wait_for_room"))
+                .map(drop);
+        }
+        let read = match steps.read() {
+            Ok(read) => read,
+            Err(failure) => {
+                let name = pyo3::intern!(py, "_reading_failed");
+                return server
+                    .call_method1(name, (failure.into_value(py),))
+                    .map(drop);
+            }
+        };
+        let least = server.getattr(pyo3::intern!(py, "min_delay"))?;
+        server.setattr(pyo3::intern!(py, "delay"), least)?;
+        let Some(args) = read else {
+            return Ok(());
+        };
+        if let Err(failure) = steps.handle(&args) {
+            let name = pyo3::intern!(py, "_handling_failed");
+            return server
+                .call_method1(name, (args, failure.into_value(py)))
+                .map(drop);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The function that a server spawns for each connection: its handler, and then the end of the connection.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::ffi::entry;
+
+static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Adds the function to the module.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let function = entry::handle_function(module, "gevent.baseserver")?;
+    module.add(entry::HANDLE_NAME, &function)?;
+    FUNCTION.set(module.py(), function.unbind()).ok();
+    Ok(())
+}
+
+/// The function: ``_handle_and_close_when_done(handle, close, args)``.
+pub fn function(py: Python<'_>) -> Option<&Py<PyAny>> {
+    FUNCTION.get(py)
+}
+
+/// A call of the function, taken apart: a greenlet that makes it calls the handler straight away, with no frame of the
+/// function under all that the handler does.
+pub struct Handling<'py> {
+    /// The handler.
+    pub handle: Bound<'py, PyAny>,
+    /// What ends the connection.
+    pub close: Bound<'py, PyAny>,
+    /// What both are called with.
+    pub args: Bound<'py, PyTuple>,
+}
+
+impl<'py> Handling<'py> {
+    /// Takes the call apart; none when it is one of another function, or not a proper one.
+    pub fn of(
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> Option<Self> {
+        let py = function.py();
+        if kwargs.is_some() || !self::function(py).is_some_and(|ours| ours.is(function)) {
+            return None;
+        }
+        let [handle, close, args] = args.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            handle: handle.clone(),
+            close: close.clone(),
+            args: args.cast::<PyTuple>().ok()?.clone(),
+        })
+    }
+
+    /// Ends the connection after the handler: its result, unless closing fails.
+    ///
+    /// # Errors
+    /// The handler's error, or that of closing, with the handler's as its context.
+    pub fn end<T>(&self, result: PyResult<T>) -> PyResult<T> {
+        let py = self.close.py();
+        match self.close.call1(&self.args) {
+            Ok(_) => result,
+            Err(failure) => {
+                if let Err(first) = result {
+                    let first = first.into_value(py);
+                    let context = pyo3::intern!(py, "__context__");
+                    failure.value(py).setattr(context, first)?;
+                }
+                Err(failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `send` and `sendall`.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyTimeoutError, PyTypeError};
+use pyo3::prelude::*;
+use reactor::Direction;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::errors::{BlockingSwitchOutError, errno_error};
+use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::buffer::Readable;
+use crate::sockets::io::send_flags;
+use crate::sockets::socket::SocketBase;
+use crate::sockets::wait::{Begun, Patience};
+use crate::waiting::wait::{Outcome, WaitRef};
+
+/// `socket.send`.
+pub struct Send;
+
+impl Blocking for Send {
+    const NAME: &'static CStr = c"send";
+    const DOC: &'static CStr = c"send($self, data, flags=0, timeout=...)\n--\n\n\
+Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
+    const PARAMETERS: &'static [&'static str] = &["data", "flags", "timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let slf = slf.cast::<SocketBase>()?;
+        let patience = match &arguments[2] {
+            None => Patience::of(slf.get(), slf.py()),
+            Some(given) => Patience::seconds(SocketBase::timeout_of(given)?),
+        };
+        Sending::of("send", arguments, false, &patience)?.go_on(slf, patience)
+    }
+}
+
+/// `socket.sendall`.
+pub struct SendAll;
+
+impl Blocking for SendAll {
+    const NAME: &'static CStr = c"sendall";
+    const DOC: &'static CStr = c"sendall($self, data, flags=0)\n--\n\n\
+Send all of `data`. The timeout holds for the whole; when it raises, some may have been sent.";
+    const PARAMETERS: &'static [&'static str] = &["data", "flags"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+        let slf = slf.cast::<SocketBase>()?;
+        let patience = Patience::of(slf.get(), slf.py());
+        let sending = Sending::of("sendall", arguments, true, &patience)?;
+        if sending.memory.bytes(slf.py()).is_empty() {
+            return Ok(Step::Done(slf.py().None()));
+        }
+        sending.go_on(slf, patience)
+    }
+}
+
+/// What is being sent.
+struct Sending {
+    memory: Readable,
+    flags: SendFlags,
+    sent: usize,
+    /// Whether to go on until nothing is left.
+    all: bool,
+    /// Try in earnest, whatever is known of the readiness.
+    force: bool,
+}
+
+impl Sending {
+    fn of(
+        name: &str,
+        arguments: &[Option<Bound<'_, PyAny>>],
+        all: bool,
+        patience: &Patience,
+    ) -> PyResult<Self> {
+        let Some(data) = &arguments[0] else {
+            return Err(PyTypeError::new_err(format!(
+                "{name}() missing 1 required positional argument: 'data'"
+            )));
+        };
+        let flags = arguments[1]
+            .as_ref()
+            .map_or(Ok(0), |flags| flags.extract())?;
+        Ok(Self {
+            memory: Readable::of(data)?,
+            flags: send_flags(flags),
+            sent: 0,
+            all,
+            force: patience.is_none(),
+        })
+    }
+
+    /// Tries, and waits to try again.
+    fn go_on(mut self, slf: &Bound<'_, SocketBase>, mut patience: Patience) -> PyResult<Step> {
+        let py = slf.py();
+        let this = slf.get();
+        loop {
+            match self.attempt(py, this) {
+                Ok(count) => {
+                    self.sent += count;
+                    if !self.all {
+                        return Ok(Step::Done(self.sent.into_pyobject(py)?.into_any().unbind()));
+                    }
+                    if self.sent >= self.memory.bytes(py).len() {
+                        return Ok(Step::Done(py.None()));
+                    }
+                }
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => py.check_signals()?,
+                Err(error) => return Err(errno_error(error.raw_os_error())),
+            }
+        }
+        if self.sent > 0 && patience.is_none() {
+            // Some was sent, so this cannot look like a call that did nothing.
+            return Err(PyTimeoutError::new_err("timed out"));
+        }
+        let Begun { wait, place } = this.begin_wait(py, Direction::Write, &mut patience)?;
+        let socket = slf.clone().unbind();
+        let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
+            let socket = socket.bind(py);
+            match socket
+                .get()
+                .end_wait(py, Direction::Write, place, wait, woken)
+            {
+                Ok(()) => self.go_on(socket, patience),
+                // The hub may not wait, so it must not go by what is known either.
+                Err(error) if !self.force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
+                    self.force = true;
+                    self.go_on(socket, patience)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        wait.set_then(py, Box::new(then));
+        Ok(Step::Park(wait))
+    }
+
+    #[inline]
+    fn attempt(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
+        let rest = self.memory.bytes(py).get(self.sent..).unwrap_or_default();
+        let (sent, reader) = socket.call(py, Direction::Write, self.force, |state, fd| {
+            let sent = rustix::net::send(fd, rest, self.flags)?;
+            Ok((sent, state.tell_peer(py)))
+        })?;
+        if let Some(reader) = reader {
+            reader.wake_none(py);
+        }
+        Ok(sent)
+    }
+}
