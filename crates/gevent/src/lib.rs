@@ -15,6 +15,7 @@ mod sockets;
 mod sync;
 mod waiting;
 mod watcher;
+mod websocket;
 
 use pyo3::prelude::*;
 
@@ -111,5 +112,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         event_loop::descriptors::poll_descriptors,
         module
     )?)?;
+    websocket::register(module)?;
     Ok(())
 }

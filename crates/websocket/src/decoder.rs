@@ -93,6 +93,19 @@ impl Decoder {
         self.closed
     }
 
+    /// Whether messages may come compressed.
+    #[must_use]
+    pub fn decompresses(&self) -> bool {
+        self.inflater.is_some()
+    }
+
+    /// How many bytes of payload are still to come of the frame that has begun.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.frame
+            .map_or(0, |frame| frame.header.length - frame.received)
+    }
+
     /// Decode up to the next event. `input` holds what was not consumed yet; it is unmasked in place.
     ///
     /// # Errors
