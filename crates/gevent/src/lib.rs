@@ -17,6 +17,7 @@ mod sockets;
 mod sync;
 mod waiting;
 mod watcher;
+mod websocket;
 mod wsgi;
 
 use pyo3::prelude::*;
@@ -145,5 +146,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         event_loop::descriptors::poll_descriptors,
         module
     )?)?;
+    websocket::register(module)?;
     Ok(())
 }

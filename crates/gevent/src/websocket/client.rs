@@ -1,0 +1,76 @@
+//! The opening handshake of a client.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use websocket::client::{ClientError, Handshake, Request};
+
+use super::deflate::{Fields, from_fields, to_fields};
+use super::exceptions;
+
+/// How many bytes a response's head took, and the subprotocol and the compression that were agreed on.
+type Agreed = (usize, Option<String>, Option<Fields>);
+
+/// A client's handshake on its way.
+#[pyclass(frozen, module = "gevent._core")]
+pub struct WebSocketHandshake(Handshake);
+
+#[pymethods]
+impl WebSocketHandshake {
+    #[new]
+    #[pyo3(signature = (host, target, *, origin = None, protocols = Vec::new(), headers = Vec::new(), deflate = None))]
+    fn new(
+        host: &str,
+        target: &str,
+        origin: Option<&str>,
+        protocols: Vec<String>,
+        headers: Vec<(String, String)>,
+        deflate: Option<Fields>,
+    ) -> PyResult<Self> {
+        let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
+        let fields: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let request = Request {
+            host,
+            target,
+            origin,
+            protocols: &protocols,
+            fields: &fields,
+        };
+        match Handshake::new(&request, from_fields(deflate)?.as_ref()) {
+            Ok(handshake) => Ok(Self(handshake)),
+            Err(error) => Err(PyValueError::new_err(error.to_string())),
+        }
+    }
+
+    /// The bytes to send.
+    #[getter]
+    fn request<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.request())
+    }
+
+    /// Judge the response so far. Returns None when more bytes are needed, else how many its head took, the subprotocol
+    /// and the compression that were agreed on.
+    fn decode(&self, input: &[u8]) -> PyResult<Option<Agreed>> {
+        match self.0.decode(input) {
+            Ok(None) => Ok(None),
+            Ok(Some((taken, agreed))) => Ok(Some((
+                taken,
+                agreed.protocol,
+                agreed.deflate.map(to_fields),
+            ))),
+            Err(error) => {
+                let status = match &error {
+                    ClientError::Status(status, _) => Some(*status),
+                    _ => None,
+                };
+                Err(exceptions::HandshakeError::new_err((
+                    error.to_string(),
+                    status,
+                )))
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Agreeing on permessage-deflate (RFC 7692 section 7.1).
+
+use std::fmt::Write as _;
+
+use crate::Role;
+
+const NAME: &str = "permessage-deflate";
+
+/// What both sides agreed on, or, before that, what one would accept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deflate {
+    /// How the server compresses.
+    pub server: Side,
+    /// How the client compresses.
+    pub client: Side,
+}
+
+/// How one side compresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Whether a message may refer to those before it.
+    pub context_takeover: bool,
+    /// How far back it may refer: 2 to the power of this many bytes, 9 to 15.
+    pub window_bits: u8,
+}
+
+impl Default for Side {
+    fn default() -> Self {
+        Self {
+            context_takeover: true,
+            window_bits: 15,
+        }
+    }
+}
+
+/// The parameters of one offer or answer. Windows of 8 bits, which no zlib can compress with, are no number here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parameters {
+    server_no_context_takeover: bool,
+    client_no_context_takeover: bool,
+    server_max_window_bits: Option<u8>,
+    /// The outer is whether the parameter is there, the inner its value.
+    client_max_window_bits: Option<Option<u8>>,
+}
+
+impl Deflate {
+    pub(crate) fn side(&self, role: Role) -> Side {
+        match role {
+            Role::Client => self.client,
+            Role::Server => self.server,
+        }
+    }
+
+    /// As a server: what to agree on, of the offers in a request's `Sec-WebSocket-Extensions`, and the response's
+    /// field. `self` is what the server would have at most. `None` when no offer can be accepted.
+    #[must_use]
+    pub fn agree(&self, offers: &str) -> Option<(Self, String)> {
+        elements(offers, ',')
+            .filter_map(parse)
+            .find_map(|offer| self.accept(offer))
+    }
+
+    fn accept(&self, offer: Parameters) -> Option<(Self, String)> {
+        let mut agreed = *self;
+        let mut answer = NAME.to_owned();
+        agreed.server.context_takeover &= !offer.server_no_context_takeover;
+        if !agreed.server.context_takeover {
+            answer.push_str("; server_no_context_takeover");
+        }
+        agreed.client.context_takeover &= !offer.client_no_context_takeover;
+        if !agreed.client.context_takeover {
+            answer.push_str("; client_no_context_takeover");
+        }
+        if let Some(bits) = offer.server_max_window_bits {
+            agreed.server.window_bits = agreed.server.window_bits.min(bits);
+        }
+        if offer.server_max_window_bits.is_some() || agreed.server.window_bits < 15 {
+            let _ = write!(
+                answer,
+                "; server_max_window_bits={}",
+                agreed.server.window_bits
+            );
+        }
+        match offer.client_max_window_bits {
+            Some(bits) => {
+                agreed.client.window_bits = agreed.client.window_bits.min(bits.unwrap_or(15));
+                let _ = write!(
+                    answer,
+                    "; client_max_window_bits={}",
+                    agreed.client.window_bits
+                );
+            }
+            // A client that does not offer it cannot be asked for it.
+            None => agreed.client.window_bits = 15,
+        }
+        Some((agreed, answer))
+    }
+
+    /// As a client: the field to offer `self` with.
+    #[must_use]
+    pub fn offer(&self) -> String {
+        let mut offer = format!("{NAME}; client_max_window_bits");
+        if self.client.window_bits < 15 {
+            let _ = write!(offer, "={}", self.client.window_bits);
+        }
+        if !self.client.context_takeover {
+            offer.push_str("; client_no_context_takeover");
+        }
+        if !self.server.context_takeover {
+            offer.push_str("; server_no_context_takeover");
+        }
+        if self.server.window_bits < 15 {
+            let _ = write!(
+                offer,
+                "; server_max_window_bits={}",
+                self.server.window_bits
+            );
+        }
+        offer
+    }
+
+    /// As a client that made the [`offer`](Self::offer) of `self`: what a response's `Sec-WebSocket-Extensions`
+    /// agrees on. `None` when it is no answer to that offer.
+    #[must_use]
+    pub fn confirm(&self, answer: &str) -> Option<Self> {
+        let mut answers = elements(answer, ',');
+        let parameters = parse(answers.next()?)?;
+        if answers.next().is_some() {
+            return None;
+        }
+        let mut agreed = *self;
+        // What was asked of the server, it must confirm.
+        if !self.server.context_takeover && !parameters.server_no_context_takeover {
+            return None;
+        }
+        agreed.server.context_takeover = !parameters.server_no_context_takeover;
+        let bits = parameters.server_max_window_bits.unwrap_or(15);
+        if bits > self.server.window_bits {
+            return None;
+        }
+        agreed.server.window_bits = bits;
+        agreed.client.context_takeover &= !parameters.client_no_context_takeover;
+        match parameters.client_max_window_bits {
+            Some(None) => return None,
+            Some(Some(bits)) => agreed.client.window_bits = self.client.window_bits.min(bits),
+            None => {}
+        }
+        Some(agreed)
+    }
+}
+
+/// The elements of a list, without the spaces around them. Neither offers nor answers have use for quoted separators.
+fn elements(list: &str, separator: char) -> impl Iterator<Item = &str> {
+    list.split(separator)
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+}
+
+/// The parameters of one extension; `None` when it is another, or malformed (section 7.1).
+fn parse(extension: &str) -> Option<Parameters> {
+    let mut parts = elements(extension, ';');
+    if !parts.next()?.eq_ignore_ascii_case(NAME) {
+        return None;
+    }
+    let mut found = Parameters::default();
+    for part in parts {
+        let (name, value) = match part.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+            None => (part, None),
+        };
+        match (name, value) {
+            ("server_no_context_takeover", None) if !found.server_no_context_takeover => {
+                found.server_no_context_takeover = true;
+            }
+            ("client_no_context_takeover", None) if !found.client_no_context_takeover => {
+                found.client_no_context_takeover = true;
+            }
+            ("server_max_window_bits", Some(bits)) if found.server_max_window_bits.is_none() => {
+                found.server_max_window_bits = Some(window_bits(bits)?);
+            }
+            ("client_max_window_bits", None) if found.client_max_window_bits.is_none() => {
+                found.client_max_window_bits = Some(None);
+            }
+            ("client_max_window_bits", Some(bits)) if found.client_max_window_bits.is_none() => {
+                found.client_max_window_bits = Some(Some(window_bits(bits)?));
+            }
+            _ => return None,
+        }
+    }
+    Some(found)
+}
+
+fn window_bits(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [digit @ b'9'] => Some(digit - b'0'),
+        [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
+        _ => None,
+    }
+}

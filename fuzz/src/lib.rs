@@ -1,0 +1,200 @@
+//! What is true of any input. Each function takes bytes from a fuzzer, and panics where it is not.
+
+#[path = "../../crates/http1/tests/common/mod.rs"]
+mod connection;
+#[path = "../../crates/websocket/tests/common/mod.rs"]
+mod frames_in;
+
+use frames_in::{Came, receive};
+use http1::{Body, ChunkHead, Framing, LAST_CHUNK, Leniency, Limits, Policy};
+use websocket::client::{Handshake, Request};
+use websocket::extension::Side;
+use websocket::{Decoder, Deflate, Encoder, Role};
+
+/// A target's function.
+pub type Target = fn(&[u8]);
+
+/// The targets by name.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("requests", requests),
+    ("chunks", chunks),
+    ("frames", frames),
+    ("messages", messages),
+    ("handshakes", handshakes),
+];
+
+/// Two bytes that choose how to go about the rest.
+fn choose(data: &[u8]) -> Option<(u8, u8, &[u8])> {
+    match data {
+        [one, two, rest @ ..] => Some((*one, *two, rest)),
+        _ => None,
+    }
+}
+
+/// A connection's requests are decoded alike however they are cut, and stay within the limits.
+pub fn requests(data: &[u8]) {
+    let Some((flags, size, input)) = choose(data) else {
+        return;
+    };
+    let limits = if flags & 1 == 0 {
+        Limits::default()
+    } else {
+        Limits {
+            request_line: 40,
+            head: 120,
+            fields: 5,
+            body: 60,
+            chunk_line: 12,
+            trailers: 24,
+        }
+    };
+    let leniency = if flags & 2 == 0 {
+        Leniency::default()
+    } else {
+        Leniency::ALL
+    };
+    let policy = Policy { limits, leniency };
+    let whole = connection::serve([input], &policy);
+    let cut = connection::serve(input.chunks(usize::from(size).max(1)), &policy);
+    assert_eq!(whole, cut);
+    for request in &whole.requests {
+        assert!(request.line.len() <= policy.limits.request_line);
+        assert!(request.fields.len() <= policy.limits.fields);
+        assert!(request.body.len() as u64 <= policy.limits.body);
+        for (name, value) in &request.fields {
+            assert!(!name.is_empty() && name.is_ascii());
+            assert!(
+                !value
+                    .iter()
+                    .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+            );
+        }
+    }
+}
+
+/// What is encoded as chunks is decoded as it was.
+pub fn chunks(data: &[u8]) {
+    let Some((size, cut, content)) = choose(data) else {
+        return;
+    };
+    let mut wire = Vec::new();
+    for chunk in content.chunks(usize::from(size).max(1)) {
+        wire.extend_from_slice(ChunkHead::new(chunk.len()).as_bytes());
+        wire.extend_from_slice(chunk);
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(LAST_CHUNK);
+    let mut body = Body::new(Framing::Chunked, &Limits::default());
+    let mut decoded = Vec::new();
+    let mut buffer = Vec::new();
+    for piece in wire.chunks(usize::from(cut).max(1)) {
+        buffer.extend_from_slice(piece);
+        while let Ok(step) = body.decode(&buffer) {
+            decoded.extend_from_slice(&buffer[step.data]);
+            buffer.drain(..step.consumed);
+            if step.consumed == 0 || step.done {
+                break;
+            }
+        }
+    }
+    assert!(body.is_done() && buffer.is_empty());
+    assert_eq!(decoded, content);
+}
+
+/// Compression as bits choose it.
+fn deflate(flags: u8) -> Option<Deflate> {
+    let side = |bit: u8, bits: u8| Side {
+        context_takeover: flags & bit != 0,
+        window_bits: 9 + bits % 7,
+    };
+    (flags & 1 != 0).then(|| Deflate {
+        server: side(2, flags >> 4),
+        client: side(4, flags >> 5),
+    })
+}
+
+fn sender(flags: u8) -> Role {
+    if flags & 8 == 0 {
+        Role::Client
+    } else {
+        Role::Server
+    }
+}
+
+/// Frames are decoded alike however they are cut, and messages stay within the limit.
+pub fn frames(data: &[u8]) {
+    const LIMIT: usize = 5000;
+    let Some((flags, size, input)) = choose(data) else {
+        return;
+    };
+    let decoder = || Decoder::new(sender(flags), LIMIT, deflate(flags).as_ref());
+    let (came, error) = receive(&mut decoder(), [input]);
+    assert_eq!((&came, error), {
+        let cut = receive(&mut decoder(), input.chunks(usize::from(size).max(1)));
+        (&cut.0.clone(), cut.1)
+    });
+    for one in came {
+        match one {
+            Came::Text(text) => assert!(text.len() <= LIMIT),
+            Came::Binary(content) => assert!(content.len() <= LIMIT),
+            Came::Ping(payload) | Came::Pong(payload) => assert!(payload.len() <= 125),
+            Came::Close(_) => {}
+        }
+    }
+}
+
+/// What one side encodes, the other decodes as it was.
+pub fn messages(data: &[u8]) {
+    let Some((flags, cut, content)) = choose(data) else {
+        return;
+    };
+    let deflate = deflate(flags);
+    let mut encoder = Encoder::new(sender(flags), deflate.as_ref());
+    let mut wire = Vec::new();
+    let mut sent = Vec::new();
+    for part in content.split(|byte| *byte == 0xfe) {
+        match std::str::from_utf8(part) {
+            Ok(text) => {
+                encoder.text(text, &mut wire);
+                sent.push(Came::Text(text.to_owned()));
+            }
+            Err(_) => {
+                encoder.binary(part, &mut wire);
+                sent.push(Came::Binary(part.to_vec()));
+            }
+        }
+    }
+    let mut decoder = Decoder::new(sender(flags), content.len() * 2 + 64, deflate.as_ref());
+    let received = receive(&mut decoder, wire.chunks(usize::from(cut).max(1)));
+    assert_eq!(received, (sent, None));
+}
+
+/// No response, and no list of extensions, is more than refused; what a server agrees to, its client confirms.
+pub fn handshakes(data: &[u8]) {
+    let Some((flags, _, input)) = choose(data) else {
+        return;
+    };
+    let offer = deflate(flags | 1).unwrap_or_default();
+    let request = Request {
+        host: "a",
+        target: "/",
+        ..Request::default()
+    };
+    if let Ok(handshake) = Handshake::new(&request, Some(&offer)) {
+        let _ = handshake.decode(input);
+    }
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let _ = offer.confirm(text);
+    if let Some((agreed, answer)) = offer.agree(text) {
+        for side in [agreed.server, agreed.client] {
+            assert!((9..=15).contains(&side.window_bits));
+        }
+        assert!(answer.starts_with("permessage-deflate"));
+    }
+    let (agreed, answer) = Deflate::default()
+        .agree(&offer.offer())
+        .expect("an offer of ours");
+    assert_eq!(offer.confirm(&answer), Some(agreed));
+}

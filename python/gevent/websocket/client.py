@@ -1,0 +1,122 @@
+"""The client of a WebSocket."""
+
+from urllib.parse import urlsplit
+
+import gevent
+from gevent import socket, ssl
+from gevent._core import WebSocketHandshake
+from gevent.websocket.connection import Stream, WebSocket
+from gevent.websocket.deflate import PerMessageDeflate
+from gevent.websocket.exceptions import HandshakeError
+
+__all__ = ["ClientWebSocket", "connect"]
+
+PORTS = {"ws": 80, "wss": 443}
+
+
+class ClientWebSocket(WebSocket):
+    """The WebSocket of a client. In a `with` statement it is closed at the end."""
+
+    _is_client = True
+
+    def __init__(self, stream, *, url, **settings):
+        """Speak WebSocket over a `stream`, the server at `url` having agreed; see `WebSocket`."""
+        super().__init__(None, stream, None, **settings)
+        self.url = url
+
+    @property
+    def path(self):
+        """The path that was asked for."""
+        return urlsplit(self.url).path or "/"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.disconnect()
+
+    def disconnect(self, code=1000, message=b"", timeout=1.0):
+        """Close, give the other side `timeout` seconds to answer, and close the socket."""
+        try:
+            self.close(code, message)
+            self.wait_closed(timeout)
+        finally:
+            self._connection.socket.close()
+
+
+def connect(
+    url,
+    *,
+    protocols=(),
+    origin=None,
+    headers=(),
+    compression=None,
+    max_message_size=2**24,
+    timeout=None,
+    ssl_context=None,
+    sock=None,
+):
+    """Connect to a `ws:` or `wss:` URL, and return a `ClientWebSocket`.
+
+    :param protocols: the subprotocols to offer, the preferred one first.
+    :param origin: the `Origin` to send.
+    :param headers: pairs of further header fields, or a dictionary of them.
+    :param compression: a `PerMessageDeflate` to offer.
+    :param max_message_size: the most bytes of a message that are accepted.
+    :param timeout: seconds for connecting and the handshake together.
+    :param ssl_context: for `wss:`; by default one that checks the server's certificate.
+    :param sock: a connected socket to use in place of a new one.
+
+    Raises `HandshakeError` when the server does not agree, `OSError` when it cannot be reached,
+    `TimeoutError` when that takes too long, `ValueError` for a URL or a header that cannot be sent.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ValueError(f"not a WebSocket URL: {url!r}")
+    if parts.fragment:
+        raise ValueError(f"a WebSocket URL has no fragment: {url!r}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = parts.port or PORTS[parts.scheme]
+    handshake = WebSocketHandshake(
+        host if port == PORTS[parts.scheme] else f"{host}:{port}",
+        (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        origin=origin,
+        protocols=list(protocols),
+        headers=[*(headers.items() if hasattr(headers, "items") else headers)],
+        deflate=compression,
+    )
+    with gevent.Timeout(timeout, TimeoutError("timed out")):
+        made = sock
+        try:
+            if made is None:
+                made = socket.create_connection((parts.hostname, port))
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if parts.scheme == "wss":
+                context = ssl_context or ssl.create_default_context()
+                made = context.wrap_socket(made, server_hostname=parts.hostname)
+            received, protocol, agreed = _shake_hands(made, handshake)
+        except BaseException:
+            if made is not None:
+                made.close()
+            raise
+    return ClientWebSocket(
+        Stream(made),
+        url=url,
+        protocol=protocol,
+        compression=agreed,
+        max_message_size=max_message_size,
+        received=received,
+    )
+
+
+def _shake_hands(sock, handshake):
+    """Return what came behind the response, and the subprotocol and compression agreed on."""
+    sock.sendall(handshake.request)
+    received = b""
+    while (answer := handshake.decode(received)) is None:
+        data = sock.recv(4096)
+        if not data:
+            raise HandshakeError("connection closed during the handshake")
+        received += data
+    taken, protocol, agreed = answer
+    return received[taken:], protocol, agreed and PerMessageDeflate(*agreed)

@@ -1,0 +1,259 @@
+"""One WebSocket, of a server or a client."""
+
+import gevent
+from gevent._core import WebSocketCodec
+from gevent.lock import Semaphore
+from gevent.websocket.exceptions import ProtocolError, WebSocketError
+
+__all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
+
+MSG_SOCKET_DEAD = "Socket is dead"
+MSG_ALREADY_CLOSED = "Connection is already closed"
+MSG_CLOSED = "Connection closed"
+
+
+class Stream:
+    """The bytes of a connection: its socket's."""
+
+    __slots__ = ("recv", "socket", "write")
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.recv = socket.recv
+        self.write = socket.sendall
+
+    def read(self, size):
+        """Return `size` bytes; fewer when the connection ends before."""
+        pieces = []
+        while size > 0 and (data := self.recv(size)):
+            pieces.append(data)
+            size -= len(data)
+        return b"".join(pieces)
+
+
+class WebSocket:
+    """One WebSocket: `receive()` and `send()` whole messages, `close()` when done.
+
+    Any number of greenlets may send, each message stays in one piece; one greenlet may receive.
+    Pings are answered, and a close is acknowledged, while somebody receives.
+
+    `environ` is that of the request, None for a client. `closed` is whether messages can no longer
+    be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
+    `WebSocketHandler`, None for a client. `close_code` and `close_reason` are what the other side
+    closed with: None as long as it has not, 1005 when it gave no code, 1006 when the connection
+    ended without a close.
+    """
+
+    OPCODE_CONTINUATION = 0x00
+    OPCODE_TEXT = 0x01
+    OPCODE_BINARY = 0x02
+    OPCODE_CLOSE = 0x08
+    OPCODE_PING = 0x09
+    OPCODE_PONG = 0x0A
+
+    _is_client = False
+
+    def __init__(
+        self,
+        environ,
+        stream,
+        handler,
+        *,
+        protocol=None,
+        compression=None,
+        max_message_size=2**24,
+        received=b"",
+    ):
+        """Speak WebSocket over a `stream` on which the handshake is done.
+
+        :param protocol: the subprotocol that was agreed on.
+        :param compression: the `PerMessageDeflate` that was agreed on.
+        :param max_message_size: the most bytes of a message that are accepted, before and after
+            decompression.
+        :param received: what came behind the handshake.
+        """
+        self.environ = environ
+        self.stream = stream
+        self.handler = handler
+        self.closed = False
+        self.close_code = None
+        self.close_reason = ""
+        self._protocol = protocol
+        self._connection = stream
+        self._codec = WebSocketCodec(self._is_client, max_message_size, compression)
+        self._codec.feed(received)
+        self._sending = Semaphore()
+        self._ended = False
+
+    def __repr__(self):
+        state = "closed" if self.closed else "open"
+        return f"<{type(self).__name__} {self.path or ''} {state} at {id(self):#x}>"
+
+    @property
+    def origin(self):
+        """The origin of the page that connected, or None."""
+        return self._from_environ("HTTP_ORIGIN")
+
+    @property
+    def protocol(self):
+        """The subprotocol: the one agreed on, else what the client asked for, or None."""
+        return self._protocol or self._from_environ("HTTP_SEC_WEBSOCKET_PROTOCOL")
+
+    @property
+    def version(self):
+        """The version of the protocol, as text, or None."""
+        return self._from_environ("HTTP_SEC_WEBSOCKET_VERSION")
+
+    @property
+    def path(self):
+        """The path of the request, or None."""
+        return self._from_environ("PATH_INFO")
+
+    @property
+    def current_app(self):
+        """The `WebSocketApplication` that handles this connection, or None."""
+        client = getattr(self.handler, "active_client", None)
+        return getattr(client, "application", None)
+
+    def _from_environ(self, name):
+        return None if self.environ is None else self.environ.get(name)
+
+    def receive(self):
+        """Return the next message: a str, or a bytearray for one of bytes.
+
+        None says that the connection is over: closed by the other side, lost, or ended because the
+        other side broke the protocol; `close_code` tells which.
+
+        Raises `WebSocketError` when the connection was closed before.
+        """
+        if self.closed:
+            raise WebSocketError(MSG_ALREADY_CLOSED)
+        try:
+            return self._next_message()
+        except ProtocolError as error:
+            self.close_code, self.close_reason = error.code, str(error)
+            self._ended = True
+            self.close(error.code, str(error))
+        return None
+
+    def _next_message(self):
+        """The next message, or None at the end of the connection."""
+        codec = self._codec
+        item = codec.next()
+        while True:
+            if item is None:
+                try:
+                    data = self._connection.recv(codec.wanted)
+                except OSError:
+                    data = b""
+                if not data:
+                    self._lost()
+                    return None
+                item = codec.next(data)
+            elif type(item) is not tuple:
+                return item
+            elif item[0] == self.OPCODE_CLOSE:
+                self._closed_by_other(*item[1:])
+                return None
+            else:
+                opcode, payload = item
+                if opcode == self.OPCODE_PING:
+                    self.handle_ping(payload)
+                else:
+                    self.handle_pong(payload)
+                item = codec.next()
+
+    def handle_ping(self, payload):
+        """Answer a ping. A subclass may do more."""
+        if not self.closed:
+            try:
+                self.send_frame(payload, self.OPCODE_PONG)
+            except WebSocketError:
+                pass  # what ended the connection will be seen by the reader
+
+    def handle_pong(self, payload):
+        """Take note of a pong: nothing. A subclass may do more."""
+
+    def _closed_by_other(self, code, reason):
+        self.close_code, self.close_reason = code or 1005, reason
+        self._ended = True
+        if not self.closed:
+            self._send_close(code, "")
+
+    def _lost(self):
+        self._ended = True
+        if self.close_code is None:
+            self.close_code = 1006
+        self.closed = True
+        self.stream = None
+
+    def send(self, message, binary=None):
+        """Send a message: a str as text, a bytes-like object as bytes.
+
+        `binary` True sends a str as bytes, False bytes of UTF-8 as text. Raises `WebSocketError`
+        when the connection is closed, or is lost meanwhile.
+        """
+        if self.closed:
+            raise WebSocketError(MSG_SOCKET_DEAD)
+        with self._sending:
+            self._write(self._codec.encode(message, binary))
+
+    def send_frame(self, message, opcode):
+        """Send a frame as it is: a message that is not compressed, or a ping or pong.
+
+        Raises `WebSocketError` as `send()` does, `ValueError` for what no frame can be.
+        """
+        if self.closed:
+            raise WebSocketError(MSG_ALREADY_CLOSED)
+        payload = message.encode() if isinstance(message, str) else message
+        with self._sending:
+            self._write(self._codec.encode_frame(payload, opcode))
+
+    def ping(self, payload=b""):
+        """Send a ping of up to 125 bytes; its answer goes to `handle_pong()`."""
+        self.send_frame(payload, self.OPCODE_PING)
+
+    def _write(self, data):
+        try:
+            self._connection.write(data)
+        except OSError as error:
+            self._lost()
+            raise WebSocketError(MSG_SOCKET_DEAD) from error
+        except BaseException:
+            # Part of a frame may be on its way (a timeout, a kill): nothing can follow it.
+            self._lost()
+            raise
+
+    def close(self, code=1000, message=b""):
+        """Say that no more will be sent, for a reason of up to 123 bytes of UTF-8.
+
+        The socket is not closed: the handler does that, when the other side has answered or was
+        given time to. Closing again does nothing. Raises `ValueError` for a code that may not be
+        sent or too long a reason.
+        """
+        if not self.closed:
+            text = message if isinstance(message, str) else bytes(message).decode()
+            self._send_close(code, text)
+
+    def _send_close(self, code, text):
+        data = self._codec.encode_close(code, text)
+        self.closed = True
+        self.stream = None
+        with self._sending:
+            try:
+                self._connection.write(data)
+            except OSError:
+                self._lost()
+
+    def wait_closed(self, timeout=None):
+        """Wait until the other side has closed too, dropping what it still sends.
+
+        Returns whether it has; `timeout` is in seconds. Nobody may receive meanwhile.
+        """
+        with gevent.Timeout(timeout, False):
+            try:
+                while not self._ended and self._next_message() is not None:
+                    pass
+            except ProtocolError:
+                self._ended = True
+        return self._ended

@@ -1,0 +1,44 @@
+"""What goes wrong on a WebSocket. All of it is a `WebSocketError`, which is an `OSError`."""
+
+__all__ = [
+    "FrameTooLargeException",
+    "HandshakeError",
+    "InvalidTextError",
+    "ProtocolError",
+    "WebSocketError",
+]
+
+
+class WebSocketError(OSError):
+    """The connection is closed, or cannot be used."""
+
+
+class ProtocolError(WebSocketError):
+    """The other side broke the protocol. `code` is what the connection is closed with."""
+
+    code = 1002
+
+
+class InvalidTextError(ProtocolError):
+    """The other side sent text that is not UTF-8."""
+
+    code = 1007
+
+
+class FrameTooLargeException(ProtocolError):
+    """The other side sent a message larger than allowed, before or after decompression."""
+
+    code = 1009
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake failed.
+
+    `status` is the HTTP status: for a server the one to answer with, for a client the one it was
+    answered with, or None where the answer was malformed. `headers` are those of a server's answer.
+    """
+
+    def __init__(self, message, status=None, headers=()):
+        super().__init__(message)
+        self.status = status
+        self.headers = list(headers)

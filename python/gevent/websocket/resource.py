@@ -1,0 +1,89 @@
+"""Applications by path, as classes."""
+
+import re
+
+__all__ = ["Resource", "WebSocketApplication"]
+
+
+class WebSocketApplication:
+    """What is done with a connection: subclass it, and give the class to a `Resource`.
+
+    `ws` is the `WebSocket`. A class that sets `subprotocols`, names in order of preference, agrees
+    with the client on one of them, which is then `ws.protocol`.
+    """
+
+    subprotocols: tuple[str, ...] = ()
+
+    def __init__(self, ws):
+        self.ws = ws
+
+    @classmethod
+    def protocol_name(cls):
+        """The preferred subprotocol, or an empty text."""
+        return cls.subprotocols[0] if cls.subprotocols else ""
+
+    def handle(self):
+        """Serve the connection: open, a message after the other, close."""
+        self.on_open()
+        message = ""
+        while message is not None and not self.ws.closed:
+            message = self.ws.receive()
+            self.on_message(message)
+        self.on_close(None)
+
+    def on_open(self, *args, **kwargs):
+        """The connection is there."""
+
+    def on_message(self, message, *args, **kwargs):
+        """A message came: a str or a bytearray; None says that the connection is over."""
+
+    def on_close(self, *args, **kwargs):
+        """The connection is over. The argument is a reason, None."""
+
+
+class Resource:
+    """A WSGI application that chooses another by the path.
+
+    `apps` is a list of pairs of a pattern and an application, or a dictionary of them, tried in
+    order: a regular expression that the beginning of the path must match, and a subclass of
+    `WebSocketApplication` for WebSockets or a WSGI application for anything else. What matches
+    nothing is answered with 404.
+    """
+
+    def __init__(self, apps=None):
+        self.apps = apps if apps is not None else []
+
+    def _pairs(self):
+        return list(self.apps.items() if hasattr(self.apps, "items") else self.apps)
+
+    def find(self, path, websocket):
+        """The application for a path, of those for WebSockets or of the others; None without."""
+        for pattern, app in self._pairs():
+            is_websocket = isinstance(app, type) and issubclass(app, WebSocketApplication)
+            if is_websocket == websocket and re.match(pattern, path):
+                return app
+        return None
+
+    def app_protocol(self, path):
+        """The subprotocol that the application for a path prefers, or an empty text."""
+        app = self.find(path, True)
+        return app.protocol_name() if app is not None else ""
+
+    def __call__(self, environ, start_response):
+        ws = environ.get("wsgi.websocket")
+        app = self.find(environ["PATH_INFO"], ws is not None)
+        if app is None:
+            body = b"Not Found"
+            start_response(
+                "404 Not Found",
+                [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))],
+            )
+            return [body]
+        if ws is None:
+            return app(environ, start_response)
+        application = app(ws)
+        client = getattr(ws.handler, "active_client", None)
+        if client is not None:
+            client.application = application
+        application.handle()
+        return []
