@@ -57,7 +57,7 @@ def output_of(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> Ca
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_program() -> Callable[[str], str]:
     """Return a program's path; without it skip the test, or fail it where REQUIRE_PROGRAMS is 1."""
 
