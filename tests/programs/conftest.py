@@ -1,5 +1,6 @@
 """Servers that the programs here talk to, and how the programs are run."""
 
+import glob
 import json
 import os
 import shutil
@@ -162,7 +163,7 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def redis_server(directory: Path, require_program: Callable[[str], str]) -> Iterator[str]:
+def redis_server(directory: Path, require_program: Callable[..., str]) -> Iterator[str]:
     """The URL of a redis server; its databases 0 to 15 are for one test each."""
     program = require_program("redis-server")
     port = free_port()
@@ -172,12 +173,10 @@ def redis_server(directory: Path, require_program: Callable[[str], str]) -> Iter
 
 
 @pytest.fixture(scope="session")
-def postgres(directory: Path, require_program: Callable[[str], str]) -> Iterator[str]:
+def postgres(directory: Path, require_program: Callable[..., str]) -> Iterator[str]:
     """The parameters of a connection to a PostgreSQL server, as libpq takes them."""
-    require_program("psql")
-    programs = max(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name)
-    )
+    # Debian keeps the server's programs of each version in a directory of their own.
+    programs = Path(require_program("initdb", *glob.glob("/usr/lib/postgresql/*/bin"))).parent
     data = directory / "postgres"
     data.mkdir()
     # PostgreSQL refuses to run as root; its package made a user for it.
