@@ -108,11 +108,11 @@ def test_closing(kind, pipe):
         file.read()
 
 
-@pytest.mark.parametrize("kind", [FileObjectPosix, FileObjectBlock])
+@pytest.mark.parametrize("kind", [FileObjectPosix, FileObjectThread, FileObjectBlock])
 def test_what_is_dropped_closes(kind, pipe):
     file = kind(pipe[1], "wb")
     file.write(b"x")
-    with pytest.warns(ResourceWarning) if kind is FileObjectBlock else nullcontext():
+    with nullcontext() if kind is FileObjectPosix else pytest.warns(ResourceWarning):
         del file
     assert os.read(pipe[0], 9) == b"x"
     with pytest.raises(OSError, match="Bad file descriptor"):

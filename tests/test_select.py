@@ -151,12 +151,32 @@ def test_poll_of_what_is_closed(pair):
     assert poller.poll() == [(number, select.POLLNVAL)]
 
 
+def test_poll_tells_readers_of_the_end_of_a_pipe():
+    reader, writer = os.pipe()
+    os.close(writer)
+    with os.fdopen(reader):
+        poller = select.poll()
+        poller.register(reader)
+        assert poller.poll() == [(reader, select.POLLIN | select.POLLHUP)]
+
+
 def test_poll_refuses():
     poller = select.poll()
     with pytest.raises(ValueError, match="Invalid file object"):
         poller.register("text")
     with pytest.raises(ValueError, match="Invalid file descriptor"):
         poller.register(-1)
+    with pytest.raises(TypeError, match="integer"):
+        poller.register(0, "text")
+
+
+def test_poll_ignores_bits_that_poll_does_not_have(pair):
+    one, _ = pair
+    poller = select.poll()
+    poller.register(one, select.POLLOUT | 1 << 20)
+    assert poller.poll() == [(one.fileno(), select.POLLOUT)]
+    poller.register(one, -1)
+    assert [number for number, _ in poller.poll()] == [one.fileno()]
 
 
 def test_poll_lets_others_run(pair):

@@ -14,7 +14,7 @@ from contextlib import closing
 import pytest
 
 import gevent
-from gevent import socket
+from gevent import select, socket
 
 BAD = "Bad file descriptor"
 
@@ -33,6 +33,17 @@ def test_connect_and_accept_wait_for_each_other(waiting):
                 assert accepted.getpeername() == address
                 assert (accepted.family, accepted.type) == (socket.AF_INET, socket.SOCK_STREAM)
                 assert not accepted.get_inheritable()
+
+
+def test_connect_ex_without_waiting():
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.setblocking(False)
+        assert client.connect_ex(listener.getsockname()) == errno.EINPROGRESS
+        socket.wait_write(client.fileno(), timeout=5)
+        assert client.connect_ex(listener.getsockname()) == 0
+        assert client.connect_ex(listener.getsockname()) == errno.EISCONN
+        client.setblocking(True)
+        assert client.connect_ex(listener.getsockname()) == 0
 
 
 def unused_address():
@@ -179,11 +190,32 @@ def test_a_peer_that_ends(tcp, waiting):
     assert other.recv(5) == b"still"
 
 
-def test_shutting_down_wakes_the_own_reader(tcp, waiting):
+@pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
+def test_shutting_down_wakes_who_waits_for_that(tcp, waiting, failure_of, how):
     one, _ = tcp
     reader = waiting(one.recv, 5)
-    one.shutdown(socket.SHUT_RDWR)
-    assert reader.get(timeout=5) == b""
+    writer = waiting(one.sendall, bytes(100_000_000))
+    one.shutdown(how)
+    for greenlet, concerned in ((reader, socket.SHUT_RD), (writer, socket.SHUT_WR)):
+        if how in (concerned, socket.SHUT_RDWR):
+            assert failure_of(greenlet).errno == errno.EBADF
+        else:
+            assert not greenlet.ready()
+    gevent.killall([reader, writer])
+    if how != socket.SHUT_WR:
+        assert one.recv(5) == b""
+
+
+def test_closing_wakes_who_selects_on_it(tcp, waiting):
+    one, _ = tcp
+    selecting = waiting(select.select, [one], [], [])
+    poll = select.poll()
+    poll.register(one, select.POLLIN)
+    number = one.fileno()
+    polling = waiting(poll.poll)
+    one.close()
+    assert selecting.get(timeout=5) == ([one], [], [])
+    assert polling.get(timeout=5) == [(number, select.POLLNVAL)]
 
 
 def test_a_forgotten_socket_is_closed():
@@ -215,13 +247,14 @@ def test_makefile(pair):
     one, other = pair
     with one.makefile("rw", encoding="ascii", newline="\n") as file:
         one.close()
-        assert not one.closed
+        assert one.closed
+        assert one.fileno() >= 0
         other.sendall(b"first\nsecond\n")
         assert file.readline() == "first\n"
         file.write("answer")
         file.flush()
         assert other.recv(10) == b"answer"
-    assert one.closed
+    assert one.fileno() == -1
     assert other.recv(10) == b""
 
 

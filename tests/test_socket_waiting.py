@@ -193,6 +193,7 @@ def test_wait_read(pair, waiting):
         socket.wait_read(one.fileno(), timeout=0.01)
     with pytest.raises(KeyError):
         socket.wait_read(one.fileno(), timeout=0.01, timeout_exc=KeyError("late"))
+    assert socket.wait_read(one.fileno(), timeout=0.01, timeout_exc=False) is None
     waiter = waiting(socket.wait_read, one.fileno())
     other.send(b"x")
     waiter.join(5)
@@ -203,6 +204,8 @@ def test_wait_read(pair, waiting):
         socket.wait_read(999_999)
     with pytest.raises(ValueError, match="non-negative"):
         socket.wait_read(-1)
+    with pytest.raises(TypeError, match="as an integer"):
+        socket.wait_read(one)
 
 
 def test_wait_and_cancel_wait(pair, waiting, failure_of):

@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any, Self
@@ -22,6 +23,7 @@ __all__ = [
     "OpenDescriptor",
     "WriteallFileIO",
     "WriteallMixin",
+    "cancel_wait_ex",
 ]
 
 
@@ -30,6 +32,13 @@ class FileObjectClosed(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.EBADF, "Bad file descriptor (FileObject was closed)")
+
+
+class cancel_wait_ex(OSError):
+    """The descriptor that a greenlet waits for was closed by another."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EBADF, "File descriptor was closed in another greenlet")
 
 
 class WriteallMixin:
@@ -339,6 +348,14 @@ def _outcome(
         return None, error
 
 
+def _apply(threadpool: Any, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    # What was raised is the caller's business, so the pool need not report it as unhandled.
+    result, error = threadpool.apply(_outcome, (method, args, kwargs))
+    if error is not None:
+        raise error
+    return result
+
+
 class FileObjectThread(FileObjectBase):
     """A file object that has threads of the hub's pool do what blocks.
 
@@ -360,26 +377,24 @@ class FileObjectThread(FileObjectBase):
         super().__init__(OpenDescriptor(fobj, *args, **kwargs))
 
     def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        # The function is an attribute of the file object, which must not hold itself that way.
+        owner, lock, threadpool = weakref.ref(self), self.lock, self.threadpool
+
         @functools.wraps(method)
         def in_thread(*args: Any, **kwargs: Any) -> Any:
-            with self.lock:
-                if self.closed:
+            with lock:
+                file = owner()
+                if file is not None and file.closed:
                     raise FileObjectClosed
-                return self._apply(method, *args, **kwargs)
+                del file
+                return _apply(threadpool, method, *args, **kwargs)
 
         return in_thread
-
-    def _apply(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        # What was raised is the caller's business, so the pool need not report it as unhandled.
-        result, error = self.threadpool.apply(_outcome, (method, args, kwargs))
-        if error is not None:
-            raise error
-        return result
 
     def _do_close(self, stream: Any, closefd: bool) -> None:
         # Whoever is at work with the stream is done with it first.
         with self.lock:
-            self._apply(super()._do_close, stream, closefd)
+            _apply(self.threadpool, super()._do_close, stream, closefd)
 
     def _extra_repr(self) -> str:
         return f" threadpool={self.threadpool!r}"

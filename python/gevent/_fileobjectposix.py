@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 from typing import Any, NoReturn
 
-from gevent._fileobjectcommon import FileObjectBase, OpenDescriptor, WriteallMixin
+from gevent._fileobjectcommon import (
+    FileObjectBase,
+    OpenDescriptor,
+    WriteallMixin,
+    cancel_wait_ex,
+)
 from gevent.hub import get_hub
 from gevent.os import make_nonblocking
 
@@ -20,13 +24,6 @@ __all__ = [
 ]
 
 _READ, _WRITE = 1, 2
-
-
-class cancel_wait_ex(OSError):
-    """The descriptor that a greenlet waits for was closed by another."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EBADF, "File descriptor was closed in another greenlet")
 
 
 class GreenFileDescriptorIO(io.RawIOBase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import stat
 from collections.abc import Iterable
 from errno import EAGAIN, EALREADY, EBADF, EINPROGRESS, EISCONN
 from socket import AF_UNIX, SO_ERROR, SOCK_STREAM, SOL_SOCKET, AddressFamily
@@ -137,9 +138,11 @@ class socket(SocketBase):
 
         What is wrong with *address* itself is raised; a timeout is ``EAGAIN``.
         """
-        if self.closed:
+        if self.fileno() < 0:
             return EBADF
         try:
+            if self.timeout == 0:
+                return self._sock.connect_ex(_resolve_addr(self, address))
             return self._connect(address)
         except TimeoutError:
             return EAGAIN
@@ -245,10 +248,12 @@ class socket(SocketBase):
             raise ValueError("non-blocking sockets are not supported")
         try:
             fileno = file.fileno()
-            size = os.fstat(fileno).st_size
+            regular = stat.S_ISREG(os.fstat(fileno).st_mode)
         except (AttributeError, OSError):
-            return self._sendfile_use_send(file, offset, count)
-        return self._sendfile(file, fileno, offset, count) if size else 0
+            regular = False
+        if regular:
+            return self._sendfile(file, fileno, offset, count)
+        return self._sendfile_use_send(file, offset, count)
 
     def _sendfile(self, file: Any, fileno: int, offset: int, count: int | None) -> int:
         sent = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket as __socket__
 from errno import EBADF
+from operator import index
 from socket import (
     AF_INET,
     AF_INET6,
@@ -74,9 +75,9 @@ def wait(
 
 
 def _wait_for(fileno: int, events: int, timeout: float | None, timeout_exc: Any) -> None:
-    if fileno < 0:
+    if index(fileno) < 0:
         raise ValueError(f"fd must be non-negative: {fileno}")
-    if not wait_descriptor(fileno, events, timeout):
+    if not wait_descriptor(fileno, events, timeout) and timeout_exc is not False:
         raise _timed_out(timeout or 0, timeout_exc)
 
 
@@ -84,7 +85,7 @@ def wait_read(fileno: int, timeout: float | None = None, timeout_exc: Any = _DEF
     """Wait until the descriptor *fileno* can be read from.
 
     :param timeout: For how many seconds at most; ``None``: for any time.
-    :param timeout_exc: What to raise then, as for :func:`wait`.
+    :param timeout_exc: What to raise then, as for :func:`wait`; ``False``: nothing.
     :raises OSError: *fileno* is not open.
     """
     _wait_for(fileno, 1, timeout, timeout_exc)
@@ -209,8 +210,11 @@ def _resolve_addr(sock: Any, address: Any) -> Any:
         return address
     try:
         inet_pton(family, host)
-    except (OSError, ValueError):
+    except OSError:
         pass
+    except ValueError:
+        # No name has a NUL or half a surrogate pair, of which the C-level socket complains.
+        return address
     else:
         return address
     found = getaddrinfo(host, None, family, sock.type)

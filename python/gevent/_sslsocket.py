@@ -155,6 +155,9 @@ class SSLSocket(socket):
         """Whether the session is one of before, ``None`` before the handshake."""
         return None if self._sslobj is None else self._sslobj.session_reused
 
+    def _extra_repr(self) -> str:
+        return f" server={self.server_side}, cipher={self.cipher() or ''!r}"
+
     def dup(self) -> Any:
         """Raise ``NotImplementedError``."""
         raise NotImplementedError(f"Can't dup() {type(self).__name__} instances")
@@ -234,7 +237,7 @@ class SSLSocket(socket):
     def get_channel_binding(self, cb_type: str = "tls-unique") -> bytes | None:
         """Return the channel binding data."""
         if cb_type not in CHANNEL_BINDING_TYPES:
-            raise ValueError(f"{cb_type} channel binding type not implemented")
+            raise ValueError(f"{cb_type!r} channel binding type not implemented")
         return None if self._sslobj is None else self._sslobj.get_channel_binding(cb_type)
 
     if hasattr(ssl.SSLSocket, "get_verified_chain"):  # since CPython 3.13

@@ -7,6 +7,7 @@ to let others run, is the standard library's.
 from __future__ import annotations
 
 import select as __select__
+from operator import index
 from select import *  # noqa: F403
 from select import (
     POLLERR,
@@ -33,6 +34,8 @@ __all__ = ["error", *__implements__, *__imports__]
 # What select(2) takes for readable, writable, and exceptional.
 _READABLE = POLLIN | POLLHUP | POLLERR | POLLNVAL
 _WRITABLE = POLLOUT | POLLERR | POLLNVAL
+# What poll(2) has room for.
+_ALL = 0x7FFF
 
 
 def _fileno(file: Any) -> int:
@@ -59,7 +62,7 @@ def select(
     :param timeout: For how many seconds to wait at most; ``None``: for any time.
     :returns: Those of each list that are ready.
     :raises ValueError: *timeout* or a descriptor is negative.
-    :raises OSError: A descriptor is closed.
+    :raises OSError: A descriptor is closed. One that is closed meanwhile counts as ready.
     """
     if timeout is not None and timeout < 0:
         raise ValueError("timeout must be non-negative")
@@ -71,23 +74,18 @@ def select(
             # A loop around it must not keep everybody else from running.
             sleep(0)
             return ready
-    rlist, wlist, xlist = map(list, lists)
+    # They may be closed while we wait, and then have no number any more.
+    numbered = [[(file, _fileno(file)) for file in files] for files in lists]
     wanted: dict[int, int] = {}
-    for files, events in ((rlist, POLLIN), (wlist, POLLOUT), (xlist, POLLPRI)):
-        for file in files:
-            number = _fileno(file)
+    for files, events in zip(numbered, (POLLIN, POLLOUT, POLLPRI), strict=True):
+        for _, number in files:
             wanted[number] = wanted.get(number, 0) | events
     found = dict(poll_descriptors(list(wanted.items()), timeout))
-    return (
-        [file for file in rlist if found.get(_fileno_or_none(file), 0) & _READABLE],
-        [file for file in wlist if found.get(_fileno_or_none(file), 0) & _WRITABLE],
-        [file for file in xlist if found.get(_fileno_or_none(file), 0) & POLLPRI],
+    readable, writable, exceptional = (
+        [file for file, number in files if found.get(number, 0) & events]
+        for files, events in zip(numbered, (_READABLE, _WRITABLE, POLLPRI), strict=True)
     )
-
-
-def _fileno_or_none(file: Any) -> int | None:
-    # It may have been closed while we waited.
-    return file if isinstance(file, int) else file.fileno()
+    return readable, writable, exceptional
 
 
 class poll:
@@ -102,7 +100,7 @@ class poll:
         Unlike the standard library's, *eventmask* is reading and writing by default. Conditions
         other than these two are reported along with them, and do not end a wait.
         """
-        self._events[_checked(fd)] = eventmask
+        self._events[_checked(fd)] = index(eventmask) & _ALL
 
     def modify(self, fd: Any, eventmask: int) -> None:
         """Do as :meth:`register`."""
@@ -120,10 +118,13 @@ class poll:
 
         :param timeout: For how many *milliseconds* at most; ``None`` or less than 0: any time.
         :returns: ``(descriptor, events)`` for each that is ready; ``POLLNVAL`` for one that is
-            closed.
+            closed. Unlike in the standard library, what is hung up is readable too.
         """
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
-        return poll_descriptors(list(self._events.items()), seconds)
+        return [
+            (fd, events | self._events.get(fd, 0) & POLLIN if events & POLLHUP else events)
+            for fd, events in poll_descriptors(list(self._events.items()), seconds)
+        ]
 
 
 def _checked(file: Any) -> int:

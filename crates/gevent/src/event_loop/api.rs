@@ -9,7 +9,7 @@ use pyo3::exceptions::PySystemError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
-use reactor::{EventFlags, Time};
+use reactor::Time;
 
 use crate::event_loop::callback::Callback;
 use crate::event_loop::flags;
@@ -348,15 +348,7 @@ impl Loop {
     /// Tell the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
     fn closing_fd(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
         self.check(py)?;
-        self.end_lingering(py);
-        let watches: Vec<_> = self
-            .watches
-            .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
-        let before = self.queue.with(py, |queue| queue.len());
-        for (key, interest) in watches {
-            self.watched_ready(py, key, u32::from(interest.bits()));
-        }
-        Ok(self.queue.with(py, |queue| queue.len()) > before)
+        Ok(self.closing(py, fd))
     }
 
     /// Whether this is the default loop.

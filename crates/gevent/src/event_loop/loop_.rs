@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Orderin
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use reactor::{EventBuffer, SourceKey, Sources, Time, TimerKey, Timers, Watches};
+use reactor::{EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timers, Watches};
 use slab::Slab;
 
 use crate::cell::GilCell;
@@ -328,6 +328,19 @@ impl Loop {
         }
         let taken = self.watched.with(py, |watched| watched.try_remove(key));
         drop(taken);
+    }
+
+    /// Tells those who watch a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
+    pub fn closing(&self, py: Python<'_>, fd: i32) -> bool {
+        self.end_lingering(py);
+        let watches: Vec<_> = self
+            .watches
+            .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
+        let before = self.queue.with(py, |queue| queue.len());
+        for (key, interest) in watches {
+            self.watched_ready(py, key, u32::from(interest.bits()));
+        }
+        self.queue.with(py, |queue| queue.len()) > before
     }
 
     /// Registers everything in new sets. What cannot be was closed behind our back.

@@ -11,8 +11,10 @@ use reactor::Direction;
 
 use crate::errors::{cancel_wait_ex, errno_error, os_error};
 use crate::ffi::descriptor;
+use crate::hub;
 use crate::sockets::socket::{SocketBase, Unset};
 use crate::sockets::wait::Patience;
+use crate::waiting::wait::WaitRef;
 
 static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static CLOSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -128,15 +130,34 @@ impl SocketBase {
             Some((loop_, key)) => loop_.get().deregister_source(py, *key),
             None => [None, None],
         };
-        for wait in waiting.into_iter().chain(watching).flatten() {
-            wait.wake(py, Err(closed_elsewhere(py)?));
-        }
-        for watcher in watchers.into_iter().flatten() {
-            let hub = crate::hub::current(py)?;
-            let error = py.get_type::<cancel_wait_ex>();
-            hub.call_method1(pyo3::intern!(py, "cancel_wait"), (watcher, error, true))?;
+        tell(py, waiting.into_iter().chain(watching), watchers, true)?;
+        if let Some(hub) = hub::get_hub_if_exists(py)
+            && let Ok(loop_) = hub::loop_of(&hub)
+        {
+            // Whoever selects on it.
+            loop_.get().closing(py, fd.as_raw_fd());
         }
         Ok(Some((fd, twin)))
+    }
+
+    /// Tells everybody who waits in one direction that there is nothing to wait for any more.
+    ///
+    /// # Errors
+    /// When those who wait by a watcher cannot be told.
+    pub fn cancel(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
+        let (parked, watching, watcher) = self.state.with(py, |state| {
+            let parked = state.source.as_ref().and_then(|(loop_, key)| {
+                let sources = &loop_.get().sources;
+                sources.with(py, |sources| sources.take_waiter(*key, direction))
+            });
+            let watcher = state.watchers[direction as usize].as_ref();
+            (
+                parked,
+                state.watching[direction as usize].take(),
+                watcher.map(|watcher| watcher.clone_ref(py)),
+            )
+        });
+        tell(py, [parked, watching], [watcher], false)
     }
 
     /// Whether there is a descriptor.
@@ -216,7 +237,7 @@ impl SocketBase {
             Direction::Read => 1,
             Direction::Write => 2,
         };
-        let made = crate::hub::current_loop(py)?
+        let made = hub::current_loop(py)?
             .bind(py)
             .call_method1(pyo3::intern!(py, "io"), (fd, events, counted))?
             .unbind();
@@ -226,6 +247,24 @@ impl SocketBase {
         drop(old);
         Ok(made)
     }
+}
+
+/// Wakes waits, and those who wait by watchers, with the error that closing gives.
+fn tell(
+    py: Python<'_>,
+    waits: impl IntoIterator<Item = Option<WaitRef>>,
+    watchers: impl IntoIterator<Item = Option<Py<PyAny>>>,
+    close_watchers: bool,
+) -> PyResult<()> {
+    for wait in waits.into_iter().flatten() {
+        wait.wake(py, Err(closed_elsewhere(py)?));
+    }
+    for watcher in watchers.into_iter().flatten() {
+        let hub = hub::current(py)?;
+        let error = py.get_type::<cancel_wait_ex>();
+        hub.call_method1(intern!(py, "cancel_wait"), (watcher, error, close_watchers))?;
+    }
+    Ok(())
 }
 
 fn closed_elsewhere(py: Python<'_>) -> PyResult<PyErr> {

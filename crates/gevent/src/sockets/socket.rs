@@ -65,7 +65,7 @@ pub struct SocketBase {
 #[pymethods]
 impl SocketBase {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(family=-1, type=-1, proto=-1, fileno=None)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
             state: GilCell::new(State {
@@ -251,10 +251,10 @@ impl SocketBase {
         self.state.with(py, |state| state.closed = value);
     }
 
-    /// Whether the descriptor is closed or detached.
+    /// Whether it was closed or detached. The files of `makefile` may still use the descriptor.
     #[getter]
     fn closed(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.fd.is_none())
+        self.state.with(py, |state| state.closed)
     }
 
     /// Return the descriptor's number, -1 once closed.
@@ -307,7 +307,8 @@ impl SocketBase {
         Ok(number)
     }
 
-    /// Shut down receiving (``SHUT_RD``), sending (``SHUT_WR``) or both (``SHUT_RDWR``).
+    /// Shut down receiving (``SHUT_RD``), sending (``SHUT_WR``) or both (``SHUT_RDWR``). Whoever waits for that gets an
+    /// `OSError` (EBADF).
     #[pyo3(signature = (how, /))]
     fn shutdown(&self, py: Python<'_>, how: i32) -> PyResult<()> {
         let how = match how {
@@ -316,6 +317,12 @@ impl SocketBase {
             libc::SHUT_RDWR => rustix::net::Shutdown::Both,
             _ => return Err(errno_error(libc::EINVAL)),
         };
+        if how != rustix::net::Shutdown::Write {
+            self.cancel(py, Direction::Read)?;
+        }
+        if how != rustix::net::Shutdown::Read {
+            self.cancel(py, Direction::Write)?;
+        }
         let done = self.state.with(py, |state| {
             let fd = state.fd.as_ref().ok_or(Errno::BADF)?;
             rustix::net::shutdown(fd, how)
