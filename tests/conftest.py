@@ -68,12 +68,15 @@ def output_of(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> Ca
     return run
 
 
-@pytest.fixture
-def require_program() -> Callable[[str], str]:
-    """Return a program's path; without it skip the test, or fail it where REQUIRE_PROGRAMS is 1."""
+@pytest.fixture(scope="session")
+def require_program() -> Callable[..., str]:
+    """Return a program's path; without it skip the test, or fail it where REQUIRE_PROGRAMS is 1.
 
-    def require(name: str) -> str:
-        path = shutil.which(name)
+    `require_program(name, *directories)` looks into the directories too, after those of PATH.
+    """
+
+    def require(name: str, *directories: str) -> str:
+        path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *directories]))
         if path is None:
             message = f"this test needs the program {name}"
             if os.environ.get("REQUIRE_PROGRAMS") == "1":

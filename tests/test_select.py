@@ -24,6 +24,24 @@ def pair():
         yield one, other
 
 
+@pytest.mark.parametrize("how", ["select", "poll"])
+def test_what_a_watcher_takes_away_was_ready_all_the_same(pipe, how):
+    # Whoever waits is to look what has become of it: so do libraries with descriptors of their own.
+    reader, writer = pipe
+    taken = []
+    watcher = gevent.get_hub().loop.io(reader, 1)
+    watcher.start(lambda: taken.append(os.read(reader, 10)))
+    gevent.spawn(os.write, writer, b"x")
+    if how == "select":
+        assert select.select([reader], [], [], 20) == ([reader], [], [])
+    else:
+        asked = select.poll()
+        asked.register(reader, select.POLLIN)
+        assert asked.poll(20_000) == [(reader, select.POLLIN)]
+    assert taken == [b"x"]
+    watcher.close()
+
+
 def test_names():
     assert set(select.__implements__) == {"poll", "select"}
     assert select.epoll is stdlib.epoll

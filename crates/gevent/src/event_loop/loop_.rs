@@ -11,6 +11,7 @@ use slab::Slab;
 
 use crate::cell::GilCell;
 use crate::errors::os_error;
+use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
 use crate::ffi::fork;
@@ -36,6 +37,8 @@ pub enum Watched {
     Watcher(Py<Watcher>),
     /// Wake the greenlet, once.
     Wake(WaitRef),
+    /// Wake the greenlet that waits for several descriptors, and tell which one it was.
+    Report(Arc<Reports>, i32),
     /// Nobody: the watch is to be ended.
     Nobody,
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use reactor::{EventBuffer, Time};
 
 use crate::errors::os_error;
+use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
 use crate::event_loop::loop_::{Deadline, Loop, Watched};
 use crate::waiting::timeout::Timeout;
@@ -156,11 +157,13 @@ impl Loop {
         enum Found {
             Watcher(Py<Watcher>),
             Wait(WaitRef),
+            Report(Arc<Reports>, i32),
         }
         let found = self.watched.with(py, |watched| {
             watched.get(key).and_then(|entry| match entry {
                 Watched::Watcher(watcher) => Some(Found::Watcher(watcher.clone_ref(py))),
                 Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
+                Watched::Report(reports, fd) => Some(Found::Report(reports.clone(), *fd)),
                 Watched::Nobody => None,
             })
         });
@@ -169,6 +172,7 @@ impl Loop {
             Some(Found::Wait(wait)) => {
                 wait.wake_none(py);
             }
+            Some(Found::Report(reports, fd)) => reports.add(py, fd, events),
             None => {}
         }
     }

@@ -1,0 +1,203 @@
+"""Servers that the programs here talk to, and how the programs are run."""
+
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CERTIFICATE = HERE.parent / "data" / "localhost.pem"
+
+
+def own_environment(**extra: str) -> dict[str, str]:
+    """The environment without settings that would change what the programs do."""
+    dropped = (
+        "PYTHON",
+        "GEVENT",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "PG",
+        "REQUESTS_",
+        "CURL_",
+    )
+    return {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)} | extra
+
+
+@pytest.fixture
+def result_of() -> Callable[..., object]:
+    """Run a function of a program here in a process of its own: `result_of(file, function, *argv)`.
+
+    The program prints what the function returns as JSON and nothing else; this returns it.
+    """
+
+    def run(file: str, function: str, *argv: object, timeout: float = 60, **env: str) -> object:
+        process = subprocess.run(
+            [sys.executable, HERE / file, function, *map(str, argv)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=own_environment(**env),
+            check=False,
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        return json.loads(process.stdout)
+
+    return run
+
+
+@pytest.fixture
+def started() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
+    """Keep a module running as a program, in this directory: `with started(module, *argv): …`.
+
+    What it writes is shown when the test fails.
+    """
+
+    @contextmanager
+    def start(module: str, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, argv)],
+            stdin=subprocess.DEVNULL,
+            cwd=HERE,
+            env=own_environment(**env),
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(30)
+
+    return start
+
+
+@contextmanager
+def running(*command: object, ready: Callable[[], object], **settings: object) -> Iterator[None]:
+    """Keep a server running, from the moment that `ready()` no longer raises OSError."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **settings
+        )
+        try:
+            end = time.monotonic() + 30
+            while True:
+                try:
+                    ready()
+                    break
+                except OSError:
+                    if process.poll() is not None or time.monotonic() > end:
+                        log.seek(0)
+                        pytest.fail(f"{command[0]} did not start: {log.read().decode()}")
+                time.sleep(0.02)
+            yield
+        finally:
+            # PostgreSQL would wait for its clients if it were terminated.
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def connect(address: str | tuple[str, int]) -> None:
+    """Connect to a Unix path or an address and go away again."""
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as client:
+        client.connect(address)
+
+
+def free_port() -> int:
+    """A port nobody listens on now, for servers that cannot choose one themselves."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextmanager
+def document_server(*argv: object) -> Iterator[str]:
+    with subprocess.Popen(
+        [sys.executable, HERE / "http_server.py", *argv],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=own_environment(),
+    ) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def http_url() -> Iterator[str]:
+    """The address of an HTTP server of the standard library in a process of its own."""
+    with document_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def https_url() -> Iterator[str]:
+    """The same over TLS."""
+    with document_server(CERTIFICATE) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def certificate() -> Path:
+    """The file of the certificate of `https_url`."""
+    return CERTIFICATE
+
+
+@pytest.fixture(scope="session")
+def directory() -> Iterator[Path]:
+    """A directory that other users may enter, with a path short enough for Unix sockets."""
+    path = Path(tempfile.mkdtemp(prefix="programs-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def redis_server(directory: Path, require_program: Callable[..., str]) -> Iterator[str]:
+    """The URL of a redis server; its databases 0 to 15 are for one test each."""
+    program = require_program("redis-server")
+    port = free_port()
+    arguments = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory)
+    with running(program, *arguments, ready=lambda: connect(("127.0.0.1", port))):
+        yield f"redis://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def postgres(directory: Path, require_program: Callable[..., str]) -> Iterator[str]:
+    """The parameters of a connection to a PostgreSQL server, as libpq takes them."""
+    # Debian keeps the server's programs of each version in a directory of their own.
+    programs = Path(require_program("initdb", *glob.glob("/usr/lib/postgresql/*/bin"))).parent
+    data = directory / "postgres"
+    data.mkdir()
+    # PostgreSQL refuses to run as root; its package made a user for it.
+    user = {}
+    if os.getuid() == 0:
+        shutil.chown(data, "postgres", "postgres")
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    subprocess.run(
+        [programs / "initdb", "--no-sync", "--username=postgres", "--auth=trust", data / "cluster"],
+        stdout=subprocess.DEVNULL,
+        check=True,
+        cwd=data,
+        env=own_environment(LC_ALL="C.UTF-8"),
+        **user,
+    )
+    settings = ("listen_addresses=", f"unix_socket_directories={data}", "fsync=off")
+    with running(
+        programs / "postgres",
+        *("-D", data / "cluster", *(word for setting in settings for word in ("-c", setting))),
+        ready=lambda: connect(f"{data}/.s.PGSQL.5432"),
+        cwd=data,
+        **user,
+    ):
+        yield f"host={data} user=postgres dbname=postgres"
