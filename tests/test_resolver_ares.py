@@ -260,7 +260,7 @@ class Libc:
 
     def __init__(self, port: int) -> None:
         libc = ctypes.CDLL(None)
-        find, initialise = getattr(libc, "__res_state"), getattr(libc, "__res_init")  # noqa: B009
+        find, initialise = getattr(libc, "__res_state"), getattr(libc, "__res_init")
         find.restype = ctypes.c_void_p
         initialise()
         # `struct __res_state`: after two numbers and the options, the count of servers, and they.
