@@ -95,6 +95,16 @@ impl Waiting {
             hub::handle_error(py, self.loop_.get(), Some(self.callback), error);
         }
     }
+
+    /// Has the callback called with a failure.
+    fn finish_soon(self, py: Python<'_>, status: i32) {
+        let loop_ = self.loop_.clone_ref(py);
+        let finish = move |py: Python<'_>| {
+            self.finish(py, status, None);
+            Ok(())
+        };
+        loop_.get().push(py, Task::Native(Box::new(finish)));
+    }
 }
 
 fn deliver(py: Python<'_>, number: u64, outcome: Result<Answer, Status>) {
@@ -166,8 +176,12 @@ impl NameService {
         for pending in take_all_of(py, self.number) {
             let question = pending.question.clone();
             let waiting = pending.stop();
-            waiting.loop_.get().count_ref(-1);
-            self.start(py, question, waiting.callback)?;
+            let callback = waiting.callback.clone_ref(py);
+            match self.start(py, question, callback) {
+                Ok(_) => waiting.loop_.get().count_ref(-1),
+                // There can be no thread.
+                Err(_) => waiting.finish_soon(py, Status::ConnRefused as i32),
+            }
         }
         Ok(())
     }
@@ -299,15 +313,7 @@ impl NameService {
         }
         drop(self.loop_.take(py));
         for pending in take_all_of(py, self.number) {
-            let waiting = pending.stop();
-            let loop_ = waiting.loop_.clone_ref(py);
-            loop_.get().push(
-                py,
-                Task::Native(Box::new(move |py| {
-                    waiting.finish(py, CLOSED, None);
-                    Ok(())
-                })),
-            );
+            pending.stop().finish_soon(py, CLOSED);
         }
     }
 
