@@ -81,17 +81,11 @@ impl Pending {
 
 impl Waiting {
     /// Calls the callback, in the hub.
-    fn finish(
-        self,
-        py: Python<'_>,
-        status: i32,
-        answer: Option<(String, Vec<String>, Vec<IpAddr>)>,
-    ) {
+    fn finish(self, py: Python<'_>, status: i32, answer: Answer) {
         self.loop_.get().count_ref(-1);
-        let (name, aliases, addresses) = answer.unwrap_or_default();
-        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-        let called = self.callback.call1(py, (status, name, aliases, addresses));
-        if let Err(error) = called {
+        let addresses: Vec<String> = answer.addresses.iter().map(IpAddr::to_string).collect();
+        let args = (status, answer.name, answer.aliases, addresses);
+        if let Err(error) = self.callback.call1(py, args) {
             hub::handle_error(py, self.loop_.get(), Some(self.callback), error);
         }
     }
@@ -100,7 +94,7 @@ impl Waiting {
     fn finish_soon(self, py: Python<'_>, status: i32) {
         let loop_ = self.loop_.clone_ref(py);
         let finish = move |py: Python<'_>| {
-            self.finish(py, status, None);
+            self.finish(py, status, Answer::default());
             Ok(())
         };
         loop_.get().push(py, Task::Native(Box::new(finish)));
@@ -112,15 +106,8 @@ fn deliver(py: Python<'_>, number: u64, outcome: Result<Answer, Status>) {
         return;
     };
     match outcome {
-        Ok(Answer {
-            name,
-            aliases,
-            addresses,
-            ..
-        }) => pending
-            .waiting
-            .finish(py, 0, Some((name, aliases, addresses))),
-        Err(status) => pending.waiting.finish(py, status as i32, None),
+        Ok(answer) => pending.waiting.finish(py, 0, answer),
+        Err(status) => pending.waiting.finish(py, status as i32, Answer::default()),
     }
 }
 
