@@ -10,7 +10,7 @@ import pytest
 from dns_server import DNSServer, Reply
 
 from gevent import socket
-from gevent.resolver import cares
+from gevent.resolver import cares, thread
 from gevent.resolver.ares import Resolver
 
 ZONE = {
@@ -457,4 +457,7 @@ def test_older_names():
     assert gevent.ares.channel is cares.channel is Resolver.cares_class
     with pytest.warns(DeprecationWarning, match=r"gevent\.resolver\.ares"):
         from gevent import resolver_ares
+    with pytest.warns(DeprecationWarning, match=r"gevent\.resolver\.thread"):
+        from gevent import resolver_thread
     assert resolver_ares.Resolver is Resolver
+    assert resolver_thread.Resolver is thread.Resolver

@@ -83,6 +83,24 @@ def test_a_thousand_names_at_once():
         resolver.close()
 
 
+def test_more_names_than_descriptors(run_asking):
+    out = run_asking(
+        """
+        import resource
+        import gevent
+        from gevent import socket
+
+        socket.gethostbyname("first.test")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        names = [f"name{number}.test" for number in range(5000)]
+        found = [gevent.spawn(socket.gethostbyname, name) for name in names]
+        gevent.joinall(found, raise_error=True)
+        print({greenlet.value for greenlet in found})
+        """
+    )
+    assert out == f"{ {ADDRESS} }\n"
+
+
 def test_other_greenlets_run_meanwhile(resolver):
     looked_up = gevent.spawn(resolver.gethostbyname, "slow.test")
     turns = 0
