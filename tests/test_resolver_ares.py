@@ -10,7 +10,7 @@ import pytest
 from dns_server import DNSServer, Reply
 
 from gevent import socket
-from gevent.resolver import cares
+from gevent.resolver import cares, thread
 from gevent.resolver.ares import Resolver
 
 ZONE = {
@@ -260,7 +260,7 @@ class Libc:
 
     def __init__(self, port: int) -> None:
         libc = ctypes.CDLL(None)
-        find, initialise = getattr(libc, "__res_state"), getattr(libc, "__res_init")  # noqa: B009
+        find, initialise = getattr(libc, "__res_state"), getattr(libc, "__res_init")
         find.restype = ctypes.c_void_p
         initialise()
         # `struct __res_state`: after two numbers and the options, the count of servers, and they.
@@ -352,15 +352,20 @@ def test_file_of_hosts(make, files, server):
         "nonsense first.host\n"
         "10.3.0.3\n"
         "#10.3.0.4 first.host\n"
+        "::1 this.host\n"
+        "127.0.0.1 this.host another\n"
     )
     resolver = make()
     before = len(server.asked)
     for name in ("first.host", "FIRST.HOST", "first.host."):
         found = resolver.gethostbyname_ex(name)
-        assert found == ("first.host", ["First", "alias"], ["10.3.0.1", "10.3.0.2"])
+        addresses = ["10.3.0.1", "10.3.0.2"]
+        assert found == ("first.host", ["First", "alias"], addresses)
     assert resolver.gethostbyname("ALIAS") == "10.3.0.1"
     assert resolver.gethostbyaddr("10.3.0.2") == ("first.host", [], ["10.3.0.2"])
     assert resolver.gethostbyaddr("fd00::1") == ("first.host", ["six.host"], ["fd00::1"])
+    assert resolver.gethostbyname_ex("this.host") == ("this.host", ["another"], ["127.0.0.1"])
+    assert resolver.gethostbyname("this.host", socket.AF_INET6) == "::1"
     found = {address[0] for *_, address in resolver.getaddrinfo("first.host", 80)}
     assert found == {"10.3.0.1", "10.3.0.2", "fd00::1"}
     assert len(server.asked) == before
@@ -452,4 +457,7 @@ def test_older_names():
     assert gevent.ares.channel is cares.channel is Resolver.cares_class
     with pytest.warns(DeprecationWarning, match=r"gevent\.resolver\.ares"):
         from gevent import resolver_ares
+    with pytest.warns(DeprecationWarning, match=r"gevent\.resolver\.thread"):
+        from gevent import resolver_thread
     assert resolver_ares.Resolver is Resolver
+    assert resolver_thread.Resolver is thread.Resolver

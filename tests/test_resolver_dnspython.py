@@ -132,8 +132,8 @@ def resolver(server, monkeypatch):
 
 @pytest.fixture
 def hosts(resolver, tmp_path):
-    resolver._hosts.path = tmp_path / "hosts"
-    return resolver._hosts.path
+    resolver._hosts.fname = tmp_path / "hosts"
+    return resolver._hosts.fname
 
 
 def test_settings(monkeypatch):

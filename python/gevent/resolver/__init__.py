@@ -194,14 +194,12 @@ class AbstractResolver:
         """
         if not isinstance(sockaddr, tuple):
             raise TypeError("getnameinfo() argument 1 must be a tuple")
+        if len(sockaddr) < 2 or not is_address(sockaddr[0]) or flags & NI_NUMERICHOST:
+            # That looks up no names, and knows best what is wrong with the arguments.
+            return native_getnameinfo(sockaddr, flags)
         host, port = sockaddr[:2]
         if isinstance(port, int) and not 0 <= port < 65536:
             raise gaierror(EAI_SERVICE, "Servname not supported for ai_socktype")
-        if not is_address(host):
-            # Names are not looked up here.
-            raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)
-        if flags & NI_NUMERICHOST:
-            return native_getnameinfo(sockaddr, flags)
         return self._getnameinfo(self._hostname_to_bytes(host), port, sockaddr, flags)
 
     def _gethostbyname_ex(self, hostname_bytes: bytes, family: int) -> Any:

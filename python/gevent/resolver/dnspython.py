@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from _socket import (
     AF_INET,
@@ -30,7 +29,8 @@ from typing import Any
 from gevent._config import config
 from gevent._socket3 import socket
 from gevent.hub import get_hub, sleep
-from gevent.resolver import AbstractResolver, is_address
+from gevent.resolver import AbstractResolver
+from gevent.resolver._hostsfile import HostsFile
 from gevent.timeout import Timeout
 
 try:
@@ -166,49 +166,6 @@ class _DnsResolver(dns.resolver.Resolver):
         )
 
 
-class _Hosts:
-    """The file of names that need no name server. It is read again when it changes."""
-
-    def __init__(self, path: str = "/etc/hosts") -> None:
-        self.path = path
-        self._seen: tuple[int, int] | None = None
-        #: Addresses and their names, in the order of the file.
-        self._lines: list[tuple[str, list[str]]] = []
-
-    def lines(self) -> list[tuple[str, list[str]]]:
-        try:
-            status = os.stat(self.path)
-            seen = (status.st_mtime_ns, status.st_size)
-            if seen != self._seen:
-                with open(self.path, encoding="utf-8", errors="replace") as file:
-                    fields = [line.partition("#")[0].split() for line in file]
-                self._lines = [
-                    (words[0], words[1:]) for words in fields if words and is_address(words[0])
-                ]
-                self._seen = seen
-        except OSError:
-            return []
-        return self._lines
-
-    def addresses(self, name: str, families: list[int]) -> tuple[str, list[str], list[str]] | None:
-        """Return the first name, the others and the addresses of *name*, if it has any."""
-        wanted = name.lower().removesuffix(".")
-        found = [
-            (address, names)
-            for address, names in self.lines()
-            if dns.inet.af_for_address(address) in families
-            and wanted in (known.lower() for known in names)
-        ]
-        if not found:
-            return None
-        first, *others = found[0][1]
-        return first, others, list(dict.fromkeys(address for address, _ in found))
-
-    def names(self, address: str) -> list[str]:
-        """Return the names of *address*."""
-        return next((names for known, names in self.lines() if known == address and names), [])
-
-
 def _text(name: Any) -> str:
     return name.to_text(omit_final_dot=True)
 
@@ -239,7 +196,7 @@ class Resolver(AbstractResolver):
         if config.resolver_timeout:
             self._resolver.lifetime = config.resolver_timeout
         self._resolver.cache = dns.resolver.LRUCache()
-        self._hosts = _Hosts()
+        self._hosts = HostsFile()
 
     @property
     def resolver(self) -> dns.resolver.Resolver:

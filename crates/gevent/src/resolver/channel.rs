@@ -81,19 +81,23 @@ impl Pending {
 
 impl Waiting {
     /// Calls the callback, in the hub.
-    fn finish(
-        self,
-        py: Python<'_>,
-        status: i32,
-        answer: Option<(String, Vec<String>, Vec<IpAddr>)>,
-    ) {
+    fn finish(self, py: Python<'_>, status: i32, answer: Answer) {
         self.loop_.get().count_ref(-1);
-        let (name, aliases, addresses) = answer.unwrap_or_default();
-        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-        let called = self.callback.call1(py, (status, name, aliases, addresses));
-        if let Err(error) = called {
+        let addresses: Vec<String> = answer.addresses.iter().map(IpAddr::to_string).collect();
+        let args = (status, answer.name, answer.aliases, addresses);
+        if let Err(error) = self.callback.call1(py, args) {
             hub::handle_error(py, self.loop_.get(), Some(self.callback), error);
         }
+    }
+
+    /// Has the callback called with a failure.
+    fn finish_soon(self, py: Python<'_>, status: i32) {
+        let loop_ = self.loop_.clone_ref(py);
+        let finish = move |py: Python<'_>| {
+            self.finish(py, status, Answer::default());
+            Ok(())
+        };
+        loop_.get().push(py, Task::Native(Box::new(finish)));
     }
 }
 
@@ -102,15 +106,8 @@ fn deliver(py: Python<'_>, number: u64, outcome: Result<Answer, Status>) {
         return;
     };
     match outcome {
-        Ok(Answer {
-            name,
-            aliases,
-            addresses,
-            ..
-        }) => pending
-            .waiting
-            .finish(py, 0, Some((name, aliases, addresses))),
-        Err(status) => pending.waiting.finish(py, status as i32, None),
+        Ok(answer) => pending.waiting.finish(py, 0, answer),
+        Err(status) => pending.waiting.finish(py, status as i32, Answer::default()),
     }
 }
 
@@ -166,8 +163,12 @@ impl NameService {
         for pending in take_all_of(py, self.number) {
             let question = pending.question.clone();
             let waiting = pending.stop();
-            waiting.loop_.get().count_ref(-1);
-            self.start(py, question, waiting.callback)?;
+            let callback = waiting.callback.clone_ref(py);
+            match self.start(py, question, callback) {
+                Ok(_) => waiting.loop_.get().count_ref(-1),
+                // There can be no thread.
+                Err(_) => waiting.finish_soon(py, Status::ConnRefused as i32),
+            }
         }
         Ok(())
     }
@@ -299,15 +300,7 @@ impl NameService {
         }
         drop(self.loop_.take(py));
         for pending in take_all_of(py, self.number) {
-            let waiting = pending.stop();
-            let loop_ = waiting.loop_.clone_ref(py);
-            loop_.get().push(
-                py,
-                Task::Native(Box::new(move |py| {
-                    waiting.finish(py, CLOSED, None);
-                    Ok(())
-                })),
-            );
+            pending.stop().finish_soon(py, CLOSED);
         }
     }
 

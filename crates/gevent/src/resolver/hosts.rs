@@ -1,7 +1,9 @@
 //! The file of hosts that need no name server: hosts(5).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::resolver::server::Answer;
 
 /// What `/etc/hosts` says.
 pub struct Hosts {
@@ -44,34 +46,30 @@ impl Hosts {
         self.lines.push((address, names));
     }
 
-    /// The names of the first line that has `name`, and the addresses of all that do and that `wanted` lets pass.
-    pub fn addresses(
-        &self,
-        name: &str,
-        wanted: impl Fn(&IpAddr) -> bool,
-    ) -> Option<(&[String], Vec<IpAddr>)> {
+    /// What the file says of `name`: its first name, its other names, and its addresses of the families asked for.
+    pub fn addresses(&self, name: &str, v4: bool, v6: bool) -> Option<Answer> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let mut lines = self
-            .by_name
-            .get(&name)?
-            .iter()
-            .filter_map(|&number| self.lines.get(number))
-            .filter(|(address, _)| wanted(address))
-            .peekable();
-        let (_, names) = lines.peek()?;
-        let names = names.as_slice();
-        let mut addresses = Vec::new();
-        for (address, _) in lines {
-            if !addresses.contains(address) {
-                addresses.push(*address);
+        let mut answer: Option<Answer> = None;
+        for &number in self.by_name.get(&name)? {
+            let (address, names) = self.lines.get(number)?;
+            let address = match address {
+                IpAddr::V4(_) if v4 => *address,
+                IpAddr::V6(_) if v6 => *address,
+                // As for libc, where only IPv4 is asked for: the name means this host.
+                IpAddr::V6(six) if v4 && six.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+                _ => continue,
+            };
+            match &mut answer {
+                None => answer = Some(Answer::new(names, address)),
+                Some(answer) => answer.add(names, address),
             }
         }
-        Some((names, addresses))
+        answer
     }
 
-    /// The names of the first line of an address.
-    pub fn names(&self, address: IpAddr) -> Option<&[String]> {
-        let number = *self.by_address.get(&address)?;
-        self.lines.get(number).map(|(_, names)| names.as_slice())
+    /// What the first line of an address says.
+    pub fn names(&self, address: IpAddr) -> Option<Answer> {
+        let (address, names) = self.lines.get(*self.by_address.get(&address)?)?;
+        Some(Answer::new(names, *address))
     }
 }

@@ -1,6 +1,6 @@
 //! A look-up from a name to addresses or back: which names to ask for, which servers, and how often, in libc's way.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,11 +187,8 @@ impl Lookups {
     async fn addresses(&self, name: &[u8], v4: bool, v6: bool) -> Result<Answer, Status> {
         let name = checked(name)?;
         let (hosts, plan) = self.current()?;
-        let wanted = |address: &IpAddr| if address.is_ipv4() { v4 } else { v6 };
-        if let Some((names, addresses)) = hosts.addresses(name, wanted) {
-            return Ok(from_hosts(names, addresses));
-        }
-        if let Some(answer) = loopback(name, wanted) {
+        let known = hosts.addresses(name, v4, v6);
+        if let Some(answer) = known.or_else(|| loopback(name, v4, v6)) {
             return Ok(answer);
         }
         let mut failure = Status::NotFound;
@@ -276,52 +273,29 @@ impl Lookups {
 
     async fn names(&self, address: IpAddr) -> Result<Answer, Status> {
         let (hosts, plan) = self.current()?;
-        if let Some(names) = hosts.names(address) {
-            return Ok(from_hosts(names, vec![address]));
+        if let Some(answer) = hosts.names(address) {
+            return Ok(answer);
         }
-        let mut answer = self
-            .ask(&plan, &Name::from(address), RecordType::PTR)
-            .await?;
-        let mut names = std::mem::take(&mut answer.names).into_iter();
-        Ok(Answer {
-            name: names.next().ok_or(Status::NoData)?,
-            aliases: names.collect(),
-            addresses: vec![address],
-            names: Vec::new(),
-        })
-    }
-}
-
-fn from_hosts(names: &[String], addresses: Vec<IpAddr>) -> Answer {
-    let (first, others) = names
-        .split_first()
-        .map_or((None, names), |(first, others)| {
-            (Some(first.clone()), others)
-        });
-    Answer {
-        name: first.unwrap_or_default(),
-        aliases: others.to_vec(),
-        addresses,
-        names: Vec::new(),
+        let name = Name::from(address);
+        let mut answer = self.ask(&plan, &name, RecordType::PTR).await?;
+        answer.addresses = vec![address];
+        Ok(answer)
     }
 }
 
 /// The names that stand for this host everywhere: RFC 6761, section 6.3.
-fn loopback(name: &str, wanted: impl Fn(&IpAddr) -> bool) -> Option<Answer> {
+fn loopback(name: &str, v4: bool, v6: bool) -> Option<Answer> {
     let plain = name.strip_suffix('.').unwrap_or(name);
     let last = plain.rsplit('.').next()?;
     if !last.eq_ignore_ascii_case("localhost") {
         return None;
     }
-    let both = [
-        IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-        IpAddr::from(std::net::Ipv4Addr::LOCALHOST),
-    ];
+    let six = v6.then_some(IpAddr::from(Ipv6Addr::LOCALHOST));
+    let four = v4.then_some(IpAddr::from(Ipv4Addr::LOCALHOST));
     Some(Answer {
         name: plain.to_owned(),
         aliases: Vec::new(),
-        addresses: both.into_iter().filter(wanted).collect(),
-        names: Vec::new(),
+        addresses: six.into_iter().chain(four).collect(),
     })
 }
 

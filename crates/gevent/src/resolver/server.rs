@@ -36,16 +36,36 @@ pub struct Manner {
     pub ignore_truncation: bool,
 }
 
-/// The records that answer a question.
-#[derive(Debug)]
+/// What is known of a host.
+#[derive(Debug, Default)]
 pub struct Answer {
-    /// The name that has them, and the aliases that lead there.
     pub name: String,
     pub aliases: Vec<String>,
-    /// Addresses, for A and AAAA.
     pub addresses: Vec<IpAddr>,
-    /// Names, for PTR.
-    pub names: Vec<String>,
+}
+
+impl Answer {
+    /// A host with names, of which the first is the proper one, and an address.
+    pub fn new(names: &[String], address: IpAddr) -> Self {
+        let mut names = names.iter().cloned();
+        Self {
+            name: names.next().unwrap_or_default(),
+            aliases: names.collect(),
+            addresses: vec![address],
+        }
+    }
+
+    /// Adds further names and a further address.
+    pub fn add(&mut self, names: &[String], address: IpAddr) {
+        for name in names {
+            if *name != self.name && !self.aliases.contains(name) {
+                self.aliases.push(name.clone());
+            }
+        }
+        if !self.addresses.contains(&address) {
+            self.addresses.push(address);
+        }
+    }
 }
 
 /// A name server.
@@ -135,21 +155,27 @@ fn read(name: &Name, kind: RecordType, records: &[Record]) -> Result<Answer, Sta
         name: text(owner),
         aliases,
         addresses: Vec::new(),
-        names: Vec::new(),
     };
+    let mut names = Vec::new();
     for record in records.iter().filter(|record| record.name == *owner) {
-        // As the server spells it.
-        answer.name = text(&record.name);
         match &record.data {
             RData::A(address) if kind == RecordType::A => answer.addresses.push(address.0.into()),
             RData::AAAA(address) if kind == RecordType::AAAA => {
                 answer.addresses.push(address.0.into());
             }
-            RData::PTR(target) if kind == RecordType::PTR => answer.names.push(text(&target.0)),
-            _ => {}
+            RData::PTR(target) if kind == RecordType::PTR => {
+                names.push(text(&target.0));
+                continue;
+            }
+            _ => continue,
         }
+        // As the server spells it.
+        answer.name = text(&record.name);
     }
-    if answer.addresses.is_empty() && answer.names.is_empty() {
+    if let Some((first, others)) = names.split_first() {
+        answer.name = first.clone();
+        answer.aliases = others.to_vec();
+    } else if answer.addresses.is_empty() {
         return Err(Status::NoData);
     }
     Ok(answer)

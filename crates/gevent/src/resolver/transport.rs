@@ -205,10 +205,12 @@ impl DnsUdpSocket for Query {
         self.mailbox(|mailbox| mailbox.id = datagram.first_chunk().copied())?;
         // Not through tokio, which remembers one task at a time that waits to send: the others would wait for ever.
         match rustix::net::send(&self.port.shared.socket, datagram, SendFlags::empty()) {
-            // There is no room: it is lost, as datagrams may be.
-            Ok(_) | Err(Errno::AGAIN) => Poll::Ready(Ok(datagram.len())),
-            Err(error) => Poll::Ready(Err(error.into())),
+            // Where there is no room it is lost, as datagrams may be.
+            Ok(_) | Err(Errno::AGAIN) => {}
+            // Most likely it was about an earlier datagram, and the kernel says it once.
+            Err(error) => self.port.shared.fail(io::Error::from(error).kind()),
         }
+        Poll::Ready(Ok(datagram.len()))
     }
 }
 

@@ -1,0 +1,224 @@
+"""The resolver ares and name servers that answer wrongly, late, or not at all."""
+
+import re
+import socket as stdlib
+
+import pytest
+from dns_server import FAULTS, FORMERR, NOTIMP, REFUSED, SERVFAIL, DNSServer, Reply
+
+from gevent import socket
+from gevent.resolver.ares import Resolver
+
+BAD, SILENT = "ARES_EBADRESP", "ARES_ETIMEOUT"
+NO_DATA, NO_NAME = "No address associated with name", "Name or service not known"
+FINE = "10.6.6.6"
+
+# By fault: what gethostbyname returns or says, and what getaddrinfo says.
+EXPECTED = {
+    "silence": (SILENT, SILENT),
+    "wrong id": (SILENT, SILENT),
+    "wrong question": (SILENT, SILENT),
+    "no question": (SILENT, SILENT),
+    "not a response": (BAD, BAD),
+    "wrong class": (BAD, BAD),
+    "wrong owner": (NO_DATA, NO_NAME),
+    "short": (BAD, BAD),
+    "garbage": (BAD, BAD),
+    "cut": (BAD, BAD),
+    "pointer loop": (BAD, BAD),
+    "bad address": (BAD, BAD),
+    "oversized": (FINE, FINE),
+    "forged first": (FINE, FINE),
+    "hang up": (SILENT, SILENT),
+}
+# Over TCP: what is no reply counts for nothing there, and nobody can forge one.
+OVER_TCP = {
+    **{fault: SILENT for fault, (expected, _) in EXPECTED.items() if expected == BAD},
+    "wrong class": BAD,
+    "hang up": "ARES_ECONNREFUSED",
+}
+
+REPLIES = {
+    "loop.test": Reply({"CNAME": ["loop2.test"]}),
+    "loop2.test": Reply({"CNAME": ["loop.test"]}),
+    "self.test": Reply({"CNAME": ["self.test"]}),
+    **{f"chain{i}.test": Reply({"CNAME": [f"chain{i + 1}.test"]}) for i in range(30)},
+    "chain30.test": Reply({"A": [FINE]}),
+    "formerr.test": Reply(rcode=FORMERR),
+    "servfail.test": Reply(rcode=SERVFAIL),
+    "notimp.test": Reply(rcode=NOTIMP),
+    "refused.test": Reply(rcode=REFUSED),
+    "late.test": Reply({"A": [FINE]}, delay=1.5),
+    "lost.test": Reply({"A": [FINE]}, silent_first=1),
+    "tc.test": Reply({"A": [FINE]}, truncated=True),
+    "tcnothing.test": Reply(truncated=True),
+    "huge.test": Reply({"A": [f"10.{i}.{j}.1" for i in range(8) for j in range(250)]}),
+}
+
+
+def name_of(fault: str) -> str:
+    return fault.replace(" ", "-") + ".test"
+
+
+@pytest.fixture(scope="module")
+def server():
+    faulty = {name_of(fault): Reply({"A": [FINE]}, fault=fault) for fault in FAULTS}
+    address = {"1.2.1.10.in-addr.arpa": Reply(fault="silence")}
+    address["2.2.1.10.in-addr.arpa"] = Reply(rcode=SERVFAIL)
+    address["3.2.1.10.in-addr.arpa"] = Reply({"PTR": ["name.test"]}, fault="cut")
+    with DNSServer({**REPLIES, **faulty, **address}) as running:
+        yield running
+
+
+@pytest.fixture
+def make(server):
+    made = []
+
+    def build(*ports, **kwargs):
+        port = ports[0] if ports else server.port
+        settings = {"servers": ["127.0.0.1"], "timeout": 0.3, "tries": 1, **kwargs}
+        resolver = Resolver(use_environ=False, udp_port=port, tcp_port=port, **settings)
+        made.append(resolver)
+        return resolver
+
+    yield build
+    for resolver in made:
+        resolver.close()
+
+
+def check(expected, error, function, *args):
+    """The function finds the address, or raises an error of that class with that text."""
+    if expected == FINE:
+        assert FINE in str(function(*args))
+        return
+    if expected == NO_NAME:
+        error = socket.gaierror
+    with pytest.raises(error, match=re.escape(expected)) as caught:
+        function(*args)
+    assert type(caught.value) is error
+
+
+def test_every_fault_is_expected():
+    assert set(EXPECTED) == FAULTS
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_faults(make, fault):
+    resolver, name = make(), name_of(fault)
+    for_host, for_addresses = EXPECTED[fault]
+    check(for_host, socket.herror, resolver.gethostbyname, name)
+    check(for_host, socket.herror, resolver.gethostbyname_ex, name)
+    check(for_addresses, socket.gaierror, resolver.getaddrinfo, name, 80)
+    if for_addresses != FINE:
+        check(for_addresses, socket.gaierror, resolver.gethostbyaddr, name)
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS - {"wrong question", "no question"}))
+def test_faults_over_tcp(make, fault):
+    resolver = make(flags=1)
+    expected = OVER_TCP.get(fault, EXPECTED[fault][0])
+    check(expected, socket.herror, resolver.gethostbyname, name_of(fault))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "number"),
+    [
+        ("loop.test", NO_DATA, 4),
+        ("self.test", NO_DATA, 4),
+        ("formerr.test", "ARES_EFORMERR: DNS server claims query was misformatted", 2),
+        ("servfail.test", "ARES_ESERVFAIL: DNS server returned general failure", 3),
+        ("notimp.test", "ARES_ENOTIMP: DNS server does not implement requested operation", 5),
+        ("refused.test", "ARES_EREFUSED: DNS server refused query", 6),
+        ("silence.test", "ARES_ETIMEOUT: Timeout while contacting DNS servers", 12),
+        ("cut.test", "ARES_EBADRESP: Misformatted DNS reply", 10),
+        ("tcnothing.test", NO_DATA, 4),
+    ],
+)
+def test_failures(make, name, expected, number):
+    with pytest.raises(socket.herror, match=re.escape(expected)) as caught:
+        make().gethostbyname(name)
+    assert caught.value.errno == number
+
+
+def test_failures_of_addresses(make):
+    resolver = make()
+    for address, expected in (
+        ("10.1.2.1", "ARES_ETIMEOUT"),
+        ("10.1.2.2", "ARES_ESERVFAIL"),
+        ("10.1.2.3", "ARES_EBADRESP"),
+    ):
+        with pytest.raises(socket.herror, match=expected):
+            resolver.gethostbyaddr(address)
+        assert resolver.getnameinfo((address, 80), 0) == (address, "http")
+        with pytest.raises(socket.gaierror, match=NO_NAME):
+            resolver.getnameinfo((address, 80), socket.NI_NAMEREQD)
+
+
+def test_answers_too_long_for_a_datagram(make, server):
+    resolver = make(timeout=5)
+    before = len(server.asked)
+    assert resolver.gethostbyname("tc.test") == FINE
+    assert [how for _, _, how in server.asked[before:]] == ["udp", "tcp"]
+    name, aliases, addresses = resolver.gethostbyname_ex("huge.test")
+    assert (name, aliases, len(addresses)) == ("huge.test", [], 2000)
+    # IGNTC: what was cut off is the answer.
+    with pytest.raises(socket.herror):
+        make(flags=4).gethostbyname("tc.test")
+
+
+def test_chains_of_aliases_end(make):
+    name, aliases, addresses = make(timeout=5).gethostbyname_ex("chain20.test")
+    assert (name, len(aliases), addresses) == ("chain30.test", 10, [FINE])
+    resolver = make(timeout=5)
+    assert resolver.gethostbyname_ex("chain0.test")[1:][1] == [FINE]
+
+
+def test_a_lost_datagram_is_sent_again(make, server):
+    before = server.names_asked().count("lost.test")
+    assert make(tries=3, timeout=0.5).gethostbyname("lost.test") == FINE
+    assert server.names_asked().count("lost.test") >= before + 2
+
+
+def test_it_asks_as_often_as_it_may(make, server):
+    before = len(server.asked)
+    with pytest.raises(socket.herror):
+        make(tries=3, timeout=0.1).gethostbyname("silence.test")
+    assert server.names_asked()[before:] == ["silence.test"] * 3
+
+
+def test_a_late_answer_is_no_answer_to_the_next_question(make):
+    resolver = make()
+    with pytest.raises(socket.herror, match=SILENT):
+        resolver.gethostbyname("late.test")
+    assert resolver.gethostbyname("oversized.test") == FINE
+
+
+def test_nobody_listens(make):
+    with stdlib.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    # The kernel says so at once: it does not take the 20 seconds.
+    resolver = make(port, timeout=20)
+    with pytest.raises(socket.herror, match="ARES_ECONNREFUSED: Could not contact DNS servers"):
+        resolver.gethostbyname("any.test")
+    with pytest.raises(socket.gaierror, match="ARES_ECONNREFUSED"):
+        resolver.getaddrinfo("any.test", 80)
+
+
+def test_the_next_server_is_asked():
+    replies = {"one.test": Reply({"A": [FINE]})}
+    with DNSServer(replies) as good:
+        # Nobody is at the same port of the other addresses.
+        settings = {"udp_port": good.port, "tcp_port": good.port, "timeout": 5, "tries": 1}
+        servers = ["127.0.0.2", "127.0.0.1"]
+        resolver = Resolver(use_environ=False, servers=servers, **settings)
+        assert resolver.gethostbyname("one.test") == FINE
+        # What one of them knows for certain nobody else is asked.
+        with pytest.raises(socket.gaierror, match=NO_NAME):
+            resolver.gethostbyname("missing.test")
+        resolver.close()
+        # PRIMARY: only the first.
+        resolver = Resolver(use_environ=False, servers=servers, flags=2, **settings)
+        with pytest.raises(socket.herror, match="ARES_ECONNREFUSED"):
+            resolver.gethostbyname("one.test")
+        resolver.close()
