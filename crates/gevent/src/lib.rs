@@ -16,6 +16,7 @@ mod sockets;
 mod sync;
 mod waiting;
 mod watcher;
+mod wsgi;
 
 use pyo3::prelude::*;
 
@@ -106,6 +107,18 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<resolver::channel::LookUp>()?;
     module.add_class::<sockets::socket::SocketBase>()?;
     ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
+    module.add_class::<wsgi::service::Service>()?;
+    module.add_class::<wsgi::request_file::RequestFile>()?;
+    module.add_class::<wsgi::attributes::Attributes>()?;
+    module.add_class::<wsgi::handler::WSGIHandler>()?;
+    ffi::blocking::add_method::<wsgi::handle::Handle, wsgi::handler::WSGIHandler>(py)?;
+    wsgi::overriding::install(py)?;
+    module.add_class::<wsgi::input::Input>()?;
+    module.add_class::<wsgi::file_wrapper::FileWrapper>()?;
+    module.add(
+        "serve_connection",
+        ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,
+    )?;
     module.add_function(wrap_pyfunction!(
         event_loop::descriptors::wait_descriptor,
         module

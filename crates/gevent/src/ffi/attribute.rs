@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 
 type Object = *mut ffi::PyObject;
 
@@ -22,6 +22,7 @@ unsafe extern "C" {
         value: Object,
         dict: Object,
     ) -> c_int;
+    fn _PyObject_GetDictPtr(object: Object) -> *mut Object;
 }
 
 /// What `object.__getattribute__` returns when `dict` is the instance dictionary.
@@ -63,4 +64,31 @@ pub fn set(
         0 => Ok(()),
         _ => Err(PyErr::fetch(object.py())),
     }
+}
+
+/// The object's own attributes, if it has been given any. Only for objects whose class, or a base of it, was made in this
+/// crate with a dictionary: theirs is where its type says.
+#[inline]
+pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+    // SAFETY: the object is live; the result is NULL, or points to its field for the dictionary, which is NULL or a
+    // dictionary.
+    unsafe {
+        let field = _PyObject_GetDictPtr(object.as_ptr());
+        if field.is_null() {
+            return None;
+        }
+        let dict = Bound::from_borrowed_ptr_or_opt(object.py(), *field)?;
+        Some(dict.cast_into_unchecked())
+    }
+}
+
+/// A number that changes whenever an attribute of the class or of one of its bases does; none where CPython keeps none.
+#[inline]
+pub fn version(class: &Bound<'_, PyType>) -> Option<u32> {
+    // SAFETY: a live type object, of which two fields are read with the GIL held.
+    let (flags, tag) = unsafe {
+        let class = class.as_type_ptr();
+        (ffi::PyType_GetFlags(class), (*class).tp_version_tag)
+    };
+    (flags & ffi::Py_TPFLAGS_VALID_VERSION_TAG != 0 && tag != 0).then_some(tag)
 }

@@ -13,6 +13,16 @@ pub fn adopt(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
+/// What `f` makes of a descriptor that a Python object lends; none for a number that names none.
+pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: not -1; as in `adopt`, a number that names something else by now makes `f` act on that, and no memory
+    // depends on it. The borrow ends with the call.
+    Some(f(unsafe { BorrowedFd::borrow_raw(number) }))
+}
+
 /// Closes a descriptor and tells how that went.
 ///
 /// # Errors

@@ -116,6 +116,26 @@ impl State {
         Ok(got)
     }
 
+    /// Receives into the spare room of `buffer`, and notes when that was all there is.
+    ///
+    /// # Errors
+    /// What the system call reports.
+    pub fn append(
+        &self,
+        py: Python<'_>,
+        fd: BorrowedFd<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> rustix::io::Result<usize> {
+        let room = buffer.capacity() - buffer.len();
+        let (got, _) =
+            rustix::net::recv(fd, rustix::buffer::spare_capacity(buffer), RecvFlags::empty())?;
+        let tcp = matches!(self.family, libc::AF_INET | libc::AF_INET6);
+        if tcp && got > 0 && got < room && self.source.is_some() {
+            self.drained(py);
+        }
+        Ok(got)
+    }
+
     fn drained(&self, py: Python<'_>) {
         if let Some((loop_, key)) = &self.source {
             loop_.get().sources.with(py, |sources| {

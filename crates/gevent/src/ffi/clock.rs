@@ -1,0 +1,19 @@
+//! The wall clock's local time, which takes the C library to tell.
+
+/// Year, month, day, hour, minute and second of a time in seconds since the epoch, where the machine is.
+pub fn local(seconds: i64) -> [i32; 6] {
+    // SAFETY: zero is a valid value of this plain structure, and both pointers are valid for the call.
+    let parts = unsafe {
+        let mut parts: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut parts);
+        parts
+    };
+    [
+        parts.tm_year + 1900,
+        parts.tm_mon + 1,
+        parts.tm_mday,
+        parts.tm_hour,
+        parts.tm_min,
+        parts.tm_sec,
+    ]
+}

@@ -1,0 +1,541 @@
+//! The attributes of a handler: what it knows of its connection, and of the request and response it is at.
+//!
+//! What the head of a request says, and that of a response, becomes Python objects when somebody asks for them. What
+//! somebody sets takes the place of what was decoded.
+
+use http1::{Head, Version};
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use reactor::Time;
+
+use crate::args::Flag;
+use crate::cell::GilCell;
+use crate::ffi::text;
+use crate::wsgi::overriding::Steps;
+use crate::wsgi::request_file::RequestFile;
+use crate::wsgi::service::Service;
+use crate::wsgi::spare;
+
+/// What a handler is at.
+pub struct State {
+    pub(crate) socket: Option<Py<PyAny>>,
+    pub(crate) client_address: Option<Py<PyAny>>,
+    pub(crate) server: Option<Py<PyAny>>,
+    pub(crate) rfile: Option<Py<PyAny>>,
+    /// `rfile`, where it is one of ours.
+    pub(crate) reader: Option<Py<RequestFile>>,
+    pub(crate) service: Option<Py<Service>>,
+    /// Host and port of the client, as they go into environments.
+    pub(crate) remote: Option<(Py<PyString>, Py<PyString>)>,
+    pub(crate) steps: Steps,
+    pub(crate) close_connection: bool,
+    /// Whether nothing more can be sent.
+    pub(crate) broken: bool,
+    /// Whether the client is to be given time to read the last answer.
+    pub(crate) lingers: bool,
+    /// When the head that is being received has to be complete.
+    pub(crate) head_due: Option<Time>,
+    pub(crate) exchange: Option<Box<Exchange>>,
+}
+
+/// One request and its response.
+pub struct Exchange {
+    pub(crate) head: Head,
+    /// Whether `head` is this request's.
+    pub(crate) decoded: bool,
+    set: [Option<Py<PyAny>>; SLOTS],
+    pub(crate) code: Option<i64>,
+    pub(crate) content_length: Option<i64>,
+    pub(crate) headers_sent: bool,
+    pub(crate) response_use_chunked: bool,
+    pub(crate) connection_upgraded: bool,
+    pub(crate) response_length: u64,
+    pub(crate) time_start: f64,
+    pub(crate) time_finish: f64,
+    /// The head of the response as it will be sent, without the empty line; empty before `start_response`.
+    pub(crate) out: Vec<u8>,
+    /// Whether the application stated the connection's fate, or the body's length, by fields of its own.
+    pub(crate) has_connection: bool,
+    /// Whether the body's length is announced though the application did not state it.
+    pub(crate) announced: bool,
+    /// How much of the body that was announced is still to be sent.
+    pub(crate) left: Option<u64>,
+}
+
+/// An attribute that holds any object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each is named after its attribute")]
+pub enum Slot {
+    Requestline,
+    Command,
+    Path,
+    RequestVersion,
+    Headers,
+    Environ,
+    Application,
+    WsgiInput,
+    Result,
+    Status,
+    OrigStatus,
+    ResponseHeaders,
+    ProvidedDate,
+    ProvidedContentLength,
+}
+
+const SLOTS: usize = 14;
+
+impl Exchange {
+    fn new(py: Python<'_>) -> Box<Self> {
+        Box::new(Self {
+            head: spare::head(py),
+            decoded: false,
+            set: [const { None }; SLOTS],
+            code: None,
+            content_length: Some(0),
+            headers_sent: false,
+            response_use_chunked: false,
+            connection_upgraded: false,
+            response_length: 0,
+            time_start: 0.0,
+            time_finish: 0.0,
+            out: Vec::new(),
+            has_connection: false,
+            announced: false,
+            left: None,
+        })
+    }
+
+    /// The object in a slot, set by somebody or made before.
+    #[inline]
+    pub fn slot<'py>(&self, py: Python<'py>, slot: Slot) -> Option<Bound<'py, PyAny>> {
+        self.set[slot as usize]
+            .as_ref()
+            .map(|object| object.bind(py).clone())
+    }
+
+    /// Whether a slot holds something.
+    #[inline]
+    pub fn is_set(&self, slot: Slot) -> bool {
+        self.set[slot as usize].is_some()
+    }
+
+    /// Announces the body's length, as if the application had.
+    pub fn announce(&mut self, length: u64) {
+        http1::response::number_field(&mut self.out, "Content-Length", length);
+        self.left = Some(length);
+        self.announced = true;
+    }
+
+    /// Puts an object into a slot; returns what was there, for the caller to drop outside.
+    #[inline]
+    pub fn put(&mut self, slot: Slot, object: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        std::mem::replace(&mut self.set[slot as usize], object)
+    }
+}
+
+/// The base of `WSGIHandler`: its attributes.
+#[pyclass(
+    frozen,
+    subclass,
+    dict,
+    weakref,
+    name = "HandlerAttributes",
+    module = "gevent._core"
+)]
+pub struct Attributes {
+    pub(crate) state: GilCell<State>,
+}
+
+impl Attributes {
+    /// Those of a handler before `__init__`.
+    pub fn blank() -> Self {
+        Self {
+            state: GilCell::new(State {
+                socket: None,
+                client_address: None,
+                server: None,
+                rfile: None,
+                reader: None,
+                service: None,
+                remote: None,
+                steps: Steps::default(),
+                close_connection: false,
+                broken: false,
+                lingers: false,
+                head_due: None,
+                exchange: None,
+            }),
+        }
+    }
+
+    /// Opens the exchange, beginning one if there is none; by the rules of a cell.
+    #[inline]
+    pub fn exchange<R>(&self, py: Python<'_>, f: impl FnOnce(&mut Exchange) -> R) -> R {
+        self.state.with(py, |state| {
+            f(state.exchange.get_or_insert_with(|| Exchange::new(py)))
+        })
+    }
+
+    /// Looks at the exchange, if there is one.
+    #[inline]
+    fn glance<R>(&self, py: Python<'_>, f: impl FnOnce(&Exchange) -> R) -> Option<R> {
+        self.state.with(py, |state| state.exchange.as_deref().map(f))
+    }
+
+    /// What is in a slot, if anything is.
+    #[inline]
+    pub fn get<'py>(&self, py: Python<'py>, slot: Slot) -> Option<Bound<'py, PyAny>> {
+        self.glance(py, |exchange| exchange.slot(py, slot)).flatten()
+    }
+
+    /// Puts an object into a slot.
+    #[inline]
+    pub fn put(&self, py: Python<'_>, slot: Slot, object: Option<Py<PyAny>>) {
+        let old = self.exchange(py, |exchange| exchange.put(slot, object));
+        drop(old);
+    }
+
+    /// Ends the exchange: what a request needs is given back.
+    pub fn forget(&self, py: Python<'_>) {
+        let exchange = self.state.with(py, |state| state.exchange.take());
+        if let Some(mut exchange) = exchange {
+            spare::keep_head(py, std::mem::take(&mut exchange.head));
+            spare::keep_buffer(py, std::mem::take(&mut exchange.out));
+        }
+    }
+
+    /// Begins another exchange in the place of the one before.
+    pub fn renew(&self, py: Python<'_>) {
+        let old = self.exchange(py, |exchange| {
+            exchange.decoded = false;
+            exchange.code = None;
+            exchange.content_length = Some(0);
+            exchange.headers_sent = false;
+            exchange.response_use_chunked = false;
+            exchange.connection_upgraded = false;
+            exchange.response_length = 0;
+            exchange.has_connection = false;
+            exchange.announced = false;
+            exchange.left = None;
+            exchange.out.clear();
+            std::mem::replace(&mut exchange.set, [const { None }; SLOTS])
+        });
+        drop(old);
+    }
+
+    /// A text of the request's head, kept in its slot.
+    fn text<'py>(
+        &self,
+        py: Python<'py>,
+        slot: Slot,
+        of: impl FnOnce(&Head) -> Vec<u8>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(known) = self.get(py, slot) {
+            return Ok(known);
+        }
+        let bytes = self.glance(py, |exchange| exchange.decoded.then(|| of(&exchange.head)));
+        let Some(bytes) = bytes.flatten() else {
+            return Ok(py.None().into_bound(py));
+        };
+        let made = text::from_latin1(py, &bytes)?.into_any();
+        self.put(py, slot, Some(made.clone().unbind()));
+        Ok(made)
+    }
+
+    /// Whether the request is of HTTP/1.0.
+    pub fn is_http10(&self, py: Python<'_>) -> bool {
+        match self.get(py, Slot::RequestVersion) {
+            Some(version) => version.extract::<&str>().is_ok_and(|text| text == "HTTP/1.0"),
+            None => self
+                .glance(py, |exchange| {
+                    exchange.decoded && exchange.head.version() == Version::Http10
+                })
+                .unwrap_or(false),
+        }
+    }
+
+    /// Whether the client asks for a head alone.
+    pub fn is_head(&self, py: Python<'_>) -> bool {
+        match self.get(py, Slot::Command) {
+            Some(command) => command.extract::<&str>().is_ok_and(|text| text == "HEAD"),
+            None => self
+                .glance(py, |exchange| {
+                    exchange.decoded && exchange.head.method() == "HEAD"
+                })
+                .unwrap_or(false),
+        }
+    }
+
+    /// Whether the application said how to respond.
+    pub fn has_status(&self, py: Python<'_>) -> bool {
+        match self.get(py, Slot::Status) {
+            Some(status) => status.is_truthy().unwrap_or(false),
+            None => self
+                .glance(py, |exchange| !exchange.out.is_empty())
+                .unwrap_or(false),
+        }
+    }
+
+    /// The request's fields, as pairs of strings.
+    fn pairs<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let fields = self.glance(py, |exchange| {
+            exchange.decoded.then(|| {
+                let fields = exchange.head.fields();
+                fields
+                    .map(|field| (field.name.to_owned(), field.value.to_vec()))
+                    .collect::<Vec<_>>()
+            })
+        });
+        let Some(fields) = fields.flatten() else {
+            return Ok(None);
+        };
+        let pairs = PyList::empty(py);
+        for (name, value) in fields {
+            pairs.append((name, text::from_latin1(py, &value)?))?;
+        }
+        Ok(Some(pairs))
+    }
+}
+
+/// The lines of a response's head after its first, as name and value.
+fn lines(out: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut lines = out.split(|&byte| byte == b'\n');
+    lines.next();
+    lines.filter_map(|line| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line.get(colon + 2..).unwrap_or_default()))
+    })
+}
+
+/// The code and reason of a response's head.
+pub fn status_of(out: &[u8]) -> Option<&[u8]> {
+    let end = memchr::memchr(b'\r', out)?;
+    out.get("HTTP/1.1 ".len()..end)
+}
+
+macro_rules! attributes {
+    (
+        objects { $($slot:ident $plain:ident $set_plain:ident;)* }
+        connection { $($link:ident $set_link:ident;)* }
+        numbers { $($number:ident $set_number:ident: $kind:ty, $default:expr;)* }
+        flags { $($flag:ident $set_flag:ident;)* }
+    ) => {
+        #[pymethods]
+        impl Attributes {
+            $(
+                #[getter]
+                fn $plain<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+                    self.get(py, Slot::$slot)
+                }
+
+                #[setter]
+                fn $set_plain(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+                    self.put(py, Slot::$slot, value);
+                }
+            )*
+            $(
+                #[getter]
+                fn $link(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+                    self.state.with(py, |state| state.$link.as_ref().map(|object| object.clone_ref(py)))
+                }
+
+                #[setter]
+                fn $set_link(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+                    let old = self.state.with(py, |state| std::mem::replace(&mut state.$link, value));
+                    drop(old);
+                }
+            )*
+            $(
+                #[getter]
+                fn $number(&self, py: Python<'_>) -> $kind {
+                    self.glance(py, |exchange| exchange.$number).unwrap_or($default)
+                }
+
+                #[setter]
+                fn $set_number(&self, py: Python<'_>, value: $kind) {
+                    self.exchange(py, |exchange| exchange.$number = value);
+                }
+            )*
+            $(
+                #[getter]
+                fn $flag(&self, py: Python<'_>) -> bool {
+                    self.glance(py, |exchange| exchange.$flag).unwrap_or(false)
+                }
+
+                #[setter]
+                fn $set_flag(&self, py: Python<'_>, value: Flag) {
+                    self.exchange(py, |exchange| exchange.$flag = value.0);
+                }
+            )*
+
+            #[getter]
+            fn close_connection(&self, py: Python<'_>) -> bool {
+                self.state.with(py, |state| state.close_connection)
+            }
+
+            #[setter]
+            fn set_close_connection(&self, py: Python<'_>, value: Flag) {
+                self.state.with(py, |state| state.close_connection = value.0);
+            }
+
+            #[getter]
+            fn requestline<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                self.text(py, Slot::Requestline, |head| head.request_line().to_vec())
+            }
+
+            #[setter]
+            fn set_requestline(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::Requestline, Some(value));
+            }
+
+            #[getter]
+            fn command<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                self.text(py, Slot::Command, |head| head.method().into())
+            }
+
+            #[setter]
+            fn set_command(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::Command, Some(value));
+            }
+
+            #[getter]
+            fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                self.text(py, Slot::Path, |head| head.target().to_vec())
+            }
+
+            #[setter]
+            fn set_path(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::Path, Some(value));
+            }
+
+            #[getter]
+            fn request_version<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                self.text(py, Slot::RequestVersion, |head| head.version().as_str().into())
+            }
+
+            #[setter]
+            fn set_request_version(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::RequestVersion, Some(value));
+            }
+
+            /// The request's fields, as an `email.message.Message`.
+            #[getter]
+            fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                if let Some(known) = self.get(py, Slot::Headers) {
+                    return Ok(known);
+                }
+                let pairs = self.pairs(py)?;
+                let made = py.import("gevent._http")?.call_method1("message_of", (&pairs,))?;
+                if pairs.is_some() {
+                    self.put(py, Slot::Headers, Some(made.clone().unbind()));
+                }
+                Ok(made)
+            }
+
+            #[setter]
+            fn set_headers(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::Headers, Some(value));
+            }
+
+            /// The response's code and reason, as bytes.
+            #[getter]
+            fn status<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+                self.get(py, Slot::Status).or_else(|| {
+                    let bytes = self.glance(py, |exchange| status_of(&exchange.out).map(<[u8]>::to_vec));
+                    Some(PyBytes::new(py, &bytes??).into_any())
+                })
+            }
+
+            #[setter]
+            fn set_status(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::Status, Some(value));
+            }
+
+            /// The response's fields, a list of pairs of bytes.
+            #[getter]
+            fn response_headers<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                if let Some(known) = self.get(py, Slot::ResponseHeaders) {
+                    return Ok(Some(known));
+                }
+                let out = self.glance(py, |exchange| exchange.out.clone()).unwrap_or_default();
+                if out.is_empty() {
+                    return Ok(None);
+                }
+                let list = PyList::empty(py);
+                for (name, value) in lines(&out) {
+                    list.append(PyTuple::new(py, [PyBytes::new(py, name), PyBytes::new(py, value)])?)?;
+                }
+                self.put(py, Slot::ResponseHeaders, Some(list.clone().into_any().unbind()));
+                Ok(Some(list.into_any()))
+            }
+
+            #[setter]
+            fn set_response_headers(&self, py: Python<'_>, value: Py<PyAny>) {
+                self.put(py, Slot::ResponseHeaders, Some(value));
+            }
+
+            fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+                let visited = self.state.peek(|state| {
+                    $(visit.call(&state.$link)?;)*
+                    visit.call(&state.reader)?;
+                    match &state.exchange {
+                        Some(exchange) => exchange.set.iter().try_for_each(|object| visit.call(object)),
+                        None => Ok(()),
+                    }
+                });
+                visited.unwrap_or(Ok(()))
+            }
+
+            fn __clear__(&self) {
+                Python::attach(|py| {
+                    let dropped = self.state.with(py, |state| {
+                        (
+                            [$(state.$link.take(),)*],
+                            state.reader.take(),
+                            state.exchange.take(),
+                        )
+                    });
+                    drop(dropped);
+                });
+            }
+        }
+    };
+}
+
+attributes! {
+    objects {
+        Environ environ set_environ;
+        Application application set_application;
+        WsgiInput wsgi_input set_wsgi_input;
+        Result result set_result;
+        OrigStatus _orig_status set__orig_status;
+        ProvidedDate provided_date set_provided_date;
+        ProvidedContentLength provided_content_length set_provided_content_length;
+    }
+    connection {
+        socket set_socket;
+        client_address set_client_address;
+        server set_server;
+        rfile set_rfile;
+    }
+    numbers {
+        code set_code: Option<i64>, None;
+        content_length set_content_length: Option<i64>, Some(0);
+        response_length set_response_length: u64, 0;
+        time_start set_time_start: f64, 0.0;
+        time_finish set_time_finish: f64, 0.0;
+    }
+    flags {
+        headers_sent set_headers_sent;
+        response_use_chunked set_response_use_chunked;
+        connection_upgraded set_connection_upgraded;
+    }
+}
+
+/// Whether a dictionary is plain, so that its items may be set without asking it.
+pub fn is_plain(dict: &Bound<'_, PyAny>) -> bool {
+    dict.is_exact_instance_of::<PyDict>()
+}

@@ -1,0 +1,382 @@
+//! The environment that an application is called with (PEP 3333): the server's own, and what the request says.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use http1::{Head, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::cell::GilCell;
+use crate::ffi::text;
+use crate::wsgi::attributes::{Slot, is_plain};
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
+use crate::wsgi::input::Input;
+use crate::wsgi::overriding::Step;
+
+/// The names of fields as variables, and the last value of each that was short: clients repeat themselves.
+struct Names {
+    known: HashMap<Box<[u8]>, usize, BuildHasherDefault<Fnv>>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    variable: Py<PyString>,
+    joiner: &'static str,
+    /// Whether values are worth keeping, and may be kept.
+    keeps: bool,
+    last: Option<(Box<[u8]>, Py<PyString>)>,
+}
+
+const MOST_NAMES: usize = 256;
+const LONGEST_NAME: usize = 64;
+const LONGEST_VALUE: usize = 160;
+
+/// What is different in each request, or nobody else's business.
+const NOT_KEPT: [&str; 7] = [
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+    "content-length",
+    "if-modified-since",
+    "if-none-match",
+    "date",
+];
+
+static NAMES: PyOnceLock<GilCell<Names>> = PyOnceLock::new();
+
+/// FNV-1a, for keys that are short and few.
+#[derive(Default)]
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+fn names(py: Python<'_>) -> &GilCell<Names> {
+    NAMES.get_or_init(py, || {
+        GilCell::new(Names {
+            known: HashMap::default(),
+            entries: Vec::new(),
+        })
+    })
+}
+
+fn variable_of(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name)
+        .to_ascii_uppercase()
+        .replace('-', "_");
+    match text.as_str() {
+        "CONTENT_TYPE" | "CONTENT_LENGTH" => text,
+        _ => format!("HTTP_{text}"),
+    }
+}
+
+/// A field as a variable: its name, its value, and what joins it to another of the same name.
+type Variable<'py> = (Bound<'py, PyString>, Bound<'py, PyString>, &'static str);
+
+fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variable<'py>> {
+    let names = names(py);
+    let found = names.with(py, |names| {
+        let at = *names.known.get(name)?;
+        let entry = &names.entries[at];
+        let last = entry.last.as_ref();
+        let value = last.filter(|(bytes, _)| **bytes == *value);
+        Some((
+            at,
+            entry.variable.clone_ref(py),
+            value.map(|(_, text)| text.clone_ref(py)),
+            entry.joiner,
+            entry.keeps,
+        ))
+    });
+    if let Some((at, variable, text, joiner, keeps)) = found {
+        let variable = variable.into_bound(py);
+        if let Some(text) = text {
+            return Ok((variable, text.into_bound(py), joiner));
+        }
+        let text = text::from_latin1(py, value)?;
+        if keeps && value.len() <= LONGEST_VALUE {
+            let last = Some((Box::from(value), text.clone().unbind()));
+            let old = names.with(py, |names| std::mem::replace(&mut names.entries[at].last, last));
+            drop(old);
+        }
+        return Ok((variable, text, joiner));
+    }
+    let lower = name.to_ascii_lowercase();
+    let joiner = if lower == b"cookie" { "; " } else { "," };
+    let variable = PyString::intern(py, &variable_of(name));
+    if name.len() <= LONGEST_NAME {
+        let entry = Entry {
+            variable: variable.clone().unbind(),
+            joiner,
+            keeps: !NOT_KEPT.iter().any(|other| other.as_bytes() == lower),
+            last: None,
+        };
+        names.with(py, |names| {
+            if names.entries.len() < MOST_NAMES {
+                names.known.insert(Box::from(name), names.entries.len());
+                names.entries.push(entry);
+                None
+            } else {
+                Some(entry)
+            }
+        });
+    }
+    Ok((variable, text::from_latin1(py, value)?, joiner))
+}
+
+/// The request's fields as variables, a list of pairs.
+///
+/// # Errors
+/// What a message that somebody set raises.
+pub fn variables<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyList>> {
+    let py = handler.py();
+    let into = PyDict::new(py);
+    add_fields(handler, into.as_any())?;
+    Ok(into.items())
+}
+
+/// Adds the request's fields to an environment.
+fn add_fields(handler: &Handler<'_>, into: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    if let Some(message) = this.get(py, Slot::Headers) {
+        let mut fields = Vec::new();
+        for item in message.call_method0(intern!(py, "items"))?.try_iter()? {
+            let (name, value): (String, String) = item?.extract()?;
+            let value = value.trim().chars();
+            let value: Vec<u8> = value
+                .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+                .collect();
+            if !name.contains('_') {
+                fields.push((name, value));
+            }
+        }
+        let all = || fields.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
+        return all().try_for_each(|field| add(into, field, all));
+    }
+    // The head lies still while Python objects are made of it: taken out, as a cell is not open over that.
+    let head = this.exchange(py, |exchange| {
+        exchange
+            .decoded
+            .then(|| std::mem::take(&mut exchange.head))
+    });
+    let Some(head) = head else { return Ok(()) };
+    let all = || {
+        let fields = head.fields().filter(http1::Field::reaches_environ);
+        fields.map(|field| (field.name.as_bytes(), field.value))
+    };
+    let added = all().try_for_each(|field| add(into, field, all));
+    this.exchange(py, |exchange| exchange.head = head);
+    added
+}
+
+/// Adds a field; one that is there takes in all of its name.
+fn add<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
+    into: &Bound<'_, PyAny>,
+    (name, value): (&[u8], &[u8]),
+    all: impl Fn() -> I,
+) -> PyResult<()> {
+    let py = into.py();
+    let (variable, text, joiner) = variable(py, name, value)?;
+    let dict = into.cast_exact::<PyDict>().ok();
+    let new = match dict {
+        Some(dict) => dict.set_default(&variable, &text)?,
+        None => !into.contains(&variable)?,
+    };
+    if new {
+        return match dict {
+            Some(_) => Ok(()),
+            None => into.set_item(variable, text),
+        };
+    }
+    let same = all().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    let values: Vec<_> = same.map(|(_, value)| value).collect();
+    into.set_item(variable, text::from_latin1(py, &values.join(joiner.as_bytes()))?)
+}
+
+/// `_connection_upgrade_requested`.
+///
+/// # Errors
+/// What a message that somebody set raises.
+pub fn connection_upgrade_requested(handler: &Handler<'_>) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    if let Some(message) = this.get(py, Slot::Headers) {
+        let get = |name: &str| -> PyResult<String> {
+            let value = message.call_method1(intern!(py, "get"), (name, ""))?;
+            Ok(value.str()?.to_string().to_ascii_lowercase())
+        };
+        return Ok(get("Connection")?.contains("upgrade") || get("Upgrade")? == "websocket");
+    }
+    Ok(this.exchange(py, |exchange| {
+        let is = |name: &str, wanted: &[u8]| {
+            let value = exchange.head.get(name).unwrap_or_default();
+            value
+                .split(|&byte| byte == b',')
+                .any(|part| part.trim_ascii().eq_ignore_ascii_case(wanted))
+        };
+        exchange.decoded && (is("connection", b"upgrade") || is("upgrade", b"websocket"))
+    }))
+}
+
+/// The environment of the server, to be added to.
+fn of_server<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let py = handler.py();
+    let (server, plain) = attributes(handler).state.with(py, |state| {
+        let server = state.server.as_ref().map(|server| server.clone_ref(py));
+        let plain = state.service.as_ref().is_some_and(|service| service.get().plain);
+        (server, plain)
+    });
+    let Some(server) = server else {
+        return Ok(PyDict::new(py).into_any());
+    };
+    let server = server.bind(py);
+    if plain {
+        let base = server.getattr(intern!(py, "environ"))?;
+        let class = server.getattr(intern!(py, "environ_class"))?;
+        if is_plain(&base) && class.is(py.get_type::<PyDict>()) {
+            return Ok(base.cast_into::<PyDict>()?.copy()?.into_any());
+        }
+    }
+    server.call_method0(intern!(py, "get_environ"))
+}
+
+/// A path with its escapes undone.
+fn unescaped(path: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(b'%', path) else {
+        return Cow::Borrowed(path);
+    };
+    let mut plain = Vec::with_capacity(path.len());
+    plain.extend_from_slice(&path[..first]);
+    let mut rest = &path[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        rest = match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                &after[2..]
+            }
+            _ => {
+                plain.push(byte);
+                after
+            }
+        };
+    }
+    Cow::Owned(plain)
+}
+
+/// A method as a string that is shared by the requests that use it.
+fn shared_method<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
+    match name {
+        "GET" => intern!(py, "GET").clone(),
+        "POST" => intern!(py, "POST").clone(),
+        "HEAD" => intern!(py, "HEAD").clone(),
+        "PUT" => intern!(py, "PUT").clone(),
+        other => PyString::new(py, other),
+    }
+}
+
+/// What the request line says, as variables.
+struct Line<'py> {
+    method: Bound<'py, PyAny>,
+    path: Bound<'py, PyString>,
+    query: Bound<'py, PyString>,
+    version: Bound<'py, PyAny>,
+}
+
+/// The request line, with what somebody set in the place of what was decoded.
+fn line<'py>(handler: &Handler<'py>, head: &Head) -> PyResult<Line<'py>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let target = match this.get(py, Slot::Path) {
+        Some(path) => {
+            let path = path.cast_into::<PyString>()?;
+            Cow::Owned(text::as_latin1(&path).unwrap_or_default().to_vec())
+        }
+        None => Cow::Borrowed(head.target()),
+    };
+    let (path, query) = match memchr::memchr(b'?', &target) {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (&*target, &[][..]),
+    };
+    Ok(Line {
+        method: this
+            .get(py, Slot::Command)
+            .unwrap_or_else(|| shared_method(py, head.method()).into_any()),
+        path: text::from_latin1(py, &unescaped(path))?,
+        query: text::from_latin1(py, query)?,
+        version: this.get(py, Slot::RequestVersion).unwrap_or_else(|| {
+            let version = match head.version() {
+                Version::Http10 => intern!(py, "HTTP/1.0"),
+                Version::Http11 => intern!(py, "HTTP/1.1"),
+            };
+            version.clone().into_any()
+        }),
+    })
+}
+
+/// `get_environ`.
+///
+/// # Errors
+/// What an overridden step raises.
+pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let environ = of_server(handler)?;
+    let set = |name: &Bound<'py, PyString>, value: &Bound<'py, PyAny>| match environ
+        .cast_exact::<PyDict>()
+    {
+        Ok(dict) => dict.set_item(name, value),
+        Err(_) => environ.set_item(name, value),
+    };
+    // The head lies still while Python objects are made of it: taken out, as a cell is not open over that.
+    let head = this.exchange(py, |exchange| std::mem::take(&mut exchange.head));
+    let line = line(handler, &head);
+    let (framing, expects) = (head.framing(), head.expects_continue());
+    this.exchange(py, |exchange| exchange.head = head);
+    let line = line?;
+    set(intern!(py, "REQUEST_METHOD"), &line.method)?;
+    set(intern!(py, "PATH_INFO"), line.path.as_any())?;
+    set(intern!(py, "QUERY_STRING"), line.query.as_any())?;
+    set(intern!(py, "SERVER_PROTOCOL"), &line.version)?;
+    let remote = this.state.with(py, |state| {
+        let (host, port) = state.remote.as_ref()?;
+        Some((host.clone_ref(py), port.clone_ref(py)))
+    });
+    if let Some((host, port)) = remote {
+        set(intern!(py, "REMOTE_ADDR"), host.bind(py))?;
+        set(intern!(py, "REMOTE_PORT"), port.bind(py))?;
+    }
+    if is_overridden(handler, Step::Headers) {
+        for pair in call(handler, Step::Headers, ())?.try_iter()? {
+            let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = pair?.extract()?;
+            set(&name, &value)?;
+        }
+    } else {
+        add_fields(handler, &environ)?;
+    }
+    let upgrade = if is_overridden(handler, Step::ConnectionUpgradeRequested) {
+        call(handler, Step::ConnectionUpgradeRequested, ())?.is_truthy()?
+    } else {
+        connection_upgrade_requested(handler)?
+    };
+    let input = Input::of_request(handler, framing, expects, !upgrade)?;
+    let terminated = pyo3::types::PyBool::new(py, !upgrade);
+    set(intern!(py, "wsgi.input"), input.as_any())?;
+    set(intern!(py, "wsgi.input_terminated"), terminated.as_any())?;
+    this.put(py, Slot::WsgiInput, Some(input.into_any().unbind()));
+    Ok(environ)
+}

@@ -1,0 +1,136 @@
+//! `wsgi.file_wrapper`: a file that is sent by the kernel where it can be.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyStopIteration;
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use reactor::Direction;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::errors::errno_error;
+use crate::ffi::descriptor;
+use crate::wsgi::handler::{Handler, attributes, plain_socket};
+use crate::wsgi::send;
+
+/// The most that one call sends, so that others get to run.
+const BLOCK: u64 = 1 << 20;
+
+/// An application's result that consists of a file's content, from its position on.
+#[pyclass(frozen, name = "FileWrapper", module = "gevent.pywsgi")]
+pub struct FileWrapper {
+    #[pyo3(get)]
+    filelike: Py<PyAny>,
+    #[pyo3(get)]
+    blksize: usize,
+}
+
+#[pymethods]
+impl FileWrapper {
+    /// :param filelike: A binary file, or anything else with a method ``read``.
+    /// :param blksize: How many bytes to read at once, where it has to be read.
+    #[new]
+    #[pyo3(signature = (filelike, blksize = 65536))]
+    fn new(filelike: Py<PyAny>, blksize: usize) -> Self {
+        Self { filelike, blksize }
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let name = intern!(py, "read");
+        let data = self.filelike.bind(py).call_method1(name, (self.blksize,))?;
+        if data.is_truthy()? {
+            Ok(data)
+        } else {
+            Err(PyStopIteration::new_err(()))
+        }
+    }
+
+    /// Close the file.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        match self.filelike.bind(py).getattr_opt(intern!(py, "close"))? {
+            Some(close) => close.call0().map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.filelike)
+    }
+}
+
+/// Descriptor and position of a regular file, and how much of it comes after that.
+fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
+    let py = file.py();
+    let fd: RawFd = file.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+    let position: u64 = file.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+    let status = descriptor::borrowed(fd, |fd| rustix::fs::fstat(fd))?.ok()?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let size = u64::try_from(status.st_size).ok()?;
+    Some((fd, position, size.saturating_sub(position)))
+}
+
+/// Sends the response with the file as its body; false when that has to be done by reading it.
+///
+/// # Errors
+/// The errors of sending.
+pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let Some(socket) = plain_socket(handler) else {
+        return Ok(false);
+    };
+    let file = wrapper.get().filelike.bind(py);
+    let Some((fd, mut position, size)) = regular(file) else {
+        return Ok(false);
+    };
+    this.exchange(py, |exchange| {
+        if exchange.left.is_none() {
+            exchange.announce(size);
+        }
+    });
+    let head = send::take_head(handler)?;
+    send::transmit(handler, &mut [std::io::IoSlice::new(&head)])?;
+    super::spare::keep_buffer(py, head);
+    let mut left = this.exchange(py, |exchange| exchange.left).unwrap_or(size).min(size);
+    if this.is_head(py) {
+        return Ok(true);
+    }
+    while left > 0 {
+        let sent = socket.get().call(py, Direction::Write, false, |_, out| {
+            descriptor::borrowed(fd, |file: BorrowedFd<'_>| {
+                rustix::fs::sendfile(out, file, Some(&mut position), left.min(BLOCK) as usize)
+            })
+            .unwrap_or(Err(Errno::BADF))
+        });
+        match sent {
+            Ok(0) => break,
+            Ok(count) => {
+                left -= count as u64;
+                this.exchange(py, |exchange| {
+                    exchange.response_length += count as u64;
+                    exchange.left = exchange.left.map(|left| left.saturating_sub(count as u64));
+                });
+            }
+            Err(Errno::AGAIN) => {
+                if let Err(error) = send::wait_writable(handler, socket.get()) {
+                    return Err(send::broke(handler, error));
+                }
+            }
+            Err(Errno::INTR) => py.check_signals()?,
+            Err(error) => {
+                let error = errno_error(error.raw_os_error());
+                return Err(send::broke(handler, error));
+            }
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,448 @@
+//! The way of a connection: request after request, and nothing kept while it waits for the next one.
+//!
+//! `handle` parks from a small frame, see `ffi::blocking`: an idle connection's greenlet has no Python frame and hardly
+//! any stack.
+
+use std::ffi::CStr;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use reactor::{Direction, Time};
+use rustix::io::Errno;
+
+use crate::ffi::blocking::{Blocking, Step as Stop};
+use crate::ffi::text;
+use crate::sockets::socket::SocketBase;
+use crate::sockets::wait::{Begun, Patience, Place};
+use crate::waiting::park::{self, park};
+use crate::waiting::wait::{Outcome, WaitRef};
+use crate::wsgi::attributes::Slot;
+use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, refresh};
+use crate::wsgi::overriding::{Step, Steps};
+use crate::wsgi::request::{self, READING, Received};
+use crate::wsgi::request_file::{Source, is_timeout};
+use crate::wsgi::service::Service;
+use crate::wsgi::spare::BLOCK;
+use crate::wsgi::{log, response, send};
+
+/// After how many requests that were there at once others get to run.
+const BATCH: u32 = 32;
+
+/// How long to wait for a client to read the answer to a request that was not read to its end, in seconds and bytes.
+const LINGER: f64 = 1.0;
+const LINGER_BYTES: usize = 16 * BLOCK;
+
+/// `WSGIHandler.handle`.
+pub struct Handle;
+
+impl Blocking for Handle {
+    const NAME: &'static CStr = c"handle";
+    const DOC: &'static CStr = c"handle($self)\n--\n\n\
+Handle the connection's requests, one after the other, and close it.";
+    const PARAMETERS: &'static [&'static str] = &[];
+
+    fn begin(slf: &Bound<'_, PyAny>, _: &[Option<Bound<'_, PyAny>>]) -> PyResult<Stop> {
+        begin(slf.cast::<WSGIHandler>()?)
+    }
+}
+
+/// Begins with a connection's first request.
+///
+/// # Errors
+/// What is thrown into the greenlet, and what an overridden step raises.
+pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
+    service(handler)?.get().enter(handler.py());
+    go_on(handler)
+}
+
+fn service(handler: &Handler<'_>) -> PyResult<Py<Service>> {
+    let py = handler.py();
+    let known = attributes(handler).state.with(py, |state| {
+        state.service.as_ref().map(|service| service.clone_ref(py))
+    });
+    match known {
+        Some(service) => Ok(service),
+        None => Service::of(&py.None().into_bound(py)),
+    }
+}
+
+/// What a parked connection needs when it goes on.
+struct Parked {
+    handler: Py<WSGIHandler>,
+    socket: Py<SocketBase>,
+    place: Place,
+    /// Its place among the idle ones.
+    idle: Option<usize>,
+}
+
+fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
+    let py = handler.py();
+    let stopped = converse(handler).and_then(|waiting| match waiting {
+        Some(socket) => wait_for_more(handler, socket).map(Some),
+        None => Ok(None),
+    });
+    match stopped {
+        Ok(Some((wait, parked))) => {
+            wait.set_then(
+                py,
+                Box::new(move |py, wait, woken| woke(py, parked, wait, woken)),
+            );
+            Ok(Stop::Park(wait))
+        }
+        Ok(None) => {
+            finish(handler)?;
+            Ok(Stop::Done(py.None()))
+        }
+        Err(error) => {
+            let _ = finish(handler);
+            Err(error)
+        }
+    }
+}
+
+/// The second half of a wait.
+fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyResult<Stop> {
+    let handler = parked.handler.bind(py);
+    if let Some(key) = parked.idle {
+        service(handler)?.get().resume(py, key);
+    }
+    let socket = parked.socket.get();
+    match socket.end_wait(py, Direction::Read, parked.place, wait, woken) {
+        Ok(()) => go_on(handler),
+        Err(error) => match late(handler, error) {
+            Ok(answered) => {
+                if let Some(Received::Refused(status, response)) = answered {
+                    refuse(handler, &status, &response)?;
+                }
+                finish(handler)?;
+                Ok(Stop::Done(py.None()))
+            }
+            Err(error) => {
+                let _ = finish(handler);
+                Err(error)
+            }
+        },
+    }
+}
+
+/// What follows from an error while waiting for a request: an answer, the end, or the error.
+fn late<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Option<Received<'py>>> {
+    let py = handler.py();
+    if !error.is_instance_of::<PyOSError>(py) {
+        return Err(error);
+    }
+    let begun = attributes(handler)
+        .state
+        .with(py, |state| state.head_due.is_some());
+    if !is_timeout(py, &error) || !begun {
+        return Ok(None);
+    }
+    let text = "the request's head took too long";
+    let error = request::client_request_error(py, text, 408, "Request Timeout");
+    request::client_error(handler, error).map(Some)
+}
+
+/// Leaves the connection where the loop finds it, giving back what it needs only while busy.
+fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(WaitRef, Parked)> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let service = service(handler)?;
+    let due = this.state.with(py, |state| state.head_due);
+    if due.is_none() {
+        this.forget(py);
+        request::reader(handler)?.get().release(py);
+    }
+    let Begun { wait, place } = socket.get().begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
+    let idle = Some(service.get().idle(py, &wait));
+    let handler = handler.clone().unbind();
+    Ok((
+        wait,
+        Parked {
+            handler,
+            socket,
+            place,
+            idle,
+        },
+    ))
+}
+
+fn patience(due: Option<Time>, service: &Service) -> Patience {
+    Patience::seconds(match due {
+        Some(due) if due != Time::FAR => {
+            let left = due.until(Time::now()).max(Duration::from_millis(1));
+            Some(left.as_secs_f64())
+        }
+        Some(_) => None,
+        None => service.idle_timeout,
+    })
+}
+
+/// Whether requests are read from the connection itself, not from a file of somebody's.
+pub fn is_native(handler: &Handler<'_>) -> bool {
+    request::reader(handler).is_ok_and(|reader| !request::is_foreign(reader.get()))
+}
+
+/// Handles the requests that are there; the socket to wait for, none when the connection is over.
+fn converse(handler: &Handler<'_>) -> PyResult<Option<Py<SocketBase>>> {
+    let py = handler.py();
+    for count in 1_u32.. {
+        if count.is_multiple_of(BATCH) {
+            park::yield_now(py)?;
+        }
+        let steps = refresh(handler)?;
+        let by_steps = steps.meets(READING) || steps.meets(Steps::of(&[Step::HandleOneRequest]));
+        let stays = if by_steps || !is_native(handler) {
+            one_by_steps(handler)?
+        } else {
+            match attempt(handler)? {
+                Attempt::Wait(socket) => return Ok(Some(socket)),
+                Attempt::Came(Received::Request) => request::respond(handler)?,
+                Attempt::Came(Received::End) => false,
+                Attempt::Came(Received::Refused(status, response)) => {
+                    refuse(handler, &status, &response)?;
+                    false
+                }
+            }
+        };
+        if !stays {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+fn one_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
+    let py = handler.py();
+    attributes(handler).renew(py);
+    attributes(handler).exchange(py, |exchange| {
+        exchange.time_start = response::wall_time();
+        exchange.time_finish = 0.0;
+    });
+    let result = call(handler, Step::HandleOneRequest, ())?;
+    if let Ok(answer) = result.cast::<PyTuple>()
+        && answer.len() == 2
+    {
+        let (status, response) = (answer.get_item(0)?, answer.get_item(1)?);
+        let response = response.cast_into::<PyBytes>()?;
+        refuse(handler, &status, &response)?;
+        return Ok(false);
+    }
+    result.is_truthy()
+}
+
+/// What came of looking for a request.
+enum Attempt<'py> {
+    /// Something.
+    Came(Received<'py>),
+    /// Nothing yet.
+    Wait(Py<SocketBase>),
+}
+
+/// Waits for a request, from a frame of any size.
+///
+/// # Errors
+/// What is thrown into the greenlet.
+pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
+    let py = handler.py();
+    loop {
+        let socket = match attempt(handler)? {
+            Attempt::Came(received) => return Ok(received),
+            Attempt::Wait(socket) => socket,
+        };
+        let (wait, parked) = wait_for_more(handler, socket)?;
+        let woken = park(py, &wait);
+        if let Some(key) = parked.idle {
+            service(handler)?.get().resume(py, key);
+        }
+        let socket = parked.socket.get();
+        if let Err(error) = socket.end_wait(py, Direction::Read, parked.place, &wait, woken) {
+            return late(handler, error).map(|answer| answer.unwrap_or(Received::End));
+        }
+    }
+}
+
+/// Looks whether there is a request, without waiting where it can be waited for later.
+fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let reader = request::reader(handler)?;
+    let file = reader.get();
+    let service = service(handler)?;
+    let service = service.get();
+    if this.state.with(py, |state| state.head_due.is_none() && state.exchange.is_some()) {
+        this.renew(py);
+    }
+    loop {
+        if file.available(py) > 0 {
+            let decoded = this.exchange(py, |exchange| {
+                file.peek(py, |bytes| exchange.head.decode(bytes, &service.policy))
+            });
+            match decoded {
+                Ok(Some(length)) => {
+                    file.consume(py, length);
+                    this.state.with(py, |state| state.head_due = None);
+                    request::took_head(handler);
+                    return Ok(Attempt::Came(Received::Request));
+                }
+                Ok(None) => set_due(handler, service),
+                Err(refusal) => {
+                    let line = this.exchange(py, |exchange| exchange.head.request_line().to_vec());
+                    let line = if line.is_empty() { first_line(handler)? } else { line };
+                    let text = text::from_latin1(py, &line)?.into_any().unbind();
+                    this.put(py, Slot::Requestline, Some(text));
+                    let error = request::refused(py, refusal, Some(&line));
+                    return request::client_error(handler, error).map(Attempt::Came);
+                }
+            }
+        }
+        let begun = this.state.with(py, |state| state.head_due);
+        if service.is_stopping(py) {
+            return Ok(Attempt::Came(Received::End));
+        }
+        match &file.source {
+            Source::Socket(socket) => match file.try_fill(py, socket.get()) {
+                Ok(0) => return Ok(Attempt::Came(Received::End)),
+                Ok(_) => {}
+                Err(Errno::AGAIN) => return Ok(Attempt::Wait(socket.clone_ref(py))),
+                Err(Errno::INTR) => py.check_signals()?,
+                Err(_) => return Ok(Attempt::Came(Received::End)),
+            },
+            Source::Object(_) | Source::File(_) => {
+                let limit = match begun {
+                    Some(due) if due != Time::FAR => {
+                        Some(due.until(Time::now()).as_secs_f64().max(0.001))
+                    }
+                    Some(_) => None,
+                    None => service.idle_timeout,
+                };
+                file.set_timeout(py, limit);
+                match file.fill(py, BLOCK) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Attempt::Came(Received::End)),
+                    Err(error) => {
+                        let answer = late(handler, error)?;
+                        return Ok(Attempt::Came(answer.unwrap_or(Received::End)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// From a head's first bytes on, it has to come soon.
+fn set_due(handler: &Handler<'_>, service: &Service) {
+    attributes(handler).state.with(handler.py(), |state| {
+        state.head_due.get_or_insert_with(|| {
+            let limit = super::request_file::seconds(service.header_timeout);
+            limit.map_or(Time::FAR, |limit| Time::now().after(limit))
+        });
+    });
+}
+
+/// What a client began with, for the log.
+fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
+    const MOST: usize = 256;
+    let reader = request::reader(handler)?;
+    Ok(reader.get().peek(handler.py(), |bytes| {
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line[..line.len().min(MOST)].to_vec()
+    }))
+}
+
+/// Answers to what is no request, and logs that.
+fn refuse(
+    handler: &Handler<'_>,
+    status: &Bound<'_, PyAny>,
+    answer: &Bound<'_, PyBytes>,
+) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    this.put(py, Slot::Status, Some(status.clone().unbind()));
+    this.state.with(py, |state| (state.close_connection, state.lingers) = (true, true));
+    match send::transmit(handler, &mut [IoSlice::new(answer.as_bytes())]) {
+        Err(error) if !error.is_instance_of::<PyOSError>(py) => return Err(error),
+        _ => {}
+    }
+    this.put(py, Slot::Status, Some(status.clone().unbind()));
+    this.exchange(py, |exchange| {
+        exchange.response_length = 0;
+        exchange.time_finish = response::wall_time();
+        if exchange.time_start == 0.0 {
+            exchange.time_start = exchange.time_finish;
+        }
+    });
+    log::request_done(handler)
+}
+
+/// Ends the connection.
+fn finish(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let (socket, reader, service, lingers) = this.state.with(py, |state| {
+        (
+            state.socket.take(),
+            state.reader.take(),
+            state.service.as_ref().map(|service| service.clone_ref(py)),
+            state.lingers && !state.broken,
+        )
+    });
+    let rfile = this.state.with(py, |state| state.rfile.take());
+    let ended = match &reader {
+        Some(reader) => match &reader.get().source {
+            Source::Socket(plain) if lingers => linger(py, plain.get()),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    };
+    this.forget(py);
+    if let Some(reader) = &reader {
+        reader.get().release_all(py);
+    }
+    if let Some(service) = service {
+        service.get().leave(py);
+    }
+    let closed = match &socket {
+        Some(socket) if !socket.is_none(py) => {
+            socket.call_method0(py, intern!(py, "close")).map(drop)
+        }
+        _ => Ok(()),
+    };
+    drop((socket, reader, rfile));
+    ended.and(closed)
+}
+
+/// Lets the client read the answer: closing with bytes unread would have the kernel take it back.
+fn linger(py: Python<'_>, socket: &SocketBase) -> PyResult<()> {
+    let shut = socket.call(py, Direction::Write, true, |_, fd| {
+        rustix::net::shutdown(fd, rustix::net::Shutdown::Write)
+    });
+    if shut.is_err() {
+        return Ok(());
+    }
+    let mut patience = Patience::seconds(Some(LINGER));
+    let mut skipped = 0;
+    let mut scrap = Vec::with_capacity(BLOCK);
+    while skipped < LINGER_BYTES {
+        scrap.clear();
+        let got = socket.call(py, Direction::Read, false, |state, fd| {
+            state.append(py, fd, &mut scrap)
+        });
+        match got {
+            Ok(0) => break,
+            Ok(got) => skipped += got,
+            Err(Errno::AGAIN) => match socket.wait_ready(py, Direction::Read, &mut patience) {
+                Ok(()) => {}
+                Err(error) if error.is_instance_of::<PyOSError>(py) => break,
+                Err(error) => return Err(error),
+            },
+            Err(Errno::INTR) => py.check_signals()?,
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}

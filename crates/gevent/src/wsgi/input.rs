@@ -1,0 +1,396 @@
+//! `wsgi.input`: the body of a request, read as the application asks for it.
+
+use http1::{Body, Framing, Limits, Refusal};
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyOSError, PyStopIteration};
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::cell::GilCell;
+use crate::ffi::buffer::Writable;
+use crate::wsgi::attributes::Slot;
+use crate::wsgi::failure::{BodyTimeout, InvalidClientInput};
+use crate::wsgi::handler::{Handler, attributes};
+use crate::wsgi::request;
+use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
+use crate::wsgi::spare::BLOCK;
+
+/// The most that is received at once into what an application will get.
+const LARGEST: u64 = 64 * BLOCK as u64;
+
+struct State {
+    body: Body,
+    /// Whether the client waits to be asked for the body.
+    expected: bool,
+    /// Whether what comes next cannot be told any more.
+    failed: bool,
+}
+
+/// The body of a request, as a binary file.
+#[pyclass(frozen, subclass, name = "Input", module = "gevent.pywsgi")]
+pub struct Input {
+    reader: Py<RequestFile>,
+    rfile: Option<Py<PyAny>>,
+    socket: Option<Py<PyAny>>,
+    #[pyo3(get)]
+    content_length: Option<u64>,
+    #[pyo3(get)]
+    chunked_input: bool,
+    max_discard: u64,
+    state: GilCell<State>,
+}
+
+fn size_of(size: Option<i64>) -> usize {
+    match size {
+        Some(size) => usize::try_from(size).unwrap_or(usize::MAX),
+        None => usize::MAX,
+    }
+}
+
+impl Input {
+    /// The input of the request that a handler has read.
+    ///
+    /// # Errors
+    /// `TypeError` when the handler was not initialised.
+    pub fn of_request<'py>(
+        handler: &Handler<'py>,
+        framing: Framing,
+        expected: bool,
+        timed: bool,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = handler.py();
+        let this = attributes(handler);
+        let reader = request::reader(handler)?;
+        let (service, socket) = this.state.with(py, |state| {
+            let service = state.service.as_ref().map(|service| service.clone_ref(py));
+            let socket = expected.then(|| state.socket.as_ref().map(|socket| socket.clone_ref(py)));
+            (service, socket.flatten())
+        });
+        let service = service.as_ref().map(Py::get);
+        let body = match service {
+            Some(service) => Body::new(framing, &service.policy.limits),
+            None => Body::new(framing, &Limits::default()),
+        };
+        let timeout = service.filter(|_| timed).and_then(|service| service.body_timeout);
+        reader.get().set_timeout(py, timeout);
+        let input = Self {
+            reader,
+            rfile: None,
+            socket,
+            content_length: match framing {
+                Framing::Length(length) => Some(length),
+                _ => None,
+            },
+            chunked_input: framing == Framing::Chunked,
+            max_discard: service.map_or(LARGEST, |service| service.max_discard),
+            state: GilCell::new(State {
+                body,
+                expected,
+                failed: false,
+            }),
+        };
+        Bound::new(py, input)
+    }
+
+    /// Lets the client know that the body is wanted, if it waits for that.
+    fn ask(&self, py: Python<'_>) -> PyResult<()> {
+        let due = self.state.with(py, |state| std::mem::take(&mut state.expected));
+        if due && let Some(socket) = &self.socket {
+            let text = PyBytes::new(py, http1::response::CONTINUE);
+            socket.call_method1(py, intern!(py, "sendall"), (text,))?;
+        }
+        Ok(())
+    }
+
+    /// Does not ask for the body any more: the response has begun.
+    pub fn response_began(&self, py: Python<'_>) {
+        if self.socket.is_some() {
+            self.state.with(py, |state| {
+                // A client that was not asked may never send it.
+                state.failed |= state.expected && !self.is_there(py, &state.body);
+                state.expected = false;
+            });
+        }
+    }
+
+    /// Whether all the rest of a body with a length has been received.
+    fn is_there(&self, py: Python<'_>, body: &Body) -> bool {
+        !self.chunked_input && self.reader.get().available(py) as u64 >= body.contiguous()
+    }
+
+    fn fill(&self, py: Python<'_>, wanted: usize) -> PyResult<()> {
+        match self.reader.get().fill(py, wanted) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.cut_short(py)),
+            Err(error) => Err(self.late(py, error)),
+        }
+    }
+
+    fn late(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        self.state.with(py, |state| state.failed = true);
+        if is_timeout(py, &error) {
+            return BodyTimeout::new_err("the request's body took too long");
+        }
+        error
+    }
+
+    fn cut_short(&self, py: Python<'_>) -> PyErr {
+        let position = self.state.with(py, |state| {
+            state.failed = true;
+            state.body.received()
+        });
+        PyOSError::new_err(if self.chunked_input {
+            "unexpected end of file while parsing chunked data".to_owned()
+        } else {
+            format!("unexpected end of file while reading request at position {position}")
+        })
+    }
+
+    fn refused(&self, py: Python<'_>, refusal: Refusal) -> PyErr {
+        self.state.with(py, |state| state.failed = true);
+        let made = py
+            .get_type::<InvalidClientInput>()
+            .call1((refusal.to_string(), refusal.status()));
+        made.map_or_else(|error| error, PyErr::from_value)
+    }
+
+    /// Reads up to `most` bytes, of one line if `line`.
+    fn pull(&self, py: Python<'_>, most: usize, line: bool) -> PyResult<Vec<u8>> {
+        let reader = self.reader.get();
+        let mut data = Vec::new();
+        if most > 0 {
+            self.ask(py)?;
+        }
+        while data.len() < most {
+            let (done, failed, next) = self.state.with(py, |state| {
+                (state.body.is_done(), state.failed, state.body.contiguous())
+            });
+            if done {
+                break;
+            }
+            if failed {
+                return Err(InvalidClientInput::new_err("the request's body is not readable"));
+            }
+            if next == 0 {
+                if reader.available(py) == 0 {
+                    self.fill(py, BLOCK)?;
+                }
+                let step = reader.peek(py, |bytes| {
+                    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+                    self.state.with(py, |state| state.body.decode(&bytes[..end]))
+                });
+                reader.consume(py, step.map_err(|refusal| self.refused(py, refusal))?.consumed);
+                continue;
+            }
+            let wanted = (most - data.len()).min(next.min(LARGEST) as usize);
+            let mut whole = false;
+            let got = if line {
+                if reader.available(py) == 0 {
+                    self.fill(py, wanted)?;
+                }
+                let got = reader.peek(py, |bytes| {
+                    let bytes = &bytes[..bytes.len().min(wanted)];
+                    let end = memchr::memchr(b'\n', bytes);
+                    whole = end.is_some();
+                    let count = end.map_or(bytes.len(), |end| end + 1);
+                    data.extend_from_slice(&bytes[..count]);
+                    count
+                });
+                reader.consume(py, got);
+                got
+            } else {
+                match reader.take_into(py, &mut data, wanted) {
+                    Ok(0) => return Err(self.cut_short(py)),
+                    Ok(got) => got,
+                    Err(error) => return Err(self.late(py, error)),
+                }
+            };
+            self.state.with(py, |state| state.body.advance(got as u64));
+            if whole {
+                break;
+            }
+        }
+        Ok(data)
+    }
+
+    /// Skips what the application did not read; false when the connection cannot be used any more.
+    ///
+    /// # Errors
+    /// What is thrown into the greenlet.
+    pub fn discard(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut left = self.max_discard;
+        loop {
+            let (done, failed, expected) = self.state.with(py, |state| {
+                let there = self.is_there(py, &state.body);
+                (state.body.is_done(), state.failed, state.expected && !there)
+            });
+            if done {
+                return Ok(true);
+            }
+            if failed || expected || left == 0 {
+                return Ok(false);
+            }
+            self.state.with(py, |state| state.expected = false);
+            match self.pull(py, left.min(4 * BLOCK as u64) as usize, false) {
+                Ok(data) => left -= data.len() as u64,
+                Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Input {
+    /// :param rfile: A binary file to read from.
+    /// :param content_length: How many bytes the body has; None: none.
+    /// :param socket: Where to ask for the body, if the client waits for ``100 Continue``.
+    /// :param chunked_input: Whether the body comes in chunks.
+    #[new]
+    #[pyo3(signature = (rfile, content_length, socket = None, chunked_input = false))]
+    fn new(
+        rfile: &Bound<'_, PyAny>,
+        content_length: Option<u64>,
+        socket: Option<Py<PyAny>>,
+        chunked_input: bool,
+    ) -> PyResult<Self> {
+        let py = rfile.py();
+        let reader = match rfile.cast::<RequestFile>() {
+            Ok(reader) => reader.clone().unbind(),
+            Err(_) => Py::new(py, RequestFile::over(Source::File(rfile.clone().unbind())))?,
+        };
+        let framing = match content_length {
+            _ if chunked_input => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::None,
+        };
+        Ok(Self {
+            reader,
+            rfile: Some(rfile.clone().unbind()),
+            content_length,
+            chunked_input,
+            max_discard: LARGEST,
+            state: GilCell::new(State {
+                body: Body::new(framing, &Limits::default()),
+                expected: socket.is_some(),
+                failed: false,
+            }),
+            socket,
+        })
+    }
+
+    /// Read `length` bytes, fewer only at the end; without `length`, all up to the end.
+    ///
+    /// :raises OSError: The client ended before the body did.
+    #[pyo3(signature = (length = None))]
+    fn read<'py>(&self, py: Python<'py>, length: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        let data = self.pull(py, size_of(length), false)?;
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Read a line, or at most `size` bytes of it; nothing at the end.
+    #[pyo3(signature = (size = None))]
+    fn readline<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        let data = self.pull(py, size_of(size), true)?;
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Return all lines. `hint` is of no effect, as in gevent.
+    #[pyo3(signature = (hint = None))]
+    fn readlines<'py>(
+        &self,
+        py: Python<'py>,
+        hint: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        drop(hint);
+        let lines = PyList::empty(py);
+        loop {
+            let line = self.pull(py, usize::MAX, true)?;
+            if line.is_empty() {
+                return Ok(lines);
+            }
+            lines.append(PyBytes::new(py, &line))?;
+        }
+    }
+
+    /// Read into a buffer; return how many bytes, fewer than fit only at the end.
+    #[pyo3(signature = (buffer, /))]
+    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let mut memory = Writable::of(buffer, "readinto")?;
+        let size = memory.room(py).len();
+        let data = self.pull(py, size, false)?;
+        memory.room(py)[..data.len()].write_copy_of_slice(&data);
+        Ok(data.len())
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let line = self.pull(py, usize::MAX, true)?;
+        if line.is_empty() {
+            return Err(PyStopIteration::new_err(()));
+        }
+        Ok(PyBytes::new(py, &line))
+    }
+
+    /// Return the next line.
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.__next__(py)
+    }
+
+    /// The file that is read from.
+    #[getter]
+    fn rfile(&self, py: Python<'_>) -> Py<PyAny> {
+        match &self.rfile {
+            Some(rfile) => rfile.clone_ref(py),
+            None => self.reader.clone_ref(py).into_any(),
+        }
+    }
+
+    /// Where to ask for the body, if the client waits for that.
+    #[getter]
+    fn socket(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.socket.as_ref().map(|socket| socket.clone_ref(py))
+    }
+
+    /// How many bytes were read.
+    #[getter]
+    fn position(&self, py: Python<'_>) -> u64 {
+        self.state.with(py, |state| state.body.received())
+    }
+
+    /// Whether reading asks a client that waits for that.
+    #[getter]
+    fn send_100_continue_enabled(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.expected) || self.socket.is_none()
+    }
+
+    #[setter]
+    fn set_send_100_continue_enabled(&self, py: Python<'_>, value: bool) {
+        self.state.with(py, |state| state.expected &= value);
+    }
+
+    fn _discard(&self, py: Python<'_>) -> PyResult<()> {
+        self.discard(py).map(drop)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.reader)?;
+        visit.call(&self.rfile)?;
+        visit.call(&self.socket)
+    }
+}
+
+/// Tells the input of a request that the response begins.
+pub fn response_begins(handler: &Handler<'_>) {
+    let py = handler.py();
+    if let Some(input) = attributes(handler).get(py, Slot::WsgiInput)
+        && let Ok(input) = input.cast::<Input>()
+    {
+        input.get().response_began(py);
+    }
+}

@@ -1,0 +1,141 @@
+//! The access log, in the format that gevent writes.
+
+use std::io::Write;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use crate::cell::GilCell;
+use crate::ffi::{clock, text};
+use crate::wsgi::attributes::{Slot, status_of};
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
+use crate::wsgi::overriding::Step;
+use crate::wsgi::response;
+
+
+/// The second that was written last, as text.
+static STAMP: GilCell<(i64, String)> = GilCell::new((i64::MIN, String::new()));
+
+fn stamp(py: Python<'_>, into: &mut Vec<u8>) {
+    let seconds = response::wall_time() as i64;
+    STAMP.with(py, |(last, text)| {
+        if *last != seconds {
+            let [year, month, day, hour, minute, second] = clock::local(seconds);
+            *text = format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+            *last = seconds;
+        }
+        into.extend_from_slice(text.as_bytes());
+    });
+}
+
+fn bytes_of(object: &Bound<'_, PyAny>) -> Vec<u8> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return bytes.as_bytes().to_vec();
+    }
+    match object.cast::<PyString>() {
+        Ok(text) => text::as_latin1(text).map_or_else(
+            || text.to_string_lossy().chars().map(|c| if c.is_ascii() { c as u8 } else { b'?' }).collect(),
+            <[u8]>::to_vec,
+        ),
+        Err(_) => object.to_string().into_bytes(),
+    }
+}
+
+/// `format_request`: the bytes of the line, without its end.
+///
+/// # Errors
+/// What reading an attribute raises.
+pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let mut line = Vec::with_capacity(128);
+    let address = this.state.with(py, |state| {
+        state.client_address.as_ref().map(|address| address.clone_ref(py))
+    });
+    match address.map(|address| address.into_bound(py)) {
+        Some(address) if address.is_truthy()? => match address.cast::<PyTuple>() {
+            Ok(address) => line.extend(bytes_of(address.get_item(0)?.str()?.as_any())),
+            Err(_) => line.extend(bytes_of(address.str()?.as_any())),
+        },
+        _ => line.push(b'-'),
+    }
+    line.extend_from_slice(b" - - [");
+    stamp(py, &mut line);
+    line.extend_from_slice(b"] \"");
+    match this.get(py, Slot::Requestline) {
+        Some(text) if !text.is_none() => line.extend(bytes_of(&text)),
+        Some(_) => {}
+        None => this.exchange(py, |exchange| {
+            if exchange.decoded {
+                line.extend_from_slice(exchange.head.request_line());
+            }
+        }),
+    }
+    line.extend_from_slice(b"\" ");
+    let status = this
+        .get(py, Slot::OrigStatus)
+        .filter(|status| !status.is_none())
+        .or_else(|| this.get(py, Slot::Status));
+    let status = match status {
+        Some(status) => bytes_of(&status),
+        None => this.exchange(py, |exchange| {
+            status_of(&exchange.out).unwrap_or(b"000").to_vec()
+        }),
+    };
+    let code = status.split(|&byte| byte == b' ').next();
+    line.extend_from_slice(code.unwrap_or(b"000"));
+    let (length, start, finish) = this.exchange(py, |exchange| {
+        (exchange.response_length, exchange.time_start, exchange.time_finish)
+    });
+    let _ = match length {
+        0 => write!(line, " -"),
+        length => write!(line, " {length}"),
+    };
+    let _ = if finish != 0.0 {
+        write!(line, " {:.6}", finish - start)
+    } else {
+        write!(line, " -")
+    };
+    Ok(line)
+}
+
+/// `log_request`.
+///
+/// # Errors
+/// What the log raises.
+pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let log = handler
+        .getattr(intern!(py, "server"))?
+        .getattr(intern!(py, "log"))?;
+    if is_silent(&log)? {
+        return Ok(());
+    }
+    let line = if is_overridden(handler, Step::FormatRequest) {
+        call(handler, Step::FormatRequest, ())?.add("\n")?
+    } else {
+        let mut line = format_request(handler)?;
+        line.push(b'\n');
+        text::from_latin1(py, &line)?.into_any()
+    };
+    log.call_method1(intern!(py, "write"), (line,)).map(drop)
+}
+
+/// Whether what is written to a log goes nowhere.
+pub fn is_silent(log: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = log.py();
+    Ok(log.is_none() || log.get_type().is(super::failure::noop_log(py)?))
+}
+
+/// Logs the request that is over.
+///
+/// # Errors
+/// What the log, or an overridden step, raises.
+pub fn request_done(handler: &Handler<'_>) -> PyResult<()> {
+    if is_overridden(handler, Step::LogRequest) {
+        call(handler, Step::LogRequest, ()).map(drop)
+    } else {
+        log_request(handler)
+    }
+}

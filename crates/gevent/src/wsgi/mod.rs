@@ -1,0 +1,23 @@
+//! The WSGI server: a connection's greenlet, from the bytes of a request to those of its response.
+//!
+//! `handle` is the way of a connection, `request` and `environ` lead to the application, `run` calls it, `response` and
+//! `send` lead back. Each step is a method of `WSGIHandler` that a subclass may override: `overriding` knows which are, and
+//! only those are called as Python methods.
+
+pub mod attributes;
+pub mod environ;
+pub mod failure;
+pub mod file_wrapper;
+pub mod handle;
+pub mod handler;
+pub mod input;
+pub mod log;
+pub mod overriding;
+pub mod request;
+pub mod request_file;
+pub mod response;
+pub mod run;
+pub mod send;
+pub mod serve;
+pub mod service;
+pub mod spare;

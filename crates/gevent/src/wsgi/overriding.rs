@@ -1,0 +1,176 @@
+//! Which steps of a connection's way a subclass of `WSGIHandler` overrides.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyType};
+
+use crate::cell::GilCell;
+use crate::ffi::attribute;
+use crate::wsgi::handler::WSGIHandler;
+
+macro_rules! steps {
+    ($($step:ident = $name:literal,)*) => {
+        /// A method that others call, and that may be overridden.
+        #[allow(missing_docs, reason = "each is named after its method")]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Step {
+            $($step,)*
+        }
+
+        const STEPS: &[Step] = &[$(Step::$step,)*];
+        const NAMES: &[&str] = &[$($name,)*];
+    };
+}
+
+steps! {
+    Handle = "handle",
+    HandleOneRequest = "handle_one_request",
+    ReadRequestline = "read_requestline",
+    ReadRequest = "read_request",
+    MessageClass = "MessageClass",
+    CheckHttpVersion = "_check_http_version",
+    GetEnviron = "get_environ",
+    Headers = "_headers",
+    ConnectionUpgradeRequested = "_connection_upgrade_requested",
+    HandleOneResponse = "handle_one_response",
+    RunApplication = "run_application",
+    ProcessResult = "process_result",
+    Write = "write",
+    WriteWithHeaders = "_write_with_headers",
+    WriteBody = "_write",
+    FinalizeHeaders = "finalize_headers",
+    Sendall = "_sendall",
+    StartResponse = "start_response",
+    LogRequest = "log_request",
+    FormatRequest = "format_request",
+    LogErrorText = "log_error",
+    HandleError = "handle_error",
+    LogError = "_log_error",
+    HandleClientError = "_handle_client_error",
+    SendErrorResponse = "_send_error_response_if_possible",
+}
+
+/// A set of steps.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Steps(u32);
+
+impl Steps {
+    /// The set of these.
+    pub const fn of(steps: &[Step]) -> Self {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < steps.len() {
+            bits |= 1 << steps[at] as u32;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether they have a step in common.
+    #[inline]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+struct Base {
+    names: Vec<Py<PyString>>,
+    methods: Vec<Py<PyAny>>,
+}
+
+static BASE: PyOnceLock<Base> = PyOnceLock::new();
+
+/// The classes looked at last, with their versions and what they override.
+static KNOWN: GilCell<Vec<(Py<PyType>, u32, Steps)>> = GilCell::new(Vec::new());
+const MOST: usize = 16;
+
+/// Notes the methods as this crate made them.
+///
+/// # Errors
+/// When the class lacks one.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<WSGIHandler>();
+    let names: Vec<_> = NAMES
+        .iter()
+        .map(|name| PyString::intern(py, name).unbind())
+        .collect();
+    let methods = names
+        .iter()
+        .map(|name| class.getattr(name).map(Bound::unbind))
+        .collect::<PyResult<_>>()?;
+    let _ = BASE.set(py, Base { names, methods });
+    Ok(())
+}
+
+fn base(py: Python<'_>) -> &Base {
+    BASE.get(py)
+        .expect("the table is made when the module is imported")
+}
+
+impl Step {
+    /// The method's name.
+    #[inline]
+    pub fn name(self, py: Python<'_>) -> &Bound<'_, PyString> {
+        base(py).names[self as usize].bind(py)
+    }
+}
+
+/// What `class` overrides.
+///
+/// # Errors
+/// What looking a method up raises.
+fn overridden_by(class: &Bound<'_, PyType>) -> PyResult<Steps> {
+    let py = class.py();
+    let version = attribute::version(class);
+    let known = KNOWN.with(py, |known| {
+        known
+            .iter()
+            .find(|(other, at, _)| other.is(class) && Some(*at) == version)
+            .map(|(_, _, steps)| *steps)
+    });
+    if let Some(steps) = known {
+        return Ok(steps);
+    }
+    let mut steps = Steps::default();
+    for (step, ours) in STEPS.iter().zip(&base(py).methods) {
+        if !class.getattr(step.name(py))?.is(ours) {
+            steps.0 |= 1 << *step as u32;
+        }
+    }
+    // Looking them up gave the class a version, if it had none.
+    if let Some(version) = attribute::version(class) {
+        let entry = (class.clone().unbind(), version, steps);
+        let dropped = KNOWN.with(py, |known| {
+            let place = known.iter().position(|(other, ..)| other.is(class));
+            let old = match place {
+                Some(place) => Some(known.swap_remove(place)),
+                None if known.len() == MOST => Some(known.remove(0)),
+                None => None,
+            };
+            known.push(entry);
+            old
+        });
+        drop(dropped);
+    }
+    Ok(steps)
+}
+
+/// What is overridden for a handler now: by its class, or by an attribute of its own.
+///
+/// # Errors
+/// What looking a method up raises.
+#[inline]
+pub fn overridden(handler: &Bound<'_, WSGIHandler>) -> PyResult<Steps> {
+    let mut steps = overridden_by(&handler.get_type())?;
+    if let Some(own) = attribute::own(handler.as_any())
+        && !own.is_empty()
+    {
+        let py = handler.py();
+        for step in STEPS {
+            if own.contains(step.name(py))? {
+                steps.0 |= 1 << *step as u32;
+            }
+        }
+    }
+    Ok(steps)
+}

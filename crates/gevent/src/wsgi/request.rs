@@ -1,0 +1,295 @@
+//! A request's way from the connection to the application.
+
+use http1::{Framing, Refusal};
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use crate::ffi::text;
+use crate::wsgi::attributes::Slot;
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
+use crate::wsgi::input::Input;
+use crate::wsgi::overriding::{Step, Steps};
+use crate::wsgi::request_file::{RequestFile, Source};
+use crate::wsgi::{environ, failure, handle, run};
+
+pyo3::import_exception!(gevent._http, InvalidClientRequest);
+
+/// The steps that read a request. With none of them overridden, its head is decoded where it was received.
+pub const READING: Steps = Steps::of(&[
+    Step::ReadRequestline,
+    Step::ReadRequest,
+    Step::MessageClass,
+    Step::CheckHttpVersion,
+]);
+
+/// What came of waiting for a request.
+pub enum Received<'py> {
+    /// A request.
+    Request,
+    /// The client sends no more.
+    End,
+    /// What is no request: the status and the response to send.
+    Refused(Bound<'py, PyAny>, Bound<'py, PyBytes>),
+}
+
+/// The file that is read from.
+///
+/// # Errors
+/// `TypeError` before `__init__`.
+pub fn reader(handler: &Handler<'_>) -> PyResult<Py<RequestFile>> {
+    let py = handler.py();
+    let found = attributes(handler).state.with(py, |state| {
+        state.reader.as_ref().map(|reader| reader.clone_ref(py))
+    });
+    found.ok_or_else(|| PyTypeError::new_err("WSGIHandler.__init__() was not called"))
+}
+
+/// `handle_one_request`.
+///
+/// # Errors
+/// What an overridden step raises, and what is thrown into the greenlet.
+pub fn handle_one_request<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let py = handler.py();
+    let received = if refresh(handler)?.meets(READING) || !handle::is_native(handler) {
+        receive_by_steps(handler)?
+    } else {
+        handle::receive(handler)?
+    };
+    match received {
+        Received::End => Ok(py.None().into_bound(py)),
+        Received::Refused(status, response) => {
+            Ok(PyTuple::new(py, [status, response.into_any()])?.into_any())
+        }
+        Received::Request => match respond(handler)? {
+            true => Ok(true.into_pyobject(py)?.to_owned().into_any()),
+            false => Ok(py.None().into_bound(py)),
+        },
+    }
+}
+
+/// Has the request answered that was read; true when another one may follow.
+///
+/// # Errors
+/// As [`handle_one_request`].
+pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let environ = if is_overridden(handler, Step::GetEnviron) {
+        call(handler, Step::GetEnviron, ())?
+    } else {
+        environ::get_environ(handler)?
+    };
+    let server = this.state.with(py, |state| {
+        state.server.as_ref().map(|server| server.clone_ref(py))
+    });
+    let application = match server {
+        Some(server) => Some(server.getattr(py, intern!(py, "application"))?),
+        None => None,
+    };
+    this.put(py, Slot::Environ, Some(environ.unbind()));
+    this.put(py, Slot::Application, application);
+    if is_overridden(handler, Step::HandleOneResponse) {
+        call(handler, Step::HandleOneResponse, ())?;
+    } else {
+        run::handle_one_response(handler)?;
+    }
+    let (stays, upgraded) = this.state.with(py, |state| {
+        let upgraded = state
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.connection_upgraded);
+        (!state.close_connection && !state.broken, upgraded)
+    });
+    if !stays || upgraded {
+        return Ok(false);
+    }
+    match this.get(py, Slot::WsgiInput) {
+        Some(input) => match input.cast::<Input>() {
+            Ok(input) => input.get().discard(py),
+            Err(_) => Ok(true),
+        },
+        None => Ok(true),
+    }
+}
+
+/// Reads a request by the methods that may be overridden.
+fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    this.renew(py);
+    let line = if is_overridden(handler, Step::ReadRequestline) {
+        call(handler, Step::ReadRequestline, ())
+    } else {
+        read_requestline(handler)
+    };
+    let line = match line {
+        Ok(line) => line,
+        Err(error) if error.is_instance_of::<InvalidClientRequest>(py) => {
+            return client_error(handler, error);
+        }
+        Err(error) => return Err(error),
+    };
+    if !line.is_truthy()? {
+        return Ok(Received::End);
+    }
+    this.put(py, Slot::Requestline, Some(line.clone().unbind()));
+    let read = if is_overridden(handler, Step::ReadRequest) {
+        call(handler, Step::ReadRequest, (line,)).and_then(|read| read.is_truthy())
+    } else {
+        read_request(handler, &line)
+    };
+    match read {
+        Ok(true) => Ok(Received::Request),
+        Ok(false) => client_error(handler, PyValueError::new_err("malformed request")),
+        Err(error) if error.is_instance_of::<PyException>(py) => client_error(handler, error),
+        Err(error) => Err(error),
+    }
+}
+
+/// What to answer to a request that is none.
+///
+/// # Errors
+/// What an overridden step raises.
+pub fn client_error<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Received<'py>> {
+    let py = handler.py();
+    let error = error.into_value(py).into_bound(py).into_any();
+    let (status, response) = if is_overridden(handler, Step::HandleClientError) {
+        call(handler, Step::HandleClientError, (error,))?.extract()?
+    } else {
+        failure::handle_client_error(handler, &error)?
+    };
+    Ok(Received::Refused(status, response))
+}
+
+/// The error for a refusal, which carries the status to answer with.
+pub fn refused(py: Python<'_>, refusal: Refusal, line: Option<&[u8]>) -> PyErr {
+    let text = match line {
+        Some(line) => format!("{refusal}: {:?}", String::from_utf8_lossy(line)),
+        None => refusal.to_string(),
+    };
+    client_request_error(py, &text, refusal.status(), refusal.reason())
+}
+
+/// An `InvalidClientRequest` with the status to answer with.
+pub fn client_request_error(py: Python<'_>, text: &str, status: u16, reason: &str) -> PyErr {
+    let class = py.get_type::<InvalidClientRequest>();
+    match class.call1((text, status, reason)) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// `read_requestline`.
+///
+/// # Errors
+/// `InvalidClientRequest` for a line that is too long; the errors of receiving.
+pub fn read_requestline<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let py = handler.py();
+    let limit = service_limit(handler);
+    let reader = reader(handler)?;
+    let line = reader.get().take_line(py, limit + 2)?;
+    if line.len() == limit + 2 && !line.ends_with(b"\n") {
+        return Err(refused(py, Refusal::RequestLineTooLong, None));
+    }
+    Ok(text::from_latin1(py, &line)?.into_any())
+}
+
+fn service_limit(handler: &Handler<'_>) -> usize {
+    attributes(handler).state.with(handler.py(), |state| {
+        let service = state.service.as_ref();
+        service.map_or(8192, |service| service.get().policy.limits.request_line)
+    })
+}
+
+/// `read_request`.
+///
+/// # Errors
+/// `InvalidClientRequest` when it is none; the errors of receiving.
+pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let mut bytes = match raw.cast::<PyString>() {
+        Ok(line) => text::as_latin1(line).map(<[u8]>::to_vec),
+        Err(_) => Some(raw.extract::<Vec<u8>>()?),
+    }
+    .ok_or_else(|| PyValueError::new_err("request line beyond ISO-8859-1"))?;
+    let line_end = bytes.len();
+    let reader = reader(handler)?;
+    let service = this.state.with(py, |state| {
+        state.service.as_ref().map(|service| service.clone_ref(py))
+    });
+    let Some(service) = service else {
+        return Ok(false);
+    };
+    let policy = &service.get().policy;
+    this.exchange(py, |exchange| exchange.head.reset());
+    loop {
+        let decoded = this.exchange(py, |exchange| {
+            let decoded = exchange.head.decode(&bytes, policy);
+            exchange.decoded = matches!(decoded, Ok(Some(_)));
+            decoded
+        });
+        match decoded {
+            Ok(Some(_)) => break,
+            Ok(None) => {}
+            Err(refusal) => return Err(refused(py, refusal, Some(&bytes[..line_end]))),
+        }
+        let line = reader.get().take_line(py, policy.limits.head)?;
+        if line.is_empty() {
+            let text = "unexpected end of request";
+            return Err(client_request_error(py, text, 400, "Bad Request"));
+        }
+        bytes.extend_from_slice(&line);
+    }
+    // The line as sent gives way to what was decoded.
+    this.put(py, Slot::Requestline, None);
+    took_head(handler);
+    let line = || String::from_utf8_lossy(&bytes[..line_end]).into_owned();
+    if is_overridden(handler, Step::CheckHttpVersion)
+        && !call(handler, Step::CheckHttpVersion, ())?.is_truthy()?
+    {
+        let text = format!("Invalid http version: {:?}", line());
+        return Err(client_request_error(py, &text, 400, "Bad Request"));
+    }
+    if is_overridden(handler, Step::MessageClass) {
+        let fields = py
+            .import("io")?
+            .call_method1("BytesIO", (PyBytes::new(py, &bytes[line_end..]),))?;
+        let message = call(handler, Step::MessageClass, (fields, 0))?;
+        this.put(py, Slot::Headers, Some(message.unbind()));
+    }
+    Ok(true)
+}
+
+/// Sets what the head that was decoded says.
+pub fn took_head(handler: &Handler<'_>) {
+    attributes(handler).state.with(handler.py(), |state| {
+        if let Some(exchange) = state.exchange.as_deref_mut() {
+            exchange.decoded = true;
+            exchange.content_length = match exchange.head.framing() {
+                Framing::Length(length) => i64::try_from(length).ok(),
+                // Whether a length of nothing was stated tells the field.
+                _ => exchange.head.get("content-length").map(|_| 0),
+            };
+            state.close_connection = !exchange.head.keep_alive();
+        }
+    });
+}
+
+/// `_check_http_version`: what was decoded is of a version that is understood.
+///
+/// # Errors
+/// What reading an attribute raises.
+pub fn check_http_version(handler: &Handler<'_>) -> PyResult<bool> {
+    let version = handler.getattr(intern!(handler.py(), "request_version"))?;
+    Ok(version
+        .extract::<&str>()
+        .is_ok_and(|version| version.starts_with("HTTP/1.")))
+}
+
+/// Whether requests are read from a file of somebody else's.
+pub fn is_foreign(reader: &RequestFile) -> bool {
+    matches!(reader.source, Source::File(_))
+}

@@ -1,0 +1,421 @@
+//! `rfile`: what a connection has received and nobody has taken yet, and the way to more of it.
+
+use std::time::Duration;
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyStopIteration, PyTimeoutError};
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use reactor::Direction;
+use rustix::io::Errno;
+
+use crate::cell::GilCell;
+use crate::errors::errno_error;
+use crate::ffi::buffer::{Readable, Writable};
+use crate::sockets::socket::SocketBase;
+use crate::sockets::wait::Patience;
+use crate::wsgi::spare::{self, BLOCK};
+
+/// Where the bytes come from.
+pub enum Source {
+    /// A plain socket of this package.
+    Socket(Py<SocketBase>),
+    /// Any object with the methods of a socket, such as one that speaks TLS.
+    Object(Py<PyAny>),
+    /// A file that somebody else made.
+    File(Py<PyAny>),
+}
+
+struct State {
+    buffer: Vec<u8>,
+    at: usize,
+    ended: bool,
+    closed: bool,
+    /// How many seconds to wait for more.
+    timeout: Option<f64>,
+}
+
+/// A binary file of what a client sends, as `WSGIHandler.rfile` is one.
+#[pyclass(frozen, weakref, name = "RequestFile", module = "gevent._core")]
+pub struct RequestFile {
+    pub(crate) source: Source,
+    state: GilCell<State>,
+}
+
+impl RequestFile {
+    /// A file over `source` that has received nothing.
+    pub fn over(source: Source) -> Self {
+        Self {
+            source,
+            state: GilCell::new(State {
+                buffer: Vec::new(),
+                at: 0,
+                ended: false,
+                closed: false,
+                timeout: None,
+            }),
+        }
+    }
+
+    /// The bytes that were received and not taken, for a closure that calls no Python and drops no object.
+    #[inline]
+    pub fn peek<R>(&self, py: Python<'_>, look: impl FnOnce(&[u8]) -> R) -> R {
+        self.state.with(py, |state| look(&state.buffer[state.at..]))
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    pub fn available(&self, py: Python<'_>) -> usize {
+        self.peek(py, <[u8]>::len)
+    }
+
+    /// Takes bytes, of which there are as many.
+    #[inline]
+    pub fn consume(&self, py: Python<'_>, count: usize) {
+        self.state.with(py, |state| {
+            state.at += count;
+            if state.at >= state.buffer.len() {
+                state.buffer.clear();
+                state.at = 0;
+            }
+        });
+    }
+
+    /// Sets how many seconds to wait for more, none for any time.
+    pub fn set_timeout(&self, py: Python<'_>, timeout: Option<f64>) {
+        self.state.with(py, |state| state.timeout = timeout);
+    }
+
+    /// Gives the memory back, if there is nothing in it.
+    pub fn release(&self, py: Python<'_>) {
+        let buffer = self.state.with(py, |state| {
+            if state.at < state.buffer.len() {
+                return Vec::new();
+            }
+            state.at = 0;
+            std::mem::take(&mut state.buffer)
+        });
+        spare::keep_buffer(py, buffer);
+    }
+
+    /// Gives the memory back, whatever is in it.
+    pub fn release_all(&self, py: Python<'_>) {
+        let buffer = self.state.with(py, |state| {
+            (state.at, state.ended) = (0, true);
+            std::mem::take(&mut state.buffer)
+        });
+        spare::keep_buffer(py, buffer);
+    }
+
+    /// Receives what is there of a plain socket, without waiting; 0 at the end.
+    ///
+    /// # Errors
+    /// `AGAIN` when nothing is there, and what the system call reports.
+    pub fn try_fill(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
+        let (mut buffer, at) = self.state.with(py, |state| {
+            (std::mem::take(&mut state.buffer), state.at)
+        });
+        if at > 0 {
+            buffer.drain(..at);
+        }
+        if buffer.capacity() == 0 {
+            buffer = spare::buffer(py);
+        }
+        if buffer.capacity() == buffer.len() {
+            buffer.reserve(buffer.len().max(BLOCK));
+        }
+        let got = socket.call(py, Direction::Read, false, |state, fd| {
+            state.append(py, fd, &mut buffer)
+        });
+        self.state.with(py, |state| {
+            state.buffer = buffer;
+            state.at = 0;
+            state.ended |= got == Ok(0);
+        });
+        got
+    }
+
+    /// Receives straight into `target`, of which up to `most` bytes are wanted, when nothing is left here.
+    fn try_fill_into(
+        &self,
+        py: Python<'_>,
+        socket: &SocketBase,
+        target: &mut Vec<u8>,
+    ) -> rustix::io::Result<usize> {
+        let got = socket.call(py, Direction::Read, false, |state, fd| {
+            state.append(py, fd, target)
+        });
+        if got == Ok(0) {
+            self.state.with(py, |state| state.ended = true);
+        }
+        got
+    }
+
+    /// Waits until there is more; false at the end.
+    ///
+    /// # Errors
+    /// `TimeoutError`, the `OSError` of receiving, what is thrown into the greenlet.
+    pub fn fill(&self, py: Python<'_>, wanted: usize) -> PyResult<bool> {
+        if self.state.with(py, |state| state.ended) {
+            return Ok(false);
+        }
+        match &self.source {
+            Source::Socket(socket) => {
+                let socket = socket.get();
+                self.persist(py, socket, || self.try_fill(py, socket))
+                    .map(|got| got > 0)
+            }
+            Source::Object(socket) => {
+                let timeout = self.state.with(py, |state| state.timeout);
+                let data = receive(socket.bind(py), timeout)?;
+                self.append(&data)
+            }
+            Source::File(file) => {
+                let name = intern!(py, "readline");
+                let data = file.bind(py).call_method1(name, (wanted.clamp(1, BLOCK),))?;
+                self.append(&data)
+            }
+        }
+    }
+
+    fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = data.py();
+        let data = Readable::of(data)?;
+        let bytes = data.bytes(py);
+        self.state.with(py, |state| {
+            state.ended = bytes.is_empty();
+            state.buffer.extend_from_slice(bytes);
+        });
+        Ok(!bytes.is_empty())
+    }
+
+    fn persist(
+        &self,
+        py: Python<'_>,
+        socket: &SocketBase,
+        mut attempt: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> PyResult<usize> {
+        let timeout = self.state.with(py, |state| state.timeout);
+        loop {
+            match attempt() {
+                Ok(got) => return Ok(got),
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => {
+                    py.check_signals()?;
+                    continue;
+                }
+                Err(error) => return Err(errno_error(error.raw_os_error())),
+            }
+            // Progress earns new patience.
+            let mut patience = Patience::seconds(timeout);
+            socket.wait_ready(py, Direction::Read, &mut patience)?;
+        }
+    }
+
+    /// Takes up to `most` bytes into `target`: what is there, else what comes next. 0 at the end.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub fn take_into(&self, py: Python<'_>, target: &mut Vec<u8>, most: usize) -> PyResult<usize> {
+        if self.available(py) == 0 {
+            if let Source::Socket(socket) = &self.source
+                && most >= BLOCK
+                && !self.state.with(py, |state| state.ended)
+            {
+                // Room for exactly what is wanted, so that nothing of what follows is received here.
+                let mut part = std::mem::take(target);
+                let length = part.len();
+                part.reserve_exact(most);
+                let got = if part.capacity() - length == most {
+                    let socket = socket.get();
+                    Some(self.persist(py, socket, || self.try_fill_into(py, socket, &mut part)))
+                } else {
+                    None
+                };
+                *target = part;
+                if let Some(got) = got {
+                    return got;
+                }
+            }
+            if !self.fill(py, most)? {
+                return Ok(0);
+            }
+        }
+        let count = self.peek(py, |bytes| {
+            let count = bytes.len().min(most);
+            target.extend_from_slice(&bytes[..count]);
+            count
+        });
+        self.consume(py, count);
+        Ok(count)
+    }
+
+    /// Takes up to `most` bytes, but nothing after a line feed; fewer at the end.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub fn take_line(&self, py: Python<'_>, most: usize) -> PyResult<Vec<u8>> {
+        let mut line = Vec::new();
+        while line.len() < most {
+            if self.available(py) == 0 && !self.fill(py, most - line.len())? {
+                break;
+            }
+            let (count, whole) = self.peek(py, |bytes| {
+                let bytes = &bytes[..bytes.len().min(most - line.len())];
+                let end = memchr::memchr(b'\n', bytes);
+                let count = end.map_or(bytes.len(), |end| end + 1);
+                line.extend_from_slice(&bytes[..count]);
+                (count, end.is_some())
+            });
+            self.consume(py, count);
+            if whole {
+                break;
+            }
+        }
+        Ok(line)
+    }
+}
+
+/// Receives from an object that is like a socket, which itself keeps the time.
+fn receive<'py>(socket: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let py = socket.py();
+    let Some(seconds) = timeout else {
+        return socket.call_method1(intern!(py, "recv"), (BLOCK,));
+    };
+    let before = socket.call_method0(intern!(py, "gettimeout"))?;
+    socket.call_method1(intern!(py, "settimeout"), (seconds,))?;
+    let data = socket.call_method1(intern!(py, "recv"), (BLOCK,));
+    let after = socket.call_method1(intern!(py, "settimeout"), (before,));
+    let data = data?;
+    after?;
+    Ok(data)
+}
+
+/// An error that says that the other side took too long.
+pub fn is_timeout(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyTimeoutError>(py)
+}
+
+/// A duration of Python's, none for a very long one.
+pub fn seconds(value: Option<f64>) -> Option<Duration> {
+    value.and_then(|value| Duration::try_from_secs_f64(value.max(0.0)).ok())
+}
+
+fn limit(size: Option<isize>) -> usize {
+    match size {
+        Some(size) => usize::try_from(size).unwrap_or(usize::MAX),
+        None => usize::MAX,
+    }
+}
+
+#[pymethods]
+impl RequestFile {
+    /// Read `size` bytes, fewer only at the end; without `size`, all up to the end.
+    #[pyo3(signature = (size = None, /))]
+    fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let most = limit(size);
+        let mut data = Vec::new();
+        while data.len() < most {
+            let left = (most - data.len()).min(64 * BLOCK);
+            if self.take_into(py, &mut data, left)? == 0 {
+                break;
+            }
+        }
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Read at most `size` bytes, as soon as there are any.
+    #[pyo3(signature = (size = None, /))]
+    fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut data = Vec::new();
+        let most = limit(size).min(BLOCK);
+        if most > 0 {
+            self.take_into(py, &mut data, most)?;
+        }
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Read a line, or at most `size` bytes of it; nothing at the end.
+    #[pyo3(signature = (size = None, /))]
+    fn readline<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let line = self.take_line(py, limit(size))?;
+        Ok(PyBytes::new(py, &line))
+    }
+
+    /// Read into a buffer; return how many bytes, fewer than fit only at the end.
+    #[pyo3(signature = (buffer, /))]
+    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let mut memory = Writable::of(buffer, "readinto")?;
+        let size = memory.room(py).len();
+        let mut data = Vec::new();
+        while data.len() < size {
+            let left = size - data.len();
+            if self.take_into(py, &mut data, left)? == 0 {
+                break;
+            }
+        }
+        memory.room(py)[..data.len()].write_copy_of_slice(&data);
+        Ok(data.len())
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let line = self.take_line(py, usize::MAX)?;
+        if line.is_empty() {
+            return Err(PyStopIteration::new_err(()));
+        }
+        Ok(PyBytes::new(py, &line))
+    }
+
+    /// Whether `close` was called.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.closed)
+    }
+
+    /// Read no more. The connection is not closed by it.
+    fn close(&self, py: Python<'_>) {
+        let buffer = self.state.with(py, |state| {
+            (state.closed, state.ended) = (true, true);
+            state.at = 0;
+            std::mem::take(&mut state.buffer)
+        });
+        spare::keep_buffer(py, buffer);
+    }
+
+    /// Return the descriptor's number.
+    fn fileno(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self._sock(py).call_method0(py, intern!(py, "fileno"))
+    }
+
+    fn readable(&self) -> bool {
+        true
+    }
+
+    /// This file itself, as it has no other buffer under its own.
+    #[getter]
+    fn raw(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// The socket, or the file that stands for it.
+    #[getter]
+    fn _sock(&self, py: Python<'_>) -> Py<PyAny> {
+        match &self.source {
+            Source::Socket(socket) => socket.clone_ref(py).into_any(),
+            Source::Object(object) | Source::File(object) => object.clone_ref(py),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.source {
+            Source::Socket(socket) => visit.call(socket),
+            Source::Object(object) | Source::File(object) => visit.call(object),
+        }
+    }
+}

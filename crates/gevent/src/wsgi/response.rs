@@ -1,0 +1,370 @@
+//! The head of a response: what the application states, and what is added to it.
+
+use http1::DateCache;
+use http1::response::{self as encoder, ResponseError};
+use pyo3::exceptions::{PyAssertionError, PyUnicodeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::cell::GilCell;
+use crate::ffi::text;
+use crate::wsgi::attributes::{Exchange, Slot};
+use crate::wsgi::handler::{Handler, attributes};
+use crate::wsgi::spare;
+
+static DATE: GilCell<DateCache> = GilCell::new(DateCache::new());
+
+/// Seconds since the epoch.
+pub fn wall_time() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
+/// A string as it is sent.
+fn native<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
+    match text::as_latin1(text) {
+        Some(bytes) => Ok(bytes),
+        // Raises the error that says which character does not fit.
+        None => {
+            let name = intern!(text.py(), "encode");
+            let encoded = text.call_method1(name, (intern!(text.py(), "latin-1"),));
+            Err(encoded.map_or_else(|error| error, |_| PyUnicodeError::new_err("not ISO-8859-1")))
+        }
+    }
+}
+
+fn refusal(error: ResponseError, text: &Bound<'_, PyAny>) -> PyErr {
+    PyValueError::new_err((error.to_string(), text.clone().unbind()))
+}
+
+/// A pair of two items.
+fn pair<'py>(item: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    if let Ok(tuple) = item.cast_exact::<PyTuple>()
+        && tuple.len() == 2
+    {
+        return Ok((tuple.get_item(0)?, tuple.get_item(1)?));
+    }
+    let items: Vec<_> = item.try_iter()?.collect::<PyResult<_>>()?;
+    match <[_; 2]>::try_from(items) {
+        Ok([name, value]) => Ok((name, value)),
+        Err(items) if items.len() < 2 => Err(PyValueError::new_err(format!(
+            "not enough values to unpack (expected 2, got {})",
+            items.len()
+        ))),
+        Err(_) => Err(PyValueError::new_err("too many values to unpack (expected 2)")),
+    }
+}
+
+/// The head that `start_response` is given, being written.
+#[derive(Default)]
+struct Draft {
+    out: Vec<u8>,
+    date: Option<Py<PyAny>>,
+    length: Option<(Py<PyAny>, u64)>,
+    connection: Option<bool>,
+}
+
+impl Draft {
+    fn field(&mut self, item: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (name, value) = pair(item)?;
+        let Ok(name_text) = name.cast::<PyString>() else {
+            let message = "The header must be a native string";
+            return Err(PyUnicodeError::new_err((message, name.unbind(), value.unbind())));
+        };
+        let Ok(value_text) = value.cast::<PyString>() else {
+            let message = "The value must be a native string";
+            return Err(PyUnicodeError::new_err((message, name.unbind(), value.unbind())));
+        };
+        let (name_bytes, value_bytes) = (native(name_text)?, native(value_text)?);
+        let is = |other: &str| name_bytes.eq_ignore_ascii_case(other.as_bytes());
+        match name_bytes.len() {
+            4 if is("date") => self.date = Some(value.clone().unbind()),
+            10 if is("connection") => {
+                let close = value_bytes
+                    .split(|&byte| byte == b',')
+                    .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"close"));
+                self.connection = Some(close);
+            }
+            14 if is("content-length") => {
+                let digits = value_bytes.iter().all(u8::is_ascii_digit);
+                let length = std::str::from_utf8(value_bytes).ok().filter(|_| digits);
+                let Some(length) = length.and_then(|text| text.parse().ok()) else {
+                    let text = format!("invalid Content-Length: {}", value.repr()?);
+                    return Err(PyValueError::new_err(text));
+                };
+                self.length = Some((value.clone().unbind(), length));
+            }
+            // How the body is framed is the server's to say.
+            17 if is("transfer-encoding") && value_bytes.eq_ignore_ascii_case(b"chunked") => {
+                return Ok(());
+            }
+            _ => {}
+        }
+        encoder::field(&mut self.out, name_bytes, value_bytes).map_err(|error| {
+            let culprit = if error == ResponseError::Name { &name } else { &value };
+            refusal(error, culprit)
+        })?;
+        Ok(())
+    }
+}
+
+/// `start_response`.
+///
+/// # Errors
+/// `UnicodeError`, `ValueError`, `AssertionError` for what cannot be sent; the error in `exc_info` once it is too late.
+pub fn start_response<'py>(
+    handler: &Handler<'py>,
+    status: &Bound<'py, PyAny>,
+    headers: &Bound<'py, PyAny>,
+    exc_info: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    if let Some(info) = exc_info
+        && info.is_truthy()?
+        && this.exchange(py, |exchange| exchange.headers_sent)
+    {
+        return Err(PyErr::from_value(info.get_item(1)?));
+    }
+    let Ok(status_text) = status.cast::<PyString>() else {
+        return Err(PyUnicodeError::new_err("The status string must be a native string"));
+    };
+    let status_bytes = native(status_text)?;
+    let mut draft = Draft {
+        out: spare::buffer(py),
+        ..Draft::default()
+    };
+    encoder::status_line(&mut draft.out, http1::Version::Http11, status_bytes)
+        .map_err(|error| refusal(error, status))?;
+    let code = status_bytes.split(|&byte| byte == b' ').next();
+    let code = code.and_then(|code| std::str::from_utf8(code).ok()?.parse::<i64>().ok());
+    let Some(code) = code else {
+        let number = status_text.to_str()?.split(' ').next().unwrap_or_default();
+        let text = format!("invalid literal for int() with base 10: '{number}'");
+        return Err(PyValueError::new_err(text));
+    };
+    if let Ok(list) = headers.cast_exact::<PyList>() {
+        list.iter().try_for_each(|item| draft.field(&item))?;
+    } else {
+        for item in headers.try_iter()? {
+            draft.field(&item?)?;
+        }
+    }
+    if let Some((value, length)) = &draft.length
+        && matches!(code, 204 | 304)
+        && *length != 0
+    {
+        let text = format!(
+            "Invalid Content-Length for {code} response: {} (must be absent or zero)",
+            value.bind(py).repr()?
+        );
+        return Err(PyAssertionError::new_err((
+            PyBytes::new(py, text.as_bytes()).unbind(),
+        )));
+    }
+    adopt(handler, draft, code);
+    handler.getattr(intern!(py, "write"))
+}
+
+/// Makes the draft the response's head.
+fn adopt(handler: &Handler<'_>, draft: Draft, code: i64) {
+    let py = handler.py();
+    let this = attributes(handler);
+    let Draft {
+        out,
+        date,
+        length,
+        connection,
+    } = draft;
+    let (length, left) = length.map_or((None, None), |(value, length)| (Some(value), Some(length)));
+    let old = this.exchange(py, |exchange| {
+        exchange.code = Some(code);
+        exchange.left = left;
+        exchange.has_connection = connection.is_some();
+        let buffer = std::mem::replace(&mut exchange.out, out);
+        let slots = [
+            exchange.put(Slot::Status, None),
+            exchange.put(Slot::OrigStatus, None),
+            exchange.put(Slot::ResponseHeaders, None),
+            exchange.put(Slot::ProvidedDate, date),
+            exchange.put(Slot::ProvidedContentLength, length),
+        ];
+        (buffer, slots)
+    });
+    if connection == Some(true) {
+        this.state.with(py, |state| state.close_connection = true);
+    }
+    spare::keep_buffer(py, old.0);
+}
+
+/// The length of the body, if the result tells without being run.
+fn length_of(handler: &Handler<'_>) -> PyResult<Option<u64>> {
+    let py = handler.py();
+    let Some(result) = attributes(handler).get(py, Slot::Result) else {
+        return Ok(None);
+    };
+    if result.is_none() || !result.get_type().hasattr(intern!(py, "__len__"))? {
+        return Ok(None);
+    }
+    let mut total = 0_u64;
+    if let Ok(list) = result.cast_exact::<PyList>() {
+        for item in list.iter() {
+            total += size_of(&item)?;
+        }
+    } else {
+        for item in result.try_iter()? {
+            total += size_of(&item?)?;
+        }
+    }
+    Ok(Some(total))
+}
+
+/// How many bytes a part of a body has.
+pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
+    match part.cast_exact::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes().len() as u64),
+        Err(_) => Ok(part.len()? as u64),
+    }
+}
+
+/// `finalize_headers`.
+///
+/// # Errors
+/// What asking the result for its length raises.
+pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let code = this.exchange(py, |exchange| exchange.code).unwrap_or(0);
+    let upgraded = code == 101;
+    let bodiless = matches!(code, 204 | 304) || upgraded || (100..200).contains(&code);
+    let stated = this
+        .get(py, Slot::ProvidedContentLength)
+        .is_some_and(|value| !value.is_none())
+        || this.exchange(py, |exchange| exchange.announced);
+    let length = if stated || bodiless {
+        None
+    } else {
+        length_of(handler)?
+    };
+    let chunked = !stated && !bodiless && length.is_none() && !this.is_http10(py);
+    let unbounded = !stated && !bodiless && length.is_none() && !chunked;
+    let stopping = this.state.with(py, |state| {
+        let service = state.service.as_ref();
+        service.is_some_and(|service| service.get().is_stopping(py))
+    });
+    let close = this.state.with(py, |state| {
+        state.close_connection |= unbounded || (stopping && !upgraded);
+        state.close_connection
+    });
+    let dated = this
+        .get(py, Slot::ProvidedDate)
+        .is_some_and(|value| !value.is_none());
+    let http10 = this.is_http10(py);
+    let listed = this.get(py, Slot::ResponseHeaders);
+    let mut added = listed.is_some().then(|| spare::buffer(py));
+    this.exchange(py, |exchange| {
+        exchange.connection_upgraded = upgraded;
+        exchange.response_use_chunked = chunked;
+        if length.is_some() {
+            exchange.left = length;
+        }
+        let has_connection = exchange.has_connection;
+        let out = added.as_mut().unwrap_or(&mut exchange.out);
+        if !has_connection && (http10 || stopping) {
+            let fate = if close { "close" } else { "keep-alive" };
+            let _ = encoder::field(out, b"Connection", fate.as_bytes());
+        }
+        if !dated {
+            let seconds = wall_time() as u64;
+            DATE.with(py, |date| {
+                let _ = encoder::field(out, b"Date", date.at(seconds));
+            });
+        }
+        if let Some(length) = length {
+            encoder::number_field(out, "Content-Length", length);
+        } else if chunked {
+            let _ = encoder::field(out, b"Transfer-Encoding", b"chunked");
+        }
+    });
+    if let (Some(listed), Some(added)) = (listed, added) {
+        for line in added.split(|&byte| byte == b'\n') {
+            if let Some(colon) = memchr::memchr(b':', line) {
+                let value = &line[colon + 2..line.len() - 1];
+                let pair = [PyBytes::new(py, &line[..colon]), PyBytes::new(py, value)];
+                listed.call_method1(intern!(py, "append"), (PyTuple::new(py, pair)?,))?;
+            }
+        }
+        spare::keep_buffer(py, added);
+    }
+    Ok(())
+}
+
+/// Takes the head out, complete, as it is to be sent.
+///
+/// # Errors
+/// What a list of fields that somebody set does not allow.
+pub fn head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let (status, listed) = (
+        this.get(py, Slot::Status),
+        this.get(py, Slot::ResponseHeaders),
+    );
+    if status.is_some() || listed.is_some() {
+        rewrite(handler, status, listed)?;
+    }
+    let mut out = this.exchange(py, |exchange| exchange.copy_head(py));
+    encoder::end(&mut out);
+    Ok(out)
+}
+
+impl Exchange {
+    /// The head in a buffer of its own; what was written stays, for those who ask.
+    fn copy_head(&self, py: Python<'_>) -> Vec<u8> {
+        let mut out = spare::buffer(py);
+        out.extend_from_slice(&self.out);
+        out
+    }
+}
+
+/// Writes the head anew, after somebody changed its status or fields.
+fn rewrite(
+    handler: &Handler<'_>,
+    status: Option<Bound<'_, PyAny>>,
+    listed: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let listed = match listed {
+        Some(listed) => listed,
+        None => handler.getattr(intern!(py, "response_headers"))?,
+    };
+    let bytes = |object: &Bound<'_, PyAny>| -> PyResult<Vec<u8>> {
+        match object.cast::<PyString>() {
+            Ok(text) => native(text).map(<[u8]>::to_vec),
+            Err(_) => object.extract(),
+        }
+    };
+    let mut out = spare::buffer(py);
+    let line = match &status {
+        Some(status) => bytes(status)?,
+        None => this.exchange(py, |exchange| {
+            super::attributes::status_of(&exchange.out)
+                .unwrap_or_default()
+                .to_vec()
+        }),
+    };
+    encoder::status_line(&mut out, http1::Version::Http11, &line)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    if !listed.is_none() {
+        for item in listed.try_iter()? {
+            let (name, value) = pair(&item?)?;
+            encoder::field(&mut out, &bytes(&name)?, &bytes(&value)?)
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        }
+    }
+    let old = this.exchange(py, |exchange| std::mem::replace(&mut exchange.out, out));
+    spare::keep_buffer(py, old);
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! The call of the application, and what becomes of what it returns or raises.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::wsgi::attributes::Slot;
+use crate::wsgi::file_wrapper::{self, FileWrapper};
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
+use crate::wsgi::overriding::{Step, Steps};
+use crate::wsgi::send::{self, SENDING};
+use crate::wsgi::{failure, log, response};
+
+/// The steps by which a subclass may respond without the application's `start_response`.
+const RESPONDING: Steps = Steps::of(&[
+    Step::RunApplication,
+    Step::StartResponse,
+    Step::HandleOneResponse,
+]);
+
+/// `handle_one_response`.
+///
+/// # Errors
+/// What an overridden step raises outside of the application.
+pub fn handle_one_response(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    this.exchange(py, |exchange| exchange.time_start = response::wall_time());
+    begin_response(handler);
+    let run = if is_overridden(handler, Step::RunApplication) {
+        call(handler, Step::RunApplication, ()).map(drop)
+    } else {
+        run_application(handler)
+    };
+    let dealt = match run {
+        Ok(()) => Ok(()),
+        Err(error) => deal_with(handler, error),
+    };
+    this.exchange(py, |exchange| exchange.time_finish = response::wall_time());
+    log::request_done(handler)?;
+    dealt
+}
+
+/// Forgets a response that came before, if a subclass has its own way here.
+fn begin_response(handler: &Handler<'_>) {
+    let py = handler.py();
+    let old = attributes(handler).exchange(py, |exchange| {
+        exchange.headers_sent = false;
+        exchange.response_use_chunked = false;
+        exchange.connection_upgraded = false;
+        exchange.response_length = 0;
+        exchange.out.clear();
+        [
+            exchange.put(Slot::Status, None),
+            exchange.put(Slot::Result, None),
+            exchange.put(Slot::ResponseHeaders, None),
+        ]
+    });
+    drop(old);
+}
+
+fn deal_with(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    if let Some(code) = failure::client_error_code(py, &error) {
+        failure::log_invalid(handler, &error)?;
+        return send_error(handler, code);
+    }
+    if error.is_instance_of::<PyOSError>(py) {
+        let broken = this.state.with(py, |state| state.broken);
+        if broken || failure::is_ignored(handler, &error)? {
+            this.state.with(py, |state| state.close_connection = true);
+            return Ok(());
+        }
+    }
+    let value = error.into_value(py).into_bound(py).into_any();
+    let traceback = value.getattr(intern!(py, "__traceback__"))?;
+    let class = value.get_type().into_any();
+    if is_overridden(handler, Step::HandleError) {
+        call(handler, Step::HandleError, (class, value, traceback)).map(drop)
+    } else {
+        failure::handle_error(handler, &class, &value, &traceback)
+    }
+}
+
+fn send_error(handler: &Handler<'_>, code: u16) -> PyResult<()> {
+    if is_overridden(handler, Step::SendErrorResponse) {
+        call(handler, Step::SendErrorResponse, (code,)).map(drop)
+    } else {
+        failure::send_error_response(handler, code)
+    }
+}
+
+/// `run_application`.
+///
+/// # Errors
+/// What the application raises, and the errors of sending.
+pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let none = || py.None().into_bound(py);
+    let application = this.get(py, Slot::Application).unwrap_or_else(none);
+    let environ = this.get(py, Slot::Environ).unwrap_or_else(none);
+    let start_response = handler.getattr(intern!(py, "start_response"))?;
+    let result = application.call1((environ, start_response))?;
+    this.put(py, Slot::Result, Some(result.clone().unbind()));
+    let steps = refresh(handler)?;
+    let processed = if steps.meets(Steps::of(&[Step::ProcessResult])) {
+        call(handler, Step::ProcessResult, ()).map(drop)
+    } else {
+        process_result(handler)
+    };
+    this.put(py, Slot::Result, None);
+    if result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>() {
+        return processed;
+    }
+    let closed = match result.getattr_opt(intern!(py, "close")) {
+        Ok(Some(close)) => close.call0().map(drop),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    processed.and(closed)
+}
+
+/// `process_result`.
+///
+/// # Errors
+/// What running the result raises, and the errors of sending.
+pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let steps = refresh(handler)?;
+    let result = this
+        .get(py, Slot::Result)
+        .unwrap_or_else(|| py.None().into_bound(py));
+    if !steps.meets(SENDING) && send_at_once(handler, &result)? {
+        return end_of_body(handler);
+    }
+    let write = |data: &Bound<'_, PyAny>| {
+        if is_overridden(handler, Step::Write) {
+            call(handler, Step::Write, (data,)).map(drop)
+        } else {
+            send::write(handler, data)
+        }
+    };
+    for data in result.try_iter()? {
+        let data = data?;
+        if data.is_truthy()? {
+            write(&data)?;
+        }
+    }
+    if !this.exchange(py, |exchange| exchange.headers_sent) {
+        if this.has_status(py) {
+            write(PyBytes::new(py, b"").as_any())?;
+        } else if !steps.meets(RESPONDING) {
+            return Err(send::not_started(handler));
+        }
+    }
+    if this.exchange(py, |exchange| exchange.response_use_chunked) {
+        send::end_chunks(handler)?;
+    }
+    end_of_body(handler)
+}
+
+/// A body that is shorter than announced ends with the connection.
+fn end_of_body(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let short = this.exchange(py, |exchange| exchange.left.is_some_and(|left| left > 0));
+    if short && !this.is_head(py) {
+        this.state.with(py, |state| state.close_connection = true);
+    }
+    Ok(())
+}
+
+/// Sends a result that is all there in one go; false when it is not.
+fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let (code, sent) = this.exchange(py, |exchange| (exchange.code, exchange.headers_sent));
+    if sent || !this.has_status(py) || matches!(code, Some(204 | 304)) {
+        return Ok(false);
+    }
+    if let Ok(file) = result.cast_exact::<FileWrapper>() {
+        return file_wrapper::send(handler, file);
+    }
+    let parts: Vec<Bound<'_, PyAny>> = if let Ok(list) = result.cast_exact::<PyList>() {
+        list.iter().collect()
+    } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
+        tuple.iter().collect()
+    } else {
+        return Ok(false);
+    };
+    if !parts.iter().all(|part| part.is_exact_instance_of::<PyBytes>()) {
+        return Ok(false);
+    }
+    let head = send::take_head(handler)?;
+    let sent = send::send_parts(handler, Some(&head), &parts, true);
+    super::spare::keep_buffer(py, head);
+    sent.map(|()| true)
+}

@@ -1,0 +1,336 @@
+//! A response's way to the client: head and body in as few system calls as there are writes of the application.
+
+use std::io::IoSlice;
+
+use http1::{ChunkHead, LAST_CHUNK};
+use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyString};
+use reactor::Direction;
+use rustix::io::Errno;
+
+use crate::errors::errno_error;
+use crate::ffi::buffer::Readable;
+use crate::sockets::socket::SocketBase;
+use crate::sockets::wait::Patience;
+use crate::wsgi::attributes::Slot;
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
+use crate::wsgi::overriding::{Step, Steps};
+use crate::wsgi::{input, response, spare};
+
+/// The steps that send. With none of them overridden, what belongs together is sent together.
+pub const SENDING: Steps = Steps::of(&[
+    Step::Write,
+    Step::WriteBody,
+    Step::WriteWithHeaders,
+    Step::FinalizeHeaders,
+    Step::Sendall,
+]);
+
+/// As many pieces as one system call takes.
+const MOST_PIECES: usize = 1024;
+
+/// An error of the application's, of the class that the handler has for them.
+fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
+    let class = handler.getattr(intern!(handler.py(), "ApplicationError"));
+    match class.and_then(|class| class.call1((text,))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// The error of an application that did not say how to respond.
+pub fn not_started(handler: &Handler<'_>) -> PyErr {
+    application_error(handler, "The application did not call start_response()".into())
+}
+
+/// `write`.
+///
+/// # Errors
+/// `ApplicationError` when there is to be no body or `start_response` was not called; the errors of sending.
+pub fn write(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let (code, sent) = this.exchange(py, |exchange| (exchange.code, exchange.headers_sent));
+    if let Some(code @ (204 | 304)) = code
+        && data.is_truthy()?
+    {
+        let text = format!("The {code} response must have no body");
+        return Err(application_error(handler, text));
+    }
+    if sent {
+        return step_with(handler, Step::WriteBody, data, write_body);
+    }
+    if !this.has_status(py) {
+        return Err(not_started(handler));
+    }
+    step_with(handler, Step::WriteWithHeaders, data, write_with_headers)
+}
+
+fn step_with(
+    handler: &Handler<'_>,
+    step: Step,
+    data: &Bound<'_, PyAny>,
+    native: impl FnOnce(&Handler<'_>, &Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
+    if is_overridden(handler, step) {
+        return call(handler, step, (data,)).map(drop);
+    }
+    native(handler, data)
+}
+
+/// Completes the head and takes it; from now on it counts as sent.
+///
+/// # Errors
+/// As [`response::finalize_headers`] and [`response::head`].
+pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
+    attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = true);
+    input::response_begins(handler);
+    if is_overridden(handler, Step::FinalizeHeaders) {
+        call(handler, Step::FinalizeHeaders, ())?;
+    } else {
+        response::finalize_headers(handler)?;
+    }
+    response::head(handler)
+}
+
+/// `_write_with_headers`.
+///
+/// # Errors
+/// The errors of the steps that it consists of.
+pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    let head = take_head(handler)?;
+    if is_overridden(handler, Step::Sendall) || is_overridden(handler, Step::WriteBody) {
+        let head = PyByteArray::new(py, &head);
+        step_with(handler, Step::Sendall, head.as_any(), sendall)?;
+        return step_with(handler, Step::WriteBody, data, write_body);
+    }
+    let sent = send_parts(handler, Some(&head), &[data.clone()], false);
+    spare::keep_buffer(py, head);
+    sent
+}
+
+/// `_write`.
+///
+/// # Errors
+/// The errors of sending.
+pub fn write_body(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    if !data.is_truthy()? {
+        return Ok(());
+    }
+    if is_overridden(handler, Step::Sendall) {
+        let chunked = attributes(handler).exchange(py, |exchange| exchange.response_use_chunked);
+        if !chunked {
+            return call(handler, Step::Sendall, (data,)).map(drop);
+        }
+        let data = Readable::of(data)?;
+        let bytes = data.bytes(py);
+        let mut frame = ChunkHead::new(bytes.len()).as_bytes().to_vec();
+        frame.extend_from_slice(bytes);
+        frame.extend_from_slice(b"\r\n");
+        return call(handler, Step::Sendall, (PyByteArray::new(py, &frame),)).map(drop);
+    }
+    send_parts(handler, None, &[data.clone()], false)
+}
+
+/// Sends the end of a body in chunks.
+///
+/// # Errors
+/// The errors of sending.
+pub fn end_chunks(handler: &Handler<'_>) -> PyResult<()> {
+    let py = handler.py();
+    if is_overridden(handler, Step::Sendall) {
+        let last = PyBytes::new(py, LAST_CHUNK);
+        return call(handler, Step::Sendall, (last,)).map(drop);
+    }
+    if attributes(handler).is_head(py) {
+        return Ok(());
+    }
+    transmit(handler, &mut [IoSlice::new(LAST_CHUNK)])
+}
+
+/// `_sendall`.
+///
+/// # Errors
+/// The errors of sending.
+pub fn sendall(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let data = Readable::of(data)?;
+    transmit(handler, &mut [IoSlice::new(data.bytes(handler.py()))])
+}
+
+/// Sends a head, if there is one, and parts of the body, framed as they have to be; `last` when there are no more.
+///
+/// # Errors
+/// `TypeError` for a part that is not bytes-like; the errors of sending.
+pub fn send_parts(
+    handler: &Handler<'_>,
+    head: Option<&[u8]>,
+    parts: &[Bound<'_, PyAny>],
+    last: bool,
+) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let memory = parts
+        .iter()
+        .map(Readable::of)
+        .collect::<PyResult<Vec<_>>>();
+    let memory = match memory {
+        Ok(memory) => memory,
+        Err(error) => {
+            // What was promised cannot be kept any more: the client is to see that.
+            if let Some(head) = head {
+                transmit(handler, &mut [IoSlice::new(head)])?;
+            }
+            return Err(not_bytes(error, py));
+        }
+    };
+    let silent = this.is_head(py);
+    let (chunked, mut left) =
+        this.exchange(py, |exchange| (exchange.response_use_chunked, exchange.left));
+    let mut sizes = Vec::new();
+    if chunked && !silent {
+        sizes.extend(memory.iter().map(|part| ChunkHead::new(part.bytes(py).len())));
+    }
+    let mut pieces = Vec::with_capacity(2 + memory.len() * if chunked { 3 } else { 1 });
+    pieces.extend(head.map(IoSlice::new));
+    for (at, part) in memory.iter().enumerate() {
+        let mut bytes = part.bytes(py);
+        // No more than was announced, or the client would take it for the next response.
+        if let Some(left) = &mut left {
+            bytes = &bytes[..bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX))];
+            *left -= bytes.len() as u64;
+        }
+        if bytes.is_empty() || silent {
+            continue;
+        }
+        if chunked {
+            pieces.push(IoSlice::new(sizes[at].as_bytes()));
+            pieces.push(IoSlice::new(bytes));
+            pieces.push(IoSlice::new(b"\r\n"));
+        } else {
+            pieces.push(IoSlice::new(bytes));
+        }
+    }
+    if last && chunked && !silent {
+        pieces.push(IoSlice::new(LAST_CHUNK));
+    }
+    this.exchange(py, |exchange| exchange.left = left);
+    transmit(handler, &mut pieces)
+}
+
+fn not_bytes(error: PyErr, py: Python<'_>) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) {
+        let text = error.value(py).to_string();
+        return PyTypeError::new_err(format!("memoryview: {text}"));
+    }
+    error
+}
+
+/// Sends the pieces, whatever they are, and counts them.
+///
+/// # Errors
+/// `OSError` when the client is gone or takes nothing for too long; what is thrown into the greenlet.
+pub fn transmit(handler: &Handler<'_>, pieces: &mut [IoSlice<'_>]) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if total == 0 {
+        return Ok(());
+    }
+    let sent = match plain_socket(handler) {
+        Some(socket) => send_plain(handler, socket.get(), pieces),
+        None => send_by_method(handler, pieces, total),
+    };
+    match sent {
+        Ok(()) => {
+            this.exchange(py, |exchange| exchange.response_length += total as u64);
+            Ok(())
+        }
+        Err(error) => Err(broke(handler, error)),
+    }
+}
+
+/// Notes that nothing more can be sent, and why; returns the reason.
+pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
+    let py = handler.py();
+    let this = attributes(handler);
+    this.state.with(py, |state| {
+        (state.broken, state.close_connection) = (true, true);
+    });
+    if error.is_instance_of::<PyOSError>(py) {
+        let text = format!("socket error: {}", error.value(py));
+        let text = PyString::new(py, &text).into_any().unbind();
+        this.exchange(py, |exchange| exchange.code = exchange.code.map(|code| -code.abs()));
+        this.put(py, Slot::Status, Some(text));
+    }
+    error
+}
+
+fn write_timeout(handler: &Handler<'_>) -> Option<f64> {
+    attributes(handler).state.with(handler.py(), |state| {
+        let service = state.service.as_ref()?;
+        service.get().write_timeout
+    })
+}
+
+fn send_plain(
+    handler: &Handler<'_>,
+    socket: &SocketBase,
+    mut pieces: &mut [IoSlice<'_>],
+) -> PyResult<()> {
+    let py = handler.py();
+    while !pieces.is_empty() {
+        let some = &pieces[..pieces.len().min(MOST_PIECES)];
+        let sent = socket.call(py, Direction::Write, false, |_, fd| {
+            rustix::io::writev(fd, some)
+        });
+        match sent {
+            Ok(count) => IoSlice::advance_slices(&mut pieces, count),
+            Err(Errno::AGAIN) => wait_writable(handler, socket)?,
+            Err(Errno::INTR) => py.check_signals()?,
+            Err(error) => return Err(errno_error(error.raw_os_error())),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the client took some of what was sent; each time anew for as long as it may take.
+///
+/// # Errors
+/// `TimeoutError`, and as a socket's waiting.
+pub fn wait_writable(handler: &Handler<'_>, socket: &SocketBase) -> PyResult<()> {
+    let mut patience = Patience::seconds(write_timeout(handler));
+    socket.wait_ready(handler.py(), Direction::Write, &mut patience)
+}
+
+/// Sends by the method of an object that is like a socket.
+fn send_by_method(handler: &Handler<'_>, pieces: &[IoSlice<'_>], total: usize) -> PyResult<()> {
+    let py = handler.py();
+    let socket = handler.getattr(intern!(py, "socket"))?;
+    if socket.is_none() {
+        return Err(errno_error(libc::EPIPE));
+    }
+    let mut data = Vec::with_capacity(total);
+    for piece in pieces {
+        data.extend_from_slice(piece);
+    }
+    let data = PyBytes::new(py, &data);
+    let timeout = write_timeout(handler);
+    let before = match socket.getattr_opt(intern!(py, "gettimeout"))? {
+        Some(gettimeout) if timeout.is_some() => Some(gettimeout.call0()?),
+        _ => None,
+    };
+    if before.is_some() {
+        socket.call_method1(intern!(py, "settimeout"), (timeout,))?;
+    }
+    let sent = socket.call_method1(intern!(py, "sendall"), (data,));
+    if let Some(before) = before {
+        let restored = socket.call_method1(intern!(py, "settimeout"), (before,));
+        sent?;
+        return restored.map(drop);
+    }
+    sent.map(drop)
+}

@@ -1,0 +1,214 @@
+//! What a server's connections share: its limits, and which of them are idle, so that stopping ends those at once.
+
+use std::sync::{Arc, Weak};
+
+use http1::{Leniency, Limits, Policy};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use slab::Slab;
+
+use crate::cell::GilCell;
+use crate::hub;
+use crate::waiting::park::park;
+use crate::waiting::wait::{Wait, WaitRef};
+
+/// The limits of a server and the state of its connections.
+#[pyclass(frozen, name = "HttpService", module = "gevent._core")]
+pub struct Service {
+    pub(crate) policy: Policy,
+    /// How many seconds a request's head may take, from its first byte on.
+    pub(crate) header_timeout: Option<f64>,
+    /// How many seconds to wait for more of a body.
+    pub(crate) body_timeout: Option<f64>,
+    /// How many seconds to wait for a request.
+    pub(crate) idle_timeout: Option<f64>,
+    /// How many seconds to wait for the client to take more of a response.
+    pub(crate) write_timeout: Option<f64>,
+    /// How many bytes of a body that the application did not read are skipped to keep the connection.
+    pub(crate) max_discard: u64,
+    /// Whether the server makes environments the ordinary way.
+    pub(crate) plain: bool,
+    state: GilCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Slab<Weak<Wait>>,
+    /// How many connections are neither idle nor over.
+    busy: usize,
+    stopping: bool,
+    /// Who waits for the last busy one.
+    drained: Vec<WaitRef>,
+}
+
+static DEFAULT: PyOnceLock<Py<Service>> = PyOnceLock::new();
+
+impl Service {
+    /// The service of a server, or one of no server in particular.
+    ///
+    /// # Errors
+    /// What looking the server's up raises.
+    pub fn of(server: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        let py = server.py();
+        if let Some(own) = server.getattr_opt(pyo3::intern!(py, "_service"))?
+            && let Ok(own) = own.cast::<Self>()
+        {
+            return Ok(own.clone().unbind());
+        }
+        let shared = DEFAULT.get_or_try_init(py, || Py::new(py, Self::default()))?;
+        Ok(shared.clone_ref(py))
+    }
+
+    /// Counts a connection as idle while it waits; the key is for [`resume`](Self::resume).
+    pub fn idle(&self, py: Python<'_>, wait: &WaitRef) -> usize {
+        let key = self.state.with(py, |state| state.idle.insert(Arc::downgrade(wait)));
+        self.leave(py);
+        key
+    }
+
+    /// Counts it as busy again.
+    pub fn resume(&self, py: Python<'_>, key: usize) {
+        let wait = self.state.with(py, |state| {
+            state.busy += 1;
+            state.idle.try_remove(key)
+        });
+        drop(wait);
+    }
+
+    /// Counts a new connection.
+    pub fn enter(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.busy += 1);
+    }
+
+    /// Counts a busy connection as over.
+    pub fn leave(&self, py: Python<'_>) {
+        let waiting = self.state.with(py, |state| {
+            state.busy = state.busy.saturating_sub(1);
+            if state.busy == 0 {
+                std::mem::take(&mut state.drained)
+            } else {
+                Vec::new()
+            }
+        });
+        for wait in waiting {
+            wait.wake_none(py);
+        }
+    }
+
+    /// Whether connections are to end after the request they are at.
+    #[inline]
+    pub fn is_stopping(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.stopping)
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            header_timeout: None,
+            body_timeout: None,
+            idle_timeout: None,
+            write_timeout: None,
+            max_discard: 1 << 20,
+            plain: false,
+            state: GilCell::new(State::default()),
+        }
+    }
+}
+
+#[pymethods]
+impl Service {
+    #[new]
+    #[pyo3(signature = (*, strict, plain, header_timeout, body_timeout, idle_timeout, write_timeout, max_request_line,
+        max_header_bytes, max_headers, max_body, max_discard))]
+    #[allow(clippy::too_many_arguments, reason = "each is a named setting")]
+    fn new(
+        strict: bool,
+        plain: bool,
+        header_timeout: Option<f64>,
+        body_timeout: Option<f64>,
+        idle_timeout: Option<f64>,
+        write_timeout: Option<f64>,
+        max_request_line: usize,
+        max_header_bytes: usize,
+        max_headers: usize,
+        max_body: Option<u64>,
+        max_discard: u64,
+    ) -> Self {
+        let limits = Limits {
+            request_line: max_request_line,
+            head: max_header_bytes,
+            fields: max_headers,
+            body: max_body.unwrap_or(u64::MAX),
+            ..Limits::default()
+        };
+        let leniency = if strict {
+            Leniency::default()
+        } else {
+            Leniency::ALL
+        };
+        Self {
+            policy: Policy { limits, leniency },
+            header_timeout,
+            body_timeout,
+            idle_timeout,
+            write_timeout,
+            max_discard,
+            plain,
+            state: GilCell::new(State::default()),
+        }
+    }
+
+    /// How many connections are at a request.
+    #[getter]
+    fn busy(&self, py: Python<'_>) -> usize {
+        self.state.with(py, |state| state.busy)
+    }
+
+    /// How many connections wait for a request.
+    #[getter]
+    fn waiting(&self, py: Python<'_>) -> usize {
+        self.state.with(py, |state| state.idle.len())
+    }
+
+    /// End the connections: idle ones now, the others after the request they are at.
+    fn stop(&self, py: Python<'_>) {
+        let idle = self.state.with(py, |state| {
+            state.stopping = true;
+            state
+                .idle
+                .iter()
+                .filter_map(|(_, wait)| wait.upgrade())
+                .collect::<Vec<_>>()
+        });
+        for wait in idle {
+            wait.wake_none(py);
+        }
+    }
+
+    /// Wait until no connection is at a request, for at most so many seconds; return whether that came to be.
+    #[pyo3(signature = (timeout = None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        if self.busy(py) == 0 {
+            return Ok(true);
+        }
+        let wait = hub::new_wait(py)?;
+        if let Some(delay) = super::request_file::seconds(timeout) {
+            wait.limit(py, delay, true);
+        }
+        self.state
+            .with(py, |state| state.drained.push(wait.clone()));
+        let woken = park(py, &wait);
+        let mine = self.state.with(py, |state| {
+            let place = state
+                .drained
+                .iter()
+                .position(|other| std::ptr::eq(&raw const **other, &raw const *wait));
+            place.map(|place| state.drained.swap_remove(place))
+        });
+        drop(mine);
+        woken?;
+        Ok(self.busy(py) == 0)
+    }
+}

@@ -1,0 +1,75 @@
+//! What a response is written as.
+
+use http1::response::{breaks_line, end, field, number_field, status_line};
+use http1::{ChunkHead, DateCache, ResponseError, Version};
+
+#[test]
+fn head() {
+    let mut out = Vec::new();
+    status_line(&mut out, Version::Http11, b"200 OK").unwrap();
+    field(&mut out, b"X", b"\xe9").unwrap();
+    number_field(&mut out, "Content-Length", 0);
+    number_field(&mut out, "Y", u64::MAX);
+    end(&mut out);
+    assert_eq!(
+        out,
+        b"HTTP/1.1 200 OK\r\nX: \xe9\r\nContent-Length: 0\r\nY: 18446744073709551615\r\n\r\n"
+    );
+}
+
+/// CVE-2018-1000164: a field that would become two.
+#[test]
+fn no_part_ends_its_line() {
+    for bad in ["a\rb", "a\nb", "a\r\nSet-Cookie: b", "a\0b"] {
+        let bad = bad.as_bytes();
+        assert!(breaks_line(bad));
+        let mut out = Vec::new();
+        assert_eq!(
+            status_line(&mut out, Version::Http10, bad),
+            Err(ResponseError::Status)
+        );
+        assert_eq!(field(&mut out, bad, b"v"), Err(ResponseError::Name));
+        assert_eq!(field(&mut out, b"n", bad), Err(ResponseError::Value));
+        assert_eq!(out, b"");
+    }
+    assert_eq!(
+        ResponseError::Value.to_string(),
+        "carriage return or newline in header value"
+    );
+}
+
+#[test]
+fn chunk_sizes() {
+    for (size, line) in [
+        (1, "1"),
+        (15, "f"),
+        (16, "10"),
+        (0x1234_abcd, "1234abcd"),
+        (usize::MAX, "ffffffffffffffff"),
+    ] {
+        assert_eq!(
+            ChunkHead::new(size).as_bytes(),
+            format!("{line}\r\n").as_bytes()
+        );
+    }
+}
+
+#[test]
+fn dates() {
+    let mut cache = DateCache::new();
+    for (seconds, text) in [
+        (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (951_868_799, "Tue, 29 Feb 2000 23:59:59 GMT"),
+        (951_868_800, "Wed, 01 Mar 2000 00:00:00 GMT"),
+        (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        (4_107_456_000, "Sun, 28 Feb 2100 00:00:00 GMT"),
+        (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
+        (1_735_689_600, "Wed, 01 Jan 2025 00:00:00 GMT"),
+        (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+    ] {
+        assert_eq!(std::str::from_utf8(cache.at(seconds)).unwrap(), text);
+        assert_eq!(std::str::from_utf8(cache.at(seconds)).unwrap(), text);
+    }
+}

@@ -1,0 +1,311 @@
+"""A WSGI server (PEP 3333), HTTP/1.1 with or without TLS.
+
+Differently from other servers of the standard library's kind, it is made to be exposed: requests
+that could be understood in two ways are refused (see :attr:`WSGIServer.strict`), and every wait and
+every size has a limit.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from _socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
+
+from gevent._core import (
+    FileWrapper,
+    HttpService,
+    Input,
+    WSGIHandler,
+    getcurrent,
+    serve_connection,
+)
+from gevent._environ import Environ, SecureEnviron, WSGISecureEnviron
+from gevent._http import (
+    BodyTimeout,
+    NoopLog,
+    OldMessage,
+    headers_factory,
+)
+from gevent._http import (
+    InvalidClientInput as _InvalidClientInput,
+)
+from gevent._http import (
+    InvalidClientRequest as _InvalidClientRequest,
+)
+from gevent._socketcommon import getfqdn
+from gevent.baseserver import BaseServer
+from gevent.server import StreamServer
+
+__all__ = [
+    "Environ",
+    "LoggingLogAdapter",
+    "SecureEnviron",
+    "WSGIHandler",
+    "WSGISecureEnviron",
+    "WSGIServer",
+]
+
+#: The longest request line and the longest header field line, in bytes.
+MAX_REQUEST_LINE = 8192
+
+
+class LoggingLogAdapter:
+    """Lets a :class:`logging.Logger` take the place of a log file.
+
+    Attributes that are not its own are the logger's, for reading and setting.
+
+    :param logger: Anything with a method ``log(level, message)``.
+    :param level: The level to log at, ``logging.INFO`` by default.
+    """
+
+    __slots__ = ("_level", "_logger")
+
+    _logger: Any
+    _level: int
+
+    def __init__(self, logger: Any, level: int = 20) -> None:
+        object.__setattr__(self, "_logger", logger)
+        object.__setattr__(self, "_level", level)
+
+    def write(self, msg: str) -> None:
+        """Log a message, without the newline at its end."""
+        self._logger.log(self._level, msg.rstrip("\n") if msg.endswith("\n") else msg)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Log each of the messages."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in LoggingLogAdapter.__slots__:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._logger, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._logger, name)
+
+
+def _log_of(log: Any, level: int) -> Any:
+    """Return what messages are written to; *log* as the parameters of :class:`WSGIServer` say."""
+    if log == "default":
+        return sys.stderr
+    if log is None:
+        return NoopLog()
+    if not hasattr(log, "write") and hasattr(log, "log"):
+        return LoggingLogAdapter(log, level)
+    return log
+
+
+class WSGIServer(StreamServer):
+    """A server for a WSGI application.
+
+    :param listener: See :class:`gevent.baseserver.BaseServer`; a Unix socket is given as such.
+    :param application: The WSGI application.
+    :param backlog: See :class:`gevent.server.StreamServer`.
+    :param spawn: See :class:`gevent.baseserver.BaseServer`.
+    :param log: Where to log requests: an object with a method ``write``, or with a method ``log``
+        such as a :class:`logging.Logger`; ``None``: nowhere; ``"default"``: ``sys.stderr``.
+    :param error_log: Where to log errors, likewise. It is ``wsgi.errors`` as well.
+    :param handler_class: The class of handlers, :class:`WSGIHandler` by default.
+    :param environ: Items for the environment of every request.
+    :param ssl_args: See :class:`gevent.server.StreamServer`. Besides, any of the limits below, by
+        its name.
+    """
+
+    #: What handles each connection.
+    handler_class: Any = WSGIHandler
+    log: Any = None
+    error_log: Any = None
+
+    #: Whether to refuse what current rules (RFC 9112) call invalid though older servers, gevent
+    #: among them, accept it: HTTP/1.1 without ``Host``, ``Content-Length`` beside chunks, and
+    #: header fields that go on in the next line.
+    strict: bool = True
+    #: How many seconds a connection may be idle; then it is closed.
+    idle_timeout: float | None = 75.0
+    #: How many seconds the head of a request may take, from its first byte on; then 408.
+    header_timeout: float | None = 30.0
+    #: How many seconds to wait for more of a request's body; then reading raises
+    #: :class:`TimeoutError`, and unless the application responds otherwise, 408.
+    body_timeout: float | None = 60.0
+    #: How many seconds to wait for a client to take more of a response; then the connection ends.
+    write_timeout: float | None = 60.0
+    #: How many bytes a request line may have; more: 414.
+    max_request_line: int = MAX_REQUEST_LINE
+    #: How many bytes the header fields of a request may have together; more: 431.
+    max_header_bytes: int = 65536
+    #: How many header fields a request may have; more: 431.
+    max_headers: int = 100
+    #: How many bytes a request's body may have, ``None``: any number; more: 413.
+    max_body: int | None = None
+    #: How many bytes of a body that the application did not read are skipped to keep the
+    #: connection; with more, it is closed.
+    max_discard: int = 1 << 20
+
+    #: The environment of all servers.
+    base_env: ClassVar[dict[str, Any]] = {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": f"gevent/20.0 Python/{sys.version_info[0]}.{sys.version_info[1]}",
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+    }
+    #: The class of environments.
+    environ_class: type[dict[str, Any]] = dict
+    #: The class that environments are printed by in error reports.
+    secure_environ_class: type[SecureEnviron] = WSGISecureEnviron
+
+    _LIMITS = (
+        "strict",
+        "idle_timeout",
+        "header_timeout",
+        "body_timeout",
+        "write_timeout",
+        "max_request_line",
+        "max_header_bytes",
+        "max_headers",
+        "max_body",
+        "max_discard",
+    )
+
+    def __init__(
+        self,
+        listener: Any,
+        application: Callable[..., Iterable[bytes]] | None = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        log: Any = "default",
+        error_log: Any = "default",
+        handler_class: Any = None,
+        environ: Any = None,
+        **ssl_args: Any,
+    ) -> None:
+        if "handle" in ssl_args:
+            warnings.warn(
+                "Passing 'handle' kwarg to WSGIServer is deprecated. Did you mean application?",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        for name in self._LIMITS:
+            if name in ssl_args:
+                setattr(self, name, ssl_args.pop(name))
+        super().__init__(listener, backlog=backlog, spawn=spawn, **ssl_args)
+        if application is not None:
+            self.application = application
+        if handler_class is not None:
+            self.handler_class = handler_class
+        self.log = _log_of(log, 20)
+        self.error_log = _log_of(error_log, 40)
+        self.set_environ(environ)
+        self.set_max_accept()
+
+    def set_environ(self, environ: Any = None) -> None:
+        """Begin the environment anew: :attr:`base_env`, what the server says, and *environ*."""
+        self.environ = self.environ_class(self.base_env)
+        self.environ["wsgi.url_scheme"] = "https" if self.ssl_enabled else "http"
+        if environ is not None:
+            self.environ.update(environ)
+        if self.environ.get("wsgi.errors") is None:
+            self.environ["wsgi.errors"] = self.error_log
+
+    def set_max_accept(self) -> None:
+        """Take one connection at a time where several processes listen."""
+        if self.environ.get("wsgi.multiprocess"):
+            self.max_accept = 1
+
+    def get_environ(self) -> dict[str, Any]:
+        """Return a new environment for a request."""
+        return self.environ_class(self.environ)
+
+    def init_socket(self) -> None:
+        """Make the socket, if there is none, and complete the environment; for :meth:`start`."""
+        super().init_socket()
+        if self.family != AF_UNIX:
+            # What it accepts inherits this.
+            self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        self._service = self._make_service()
+        self.update_environ()
+
+    def _make_service(self) -> HttpService:
+        kind = type(self)
+        limits = {name: getattr(self, name) for name in self._LIMITS}
+        return HttpService(plain=kind.get_environ is WSGIServer.get_environ, **limits)
+
+    def update_environ(self) -> None:
+        """Set ``SERVER_NAME`` and ``SERVER_PORT``, unless *environ* said what they are."""
+        address = self.address
+        if isinstance(address, tuple):
+            if "SERVER_NAME" not in self.environ:
+                try:
+                    name = getfqdn(address[0])
+                except OSError:
+                    name = str(address[0])
+                self.environ["SERVER_NAME"] = name
+            self.environ.setdefault("SERVER_PORT", str(address[1]))
+        else:
+            self.environ.setdefault("SERVER_NAME", "")
+            self.environ.setdefault("SERVER_PORT", "")
+
+    def handle(self, sock: Any, address: Any) -> None:
+        """Handle a connection; return when it is over."""
+        self.handler_class(sock, address, self).handle()
+
+    def do_handle(self, *args: Any) -> None:
+        """Run the handler for a new connection."""
+        kind = type(self)
+        own = (
+            kind.handle is WSGIServer.handle
+            and kind.do_close is StreamServer.do_close
+            and kind.wrap_socket_and_handle is StreamServer.wrap_socket_and_handle
+            and "handle" not in vars(self).keys() - {"_handle"}
+        )
+        if not own or self._spawn is None or len(args) != 2:
+            super().do_handle(*args)
+            return
+        try:
+            # Without a Python frame, which would stay while the connection is idle.
+            self._spawn(serve_connection, self, *args)
+        except BaseException:
+            self.do_close(*args)
+            raise
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop accepting, close idle connections at once, and let requests that run finish.
+
+        :param timeout: After how many seconds to wait no more for them, and to kill those that
+            run in a pool; ``None``: after :attr:`stop_timeout`.
+        """
+        service = getattr(self, "_service", None)
+        if service is not None:
+            service.stop()
+        if self.pool is None and service is not None:
+            self.close()
+            if service.waiting or service.busy:
+                service.join(self.stop_timeout if timeout is None else timeout)
+            return
+        super().stop(timeout)
+
+
+def format_date_time(timestamp: float) -> str:
+    """Return a time, in seconds since the epoch, as HTTP writes it."""
+    return formatdate(timestamp, usegmt=True)
+
+
+def unquote_latin1(text: str) -> str:
+    """Return *text* with its ``%`` escapes undone, a character for each byte."""
+    return unquote_to_bytes(text).decode("latin-1")
