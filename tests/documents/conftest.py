@@ -17,11 +17,12 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 EXAMPLES = TESTS.parent / "examples" / "documents"
 LAUNCHER = Path(__file__).with_name("launcher.py")
-OWN_SETTINGS = ("PYTHON", "GEVENT")
+#: What would change what the programs do.
+SETTINGS = ("PYTHON", "GEVENT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(OWN_SETTINGS)}
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(SETTINGS)}
     return kept | {"PYTHONUNBUFFERED": "1"} | extra
 
 
