@@ -115,7 +115,7 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
         return Ok((variable, text, joiner));
     }
     let lower = name.to_ascii_lowercase();
-    let joiner = if lower == b"cookie" { "; " } else { "," };
+    let joiner = if lower.starts_with(b"cookie") { "; " } else { "," };
     let variable = PyString::intern(py, &variable_of(name));
     if name.len() <= LONGEST_NAME {
         let entry = Entry {

@@ -79,7 +79,11 @@ pub fn log_error(
     log.call_method1(intern!(py, "write"), (line,)).map(drop)
 }
 
-fn log_text(handler: &Handler<'_>, format: &str, args: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+/// Has a message logged that is formatted with these arguments.
+///
+/// # Errors
+/// What the log raises.
+pub fn log_text(handler: &Handler<'_>, format: &str, args: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
     let py = handler.py();
     let format = PyString::new(py, format).into_any();
     if is_overridden(handler, Step::LogErrorText) {

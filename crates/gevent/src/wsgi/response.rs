@@ -271,7 +271,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
         }
         let has_connection = exchange.has_connection;
         let out = added.as_mut().unwrap_or(&mut exchange.out);
-        if !has_connection && (http10 || stopping) {
+        if !has_connection && (http10 || close) {
             let fate = if close { "close" } else { "keep-alive" };
             let _ = encoder::field(out, b"Connection", fate.as_bytes());
         }

@@ -31,6 +31,9 @@ pub const SENDING: Steps = Steps::of(&[
 /// As many pieces as one system call takes.
 const MOST_PIECES: usize = 1024;
 
+/// What is wrong with an application that did not say how to respond.
+pub const NOT_STARTED: &str = "The application did not call start_response()";
+
 /// An error of the application's, of the class that the handler has for them.
 fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
     let class = handler.getattr(intern!(handler.py(), "ApplicationError"));
@@ -42,7 +45,7 @@ fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
 
 /// The error of an application that did not say how to respond.
 pub fn not_started(handler: &Handler<'_>) -> PyErr {
-    application_error(handler, "The application did not call start_response()".into())
+    application_error(handler, NOT_STARTED.into())
 }
 
 /// `write`.
