@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
-use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::buffer::Readable;
 use crate::sockets::io::send_flags;
 use crate::sockets::socket::SocketBase;
@@ -25,13 +25,14 @@ impl Blocking for Send {
 Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags", "timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let slf = slf.cast::<SocketBase>()?;
         let patience = match &arguments[2] {
             None => Patience::of(slf.get(), slf.py()),
             Some(given) => Patience::seconds(SocketBase::timeout_of(given)?),
         };
-        Sending::of("send", arguments, false, &patience)?.go_on(slf, patience)
+        let step = Sending::of("send", arguments, false, &patience)?.go_on(slf, patience);
+        step.map(Into::into)
     }
 }
 
@@ -44,14 +45,14 @@ impl Blocking for SendAll {
 Send all of `data`. The timeout holds for the whole; when it raises, some may have been sent.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let slf = slf.cast::<SocketBase>()?;
         let patience = Patience::of(slf.get(), slf.py());
         let sending = Sending::of("sendall", arguments, true, &patience)?;
         if sending.memory.bytes(slf.py()).is_empty() {
-            return Ok(Step::Done(slf.py().None()));
+            return Ok(Step::Done(slf.py().None()).into());
         }
-        sending.go_on(slf, patience)
+        sending.go_on(slf, patience).map(Into::into)
     }
 }
 
