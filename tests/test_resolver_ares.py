@@ -302,9 +302,18 @@ def test_search_list(make, files, server):
     with pytest.raises(socket.gaierror):
         resolver.gethostbyname("z")
     assert server.names_asked()[before:] == ["z.first.test", "z.second.test", "z"]
+    files[0].write_text("nameserver 127.0.0.1\nsearch . first.test .\n")
+    before = len(server.asked)
+    assert resolver.gethostbyname("x") == "10.7.0.1"
+    assert server.names_asked()[before:] == ["x.first.test"]
     assert make(ndots=2).gethostbyname("a.b") == "10.7.0.5"
     with pytest.raises(socket.gaierror):
         make(flags=32).gethostbyname("x")
+
+
+def test_settings_that_say_nothing(make):
+    resolver = make(timeout=0, tries=-1, ndots=-1, flags=None)
+    assert resolver.gethostbyname("four.test") == "10.4.4.4"
 
 
 def test_environment_variables_override_the_file(make, files, monkeypatch):
@@ -422,6 +431,8 @@ def test_settings(make, server, monkeypatch):
         ({"servers": ["fe80::1%nosuchinterface"]}, cares.InvalidIP),
         ({"servers": 5}, TypeError),
         ({"timeout": "soon"}, ValueError),
+        ({"timeout": 1e300}, OverflowError),
+        ({"flags": 1 << 40}, OverflowError),
         ({"udp_port": 70000}, OverflowError),
         ({"bogus": 1}, TypeError),
     ],

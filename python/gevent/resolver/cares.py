@@ -125,12 +125,15 @@ def _kinds(service: Any, family: int, type: int, proto: int, flags: int) -> list
     return [(type, proto, address[1]) for _, type, proto, _, address in found]
 
 
-def _number(value: Any, kind: Callable[[Any], Any], least: float) -> Any:
+def _number(value: Any, kind: Callable[[Any], Any], least: int) -> Any:
     """Return a setting as a number, ``None`` where it says nothing."""
-    if value is None:
-        return None
-    number = kind(value)
-    return number if number >= least else None
+    number = None if value is None else kind(value)
+    return None if number is None or number < least else number
+
+
+def _duration(seconds: Any) -> timedelta | None:
+    seconds = None if seconds is None else float(seconds)
+    return timedelta(seconds=seconds) if seconds is not None and seconds > 0 else None
 
 
 def _port(value: Any) -> int:
@@ -175,20 +178,18 @@ class channel:
         resolv_conf: str = "/etc/resolv.conf",
         hosts: str = "/etc/hosts",
     ) -> None:
-        timeout = _number(timeout, float, 0)
+        settings = {
+            "flags": _number(flags, int, 0) or 0,
+            "timeout": _duration(timeout),
+            "tries": _number(tries, int, 1),
+            "ndots": _number(ndots, int, 0),
+            "udp_port": _port(udp_port),
+            "tcp_port": _port(tcp_port),
+            "resolv_conf": resolv_conf,
+            "hosts": hosts,
+        }
         try:
-            self._service = NameService(
-                loop,
-                servers=_servers(servers) or None,
-                flags=_number(flags, int, 0) or 0,
-                timeout=None if timeout is None else timedelta(seconds=timeout),
-                tries=_number(tries, int, 1),
-                ndots=_number(ndots, int, 0),
-                udp_port=_port(udp_port),
-                tcp_port=_port(tcp_port),
-                resolv_conf=resolv_conf,
-                hosts=hosts,
-            )
+            self._service = NameService(loop, servers=_servers(servers) or None, **settings)
         except ValueError as error:
             raise InvalidIP(*error.args) from None
 

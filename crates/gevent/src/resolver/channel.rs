@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::PyVisit;
@@ -56,18 +59,18 @@ fn take(py: Python<'_>, number: u64) -> Option<Pending> {
     PENDING.with(py, |all| all.as_mut()?.remove(&number))
 }
 
-fn take_all_of(py: Python<'_>, owner: u64) -> Vec<Pending> {
+fn take_all_of(py: Python<'_>, owner: u64) -> Vec<(u64, Pending)> {
     let mut taken: Vec<(u64, Pending)> = PENDING.with(py, |all| {
         all.iter_mut()
             .flat_map(|all| all.extract_if(|_, pending| pending.owner == owner))
             .collect()
     });
     taken.sort_by_key(|(number, _)| *number);
-    taken.into_iter().map(|(_, pending)| pending).collect()
+    taken
 }
 
 impl Pending {
-    /// Has it not be gone on with.
+    /// Ends the work on it; who waits for it is still to be told.
     fn stop(self) -> Waiting {
         if self.forks == fork::count() {
             self.task.abort();
@@ -160,12 +163,12 @@ impl NameService {
         let fresh = Arc::new(Lookups::new(parents.settings().clone()));
         std::mem::forget(self.lookups.replace(py, Some(fresh)));
         std::mem::forget(parents);
-        for pending in take_all_of(py, self.number) {
+        for (number, pending) in take_all_of(py, self.number) {
             let question = pending.question.clone();
             let waiting = pending.stop();
             let callback = waiting.callback.clone_ref(py);
-            match self.start(py, question, callback) {
-                Ok(_) => waiting.loop_.get().count_ref(-1),
+            match self.start(py, number, question, callback) {
+                Ok(()) => waiting.loop_.get().count_ref(-1),
                 // There can be no thread.
                 Err(_) => waiting.finish_soon(py, Status::ConnRefused as i32),
             }
@@ -173,17 +176,30 @@ impl NameService {
         Ok(())
     }
 
-    fn start(&self, py: Python<'_>, question: Question, callback: Py<PyAny>) -> PyResult<LookUp> {
+    fn ask(&self, py: Python<'_>, question: Question, callback: Py<PyAny>) -> PyResult<LookUp> {
+        let number = number();
+        self.start(py, number, question, callback)?;
+        Ok(LookUp { number })
+    }
+
+    fn start(
+        &self,
+        py: Python<'_>,
+        number: u64,
+        question: Question,
+        callback: Py<PyAny>,
+    ) -> PyResult<()> {
         let (loop_, lookups) = self.current(py)?;
         let inbox = loop_
             .get()
             .inbox(py)
             .ok_or_else(|| PyRuntimeError::new_err("operation on destroyed loop"))?;
         let handle = service::handle(py).map_err(|error| os_error(&error))?;
-        let number = number();
         let asked = question.clone();
         let task = handle.spawn(async move {
-            let outcome = lookups.run(&asked).await;
+            // Whatever happens in there, somebody waits for its end.
+            let looked_up = AssertUnwindSafe(lookups.run(&asked)).catch_unwind().await;
+            let outcome = looked_up.unwrap_or(Err(Status::BadResp));
             inbox.send(Task::Native(Box::new(move |py| {
                 deliver(py, number, outcome);
                 Ok(())
@@ -200,7 +216,7 @@ impl NameService {
         PENDING.with(py, |all| {
             all.get_or_insert_default().insert(number, pending)
         });
-        Ok(LookUp { number })
+        Ok(())
     }
 }
 
@@ -225,8 +241,8 @@ impl NameService {
         ndots: Option<usize>,
         udp_port: u16,
         tcp_port: u16,
-        resolv_conf: std::path::PathBuf,
-        hosts: std::path::PathBuf,
+        resolv_conf: PathBuf,
+        hosts: PathBuf,
     ) -> PyResult<Self> {
         let settings = Settings {
             flags,
@@ -265,12 +281,12 @@ impl NameService {
             v6,
             sorted,
         };
-        self.start(py, question, callback)
+        self.ask(py, question, callback)
     }
 
     /// Look up the names of an address.
     fn names(&self, py: Python<'_>, callback: Py<PyAny>, address: IpAddr) -> PyResult<LookUp> {
-        self.start(py, Question::Names(address), callback)
+        self.ask(py, Question::Names(address), callback)
     }
 
     /// Ask these servers from now on, in place of those known before.
@@ -299,7 +315,7 @@ impl NameService {
             std::mem::forget(self.lookups.take(py));
         }
         drop(self.loop_.take(py));
-        for pending in take_all_of(py, self.number) {
+        for (_, pending) in take_all_of(py, self.number) {
             pending.stop().finish_soon(py, CLOSED);
         }
     }

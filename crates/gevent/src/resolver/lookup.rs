@@ -212,7 +212,7 @@ impl Lookups {
             let domain = domain.trim_matches('.');
             complete(&format!("{name}.{domain}")).ok()
         });
-        let mut names: Vec<Name> = searched.collect();
+        let mut names: Vec<Name> = searched.filter(|name| *name != itself).collect();
         let dots = name.bytes().filter(|byte| *byte == b'.').count();
         let at = if dots >= plan.ndots { 0 } else { names.len() };
         names.insert(at, itself);

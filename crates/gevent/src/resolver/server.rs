@@ -16,6 +16,8 @@ use crate::resolver::resolv_conf::ServerAddress;
 use crate::resolver::status::Status;
 use crate::resolver::transport::{Connector, Transport};
 
+/// Questions at once. More wait here, rather than fill the buffers of sockets and be lost.
+const UDP_AT_ONCE: usize = 2048;
 /// Questions over TCP at once, which may take a connection each.
 const TCP_AT_ONCE: usize = 8;
 /// What a datagram may hold where the server was told so (EDNS): it fits any path, see DNS flag day 2020.
@@ -73,6 +75,7 @@ pub struct Server {
     manner: Manner,
     udp: Resolver<Connector>,
     tcp: Resolver<Connector>,
+    udp_places: Semaphore,
     tcp_places: Semaphore,
 }
 
@@ -98,6 +101,7 @@ impl Server {
             manner: manner.clone(),
             udp: resolver(udp)?,
             tcp: resolver(tcp)?,
+            udp_places: Semaphore::new(UDP_AT_ONCE),
             tcp_places: Semaphore::new(TCP_AT_ONCE),
         })
     }
@@ -108,7 +112,10 @@ impl Server {
     /// Why there is no answer.
     pub async fn ask(&self, name: &Name, kind: RecordType) -> Result<Answer, Status> {
         if !self.manner.tcp_only {
-            match self.udp.lookup(name.clone(), kind).await {
+            let place = self.udp_places.acquire().await;
+            let found = self.udp.lookup(name.clone(), kind).await;
+            drop(place);
+            match found {
                 Ok(found) => return read(name, kind, found.answers()),
                 Err(NetError::Truncated) if !self.manner.ignore_truncation => {}
                 Err(error) => return Err(error.into()),

@@ -250,13 +250,18 @@ impl Transport {
 
     fn port(&self, server: SocketAddr) -> io::Result<Arc<Port>> {
         let mut ports = lock(&self.ports);
+        let latest = ports.latest.upgrade();
         if ports.uses < QUERIES_PER_PORT
-            && let Some(port) = ports.latest.upgrade()
+            && let Some(port) = &latest
         {
             ports.uses += 1;
-            return Ok(port);
+            return Ok(port.clone());
         }
-        let port = Arc::new(Port::open(self.target(server))?);
+        let port = match Port::open(self.target(server)) {
+            Ok(port) => Arc::new(port),
+            // There can be no more descriptors: better one port for many than none.
+            Err(error) => return latest.ok_or(error),
+        };
         *ports = Ports {
             latest: Arc::downgrade(&port),
             uses: 1,
