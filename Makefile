@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions conformance bench lint fmt build lock clean
+.PHONY: demo test test-rust test-python test-versions soak conformance bench lint fmt build lock clean
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -35,12 +35,17 @@ test-versions: $(READY)
 	        PYTHON=$$python VENV=.venv-$$version || exit 1; \
 	done
 
+# Many connections, dropped in every way; `make test` opens a twentieth of them.
+soak: $(BUILT)
+	SOAK_CONNECTIONS=200000 $(PY) -m pytest -q -o faulthandler_timeout=0 tests/test_soak.py
+
 # ARGS=--update raises the floors; see tests/conformance/run.py --help.
 conformance: $(BUILT)
 	$(PY) tests/conformance/run.py --jobs $(JOBS) $(ARGS)
 
 bench: $(BUILT)
 	$(PY) benchmarks/run.py
+	$(PY) benchmarks/network.py
 
 lint: $(READY)
 	cargo fmt --all --check
