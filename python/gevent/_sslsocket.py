@@ -294,8 +294,13 @@ class SSLSocket(socket):
             super().sendall(data, flags)
             return
         self._refuse_flags(flags, "sendall")
+        sent = 0
+        if isinstance(data, bytes) and data:
+            # Most messages fit into one record, and one call.
+            sent = self.write(data)
+            if sent == len(data):
+                return
         with memoryview(data) as view, view.cast("B") as octets:
-            sent = 0
             while sent < len(octets):
                 sent += self.write(octets[sent:])
 

@@ -118,11 +118,12 @@ class poll:
 
         :param timeout: For how many *milliseconds* at most; ``None`` or less than 0: any time.
         :returns: ``(descriptor, events)`` for each that is ready; ``POLLNVAL`` for one that is
-            closed. Unlike in the standard library, what is hung up is readable too.
+            closed. Unlike in the standard library, one that is only hung up is readable if that
+            was asked for, as reading finds the end.
         """
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
         return [
-            (fd, events | self._events.get(fd, 0) & POLLIN if events & POLLHUP else events)
+            (fd, self._events.get(fd, 0) & POLLIN or events if events == POLLHUP else events)
             for fd, events in poll_descriptors(list(self._events.items()), seconds)
         ]
 
