@@ -5,6 +5,7 @@ import io
 import mmap
 import os
 import struct
+from contextlib import suppress
 
 import pytest
 
@@ -194,6 +195,17 @@ def test_sendfile(tcp, tmp_path):
     assert other.recv(10) == data[:5]
     assert one.sendfile(io.BytesIO(b"memory")) == 6
     assert other.recv(10) == b"memory"
+
+
+def test_sendmsg_that_must_not_wait(pair):
+    one, _other = pair
+    one.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            one.send(b"x" * 65536)
+    one.setblocking(True)
+    with pytest.raises(BlockingIOError):
+        one.sendmsg([b"x" * 65536], [], socket.MSG_DONTWAIT)
 
 
 def test_recvmsg_and_sendmsg(pair, waiting):
