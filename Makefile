@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions soak conformance bench lint fmt build lock clean
+.PHONY: demo test test-rust test-python test-versions soak conformance stdlib bench lint fmt build lock clean
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -42,6 +42,10 @@ soak: $(BUILT)
 # ARGS=--update raises the floors; see tests/conformance/run.py --help.
 conformance: $(BUILT)
 	$(PY) tests/conformance/run.py --jobs $(JOBS) $(ARGS)
+
+# CPython's own tests of the patched modules; see tests/stdlib/run.py --help.
+stdlib: $(BUILT)
+	$(PY) tests/stdlib/run.py --jobs $(JOBS) $(ARGS)
 
 bench: $(BUILT)
 	$(PY) benchmarks/run.py

@@ -5,6 +5,7 @@ import io
 import mmap
 import os
 import struct
+from contextlib import suppress
 
 import pytest
 
@@ -207,6 +208,17 @@ def test_sendfile_of_what_has_no_size(tcp):
     assert other.recv(100) == b"through a pipe"
     with open("/proc/self/cmdline", "rb") as file:
         assert one.sendfile(file) > 0
+
+
+def test_sendmsg_that_must_not_wait(pair):
+    one, _other = pair
+    one.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            one.send(b"x" * 65536)
+    one.setblocking(True)
+    with pytest.raises(BlockingIOError):
+        one.sendmsg([b"x" * 65536], [], socket.MSG_DONTWAIT)
 
 
 def test_recvmsg_and_sendmsg(pair, waiting):

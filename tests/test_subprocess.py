@@ -248,6 +248,36 @@ def test_many_children_at_once():
     assert [g.get() for g in greenlets] == [f"{n}\n" for n in range(60)]
 
 
+def test_more_children_than_descriptors(output_of):
+    out = output_of(
+        """
+        import resource
+        from gevent import monkey; monkey.patch_all()
+        import gevent, os, signal, subprocess
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+        ends = os.pipe()
+        children = [
+            subprocess.Popen(["sh", "-c", f"read line; exit {n % 7}"], stdin=ends[0])
+            for n in range(150)
+        ]
+        waiting = [gevent.spawn(child.wait) for child in children]
+        gevent.sleep(0.05)
+        print(sum(greenlet.ready() for greenlet in waiting))
+        for end in ends:
+            os.close(end)
+        gevent.joinall(waiting, timeout=30)
+        print([greenlet.value for greenlet in waiting] == [n % 7 for n in range(150)])
+        # With the others gone, what was there before is in place again.
+        print(signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, subprocess.call(["false"]))
+        ended = subprocess.Popen(["true"])
+        print(os.waitpid(ended.pid, 0)[1], ended.wait())
+        """,
+        timeout=60,
+    )
+    assert out == "0\nTrue\nTrue 1\n0 0\n"
+
+
 def test_not_in_other_threads():
     errors = []
 

@@ -7,7 +7,15 @@ import os
 import stat
 from collections.abc import Iterable
 from errno import EAGAIN, EALREADY, EBADF, EINPROGRESS, EISCONN
-from socket import AF_UNIX, SO_ERROR, SOCK_STREAM, SOL_SOCKET, AddressFamily
+from socket import (
+    AF_UNIX,
+    MSG_DONTWAIT,
+    SO_ERROR,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    AddressFamily,
+    _GiveupOnSendfile,
+)
 from socket import socket as _StdlibSocket
 from types import TracebackType
 from typing import Any, Self
@@ -230,8 +238,13 @@ class socket(SocketBase):
         flags: int = 0,
         address: Any = None,
     ) -> int:
-        """Send the data of several buffers, and ancillary data; return how many bytes."""
+        """Send the data of several buffers, and ancillary data; return how many bytes.
+
+        With ``MSG_DONTWAIT`` among the *flags* it does not wait, and raises ``BlockingIOError``.
+        """
         address = _resolve_addr(self, address)
+        if flags & MSG_DONTWAIT:
+            return self._sock.sendmsg(buffers, ancdata, flags, address)
         return self._retry(True, "sendmsg", list(buffers), list(ancdata), flags, address)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
@@ -243,19 +256,22 @@ class socket(SocketBase):
         :returns: How many bytes.
         :raises ValueError: *file* is a text file, this is no stream socket or does not wait.
         """
+        try:
+            return self._sendfile_use_sendfile(file, offset, count)
+        except _GiveupOnSendfile:
+            return self._sendfile_use_send(file, offset, count)
+
+    def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         self._check_sendfile_params(file, offset, count)
         if self.timeout == 0:
             raise ValueError("non-blocking sockets are not supported")
         try:
             fileno = file.fileno()
             regular = stat.S_ISREG(os.fstat(fileno).st_mode)
-        except (AttributeError, OSError):
-            regular = False
-        if regular:
-            return self._sendfile(file, fileno, offset, count)
-        return self._sendfile_use_send(file, offset, count)
-
-    def _sendfile(self, file: Any, fileno: int, offset: int, count: int | None) -> int:
+        except (AttributeError, OSError) as error:
+            raise _GiveupOnSendfile(error) from error
+        if not regular:
+            raise _GiveupOnSendfile(f"{file!r} is no regular file")
         sent = 0
         try:
             while count is None or sent < count:
@@ -265,11 +281,11 @@ class socket(SocketBase):
                 except BlockingIOError:
                     self._wait_ready(True)
                     continue
-                except OSError:
+                except OSError as error:
                     if sent:
                         raise
                     # Not a file that can be mapped, as the system call wants it.
-                    return self._sendfile_use_send(file, offset, count)
+                    raise _GiveupOnSendfile(error) from error
                 if part == 0:
                     break
                 sent += part

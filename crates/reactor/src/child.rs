@@ -2,8 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, wait, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, WaitOptions, getrlimit, pidfd_open, wait, waitpid,
+};
+
+/// How many [`ChildFd`]s the process has.
+static OPEN: AtomicU64 = AtomicU64::new(0);
+
+/// Of the descriptors that the process may have, children take at most one in this many.
+const SHARE: u64 = 4;
 
 /// A descriptor that becomes readable when a process ends.
 #[derive(Debug)]
@@ -14,9 +23,22 @@ impl ChildFd {
     ///
     /// # Errors
     /// `ESRCH` when there is no such process (one that ended but was not reaped counts as existing),
-    /// `EINVAL` when `pid` is not positive, `ENOSYS` before Linux 5.3.
+    /// `EINVAL` when `pid` is not positive, `ENOSYS` before Linux 5.3, and `EMFILE` when the process has
+    /// more of them than leave it enough descriptors for other uses.
     pub fn open(pid: i32) -> io::Result<ChildFd> {
-        Ok(ChildFd(pidfd_open(positive(pid)?, PidfdFlags::empty())?))
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        if OPEN.load(Relaxed) >= limit / SHARE {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        let fd = pidfd_open(positive(pid)?, PidfdFlags::empty())?;
+        OPEN.fetch_add(1, Relaxed);
+        Ok(ChildFd(fd))
+    }
+}
+
+impl Drop for ChildFd {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Relaxed);
     }
 }
 

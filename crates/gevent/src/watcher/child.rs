@@ -1,4 +1,7 @@
 //! `loop.child`: calls when a child process ends, and collects it.
+//!
+//! A pidfd tells the end of one child and disturbs nobody. Where there is none (before Linux 5.3, in some sandboxes, or when
+//! descriptors run short), and for a watcher of all children, it takes SIGCHLD.
 
 use std::os::fd::AsRawFd;
 
@@ -8,7 +11,6 @@ use reactor::{ChildFd, Interest};
 
 use super::{Kind, Phase, Watcher, phase, signal};
 use crate::cell::GilCell;
-use crate::errors::os_error;
 use crate::event_loop::loop_::{Loop, Watched};
 
 /// The number that callbacks get as event.
@@ -20,17 +22,30 @@ pub struct Process {
     pub(super) pid: i32,
     rpid: i32,
     pub(super) rstatus: i32,
-    watch: Option<(ChildFd, usize)>,
+    notice: Option<Notice>,
+}
+
+/// How the loop gets to know that a child may have ended.
+enum Notice {
+    /// The pidfd becomes readable; the number is that of its watch.
+    Descriptor(ChildFd, usize),
+    /// SIGCHLD comes.
+    Signal,
 }
 
 pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) -> PyResult<()> {
-    match cell.with(py, |process| process.pid) {
-        0 => signal::arm(watcher, py, libc::SIGCHLD)?,
-        pid if pid > 0 => watch(watcher, py, cell, pid)?,
+    let pid = cell.with(py, |process| process.pid);
+    phase::list(watcher, py, Phase::Child)?;
+    let noticed = match pid {
+        0 => watch_signal(watcher, py, cell),
+        pid if pid > 0 => watch(watcher, py, cell, pid),
         // No process has a negative number: this one waits for ever.
-        _ => {}
+        _ => Ok(()),
+    };
+    if noticed.is_err() {
+        phase::unlist(watcher, py, Phase::Child);
     }
-    phase::list(watcher, py, Phase::Child)
+    noticed
 }
 
 fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i32) -> PyResult<()> {
@@ -38,28 +53,40 @@ fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i3
         Ok(fd) => fd,
         // It has ended and somebody else collected it, who alone knows its status.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-        Err(error) => return Err(os_error(&error)),
+        Err(_) => {
+            watch_signal(watcher, py, cell)?;
+            // It may have ended before.
+            ended(watcher, py);
+            return Ok(());
+        }
     };
     let watched = Watched::Watcher(watcher.clone_ref(py));
     let key = watcher
         .get()
         .loop_()
         .watch(py, fd.as_raw_fd(), Interest::READ, watched)?;
-    cell.with(py, |process| process.watch = Some((fd, key)));
+    cell.with(py, |process| {
+        process.notice = Some(Notice::Descriptor(fd, key))
+    });
+    Ok(())
+}
+
+fn watch_signal(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) -> PyResult<()> {
+    signal::arm(watcher, py, libc::SIGCHLD)?;
+    cell.with(py, |process| process.notice = Some(Notice::Signal));
     Ok(())
 }
 
 pub(super) fn disarm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
-    if cell.with(py, |process| process.pid) == 0 {
-        signal::disarm(watcher, py, libc::SIGCHLD);
-    }
     unwatch(watcher, py, cell);
     phase::unlist(watcher, py, Phase::Child);
 }
 
 fn unwatch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
-    if let Some((fd, key)) = cell.with(py, |process| process.watch.take()) {
-        watcher.get().loop_().unwatch(py, fd.as_raw_fd(), key);
+    match cell.with(py, |process| process.notice.take()) {
+        Some(Notice::Descriptor(fd, key)) => watcher.get().loop_().unwatch(py, fd.as_raw_fd(), key),
+        Some(Notice::Signal) => signal::disarm(watcher, py, libc::SIGCHLD),
+        None => {}
     }
 }
 
@@ -69,7 +96,11 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     let Kind::Child(cell) = &this.kind else {
         return;
     };
-    let pid = cell.with(py, |process| process.pid);
+    let (pid, awaited) = cell.with(py, |process| (process.pid, process.notice.is_some()));
+    if !awaited {
+        // Another watcher has told it of the same signal.
+        return;
+    }
     if pid == 0 {
         while let Ok(Some((pid, status))) = reactor::reap_any() {
             tell(py, this.loop_(), pid, status);
@@ -98,7 +129,9 @@ fn tell(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
             concerned
         });
         if concerned {
-            unwatch(&watcher, py, cell);
+            if cell.with(py, |process| process.pid) != 0 {
+                unwatch(&watcher, py, cell);
+            }
             Watcher::queue(&watcher, py, loop_, CHILD);
         }
     }
@@ -143,7 +176,7 @@ impl Child {
             pid,
             rpid: 0,
             rstatus: 0,
-            watch: None,
+            notice: None,
         };
         Ok(
             Watcher::base(r#loop, Kind::Child(GilCell::new(process)), r#ref, None)
