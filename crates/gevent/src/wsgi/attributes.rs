@@ -192,6 +192,13 @@ impl Attributes {
             .flatten()
     }
 
+    /// Whether a slot holds something.
+    #[inline]
+    pub fn is_set(&self, py: Python<'_>, slot: Slot) -> bool {
+        self.glance(py, |exchange| exchange.is_set(slot))
+            .unwrap_or(false)
+    }
+
     /// Puts an object into a slot.
     #[inline]
     pub fn put(&self, py: Python<'_>, slot: Slot, object: Option<Py<PyAny>>) {
@@ -335,7 +342,7 @@ macro_rules! attributes {
                     self.get(py, Slot::$slot)
                 }
 
-                #[setter]
+                #[setter($plain)]
                 fn $set_plain(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
                     self.put(py, Slot::$slot, value);
                 }
@@ -515,7 +522,7 @@ attributes! {
         Application application set_application;
         WsgiInput wsgi_input set_wsgi_input;
         Result result set_result;
-        OrigStatus _orig_status set__orig_status;
+        OrigStatus _orig_status set_orig_status;
         ProvidedDate provided_date set_provided_date;
         ProvidedContentLength provided_content_length set_provided_content_length;
     }

@@ -270,8 +270,7 @@ pub fn took_head(handler: &Handler<'_>) {
             exchange.decoded = true;
             exchange.content_length = match exchange.head.framing() {
                 Framing::Length(length) => i64::try_from(length).ok(),
-                // Whether a length of nothing was stated tells the field.
-                _ => exchange.head.get("content-length").map(|_| 0),
+                Framing::Chunked | Framing::None => None,
             };
             state.close_connection = !exchange.head.keep_alive();
         }

@@ -130,7 +130,7 @@ pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
 pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
-    let steps = refresh(handler)?;
+    let steps = this.state.with(py, |state| state.steps);
     let result = this
         .get(py, Slot::Result)
         .unwrap_or_else(|| py.None().into_bound(py));
@@ -188,13 +188,25 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
     if let Ok(file) = result.cast_exact::<FileWrapper>() {
         return file_wrapper::send(handler, file);
     }
-    let parts: Vec<Bound<'_, PyAny>> = if let Ok(list) = result.cast_exact::<PyList>() {
-        list.iter().collect()
-    } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
-        tuple.iter().collect()
-    } else {
-        return Ok(false);
+    let list = result.cast_exact::<PyList>().ok();
+    let first = match (list, result.cast_exact::<PyTuple>()) {
+        (Some(list), _) if list.len() == 1 => [list.get_item(0)?],
+        (None, Ok(tuple)) if tuple.len() == 1 => [tuple.get_item(0)?],
+        (None, Err(_)) => return Ok(false),
+        (list, tuple) => {
+            let parts: Vec<_> = match (list, tuple) {
+                (Some(list), _) => list.iter().collect(),
+                (None, Ok(tuple)) => tuple.iter().collect(),
+                (None, Err(_)) => return Ok(false),
+            };
+            return send_all_of(handler, &parts);
+        }
     };
+    send_all_of(handler, &first)
+}
+
+/// Sends the head with a body that consists of these parts; false when they are not all bytes.
+fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bool> {
     if !parts
         .iter()
         .all(|part| part.is_exact_instance_of::<PyBytes>())
@@ -202,7 +214,7 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
         return Ok(false);
     }
     let head = send::take_head(handler)?;
-    let sent = send::send_parts(handler, Some(&head), &parts, true);
-    super::spare::keep_buffer(py, head);
+    let sent = send::send_parts(handler, Some(&head), parts, true);
+    super::spare::keep_buffer(handler.py(), head);
     sent.map(|()| true)
 }

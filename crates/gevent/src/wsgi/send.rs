@@ -176,6 +176,12 @@ pub fn send_parts(
 ) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
+    if let (Some(head), [part]) = (head, parts)
+        && let Ok(bytes) = part.cast_exact::<PyBytes>()
+        && send_simple(handler, head, bytes.as_bytes())?
+    {
+        return Ok(());
+    }
     let memory = parts.iter().map(Readable::of).collect::<PyResult<Vec<_>>>();
     let memory = match memory {
         Ok(memory) => memory,
@@ -226,6 +232,25 @@ pub fn send_parts(
     }
     this.exchange(py, |exchange| exchange.left = left);
     transmit(handler, &mut pieces)
+}
+
+/// [`send_parts`] where nothing has to be framed; false when something has.
+fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let simple = this.exchange(py, |exchange| {
+        let fits = exchange.left.is_some_and(|left| left >= body.len() as u64);
+        let simple = fits && !exchange.response_use_chunked;
+        if simple {
+            exchange.left = exchange.left.map(|left| left - body.len() as u64);
+        }
+        simple
+    });
+    if !simple {
+        return Ok(false);
+    }
+    let body = if this.is_head(py) { &[][..] } else { body };
+    transmit(handler, &mut [IoSlice::new(head), IoSlice::new(body)]).map(|()| true)
 }
 
 fn not_bytes(error: PyErr, py: Python<'_>) -> PyErr {
