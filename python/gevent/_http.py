@@ -1,4 +1,4 @@
-"""What the WSGI server's engine needs of Python: messages, errors, and the answers that errors get."""
+"""What the WSGI server's engine needs of Python: messages, errors, answers to errors."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ every size has a limit.
 
 from __future__ import annotations
 
+import os
 import sys
-import time
 import warnings
 from _socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from collections.abc import Callable, Iterable
@@ -16,29 +16,15 @@ from email.utils import formatdate
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
-from gevent._core import (
-    FileWrapper,
-    HttpService,
-    Input,
-    WSGIHandler,
-    getcurrent,
-    serve_connection,
-)
+from gevent._core import FileWrapper, HttpService, WSGIHandler, serve_connection
+from gevent._core import Input as Input
 from gevent._environ import Environ, SecureEnviron, WSGISecureEnviron
-from gevent._http import (
-    BodyTimeout,
-    NoopLog,
-    OldMessage,
-    headers_factory,
-)
-from gevent._http import (
-    InvalidClientInput as _InvalidClientInput,
-)
-from gevent._http import (
-    InvalidClientRequest as _InvalidClientRequest,
-)
+from gevent._http import InvalidClientInput as _InvalidClientInput  # noqa: F401
+from gevent._http import InvalidClientRequest as _InvalidClientRequest  # noqa: F401
+from gevent._http import NoopLog as _NoopLog
+from gevent._http import OldMessage as OldMessage
+from gevent._http import headers_factory as headers_factory
 from gevent._socketcommon import getfqdn
-from gevent.baseserver import BaseServer
 from gevent.server import StreamServer
 
 __all__ = [
@@ -102,7 +88,7 @@ def _log_of(log: Any, level: int) -> Any:
     if log == "default":
         return sys.stderr
     if log is None:
-        return NoopLog()
+        return _NoopLog()
     if not hasattr(log, "write") and hasattr(log, "log"):
         return LoggingLogAdapter(log, level)
     return log
@@ -131,8 +117,9 @@ class WSGIServer(StreamServer):
 
     #: Whether to refuse what current rules (RFC 9112) call invalid though older servers, gevent
     #: among them, accept it: HTTP/1.1 without ``Host``, ``Content-Length`` beside chunks, and
-    #: header fields that go on in the next line.
-    strict: bool = True
+    #: header fields that go on in the next line. The environment variable ``GEVENT_HTTP_STRICT``
+    #: set to ``no`` has a process begin with ``False``.
+    strict: bool = os.environ.get("GEVENT_HTTP_STRICT") != "no"
     #: How many seconds a connection may be idle; then it is closed.
     idle_timeout: float | None = 75.0
     #: How many seconds the head of a request may take, from its first byte on; then 408.
@@ -272,7 +259,7 @@ class WSGIServer(StreamServer):
             kind.handle is WSGIServer.handle
             and kind.do_close is StreamServer.do_close
             and kind.wrap_socket_and_handle is StreamServer.wrap_socket_and_handle
-            and "handle" not in vars(self).keys() - {"_handle"}
+            and "handle" not in vars(self)
         )
         if not own or self._spawn is None or len(args) != 2:
             super().do_handle(*args)

@@ -109,15 +109,13 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
         let text = text::from_latin1(py, value)?;
         if keeps && value.len() <= LONGEST_VALUE {
             let last = Some((Box::from(value), text.clone().unbind()));
-            let old = names.with(py, |names| {
-                std::mem::replace(&mut names.entries[at].last, last)
-            });
+            let old = names.with(py, |names| std::mem::replace(&mut names.entries[at].last, last));
             drop(old);
         }
         return Ok((variable, text, joiner));
     }
     let lower = name.to_ascii_lowercase();
-    let joiner = if lower == b"cookie" { "; " } else { "," };
+    let joiner = if lower.starts_with(b"cookie") { "; " } else { "," };
     let variable = PyString::intern(py, &variable_of(name));
     if name.len() <= LONGEST_NAME {
         let entry = Entry {
@@ -166,16 +164,14 @@ fn add_fields(handler: &Handler<'_>, into: &Bound<'_, PyAny>) -> PyResult<()> {
                 fields.push((name, value));
             }
         }
-        let all = || {
-            fields
-                .iter()
-                .map(|(name, value)| (name.as_bytes(), &value[..]))
-        };
+        let all = || fields.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
         return all().try_for_each(|field| add(into, field, all));
     }
     // The head lies still while Python objects are made of it: taken out, as a cell is not open over that.
     let head = this.exchange(py, |exchange| {
-        exchange.decoded.then(|| std::mem::take(&mut exchange.head))
+        exchange
+            .decoded
+            .then(|| std::mem::take(&mut exchange.head))
     });
     let Some(head) = head else { return Ok(()) };
     let all = || {
@@ -208,10 +204,7 @@ fn add<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     }
     let same = all().filter(|(other, _)| other.eq_ignore_ascii_case(name));
     let values: Vec<_> = same.map(|(_, value)| value).collect();
-    into.set_item(
-        variable,
-        text::from_latin1(py, &values.join(joiner.as_bytes()))?,
-    )
+    into.set_item(variable, text::from_latin1(py, &values.join(joiner.as_bytes()))?)
 }
 
 /// `_connection_upgrade_requested`.
@@ -244,10 +237,7 @@ fn of_server<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let (server, plain) = attributes(handler).state.with(py, |state| {
         let server = state.server.as_ref().map(|server| server.clone_ref(py));
-        let plain = state
-            .service
-            .as_ref()
-            .is_some_and(|service| service.get().plain);
+        let plain = state.service.as_ref().is_some_and(|service| service.get().plain);
         (server, plain)
     });
     let Some(server) = server else {

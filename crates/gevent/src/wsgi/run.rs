@@ -154,7 +154,10 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
         if this.has_status(py) {
             write(PyBytes::new(py, b"").as_any())?;
         } else if !steps.meets(RESPONDING) {
-            return Err(send::not_started(handler));
+            // It may have been told why not, and gone on. There is nothing to send, as in gevent; the connection ends.
+            failure::log_text(handler, send::NOT_STARTED, Vec::new())?;
+            this.state.with(py, |state| state.close_connection = true);
+            return Ok(());
         }
     }
     if this.exchange(py, |exchange| exchange.response_use_chunked) {
@@ -192,10 +195,7 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
     } else {
         return Ok(false);
     };
-    if !parts
-        .iter()
-        .all(|part| part.is_exact_instance_of::<PyBytes>())
-    {
+    if !parts.iter().all(|part| part.is_exact_instance_of::<PyBytes>()) {
         return Ok(false);
     }
     let head = send::take_head(handler)?;

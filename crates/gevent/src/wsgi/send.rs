@@ -31,6 +31,9 @@ pub const SENDING: Steps = Steps::of(&[
 /// As many pieces as one system call takes.
 const MOST_PIECES: usize = 1024;
 
+/// What is wrong with an application that did not say how to respond.
+pub const NOT_STARTED: &str = "The application did not call start_response()";
+
 /// An error of the application's, of the class that the handler has for them.
 fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
     let class = handler.getattr(intern!(handler.py(), "ApplicationError"));
@@ -42,10 +45,7 @@ fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
 
 /// The error of an application that did not say how to respond.
 pub fn not_started(handler: &Handler<'_>) -> PyErr {
-    application_error(
-        handler,
-        "The application did not call start_response()".into(),
-    )
+    application_error(handler, NOT_STARTED.into())
 }
 
 /// `write`.
@@ -110,7 +110,9 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
         step_with(handler, Step::Sendall, head.as_any(), sendall)?;
         return step_with(handler, Step::WriteBody, data, write_body);
     }
-    let sent = send_parts(handler, Some(&head), &[data.clone()], false);
+    // Anything empty sends the head alone, whatever its type: gevent-websocket writes a str.
+    let parts = if data.is_truthy()? { std::slice::from_ref(data) } else { &[] };
+    let sent = send_parts(handler, Some(&head), parts, false);
     spare::keep_buffer(py, head);
     sent
 }
@@ -176,7 +178,10 @@ pub fn send_parts(
 ) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
-    let memory = parts.iter().map(Readable::of).collect::<PyResult<Vec<_>>>();
+    let memory = parts
+        .iter()
+        .map(Readable::of)
+        .collect::<PyResult<Vec<_>>>();
     let memory = match memory {
         Ok(memory) => memory,
         Err(error) => {
@@ -188,16 +193,11 @@ pub fn send_parts(
         }
     };
     let silent = this.is_head(py);
-    let (chunked, mut left) = this.exchange(py, |exchange| {
-        (exchange.response_use_chunked, exchange.left)
-    });
+    let (chunked, mut left) =
+        this.exchange(py, |exchange| (exchange.response_use_chunked, exchange.left));
     let mut sizes = Vec::new();
     if chunked && !silent {
-        sizes.extend(
-            memory
-                .iter()
-                .map(|part| ChunkHead::new(part.bytes(py).len())),
-        );
+        sizes.extend(memory.iter().map(|part| ChunkHead::new(part.bytes(py).len())));
     }
     let mut pieces = Vec::with_capacity(2 + memory.len() * if chunked { 3 } else { 1 });
     pieces.extend(head.map(IoSlice::new));
@@ -205,9 +205,7 @@ pub fn send_parts(
         let mut bytes = part.bytes(py);
         // No more than was announced, or the client would take it for the next response.
         if let Some(left) = &mut left {
-            bytes = &bytes[..bytes
-                .len()
-                .min(usize::try_from(*left).unwrap_or(usize::MAX))];
+            bytes = &bytes[..bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX))];
             *left -= bytes.len() as u64;
         }
         if bytes.is_empty() || silent {
@@ -270,9 +268,7 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyOSError>(py) {
         let text = format!("socket error: {}", error.value(py));
         let text = PyString::new(py, &text).into_any().unbind();
-        this.exchange(py, |exchange| {
-            exchange.code = exchange.code.map(|code| -code.abs())
-        });
+        this.exchange(py, |exchange| exchange.code = exchange.code.map(|code| -code.abs()));
         this.put(py, Slot::Status, Some(text));
     }
     error
