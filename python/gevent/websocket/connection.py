@@ -1,5 +1,7 @@
 """One WebSocket, of a server or a client."""
 
+import contextlib
+
 import gevent
 from gevent._core import WebSocketCodec
 from gevent.lock import Semaphore
@@ -166,10 +168,9 @@ class WebSocket:
     def handle_ping(self, payload):
         """Answer a ping. A subclass may do more."""
         if not self.closed:
-            try:
+            # What ended the connection will be seen by the reader.
+            with contextlib.suppress(WebSocketError):
                 self.send_frame(payload, self.OPCODE_PONG)
-            except WebSocketError:
-                pass  # what ended the connection will be seen by the reader
 
     def handle_pong(self, payload):
         """Take note of a pong: nothing. A subclass may do more."""
