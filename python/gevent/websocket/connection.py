@@ -86,6 +86,7 @@ class WebSocket:
         self._codec.feed(received)
         self._sending = Semaphore()
         self._ended = False
+        self._broken = False
 
     def __repr__(self):
         state = "closed" if self.closed else "open"
@@ -134,7 +135,7 @@ class WebSocket:
             return self._next_message()
         except ProtocolError as error:
             self.close_code, self.close_reason = error.code, str(error)
-            self._ended = True
+            self._broken = True
             self.close(error.code, str(error))
         return None
 
@@ -252,9 +253,15 @@ class WebSocket:
         Returns whether it has; `timeout` is in seconds. Nobody may receive meanwhile.
         """
         with gevent.Timeout(timeout, False):
-            try:
-                while not self._ended and self._next_message() is not None:
-                    pass
-            except ProtocolError:
-                self._ended = True
+            while not self._ended:
+                try:
+                    if self._broken:
+                        # A close that is followed by a reset would not be read.
+                        self._ended = not self._connection.recv(65536)
+                    else:
+                        self._next_message()
+                except ProtocolError:
+                    self._broken = True
+                except OSError:
+                    self._ended = True
         return self._ended
