@@ -40,6 +40,9 @@ from gevent.websocket.exceptions import (
     ProtocolError,
     WebSocketError,
 )
+from gevent.websocket.handler import WebSocketHandler
+from gevent.websocket.resource import Resource, WebSocketApplication
+from gevent.websocket.server import WebSocketServer
 
 __all__ = [
     "MSG_ALREADY_CLOSED",
@@ -51,7 +54,11 @@ __all__ = [
     "InvalidTextError",
     "PerMessageDeflate",
     "ProtocolError",
+    "Resource",
     "WebSocket",
+    "WebSocketApplication",
     "WebSocketError",
+    "WebSocketHandler",
+    "WebSocketServer",
     "connect",
 ]

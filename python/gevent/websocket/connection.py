@@ -1,5 +1,7 @@
 """One WebSocket, of a server or a client."""
 
+import contextlib
+
 import gevent
 from gevent._core import WebSocketCodec
 from gevent.lock import Semaphore
@@ -84,6 +86,7 @@ class WebSocket:
         self._codec.feed(received)
         self._sending = Semaphore()
         self._ended = False
+        self._broken = False
 
     def __repr__(self):
         state = "closed" if self.closed else "open"
@@ -132,7 +135,7 @@ class WebSocket:
             return self._next_message()
         except ProtocolError as error:
             self.close_code, self.close_reason = error.code, str(error)
-            self._ended = True
+            self._broken = True
             self.close(error.code, str(error))
         return None
 
@@ -166,10 +169,9 @@ class WebSocket:
     def handle_ping(self, payload):
         """Answer a ping. A subclass may do more."""
         if not self.closed:
-            try:
+            # What ended the connection will be seen by the reader.
+            with contextlib.suppress(WebSocketError):
                 self.send_frame(payload, self.OPCODE_PONG)
-            except WebSocketError:
-                pass  # what ended the connection will be seen by the reader
 
     def handle_pong(self, payload):
         """Take note of a pong: nothing. A subclass may do more."""
@@ -251,9 +253,15 @@ class WebSocket:
         Returns whether it has; `timeout` is in seconds. Nobody may receive meanwhile.
         """
         with gevent.Timeout(timeout, False):
-            try:
-                while not self._ended and self._next_message() is not None:
-                    pass
-            except ProtocolError:
-                self._ended = True
+            while not self._ended:
+                try:
+                    if self._broken:
+                        # A close that is followed by a reset would not be read.
+                        self._ended = not self._connection.recv(65536)
+                    else:
+                        self._next_message()
+                except ProtocolError:
+                    self._broken = True
+                except OSError:
+                    self._ended = True
         return self._ended

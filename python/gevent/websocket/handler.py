@@ -111,7 +111,7 @@ class WebSocketHandler(WSGIHandler):
             protocol=protocol,
             compression=agreed and PerMessageDeflate(*agreed),
             max_message_size=self.max_message_size,
-            received=received,
+            received=self.rfile.read_available(),
         )
         environ["wsgi.websocket"] = self.websocket
         environ["wsgi.websocket_version"] = environ["HTTP_SEC_WEBSOCKET_VERSION"]

@@ -156,10 +156,7 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
         this.forget(py);
         request::reader(handler)?.get().release(py);
     }
-    let Begun { wait, place } =
-        socket
-            .get()
-            .begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
+    let Begun { wait, place } = socket.get().begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
     let idle = Some(service.get().idle(py, &wait));
     let handler = handler.clone().unbind();
     Ok((
@@ -276,9 +273,7 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     let file = reader.get();
     let service = service(handler)?;
     let service = service.get();
-    if this.state.with(py, |state| {
-        state.head_due.is_none() && state.exchange.is_some()
-    }) {
+    if this.state.with(py, |state| state.head_due.is_none() && state.exchange.is_some()) {
         this.renew(py);
     }
     loop {
@@ -296,11 +291,7 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                 Ok(None) => set_due(handler, service),
                 Err(refusal) => {
                     let line = this.exchange(py, |exchange| exchange.head.request_line().to_vec());
-                    let line = if line.is_empty() {
-                        first_line(handler)?
-                    } else {
-                        line
-                    };
+                    let line = if line.is_empty() { first_line(handler)? } else { line };
                     let text = text::from_latin1(py, &line)?.into_any().unbind();
                     this.put(py, Slot::Requestline, Some(text));
                     let error = request::refused(py, refusal, Some(&line));
@@ -357,10 +348,7 @@ fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     const MOST: usize = 256;
     let reader = request::reader(handler)?;
     Ok(reader.get().peek(handler.py(), |bytes| {
-        let line = bytes
-            .split(|&byte| byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         line[..line.len().min(MOST)].to_vec()
     }))
@@ -375,9 +363,7 @@ fn refuse(
     let py = handler.py();
     let this = attributes(handler);
     this.put(py, Slot::Status, Some(status.clone().unbind()));
-    this.state.with(py, |state| {
-        (state.close_connection, state.lingers) = (true, true)
-    });
+    this.state.with(py, |state| (state.close_connection, state.lingers) = (true, true));
     match send::transmit(handler, &mut [IoSlice::new(answer.as_bytes())]) {
         Err(error) if !error.is_instance_of::<PyOSError>(py) => return Err(error),
         _ => {}

@@ -61,9 +61,7 @@ impl Service {
 
     /// Counts a connection as idle while it waits; the key is for [`resume`](Self::resume).
     pub fn idle(&self, py: Python<'_>, wait: &WaitRef) -> usize {
-        let key = self
-            .state
-            .with(py, |state| state.idle.insert(Arc::downgrade(wait)));
+        let key = self.state.with(py, |state| state.idle.insert(Arc::downgrade(wait)));
         self.leave(py);
         key
     }
