@@ -60,17 +60,18 @@ def result_of() -> Callable[..., object]:
 
 @pytest.fixture
 def started() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
-    """Keep a module running as a program, in this directory: `with started(module, *argv): …`.
+    """Keep a program running: `with started(what, *argv): …`, a module here or the path of a file.
 
     What it writes is shown when the test fails.
     """
 
     @contextmanager
-    def start(module: str, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
+    def start(what: str | Path, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
+        program = [what] if isinstance(what, Path) else ["-m", what]
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, argv)],
+            [sys.executable, *program, *map(str, argv)],
             stdin=subprocess.DEVNULL,
-            cwd=HERE,
+            cwd=what.parent if isinstance(what, Path) else HERE,
             env=own_environment(**env),
         )
         try:
