@@ -39,6 +39,24 @@ class TestReports:
             re.DOTALL,
         )
 
+    def test_of_a_greenlet_that_describes_itself(self, printed):
+        class Described(gevent.Greenlet):
+            def _run(self):
+                fail()
+
+            def __str__(self):
+                return "in words"
+
+        hub = get_hub()
+        Described.spawn().join()
+        assert re.search(rf"\n{STAMP} in words failed with ValueError\n\n$", printed.getvalue())
+        before, hub.format_context = hub.format_context, lambda context: "as formatted"
+        try:
+            Described.spawn().join()
+        finally:
+            hub.format_context = before
+        assert printed.getvalue().endswith("Z as formatted failed with ValueError\n\n")
+
     def test_of_a_callback(self, printed):
         get_hub().loop.run_callback(fail)
         gevent.sleep(0.001)

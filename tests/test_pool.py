@@ -478,6 +478,10 @@ class TestPool:
         Pool(3).map(work, range(20))
         assert most == 3
 
+    def test_greenlets_are_let_go_after_those_that_were_ready(self):
+        for pool, sizes in ((Group(), [3, 3, 3]), (Pool(2), [2, 2, 1])):
+            assert pool.map(lambda _item, pool=pool: len(pool), range(3)) == sizes
+
     def test_greenlet_class(self):
         class Own(gevent.Greenlet):
             pass

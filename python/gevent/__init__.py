@@ -2,6 +2,8 @@
 
 A drop-in for gevent whose engine, :mod:`gevent._core`, is Rust. ``__version__`` is the version of
 gevent that it stands for, which dependents compare; ``__implementation__`` says whose it is.
+
+:mod:`gevent.compat` is about the names of gevent 0.13.
 """
 
 from __future__ import annotations
@@ -76,3 +78,19 @@ _VersionInfo.__name__ = "version_info"
 version_info = _VersionInfo(20, 0, 0, "dev", 0)
 
 spawn_later = Greenlet.spawn_later
+
+# The rest is of gevent 0.13.
+spawn_link = Greenlet.spawn_link
+spawn_link_value = Greenlet.spawn_link_value
+spawn_link_exception = Greenlet.spawn_link_exception
+
+#: Where modules such as ``gevent.coros`` are.
+__path__.append(f"{__path__[0]}/compat/modules")
+
+
+def shutdown() -> None:
+    """Wait, in the main greenlet, until nothing is left to do; in another one, end the program.
+
+    Deprecated. Today :meth:`gevent.hub.Hub.join` and :func:`sys.exit` do so.
+    """
+    get_hub().shutdown()

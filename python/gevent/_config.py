@@ -271,6 +271,16 @@ class WatchChildren(BoolSetting):
     default = False
 
 
+class Compat(BoolSetting):
+    name = "compat"
+    environment_key = "GEVENT_COMPAT"
+    desc = (
+        "Whether Queue(0) is a channel, and gevent.core.loop() dispatches events once, as in "
+        "gevent 0.13; to be set before gevent.core is imported. See gevent.compat."
+    )
+    default = False
+
+
 class TraceMalloc(NumberSetting):
     name = "trace_malloc"
     environment_key = "PYTHONTRACEMALLOC"

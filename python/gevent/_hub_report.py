@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from pprint import saferepr
 from types import TracebackType
 from typing import Any
+
+from gevent._core import Greenlet
 
 __all__ = ["gmctime", "print_failure"]
 
@@ -14,6 +17,13 @@ __all__ = ["gmctime", "print_failure"]
 def gmctime() -> str:
     """Return the present time as ISO 8601 in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _formatter(format_context: Callable[[Any], str], context: Any) -> Callable[[Any], str]:
+    describes_itself = (
+        isinstance(context, Greenlet) and type(context).__str__ is not Greenlet.__str__
+    )
+    return str if describes_itself and format_context is saferepr else format_context
 
 
 def print_failure(
@@ -27,6 +37,8 @@ def print_failure(
     """Print a traceback to *stream*, then when and in what it happened.
 
     *context* is what failed; *format_context* turns it into a string, and ``None`` is left out.
+    A subclass of Greenlet that has a ``__str__`` is shown by it, unless the formatter is not the
+    usual one.
     """
     if value is None:
         stream.write(f"{getattr(kind, '__name__', kind)}\n")
@@ -39,7 +51,7 @@ def print_failure(
         return
     if not isinstance(context, str):
         try:
-            context = format_context(context)
+            context = _formatter(format_context, context)(context)
         except Exception:
             traceback.print_exc(file=stream)
             context = object.__repr__(context)

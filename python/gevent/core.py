@@ -7,7 +7,9 @@ says that it is the one that was asked for; nothing else comes of it.
 from __future__ import annotations
 
 from time import time
+from typing import Any
 
+from gevent._config import config
 from gevent._core import EVENTS as EVENTS
 from gevent._core import _check_flags as _check_flags
 from gevent._core import _events_to_str as _events_to_str
@@ -15,6 +17,7 @@ from gevent._core import _flags_to_int as _flags_to_int
 from gevent._core import _flags_to_list as _flags_to_list
 from gevent._core import callback as callback
 from gevent._core import loop, supported_backends, watchers
+from gevent.compat.either import either
 
 __all__ = [
     "embeddable_backends",
@@ -28,8 +31,8 @@ __all__ = [
 
 watcher = watchers.watcher
 io = watchers.io
-timer = watchers.timer
-signal = watchers.signal
+timer = either(watchers.timer, "timer")
+signal = either(watchers.signal, "signal")
 idle = watchers.idle
 prepare = watchers.prepare
 check = watchers.check
@@ -37,6 +40,9 @@ fork = watchers.fork
 async_ = watchers.async_
 child = watchers.child
 stat = watchers.stat
+
+if config.compat:
+    from gevent.compat.libevent import loop
 
 MINPRI = -2
 MAXPRI = 2
@@ -96,3 +102,13 @@ def recommended_backends() -> list[str]:
 def embeddable_backends() -> list[str]:
     """Return the backends whose loop can be watched by another loop through its descriptor."""
     return ["epoll"]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        # Every import asks for __path__.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A name of gevent 0.13, or none at all.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)

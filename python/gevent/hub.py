@@ -357,6 +357,12 @@ class Hub(BaseHub):
                 timer.close()
         return False
 
+    def shutdown(self) -> None:
+        """Do what :func:`gevent.shutdown` does; deprecated."""
+        from gevent.compat.ends import shutdown
+
+        shutdown(self)
+
     def destroy(self, destroy_loop: bool | None = None) -> None:
         """End this hub and release what it holds: thread pool, resolver, monitor, loop.
 
@@ -453,3 +459,13 @@ class Hub(BaseHub):
 
 
 set_default_hub_class(Hub)
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        # Every import asks for __path__.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A name of gevent 0.13, or none at all.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)

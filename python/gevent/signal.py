@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import os
 import signal as _signal
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from gevent.greenlet import Greenlet
 from gevent.hub import get_hub
+from gevent.hub import signal as signal_handler
 
 __implements__ = ["getsignal", "set_wakeup_fd", "signal"]
 __extensions__: list[str] = []
@@ -100,3 +104,18 @@ def _write_child_signal_fd(fd: int, warn_on_full_buffer: bool) -> None:
     except OSError as error:
         if warn_on_full_buffer or not isinstance(error, BlockingIOError):
             get_hub().handle_error("signal wakeup fd", type(error), error, error.__traceback__)
+
+
+class _CallableModule(ModuleType):
+    """This module, which in gevent 0.13 was the function that is :func:`gevent.signal_handler`."""
+
+    def __call__(
+        self, signalnum: int, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> signal_handler:
+        from gevent.compat import warn
+
+        warn("gevent.signal()", "gevent.signal_handler()")
+        return signal_handler(signalnum, handler, *args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -386,3 +386,13 @@ class assert_switches:
             message += f" (max allowed {self.max_blocking_time:.4f} seconds)"
         lines: Iterable[str] = tracer.did_block_hub_report(hub, greenlet, {})
         return "\n".join((message, *lines))
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        # Every import asks for __path__.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A name of gevent 0.13, or none at all.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)

@@ -11,6 +11,7 @@ mod greenlets;
 mod hub;
 mod pools;
 mod queues;
+mod resolver;
 mod sockets;
 mod sync;
 mod waiting;
@@ -102,6 +103,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pools::threadpool::TaskQueue>()?;
     module.add_function(wrap_pyfunction!(pools::bell::retire_workers, module)?)?;
     event_loop::flags::register(module)?;
+    module.add_class::<resolver::channel::NameService>()?;
+    module.add_class::<resolver::channel::LookUp>()?;
     module.add_class::<sockets::socket::SocketBase>()?;
     ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
     module.add_class::<wsgi::service::Service>()?;

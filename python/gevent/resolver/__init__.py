@@ -6,8 +6,18 @@ The setting ``gevent.config.resolver`` (``GEVENT_RESOLVER``) chooses the class.
 from __future__ import annotations
 
 import functools
+import re
 from _socket import AF_INET as AF_INET
-from _socket import AF_INET6, AI_NUMERICHOST, EAI_NONAME, NI_NUMERICHOST, gaierror, inet_pton
+from _socket import (
+    AF_INET6,
+    AI_NUMERICHOST,
+    EAI_NONAME,
+    NI_NUMERICHOST,
+    gaierror,
+    herror,
+    inet_aton,
+    inet_pton,
+)
 from _socket import AF_UNSPEC as AF_UNSPEC
 from _socket import AI_CANONNAME as AI_CANONNAME
 from _socket import AI_PASSIVE as AI_PASSIVE
@@ -35,27 +45,39 @@ integer_types = (int,)
 hostname_types = (str, bytes, bytearray)
 
 
+# They stand for any address, and for all hosts of the network.
+_NAMES_OF_ADDRESSES = ("", b"", "<broadcast>", b"<broadcast>")
+
+# What the C library takes for figures of IPv4 beside four numbers: "127.1", "0x7f000001".
+_FEWER_FIGURES = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", re.IGNORECASE)
+
+
 def is_address(host: Any) -> bool:
     """Return whether *host* is an IPv4 or IPv6 address in figures, which needs no look-up."""
-    if not isinstance(host, str) or not host or "\0" in host:
+    if isinstance(host, bytes | bytearray):
+        host = host.decode("latin-1")
+    if not isinstance(host, str) or not host:
         return False
-    if ":" not in host and not host[-1].isdigit():
+    if ":" in host:
+        return is_ipv6_addr(host)
+    if not host[0].isdigit() or not _FEWER_FIGURES.fullmatch(host):
         return False
     try:
-        inet_pton(AF_INET6 if ":" in host else AF_INET, host)
-    except (OSError, ValueError):
+        inet_aton(host)
+    except OSError:
         return False
     return True
 
 
 def is_ipv6_addr(host: Any) -> bool:
     """Return whether *host* (``str`` or ``bytes``) is an IPv6 address, possibly with a scope."""
-    text = host.decode("latin-1") if isinstance(host, bytes) else host
+    text = host.decode("latin-1") if isinstance(host, bytes | bytearray) else host
     try:
-        inet_pton(AF_INET6, text.partition("%")[0])
+        figures, _, scope = text.partition("%")
+        inet_pton(AF_INET6, figures)
     except (AttributeError, OSError, ValueError):
         return False
-    return True
+    return "\0" not in scope
 
 
 class AbstractResolver:
@@ -105,6 +127,8 @@ class AbstractResolver:
 
         :raises socket.gaierror: There is none.
         """
+        if hostname in _NAMES_OF_ADDRESSES:
+            return native_gethostbyname(hostname)
         addresses = self.gethostbyname_ex(hostname, family)[-1]
         if not addresses:
             raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)
@@ -116,9 +140,14 @@ class AbstractResolver:
         """Return the name, the aliases and the addresses of a host.
 
         :raises socket.gaierror: There is no such host.
+        :raises socket.herror: It is no host at all, but ``<broadcast>``.
         """
-        if hostname in ("", b"", "<broadcast>", b"<broadcast>") or is_address(hostname):
-            name = hostname.decode() if isinstance(hostname, bytes) else hostname
+        if hostname in ("", b""):
+            raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)
+        if hostname in _NAMES_OF_ADDRESSES:
+            raise herror(1, "Unknown host")
+        if is_address(hostname):
+            name = hostname if isinstance(hostname, str) else hostname.decode("ascii")
             return name, [], [native_gethostbyname(hostname)]
         return self._gethostbyname_ex(self._hostname_to_bytes(hostname), family)
 
@@ -135,7 +164,9 @@ class AbstractResolver:
 
         :raises socket.gaierror: The look-up failed.
         """
-        if host is None or is_address(host) or flags & AI_NUMERICHOST:
+        if isinstance(port, int) and not 0 <= port < 65536:
+            raise gaierror(EAI_SERVICE, "Servname not supported for ai_socktype")
+        if host in (None, "", b"") or is_address(host) or flags & AI_NUMERICHOST:
             return native_getaddrinfo(host, port, family, socktype, proto, flags)
         octets = self._hostname_to_bytes(host)
         return self._getaddrinfo(octets, port, family, socktype, proto, flags)
@@ -146,9 +177,15 @@ class AbstractResolver:
         :raises socket.herror: No name is known.
         :raises socket.gaierror: *ip_address* is a name of no host.
         """
-        if not is_address(ip_address):
-            ip_address = self.gethostbyname(ip_address)
-        return self._gethostbyaddr(self._hostname_to_bytes(ip_address))
+        if ip_address in ("", b""):
+            raise OSError("wildcard resolved to multiple address")
+        if ip_address in _NAMES_OF_ADDRESSES:
+            raise herror(1, "Unknown host")
+        if not isinstance(ip_address, hostname_types):
+            kind = type(ip_address).__name__
+            raise TypeError(f"Expected str, bytes or bytearray, not {kind}")
+        *_, address = self.getaddrinfo(ip_address, 0, 0, SOCK_STREAM)[0]
+        return self._gethostbyaddr(address[0].encode("ascii"))
 
     def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
         """Return the names of the host and the service of a socket address.
@@ -158,6 +195,8 @@ class AbstractResolver:
         if not isinstance(sockaddr, tuple):
             raise TypeError("getnameinfo() argument 1 must be a tuple")
         host, port = sockaddr[:2]
+        if isinstance(port, int) and not 0 <= port < 65536:
+            raise gaierror(EAI_SERVICE, "Servname not supported for ai_socktype")
         if not is_address(host):
             # Names are not looked up here.
             raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG)

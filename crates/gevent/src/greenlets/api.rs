@@ -9,7 +9,7 @@ use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
-use crate::greenlets::end::exit_error;
+use crate::greenlets::end::{exit_error, old_links, spawn_linked};
 use crate::greenlets::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of};
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::LinkKind;
@@ -368,41 +368,45 @@ impl Greenlet {
     }
 
     /// Have `callback` called with this greenlet, in a greenlet of its own, when it is over.
-    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[pyo3(signature = (callback = None, SpawnedLink = None))]
     #[allow(non_snake_case)]
     fn link(
         slf: &Bound<'_, Self>,
-        callback: Py<PyAny>,
+        callback: Option<Bound<'_, PyAny>>,
         SpawnedLink: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Always)
     }
 
     /// Like `link`, only when it ends without an error.
-    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[pyo3(signature = (callback = None, SpawnedLink = None))]
     #[allow(non_snake_case)]
     fn link_value(
         slf: &Bound<'_, Self>,
-        callback: Py<PyAny>,
+        callback: Option<Bound<'_, PyAny>>,
         SpawnedLink: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Success)
     }
 
     /// Like `link`, only when it ends with an error.
-    #[pyo3(signature = (callback, SpawnedLink = None))]
+    #[pyo3(signature = (callback = None, SpawnedLink = None))]
     #[allow(non_snake_case)]
     fn link_exception(
         slf: &Bound<'_, Self>,
-        callback: Py<PyAny>,
+        callback: Option<Bound<'_, PyAny>>,
         SpawnedLink: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
     }
 
     /// Take back a `link` or `rawlink`; nothing happens when there is none.
-    fn unlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (callback = None))]
+    fn unlink(slf: &Bound<'_, Self>, callback: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
+        let Some(callback) = callback else {
+            return old_links(py)?.call_method1("unlink", (slf,)).map(drop);
+        };
         for candidate in Self::read(slf, |state| state.links.callables(py)) {
             if candidate.bind(py).eq(callback)? {
                 let removed = Self::read(slf, |state| state.links.remove_callable(&candidate));
@@ -422,6 +426,39 @@ impl Greenlet {
     /// How many are to be told when it is over.
     fn has_links(slf: &Bound<'_, Self>) -> bool {
         Self::read(slf, |state| !state.links.is_empty())
+    }
+
+    /// What `gevent.spawn_link` does, for this class.
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn spawn_link<'py>(
+        cls: &Bound<'py, PyType>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        spawn_linked(cls, LinkKind::Always, args, kwargs)
+    }
+
+    /// What `gevent.spawn_link_value` does, for this class.
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn spawn_link_value<'py>(
+        cls: &Bound<'py, PyType>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        spawn_linked(cls, LinkKind::Success, args, kwargs)
+    }
+
+    /// What `gevent.spawn_link_exception` does, for this class.
+    #[classmethod]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn spawn_link_exception<'py>(
+        cls: &Bound<'py, PyType>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        spawn_linked(cls, LinkKind::Failure, args, kwargs)
     }
 
     /// Have `callback(greenlet)` called whenever a greenlet is started.

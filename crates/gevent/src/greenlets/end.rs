@@ -2,9 +2,10 @@
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
 
 use crate::event_loop::ready::Task;
+use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Ended, Greenlet, State};
 use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
@@ -75,17 +76,29 @@ impl Greenlet {
         }
     }
 
-    /// Adds a link of `class`, or of the class that `kind` names.
+    /// Adds a link of `class`, or of the class that `kind` names. Without a callback, or with a greenlet in its place, it
+    /// is a link as gevent 0.13 had them.
     ///
     /// # Errors
-    /// `TypeError` for what cannot be called.
+    /// `TypeError` for what cannot be called; what the link raises because this greenlet is over.
     pub fn link_as(
         slf: &Bound<'_, Self>,
-        callback: Py<PyAny>,
+        callback: Option<Bound<'_, PyAny>>,
         class: Option<Bound<'_, PyAny>>,
         kind: LinkKind,
     ) -> PyResult<()> {
         let py = slf.py();
+        let callback = match callback {
+            Some(given) if given.is_callable() || !given.is_instance_of::<PyGreenlet>() => {
+                given.unbind()
+            }
+            receiver => {
+                let links = old_links(py)?;
+                return links
+                    .call_method1("link", (slf, receiver, kind.method()))
+                    .map(drop);
+            }
+        };
         let link = match class {
             Some(class) => class.call1((callback,))?.unbind(),
             None => SpawnedLink::make(py, callback, kind)?,
@@ -127,6 +140,28 @@ impl Greenlet {
         }
         Ok(())
     }
+}
+
+/// The module of links between greenlets, which is loaded when somebody makes one.
+///
+/// # Errors
+/// When it cannot be imported.
+pub fn old_links(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("gevent.compat.links")
+}
+
+/// Makes a greenlet of `class` and links it to the current one.
+///
+/// # Errors
+/// What making it raises.
+pub fn spawn_linked<'py>(
+    class: &Bound<'py, PyType>,
+    kind: LinkKind,
+    args: Bound<'py, PyTuple>,
+    kwargs: Option<Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let links = old_links(class.py())?;
+    links.call_method1("spawn_linked", (class, kind.method(), args, kwargs))
 }
 
 /// A fresh `GreenletExit`.

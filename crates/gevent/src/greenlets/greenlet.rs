@@ -368,22 +368,20 @@ impl Greenlet {
         drop(dropped);
     }
 
-    /// Tells everybody who listens: parked greenlets at once, callables from the hub, and native listeners at once where
-    /// the greenlet ends by itself.
+    /// Tells everybody who listens: at once if only parked greenlets do, otherwise from the hub, after the greenlets that
+    /// were ready before.
     pub fn schedule_links(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let this = slf.get();
-        let by_itself = greenlet::current(py).is_ok_and(|running| running.is(slf));
-        let (callables, loop_) = this.state.with(py, |state| {
-            let from_hub = state.links.has_callable() || (!by_itself && state.links.has_native());
-            let callables = from_hub && !state.notifying;
-            state.notifying |= callables;
+        let (from_hub, loop_) = this.state.with(py, |state| {
+            let from_hub = state.links.has_listener() && !state.notifying;
+            state.notifying |= from_hub;
             (
-                callables,
+                from_hub,
                 state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
             )
         });
-        if !callables {
+        if !from_hub {
             if !this.state.with(py, |state| state.notifying) {
                 this.notify(slf);
             }

@@ -20,6 +20,17 @@ pub enum LinkKind {
     Failure,
 }
 
+impl LinkKind {
+    /// The method of `Greenlet` that makes such links.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Always => "link",
+            Self::Success => "link_value",
+            Self::Failure => "link_exception",
+        }
+    }
+}
+
 /// What `link` puts among the links: called in the hub, it runs the callback in a new raw greenlet, where it may block.
 #[pyclass(frozen, subclass, name = "SpawnedLink", module = "gevent.greenlet")]
 pub struct SpawnedLink {

@@ -28,6 +28,19 @@ fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether `Queue(0)` means what it meant in gevent 0.13, which the setting `compat` says; warns of either meaning.
+fn zero_is_channel(py: Python<'_>) -> PyResult<bool> {
+    let config = py.import("gevent._config")?.getattr("config")?;
+    let channel = config.getattr("compat")?.is_truthy()?;
+    let text = if channel {
+        c"Queue(0) is a channel by the setting compat; use gevent.queue.Channel"
+    } else {
+        c"Queue(0) now equivalent to Queue(None); if you want a channel, use Channel"
+    };
+    PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
+    Ok(channel)
+}
+
 /// `__init__` of every class; tells the number of items.
 fn initialize(
     slf: &Bound<'_, SimpleQueue>,
@@ -37,12 +50,12 @@ fn initialize(
     let py = slf.py();
     let this = slf.get();
     let maxsize = maxsize.unwrap_or_else(|| py.None().into_bound(py));
-    if !maxsize.is_none() && maxsize.eq(0)? {
-        let text = c"Queue(0) now equivalent to Queue(None); if you want a channel, use Channel";
-        PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), text, 1)?;
-    }
+    let channel = !maxsize.is_none() && maxsize.eq(0)? && zero_is_channel(py)?;
     set_maxsize(this, &maxsize)?;
     this.state.with(py, |state| {
+        if channel {
+            state.maxsize = Some(0);
+        }
         state.shut = false;
         state.unfinished = 0;
     });

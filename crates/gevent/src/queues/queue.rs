@@ -35,6 +35,7 @@ pub struct SimpleQueue {
 #[derive(Default)]
 pub struct State {
     pub(crate) items: Items,
+    /// Zero makes a channel of it, in which nothing stays: `put` waits until a getter comes for its item.
     pub(crate) maxsize: Option<isize>,
     /// Who waits for an item; true for those who only want to see it.
     pub(crate) getters: Line<bool>,
@@ -100,6 +101,20 @@ impl State {
                 None => Got::Nothing,
             },
             Items::Python(items) => Got::From(items.clone_ref(py)),
+        }
+    }
+
+    /// Whether `put` always waits for somebody who gets.
+    pub fn is_channel(&self) -> bool {
+        self.maxsize == Some(0)
+    }
+
+    /// Items that a getter would find among the putters.
+    pub fn offers(&self) -> isize {
+        if self.is_channel() {
+            self.putters.len() as isize
+        } else {
+            0
         }
     }
 

@@ -82,7 +82,11 @@ impl SimpleQueue {
         let state = &slf.get().state;
         while state.with(py, |state| state.getters.waiting() > 0) {
             let size = Self::size(slf).unwrap_or(isize::MAX);
-            let Some(next) = state.with(py, |state| state.getter_for(size)) else {
+            let next = state.with(py, |state| {
+                let wanted = size.saturating_add(state.offers());
+                state.getter_for(wanted)
+            });
+            let Some(next) = next else {
                 break;
             };
             next.wake_none(py);
@@ -123,8 +127,8 @@ impl SimpleQueue {
             if block {
                 check_not_negative(timeout)?;
             }
-        } else if in_hub(py)? {
-            if Self::size(slf)? >= Self::room_for_hub(slf) {
+        } else if in_hub(py)? || (!block && this.state.with(py, |state| state.is_channel())) {
+            if Self::size(slf)? >= Self::room_at_once(slf) {
                 return Err(Full::new_err(()));
             }
         } else if !block {
@@ -198,9 +202,14 @@ impl SimpleQueue {
         Ok(Some(item.unbind()))
     }
 
-    /// How many items the hub may put: those that woken getters are about to take do not count.
-    fn room_for_hub(slf: &Bound<'_, Self>) -> isize {
+    /// How many items can be put without waiting: those that woken getters are about to take do not count. Into a
+    /// channel, one for each getter for whom no putter waits.
+    fn room_at_once(slf: &Bound<'_, Self>) -> isize {
         slf.get().state.with(slf.py(), |state| {
+            if state.is_channel() {
+                let getters = state.getters.iter().filter(|getter| !getter.with);
+                return getters.count() as isize - state.offers();
+            }
             let taking = state.getters.iter_woken().filter(|peeks| !**peeks).count();
             state
                 .maxsize
@@ -219,6 +228,9 @@ impl SimpleQueue {
         let mut wait = hub::new_wait(py)?;
         let with = item.clone().unbind();
         let ticket = state.with(py, |state| state.putters.join(wait.clone(), with));
+        if state.with(py, |state| state.is_channel()) {
+            Self::settle(slf);
+        }
         loop {
             let woken = patience.park(py, &wait);
             let left = state.with(py, |state| state.putters.leave(ticket));
@@ -268,6 +280,8 @@ impl SimpleQueue {
             Self::get_now(slf, peek)
         } else if this.state.with(py, |state| state.shut) {
             Err(ShutDown::new_err(()))
+        } else if let Some(item) = this.take_offer(py, peek) {
+            Ok(item)
         } else if in_hub(py)? {
             Self::take_from_putters(slf)?;
             if Self::size(slf)? > 0 {
@@ -283,6 +297,24 @@ impl SimpleQueue {
         };
         Self::settle(slf);
         got
+    }
+
+    /// In a channel, takes (or looks at) the item of the first putter, who is woken.
+    fn take_offer(&self, py: Python<'_>, peek: bool) -> Option<Py<PyAny>> {
+        let (item, putter) = self.state.with(py, |state| {
+            if !state.is_channel() {
+                return None;
+            }
+            if peek {
+                let first = state.putters.iter().next()?;
+                return Some((first.with.clone_ref(py), None));
+            }
+            let first = state.putters.take()?;
+            state.unfinished += 1;
+            Some((first.with, Some(first.wait)))
+        })?;
+        wake(py, putter);
+        Some(item)
     }
 
     /// In the hub, which cannot let the putters run: puts their items for them while there is room.
@@ -319,6 +351,9 @@ impl SimpleQueue {
             }
             if Self::size(slf)? > 0 {
                 return Self::get_now(slf, peek);
+            }
+            if let Some(item) = slf.get().take_offer(py, peek) {
+                return Ok(item);
             }
             if state.with(py, |state| state.shut) {
                 return Err(ShutDown::new_err(()));

@@ -96,18 +96,11 @@ impl Links {
         self.0.as_ref().is_none_or(|list| list.is_empty())
     }
 
-    /// Whether a callable is among them.
-    pub fn has_callable(&self) -> bool {
+    /// Whether somebody who is no parked greenlet is among them.
+    pub fn has_listener(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|list| list.iter().any(|link| matches!(link, Link::Callable(_))))
-    }
-
-    /// Whether a native listener is among them.
-    pub fn has_native(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|list| list.iter().any(|link| matches!(link, Link::Native(_))))
+            .is_some_and(|list| list.iter().any(|link| !matches!(link, Link::Wait(_))))
     }
 
     /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.

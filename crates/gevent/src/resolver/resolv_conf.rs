@@ -1,0 +1,119 @@
+//! The configuration of the system's resolver: resolv.conf(5), and the two environment variables that override it.
+
+use std::net::IpAddr;
+
+/// Bounds that libc sets.
+const MOST_NDOTS: usize = 15;
+const MOST_SECONDS: u64 = 30;
+const MOST_ATTEMPTS: usize = 5;
+
+/// Where a name server is. Link-local addresses need the number of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerAddress {
+    pub ip: IpAddr,
+    pub scope: u32,
+}
+
+impl ServerAddress {
+    /// Reads an address in figures, possibly with `%` and an interface.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (figures, zone) = text.split_once('%').unwrap_or((text, ""));
+        let ip: IpAddr = figures.parse().ok()?;
+        if zone.is_empty() {
+            return Some(Self { ip, scope: 0 });
+        }
+        let index = format!("/sys/class/net/{zone}/ifindex");
+        let number = zone.parse().ok().or_else(|| {
+            let plain = !zone.contains('/') && zone != "..";
+            let text = plain.then(|| std::fs::read_to_string(index).ok())??;
+            text.trim().parse().ok()
+        })?;
+        ip.is_ipv6().then_some(Self { ip, scope: number })
+    }
+}
+
+/// What `/etc/resolv.conf` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvConf {
+    pub servers: Vec<ServerAddress>,
+    pub search: Vec<String>,
+    pub ndots: usize,
+    /// Seconds for one try at one server.
+    pub timeout: u64,
+    pub attempts: usize,
+    pub rotate: bool,
+    pub use_tcp: bool,
+    pub edns: bool,
+    pub no_aaaa: bool,
+}
+
+impl ResolvConf {
+    /// Reads the text of the file. Later lines win, and what is not known counts for nothing, as for libc.
+    pub fn parse(text: &str) -> Self {
+        let mut conf = Self {
+            servers: Vec::new(),
+            search: Vec::new(),
+            ndots: 1,
+            timeout: 5,
+            attempts: 2,
+            rotate: false,
+            use_tcp: false,
+            edns: false,
+            no_aaaa: false,
+        };
+        for line in text.lines() {
+            if line.starts_with(['#', ';']) {
+                continue;
+            }
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("nameserver") => conf
+                    .servers
+                    .extend(words.next().and_then(ServerAddress::parse)),
+                Some("domain") => conf.set_search(words.take(1)),
+                Some("search") => conf.set_search(words),
+                Some("options") => conf.set_options(words),
+                _ => {}
+            }
+        }
+        if conf.servers.is_empty() {
+            let ip = IpAddr::from([127, 0, 0, 1]);
+            conf.servers.push(ServerAddress { ip, scope: 0 });
+        }
+        conf
+    }
+
+    /// The same with what the environment variables say: `LOCALDOMAIN` the search list, `RES_OPTIONS` options.
+    pub fn overridden(mut self, local_domain: Option<&str>, options: Option<&str>) -> Self {
+        if let Some(domains) = local_domain {
+            self.set_search(domains.split_ascii_whitespace());
+        }
+        if let Some(options) = options {
+            self.set_options(options.split_ascii_whitespace());
+        }
+        self
+    }
+
+    fn set_search<'a>(&mut self, domains: impl Iterator<Item = &'a str>) {
+        self.search = domains.map(str::to_owned).collect();
+    }
+
+    fn set_options<'a>(&mut self, options: impl Iterator<Item = &'a str>) {
+        for option in options {
+            let (key, value) = option.split_once(':').unwrap_or((option, ""));
+            let number = value.parse::<u64>();
+            match (key, number) {
+                ("ndots", Ok(number)) => self.ndots = (number as usize).min(MOST_NDOTS),
+                ("timeout", Ok(number)) => self.timeout = number.clamp(1, MOST_SECONDS),
+                ("attempts", Ok(number)) => {
+                    self.attempts = (number as usize).clamp(1, MOST_ATTEMPTS);
+                }
+                ("rotate", _) => self.rotate = true,
+                ("use-vc", _) => self.use_tcp = true,
+                ("edns0", _) => self.edns = true,
+                ("no-aaaa", _) => self.no_aaaa = true,
+                _ => {}
+            }
+        }
+    }
+}
