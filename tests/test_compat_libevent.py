@@ -190,21 +190,17 @@ class TestTimersAndSignals:
 
 class TestLoop:
     def test_dispatch(self, output_of):
-        assert (
-            output_of("""
+        code = """
             from gevent import core
             core.init()
             print(core.dispatch())
             core.timer(0.001, core.timer, 0.001, print, "second")
             print(core.dispatch(), core.dispatch())
-        """)
-            == "1\nsecond\n0 1\n"
-        )
+        """
+        assert output_of(code, PYTHONWARNINGS="ignore") == "1\nsecond\n0 1\n"
 
     def test_loop_with_the_setting(self, output_of):
-        assert (
-            output_of(
-                """
+        code = """
             from gevent import core
             print(core.loop())
             core.active_event(print, "active")
@@ -215,11 +211,9 @@ class TestLoop:
                 print(core.loop())
                 late.cancel()
             print(core.loop(True))
-            """,
-                GEVENT_COMPAT="1",
-            )
-            == "1\nactive\n0\ntimer\n0\n1\n"
-        )
+        """
+        settings = {"PYTHONWARNINGS": "ignore", "GEVENT_COMPAT": "1"}
+        assert output_of(code, **settings) == "1\nactive\n0\ntimer\n0\n1\n"
 
     def test_loop_without_the_setting(self):
         assert core.loop is type(gevent.get_hub().loop)

@@ -208,3 +208,19 @@ def test_the_setting(run_python):
     done = run_python("import gevent; print(gevent.get_hub().resolver)")
     assert "gevent.resolver.thread.Resolver at 0x" in done.stdout, done.stderr
     assert "pool=<ThreadPool" in done.stdout
+
+
+def test_what_is_not_found_is_not_reported(run_python):
+    done = run_python(
+        """
+        import gevent
+        from gevent import socket
+        jobs = [gevent.spawn(socket.getaddrinfo, host, "no such service")
+                for host in ("127.0.0.1", "localhost")]
+        gevent.joinall(jobs)
+        print(*(type(job.exception).__name__ for job in jobs))
+        print(*(error.__name__ for error in gevent.get_hub().NOT_ERROR))
+        """
+    )
+    assert done.stdout == "gaierror gaierror\nGreenletExit SystemExit gaierror herror\n"
+    assert done.stderr == ""

@@ -29,7 +29,10 @@ __all__ = ["Greenlet", "joinall", "killall"]
 
 
 def __getattr__(name: str) -> Any:
-    # Of gevent 0.13; nothing else gets here.
+    if name.startswith("__"):
+        # Every import asks for __path__.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A name of gevent 0.13, or none at all.
     from gevent.compat import old_name
 
     return old_name(__name__, name)

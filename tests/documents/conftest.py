@@ -70,19 +70,25 @@ def output_of(run: Callable[..., Outcome]) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def started() -> Callable[..., object]:
-    """Start an example; a context manager that yields the process and ends it."""
+def started(tmp_path: Path) -> Callable[..., object]:
+    """Start an example; a context manager that yields the process and ends it.
+
+    What it writes to standard error is in the file `errors` of the test's directory.
+    """
 
     @contextmanager
     def start(name: str, *before: str | Path) -> Iterator[subprocess.Popen[str]]:
-        with subprocess.Popen(
-            [sys.executable, *before, EXAMPLES / f"{name}.py"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment({}),
-        ) as process:
+        with (
+            open(tmp_path / "errors", "w") as errors,
+            subprocess.Popen(
+                [sys.executable, *before, EXAMPLES / f"{name}.py"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment({}),
+            ) as process,
+        ):
             try:
                 yield process
             finally:
@@ -92,14 +98,14 @@ def started() -> Callable[..., object]:
 
 
 @pytest.fixture
-def served(started: Callable[..., object]) -> Callable[..., object]:
+def served(started: Callable[..., object], tmp_path: Path) -> Callable[..., object]:
     """Start an example with a server; a context manager that yields the process and the port."""
 
     @contextmanager
     def serve(name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         with started(name, LAUNCHER) as process:
             line = process.stdout.readline()
-            assert line.startswith("listening at "), process.stderr.read()
+            assert line.startswith("listening at "), (tmp_path / "errors").read_text()
             yield process, int(line.split()[-1])
 
     return serve

@@ -60,17 +60,18 @@ def result_of() -> Callable[..., object]:
 
 @pytest.fixture
 def started() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
-    """Keep a module running as a program, in this directory: `with started(module, *argv): …`.
+    """Keep a program running: `with started(what, *argv): …`, a module here or the path of a file.
 
     What it writes is shown when the test fails.
     """
 
     @contextmanager
-    def start(module: str, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
+    def start(what: str | Path, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
+        program = [what] if isinstance(what, Path) else ["-m", what]
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, argv)],
+            [sys.executable, *program, *map(str, argv)],
             stdin=subprocess.DEVNULL,
-            cwd=HERE,
+            cwd=what.parent if isinstance(what, Path) else HERE,
             env=own_environment(**env),
         )
         try:
@@ -90,21 +91,31 @@ def running(*command: object, ready: Callable[[], object], **settings: object) -
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **settings
         )
         try:
-            end = time.monotonic() + 30
-            while True:
-                try:
-                    ready()
-                    break
-                except OSError:
-                    if process.poll() is not None or time.monotonic() > end:
-                        log.seek(0)
-                        pytest.fail(f"{command[0]} did not start: {log.read().decode()}")
-                time.sleep(0.02)
+            try:
+                until_no_error(ready, lambda: process.poll() is None)
+            except OSError:
+                log.seek(0)
+                pytest.fail(f"{command[0]} did not start: {log.read().decode()}")
             yield
         finally:
             # PostgreSQL would wait for its clients if it were terminated.
             process.send_signal(signal.SIGINT)
             process.wait(30)
+
+
+def until_no_error(
+    call: Callable[[], object], still: Callable[[], bool] = lambda: True, seconds: float = 30
+) -> None:
+    """Call until it raises no OSError, as long as `still()` holds; then, the error is raised."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            call()
+            return
+        except OSError:
+            if not still() or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
 
 
 def connect(address: str | tuple[str, int]) -> None:
@@ -120,9 +131,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def document_server(*argv: object) -> Iterator[str]:
+def serving(file: str, *argv: object) -> Iterator[str]:
+    """Keep a program running that prints its URL."""
     with subprocess.Popen(
-        [sys.executable, HERE / "http_server.py", *argv],
+        [sys.executable, HERE / file, *argv],
         stdout=subprocess.PIPE,
         text=True,
         env=own_environment(),
@@ -136,15 +148,45 @@ def document_server(*argv: object) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def http_url() -> Iterator[str]:
     """The address of an HTTP server of the standard library in a process of its own."""
-    with document_server() as url:
+    with serving("http_server.py") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def https_url() -> Iterator[str]:
     """The same over TLS."""
-    with document_server(CERTIFICATE) as url:
+    with serving("http_server.py", CERTIFICATE) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def flask_url() -> Iterator[str]:
+    """The address of a Flask application that `gevent.pywsgi` serves."""
+    with serving("flask_app.py") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def flask_tls_url() -> Iterator[str]:
+    """The same over TLS."""
+    with serving("flask_app.py", CERTIFICATE) as url:
+        yield url
+
+
+@pytest.fixture(name="free_port")
+def some_free_port() -> Callable[[], int]:
+    """See `free_port`."""
+    return free_port
+
+
+@pytest.fixture
+def wait_for() -> Callable[[int], None]:
+    """Wait until somebody listens on a port."""
+
+    def wait(port: int) -> None:
+        until_no_error(lambda: connect(("127.0.0.1", port)))
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ _FLAG_NAMES = {
     _MADE: "INIT",
 }
 
-_LOOP_READ, _LOOP_WRITE, _LOWEST = 1, 2, -2
+_LOOP_READ, _LOOP_WRITE = 1, 2
 
 
 def _names(bits: int, names: dict[int, str]) -> str:
@@ -311,17 +311,14 @@ def loop(nonblock: bool = False) -> int:
     if not _anything_registered(hub):
         return 1
     waiter = Waiter()
-    # After the poll, and after the callbacks of what the poll found.
-    end = hub.loop.check(ref=False, priority=_LOWEST)
-    no_wait = hub.loop.idle(ref=False)
-    end.start(waiter.switch, None)
-    if nonblock:
-        no_wait.start(lambda: None)
-    try:
-        waiter.get()
-    finally:
-        end.close()
-        no_wait.close()
+
+    def turn() -> None:
+        # In the hub, where callbacks belong.
+        hub.loop.run(nowait=nonblock, once=True)
+        waiter.switch(None)
+
+    hub.loop.run_callback(turn)
+    waiter.get()
     return 0
 
 

@@ -17,12 +17,16 @@ class Resolver:
     As many look-ups run at once as the pool has threads. What is an address already is answered
     at once, without a thread.
 
-    :param hub: The hub whose thread pool to use.
+    :param hub: The hub whose thread pool to use. From now on it no longer prints the error of a
+        greenlet that fails with :exc:`socket.gaierror` or :exc:`socket.herror`.
     """
 
     def __init__(self, hub: Any = None) -> None:
         hub = get_hub() if hub is None else hub
         self.pool = hub.threadpool
+        silent = hub.NOT_ERROR if isinstance(hub.NOT_ERROR, tuple) else (hub.NOT_ERROR,)
+        if _socket.gaierror not in silent:
+            hub.NOT_ERROR = (*silent, _socket.gaierror, _socket.herror)
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__name__}"

@@ -104,13 +104,19 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// The errors of the steps that it consists of.
 pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
+    // gevent-websocket sends the head alone with an empty string, which is not bytes.
+    let parts = if data.is_truthy()? {
+        std::slice::from_ref(data)
+    } else {
+        &[]
+    };
     let head = take_head(handler)?;
     if is_overridden(handler, Step::Sendall) || is_overridden(handler, Step::WriteBody) {
         let head = PyByteArray::new(py, &head);
         step_with(handler, Step::Sendall, head.as_any(), sendall)?;
         return step_with(handler, Step::WriteBody, data, write_body);
     }
-    let sent = send_parts(handler, Some(&head), &[data.clone()], false);
+    let sent = send_parts(handler, Some(&head), parts, false);
     spare::keep_buffer(py, head);
     sent
 }
