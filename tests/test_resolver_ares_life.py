@@ -1,13 +1,18 @@
 """The resolver ares among greenlets, threads and processes: many at once, killed, forked, ended."""
 
+import ctypes
 import gc
 import os
+import struct
+import subprocess
+import sys
 import threading
 import time
 import weakref
 
 import pytest
 from dns_server import DNSServer, Reply
+from dns_server import __file__ as DNS_SERVER
 
 import gevent
 from gevent import socket
@@ -109,6 +114,25 @@ def test_other_greenlets_run_meanwhile(resolver):
         turns += 1
     assert looked_up.get() == ADDRESS
     assert turns > 10
+
+
+def test_it_resolves_without_the_interpreters_lock():
+    program = [sys.executable, DNS_SERVER, "--delay", "0.02", "--any", ADDRESS]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True) as process:
+        port = int(process.stdout.readline())
+        loop = gevent.get_hub().loop
+        names = channel(loop, servers=["127.0.0.1"], udp_port=port, tcp_port=port)
+        seen = []
+        gevent.sleep(0)
+        names.gethostbyname(seen.append, b"any.test")
+        # A call that keeps the lock, until the answer makes the loop's descriptor readable.
+        descriptor = ctypes.create_string_buffer(struct.pack("=ihh", loop.fileno(), 1, 0))
+        assert ctypes.PyDLL(None).poll(descriptor, 1, 20_000) == 1
+        assert gevent.wait(timeout=10)
+        assert [result.get() for result in seen] == [("any.test", [], [ADDRESS])]
+        names.destroy()
+        process.stdin.close()
 
 
 def test_only_the_look_up_keeps_the_main_greenlet(run_asking):
