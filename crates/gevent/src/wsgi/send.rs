@@ -90,12 +90,17 @@ fn step_with(
 pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = true);
     input::response_begins(handler);
-    if is_overridden(handler, Step::FinalizeHeaders) {
-        call(handler, Step::FinalizeHeaders, ())?;
+    let finalized = if is_overridden(handler, Step::FinalizeHeaders) {
+        call(handler, Step::FinalizeHeaders, ()).map(drop)
     } else {
-        response::finalize_headers(handler)?;
+        response::finalize_headers(handler)
+    };
+    let head = finalized.and_then(|()| response::head(handler));
+    if head.is_err() {
+        // There is still time for another response.
+        attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = false);
     }
-    response::head(handler)
+    head
 }
 
 /// `_write_with_headers`.
@@ -110,7 +115,8 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
         step_with(handler, Step::Sendall, head.as_any(), sendall)?;
         return step_with(handler, Step::WriteBody, data, write_body);
     }
-    let sent = send_parts(handler, Some(&head), &[data.clone()], false);
+    let data = if data.is_truthy()? { &[data.clone()][..] } else { &[] };
+    let sent = send_parts(handler, Some(&head), data, false);
     spare::keep_buffer(py, head);
     sent
 }
