@@ -392,3 +392,57 @@ class TestHandlers:
             """
         )
         assert out == "['waited']\n"
+
+
+class TestUninterrupted:
+    """Signals that do not end the main thread's system call."""
+
+    def test_one_that_another_thread_got(self, program):
+        printed = program(
+            """
+            def to_myself():
+                time.sleep(0.05)
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+                time.sleep(LONG)
+
+            threading.Thread(target=to_myself, daemon=True).start()
+            try:
+                gevent.sleep(LONG)
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+                os._exit(0)
+            """
+        )
+        assert printed == "interrupted\n"
+
+    def test_an_accepting_server_survives(self, program):
+        printed = program(
+            """
+            from gevent import socket
+            from gevent.server import StreamServer
+
+            server = StreamServer(("127.0.0.1", 0), lambda sock, address: None)
+            server.start()
+
+            def connect_and_interrupt():
+                import _socket
+                while True:
+                    sock = _socket.socket()
+                    sock.connect(server.address)
+                    interrupt()
+                    sock.close()
+                    time.sleep(0.002)
+
+            threading.Thread(target=connect_and_interrupt, daemon=True).start()
+            interrupts = 0
+            while interrupts < 200:
+                try:
+                    gevent.sleep(LONG)
+                except KeyboardInterrupt:
+                    interrupts += 1
+            print(server.started and server._watcher is not None and server._watcher.active)
+            sys.stdout.flush()
+            os._exit(0)
+            """
+        )
+        assert printed == "True\n"

@@ -15,6 +15,9 @@ use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::WaitRef;
 use crate::watcher::Watcher;
 
+/// How soon the main thread notices a signal that did not interrupt its wait.
+const SIGNALS_WITHIN: Duration = Duration::from_millis(300);
+
 impl Loop {
     /// Polls without waiting.
     #[inline(never)]
@@ -41,6 +44,12 @@ impl Loop {
         } else {
             Some(Duration::ZERO)
         };
+        let until_signals = wait && self.may_miss_signals(timeout);
+        let timeout = if until_signals {
+            Some(SIGNALS_WITHIN)
+        } else {
+            timeout
+        };
         let polled = if timeout.is_some_and(|timeout| timeout.is_zero()) {
             kernel.main.wait(&mut buffers[0], timeout)
         } else {
@@ -66,7 +75,12 @@ impl Loop {
         self.now.store(now.as_nanos(), Relaxed);
         self.queue.with(py, |queue| queue.polled(now));
         let result = match polled {
-            Ok(()) => self.dispatch(py, &kernel, &mut buffers),
+            Ok(()) => {
+                if until_signals && buffers[0].is_empty() {
+                    self.check_signals.store(true, Relaxed);
+                }
+                self.dispatch(py, &kernel, &mut buffers)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                 crate::watcher::signal::deliver(py, self);
                 self.check_signals.store(true, Relaxed);
@@ -84,6 +98,12 @@ impl Loop {
         self.expire(py, now);
         self.repeat_always_ready(py);
         result
+    }
+
+    /// Whether a wait of this length could leave a signal unnoticed that came just before it, or to another thread: only
+    /// the main thread runs Python's handlers, and neither interrupts its wait.
+    fn may_miss_signals(&self, timeout: Option<Duration>) -> bool {
+        self.default.load(Relaxed) && timeout.is_none_or(|timeout| timeout > SIGNALS_WITHIN)
     }
 
     fn longest_wait(&self, py: Python<'_>) -> Option<Duration> {

@@ -93,11 +93,10 @@ fn is_ended(py: Python<'_>, this: &Loop) -> bool {
 fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
     let mut left = usize::MAX;
     while left > 0 {
-        if this.check_signals.load(Relaxed) {
-            this.check_signals.store(false, Relaxed);
-            if let Err(error) = py.check_signals() {
-                hub::handle_error(py, this, None, error);
-            }
+        // Here a handler's error is nobody's. In the next callback it would be that one's, and stop its watcher.
+        this.check_signals.store(false, Relaxed);
+        if let Err(error) = py.check_signals() {
+            hub::handle_error(py, this, None, error);
         }
         let Some(task) = this.next_task(py) else {
             return Ok(());

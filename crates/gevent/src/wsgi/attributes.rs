@@ -181,13 +181,15 @@ impl Attributes {
     /// Looks at the exchange, if there is one.
     #[inline]
     fn glance<R>(&self, py: Python<'_>, f: impl FnOnce(&Exchange) -> R) -> Option<R> {
-        self.state.with(py, |state| state.exchange.as_deref().map(f))
+        self.state
+            .with(py, |state| state.exchange.as_deref().map(f))
     }
 
     /// What is in a slot, if anything is.
     #[inline]
     pub fn get<'py>(&self, py: Python<'py>, slot: Slot) -> Option<Bound<'py, PyAny>> {
-        self.glance(py, |exchange| exchange.slot(py, slot)).flatten()
+        self.glance(py, |exchange| exchange.slot(py, slot))
+            .flatten()
     }
 
     /// Whether a slot holds something.
@@ -254,7 +256,9 @@ impl Attributes {
     /// Whether the request is of HTTP/1.0.
     pub fn is_http10(&self, py: Python<'_>) -> bool {
         match self.get(py, Slot::RequestVersion) {
-            Some(version) => version.extract::<&str>().is_ok_and(|text| text == "HTTP/1.0"),
+            Some(version) => version
+                .extract::<&str>()
+                .is_ok_and(|text| text == "HTTP/1.0"),
             None => self
                 .glance(py, |exchange| {
                     exchange.decoded && exchange.head.version() == Version::Http10

@@ -365,6 +365,14 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(dict) => dict.set_item(name, value),
         Err(_) => environ.set_item(name, value),
     };
+    let remote = this.state.with(py, |state| {
+        let (host, port) = state.remote.as_ref()?;
+        Some((host.clone_ref(py), port.clone_ref(py)))
+    });
+    if let Some((host, port)) = remote {
+        set(intern!(py, "REMOTE_ADDR"), host.bind(py))?;
+        set(intern!(py, "REMOTE_PORT"), port.bind(py))?;
+    }
     let as_decoded = !is_overridden(handler, Step::Headers) && !this.is_set(py, Slot::Headers);
     let (framing, expects) = this.exchange(py, |exchange| {
         (exchange.head.framing(), exchange.head.expects_continue())
@@ -380,14 +388,6 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         }
         Ok::<_, PyErr>(())
     })?;
-    let remote = this.state.with(py, |state| {
-        let (host, port) = state.remote.as_ref()?;
-        Some((host.clone_ref(py), port.clone_ref(py)))
-    });
-    if let Some((host, port)) = remote {
-        set(intern!(py, "REMOTE_ADDR"), host.bind(py))?;
-        set(intern!(py, "REMOTE_PORT"), port.bind(py))?;
-    }
     if is_overridden(handler, Step::Headers) {
         for pair in call(handler, Step::Headers, ())?.try_iter()? {
             let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = pair?.extract()?;

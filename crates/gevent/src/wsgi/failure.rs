@@ -97,16 +97,6 @@ fn client_address<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     handler.getattr(intern!(handler.py(), "client_address"))
 }
 
-/// Logs a body that is not what it says it is.
-///
-/// # Errors
-/// What the log raises.
-pub fn log_invalid(handler: &Handler<'_>, error: &PyErr) -> PyResult<()> {
-    let address = client_address(handler)?;
-    let text = error.value(handler.py()).str()?.into_any();
-    log_text(handler, "Invalid request (from %s): %s", vec![address, text])
-}
-
 /// `_handle_client_error`: the status and the whole response.
 ///
 /// # Errors
@@ -121,15 +111,24 @@ pub fn handle_client_error<'py>(
         let text = error.getattr(intern!(py, "formatted_message"))?;
         log_text(handler, "(from %s) %s", vec![address, text])?;
     } else {
-        if !error.is_instance_of::<PyValueError>() {
+        let expected = error.is_instance_of::<PyValueError>()
+            || error.is_instance_of::<InvalidClientInput>()
+            || error.is_instance_of::<BodyTimeout>();
+        if !expected {
             let print = handler.getattr(intern!(py, "_print_unexpected_exc"))?;
             print.call0()?;
         }
         let text = error.str()?.into_any();
-        log_text(handler, "Invalid request (from %s): %s", vec![address, text])?;
+        log_text(
+            handler,
+            "Invalid request (from %s): %s",
+            vec![address, text],
+        )?;
     }
     let stated = |name: &str| error.getattr_opt(name).ok().flatten();
-    let code: u16 = stated("code").and_then(|code| code.extract().ok()).unwrap_or(400);
+    let code: u16 = stated("code")
+        .and_then(|code| code.extract().ok())
+        .unwrap_or(400);
     let reason: String = stated("reason")
         .and_then(|reason| reason.extract().ok())
         .unwrap_or_else(|| "Bad Request".into());
@@ -201,7 +200,10 @@ pub fn send_error_response(handler: &Handler<'_>, code: u16) -> PyResult<()> {
     let this = attributes(handler);
     let (sent, broken) = this.state.with(py, |state| {
         let exchange = state.exchange.as_ref();
-        (exchange.is_some_and(|exchange| exchange.headers_sent), state.broken)
+        (
+            exchange.is_some_and(|exchange| exchange.headers_sent),
+            state.broken,
+        )
     });
     this.state.with(py, |state| state.close_connection = true);
     if sent || broken {

@@ -64,7 +64,12 @@ fn deal_with(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
     if let Some(code) = failure::client_error_code(py, &error) {
-        failure::log_invalid(handler, &error)?;
+        let error = error.into_value(py).into_bound(py).into_any();
+        if is_overridden(handler, Step::HandleClientError) {
+            call(handler, Step::HandleClientError, (error,))?;
+        } else {
+            failure::handle_client_error(handler, &error)?;
+        }
         return send_error(handler, code);
     }
     if error.is_instance_of::<PyOSError>(py) {
@@ -120,7 +125,8 @@ pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    processed.and(closed)
+    // As after `finally`: an interrupt while closing is not lost over a client that is gone.
+    closed.and(processed)
 }
 
 /// `process_result`.
@@ -135,7 +141,8 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
         .get(py, Slot::Result)
         .unwrap_or_else(|| py.None().into_bound(py));
     if !steps.meets(SENDING) && send_at_once(handler, &result)? {
-        return end_of_body(handler);
+        end_of_body(handler);
+        return Ok(());
     }
     let write = |data: &Bound<'_, PyAny>| {
         if is_overridden(handler, Step::Write) {
@@ -163,18 +170,20 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     if this.exchange(py, |exchange| exchange.response_use_chunked) {
         send::end_chunks(handler)?;
     }
-    end_of_body(handler)
+    if !steps.meets(SENDING) {
+        end_of_body(handler);
+    }
+    Ok(())
 }
 
 /// A body that is shorter than announced ends with the connection.
-fn end_of_body(handler: &Handler<'_>) -> PyResult<()> {
+fn end_of_body(handler: &Handler<'_>) {
     let py = handler.py();
     let this = attributes(handler);
     let short = this.exchange(py, |exchange| exchange.left.is_some_and(|left| left > 0));
     if short && !this.is_head(py) {
         this.state.with(py, |state| state.close_connection = true);
     }
-    Ok(())
 }
 
 /// Sends a result that is all there in one go; false when it is not.

@@ -90,12 +90,17 @@ fn step_with(
 pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = true);
     input::response_begins(handler);
-    if is_overridden(handler, Step::FinalizeHeaders) {
-        call(handler, Step::FinalizeHeaders, ())?;
+    let finalized = if is_overridden(handler, Step::FinalizeHeaders) {
+        call(handler, Step::FinalizeHeaders, ()).map(drop)
     } else {
-        response::finalize_headers(handler)?;
+        response::finalize_headers(handler)
+    };
+    let head = finalized.and_then(|()| response::head(handler));
+    if head.is_err() {
+        // There is still time for another response.
+        attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = false);
     }
-    response::head(handler)
+    head
 }
 
 /// `_write_with_headers`.
@@ -104,19 +109,18 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// The errors of the steps that it consists of.
 pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
-    // gevent-websocket sends the head alone with an empty string, which is not bytes.
-    let parts = if data.is_truthy()? {
-        std::slice::from_ref(data)
-    } else {
-        &[]
-    };
     let head = take_head(handler)?;
     if is_overridden(handler, Step::Sendall) || is_overridden(handler, Step::WriteBody) {
         let head = PyByteArray::new(py, &head);
         step_with(handler, Step::Sendall, head.as_any(), sendall)?;
         return step_with(handler, Step::WriteBody, data, write_body);
     }
-    let sent = send_parts(handler, Some(&head), parts, false);
+    let data = if data.is_truthy()? {
+        &[data.clone()][..]
+    } else {
+        &[]
+    };
+    let sent = send_parts(handler, Some(&head), data, false);
     spare::keep_buffer(py, head);
     sent
 }

@@ -28,10 +28,7 @@ Handle the connection `sock` of a `WSGIServer` and close it.";
         };
         let begun = serve(server, sock, address);
         if !matches!(begun, Ok(Stop::Park(_))) {
-            let closed = sock.call_method0(intern!(module.py(), "close"));
-            if begun.is_ok() {
-                closed?;
-            }
+            sock.call_method0(intern!(module.py(), "close"))?;
         }
         begun.map(Into::into)
     }

@@ -42,7 +42,9 @@ pub fn keep_buffer(py: Python<'_>, mut buffer: Vec<u8>) {
 
 /// A decoder of heads.
 pub fn head(py: Python<'_>) -> Head {
-    SPARE.with(py, |spare| spare.heads.pop()).unwrap_or_default()
+    SPARE
+        .with(py, |spare| spare.heads.pop())
+        .unwrap_or_default()
 }
 
 /// Gives a decoder back.
