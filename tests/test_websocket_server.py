@@ -368,12 +368,9 @@ def test_applications_by_path(told, form):
 
 
 def test_no_application_for_a_path(told):
-    with serving(Resource([("/ws", told)])) as served:
-        with served.connection(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") as (
-            _,
-            file,
-        ):
-            assert read_head(file)[0] == b"HTTP/1.1 404 Not Found"
+    resource = Resource([("/ws", told)])
+    with serving(resource) as served, served.connection(b"GET / HTTP/1.0\r\n\r\n") as (_, file):
+        assert read_head(file)[0] == b"HTTP/1.1 404 Not Found"
 
 
 @pytest.mark.parametrize(
