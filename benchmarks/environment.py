@@ -38,17 +38,24 @@ def _output(python: str | Path, code: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def peer_python(python: str, directory: Path) -> str:
+#: WSGI servers to compare with; bjoern is compiled, and needs libev's headers.
+SERVERS = ("gunicorn==27.0.1", "packaging==26.3", "bjoern==3.2.2", "granian==2.8.7")
+_SERVERS = "import bjoern, granian, gunicorn, gevent; print('gevent==' + gevent.__version__)"
+
+
+def peer_python(python: str, directory: Path, servers: bool = False) -> str:
     """Return the interpreter of a virtual environment with the peer in it, made where missing.
 
-    It is made by `python`, so that both sides run under the same CPython.
+    It is made by `python`, so that both sides run under the same CPython. With `servers`, it has
+    the servers that this package's is compared with.
     """
     interpreter = directory / "bin" / "python"
     same_python = _output(interpreter, _IDENTITY) == _output(python, _IDENTITY)
-    if not (same_python and _output(interpreter, _PACKAGES) == PEER):
+    check, packages = (_SERVERS, SERVERS) if servers else (_PACKAGES, (BESIDE,))
+    if not (same_python and _output(interpreter, check) == PEER):
         commands = (
             [python, "-m", "venv", "--clear", str(directory)],
-            [str(interpreter), "-m", "pip", "install", "--quiet", PEER, BESIDE],
+            [str(interpreter), "-m", "pip", "install", "--quiet", PEER, *packages],
         )
         for command in commands:
             subprocess.run(command, check=True, env=clean_environment())

@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import gevent
-from gevent import core, socket
+from gevent import core, pywsgi, socket
 
 OWN_SETTINGS = ("PYTHON", "GEVENT")
 
@@ -126,6 +127,67 @@ def pipe() -> Iterator[tuple[int, int]]:
     yield reader, writer
     os.close(reader)
     os.close(writer)
+
+
+class Exchange:
+    """Talks to a WSGI server over connections of its own."""
+
+    def __init__(self, server: pywsgi.WSGIServer) -> None:
+        self.server = server
+        self.log: io.StringIO = server.log
+        self.errors: io.StringIO = server.error_log
+
+    def connect(self) -> socket.socket:
+        sock = socket.create_connection(self.server.address[:2])
+        sock.settimeout(20)
+        return sock
+
+    def send(self, *parts: bytes, pause: float = 0) -> bytes:
+        """Send parts over one connection; return all that comes until the server ends it."""
+        with self.connect() as sock:
+            for part in parts:
+                sock.sendall(part)
+                gevent.sleep(pause)
+            sock.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: sock.recv(65536), b""))
+
+    def get(self, path: str = "/", *headers: str, version: str = "1.1", method: str = "GET"):
+        """Return status line, headers and body of the answer to one request."""
+        lines = (f"{method} {path} HTTP/{version}", "Host: x", *headers, "Connection: close")
+        return parse(self.send("\r\n".join((*lines, "", "")).encode("latin-1")))
+
+
+def parse(answer: bytes) -> tuple[str, dict[str, str], bytes]:
+    """Split the bytes of one response."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    return status.partition(" ")[2], dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Exchange]]:
+    """Start a WSGI server: `serve(application, **arguments)`; its logs are kept as text."""
+    servers = []
+
+    def start(application: Callable, listener: object = ("127.0.0.1", 0), **arguments) -> Exchange:
+        arguments = {"log": io.StringIO(), "error_log": io.StringIO()} | arguments
+        server = pywsgi.WSGIServer(listener, application, **arguments)
+        servers.append(server)
+        server.start()
+        return Exchange(server)
+
+    yield start
+    for server in servers:
+        server.stop(timeout=0)
+
+
+@pytest.fixture
+def reported(monkeypatch) -> list[tuple]:
+    """The errors that greenlets and applications ended with, which are not printed then."""
+    seen: list[tuple] = []
+    hub = gevent.get_hub()
+    monkeypatch.setattr(hub, "handle_error", lambda *error: seen.append(error), raising=False)
+    return seen
 
 
 class Errors:

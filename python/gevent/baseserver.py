@@ -222,7 +222,7 @@ class BaseServer:
         if isinstance(address, tuple) and len(address) == 2:
             address = f"{address[0]}:{address[1]}"
         parts.append(f"address={address}")
-        handle = getattr(self, "handle", None)
+        handle = vars(self).get("handle")
         if handle is not None:
             if getattr(handle, "__self__", None) is self:
                 # It would contain itself.

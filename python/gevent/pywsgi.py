@@ -282,8 +282,7 @@ class WSGIServer(StreamServer):
             service.stop()
         if self.pool is None and service is not None:
             self.close()
-            if service.waiting or service.busy:
-                service.join(self.stop_timeout if timeout is None else timeout)
+            service.join(self.stop_timeout if timeout is None else timeout)
             return
         super().stop(timeout)
 

@@ -252,12 +252,20 @@ impl Head {
         self.fields.iter().map(|at| self.field(*at))
     }
 
+    /// The fields as [`fields`](Self::fields) has them, each as the bytes of its name and of its value.
+    pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let slice = |(from, to): (u32, u32)| &self.bytes[from as usize..to as usize];
+        self.fields
+            .iter()
+            .map(move |at| (slice(at.name), slice(at.value)))
+    }
+
     /// The value of the first field of a name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.fields()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value)
+        self.pairs()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 
     /// How the body's end is told.

@@ -190,6 +190,13 @@ impl Attributes {
         self.glance(py, |exchange| exchange.slot(py, slot)).flatten()
     }
 
+    /// Whether a slot holds something.
+    #[inline]
+    pub fn is_set(&self, py: Python<'_>, slot: Slot) -> bool {
+        self.glance(py, |exchange| exchange.is_set(slot))
+            .unwrap_or(false)
+    }
+
     /// Puts an object into a slot.
     #[inline]
     pub fn put(&self, py: Python<'_>, slot: Slot, object: Option<Py<PyAny>>) {
@@ -331,7 +338,7 @@ macro_rules! attributes {
                     self.get(py, Slot::$slot)
                 }
 
-                #[setter]
+                #[setter($plain)]
                 fn $set_plain(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
                     self.put(py, Slot::$slot, value);
                 }
@@ -511,7 +518,7 @@ attributes! {
         Application application set_application;
         WsgiInput wsgi_input set_wsgi_input;
         Result result set_result;
-        OrigStatus _orig_status set__orig_status;
+        OrigStatus _orig_status set_orig_status;
         ProvidedDate provided_date set_provided_date;
         ProvidedContentLength provided_content_length set_provided_content_length;
     }

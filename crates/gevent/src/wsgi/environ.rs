@@ -148,7 +148,7 @@ pub fn variables<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyList>> {
     Ok(into.items())
 }
 
-/// Adds the request's fields to an environment.
+/// Adds the request's fields to an environment, from wherever they are.
 fn add_fields(handler: &Handler<'_>, into: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -167,20 +167,27 @@ fn add_fields(handler: &Handler<'_>, into: &Bound<'_, PyAny>) -> PyResult<()> {
         let all = || fields.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
         return all().try_for_each(|field| add(into, field, all));
     }
-    // The head lies still while Python objects are made of it: taken out, as a cell is not open over that.
-    let head = this.exchange(py, |exchange| {
-        exchange
-            .decoded
-            .then(|| std::mem::take(&mut exchange.head))
-    });
-    let Some(head) = head else { return Ok(()) };
+    with_head(handler, |head| add_decoded(head, into))
+}
+
+/// Has `f` make Python objects of the head: it is taken out meanwhile, as a cell is not open over that.
+fn with_head<R>(handler: &Handler<'_>, f: impl FnOnce(&Head) -> R) -> R {
+    let py = handler.py();
+    let this = attributes(handler);
+    let head = this.exchange(py, |exchange| std::mem::take(&mut exchange.head));
+    let made = f(&head);
+    let stand_in = this.exchange(py, |exchange| std::mem::replace(&mut exchange.head, head));
+    drop(stand_in);
+    made
+}
+
+/// Adds the fields that were decoded.
+fn add_decoded(head: &Head, into: &Bound<'_, PyAny>) -> PyResult<()> {
     let all = || {
-        let fields = head.fields().filter(http1::Field::reaches_environ);
-        fields.map(|field| (field.name.as_bytes(), field.value))
+        head.pairs()
+            .filter(|(name, _)| memchr::memchr(b'_', name).is_none())
     };
-    let added = all().try_for_each(|field| add(into, field, all));
-    this.exchange(py, |exchange| exchange.head = head);
-    added
+    all().try_for_each(|field| add(into, field, all))
 }
 
 /// Adds a field; one that is there takes in all of its name.
@@ -342,16 +349,6 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(dict) => dict.set_item(name, value),
         Err(_) => environ.set_item(name, value),
     };
-    // The head lies still while Python objects are made of it: taken out, as a cell is not open over that.
-    let head = this.exchange(py, |exchange| std::mem::take(&mut exchange.head));
-    let line = line(handler, &head);
-    let (framing, expects) = (head.framing(), head.expects_continue());
-    this.exchange(py, |exchange| exchange.head = head);
-    let line = line?;
-    set(intern!(py, "REQUEST_METHOD"), &line.method)?;
-    set(intern!(py, "PATH_INFO"), line.path.as_any())?;
-    set(intern!(py, "QUERY_STRING"), line.query.as_any())?;
-    set(intern!(py, "SERVER_PROTOCOL"), &line.version)?;
     let remote = this.state.with(py, |state| {
         let (host, port) = state.remote.as_ref()?;
         Some((host.clone_ref(py), port.clone_ref(py)))
@@ -360,12 +357,27 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         set(intern!(py, "REMOTE_ADDR"), host.bind(py))?;
         set(intern!(py, "REMOTE_PORT"), port.bind(py))?;
     }
+    let as_decoded = !is_overridden(handler, Step::Headers) && !this.is_set(py, Slot::Headers);
+    let (framing, expects) = this.exchange(py, |exchange| {
+        (exchange.head.framing(), exchange.head.expects_continue())
+    });
+    with_head(handler, |head| {
+        let line = line(handler, head)?;
+        set(intern!(py, "REQUEST_METHOD"), &line.method)?;
+        set(intern!(py, "PATH_INFO"), line.path.as_any())?;
+        set(intern!(py, "QUERY_STRING"), line.query.as_any())?;
+        set(intern!(py, "SERVER_PROTOCOL"), &line.version)?;
+        if as_decoded {
+            add_decoded(head, &environ)?;
+        }
+        Ok::<_, PyErr>(())
+    })?;
     if is_overridden(handler, Step::Headers) {
         for pair in call(handler, Step::Headers, ())?.try_iter()? {
             let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = pair?.extract()?;
             set(&name, &value)?;
         }
-    } else {
+    } else if !as_decoded {
         add_fields(handler, &environ)?;
     }
     let upgrade = if is_overridden(handler, Step::ConnectionUpgradeRequested) {

@@ -97,16 +97,6 @@ fn client_address<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     handler.getattr(intern!(handler.py(), "client_address"))
 }
 
-/// Logs a body that is not what it says it is.
-///
-/// # Errors
-/// What the log raises.
-pub fn log_invalid(handler: &Handler<'_>, error: &PyErr) -> PyResult<()> {
-    let address = client_address(handler)?;
-    let text = error.value(handler.py()).str()?.into_any();
-    log_text(handler, "Invalid request (from %s): %s", vec![address, text])
-}
-
 /// `_handle_client_error`: the status and the whole response.
 ///
 /// # Errors
@@ -121,7 +111,10 @@ pub fn handle_client_error<'py>(
         let text = error.getattr(intern!(py, "formatted_message"))?;
         log_text(handler, "(from %s) %s", vec![address, text])?;
     } else {
-        if !error.is_instance_of::<PyValueError>() {
+        let expected = error.is_instance_of::<PyValueError>()
+            || error.is_instance_of::<InvalidClientInput>()
+            || error.is_instance_of::<BodyTimeout>();
+        if !expected {
             let print = handler.getattr(intern!(py, "_print_unexpected_exc"))?;
             print.call0()?;
         }

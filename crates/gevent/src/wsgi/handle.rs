@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::io::IoSlice;
 use std::time::Duration;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyBlockingIOError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -24,10 +24,13 @@ use crate::wsgi::attributes::Slot;
 use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, refresh};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request::{self, READING, Received};
-use crate::wsgi::request_file::{Source, is_timeout};
+use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::service::Service;
 use crate::wsgi::spare::BLOCK;
 use crate::wsgi::{log, response, send};
+
+pyo3::import_exception!(ssl, SSLWantReadError);
+pyo3::import_exception!(ssl, SSLWantWriteError);
 
 /// After how many requests that were there at once others get to run.
 const BATCH: u32 = 32;
@@ -299,7 +302,6 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                 }
             }
         }
-        let begun = this.state.with(py, |state| state.head_due);
         if service.is_stopping(py) {
             return Ok(Attempt::Came(Received::End));
         }
@@ -311,25 +313,85 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                 Err(Errno::INTR) => py.check_signals()?,
                 Err(_) => return Ok(Attempt::Came(Received::End)),
             },
-            Source::Object(_) | Source::File(_) => {
-                let limit = match begun {
-                    Some(due) if due != Time::FAR => {
-                        Some(due.until(Time::now()).as_secs_f64().max(0.001))
-                    }
-                    Some(_) => None,
-                    None => service.idle_timeout,
-                };
-                file.set_timeout(py, limit);
-                match file.fill(py, BLOCK) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(Attempt::Came(Received::End)),
-                    Err(error) => {
-                        let answer = late(handler, error)?;
-                        return Ok(Attempt::Came(answer.unwrap_or(Received::End)));
+            Source::Object(object) => {
+                if let Some(parks) = fill_or_park(file, object.bind(py))? {
+                    match parks {
+                        Filled::Some => continue,
+                        Filled::None => return Ok(Attempt::Came(Received::End)),
+                        Filled::Wait(socket) => return Ok(Attempt::Wait(socket)),
                     }
                 }
+                match fill(handler, file, service)? {
+                    None => {}
+                    Some(received) => return Ok(Attempt::Came(received)),
+                }
             }
+            Source::File(_) => match fill(handler, file, service)? {
+                None => {}
+                Some(received) => return Ok(Attempt::Came(received)),
+            },
         }
+    }
+}
+
+/// What came of asking for more.
+enum Filled {
+    Some,
+    None,
+    /// It can be waited for as for any socket.
+    Wait(Py<SocketBase>),
+}
+
+/// Receives from a socket that is one of ours at its base, such as one that speaks TLS, without waiting; none when it is
+/// not, or has its own idea of waiting.
+fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Option<Filled>> {
+    let py = object.py();
+    let Ok(base) = object.cast::<SocketBase>() else {
+        return Ok(None);
+    };
+    let before = base.get().state.with(py, |state| state.timeout.replace(0.0));
+    let data = object.call_method1(intern!(py, "recv"), (BLOCK,));
+    base.get().state.with(py, |state| state.timeout = before);
+    match data {
+        Ok(data) => Ok(Some(if file.append(&data)? {
+            Filled::Some
+        } else {
+            Filled::None
+        })),
+        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => {
+            Ok(Some(Filled::Wait(base.clone().unbind())))
+        }
+        Err(error) if error.is_instance_of::<SSLWantReadError>(py) => {
+            Ok(Some(Filled::Wait(base.clone().unbind())))
+        }
+        Err(error) if error.is_instance_of::<SSLWantWriteError>(py) => Ok(None),
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Some(Filled::None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for more from where it cannot be waited for later; what came of it if not more.
+fn fill<'py>(
+    handler: &Handler<'py>,
+    file: &RequestFile,
+    service: &Service,
+) -> PyResult<Option<Received<'py>>> {
+    let py = handler.py();
+    let due = attributes(handler).state.with(py, |state| state.head_due);
+    file.set_timeout(
+        py,
+        match due {
+            Some(due) if due != Time::FAR => {
+                Some(due.until(Time::now()).as_secs_f64().max(0.001))
+            }
+            Some(_) => None,
+            None => service.idle_timeout,
+        },
+    );
+    match file.fill(py, BLOCK) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(Received::End)),
+        Err(error) => late(handler, error).map(|answer| Some(answer.unwrap_or(Received::End))),
     }
 }
 

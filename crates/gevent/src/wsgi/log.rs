@@ -106,9 +106,11 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// What the log raises.
 pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
-    let log = handler
-        .getattr(intern!(py, "server"))?
-        .getattr(intern!(py, "log"))?;
+    let server = attributes(handler).state.with(py, |state| {
+        state.server.as_ref().map(|server| server.clone_ref(py))
+    });
+    let Some(server) = server else { return Ok(()) };
+    let log = server.bind(py).getattr(intern!(py, "log"))?;
     if is_silent(&log)? {
         return Ok(());
     }

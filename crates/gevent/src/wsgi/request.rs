@@ -234,7 +234,12 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
         match decoded {
             Ok(Some(_)) => break,
             Ok(None) => {}
-            Err(refusal) => return Err(refused(py, refusal, Some(&bytes[..line_end]))),
+            Err(refusal) => {
+                let line = bytes[..line_end].trim_ascii_end();
+                let shown = text::from_latin1(py, line)?.into_any().unbind();
+                this.put(py, Slot::Requestline, Some(shown));
+                return Err(refused(py, refusal, Some(line)));
+            }
         }
         let line = reader.get().take_line(py, policy.limits.head)?;
         if line.is_empty() {
@@ -270,8 +275,7 @@ pub fn took_head(handler: &Handler<'_>) {
             exchange.decoded = true;
             exchange.content_length = match exchange.head.framing() {
                 Framing::Length(length) => i64::try_from(length).ok(),
-                // Whether a length of nothing was stated tells the field.
-                _ => exchange.head.get("content-length").map(|_| 0),
+                Framing::Chunked | Framing::None => None,
             };
             state.close_connection = !exchange.head.keep_alive();
         }

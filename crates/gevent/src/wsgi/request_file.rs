@@ -180,7 +180,11 @@ impl RequestFile {
         }
     }
 
-    fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Takes in what was received elsewhere; false for nothing, which is the end.
+    ///
+    /// # Errors
+    /// `TypeError` when it is not bytes-like.
+    pub fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = data.py();
         let data = Readable::of(data)?;
         let bytes = data.bytes(py);

@@ -64,7 +64,12 @@ fn deal_with(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
     if let Some(code) = failure::client_error_code(py, &error) {
-        failure::log_invalid(handler, &error)?;
+        let error = error.into_value(py).into_bound(py).into_any();
+        if is_overridden(handler, Step::HandleClientError) {
+            call(handler, Step::HandleClientError, (error,))?;
+        } else {
+            failure::handle_client_error(handler, &error)?;
+        }
         return send_error(handler, code);
     }
     if error.is_instance_of::<PyOSError>(py) {
@@ -130,12 +135,13 @@ pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
 pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
-    let steps = refresh(handler)?;
+    let steps = this.state.with(py, |state| state.steps);
     let result = this
         .get(py, Slot::Result)
         .unwrap_or_else(|| py.None().into_bound(py));
     if !steps.meets(SENDING) && send_at_once(handler, &result)? {
-        return end_of_body(handler);
+        end_of_body(handler);
+        return Ok(());
     }
     let write = |data: &Bound<'_, PyAny>| {
         if is_overridden(handler, Step::Write) {
@@ -163,18 +169,20 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     if this.exchange(py, |exchange| exchange.response_use_chunked) {
         send::end_chunks(handler)?;
     }
-    end_of_body(handler)
+    if !steps.meets(SENDING) {
+        end_of_body(handler);
+    }
+    Ok(())
 }
 
 /// A body that is shorter than announced ends with the connection.
-fn end_of_body(handler: &Handler<'_>) -> PyResult<()> {
+fn end_of_body(handler: &Handler<'_>) {
     let py = handler.py();
     let this = attributes(handler);
     let short = this.exchange(py, |exchange| exchange.left.is_some_and(|left| left > 0));
     if short && !this.is_head(py) {
         this.state.with(py, |state| state.close_connection = true);
     }
-    Ok(())
 }
 
 /// Sends a result that is all there in one go; false when it is not.
@@ -188,18 +196,30 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
     if let Ok(file) = result.cast_exact::<FileWrapper>() {
         return file_wrapper::send(handler, file);
     }
-    let parts: Vec<Bound<'_, PyAny>> = if let Ok(list) = result.cast_exact::<PyList>() {
-        list.iter().collect()
-    } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
-        tuple.iter().collect()
-    } else {
-        return Ok(false);
+    let list = result.cast_exact::<PyList>().ok();
+    let first = match (list, result.cast_exact::<PyTuple>()) {
+        (Some(list), _) if list.len() == 1 => [list.get_item(0)?],
+        (None, Ok(tuple)) if tuple.len() == 1 => [tuple.get_item(0)?],
+        (None, Err(_)) => return Ok(false),
+        (list, tuple) => {
+            let parts: Vec<_> = match (list, tuple) {
+                (Some(list), _) => list.iter().collect(),
+                (None, Ok(tuple)) => tuple.iter().collect(),
+                (None, Err(_)) => return Ok(false),
+            };
+            return send_all_of(handler, &parts);
+        }
     };
+    send_all_of(handler, &first)
+}
+
+/// Sends the head with a body that consists of these parts; false when they are not all bytes.
+fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bool> {
     if !parts.iter().all(|part| part.is_exact_instance_of::<PyBytes>()) {
         return Ok(false);
     }
     let head = send::take_head(handler)?;
-    let sent = send::send_parts(handler, Some(&head), &parts, true);
-    super::spare::keep_buffer(py, head);
+    let sent = send::send_parts(handler, Some(&head), parts, true);
+    super::spare::keep_buffer(handler.py(), head);
     sent.map(|()| true)
 }

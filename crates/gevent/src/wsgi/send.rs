@@ -90,12 +90,17 @@ fn step_with(
 pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = true);
     input::response_begins(handler);
-    if is_overridden(handler, Step::FinalizeHeaders) {
-        call(handler, Step::FinalizeHeaders, ())?;
+    let finalized = if is_overridden(handler, Step::FinalizeHeaders) {
+        call(handler, Step::FinalizeHeaders, ()).map(drop)
     } else {
-        response::finalize_headers(handler)?;
+        response::finalize_headers(handler)
+    };
+    let head = finalized.and_then(|()| response::head(handler));
+    if head.is_err() {
+        // There is still time for another response.
+        attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = false);
     }
-    response::head(handler)
+    head
 }
 
 /// `_write_with_headers`.
@@ -110,9 +115,8 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
         step_with(handler, Step::Sendall, head.as_any(), sendall)?;
         return step_with(handler, Step::WriteBody, data, write_body);
     }
-    // Anything empty sends the head alone, whatever its type: gevent-websocket writes a str.
-    let parts = if data.is_truthy()? { std::slice::from_ref(data) } else { &[] };
-    let sent = send_parts(handler, Some(&head), parts, false);
+    let data = if data.is_truthy()? { &[data.clone()][..] } else { &[] };
+    let sent = send_parts(handler, Some(&head), data, false);
     spare::keep_buffer(py, head);
     sent
 }
@@ -178,6 +182,12 @@ pub fn send_parts(
 ) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
+    if let (Some(head), [part]) = (head, parts)
+        && let Ok(bytes) = part.cast_exact::<PyBytes>()
+        && send_simple(handler, head, bytes.as_bytes())?
+    {
+        return Ok(());
+    }
     let memory = parts
         .iter()
         .map(Readable::of)
@@ -224,6 +234,25 @@ pub fn send_parts(
     }
     this.exchange(py, |exchange| exchange.left = left);
     transmit(handler, &mut pieces)
+}
+
+/// [`send_parts`] where nothing has to be framed; false when something has.
+fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let simple = this.exchange(py, |exchange| {
+        let fits = exchange.left.is_some_and(|left| left >= body.len() as u64);
+        let simple = fits && !exchange.response_use_chunked;
+        if simple {
+            exchange.left = exchange.left.map(|left| left - body.len() as u64);
+        }
+        simple
+    });
+    if !simple {
+        return Ok(false);
+    }
+    let body = if this.is_head(py) { &[][..] } else { body };
+    transmit(handler, &mut [IoSlice::new(head), IoSlice::new(body)]).map(|()| true)
 }
 
 fn not_bytes(error: PyErr, py: Python<'_>) -> PyErr {

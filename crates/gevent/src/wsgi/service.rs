@@ -37,8 +37,14 @@ struct State {
     /// How many connections are neither idle nor over.
     busy: usize,
     stopping: bool,
-    /// Who waits for the last busy one.
+    /// Who waits for the last one.
     drained: Vec<WaitRef>,
+}
+
+impl State {
+    fn is_drained(&self) -> bool {
+        self.busy == 0 && self.idle.is_empty()
+    }
 }
 
 static DEFAULT: PyOnceLock<Py<Service>> = PyOnceLock::new();
@@ -84,7 +90,7 @@ impl Service {
     pub fn leave(&self, py: Python<'_>) {
         let waiting = self.state.with(py, |state| {
             state.busy = state.busy.saturating_sub(1);
-            if state.busy == 0 {
+            if state.is_drained() {
                 std::mem::take(&mut state.drained)
             } else {
                 Vec::new()
@@ -187,10 +193,10 @@ impl Service {
         }
     }
 
-    /// Wait until no connection is at a request, for at most so many seconds; return whether that came to be.
+    /// Wait until no connection is left, for at most so many seconds; return whether that came to be.
     #[pyo3(signature = (timeout = None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        if self.busy(py) == 0 {
+        if self.state.with(py, |state| state.is_drained()) {
             return Ok(true);
         }
         let wait = hub::new_wait(py)?;
@@ -209,6 +215,6 @@ impl Service {
         });
         drop(mine);
         woken?;
-        Ok(self.busy(py) == 0)
+        Ok(self.state.with(py, |state| state.is_drained()))
     }
 }
