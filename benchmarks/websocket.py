@@ -4,8 +4,9 @@
 
 PYTHON is an interpreter that has gevent and gevent-websocket. Each round starts one server after
 the other, a process each, and sends it messages over 64 connections: frames made beforehand, so
-that the client's work is two system calls a message. Printed are messages a second, the medians,
-and their ratio.
+that the client's work is two system calls a message. Printed are messages a second and the
+processor time of the server for each, the medians, and their ratios; where the client or another
+program is what limits the first, the second still says what a server takes.
 
     python websocket.py --serve {gevent.websocket,geventwebsocket}
 
@@ -62,13 +63,13 @@ def serve(package: str) -> None:
 
 
 @contextmanager
-def running(python: str, package: str) -> Iterator[int]:
-    """A server in a process of its own; its port."""
+def running(python: str, package: str) -> Iterator[tuple[int, int]]:
+    """A server in a process of its own: the process, and the port."""
     command = [python, __file__, "--serve", package]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            yield int(process.stdout.readline())
+            yield process.pid, int(process.stdout.readline())
         finally:
             process.stdin.close()
 
@@ -93,8 +94,14 @@ def receive(sock: socket.socket, buffer: bytearray, wanted: int) -> None:
         wanted -= got
 
 
-def measure(port: int, messages: int, size: int, flight: int) -> float:
-    """Messages a second."""
+def processor_time(process: int) -> float:
+    """The seconds that a process has run."""
+    with open(f"/proc/{process}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def measure(process: int, port: int, messages: int, size: int, flight: int) -> tuple[float, float]:
+    """Messages a second, and the server's microseconds for each."""
     buffer = bytearray(1 << 20)
     connections = []
     for _ in range(CONNECTIONS):
@@ -115,13 +122,16 @@ def measure(port: int, messages: int, size: int, flight: int) -> float:
 
     turn()
     turns = max(1, messages // (CONNECTIONS * flight))
+    busy = processor_time(process)
     began = time.perf_counter()
     for _ in range(turns):
         turn()
     seconds = time.perf_counter() - began
+    busy = processor_time(process) - busy
     for sock in connections:
         sock.close()
-    return turns * CONNECTIONS * flight / seconds
+    count = turns * CONNECTIONS * flight
+    return count / seconds, busy / count * 1e6
 
 
 def main() -> None:
@@ -140,14 +150,22 @@ def main() -> None:
         parser.error("--peer is needed")
     for name, size, flight in KINDS:
         messages = given.messages if size < 10_000 else given.messages // 20
-        rates = {OURS: [], PEER: []}
+        found = {OURS: [], PEER: []}
         for _ in range(given.rounds):
             for python, package in ((given.peer, PEER), (given.ours, OURS)):
-                with running(python, package) as port:
-                    rates[package].append(measure(port, messages, size, flight))
-        ours, peer = (statistics.median(rates[package]) for package in (OURS, PEER))
+                with running(python, package) as (process, port):
+                    found[package].append(measure(process, port, messages, size, flight))
+        rate, busy = (
+            {
+                package: statistics.median(one[which] for one in values)
+                for package, values in found.items()
+            }
+            for which in (0, 1)
+        )
         print(
-            f"{name}: {PEER} {peer:,.0f}/s, {OURS} {ours:,.0f}/s, ratio {ours / peer:.1f}",
+            f"{name}: {rate[PEER]:,.0f}/s and {rate[OURS]:,.0f}/s, {rate[OURS] / rate[PEER]:.1f} "
+            f"times; {busy[PEER]:,.1f} us and {busy[OURS]:,.1f} us, "
+            f"{busy[PEER] / busy[OURS]:.1f} times",
             flush=True,
         )
 
