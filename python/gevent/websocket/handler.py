@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import gevent
 from gevent._core import websocket_respond
 from gevent.pywsgi import WSGIHandler
 from gevent.websocket.connection import Stream, WebSocket
@@ -42,7 +43,8 @@ class WebSocketHandler(WSGIHandler):
       at all;
     - `max_message_size`: the most bytes of a message that are accepted, before and after
       decompression;
-    - `close_timeout`: how many seconds a client is given to answer a close;
+    - `close_timeout`: how many seconds a client is given to take a close and answer it, None for
+      any time;
     - `prevent_wsgi_call`: whether the application is left uncalled; `websocket` is there for
       whoever wants to go on with it.
     """
@@ -177,13 +179,20 @@ class WebSocketHandler(WSGIHandler):
         ws = self.websocket
         clients = self.server.__dict__.setdefault("clients", {})
         clients[self.client_address] = Client(self.client_address, ws)
-        code = 1011
+        code, patience = 1000, self.close_timeout
         try:
             for _ in self.server.application(self.environ, _ignored) or ():
                 pass
-            code = 1000
+        except Exception:
+            code = 1011
+            raise
+        except BaseException:
+            # The server stops: it says so, but does not wait for anybody.
+            code, patience = 1001, 0
+            raise
         finally:
             clients.pop(self.client_address, None)
-            ws.close(code)
-            ws.wait_closed(self.close_timeout)
+            with gevent.Timeout(patience, False):
+                ws.close(code)
+                ws.wait_closed()
             self.environ["wsgi.websocket"] = None
