@@ -106,12 +106,20 @@ def test_gevent_websocket(output_of):
     assert output_of(program) == "5\n300\n100000\nplain\n"
 
 
-def test_socketio_over_websockets_and_polling(output_of):
-    pytest.importorskip("socketio")
-    pytest.importorskip("websocket")
-    pytest.importorskip("requests")
+@pytest.mark.parametrize("library", ["geventwebsocket", "simple_websocket"])
+def test_socketio_over_websockets_and_polling(output_of, library):
+    for name in ("socketio", "websocket", "requests", library):
+        pytest.importorskip(name)
     program = """
         from gevent import monkey; monkey.patch_all()
+        import sys
+        import warnings; warnings.simplefilter("ignore")
+        arguments = {}
+        if sys.argv[1] == "geventwebsocket":
+            from geventwebsocket.handler import WebSocketHandler
+            arguments["handler_class"] = WebSocketHandler
+        else:
+            sys.modules["geventwebsocket"] = None
         import socketio
         from gevent.pywsgi import WSGIServer
 
@@ -121,7 +129,7 @@ def test_socketio_over_websockets_and_polling(output_of):
         def ping(sid, data):
             return data * 2
 
-        web = WSGIServer(("127.0.0.1", 0), socketio.WSGIApp(server), log=None)
+        web = WSGIServer(("127.0.0.1", 0), socketio.WSGIApp(server), log=None, **arguments)
         web.start()
         for transport in ("polling", "websocket"):
             client = socketio.SimpleClient()
@@ -130,7 +138,7 @@ def test_socketio_over_websockets_and_polling(output_of):
             client.disconnect()
         web.stop(timeout=0)
     """
-    assert output_of(program) == "polling abab\nwebsocket abab\n"
+    assert output_of(program, library) == "polling abab\nwebsocket abab\n"
 
 
 def test_flask(serve):
