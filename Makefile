@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions soak conformance stdlib bench lint fmt build lock clean
+.PHONY: demo test test-rust test-python test-versions soak conformance stdlib bench lint fmt build lock clean fuzz
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -51,6 +51,11 @@ bench: $(BUILT)
 	$(PY) benchmarks/run.py
 	$(PY) benchmarks/network.py
 
+# Every target of fuzz/ for so many seconds.
+FUZZ_SECONDS ?= 60
+fuzz:
+	fuzz/run $(FUZZ_SECONDS)
+
 lint: $(READY)
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --quiet --workspace --all-targets -- -D warnings
@@ -75,7 +80,7 @@ lock: $(READY)
 	{ echo '# Pinned from dev.in by `make lock`.'; $(PY) -m pip freeze --exclude gevent-rs | sed '$(UNBUILDABLE)'; } > requirements/dev.txt
 
 clean:
-	rm -rf build dist target .venv .venv-* .pytest_cache .ruff_cache
+	rm -rf build dist target fuzz/target .venv .venv-* .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 
 $(READY): requirements/dev.txt

@@ -316,6 +316,40 @@ def test_with_tls():
         server.stop()
 
 
+def test_a_server_that_stops():
+    with (
+        serving(echo, spawn=10, close_timeout=60) as served,
+        connect(served.url, timeout=10) as ws,
+        gevent.Timeout(20),
+    ):
+        ws.send("x")
+        assert ws.receive() == "x"
+        served.server.stop(0.01)
+        assert ws.receive() is None
+        assert ws.close_code == 1001
+
+
+def test_a_client_that_does_not_read():
+    over, senders = gevent.event.Event(), []
+
+    def application(environ, start_response):
+        ws = environ["wsgi.websocket"]
+        senders.append(gevent.spawn(ws.send, "x" * 30_000_000))
+        gevent.sleep(0.01)
+        return []
+
+    class Noting(WebSocketHandler):
+        close_timeout = 0.02
+
+        def run_websocket(self):
+            super().run_websocket()
+            over.set()
+
+    with serving(application, handler=Noting) as served, served.upgraded():
+        assert over.wait(20)
+    gevent.killall(senders)
+
+
 class Told(WebSocketApplication):
     """An application that says what happens to it."""
 
@@ -368,12 +402,9 @@ def test_applications_by_path(told, form):
 
 
 def test_no_application_for_a_path(told):
-    with serving(Resource([("/ws", told)])) as served:
-        with served.connection(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") as (
-            _,
-            file,
-        ):
-            assert read_head(file)[0] == b"HTTP/1.1 404 Not Found"
+    resource = Resource([("/ws", told)])
+    with serving(resource) as served, served.connection(b"GET / HTTP/1.0\r\n\r\n") as (_, file):
+        assert read_head(file)[0] == b"HTTP/1.1 404 Not Found"
 
 
 @pytest.mark.parametrize(

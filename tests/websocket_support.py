@@ -104,13 +104,14 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(application, handler=WebSocketHandler, server=WSGIServer, **settings):
+def serving(application, handler=WebSocketHandler, server=WSGIServer, spawn="default", **settings):
     """Run a server of `application`; further settings are attributes of its handler's class."""
     name = f"{handler.__name__}OfTest"
     made = server(
         ("127.0.0.1", 0),
         application,
         handler_class=type(name, (handler,), settings),
+        spawn=spawn,
         log=None,
         error_log=io.StringIO(),
     )

@@ -1,5 +1,9 @@
 """The client of a WebSocket."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import gevent
@@ -17,25 +21,27 @@ PORTS = {"ws": 80, "wss": 443}
 class ClientWebSocket(WebSocket):
     """The WebSocket of a client. In a `with` statement it is closed at the end."""
 
-    _is_client = True
+    _is_client: ClassVar[bool] = True
 
-    def __init__(self, stream, *, url, **settings):
+    def __init__(self, stream: Stream, *, url: str, **settings: Any) -> None:
         """Speak WebSocket over a `stream`, the server at `url` having agreed; see `WebSocket`."""
         super().__init__(None, stream, None, **settings)
         self.url = url
 
     @property
-    def path(self):
+    def path(self) -> str:
         """The path that was asked for."""
         return urlsplit(self.url).path or "/"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         self.disconnect()
 
-    def disconnect(self, code=1000, message=b"", timeout=1.0):
+    def disconnect(
+        self, code: int = 1000, message: str | bytes = b"", timeout: float | None = 1.0
+    ) -> None:
         """Close, give the other side `timeout` seconds to answer, and close the socket."""
         try:
             self.close(code, message)
@@ -45,17 +51,17 @@ class ClientWebSocket(WebSocket):
 
 
 def connect(
-    url,
+    url: str,
     *,
-    protocols=(),
-    origin=None,
-    headers=(),
-    compression=None,
-    max_message_size=2**24,
-    timeout=None,
-    ssl_context=None,
-    sock=None,
-):
+    protocols: Iterable[str] = (),
+    origin: str | None = None,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    compression: PerMessageDeflate | None = None,
+    max_message_size: int = 2**24,
+    timeout: float | None = None,
+    ssl_context: Any = None,
+    sock: Any = None,
+) -> ClientWebSocket:
     """Connect to a `ws:` or `wss:` URL, and return a `ClientWebSocket`.
 
     :param protocols: the subprotocols to offer, the preferred one first.
@@ -64,7 +70,8 @@ def connect(
     :param compression: a `PerMessageDeflate` to offer.
     :param max_message_size: the most bytes of a message that are accepted.
     :param timeout: seconds for connecting and the handshake together.
-    :param ssl_context: for `wss:`; by default one that checks the server's certificate.
+    :param ssl_context: for `wss:`, a context of `gevent.ssl`; by default one that checks the
+        server's certificate.
     :param sock: a connected socket to use in place of a new one.
 
     Raises `HandshakeError` when the server does not agree, `OSError` when it cannot be reached,
@@ -109,7 +116,9 @@ def connect(
     )
 
 
-def _shake_hands(sock, handshake):
+def _shake_hands(
+    sock: Any, handshake: WebSocketHandshake
+) -> tuple[bytes, str | None, PerMessageDeflate | None]:
     """Return what came behind the response, and the subprotocol and compression agreed on."""
     sock.sendall(handshake.request)
     received = b""

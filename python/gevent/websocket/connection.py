@@ -1,10 +1,15 @@
 """One WebSocket, of a server or a client."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import gevent
 from gevent._core import WebSocketCodec
 from gevent.lock import Semaphore
+from gevent.websocket.deflate import PerMessageDeflate
 from gevent.websocket.exceptions import ProtocolError, WebSocketError
 
 __all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
@@ -19,12 +24,12 @@ class Stream:
 
     __slots__ = ("recv", "socket", "write")
 
-    def __init__(self, socket):
+    def __init__(self, socket: Any) -> None:
         self.socket = socket
-        self.recv = socket.recv
-        self.write = socket.sendall
+        self.recv: Callable[[int], bytes] = socket.recv
+        self.write: Callable[[bytes], object] = socket.sendall
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         """Return `size` bytes; fewer when the connection ends before."""
         pieces = []
         while size > 0 and (data := self.recv(size)):
@@ -46,26 +51,26 @@ class WebSocket:
     ended without a close.
     """
 
-    OPCODE_CONTINUATION = 0x00
-    OPCODE_TEXT = 0x01
-    OPCODE_BINARY = 0x02
-    OPCODE_CLOSE = 0x08
-    OPCODE_PING = 0x09
-    OPCODE_PONG = 0x0A
+    OPCODE_CONTINUATION: ClassVar[int] = 0x00
+    OPCODE_TEXT: ClassVar[int] = 0x01
+    OPCODE_BINARY: ClassVar[int] = 0x02
+    OPCODE_CLOSE: ClassVar[int] = 0x08
+    OPCODE_PING: ClassVar[int] = 0x09
+    OPCODE_PONG: ClassVar[int] = 0x0A
 
-    _is_client = False
+    _is_client: ClassVar[bool] = False
 
     def __init__(
         self,
-        environ,
-        stream,
-        handler,
+        environ: dict[str, Any] | None,
+        stream: Stream,
+        handler: Any,
         *,
-        protocol=None,
-        compression=None,
-        max_message_size=2**24,
-        received=b"",
-    ):
+        protocol: str | None = None,
+        compression: PerMessageDeflate | None = None,
+        max_message_size: int = 2**24,
+        received: bytes = b"",
+    ) -> None:
         """Speak WebSocket over a `stream` on which the handshake is done.
 
         :param protocol: the subprotocol that was agreed on.
@@ -75,53 +80,56 @@ class WebSocket:
         :param received: what came behind the handshake.
         """
         self.environ = environ
-        self.stream = stream
+        self.stream: Stream | None = stream
         self.handler = handler
         self.closed = False
-        self.close_code = None
+        self.close_code: int | None = None
         self.close_reason = ""
         self._protocol = protocol
         self._connection = stream
         self._codec = WebSocketCodec(self._is_client, max_message_size, compression)
         self._codec.feed(received)
+        # Bound once, as they run for each message.
+        self._next = self._codec.next
+        self._encode = self._codec.encode
         self._sending = Semaphore()
         self._ended = False
         self._broken = False
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<{type(self).__name__} {self.path or ''} {state} at {id(self):#x}>"
 
     @property
-    def origin(self):
+    def origin(self) -> str | None:
         """The origin of the page that connected, or None."""
         return self._from_environ("HTTP_ORIGIN")
 
     @property
-    def protocol(self):
+    def protocol(self) -> str | None:
         """The subprotocol: the one agreed on, else what the client asked for, or None."""
         return self._protocol or self._from_environ("HTTP_SEC_WEBSOCKET_PROTOCOL")
 
     @property
-    def version(self):
+    def version(self) -> str | None:
         """The version of the protocol, as text, or None."""
         return self._from_environ("HTTP_SEC_WEBSOCKET_VERSION")
 
     @property
-    def path(self):
+    def path(self) -> str | None:
         """The path of the request, or None."""
         return self._from_environ("PATH_INFO")
 
     @property
-    def current_app(self):
+    def current_app(self) -> Any:
         """The `WebSocketApplication` that handles this connection, or None."""
         client = getattr(self.handler, "active_client", None)
         return getattr(client, "application", None)
 
-    def _from_environ(self, name):
+    def _from_environ(self, name: str) -> str | None:
         return None if self.environ is None else self.environ.get(name)
 
-    def receive(self):
+    def receive(self) -> str | bytearray | None:
         """Return the next message: a str, or a bytearray for one of bytes.
 
         None says that the connection is over: closed by the other side, lost, or ended because the
@@ -132,64 +140,59 @@ class WebSocket:
         if self.closed:
             raise WebSocketError(MSG_ALREADY_CLOSED)
         try:
-            return self._next_message()
+            item = self._next()
+            while item is None or type(item) is tuple:
+                if item is not None:
+                    self._control(*item)
+                    if self._ended:
+                        return None
+                    item = self._next()
+                else:
+                    data = self._connection.recv(self._codec.wanted)
+                    if not data:
+                        self._lost()
+                        return None
+                    item = self._next(data)
         except ProtocolError as error:
             self.close_code, self.close_reason = error.code, str(error)
             self._broken = True
             self.close(error.code, str(error))
-        return None
+            return None
+        except OSError:
+            self._lost()
+            return None
+        return item
 
-    def _next_message(self):
-        """The next message, or None at the end of the connection."""
-        codec = self._codec
-        item = codec.next()
-        while True:
-            if item is None:
-                try:
-                    data = self._connection.recv(codec.wanted)
-                except OSError:
-                    data = b""
-                if not data:
-                    self._lost()
-                    return None
-                item = codec.next(data)
-            elif type(item) is not tuple:
-                return item
-            elif item[0] == self.OPCODE_CLOSE:
-                self._closed_by_other(*item[1:])
-                return None
-            else:
-                opcode, payload = item
-                if opcode == self.OPCODE_PING:
-                    self.handle_ping(payload)
-                else:
-                    self.handle_pong(payload)
-                item = codec.next()
+    def _control(self, opcode: int, payload: Any, reason: str = "") -> None:
+        """Take a control frame; of a close the payload is the code."""
+        if opcode == self.OPCODE_PING:
+            self.handle_ping(payload)
+        elif opcode == self.OPCODE_PONG:
+            self.handle_pong(payload)
+        else:
+            self.close_code, self.close_reason = payload or 1005, reason
+            self._ended = True
+            if not self.closed:
+                self._send_close(payload, "")
 
-    def handle_ping(self, payload):
+    def handle_ping(self, payload: bytes) -> None:
         """Answer a ping. A subclass may do more."""
         if not self.closed:
             # What ended the connection will be seen by the reader.
             with contextlib.suppress(WebSocketError):
                 self.send_frame(payload, self.OPCODE_PONG)
 
-    def handle_pong(self, payload):
+    def handle_pong(self, payload: bytes) -> None:
         """Take note of a pong: nothing. A subclass may do more."""
 
-    def _closed_by_other(self, code, reason):
-        self.close_code, self.close_reason = code or 1005, reason
-        self._ended = True
-        if not self.closed:
-            self._send_close(code, "")
-
-    def _lost(self):
+    def _lost(self) -> None:
         self._ended = True
         if self.close_code is None:
             self.close_code = 1006
         self.closed = True
         self.stream = None
 
-    def send(self, message, binary=None):
+    def send(self, message: Any, binary: bool | None = None) -> None:
         """Send a message: a str as text, a bytes-like object as bytes.
 
         `binary` True sends a str as bytes, False bytes of UTF-8 as text. Raises `WebSocketError`
@@ -198,9 +201,9 @@ class WebSocket:
         if self.closed:
             raise WebSocketError(MSG_SOCKET_DEAD)
         with self._sending:
-            self._write(self._codec.encode(message, binary))
+            self._write(self._encode(message, binary))
 
-    def send_frame(self, message, opcode):
+    def send_frame(self, message: Any, opcode: int) -> None:
         """Send a frame as it is: a message that is not compressed, or a ping or pong.
 
         Raises `WebSocketError` as `send()` does, `ValueError` for what no frame can be.
@@ -211,11 +214,11 @@ class WebSocket:
         with self._sending:
             self._write(self._codec.encode_frame(payload, opcode))
 
-    def ping(self, payload=b""):
+    def ping(self, payload: bytes = b"") -> None:
         """Send a ping of up to 125 bytes; its answer goes to `handle_pong()`."""
         self.send_frame(payload, self.OPCODE_PING)
 
-    def _write(self, data):
+    def _write(self, data: bytes) -> None:
         try:
             self._connection.write(data)
         except OSError as error:
@@ -226,7 +229,7 @@ class WebSocket:
             self._lost()
             raise
 
-    def close(self, code=1000, message=b""):
+    def close(self, code: int = 1000, message: str | bytes = b"") -> None:
         """Say that no more will be sent, for a reason of up to 123 bytes of UTF-8.
 
         The socket is not closed: the handler does that, when the other side has answered or was
@@ -237,7 +240,7 @@ class WebSocket:
             text = message if isinstance(message, str) else bytes(message).decode()
             self._send_close(code, text)
 
-    def _send_close(self, code, text):
+    def _send_close(self, code: int | None, text: str) -> None:
         data = self._codec.encode_close(code, text)
         self.closed = True
         self.stream = None
@@ -247,7 +250,7 @@ class WebSocket:
             except OSError:
                 self._lost()
 
-    def wait_closed(self, timeout=None):
+    def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the other side has closed too, dropping what it still sends.
 
         Returns whether it has; `timeout` is in seconds. Nobody may receive meanwhile.
@@ -255,13 +258,20 @@ class WebSocket:
         with gevent.Timeout(timeout, False):
             while not self._ended:
                 try:
-                    if self._broken:
-                        # A close that is followed by a reset would not be read.
-                        self._ended = not self._connection.recv(65536)
-                    else:
-                        self._next_message()
+                    self._drop_next()
                 except ProtocolError:
                     self._broken = True
                 except OSError:
                     self._ended = True
         return self._ended
+
+    def _drop_next(self) -> None:
+        item = None if self._broken else self._next()
+        if type(item) is tuple:
+            self._control(*item)
+        elif item is None:
+            data = self._connection.recv(self._codec.wanted)
+            if not data:
+                self._lost()
+            elif not self._broken:  # else it is dropped: a close before a reset might not be read
+                self._codec.feed(data)

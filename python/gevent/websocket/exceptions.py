@@ -1,5 +1,10 @@
 """What goes wrong on a WebSocket. All of it is a `WebSocketError`, which is an `OSError`."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
 __all__ = [
     "FrameTooLargeException",
     "HandshakeError",
@@ -16,19 +21,19 @@ class WebSocketError(OSError):
 class ProtocolError(WebSocketError):
     """The other side broke the protocol. `code` is what the connection is closed with."""
 
-    code = 1002
+    code: ClassVar[int] = 1002
 
 
 class InvalidTextError(ProtocolError):
     """The other side sent text that is not UTF-8."""
 
-    code = 1007
+    code: ClassVar[int] = 1007
 
 
 class FrameTooLargeException(ProtocolError):
     """The other side sent a message larger than allowed, before or after decompression."""
 
-    code = 1009
+    code: ClassVar[int] = 1009
 
 
 class HandshakeError(WebSocketError):
@@ -38,7 +43,9 @@ class HandshakeError(WebSocketError):
     answered with, or None where the answer was malformed. `headers` are those of a server's answer.
     """
 
-    def __init__(self, message, status=None, headers=()):
+    def __init__(
+        self, message: str, status: int | None = None, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = list(headers)

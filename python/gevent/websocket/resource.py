@@ -1,6 +1,10 @@
 """Applications by path, as classes."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 __all__ = ["Resource", "WebSocketApplication"]
 
@@ -12,32 +16,32 @@ class WebSocketApplication:
     with the client on one of them, which is then `ws.protocol`.
     """
 
-    subprotocols: tuple[str, ...] = ()
+    subprotocols: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, ws):
+    def __init__(self, ws: Any) -> None:
         self.ws = ws
 
     @classmethod
-    def protocol_name(cls):
+    def protocol_name(cls) -> str:
         """The preferred subprotocol, or an empty text."""
         return cls.subprotocols[0] if cls.subprotocols else ""
 
-    def handle(self):
+    def handle(self) -> None:
         """Serve the connection: open, a message after the other, close."""
         self.on_open()
-        message = ""
+        message: str | bytearray | None = ""
         while message is not None and not self.ws.closed:
             message = self.ws.receive()
             self.on_message(message)
         self.on_close(None)
 
-    def on_open(self, *args, **kwargs):
+    def on_open(self, *args: Any, **kwargs: Any) -> None:
         """The connection is there."""
 
-    def on_message(self, message, *args, **kwargs):
+    def on_message(self, message: str | bytearray | None, *args: Any, **kwargs: Any) -> None:
         """A message came: a str or a bytearray; None says that the connection is over."""
 
-    def on_close(self, *args, **kwargs):
+    def on_close(self, *args: Any, **kwargs: Any) -> None:
         """The connection is over. The argument is a reason, None."""
 
 
@@ -50,13 +54,13 @@ class Resource:
     nothing is answered with 404.
     """
 
-    def __init__(self, apps=None):
-        self.apps = apps if apps is not None else []
+    def __init__(self, apps: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
+        self.apps: Any = apps if apps is not None else []
 
-    def _pairs(self):
+    def _pairs(self) -> list[tuple[str, Any]]:
         return list(self.apps.items() if hasattr(self.apps, "items") else self.apps)
 
-    def find(self, path, websocket):
+    def find(self, path: str, websocket: bool) -> Any:
         """The application for a path, of those for WebSockets or of the others; None without."""
         for pattern, app in self._pairs():
             is_websocket = isinstance(app, type) and issubclass(app, WebSocketApplication)
@@ -64,12 +68,14 @@ class Resource:
                 return app
         return None
 
-    def app_protocol(self, path):
+    def app_protocol(self, path: str) -> str:
         """The subprotocol that the application for a path prefers, or an empty text."""
         app = self.find(path, True)
         return app.protocol_name() if app is not None else ""
 
-    def __call__(self, environ, start_response):
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         ws = environ.get("wsgi.websocket")
         app = self.find(environ["PATH_INFO"], ws is not None)
         if app is None:

@@ -1,7 +1,11 @@
 """A server of WebSockets."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from gevent.pywsgi import WSGIServer
-from gevent.websocket.handler import WebSocketHandler
+from gevent.websocket.handler import Client, WebSocketHandler
 
 __all__ = ["WebSocketServer"]
 
@@ -9,8 +13,9 @@ __all__ = ["WebSocketServer"]
 class WebSocketServer(WSGIServer):
     """A `WSGIServer` whose applications get WebSockets. `clients` has those that are connected."""
 
-    handler_class = WebSocketHandler
+    handler_class: Any = WebSocketHandler
 
-    def __init__(self, *args, **kwargs):
-        self.clients = {}
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what `WSGIServer` takes."""
+        self.clients: dict[Any, Client] = {}
         super().__init__(*args, **kwargs)
