@@ -61,7 +61,7 @@ def test_features_of_psycopg(result_of, postgres):
         "copied": 5000,
         "cursor": True,
         "pipeline": True,
-        "notified": ["begin", *map(str, range(10))],
+        "notified": [str(number) for number in range(10)],
         "cancelled": 1,
         "error": "IDLE",
         "refused": True,
