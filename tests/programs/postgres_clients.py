@@ -29,7 +29,7 @@ psycogreen.gevent.patch_psycopg()
 
 GREENLETS = 200
 CONNECTIONS = 20
-SECONDS = 0.05
+SECONDS = 0.1
 QUESTION = f"SELECT pg_sleep({SECONDS}), %s::int * 2, repeat(%s, 5000)"
 
 

@@ -1,6 +1,6 @@
 """multiprocessing.Pool beside gevent's Pool, in a process that is not patched.
 
-With everything patched, the pool's own threads would block one another in reads of pipes, as in gevent.
+With everything patched, the pool's own threads block one another in reads of pipes, as in gevent.
 
 usage: process_pool.py FUNCTION METHOD
 """
