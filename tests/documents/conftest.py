@@ -77,7 +77,7 @@ def started(tmp_path: Path) -> Callable[..., object]:
     """
 
     @contextmanager
-    def start(name: str, *before: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def start(name: str, *before: str | Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
         with (
             open(tmp_path / "errors", "w") as errors,
             subprocess.Popen(
@@ -86,7 +86,7 @@ def started(tmp_path: Path) -> Callable[..., object]:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment({}),
+                env=environment(settings),
             ) as process,
         ):
             try:
@@ -102,8 +102,8 @@ def served(started: Callable[..., object], tmp_path: Path) -> Callable[..., obje
     """Start an example with a server; a context manager that yields the process and the port."""
 
     @contextmanager
-    def serve(name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-        with started(name, LAUNCHER) as process:
+    def serve(name: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+        with started(name, LAUNCHER, **settings) as process:
             line = process.stdout.readline()
             assert line.startswith("listening at "), (tmp_path / "errors").read_text()
             yield process, int(line.split()[-1])

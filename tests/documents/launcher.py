@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 
@@ -28,4 +29,6 @@ if __name__ == "__main__":
     BaseServer.start = _start_and_tell
     program = sys.argv[1]
     sys.argv[:] = [program]
+    # As for any program, what is beside it can be imported.
+    sys.path[0] = os.path.dirname(program)
     runpy.run_path(program, run_name="__main__")

@@ -14,14 +14,19 @@ app = Celery("tasks", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_
 app.conf.broker_connection_retry_on_startup = True
 inside = most = 0
 
+#: What the worker is started with.
+CONCURRENCY = 50
+
 
 @app.task
 def wait_with_others(number):
-    """Say how many such tasks have been in here at once."""
+    """Wait until as many as the worker takes are in here; say how many there were at most."""
     global inside, most
     inside += 1
     most = max(most, inside)
-    time.sleep(0.5)
+    end = time.monotonic() + 20
+    while most < CONCURRENCY and time.monotonic() < end:
+        time.sleep(0.01)
     inside -= 1
     return number, most, type(gevent.getcurrent()).__module__
 

@@ -81,7 +81,7 @@ def native_executor():
     return {
         "results": [number for number, _ in results] == list(range(20)),
         "elsewhere": native_ident() not in {ident for _, ident in results},
-        "ticked": len(ticks) > 5,
+        "ticked": len(ticks) > 1,
     }
 
 
@@ -122,7 +122,7 @@ def process_pool_executor(method):
         "many": many == [n * n for n in range(40)],
         "elsewhere": os.getpid() not in {pid for _, pid in squares},
         "failed": repr(failed),
-        "ticked": len(ticks) > 2,
+        "ticked": len(ticks) > 1,
     }
 
 

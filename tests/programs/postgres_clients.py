@@ -21,6 +21,7 @@ import sqlalchemy
 from sqlalchemy import orm
 
 import gevent
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
@@ -28,7 +29,7 @@ psycogreen.gevent.patch_psycopg()
 
 GREENLETS = 200
 CONNECTIONS = 20
-SECONDS = 0.05
+SECONDS = 0.1
 QUESTION = f"SELECT pg_sleep({SECONDS}), %s::int * 2, repeat(%s, 5000)"
 
 
@@ -76,19 +77,28 @@ def psycopg3_features(parameters):
             cursors = [one.execute("SELECT %s::int + 1", (number,)) for number in range(100)]
         seen["pipeline"] = [cursor.fetchone()[0] for cursor in cursors] == list(range(1, 101))
 
+        listening = Event()
+
         def listen():
             with psycopg.connect(parameters, autocommit=True) as listener:
                 listener.execute("LISTEN news")
-                one.execute("NOTIFY news, 'begin'")
-                return [notice.payload for notice in listener.notifies(timeout=30, stop_after=11)]
+                listening.set()
+                return [notice.payload for notice in listener.notifies(timeout=30, stop_after=10)]
 
         listener = gevent.spawn(listen)
-        gevent.sleep(0.1)
+        listening.wait(30)
         for number in range(10):
             one.execute("SELECT pg_notify('news', %s)", (str(number),))
         seen["notified"] = listener.get()
 
-        gevent.spawn_later(0.1, one.cancel_safe)
+        def cancel():
+            active = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s"
+            with psycopg.connect(parameters, autocommit=True) as other:
+                while not other.execute(active, (one.info.backend_pid,)).fetchone()[0]:
+                    gevent.sleep(0.01)
+            one.cancel_safe()
+
+        gevent.spawn(cancel)
         try:
             one.execute("SELECT pg_sleep(30)")
         except psycopg.errors.QueryCanceled:

@@ -44,7 +44,7 @@ def test_redis_lock_between_threads(result_of, redis_url):
 
 
 def check_concurrent(seen):
-    """What slept 10 seconds in all took far less, but 20 at a time cannot sleep any faster."""
+    """What slept 20 seconds in all took far less, but 20 at a time cannot sleep any faster."""
     asleep, wall = seen.pop("asleep"), seen.pop("wall")
     assert asleep / 20 <= wall < asleep / 2
 
@@ -61,7 +61,7 @@ def test_features_of_psycopg(result_of, postgres):
         "copied": 5000,
         "cursor": True,
         "pipeline": True,
-        "notified": ["begin", *map(str, range(10))],
+        "notified": [str(number) for number in range(10)],
         "cancelled": 1,
         "error": "IDLE",
         "refused": True,
