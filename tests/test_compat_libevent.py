@@ -280,6 +280,23 @@ class TestLookUps:
         unknown = bytes([10, 0, 0, 1])
         assert self.ask(core.dns_resolve_reverse, unknown, 0) == (not_there, core.DNS_PTR, 0, [])
 
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (socket.gaierror(socket.EAI_AGAIN, "try again"), "SERVERFAILED"),
+            (socket.gaierror(socket.EAI_FAMILY, "no such family"), "UNKNOWN"),
+            (socket.herror(12, "ARES_ETIMEOUT"), "TIMEOUT"),
+            (socket.herror(6, "ARES_EREFUSED"), "REFUSED"),
+        ],
+    )
+    def test_other_failures(self, error, code):
+        def fail(*args):
+            raise error
+
+        gevent.get_hub().resolver.getaddrinfo = fail
+        result, *_ = self.ask(core.dns_resolve_ipv4, "host.test", 0)
+        assert result == getattr(core, f"DNS_ERR_{code}")
+
     def test_shutdown_ends_what_is_under_way(self):
         core.dns_init()
         answer = AsyncResult()

@@ -42,6 +42,7 @@ child = watchers.child
 stat = watchers.stat
 
 if config.compat:
+    # The function of gevent 0.13: a call of either looks the same.
     from gevent.compat.libevent import loop
 
 MINPRI = -2

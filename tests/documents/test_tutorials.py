@@ -59,7 +59,12 @@ def test_fetch(output_of, web, tutorial):
 
 
 def test_determinism(output_of):
-    assert output_of("tutorial_ja/05_determinism") == ["False", "True"]
+    processes, greenlets = output_of("tutorial_ja/05_determinism")
+    assert greenlets == "True"
+    if processes == "True":
+        # Chance may have the processes end in the same order, but hardly twice.
+        processes, _ = output_of("tutorial_ja/05_determinism")
+    assert processes == "False"
 
 
 @pytest.mark.parametrize("name", ["tutorial/05_spawning", "tutorial_ja/06_spawning"])

@@ -65,10 +65,19 @@ _TEXTS = {
     DNS_ERR_SHUTDOWN: "the resolver was shut down",
 }
 
+#: By the number of a ``gaierror``, or else of a ``herror``, those of c-ares among them.
 _CODES = {
     EAI_NONAME: DNS_ERR_NOTEXIST,
     EAI_NODATA: DNS_ERR_NOTEXIST,
     EAI_AGAIN: DNS_ERR_SERVERFAILED,
+    1: DNS_ERR_NOTEXIST,
+    2: DNS_ERR_SERVERFAILED,
+    3: DNS_ERR_SERVERFAILED,
+    4: DNS_ERR_NOTEXIST,
+    5: DNS_ERR_NOTIMPL,
+    6: DNS_ERR_REFUSED,
+    12: DNS_ERR_TIMEOUT,
+    16: DNS_ERR_SHUTDOWN,
 }
 
 #: The look-ups under way.
@@ -100,10 +109,8 @@ def _start(kind: int, look_up: Callable[[Any], list[Any]], callback: Callable[..
         try:
             found = look_up(hub.resolver)
             result = DNS_ERR_NONE
-        except gaierror as error:
+        except (gaierror, herror) as error:
             result = _CODES.get(error.errno, DNS_ERR_UNKNOWN)
-        except herror:
-            result = DNS_ERR_NOTEXIST
         except GreenletExit:
             result = DNS_ERR_SHUTDOWN
         hub.loop.run_callback(callback, result, kind, 0, found)
