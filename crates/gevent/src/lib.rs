@@ -54,7 +54,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiting::timeout::Timeout>()?;
 
     module.add_class::<sync::event::Event>()?;
-    ffi::blocking::add_method::<sync::event::WaitForEvent, sync::event::Event>(py)?;
+    ffi::blocking::add_method::<sync::event::WaitForEvent>(py)?;
     module.add_class::<sync::async_result::AsyncResult>()?;
     module.add_class::<sync::lock::Semaphore>()?;
     module.add_class::<sync::lock::BoundedSemaphore>()?;
@@ -104,9 +104,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pools::bell::retire_workers, module)?)?;
     event_loop::flags::register(module)?;
     module.add_class::<sockets::socket::SocketBase>()?;
-    ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
-    ffi::blocking::add_method::<sockets::send::Send, sockets::socket::SocketBase>(py)?;
-    ffi::blocking::add_method::<sockets::send::SendAll, sockets::socket::SocketBase>(py)?;
+    ffi::blocking::add_method::<sockets::io::Receive>(py)?;
+    ffi::blocking::add_method::<sockets::send::Send>(py)?;
+    ffi::blocking::add_method::<sockets::send::SendAll>(py)?;
     servers::handling::register(module)?;
     module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(

@@ -49,6 +49,7 @@ impl Event {
 pub struct WaitForEvent;
 
 impl Blocking for WaitForEvent {
+    type Owner = Event;
     const NAME: &'static CStr = c"wait";
     const DOC: &'static CStr = c"wait($self, /, timeout=None)\n--\n\n\
 Wait until the flag is up, for at most `timeout` seconds, and return whether it was.\n\n\
@@ -56,10 +57,9 @@ Whoever was waiting at `set` returns True even if `clear` comes before it runs. 
 which is then started, and cancelled afterwards.";
     const PARAMETERS: &'static [&'static str] = &["timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+    fn begin(slf: &Bound<'_, Event>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
         let py = slf.py();
-        let event = slf.cast::<Event>()?;
-        let this = event.get();
+        let this = slf.get();
         let done = |up: bool| Step::Done(PyBool::new(py, up).to_owned().into_any().unbind());
         if this.is_set() {
             this.queue_up(py)?;
@@ -73,7 +73,7 @@ which is then started, and cancelled afterwards.";
         if let Limit::After(delay, _) = limit {
             wait.limit(py, delay, true);
         }
-        let event = event.clone().unbind();
+        let event = slf.clone().unbind();
         wait.set_then(
             py,
             Box::new(move |py, wait, outcome| {
