@@ -91,7 +91,12 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
     let set = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(&set, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    epoll::add(
+        &set,
+        &listener,
+        EventData::new_u64(LISTENER),
+        EventFlags::IN,
+    )?;
     println!("{}", listener.local_addr()?.port());
 
     let mut connections: Vec<Option<Connection>> = Vec::new();
