@@ -91,7 +91,9 @@ class Row:
     def _unit(self) -> str:
         if self.scenario.memory:
             return "B"
-        return "MB/s" if self.scenario.load == "drain" else "1/s"
+        if self.scenario.load == "drain":
+            return "MB/s"
+        return "1/s of processor" if self.scenario.by_cost else "1/s"
 
     def _figure(self, side: str) -> str:
         value = self.median(side)
@@ -146,7 +148,7 @@ class Runner:
             if scenario.memory:
                 return self._hold(command, pid, scenario.connections)
             command += ["--seconds", str(scenario.seconds)]
-            before = _processor_time(pid)
+            before = _processor_seconds(pid)
             done = subprocess.run(
                 command,
                 capture_output=True,
@@ -154,10 +156,12 @@ class Runner:
                 check=True,
                 preexec_fn=self._pin(1),
             )
-            cost = _processor_time(pid) - before
+            cost = _processor_seconds(pid) - before
         found = json.loads(done.stdout)
-        per_request = cost / found["all"] if "all" in found else None
-        return Sample(found["per_second"], per_request)
+        if "all" not in found:
+            return Sample(found["per_second"])
+        per_request = cost / found["all"]
+        return Sample(1 / per_request if scenario.by_cost else found["per_second"], per_request)
 
     def _hold(self, command: list[str], pid: int, connections: int) -> Sample:
         # The first connections bring in what exists once for all of them.
@@ -213,9 +217,8 @@ class Runner:
         return lambda: os.sched_setaffinity(0, {processor})
 
 
-def _processor_time(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _processor_seconds(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def _resident_bytes(pid: int) -> int:

@@ -48,8 +48,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event_loop::callback::Callback>()?;
     module.add_class::<greenlets::greenlet::Greenlet>()?;
     ffi::entry::install(py)?;
-    ffi::blocking::add_method::<greenlets::wait::Join, greenlets::greenlet::Greenlet>(py)?;
-    ffi::blocking::add_method::<greenlets::wait::GetEnd, greenlets::greenlet::Greenlet>(py)?;
+    ffi::blocking::add_method::<greenlets::wait::Join>(py)?;
+    ffi::blocking::add_method::<greenlets::wait::GetEnd>(py)?;
     module.add_class::<greenlets::spawn_tree::SpawnFrame>()?;
     module.add_class::<greenlets::spawned_link::SpawnedLink>()?;
     module.add_class::<greenlets::spawned_link::SuccessSpawnedLink>()?;
@@ -59,14 +59,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiting::timeout::Timeout>()?;
 
     module.add_class::<sync::event::Event>()?;
-    ffi::blocking::add_method::<sync::event::WaitForEvent, sync::event::Event>(py)?;
+    ffi::blocking::add_method::<sync::event::WaitForEvent>(py)?;
     module.add_class::<sync::async_result::AsyncResult>()?;
-    ffi::blocking::add_method::<sync::async_result::GetResult, sync::async_result::AsyncResult>(
-        py,
-    )?;
-    ffi::blocking::add_method::<sync::async_result::WaitForResult, sync::async_result::AsyncResult>(
-        py,
-    )?;
+    ffi::blocking::add_method::<sync::async_result::GetResult>(py)?;
+    ffi::blocking::add_method::<sync::async_result::WaitForResult>(py)?;
     module.add_class::<sync::lock::Semaphore>()?;
     module.add_class::<sync::lock::BoundedSemaphore>()?;
     module.add_class::<sync::lock::DummySemaphore>()?;
@@ -74,9 +70,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sync::thread_lock::ThreadLock>()?;
     module.add_class::<queues::queue::SimpleQueue>()?;
     module.add_class::<queues::api::Queue>()?;
-    // A method of the class itself is called faster than one of its base.
-    ffi::blocking::add_method::<queues::wait::Get, queues::queue::SimpleQueue>(py)?;
-    ffi::blocking::add_method::<queues::wait::Get, queues::api::Queue>(py)?;
+    ffi::blocking::add_method::<queues::wait::Get>(py)?;
+    ffi::blocking::add_method_to::<queues::wait::Get, queues::api::Queue>(py)?;
     module.add_class::<queues::api::LifoQueue>()?;
     module.add_class::<queues::api::PriorityQueue>()?;
     module.add_class::<queues::channel::Channel>()?;
@@ -121,12 +116,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<resolver::channel::NameService>()?;
     module.add_class::<resolver::channel::LookUp>()?;
     module.add_class::<sockets::socket::SocketBase>()?;
-    ffi::blocking::add_method::<sockets::io::Receive, sockets::socket::SocketBase>(py)?;
     module.add_class::<wsgi::service::Service>()?;
     module.add_class::<wsgi::request_file::RequestFile>()?;
     module.add_class::<wsgi::attributes::Attributes>()?;
     module.add_class::<wsgi::handler::WSGIHandler>()?;
-    ffi::blocking::add_method::<wsgi::handle::Handle, wsgi::handler::WSGIHandler>(py)?;
+    ffi::blocking::add_method::<wsgi::handle::Handle>(py)?;
     wsgi::overriding::install(py)?;
     module.add_class::<wsgi::input::Input>()?;
     module.add_class::<wsgi::file_wrapper::FileWrapper>()?;
@@ -134,8 +128,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "serve_connection",
         ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,
     )?;
-    ffi::blocking::add_method::<sockets::send::Send, sockets::socket::SocketBase>(py)?;
-    ffi::blocking::add_method::<sockets::send::SendAll, sockets::socket::SocketBase>(py)?;
+    ffi::blocking::add_method::<sockets::io::Receive>(py)?;
+    ffi::blocking::add_method::<sockets::send::Send>(py)?;
+    ffi::blocking::add_method::<sockets::send::SendAll>(py)?;
     servers::handling::register(module)?;
     module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(

@@ -46,13 +46,13 @@ impl Greenlet {
 pub struct Join;
 
 impl Blocking for Join {
+    type Owner = Greenlet;
     const NAME: &'static CStr = c"join";
     const DOC: &'static CStr = c"join($self, /, timeout=None)\n--\n\n\
 Wait until it is over, or for `timeout` seconds. Returns None in any case.";
     const PARAMETERS: &'static [&'static str] = &["timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
-        let slf = slf.cast::<Greenlet>()?;
+    fn begin(slf: &Bound<'_, Greenlet>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         if Greenlet::is_ready(slf) {
             return Ok(Step::Done(slf.py().None()).into());
         }
@@ -65,14 +65,14 @@ Wait until it is over, or for `timeout` seconds. Returns None in any case.";
 pub struct GetEnd;
 
 impl Blocking for GetEnd {
+    type Owner = Greenlet;
     const NAME: &'static CStr = c"get";
     const DOC: &'static CStr = c"get($self, /, block=True, timeout=None)\n--\n\n\
 Return the function's result or raise its error, waiting for it at most `timeout` seconds.\n\n\
 Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.";
     const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
-        let slf = slf.cast::<Greenlet>()?;
+    fn begin(slf: &Bound<'_, Greenlet>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         if Greenlet::is_ready(slf) {
             return Greenlet::result_or_none(slf).map(|result| Step::Done(result).into());
         }

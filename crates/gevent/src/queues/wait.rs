@@ -100,6 +100,7 @@ impl Patience {
 pub struct Get;
 
 impl Blocking for Get {
+    type Owner = SimpleQueue;
     const NAME: &'static CStr = c"get";
     const DOC: &'static CStr = c"get($self, block=True, timeout=None)\n--\n\n\
 Take the next item out of the queue and return it.\n\n\
@@ -108,9 +109,12 @@ false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raise
 there is none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.";
     const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+    fn begin(
+        slf: &Bound<'_, SimpleQueue>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let block = args::flag(arguments[0].as_ref())?;
-        SimpleQueue::get(slf.cast()?, block, arguments[1].as_ref(), false).map(Into::into)
+        SimpleQueue::get(slf, block, arguments[1].as_ref(), false).map(Into::into)
     }
 }
 

@@ -149,6 +149,10 @@ pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
     let mut steps = Steps::of(server)?;
     for taken in 0..most {
         if taken > 0 && !steps.hold()? {
+            let started = server.getattr(pyo3::intern!(py, "started"))?;
+            if !started.is_truthy()? {
+                return Ok(());
+            }
             steps = Steps::of(server)?;
         }
         if steps.is_full()? {

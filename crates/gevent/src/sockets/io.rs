@@ -51,15 +51,18 @@ fn share_of(room: usize, nbytes: isize, name: &str) -> PyResult<usize> {
 pub struct Receive;
 
 impl Blocking for Receive {
+    type Owner = SocketBase;
     const NAME: &'static CStr = c"recv";
     const DOC: &'static CStr = c"recv($self, bufsize, flags=0, /)\n--\n\n\
 Receive up to `bufsize` bytes; none at all means that the other side sends no more.";
     const PARAMETERS: &'static [&'static str] = &["bufsize", "flags"];
     const NAMED: bool = false;
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+    fn begin(
+        slf: &Bound<'_, SocketBase>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let py = slf.py();
-        let slf = slf.cast::<SocketBase>()?;
         let Some(size) = &arguments[0] else {
             return Err(PyTypeError::new_err(
                 "recv expected at least 1 argument, got 0",
@@ -249,7 +252,8 @@ impl SocketBase {
         if size <= SCRATCH {
             let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
             let room = &mut scratch[..size];
-            let got = self.call(py, Direction::Read, force, |_, fd| {
+            let got = self.call(py, Direction::Read, force, |state, fd| {
+                state.expose();
                 let ((got, _), _, address) = rustix::net::recvfrom(fd, room, flags)?;
                 from = address;
                 Ok(got)
@@ -257,7 +261,8 @@ impl SocketBase {
             return Ok((Ok(PyBytes::new(py, got)), from));
         }
         let bytes = filled(py, size, |room| {
-            self.call(py, Direction::Read, force, |_, fd| {
+            self.call(py, Direction::Read, force, |state, fd| {
+                state.expose();
                 let ((got, _), _, address) = rustix::net::recvfrom(fd, room, flags)?;
                 from = address;
                 Ok(got.len())
@@ -294,7 +299,8 @@ impl SocketBase {
         let mut patience = Patience::of(self, py);
         let (got, address) = self.persist(py, Direction::Read, &mut patience, |force| {
             let room = &mut memory.room(py)[..size];
-            self.call(py, Direction::Read, force, |_, fd| {
+            self.call(py, Direction::Read, force, |state, fd| {
+                state.expose();
                 let (_, got, address) = rustix::net::recvfrom(fd, room, flags)?;
                 Ok((got, address))
             })
@@ -346,7 +352,8 @@ impl SocketBase {
         let mut patience = Patience::of(this, py);
         let sent = this.persist(py, Direction::Write, &mut patience, |force| {
             let bytes = memory.bytes(py);
-            this.call(py, Direction::Write, force, |_, fd| {
+            this.call(py, Direction::Write, force, |state, fd| {
+                state.expose();
                 rustix::net::sendto(fd, bytes, send_flags(flags), &plain)
             })
         })?;

@@ -74,6 +74,7 @@ impl SocketBase {
     /// `OSError` when it cannot be made.
     pub fn twin(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if let Some(twin) = self.state.with(py, |state| {
+            state.expose();
             state.twin.as_ref().map(|twin| twin.clone_ref(py))
         }) {
             return Ok(twin);
@@ -178,7 +179,9 @@ impl SocketBase {
     fn leave_pair(&self, py: Python<'_>) {
         let pair = self.state.with(py, |state| state.pair.take());
         if let Some((pair, end)) = pair {
-            drop(pair.with(py, |ends| ends[end].take()));
+            // A detached end goes on without us.
+            pair.expose();
+            drop(pair.place(py, end, None));
         }
     }
 

@@ -20,13 +20,16 @@ use crate::waiting::wait::{Outcome, WaitRef};
 pub struct Send;
 
 impl Blocking for Send {
+    type Owner = SocketBase;
     const NAME: &'static CStr = c"send";
     const DOC: &'static CStr = c"send($self, data, flags=0, timeout=...)\n--\n\n\
 Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags", "timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
-        let slf = slf.cast::<SocketBase>()?;
+    fn begin(
+        slf: &Bound<'_, SocketBase>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let patience = match &arguments[2] {
             None => Patience::of(slf.get(), slf.py()),
             Some(given) => Patience::seconds(SocketBase::timeout_of(given)?),
@@ -40,13 +43,16 @@ Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
 pub struct SendAll;
 
 impl Blocking for SendAll {
+    type Owner = SocketBase;
     const NAME: &'static CStr = c"sendall";
     const DOC: &'static CStr = c"sendall($self, data, flags=0)\n--\n\n\
 Send all of `data`. The timeout holds for the whole; when it raises, some may have been sent.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
-        let slf = slf.cast::<SocketBase>()?;
+    fn begin(
+        slf: &Bound<'_, SocketBase>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let patience = Patience::of(slf.get(), slf.py());
         let sending = Sending::of("sendall", arguments, true, &patience)?;
         if sending.memory.bytes(slf.py()).is_empty() {
@@ -141,7 +147,10 @@ impl Sending {
         let rest = self.memory.bytes(py).get(self.sent..).unwrap_or_default();
         let (sent, reader) = socket.call(py, Direction::Write, self.force, |state, fd| {
             let sent = rustix::net::send(fd, rest, self.flags)?;
-            Ok((sent, state.tell_peer(py)))
+            if !self.flags.is_empty() {
+                state.expose();
+            }
+            Ok((sent, state.tell_peer(py, sent)))
         })?;
         if let Some(reader) = reader {
             reader.wake_none(py);

@@ -20,7 +20,7 @@ use crate::errors::errno_error;
 use crate::event_loop::loop_::Loop;
 use crate::ffi::descriptor;
 use crate::sockets::life::{default_timeout, finish, native_class};
-use crate::sockets::wait::Pair;
+use crate::sockets::pair::Pair;
 use crate::waiting::wait::WaitRef;
 
 /// What a socket is, behind its cell.
@@ -259,8 +259,10 @@ impl SocketBase {
 
     /// Return the descriptor's number, -1 once closed.
     fn fileno(&self, py: Python<'_>) -> RawFd {
-        self.state
-            .with(py, |state| state.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+        self.state.with(py, |state| {
+            state.expose();
+            state.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        })
     }
 
     /// Close the socket, once the files of `makefile` are closed as well. Whoever waits for it gets an `OSError` (EBADF).
@@ -345,7 +347,7 @@ impl SocketBase {
 
     /// Note that `other` is the other end of this one's pair.
     fn _pair_with(&self, py: Python<'_>, other: &Bound<'_, Self>) {
-        let pair: Arc<Pair> = Arc::new(GilCell::new([None, None]));
+        let pair = Arc::new(Pair::new());
         let mine = (pair.clone(), 0);
         let old = self.state.with(py, |state| state.pair.replace(mine));
         let old_other = other

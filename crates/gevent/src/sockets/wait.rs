@@ -10,7 +10,6 @@ use reactor::{Direction, Interest, Readiness, SourceKey, Time};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::cell::GilCell;
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::loop_::{Loop, Watched};
 use crate::ffi::descriptor;
@@ -110,7 +109,14 @@ impl State {
             let tcp = matches!(self.family, libc::AF_INET | libc::AF_INET6);
             (&*got, stream && waits && tcp)
         };
-        if all && !got.is_empty() && got.len() < size {
+        let mut last = all && got.len() < size;
+        if let Some((pair, end)) = &self.pair {
+            if !flags.is_empty() {
+                pair.expose();
+            }
+            last |= pair.received(*end, got.len()) && stream && waits;
+        }
+        if last && !got.is_empty() {
             self.drained(py);
         }
         Ok(got)
@@ -150,11 +156,18 @@ impl State {
         }
     }
 
-    /// Tells the other end of a pair that it was sent something; returns who waits there, to be woken.
-    pub fn tell_peer(&self, py: Python<'_>) -> Option<WaitRef> {
+    /// Notes that others may use the other end of a pair, or that what is done here is not counted.
+    pub fn expose(&self) {
+        if let Some((pair, _)) = &self.pair {
+            pair.expose();
+        }
+    }
+
+    /// Tells the other end of a pair that it was sent so much; returns who waits there, to be woken.
+    pub fn tell_peer(&self, py: Python<'_>, sent: usize) -> Option<WaitRef> {
         let (pair, end) = self.pair.as_ref()?;
-        pair.with(py, |ends| {
-            let (loop_, key) = ends[1 - end].as_ref()?;
+        pair.sent(1 - end, sent);
+        pair.at(py, 1 - end, |(loop_, key)| {
             let loop_ = loop_.get();
             if !loop_.is_mine() {
                 return None;
@@ -165,9 +178,6 @@ impl State {
         })
     }
 }
-
-/// Where the two ends of a socket pair wait, so that one can wake the other without the kernel's help.
-pub type Pair = GilCell<[Option<(Py<Loop>, SourceKey)>; 2]>;
 
 impl SocketBase {
     /// Makes a system call, unless it is known that it would block.
@@ -394,9 +404,10 @@ impl SocketBase {
         let key = loop_.get().register_source(py, fd)?;
         let old = self.state.with(py, |state| {
             let source = (loop_.clone_ref(py), key);
-            let old_end = state.pair.as_ref().and_then(|(pair, end)| {
-                pair.with(py, |ends| ends[*end].replace((loop_.clone_ref(py), key)))
-            });
+            let old_end = state
+                .pair
+                .as_ref()
+                .and_then(|(pair, end)| pair.place(py, *end, Some((loop_.clone_ref(py), key))));
             (state.source.replace(source), old_end)
         });
         drop(old);

@@ -133,6 +133,7 @@ impl AsyncResult {
 pub struct GetResult;
 
 impl Blocking for GetResult {
+    type Owner = AsyncResult;
     const NAME: &'static CStr = c"get";
     const DOC: &'static CStr = c"get($self, block=True, timeout=None)\n--\n\n\
 Return the value or raise the exception, waiting for it at most `timeout` seconds.\n\n\
@@ -140,9 +141,12 @@ Raises `Timeout` when the time is up, and at once when `block` is false and noth
 a `Timeout`, which is then started, raised, and cancelled afterwards.";
     const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+    fn begin(
+        slf: &Bound<'_, AsyncResult>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let block = args::flag(arguments[0].as_ref())?;
-        AsyncResult::get(slf.cast()?, block, arguments[1].as_ref()).map(Into::into)
+        AsyncResult::get(slf, block, arguments[1].as_ref()).map(Into::into)
     }
 }
 
@@ -150,13 +154,16 @@ a `Timeout`, which is then started, raised, and cancelled afterwards.";
 pub struct WaitForResult;
 
 impl Blocking for WaitForResult {
+    type Owner = AsyncResult;
     const NAME: &'static CStr = c"wait";
     const DOC: &'static CStr = c"wait($self, timeout=None)\n--\n\n\
 Wait, at most `timeout` seconds, and return the value; None for an exception or when the time is up.";
     const PARAMETERS: &'static [&'static str] = &["timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
-        let slf = slf.cast::<AsyncResult>()?;
+    fn begin(
+        slf: &Bound<'_, AsyncResult>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let value = |slf: &Bound<'_, AsyncResult>| {
             let py = slf.py();
             slf.get().held_value(py).unwrap_or_else(|| py.None())

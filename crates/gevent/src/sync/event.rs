@@ -53,6 +53,7 @@ fn truth(py: Python<'_>, value: bool) -> Py<PyAny> {
 pub struct WaitForEvent;
 
 impl Blocking for WaitForEvent {
+    type Owner = Event;
     const NAME: &'static CStr = c"wait";
     const DOC: &'static CStr = c"wait($self, /, timeout=None)\n--\n\n\
 Wait until the flag is up, for at most `timeout` seconds, and return whether it was.\n\n\
@@ -60,16 +61,15 @@ Whoever was waiting at `set` returns True even if `clear` comes before it runs. 
 which is then started, and cancelled afterwards.";
     const PARAMETERS: &'static [&'static str] = &["timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+    fn begin(slf: &Bound<'_, Event>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let py = slf.py();
-        let event = slf.cast::<Event>()?;
-        let this = event.get();
+        let this = slf.get();
         if this.is_set() {
             this.queue_up(py)?;
             return Ok(Step::Done(truth(py, true)).into());
         }
         let limit = Limit::of(arguments[0].as_ref())?;
-        let step = Linkable::wait_for(event, limit, move |event, passed| {
+        let step = Linkable::wait_for(slf, limit, move |event, passed| {
             Ok(truth(event.py(), passed.is_none()))
         });
         step.map(Into::into)

@@ -22,6 +22,7 @@ use crate::waiting::timeout::Limit;
 pub struct Sleep;
 
 impl Blocking for Sleep {
+    type Owner = PyModule;
     const NAME: &'static CStr = c"sleep";
     const DOC: &'static CStr = c"sleep(seconds=0, ref=True)\n--\n\n\
 Put the running greenlet to sleep for at least `seconds` (a number; nothing or less only lets others run).\n\n\
@@ -29,7 +30,10 @@ With `ref` False, the sleep alone does not keep the hub waiting. Raises `TypeErr
 Unlike `time.sleep`, only this greenlet sleeps.";
     const PARAMETERS: &'static [&'static str] = &["seconds", "ref"];
 
-    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+    fn begin(
+        module: &Bound<'_, PyModule>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let py = module.py();
         let Some(delay) = delay_of(arguments[0].as_ref())? else {
             return Ok(match park::queue_up(py)? {

@@ -43,13 +43,14 @@ const LINGER_BYTES: usize = 16 * BLOCK;
 pub struct Handle;
 
 impl Blocking for Handle {
+    type Owner = WSGIHandler;
     const NAME: &'static CStr = c"handle";
     const DOC: &'static CStr = c"handle($self)\n--\n\n\
 Handle the connection's requests, one after the other, and close it.";
     const PARAMETERS: &'static [&'static str] = &[];
 
-    fn begin(slf: &Bound<'_, PyAny>, _: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
-        begin(slf.cast::<WSGIHandler>()?).map(Into::into)
+    fn begin(slf: &Bound<'_, WSGIHandler>, _: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        begin(slf).map(Into::into)
     }
 }
 

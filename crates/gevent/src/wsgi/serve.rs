@@ -16,12 +16,16 @@ use crate::wsgi::overriding::{self, Step, Steps};
 pub struct Serve;
 
 impl Blocking for Serve {
+    type Owner = PyModule;
     const NAME: &'static CStr = c"serve_connection";
     const DOC: &'static CStr = c"serve_connection(server, sock, address)\n--\n\n\
 Handle the connection `sock` of a `WSGIServer` and close it.";
     const PARAMETERS: &'static [&'static str] = &["server", "sock", "address"];
 
-    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+    fn begin(
+        module: &Bound<'_, PyModule>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
         let [Some(server), Some(sock), Some(address)] = arguments else {
             let text = "serve_connection() takes 3 arguments";
             return Err(PyTypeError::new_err(text));
