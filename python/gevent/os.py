@@ -156,6 +156,16 @@ class _Child:
         if self.ended_at is None:
             self.watcher.ref = self.ref or self.waiting > 0
 
+    def is_lost(self) -> bool:
+        """Return whether somebody else has waited for it: with :func:`os.wait`, or in C."""
+        if self.ended_at is not None or self.watcher.rpid:
+            return False
+        try:
+            _os.waitid(_os.P_PID, self.watcher.pid, _os.WEXITED | _os.WNOHANG | _os.WNOWAIT)
+        except ChildProcessError:
+            return True
+        return False
+
 
 _children: dict[int, _Child] = {}
 # The children of the parent are none of a child.
@@ -307,6 +317,9 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
         return _wait_for_any(options)
 
     child = _children.get(pid)
+    if child is not None and child.is_lost():
+        _children.pop(pid).watcher.close()
+        child = None
     if child is None:
         # One that we did not start. What has ended already, or is none of ours, settles here.
         result = _waitpid(pid, _os.WNOHANG)
@@ -327,6 +340,8 @@ def _wait_for_any(options: int) -> tuple[int, int]:
         for pid, child in _children.items():
             if child.ended_at is not None:
                 return _take(pid, child)
+        for pid in [pid for pid, child in _children.items() if child.is_lost()]:
+            _children.pop(pid).watcher.close()
         if not _children:
             return _waitpid(-1, options)
         if options:

@@ -192,6 +192,8 @@ def main() -> int:
     modules = [name for name in options.modules or MODULES if available(python, name)]
     if not modules:
         sys.exit("stdlib: CPython's own tests are not installed (Debian: libpython3-testsuite)")
+    if not (options.write or known.path.exists()):
+        sys.exit(f"stdlib: there is no {known.path.name}: see --help")
     skip = set() if options.write or options.prune else known.fatal
 
     outcomes = []
