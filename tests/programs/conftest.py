@@ -22,16 +22,7 @@ CERTIFICATE = HERE.parent / "data" / "localhost.pem"
 
 def own_environment(**extra: str) -> dict[str, str]:
     """The environment without settings that would change what the programs do."""
-    dropped = (
-        "PYTHON",
-        "GEVENT",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "PG",
-        "REQUESTS_",
-        "CURL_",
-    )
+    dropped = ("PYTHON", "GEVENT", "HTTP_", "HTTPS_", "ALL_PROXY", "PG", "REQUESTS_", "CURL_")
     return {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)} | extra
 
 
@@ -60,18 +51,17 @@ def result_of() -> Callable[..., object]:
 
 @pytest.fixture
 def started() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
-    """Keep a program running: `with started(what, *argv): …`, a module here or the path of a file.
+    """Keep a module running as a program, in this directory: `with started(module, *argv): …`.
 
     What it writes is shown when the test fails.
     """
 
     @contextmanager
-    def start(what: str | Path, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
-        program = [what] if isinstance(what, Path) else ["-m", what]
+    def start(module: str, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
         process = subprocess.Popen(
-            [sys.executable, *program, *map(str, argv)],
+            [sys.executable, "-m", module, *map(str, argv)],
             stdin=subprocess.DEVNULL,
-            cwd=what.parent if isinstance(what, Path) else HERE,
+            cwd=HERE,
             env=own_environment(**env),
         )
         try:
@@ -118,10 +108,9 @@ def until_no_error(
         time.sleep(0.02)
 
 
-def connect(address: str | tuple[str, int]) -> None:
-    """Connect to a Unix path or an address and go away again."""
-    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as client:
-        client.connect(address)
+def connect(port: int) -> None:
+    """Connect to a port and go away again."""
+    socket.create_connection(("127.0.0.1", port), timeout=10).close()
 
 
 def free_port() -> int:
@@ -184,7 +173,7 @@ def wait_for() -> Callable[[int], None]:
     """Wait until somebody listens on a port."""
 
     def wait(port: int) -> None:
-        until_no_error(lambda: connect(("127.0.0.1", port)))
+        until_no_error(lambda: connect(port))
 
     return wait
 
@@ -210,7 +199,7 @@ def redis_server(directory: Path, require_program: Callable[..., str]) -> Iterat
     program = require_program("redis-server")
     port = free_port()
     arguments = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", directory)
-    with running(program, *arguments, ready=lambda: connect(("127.0.0.1", port))):
+    with running(program, *arguments, ready=lambda: connect(port)):
         yield f"redis://127.0.0.1:{port}"
 
 
@@ -218,7 +207,8 @@ def redis_server(directory: Path, require_program: Callable[..., str]) -> Iterat
 def postgres(directory: Path, require_program: Callable[..., str]) -> Iterator[str]:
     """The parameters of a connection to a PostgreSQL server, as libpq takes them."""
     # Debian keeps the server's programs of each version in a directory of their own.
-    programs = Path(require_program("initdb", *glob.glob("/usr/lib/postgresql/*/bin"))).parent
+    initdb = require_program("initdb", *glob.glob("/usr/lib/postgresql/*/bin"))
+    programs = Path(initdb).resolve().parent
     data = directory / "postgres"
     data.mkdir()
     # PostgreSQL refuses to run as root; its package made a user for it.
@@ -234,11 +224,18 @@ def postgres(directory: Path, require_program: Callable[..., str]) -> Iterator[s
         env=own_environment(LC_ALL="C.UTF-8"),
         **user,
     )
+
+    def accepts() -> None:
+        # It listens before it is ready.
+        asked = subprocess.run([programs / "pg_isready", "-q", "-h", data], check=False)
+        if asked.returncode:
+            raise ConnectionError
+
     settings = ("listen_addresses=", f"unix_socket_directories={data}", "fsync=off")
     with running(
         programs / "postgres",
         *("-D", data / "cluster", *(word for setting in settings for word in ("-c", setting))),
-        ready=lambda: connect(f"{data}/.s.PGSQL.5432"),
+        ready=accepts,
         cwd=data,
         **user,
     ):
