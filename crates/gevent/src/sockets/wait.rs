@@ -127,8 +127,11 @@ impl State {
         buffer: &mut Vec<u8>,
     ) -> rustix::io::Result<usize> {
         let room = buffer.capacity() - buffer.len();
-        let (got, _) =
-            rustix::net::recv(fd, rustix::buffer::spare_capacity(buffer), RecvFlags::empty())?;
+        let (got, _) = rustix::net::recv(
+            fd,
+            rustix::buffer::spare_capacity(buffer),
+            RecvFlags::empty(),
+        )?;
         let tcp = matches!(self.family, libc::AF_INET | libc::AF_INET6);
         if tcp && got > 0 && got < room && self.source.is_some() {
             self.drained(py);

@@ -119,10 +119,16 @@ pub fn handle_client_error<'py>(
             print.call0()?;
         }
         let text = error.str()?.into_any();
-        log_text(handler, "Invalid request (from %s): %s", vec![address, text])?;
+        log_text(
+            handler,
+            "Invalid request (from %s): %s",
+            vec![address, text],
+        )?;
     }
     let stated = |name: &str| error.getattr_opt(name).ok().flatten();
-    let code: u16 = stated("code").and_then(|code| code.extract().ok()).unwrap_or(400);
+    let code: u16 = stated("code")
+        .and_then(|code| code.extract().ok())
+        .unwrap_or(400);
     let reason: String = stated("reason")
         .and_then(|reason| reason.extract().ok())
         .unwrap_or_else(|| "Bad Request".into());
@@ -194,7 +200,10 @@ pub fn send_error_response(handler: &Handler<'_>, code: u16) -> PyResult<()> {
     let this = attributes(handler);
     let (sent, broken) = this.state.with(py, |state| {
         let exchange = state.exchange.as_ref();
-        (exchange.is_some_and(|exchange| exchange.headers_sent), state.broken)
+        (
+            exchange.is_some_and(|exchange| exchange.headers_sent),
+            state.broken,
+        )
     });
     this.state.with(py, |state| state.close_connection = true);
     if sent || broken {

@@ -68,8 +68,16 @@ impl FileWrapper {
 /// Descriptor and position of a regular file, and how much of it comes after that.
 fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
     let py = file.py();
-    let fd: RawFd = file.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
-    let position: u64 = file.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+    let fd: RawFd = file
+        .call_method0(intern!(py, "fileno"))
+        .ok()?
+        .extract()
+        .ok()?;
+    let position: u64 = file
+        .call_method0(intern!(py, "tell"))
+        .ok()?
+        .extract()
+        .ok()?;
     let status = descriptor::borrowed(fd, |fd| rustix::fs::fstat(fd))?.ok()?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return None;
@@ -100,7 +108,10 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
     let head = send::take_head(handler)?;
     send::transmit(handler, &mut [std::io::IoSlice::new(&head)])?;
     super::spare::keep_buffer(py, head);
-    let mut left = this.exchange(py, |exchange| exchange.left).unwrap_or(size).min(size);
+    let mut left = this
+        .exchange(py, |exchange| exchange.left)
+        .unwrap_or(size)
+        .min(size);
     if this.is_head(py) {
         return Ok(true);
     }

@@ -58,7 +58,13 @@ Handle the connection's requests, one after the other, and close it.";
 /// # Errors
 /// What is thrown into the greenlet, and what an overridden step raises.
 pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
-    service(handler)?.get().enter(handler.py());
+    let py = handler.py();
+    let counted = attributes(handler)
+        .state
+        .with(py, |state| std::mem::replace(&mut state.counted, true));
+    if !counted {
+        service(handler)?.get().enter(py);
+    }
     go_on(handler)
 }
 
@@ -79,7 +85,23 @@ struct Parked {
     socket: Py<SocketBase>,
     place: Place,
     /// Its place among the idle ones.
-    idle: Option<usize>,
+    idle: usize,
+}
+
+impl Parked {
+    /// Notes that the connection waits no more.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        let handler = self.handler.bind(py);
+        let counted = is_counted(handler);
+        service(handler)?.get().resume(py, self.idle, counted);
+        Ok(())
+    }
+}
+
+fn is_counted(handler: &Handler<'_>) -> bool {
+    attributes(handler)
+        .state
+        .with(handler.py(), |state| state.counted)
 }
 
 fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
@@ -110,9 +132,7 @@ fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
 /// The second half of a wait.
 fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyResult<Stop> {
     let handler = parked.handler.bind(py);
-    if let Some(key) = parked.idle {
-        service(handler)?.get().resume(py, key);
-    }
+    parked.resume(py)?;
     let socket = parked.socket.get();
     match socket.end_wait(py, Direction::Read, parked.place, wait, woken) {
         Ok(()) => go_on(handler),
@@ -159,8 +179,11 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
         this.forget(py);
         request::reader(handler)?.get().release(py);
     }
-    let Begun { wait, place } = socket.get().begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
-    let idle = Some(service.get().idle(py, &wait));
+    let Begun { wait, place } =
+        socket
+            .get()
+            .begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
+    let idle = service.get().idle(py, &wait, is_counted(handler));
     let handler = handler.clone().unbind();
     Ok((
         wait,
@@ -258,9 +281,7 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
         };
         let (wait, parked) = wait_for_more(handler, socket)?;
         let woken = park(py, &wait);
-        if let Some(key) = parked.idle {
-            service(handler)?.get().resume(py, key);
-        }
+        parked.resume(py)?;
         let socket = parked.socket.get();
         if let Err(error) = socket.end_wait(py, Direction::Read, parked.place, &wait, woken) {
             return late(handler, error).map(|answer| answer.unwrap_or(Received::End));
@@ -276,7 +297,9 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     let file = reader.get();
     let service = service(handler)?;
     let service = service.get();
-    if this.state.with(py, |state| state.head_due.is_none() && state.exchange.is_some()) {
+    if this.state.with(py, |state| {
+        state.head_due.is_none() && state.exchange.is_some()
+    }) {
         this.renew(py);
     }
     loop {
@@ -294,7 +317,11 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                 Ok(None) => set_due(handler, service),
                 Err(refusal) => {
                     let line = this.exchange(py, |exchange| exchange.head.request_line().to_vec());
-                    let line = if line.is_empty() { first_line(handler)? } else { line };
+                    let line = if line.is_empty() {
+                        first_line(handler)?
+                    } else {
+                        line
+                    };
                     let text = text::from_latin1(py, &line)?.into_any().unbind();
                     this.put(py, Slot::Requestline, Some(text));
                     let error = request::refused(py, refusal, Some(&line));
@@ -349,7 +376,10 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
     let Ok(base) = object.cast::<SocketBase>() else {
         return Ok(None);
     };
-    let before = base.get().state.with(py, |state| state.timeout.replace(0.0));
+    let before = base
+        .get()
+        .state
+        .with(py, |state| state.timeout.replace(0.0));
     let data = object.call_method1(intern!(py, "recv"), (BLOCK,));
     base.get().state.with(py, |state| state.timeout = before);
     match data {
@@ -381,9 +411,7 @@ fn fill<'py>(
     file.set_timeout(
         py,
         match due {
-            Some(due) if due != Time::FAR => {
-                Some(due.until(Time::now()).as_secs_f64().max(0.001))
-            }
+            Some(due) if due != Time::FAR => Some(due.until(Time::now()).as_secs_f64().max(0.001)),
             Some(_) => None,
             None => service.idle_timeout,
         },
@@ -410,7 +438,10 @@ fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     const MOST: usize = 256;
     let reader = request::reader(handler)?;
     Ok(reader.get().peek(handler.py(), |bytes| {
-        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let line = bytes
+            .split(|&byte| byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         line[..line.len().min(MOST)].to_vec()
     }))
@@ -425,7 +456,9 @@ fn refuse(
     let py = handler.py();
     let this = attributes(handler);
     this.put(py, Slot::Status, Some(status.clone().unbind()));
-    this.state.with(py, |state| (state.close_connection, state.lingers) = (true, true));
+    this.state.with(py, |state| {
+        (state.close_connection, state.lingers) = (true, true)
+    });
     match send::transmit(handler, &mut [IoSlice::new(answer.as_bytes())]) {
         Err(error) if !error.is_instance_of::<PyOSError>(py) => return Err(error),
         _ => {}
@@ -465,7 +498,12 @@ fn finish(handler: &Handler<'_>) -> PyResult<()> {
     if let Some(reader) = &reader {
         reader.get().release_all(py);
     }
-    if let Some(service) = service {
+    let counted = this
+        .state
+        .with(py, |state| std::mem::take(&mut state.counted));
+    if let Some(service) = service
+        && counted
+    {
         service.get().leave(py);
     }
     let closed = match &socket {

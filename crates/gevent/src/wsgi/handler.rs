@@ -215,7 +215,10 @@ impl WSGIHandler {
     }
 
     fn _headers<'py>(slf: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
-        environ::variables(slf)?.as_any().try_iter().map(Bound::into_any)
+        environ::variables(slf)?
+            .as_any()
+            .try_iter()
+            .map(Bound::into_any)
     }
 
     fn _connection_upgrade_requested(slf: &Handler<'_>) -> PyResult<bool> {
@@ -286,7 +289,11 @@ impl WSGIHandler {
 
     /// Write a message, formatted with its arguments, to the server's error log.
     #[pyo3(signature = (msg, *args))]
-    fn log_error(slf: &Handler<'_>, msg: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+    fn log_error(
+        slf: &Handler<'_>,
+        msg: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
         failure::log_error(slf, msg, args)
     }
 

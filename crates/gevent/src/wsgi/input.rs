@@ -73,7 +73,9 @@ impl Input {
             Some(service) => Body::new(framing, &service.policy.limits),
             None => Body::new(framing, &Limits::default()),
         };
-        let timeout = service.filter(|_| timed).and_then(|service| service.body_timeout);
+        let timeout = service
+            .filter(|_| timed)
+            .and_then(|service| service.body_timeout);
         reader.get().set_timeout(py, timeout);
         let input = Self {
             reader,
@@ -96,7 +98,9 @@ impl Input {
 
     /// Lets the client know that the body is wanted, if it waits for that.
     fn ask(&self, py: Python<'_>) -> PyResult<()> {
-        let due = self.state.with(py, |state| std::mem::take(&mut state.expected));
+        let due = self
+            .state
+            .with(py, |state| std::mem::take(&mut state.expected));
         if due && let Some(socket) = &self.socket {
             let text = PyBytes::new(py, http1::response::CONTINUE);
             socket.call_method1(py, intern!(py, "sendall"), (text,))?;
@@ -171,7 +175,9 @@ impl Input {
                 break;
             }
             if failed {
-                return Err(InvalidClientInput::new_err("the request's body is not readable"));
+                return Err(InvalidClientInput::new_err(
+                    "the request's body is not readable",
+                ));
             }
             if next == 0 {
                 if reader.available(py) == 0 {
@@ -179,9 +185,13 @@ impl Input {
                 }
                 let step = reader.peek(py, |bytes| {
                     let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-                    self.state.with(py, |state| state.body.decode(&bytes[..end]))
+                    self.state
+                        .with(py, |state| state.body.decode(&bytes[..end]))
                 });
-                reader.consume(py, step.map_err(|refusal| self.refused(py, refusal))?.consumed);
+                reader.consume(
+                    py,
+                    step.map_err(|refusal| self.refused(py, refusal))?.consumed,
+                );
                 continue;
             }
             let wanted = (most - data.len()).min(next.min(LARGEST) as usize);

@@ -7,12 +7,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::cell::GilCell;
-use crate::ffi::{clock, text};
+use crate::ffi::{attribute, clock, text};
 use crate::wsgi::attributes::{Slot, status_of};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
 use crate::wsgi::response;
-
 
 /// The second that was written last, as text.
 static STAMP: GilCell<(i64, String)> = GilCell::new((i64::MIN, String::new()));
@@ -35,7 +34,12 @@ fn bytes_of(object: &Bound<'_, PyAny>) -> Vec<u8> {
     }
     match object.cast::<PyString>() {
         Ok(text) => text::as_latin1(text).map_or_else(
-            || text.to_string_lossy().chars().map(|c| if c.is_ascii() { c as u8 } else { b'?' }).collect(),
+            || {
+                text.to_string_lossy()
+                    .chars()
+                    .map(|c| if c.is_ascii() { c as u8 } else { b'?' })
+                    .collect()
+            },
             <[u8]>::to_vec,
         ),
         Err(_) => object.to_string().into_bytes(),
@@ -51,7 +55,10 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     let this = attributes(handler);
     let mut line = Vec::with_capacity(128);
     let address = this.state.with(py, |state| {
-        state.client_address.as_ref().map(|address| address.clone_ref(py))
+        state
+            .client_address
+            .as_ref()
+            .map(|address| address.clone_ref(py))
     });
     match address.map(|address| address.into_bound(py)) {
         Some(address) if address.is_truthy()? => match address.cast::<PyTuple>() {
@@ -86,7 +93,11 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     let code = status.split(|&byte| byte == b' ').next();
     line.extend_from_slice(code.unwrap_or(b"000"));
     let (length, start, finish) = this.exchange(py, |exchange| {
-        (exchange.response_length, exchange.time_start, exchange.time_finish)
+        (
+            exchange.response_length,
+            exchange.time_start,
+            exchange.time_finish,
+        )
     });
     let _ = match length {
         0 => write!(line, " -"),
@@ -110,7 +121,7 @@ pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
         state.server.as_ref().map(|server| server.clone_ref(py))
     });
     let Some(server) = server else { return Ok(()) };
-    let log = server.bind(py).getattr(intern!(py, "log"))?;
+    let log = attribute::own_first(server.bind(py), intern!(py, "log"))?;
     if is_silent(&log)? {
         return Ok(());
     }

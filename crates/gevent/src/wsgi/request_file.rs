@@ -114,9 +114,9 @@ impl RequestFile {
     /// # Errors
     /// `AGAIN` when nothing is there, and what the system call reports.
     pub fn try_fill(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
-        let (mut buffer, at) = self.state.with(py, |state| {
-            (std::mem::take(&mut state.buffer), state.at)
-        });
+        let (mut buffer, at) = self
+            .state
+            .with(py, |state| (std::mem::take(&mut state.buffer), state.at));
         if at > 0 {
             buffer.drain(..at);
         }
@@ -174,7 +174,9 @@ impl RequestFile {
             }
             Source::File(file) => {
                 let name = intern!(py, "readline");
-                let data = file.bind(py).call_method1(name, (wanted.clamp(1, BLOCK),))?;
+                let data = file
+                    .bind(py)
+                    .call_method1(name, (wanted.clamp(1, BLOCK),))?;
                 self.append(&data)
             }
         }

@@ -52,7 +52,9 @@ fn pair<'py>(item: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py
             "not enough values to unpack (expected 2, got {})",
             items.len()
         ))),
-        Err(_) => Err(PyValueError::new_err("too many values to unpack (expected 2)")),
+        Err(_) => Err(PyValueError::new_err(
+            "too many values to unpack (expected 2)",
+        )),
     }
 }
 
@@ -70,11 +72,19 @@ impl Draft {
         let (name, value) = pair(item)?;
         let Ok(name_text) = name.cast::<PyString>() else {
             let message = "The header must be a native string";
-            return Err(PyUnicodeError::new_err((message, name.unbind(), value.unbind())));
+            return Err(PyUnicodeError::new_err((
+                message,
+                name.unbind(),
+                value.unbind(),
+            )));
         };
         let Ok(value_text) = value.cast::<PyString>() else {
             let message = "The value must be a native string";
-            return Err(PyUnicodeError::new_err((message, name.unbind(), value.unbind())));
+            return Err(PyUnicodeError::new_err((
+                message,
+                name.unbind(),
+                value.unbind(),
+            )));
         };
         let (name_bytes, value_bytes) = (native(name_text)?, native(value_text)?);
         let is = |other: &str| name_bytes.eq_ignore_ascii_case(other.as_bytes());
@@ -102,7 +112,11 @@ impl Draft {
             _ => {}
         }
         encoder::field(&mut self.out, name_bytes, value_bytes).map_err(|error| {
-            let culprit = if error == ResponseError::Name { &name } else { &value };
+            let culprit = if error == ResponseError::Name {
+                &name
+            } else {
+                &value
+            };
             refusal(error, culprit)
         })?;
         Ok(())
@@ -128,7 +142,9 @@ pub fn start_response<'py>(
         return Err(PyErr::from_value(info.get_item(1)?));
     }
     let Ok(status_text) = status.cast::<PyString>() else {
-        return Err(PyUnicodeError::new_err("The status string must be a native string"));
+        return Err(PyUnicodeError::new_err(
+            "The status string must be a native string",
+        ));
     };
     let status_bytes = native(status_text)?;
     let mut draft = Draft {
@@ -159,9 +175,11 @@ pub fn start_response<'py>(
             "Invalid Content-Length for {code} response: {} (must be absent or zero)",
             value.bind(py).repr()?
         );
-        return Err(PyAssertionError::new_err((
-            PyBytes::new(py, text.as_bytes()).unbind(),
-        )));
+        return Err(PyAssertionError::new_err((PyBytes::new(
+            py,
+            text.as_bytes(),
+        )
+        .unbind(),)));
     }
     adopt(handler, draft, code);
     handler.getattr(intern!(py, "write"))

@@ -161,7 +161,10 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
             write(PyBytes::new(py, b"").as_any())?;
         } else if !steps.meets(RESPONDING) {
             // It may have been told why not, and gone on. There is nothing to send, as in gevent; the connection ends.
-            failure::log_text(handler, send::NOT_STARTED, Vec::new())?;
+            // One that took the connection over had no use for it.
+            if !this.exchange(py, |exchange| exchange.upgrade_offered) {
+                failure::log_text(handler, send::NOT_STARTED, Vec::new())?;
+            }
             this.state.with(py, |state| state.close_connection = true);
             return Ok(());
         }
@@ -215,7 +218,10 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
 
 /// Sends the head with a body that consists of these parts; false when they are not all bytes.
 fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bool> {
-    if !parts.iter().all(|part| part.is_exact_instance_of::<PyBytes>()) {
+    if !parts
+        .iter()
+        .all(|part| part.is_exact_instance_of::<PyBytes>())
+    {
         return Ok(false);
     }
     let head = send::take_head(handler)?;

@@ -115,7 +115,11 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
         step_with(handler, Step::Sendall, head.as_any(), sendall)?;
         return step_with(handler, Step::WriteBody, data, write_body);
     }
-    let data = if data.is_truthy()? { &[data.clone()][..] } else { &[] };
+    let data = if data.is_truthy()? {
+        std::slice::from_ref(data)
+    } else {
+        &[]
+    };
     let sent = send_parts(handler, Some(&head), data, false);
     spare::keep_buffer(py, head);
     sent
@@ -142,7 +146,7 @@ pub fn write_body(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()
         frame.extend_from_slice(b"\r\n");
         return call(handler, Step::Sendall, (PyByteArray::new(py, &frame),)).map(drop);
     }
-    send_parts(handler, None, &[data.clone()], false)
+    send_parts(handler, None, std::slice::from_ref(data), false)
 }
 
 /// Sends the end of a body in chunks.
@@ -188,10 +192,7 @@ pub fn send_parts(
     {
         return Ok(());
     }
-    let memory = parts
-        .iter()
-        .map(Readable::of)
-        .collect::<PyResult<Vec<_>>>();
+    let memory = parts.iter().map(Readable::of).collect::<PyResult<Vec<_>>>();
     let memory = match memory {
         Ok(memory) => memory,
         Err(error) => {
@@ -203,11 +204,16 @@ pub fn send_parts(
         }
     };
     let silent = this.is_head(py);
-    let (chunked, mut left) =
-        this.exchange(py, |exchange| (exchange.response_use_chunked, exchange.left));
+    let (chunked, mut left) = this.exchange(py, |exchange| {
+        (exchange.response_use_chunked, exchange.left)
+    });
     let mut sizes = Vec::new();
     if chunked && !silent {
-        sizes.extend(memory.iter().map(|part| ChunkHead::new(part.bytes(py).len())));
+        sizes.extend(
+            memory
+                .iter()
+                .map(|part| ChunkHead::new(part.bytes(py).len())),
+        );
     }
     let mut pieces = Vec::with_capacity(2 + memory.len() * if chunked { 3 } else { 1 });
     pieces.extend(head.map(IoSlice::new));
@@ -215,7 +221,9 @@ pub fn send_parts(
         let mut bytes = part.bytes(py);
         // No more than was announced, or the client would take it for the next response.
         if let Some(left) = &mut left {
-            bytes = &bytes[..bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX))];
+            bytes = &bytes[..bytes
+                .len()
+                .min(usize::try_from(*left).unwrap_or(usize::MAX))];
             *left -= bytes.len() as u64;
         }
         if bytes.is_empty() || silent {
@@ -297,7 +305,9 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyOSError>(py) {
         let text = format!("socket error: {}", error.value(py));
         let text = PyString::new(py, &text).into_any().unbind();
-        this.exchange(py, |exchange| exchange.code = exchange.code.map(|code| -code.abs()));
+        this.exchange(py, |exchange| {
+            exchange.code = exchange.code.map(|code| -code.abs())
+        });
         this.put(py, Slot::Status, Some(text));
     }
     error
