@@ -1,8 +1,11 @@
 """Handlers that override methods or set attributes: they see the steps in gevent's order."""
 
+import io
+
 import pytest
 
-from gevent import pywsgi
+import gevent
+from gevent import pywsgi, socket
 
 STEPS = (
     "handle",
@@ -324,8 +327,6 @@ def test_own_error_class_and_rfile(serve, reported):
 
 
 def test_a_handler_over_a_file_of_somebody_s(serve):
-    import io
-
     class Sock:
         sent = b""
 
@@ -363,10 +364,6 @@ def test_overriding_the_server_s_methods(serve):
         start_response("200 OK", [])
         return [str(environ["mine"]).encode()]
 
-    import io
-
-    from gevent import socket
-
     with Server(("127.0.0.1", 0), check, log=io.StringIO()) as server:
         server.start()
         with socket.create_connection(server.address) as client:
@@ -375,3 +372,16 @@ def test_overriding_the_server_s_methods(serve):
         server.stop()
         assert server.handled[0] == "127.0.0.1"
         assert server.closed_sockets == 1
+
+
+def test_a_handler_with_a_loop_of_its_own(serve):
+    class Handler(pywsgi.WSGIHandler):
+        def handle(self):
+            while self.handle_one_request():
+                pass
+            self.socket.close()
+
+    web = serve(application, handler_class=Handler)
+    assert web.send(GET.format("/list").encode() * 3).count(b"onetwo") == 3
+    gevent.sleep(0.01)
+    assert (web.server._service.busy, web.server._service.waiting) == (0, 0)

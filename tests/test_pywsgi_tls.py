@@ -123,3 +123,9 @@ def test_it_is_a_server_of_tls(contexts):
     made = pywsgi.WSGIServer(("127.0.0.1", 0), scheme, ssl_context=contexts[0])
     assert made.ssl_enabled
     assert made.environ["wsgi.url_scheme"] == "https"
+
+
+def test_a_client_that_does_not_negotiate_is_left(serve, contexts):
+    web = serve(scheme, ssl_context=contexts[0], header_timeout=0.05)
+    with web.connect() as sock:
+        assert sock.recv(1000) == b""

@@ -133,6 +133,8 @@ def test_a_method_as_handler():
 
     with Server(("127.0.0.1", 0)) as server:
         server.start()
+        assert "handle" not in repr(server)
+        server.set_handle(server.handle)
         assert "handle=<bound method" in repr(server)
         assert "of self>" in repr(server)
         with connect(server) as client:

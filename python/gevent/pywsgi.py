@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from _socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
+from _socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Any, ClassVar
@@ -122,7 +122,8 @@ class WSGIServer(StreamServer):
     strict: bool = os.environ.get("GEVENT_HTTP_STRICT") != "no"
     #: How many seconds a connection may be idle; then it is closed.
     idle_timeout: float | None = 75.0
-    #: How many seconds the head of a request may take, from its first byte on; then 408.
+    #: How many seconds the head of a request may take, from its first byte on; then 408. The
+    #: negotiation of TLS may take as long; then the connection ends.
     header_timeout: float | None = 30.0
     #: How many seconds to wait for more of a request's body; then reading raises
     #: :class:`TimeoutError`, and unless the application responds otherwise, 408.
@@ -222,7 +223,7 @@ class WSGIServer(StreamServer):
     def init_socket(self) -> None:
         """Make the socket, if there is none, and complete the environment; for :meth:`start`."""
         super().init_socket()
-        if self.family != AF_UNIX:
+        if self.family in (AF_INET, AF_INET6):
             # What it accepts inherits this.
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self._service = self._make_service()

@@ -50,16 +50,20 @@ pub fn status_line(
 /// # Errors
 /// [`ResponseError::Name`] or [`ResponseError::Value`] when it holds CR, LF or NUL; nothing is appended then.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
-    if breaks_line(name) {
-        return Err(ResponseError::Name);
-    }
-    if breaks_line(value) {
-        return Err(ResponseError::Value);
-    }
+    let begin = out.len();
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
+    // One look at the line where most are good.
+    if breaks_line(&out[begin..]) {
+        out.truncate(begin);
+        return Err(if breaks_line(name) {
+            ResponseError::Name
+        } else {
+            ResponseError::Value
+        });
+    }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }

@@ -66,8 +66,7 @@ pub fn set(
     }
 }
 
-/// The object's own attributes, if it has been given any. Only for objects whose class, or a base of it, was made in this
-/// crate with a dictionary: theirs is where its type says.
+/// The object's own attributes, if it has been given any.
 #[inline]
 pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     // SAFETY: the object is live; the result is NULL, or points to its field for the dictionary, which is NULL or a
@@ -80,6 +79,24 @@ pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
         let dict = Bound::from_borrowed_ptr_or_opt(object.py(), *field)?;
         Some(dict.cast_into_unchecked())
     }
+}
+
+/// An attribute that is usually the object's own; found more quickly then than by asking the class first, which may have
+/// no say in it.
+///
+/// # Errors
+/// `AttributeError`; what a descriptor raises.
+#[inline]
+pub fn own_first<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(own) = own(object)
+        && let Some(found) = own.get_item(name)?
+    {
+        return Ok(found);
+    }
+    object.getattr(name)
 }
 
 /// A number that changes whenever an attribute of the class or of one of its bases does; none where CPython keeps none.

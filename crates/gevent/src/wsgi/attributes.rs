@@ -33,6 +33,8 @@ pub struct State {
     pub(crate) close_connection: bool,
     /// Whether nothing more can be sent.
     pub(crate) broken: bool,
+    /// Whether the server counts the connection.
+    pub(crate) counted: bool,
     /// Whether the client is to be given time to read the last answer.
     pub(crate) lingers: bool,
     /// When the head that is being received has to be complete.
@@ -58,6 +60,8 @@ pub struct Exchange {
     pub(crate) out: Vec<u8>,
     /// Whether the application stated the connection's fate, or the body's length, by fields of its own.
     pub(crate) has_connection: bool,
+    /// Whether the client offered to change the protocol.
+    pub(crate) upgrade_offered: bool,
     /// Whether the body's length is announced though the application did not state it.
     pub(crate) announced: bool,
     /// How much of the body that was announced is still to be sent.
@@ -86,10 +90,10 @@ pub enum Slot {
 
 const SLOTS: usize = 14;
 
-impl Exchange {
-    fn new(py: Python<'_>) -> Box<Self> {
-        Box::new(Self {
-            head: spare::head(py),
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            head: Head::default(),
             decoded: false,
             set: [const { None }; SLOTS],
             code: None,
@@ -102,9 +106,38 @@ impl Exchange {
             time_finish: 0.0,
             out: Vec::new(),
             has_connection: false,
+            upgrade_offered: false,
             announced: false,
             left: None,
-        })
+        }
+    }
+}
+
+impl Exchange {
+    /// One that has not begun, in memory of one that is over.
+    fn new(py: Python<'_>) -> Box<Self> {
+        spare::exchange(py).unwrap_or_default()
+    }
+
+    /// Begins anew; returns the objects of what was before, for the caller to drop outside.
+    #[must_use]
+    fn reset(&mut self) -> [Option<Py<PyAny>>; SLOTS] {
+        self.head.reset();
+        self.decoded = false;
+        self.code = None;
+        self.content_length = Some(0);
+        self.headers_sent = false;
+        self.response_use_chunked = false;
+        self.connection_upgraded = false;
+        self.response_length = 0;
+        self.time_start = 0.0;
+        self.time_finish = 0.0;
+        self.out.clear();
+        self.has_connection = false;
+        self.upgrade_offered = false;
+        self.announced = false;
+        self.left = None;
+        std::mem::replace(&mut self.set, [const { None }; SLOTS])
     }
 
     /// The object in a slot, set by somebody or made before.
@@ -163,6 +196,7 @@ impl Attributes {
                 steps: Steps::default(),
                 close_connection: false,
                 broken: false,
+                counted: false,
                 lingers: false,
                 head_due: None,
                 exchange: None,
@@ -210,27 +244,15 @@ impl Attributes {
     pub fn forget(&self, py: Python<'_>) {
         let exchange = self.state.with(py, |state| state.exchange.take());
         if let Some(mut exchange) = exchange {
-            spare::keep_head(py, std::mem::take(&mut exchange.head));
-            spare::keep_buffer(py, std::mem::take(&mut exchange.out));
+            let objects = exchange.reset();
+            spare::keep_exchange(py, exchange);
+            drop(objects);
         }
     }
 
     /// Begins another exchange in the place of the one before.
     pub fn renew(&self, py: Python<'_>) {
-        let old = self.exchange(py, |exchange| {
-            exchange.decoded = false;
-            exchange.code = None;
-            exchange.content_length = Some(0);
-            exchange.headers_sent = false;
-            exchange.response_use_chunked = false;
-            exchange.connection_upgraded = false;
-            exchange.response_length = 0;
-            exchange.has_connection = false;
-            exchange.announced = false;
-            exchange.left = None;
-            exchange.out.clear();
-            std::mem::replace(&mut exchange.set, [const { None }; SLOTS])
-        });
+        let old = self.exchange(py, Exchange::reset);
         drop(old);
     }
 

@@ -11,7 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::cell::GilCell;
-use crate::ffi::text;
+use crate::ffi::{attribute, text};
 use crate::wsgi::attributes::{Slot, is_plain};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::input::Input;
@@ -26,7 +26,7 @@ struct Names {
 struct Entry {
     variable: Py<PyString>,
     joiner: &'static str,
-    /// Whether values are worth keeping, and may be kept.
+    /// Whether its values are kept.
     keeps: bool,
     last: Option<(Box<[u8]>, Py<PyString>)>,
 }
@@ -35,15 +35,17 @@ const MOST_NAMES: usize = 256;
 const LONGEST_NAME: usize = 64;
 const LONGEST_VALUE: usize = 160;
 
-/// What is different in each request, or nobody else's business.
-const NOT_KEPT: [&str; 7] = [
-    "cookie",
-    "authorization",
-    "proxy-authorization",
-    "content-length",
-    "if-modified-since",
-    "if-none-match",
-    "date",
+/// Fields that tell of the client's program more than of its user, and are the same again and again.
+const KEPT: [&str; 9] = [
+    "host",
+    "user-agent",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "connection",
+    "content-type",
+    "origin",
 ];
 
 static NAMES: PyOnceLock<GilCell<Names>> = PyOnceLock::new();
@@ -127,7 +129,7 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
         let entry = Entry {
             variable: variable.clone().unbind(),
             joiner,
-            keeps: !NOT_KEPT.iter().any(|other| other.as_bytes() == lower),
+            keeps: KEPT.iter().any(|other| other.as_bytes() == lower),
             last: None,
         };
         names.with(py, |names| {
@@ -268,7 +270,7 @@ fn of_server<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     };
     let server = server.bind(py);
     if plain {
-        let base = server.getattr(intern!(py, "environ"))?;
+        let base = attribute::own_first(server, intern!(py, "environ"))?;
         let class = server.getattr(intern!(py, "environ_class"))?;
         if is_plain(&base) && class.is(py.get_type::<PyDict>()) {
             return Ok(base.cast_into::<PyDict>()?.copy()?.into_any());
@@ -401,6 +403,7 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     } else {
         connection_upgrade_requested(handler)?
     };
+    this.exchange(py, |exchange| exchange.upgrade_offered = upgrade);
     let input = Input::of_request(handler, framing, expects, !upgrade)?;
     let terminated = pyo3::types::PyBool::new(py, !upgrade);
     set(intern!(py, "wsgi.input"), input.as_any())?;

@@ -59,7 +59,13 @@ Handle the connection's requests, one after the other, and close it.";
 /// # Errors
 /// What is thrown into the greenlet, and what an overridden step raises.
 pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
-    service(handler)?.get().enter(handler.py());
+    let py = handler.py();
+    let counted = attributes(handler)
+        .state
+        .with(py, |state| std::mem::replace(&mut state.counted, true));
+    if !counted {
+        service(handler)?.get().enter(py);
+    }
     go_on(handler)
 }
 
@@ -80,7 +86,23 @@ struct Parked {
     socket: Py<SocketBase>,
     place: Place,
     /// Its place among the idle ones.
-    idle: Option<usize>,
+    idle: usize,
+}
+
+impl Parked {
+    /// Notes that the connection waits no more.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        let handler = self.handler.bind(py);
+        let counted = is_counted(handler);
+        service(handler)?.get().resume(py, self.idle, counted);
+        Ok(())
+    }
+}
+
+fn is_counted(handler: &Handler<'_>) -> bool {
+    attributes(handler)
+        .state
+        .with(handler.py(), |state| state.counted)
 }
 
 fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
@@ -111,9 +133,7 @@ fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
 /// The second half of a wait.
 fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyResult<Stop> {
     let handler = parked.handler.bind(py);
-    if let Some(key) = parked.idle {
-        service(handler)?.get().resume(py, key);
-    }
+    parked.resume(py)?;
     let socket = parked.socket.get();
     match socket.end_wait(py, Direction::Read, parked.place, wait, woken) {
         Ok(()) => go_on(handler),
@@ -164,7 +184,7 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
         socket
             .get()
             .begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
-    let idle = Some(service.get().idle(py, &wait));
+    let idle = service.get().idle(py, &wait, is_counted(handler));
     let handler = handler.clone().unbind();
     Ok((
         wait,
@@ -262,9 +282,7 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
         };
         let (wait, parked) = wait_for_more(handler, socket)?;
         let woken = park(py, &wait);
-        if let Some(key) = parked.idle {
-            service(handler)?.get().resume(py, key);
-        }
+        parked.resume(py)?;
         let socket = parked.socket.get();
         if let Err(error) = socket.end_wait(py, Direction::Read, parked.place, &wait, woken) {
             return late(handler, error).map(|answer| answer.unwrap_or(Received::End));
@@ -481,7 +499,12 @@ fn finish(handler: &Handler<'_>) -> PyResult<()> {
     if let Some(reader) = &reader {
         reader.get().release_all(py);
     }
-    if let Some(service) = service {
+    let counted = this
+        .state
+        .with(py, |state| std::mem::take(&mut state.counted));
+    if let Some(service) = service
+        && counted
+    {
         service.get().leave(py);
     }
     let closed = match &socket {

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::cell::GilCell;
-use crate::ffi::{clock, text};
+use crate::ffi::{attribute, clock, text};
 use crate::wsgi::attributes::{Slot, status_of};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
@@ -121,7 +121,7 @@ pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
         state.server.as_ref().map(|server| server.clone_ref(py))
     });
     let Some(server) = server else { return Ok(()) };
-    let log = server.bind(py).getattr(intern!(py, "log"))?;
+    let log = attribute::own_first(server.bind(py), intern!(py, "log"))?;
     if is_silent(&log)? {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::ffi::text;
+use crate::ffi::{attribute, text};
 use crate::wsgi::attributes::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
 use crate::wsgi::input::Input;
@@ -85,7 +85,10 @@ pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
         state.server.as_ref().map(|server| server.clone_ref(py))
     });
     let application = match server {
-        Some(server) => Some(server.getattr(py, intern!(py, "application"))?),
+        Some(server) => {
+            let name = intern!(py, "application");
+            Some(attribute::own_first(server.bind(py), name)?.unbind())
+        }
         None => None,
     };
     this.put(py, Slot::Environ, Some(environ.unbind()));

@@ -162,7 +162,10 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
             write(PyBytes::new(py, b"").as_any())?;
         } else if !steps.meets(RESPONDING) {
             // It may have been told why not, and gone on. There is nothing to send, as in gevent; the connection ends.
-            failure::log_text(handler, send::NOT_STARTED, Vec::new())?;
+            // One that took the connection over had no use for it.
+            if !this.exchange(py, |exchange| exchange.upgrade_offered) {
+                failure::log_text(handler, send::NOT_STARTED, Vec::new())?;
+            }
             this.state.with(py, |state| state.close_connection = true);
             return Ok(());
         }

@@ -116,7 +116,7 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
         return step_with(handler, Step::WriteBody, data, write_body);
     }
     let data = if data.is_truthy()? {
-        &[data.clone()][..]
+        std::slice::from_ref(data)
     } else {
         &[]
     };
@@ -146,7 +146,7 @@ pub fn write_body(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()
         frame.extend_from_slice(b"\r\n");
         return call(handler, Step::Sendall, (PyByteArray::new(py, &frame),)).map(drop);
     }
-    send_parts(handler, None, &[data.clone()], false)
+    send_parts(handler, None, std::slice::from_ref(data), false)
 }
 
 /// Sends the end of a body in chunks.

@@ -11,6 +11,8 @@ use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::wsgi::handle;
 use crate::wsgi::handler::WSGIHandler;
 use crate::wsgi::overriding::{self, Step, Steps};
+use crate::wsgi::request_file::is_timeout;
+use crate::wsgi::service::Service;
 
 /// `gevent._core.serve_connection`.
 pub struct Serve;
@@ -48,8 +50,11 @@ fn serve(
     let sock = if tls.is_none() {
         sock.clone()
     } else {
-        let tls = tls.cast::<PyDict>()?;
-        server.call_method(intern!(py, "wrap_socket"), (sock,), Some(tls))?
+        match wrapped(server, sock, tls.cast::<PyDict>()?) {
+            Ok(wrapped) => wrapped,
+            Err(error) if is_timeout(py, &error) => return Ok(Stop::Done(py.None())),
+            Err(error) => return Err(error),
+        }
     };
     let handler = server
         .getattr(intern!(py, "handler_class"))?
@@ -62,4 +67,21 @@ fn serve(
     let handled = handler.call_method0(intern!(py, "handle"));
     sock.call_method0(intern!(py, "close"))?;
     handled.map(|_| Stop::Done(py.None()))
+}
+
+/// The connection once TLS is negotiated, for which there is as much time as for a request's head.
+fn wrapped<'py>(
+    server: &Bound<'py, PyAny>,
+    sock: &Bound<'py, PyAny>,
+    tls: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = server.py();
+    let limit = Service::of(server)?.get().header_timeout;
+    let before = sock.call_method0(intern!(py, "gettimeout"))?;
+    if limit.is_some() {
+        sock.call_method1(intern!(py, "settimeout"), (limit,))?;
+    }
+    let wrapped = server.call_method(intern!(py, "wrap_socket"), (sock,), Some(tls))?;
+    wrapped.call_method1(intern!(py, "settimeout"), (before,))?;
+    Ok(wrapped)
 }

@@ -65,19 +65,22 @@ impl Service {
         Ok(shared.clone_ref(py))
     }
 
-    /// Counts a connection as idle while it waits; the key is for [`resume`](Self::resume).
-    pub fn idle(&self, py: Python<'_>, wait: &WaitRef) -> usize {
+    /// Notes that a connection waits for a request; the key is for [`resume`](Self::resume). One that is counted as busy
+    /// is not, meanwhile.
+    pub fn idle(&self, py: Python<'_>, wait: &WaitRef, counted: bool) -> usize {
         let key = self
             .state
             .with(py, |state| state.idle.insert(Arc::downgrade(wait)));
-        self.leave(py);
+        if counted {
+            self.leave(py);
+        }
         key
     }
 
-    /// Counts it as busy again.
-    pub fn resume(&self, py: Python<'_>, key: usize) {
+    /// Notes that it does not any more.
+    pub fn resume(&self, py: Python<'_>, key: usize, counted: bool) {
         let wait = self.state.with(py, |state| {
-            state.busy += 1;
+            state.busy += usize::from(counted);
             state.idle.try_remove(key)
         });
         drop(wait);

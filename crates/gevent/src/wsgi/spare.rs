@@ -1,9 +1,9 @@
 //! Memory that connections use while they are busy, kept for the next one: an idle connection holds none.
 
-use http1::Head;
 use pyo3::Python;
 
 use crate::cell::GilCell;
+use crate::wsgi::attributes::Exchange;
 
 /// How much is received at once.
 pub const BLOCK: usize = 16 * 1024;
@@ -12,14 +12,18 @@ pub const BLOCK: usize = 16 * 1024;
 const LARGEST: usize = 4 * BLOCK;
 const MOST: usize = 64;
 
+#[allow(
+    clippy::vec_box,
+    reason = "handlers hold exchanges boxed: they go in and out as they are"
+)]
 struct Spare {
     buffers: Vec<Vec<u8>>,
-    heads: Vec<Head>,
+    exchanges: Vec<Box<Exchange>>,
 }
 
 static SPARE: GilCell<Spare> = GilCell::new(Spare {
     buffers: Vec::new(),
-    heads: Vec::new(),
+    exchanges: Vec::new(),
 });
 
 /// An empty buffer with room for a block.
@@ -40,19 +44,23 @@ pub fn keep_buffer(py: Python<'_>, mut buffer: Vec<u8>) {
     }
 }
 
-/// A decoder of heads.
-pub fn head(py: Python<'_>) -> Head {
-    SPARE
-        .with(py, |spare| spare.heads.pop())
-        .unwrap_or_default()
+/// An exchange that is over and was reset, if one was kept.
+pub fn exchange(py: Python<'_>) -> Option<Box<Exchange>> {
+    SPARE.with(py, |spare| spare.exchanges.pop())
 }
 
-/// Gives a decoder back.
-pub fn keep_head(py: Python<'_>, mut head: Head) {
-    head.reset();
-    SPARE.with(py, |spare| {
-        if spare.heads.len() < MOST {
-            spare.heads.push(head);
+/// Gives an exchange back that was reset.
+pub fn keep_exchange(py: Python<'_>, mut exchange: Box<Exchange>) {
+    if exchange.out.capacity() > LARGEST {
+        exchange.out = Vec::new();
+    }
+    let left = SPARE.with(py, |spare| {
+        if spare.exchanges.len() < MOST {
+            spare.exchanges.push(exchange);
+            None
+        } else {
+            Some(exchange)
         }
     });
+    drop(left);
 }
