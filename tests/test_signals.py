@@ -424,19 +424,26 @@ class TestUninterrupted:
             server = StreamServer(("127.0.0.1", 0), lambda sock, address: None)
             server.start()
 
+            armed = False
+
             def connect_and_interrupt():
+                global armed
                 import _socket
                 while True:
-                    sock = _socket.socket()
-                    sock.connect(server.address)
-                    interrupt()
-                    sock.close()
-                    time.sleep(0.002)
+                    if armed:
+                        # Once for each time: it cannot come while the program does something else.
+                        armed = False
+                        sock = _socket.socket()
+                        sock.connect(server.address)
+                        interrupt()
+                        sock.close()
+                    time.sleep(0.001)
 
             threading.Thread(target=connect_and_interrupt, daemon=True).start()
             interrupts = 0
             while interrupts < 200:
                 try:
+                    armed = True
                     gevent.sleep(LONG)
                 except KeyboardInterrupt:
                     interrupts += 1
