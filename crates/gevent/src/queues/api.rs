@@ -429,7 +429,7 @@ impl Queue {
         Ok(())
     }
 
-    // CPython calls a method of the object's own class faster than an inherited one, hence these two.
+    // CPython calls a method of the class itself faster than an inherited one, hence this one here (and `get`, in lib.rs).
 
     /// Put an item into the queue; see `SimpleQueue.put`.
     #[pyo3(
