@@ -18,6 +18,8 @@ import pytest
 
 HERE = Path(__file__).parent
 CERTIFICATE = HERE.parent / "data" / "localhost.pem"
+#: Before a command that is not to outlive the tests, however they end.
+MORTAL = ("setpriv", "--pdeathsig", "INT", "--")
 
 
 def own_environment(**extra: str) -> dict[str, str]:
@@ -59,7 +61,7 @@ def started() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
     @contextmanager
     def start(module: str, *argv: object, **env: str) -> Iterator[subprocess.Popen]:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, argv)],
+            [*MORTAL, sys.executable, "-m", module, *map(str, argv)],
             stdin=subprocess.DEVNULL,
             cwd=HERE,
             env=own_environment(**env),
@@ -78,7 +80,7 @@ def running(*command: object, ready: Callable[[], object], **settings: object) -
     """Keep a server running, from the moment that `ready()` no longer raises OSError."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **settings
+            [*MORTAL, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **settings
         )
         try:
             try:
@@ -123,7 +125,7 @@ def free_port() -> int:
 def serving(file: str, *argv: object) -> Iterator[str]:
     """Keep a program running that prints its URL."""
     with subprocess.Popen(
-        [sys.executable, HERE / file, *argv],
+        [*MORTAL, sys.executable, HERE / file, *argv],
         stdout=subprocess.PIPE,
         text=True,
         env=own_environment(),
