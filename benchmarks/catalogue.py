@@ -1,7 +1,8 @@
 """What is measured: every operation, how often it runs, and the bar it has to clear.
 
 The function that performs an operation has the operation's name, in `operations.py` for gevent and
-in `asyncio_operations.py` for asyncio and uvloop where these can do the same.
+in `asyncio_operations.py` for asyncio and uvloop where these can do the same, and in
+`stdlib_operations.py` for the patched standard library.
 """
 
 from dataclasses import dataclass, replace
@@ -55,4 +56,18 @@ OPERATIONS = (
     Operation("socket_ready", "send + recv that need no waiting", 80_000, 1.4),
     Operation("memory_sleep", "memory, parked in `sleep`", 100_000, 1.25, memory=True),
     Operation("memory_event", "memory, parked in `Event.wait`", 100_000, 1.25, memory=True),
+)
+
+STDLIB_OPERATIONS = (
+    Operation("lock_acquire_release", "`Lock.acquire`, `release`", 1_000_000, 2),
+    Operation("lock_with", "`with Lock(): pass`", 500_000, 2),
+    Operation("lock_contended", "`Lock`, four threads", 50_000, 2),
+    Operation("queue_put_get", "`Queue.put`, `get`", 1_000_000, 2),
+    Operation("queue_handed_over", "`Queue(1)`, producer and consumer", 40_000, 2),
+    Operation("time_sleep0_alone", "`time.sleep(0)`, nobody else ready", 200_000, 2),
+    Operation("time_sleep0_two", "`time.sleep(0)`, two threads", 100_000, 2),
+    Operation("thread_start_join", "`Thread.start`, `join`", 5_000, 2),
+    Operation("thread_crowd", "100 `Thread`s started, then joined", 5_000, 2),
+    Operation("import_and_patch", "`import gevent.monkey; patch_all()`", 10, 1, 1),
+    Operation("subprocess_run", '1,000 `run(["true"])` by 50 threads', 1_000, 1, 1, scalable=False),
 )

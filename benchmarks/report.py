@@ -48,6 +48,8 @@ class Row:
 def render(rows: list[Row], facts: list[str], failures: list[str]) -> str:
     """Return the facts, the table and what failed, as Markdown."""
     table = [HEADER, *(row.cells() for row in rows)]
+    if not any(row.medians.keys() & {"asyncio", "uvloop"} for row in rows):
+        table = [cells[: HEADER.index("asyncio")] for cells in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
 
     def line(cells: tuple[str, ...]) -> str:
@@ -57,10 +59,11 @@ def render(rows: list[Row], facts: list[str], failures: list[str]) -> str:
 
     dashes = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     reached = sum(row.cleared for row in rows)
-    lines = [*(f"- {fact}" for fact in facts), "", line(HEADER), line(tuple(dashes))]
+    lines = [*(f"- {fact}" for fact in facts), "", line(table[0]), line(tuple(dashes))]
     lines += [line(cells) for cells in table[1:]]
-    lines += ["", f"Bars reached: {reached} of {len(rows)}. Microseconds per operation, medians;"]
-    lines += ["memory in bytes per greenlet, where the ratio says how many times smaller."]
+    lines += ["", f"Bars reached: {reached} of {len(rows)}. Microseconds per operation, medians."]
+    if any(row.operation.memory for row in rows):
+        lines += ["Memory in bytes per greenlet, where the ratio says how many times smaller."]
     if failures:
         lines += ["", "Not measured:", "", *(f"- {failure}" for failure in failures)]
     return "\n".join(lines) + "\n"

@@ -24,9 +24,13 @@ TIME_LIMIT = 120
 
 
 class Runner:
-    """Run workers, and remember what they measured and which did not succeed."""
+    """Run workers, and remember what they measured and which did not succeed.
 
-    def __init__(self) -> None:
+    `engine` is the argument of worker.py that the two compared sides get.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
         self.implementations: dict[str, str] = {}
         self.failures: list[str] = []
 
@@ -67,7 +71,7 @@ class Runner:
             for side, python in sides:
                 # A side that failed once is not asked again: it may fail by hanging.
                 if None not in found[side]:
-                    found[side].append(self.measure(side, python, "gevent", operation))
+                    found[side].append(self.measure(side, python, self.engine, operation))
         if hasattr(asyncio_operations, operation.name):
             for engine in ("asyncio", "uvloop"):
                 times = 1 if operation.memory else min(pairs, 2)
@@ -80,10 +84,10 @@ class Runner:
         return Row(operation, medians)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(title: str, operations: tuple[Operation, ...], results: str) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    names = [operation.name for operation in OPERATIONS]
+    parser = argparse.ArgumentParser(description=title)
+    names = [operation.name for operation in operations]
     parser.add_argument("--quick", action="store_true", help="shorter and less exact")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=", ".join(names))
     parser.add_argument("--pairs", type=int, help="processes per side (default 5; 2 with --quick)")
@@ -93,7 +97,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--results",
         type=Path,
-        help="file to write; a whole run of this package writes RESULTS.md beside this script",
+        help=f"file to write; a whole run of this package writes {results} beside this script",
     )
     chosen = parser.parse_args()
     if chosen.pairs is None:
@@ -103,20 +107,20 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def main() -> int:
+def main(engine: str, title: str, operations: tuple[Operation, ...], results: str) -> int:
     """Measure, print, write; return the exit status."""
-    chosen = arguments()
+    chosen = arguments(title, operations, results)
     ours = chosen.our_python
     peer = chosen.peer_python or environment.peer_python(ours, HERE.parent / ".venv-peer")
-    operations = [o for o in OPERATIONS if chosen.only is None or o.name in chosen.only]
+    asked = [o for o in operations if chosen.only is None or o.name in chosen.only]
     if chosen.quick:
-        operations = [operation.quick() for operation in operations]
+        asked = [operation.quick() for operation in asked]
 
     environment.pin_to_one_cpu()
-    runner = Runner()
+    runner = Runner(engine)
     rows = []
-    for number, operation in enumerate(operations, 1):
-        print(f"[{number}/{len(operations)}] {operation.title}", file=sys.stderr, flush=True)
+    for number, operation in enumerate(asked, 1):
+        print(f"[{number}/{len(asked)}] {operation.title}", file=sys.stderr, flush=True)
         rows.append(runner.compare(operation, peer, ours, chosen.pairs))
 
     facts = [
@@ -128,13 +132,13 @@ def main() -> int:
     print(text)
 
     whole = not (chosen.only or chosen.quick)
-    results = chosen.results
-    if whole and results is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
-        results = HERE / "RESULTS.md"
-    if results is not None:
-        results.write_text(f"# Results\n\n{text}")
+    path = chosen.results
+    if whole and path is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
+        path = HERE / results
+    if path is not None:
+        path.write_text(f"# Results\n\n{text}")
     return 1 if chosen.check and not all(row.cleared for row in rows) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("gevent", __doc__.partition("\n")[0], OPERATIONS, "RESULTS.md"))

@@ -1,6 +1,6 @@
 """Measure one operation in this process and print the result.
 
-    python worker.py {gevent,asyncio,uvloop} OPERATION ITERATIONS [ROUNDS]
+    python worker.py {gevent,stdlib,asyncio,uvloop} OPERATION ITERATIONS [ROUNDS]
 
 prints a line of JSON: what was measured, and the seconds per iteration, the median of the rounds
 after a warm-up. Without ROUNDS the operation runs once and cold, as the memory ones have to.
@@ -22,6 +22,12 @@ def _gevent_side(name: str) -> tuple[str, Callable[[int], float]]:
     return operations.implementation(), getattr(operations, name)
 
 
+def _stdlib_side(name: str) -> tuple[str, Callable[[int], float]]:
+    import stdlib_operations
+
+    return stdlib_operations.implementation(), getattr(stdlib_operations, name)
+
+
 def _asyncio_side(engine: str, name: str) -> tuple[str, Callable[[int], float]]:
     import asyncio
 
@@ -39,7 +45,7 @@ def _asyncio_side(engine: str, name: str) -> tuple[str, Callable[[int], float]]:
 
 def measure(function: Callable[[int], float], iterations: int, rounds: int) -> float:
     """Return the median of `rounds` calls after a warm-up."""
-    function(max(iterations // 10, 1000))
+    function(max(iterations // 10, min(iterations, 100)))
     results = []
     for _ in range(rounds):
         gc.collect()
@@ -49,7 +55,8 @@ def measure(function: Callable[[int], float], iterations: int, rounds: int) -> f
 
 def main() -> None:
     engine, name, iterations, *rounds = sys.argv[1:]
-    label, function = _gevent_side(name) if engine == "gevent" else _asyncio_side(engine, name)
+    sides = {"gevent": _gevent_side, "stdlib": _stdlib_side}
+    label, function = sides[engine](name) if engine in sides else _asyncio_side(engine, name)
     if rounds:
         value = measure(function, int(iterations), int(rounds[0]))
     else:

@@ -24,6 +24,12 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 @pytest.fixture
+def own_environment() -> dict[str, str]:
+    """The environment for a process of the test's own."""
+    return clean_environment()
+
+
+@pytest.fixture
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a snippet in a fresh interpreter: `run_python(code, *argv, timeout=30, **environment)`.
 

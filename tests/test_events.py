@@ -1,9 +1,10 @@
 """gevent.events: subscribers, entry points and the event classes, with and without zope."""
 
-import importlib.metadata
+import importlib
 import inspect
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -17,14 +18,6 @@ def told():
     events.subscribers.append(seen.append)
     yield seen
     events.subscribers.remove(seen.append)
-
-
-class EntryPoint:
-    def __init__(self, function):
-        self.function = function
-
-    def load(self):
-        return self.function
 
 
 def test_subscribers_are_told(told):
@@ -46,18 +39,64 @@ def test_errors_reach_the_notifier(told):
     assert told == []
 
 
-def test_entry_points_come_after_subscribers(told, monkeypatch):
-    asked = []
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Install a distribution with an entry point: `installed(group)` returns what it is told."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "made_up_plugin.py").write_text("seen = []\nplug = seen.append\n")
+    folder = tmp_path / "made_up-1.0.dist-info"
 
-    def entry_points(*, group):
-        asked.append(group)
-        return [EntryPoint(lambda event: told.append(("entry point", event)))]
+    def install(group):
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[{group}]\nname = made_up_plugin:plug\n")
+        return importlib.import_module("made_up_plugin").seen
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    yield install
+    sys.modules.pop("made_up_plugin", None)
+
+
+def test_entry_points_come_after_subscribers(told, installed):
+    # Asked before there is one: what was found then must not last.
+    events.notify_and_call_entry_points(events.GeventDidPatchAllEvent({}, {}))
+    told.clear()
+    seen = installed("gevent.plugins.monkey.did_patch_all")
+    order = []
+    events.subscribers.append(lambda event: order.append(len(seen)))
+    try:
+        event = events.GeventDidPatchAllEvent({}, {})
+        events.notify_and_call_entry_points(event)
+        events.notify_and_call_entry_points(events.GeventWillPatchAllEvent({}, {}))
+    finally:
+        events.subscribers.pop()
+    assert told[0] is event
+    assert seen == [event]
+    assert order == [0, 1]
+
+
+def test_entry_points_of_a_group_of_ones_own(told, installed):
+    class Event:
+        ENTRY_POINT_NAME = "made_up.group"
+
+    seen = installed("made_up.group")
+    event = Event()
+    events.notify_and_call_entry_points(event)
+    assert seen == [event]
+
+
+def test_entry_points_in_an_archive(tmp_path, monkeypatch, told):
+    archive = tmp_path / "plugin-1.0-py3.egg"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archived_plugin.py", "seen = []\nplug = seen.append\n")
+        file.writestr("EGG-INFO/PKG-INFO", "Metadata-Version: 1.0\nName: plugin\nVersion: 1.0\n")
+        file.writestr(
+            "EGG-INFO/entry_points.txt",
+            "[gevent.plugins.monkey.did_patch_all]\nname = archived_plugin:plug\n",
+        )
+    monkeypatch.syspath_prepend(str(archive))
     event = events.GeventDidPatchAllEvent({}, {})
     events.notify_and_call_entry_points(event)
-    assert asked == ["gevent.plugins.monkey.did_patch_all"]
-    assert told == [event, ("entry point", event)]
+    assert sys.modules.pop("archived_plugin").seen == [event]
 
 
 def test_blocked():

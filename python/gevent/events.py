@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gevent._entry_points import entry_points
+
 try:
     from zope.event import notify, subscribers
 except ImportError:
@@ -80,9 +82,6 @@ def notify_and_call_entry_points(event: Any) -> None:
 
     Whatever one of them raises ends the round and reaches the caller.
     """
-    # The package metadata is slow to import and to read, and most programs emit no such event.
-    from importlib.metadata import entry_points
-
     notify(event)
     for entry_point in entry_points(group=event.ENTRY_POINT_NAME):
         entry_point.load()(event)

@@ -22,12 +22,12 @@ from _thread import stack_size as _original_stack_size
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from gevent._core import LockType
 from gevent.event import Event
 from gevent.exceptions import GreenletExit
 from gevent.greenlet import Greenlet
-from gevent.hub import getcurrent, sleep
+from gevent.hub import getcurrent
 from gevent.local import local
-from gevent.lock import BoundedSemaphore
 
 __implements__ = [
     "LockType",
@@ -76,54 +76,6 @@ if sys.version_info >= (3, 13):
     _NEW = ["_ThreadHandle", "_make_thread_handle", "lock", "start_joinable_thread"]
     __implements__ += _NEW
     __all__ += _NEW
-
-_acquire = BoundedSemaphore.acquire
-
-
-class LockType(BoundedSemaphore):
-    """A lock that parks only the greenlet that waits for it.
-
-    Works between threads too. As the lock of the standard library it takes no arguments and
-    cannot be derived from. ``release`` raises :exc:`RuntimeError` if it is not held.
-    """
-
-    _OVER_RELEASE_ERROR = error
-
-    def __init__(self) -> None:
-        super().__init__(1)
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("type 'gevent.thread.LockType' is not an acceptable base type")
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock, waiting for it if *blocking* is true.
-
-        :param timeout: For how many seconds to wait at most; -1 for as long as it takes.
-        :return: Whether the lock was taken. Where *blocking* is false and it was not, the other
-            greenlets get their turn first, so that trying in a loop comes to an end.
-        :raises ValueError: for a *timeout* that is negative, or given without *blocking*.
-        :raises OverflowError: for a *timeout* above :data:`TIMEOUT_MAX`.
-        """
-        if timeout == -1 or timeout is None:
-            if blocking:
-                return _acquire(self)
-            if _acquire(self, False):
-                return True
-        elif not blocking:
-            raise ValueError("can't specify a timeout for a non-blocking call")
-        elif timeout < 0:
-            raise ValueError("timeout value must be a non-negative number")
-        elif timeout > TIMEOUT_MAX:
-            raise OverflowError("timeout value is too large")
-        elif _acquire(self, True, timeout):
-            return True
-        if not blocking:
-            sleep()
-        return False
-
-    def __enter__(self) -> bool:
-        return _acquire(self)
-
 
 allocate_lock = lock = LockType
 _local = local

@@ -19,6 +19,17 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
     }
 }
 
+/// The truth of an optional argument that is true by default.
+///
+/// # Errors
+/// What its `__bool__` raises.
+#[inline]
+pub fn flag(argument: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    argument.map_or(Ok(true), |argument| {
+        Flag::extract(argument.as_borrowed()).map(|flag| flag.0)
+    })
+}
+
 /// A whole number; the fraction of a float is dropped.
 pub struct Count(pub i64);
 

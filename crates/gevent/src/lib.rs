@@ -44,6 +44,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event_loop::callback::Callback>()?;
     module.add_class::<greenlets::greenlet::Greenlet>()?;
     ffi::entry::install(py)?;
+    ffi::blocking::add_method::<greenlets::wait::Join, greenlets::greenlet::Greenlet>(py)?;
+    ffi::blocking::add_method::<greenlets::wait::GetEnd, greenlets::greenlet::Greenlet>(py)?;
     module.add_class::<greenlets::spawn_tree::SpawnFrame>()?;
     module.add_class::<greenlets::spawned_link::SpawnedLink>()?;
     module.add_class::<greenlets::spawned_link::SuccessSpawnedLink>()?;
@@ -55,12 +57,22 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sync::event::Event>()?;
     ffi::blocking::add_method::<sync::event::WaitForEvent, sync::event::Event>(py)?;
     module.add_class::<sync::async_result::AsyncResult>()?;
+    ffi::blocking::add_method::<sync::async_result::GetResult, sync::async_result::AsyncResult>(
+        py,
+    )?;
+    ffi::blocking::add_method::<sync::async_result::WaitForResult, sync::async_result::AsyncResult>(
+        py,
+    )?;
     module.add_class::<sync::lock::Semaphore>()?;
     module.add_class::<sync::lock::BoundedSemaphore>()?;
     module.add_class::<sync::lock::DummySemaphore>()?;
     module.add_class::<sync::rlock::RLock>()?;
+    module.add_class::<sync::thread_lock::ThreadLock>()?;
     module.add_class::<queues::queue::SimpleQueue>()?;
     module.add_class::<queues::api::Queue>()?;
+    // A method of the class itself is called faster than one of its base.
+    ffi::blocking::add_method::<queues::wait::Get, queues::queue::SimpleQueue>(py)?;
+    ffi::blocking::add_method::<queues::wait::Get, queues::api::Queue>(py)?;
     module.add_class::<queues::api::LifoQueue>()?;
     module.add_class::<queues::api::PriorityQueue>()?;
     module.add_class::<queues::channel::Channel>()?;

@@ -122,6 +122,20 @@ impl ReadyQueue {
         }
     }
 
+    /// Appends `last`; takes the first task if that only lets another greenlet go on, and no poll is due before.
+    #[inline]
+    pub fn relay(&mut self, last: Task) -> Option<Task> {
+        let direct = matches!(self.tasks.front(), Some(Task::Yield(_) | Task::Wake(_)));
+        let first = if direct && !self.poll_due() {
+            self.since_poll += 1;
+            self.tasks.pop_front()
+        } else {
+            None
+        };
+        self.tasks.push_back(last);
+        first
+    }
+
     #[inline]
     fn poll_due(&self) -> bool {
         self.since_poll >= BATCH

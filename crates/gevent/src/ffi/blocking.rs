@@ -29,8 +29,20 @@ pub enum Step {
     Done(Py<PyAny>),
     /// It parks on this; the wait's second half goes on.
     Park(WaitRef),
-    /// It yields, and then returns None.
-    Yield(Turn),
+}
+
+/// What a call begins with.
+pub enum First {
+    /// What may come at any time.
+    Step(Step),
+    /// It yields, to this greenlet if there is one, and then returns None.
+    Yield(Turn, Option<Py<PyAny>>),
+}
+
+impl From<Step> for First {
+    fn from(step: Step) -> Self {
+        Self::Step(step)
+    }
 }
 
 /// The second half of a call: given how the wait ended.
@@ -51,7 +63,7 @@ pub trait Blocking {
     ///
     /// # Errors
     /// What the call raises.
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step>;
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First>;
 }
 
 fn definition<B: Blocking>() -> *mut ffi::PyMethodDef {
@@ -170,7 +182,7 @@ fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
             (Arc::from_raw(wait), came)
         };
         let outcome = park::arrive(py, &wait, came);
-        go_on(py, &wait, outcome)
+        go_on(py, &wait, outcome).map(First::Step)
     })
 }
 
@@ -201,7 +213,8 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
         // SAFETY: the yielding greenlet and the target are the references that `give_way` gave up, `came` is what the switch
         // returned.
         unsafe {
-            Turn::of(Bound::from_owned_ptr(py, greenlet).cast_unchecked()).end(py);
+            let greenlet = Bound::from_owned_ptr(py, greenlet).cast_into_unchecked();
+            Turn::end_of(&greenlet);
             drop(Bound::from_owned_ptr(py, target));
             drop(Bound::from_owned_ptr_or_opt(py, came));
         }
@@ -215,10 +228,37 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
     })
 }
 
+/// Goes on with a call to its end, from a frame of any size.
+///
+/// # Errors
+/// What the call raises.
+pub fn complete(py: Python<'_>, mut step: Step) -> PyResult<Py<PyAny>> {
+    loop {
+        let wait = match step {
+            Step::Done(result) => return Ok(result),
+            Step::Park(wait) => wait,
+        };
+        let outcome = park::park(py, &wait);
+        step = go_on(py, &wait, outcome)?;
+    }
+}
+
 fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
     match wait.take_then(py) {
         Some(then) => then(py, wait, outcome),
         None => outcome.map(|_| Step::Done(py.None())),
+    }
+}
+
+/// Chooses whom to switch to first, if anybody.
+fn set_out(py: Python<'_>, first: First, target: &mut Object) -> PyResult<Raw> {
+    match first {
+        First::Step(step) => leave(py, step, target),
+        First::Yield(turn, None) => give_way(py, turn, target),
+        First::Yield(turn, Some(next)) => {
+            *target = next.into_ptr();
+            Ok(Raw::Yield(turn.into_greenlet().into_ptr()))
+        }
     }
 }
 
@@ -228,7 +268,6 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
         let wait = match step {
             Step::Done(result) => return Ok(Raw::Done(result.into_ptr())),
             Step::Park(wait) => wait,
-            Step::Yield(turn) => return give_way(py, turn, target),
         };
         match park::choose(py, &wait) {
             Ok(next) => {
@@ -241,9 +280,9 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
 }
 
 /// Runs safe code; an error or a panic is set in the interpreter.
-fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<Step>) -> Raw {
+fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<First>) -> Raw {
     Python::attach(|py| {
-        let work = AssertUnwindSafe(|| leave(py, f(py)?, target));
+        let work = AssertUnwindSafe(|| set_out(py, f(py)?, target));
         let result = catch_unwind(work)
             .unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
         result.unwrap_or_else(|error| {

@@ -15,7 +15,6 @@ use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::LinkKind;
 use crate::hub;
 use crate::waiting::links::Link;
-use crate::waiting::timeout::{Limit, Timeout};
 use crate::waiting::waiter::error_of;
 
 /// `(type, value, traceback)`.
@@ -259,37 +258,6 @@ impl Greenlet {
     #[getter]
     fn spawning_stack(slf: &Bound<'_, Self>) -> PyResult<Option<Py<SpawnFrame>>> {
         spawn_tree::stack(slf)
-    }
-
-    /// Wait until it is over, or for `timeout` seconds. Returns None in any case.
-    #[pyo3(signature = (timeout = None))]
-    fn join(slf: &Bound<'_, Self>, timeout: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        if Self::is_ready(slf) {
-            return Ok(());
-        }
-        Self::wait_over(slf, &Limit::of(timeout.as_ref())?).map(drop)
-    }
-
-    /// Return the function's result or raise its error, waiting for it at most `timeout` seconds.
-    ///
-    /// Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.
-    #[pyo3(signature = (block = true, timeout = None))]
-    fn get(
-        slf: &Bound<'_, Self>,
-        block: bool,
-        timeout: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        if !Self::is_ready(slf) {
-            if !block {
-                return Err(Timeout::error(py, None)?);
-            }
-            let limit = Limit::of(timeout.as_ref())?;
-            if !Self::wait_over(slf, &limit)? {
-                return Err(limit.error(py)?);
-            }
-        }
-        Self::result(slf).unwrap_or_else(|| Ok(py.None()))
     }
 
     /// Raise `exception` (`GreenletExit` unless given) in the greenlet, which then ends if it lets it pass.

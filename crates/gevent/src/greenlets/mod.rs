@@ -6,3 +6,4 @@ pub mod greenlet;
 pub mod local;
 pub mod spawn_tree;
 pub mod spawned_link;
+pub mod wait;

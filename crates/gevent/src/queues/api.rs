@@ -10,6 +10,7 @@ use pyo3::types::{PyGenericAlias, PyTuple, PyType};
 use pyo3::{PyClass, PyTypeInfo};
 
 use crate::args::Flag;
+use crate::ffi::blocking;
 use crate::hub::{self, BaseHub};
 use crate::queues::items::{self, Items, Kind};
 use crate::queues::queue::SimpleQueue;
@@ -287,24 +288,6 @@ impl SimpleQueue {
         Self::put(slf, item, false, None)
     }
 
-    /// Take the next item out of the queue and return it.
-    ///
-    /// When there is none, wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false,
-    /// and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown` when there is
-    /// none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.
-    #[pyo3(
-        name = "get",
-        signature = (block = Flag(true), timeout = None),
-        text_signature = "($self, block=True, timeout=None)"
-    )]
-    fn py_get(
-        slf: &Bound<'_, Self>,
-        block: Flag,
-        timeout: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        Self::get(slf, block.0, timeout.as_ref(), false)
-    }
-
     /// Take the next item out of the queue and return it, or raise `Empty`.
     fn get_nowait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
@@ -313,7 +296,7 @@ impl SimpleQueue {
                 .call_method1(pyo3::intern!(py, "get"), (false, py.None()))
                 .map(Bound::unbind);
         }
-        Self::get(slf, false, None, false)
+        blocking::complete(slf.py(), Self::get(slf, false, None, false)?)
     }
 
     /// Return the next item and leave it in the queue; `block` and `timeout` are as for `get`.
@@ -323,7 +306,7 @@ impl SimpleQueue {
         block: Flag,
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        Self::get(slf, block.0, timeout.as_ref(), true)
+        blocking::complete(slf.py(), Self::get(slf, block.0, timeout.as_ref(), true)?)
     }
 
     /// Return the next item and leave it in the queue, or raise `Empty`.
@@ -334,7 +317,7 @@ impl SimpleQueue {
                 .call_method1(pyo3::intern!(py, "peek"), (false, py.None()))
                 .map(Bound::unbind);
         }
-        Self::get(slf, false, None, true)
+        blocking::complete(slf.py(), Self::get(slf, false, None, true)?)
     }
 
     /// Return a new queue with the same class, size and items.
@@ -354,7 +337,7 @@ impl SimpleQueue {
             slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?
                 .unbind()
         } else {
-            Self::get(slf, true, None, false)?
+            blocking::complete(py, Self::get(slf, true, None, false)?)?
         };
         if item.bind(py).is(py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));
@@ -431,6 +414,22 @@ impl Queue {
             .state
             .with(slf.py(), |state| state.unfinished = unfinished);
         Ok(())
+    }
+
+    // CPython calls a method of the object's own class faster than an inherited one, hence these two.
+
+    /// Put an item into the queue; see `SimpleQueue.put`.
+    #[pyo3(
+        signature = (item, block = Flag(true), timeout = None),
+        text_signature = "($self, item, block=True, timeout=None)"
+    )]
+    fn put(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        block: Flag,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        SimpleQueue::put(slf.as_super(), item, block.0, timeout.as_ref())
     }
 
     /// Items put and not yet reported by `task_done`.

@@ -3,19 +3,24 @@
 //! A greenlet that waits helps itself when it is woken (`line.rs`), so whatever ends its wait otherwise (a timeout, a
 //! kill) neither takes an item nor leaves one behind.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use reactor::Time;
 
+use crate::args;
 use crate::errors::{Empty, Full, ShutDown};
+use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::queues::items;
 use crate::queues::line::wake;
 use crate::queues::queue::{Got, Put, SimpleQueue};
 use crate::waiting::links::{Link, Links};
+use crate::waiting::park;
 use crate::waiting::timeout::{Limit, Timeout};
-use crate::waiting::wait::WaitRef;
+use crate::waiting::wait::{Outcome, WaitRef};
 
 /// Whether the caller is the hub, which must not wait.
 ///
@@ -59,10 +64,27 @@ impl Patience {
     /// # Errors
     /// What is thrown into the greenlet meanwhile.
     pub fn park(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<bool> {
+        self.begin(py, wait)?;
+        self.end(py, wait, park::park(py, wait))
+    }
+
+    /// Has `wait`, which is about to be parked on, end when the limit passes.
+    ///
+    /// # Errors
+    /// What starting the caller's own `Timeout` raises.
+    pub fn begin(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
         if let (Limit::After(delay, _), Some(until)) = (&mut self.limit, self.until) {
             *delay = until.until(Time::now());
         }
-        self.limit.park(py, wait).map(|woken| woken.is_some())
+        self.limit.begin(py, wait)
+    }
+
+    /// Whether it was woken; false when the limit passed.
+    ///
+    /// # Errors
+    /// What was thrown into the greenlet meanwhile.
+    pub fn end(&self, py: Python<'_>, wait: &WaitRef, woken: Outcome) -> PyResult<bool> {
+        self.limit.end(py, wait, woken).map(|woken| woken.is_some())
     }
 
     /// The error for a limit that passed: the caller's own `Timeout`, or else `other`.
@@ -71,6 +93,24 @@ impl Patience {
             Limit::Object(_) => self.limit.error(py).unwrap_or_else(|error| error),
             Limit::Never | Limit::After(..) => other,
         }
+    }
+}
+
+/// `get` of a queue.
+pub struct Get;
+
+impl Blocking for Get {
+    const NAME: &'static CStr = c"get";
+    const DOC: &'static CStr = c"get($self, block=True, timeout=None)\n--\n\n\
+Take the next item out of the queue and return it.\n\n\
+When there is none, wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block`\n\
+false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown` when\n\
+there is none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.";
+    const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        let block = args::flag(arguments[0].as_ref())?;
+        SimpleQueue::get(slf.cast()?, block, arguments[1].as_ref(), false).map(Into::into)
     }
 }
 
@@ -255,14 +295,14 @@ impl SimpleQueue {
         block: bool,
         timeout: Option<&Bound<'_, PyAny>>,
         peek: bool,
-    ) -> PyResult<Py<PyAny>> {
+    ) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
         if !this.is_hooked()
             && !peek
             && let Some(item) = Self::get_at_once(slf)?
         {
-            return Ok(item);
+            return Ok(Step::Done(item));
         }
         let got = if Self::size(slf)? > 0 {
             Self::get_now(slf, peek)
@@ -277,12 +317,13 @@ impl SimpleQueue {
             }
         } else if block {
             check_not_negative(timeout)?;
-            Self::get_waiting(slf, Patience::new(Limit::of(timeout)?), peek)
+            let patience = Patience::new(Limit::of(timeout)?);
+            return Self::wait_to_get(slf, patience, peek, None);
         } else {
             return Err(Empty::new_err(()));
         };
         Self::settle(slf);
-        got
+        got.map(Step::Done)
     }
 
     /// In the hub, which cannot let the putters run: puts their items for them while there is room.
@@ -301,31 +342,60 @@ impl SimpleQueue {
         Ok(())
     }
 
-    fn get_waiting(
+    /// Waits for an item in line, at the place that it had before.
+    fn wait_to_get(
         slf: &Bound<'_, Self>,
         mut patience: Patience,
         peek: bool,
-    ) -> PyResult<Py<PyAny>> {
+        place: Option<u64>,
+    ) -> PyResult<Step> {
         let py = slf.py();
-        let state = &slf.get().state;
-        let mut wait = hub::new_wait(py)?;
-        let ticket = state.with(py, |state| state.getters.join(wait.clone(), peek));
-        loop {
-            let woken = patience.park(py, &wait);
-            let left = state.with(py, |state| state.getters.leave(ticket));
-            drop(left);
-            if !woken? {
-                return Err(patience.error(py, Empty::new_err(())));
+        let wait = hub::new_wait(py)?;
+        patience.begin(py, &wait)?;
+        let ticket = slf.get().state.with(py, |state| match place {
+            None => state.getters.join(wait.clone(), peek),
+            Some(ticket) => {
+                state.getters.rejoin(ticket, wait.clone(), peek);
+                ticket
             }
-            if Self::size(slf)? > 0 {
-                return Self::get_now(slf, peek);
-            }
-            if state.with(py, |state| state.shut) {
-                return Err(ShutDown::new_err(()));
-            }
-            wait = hub::new_wait(py)?;
-            state.with(py, |state| state.getters.rejoin(ticket, wait.clone(), peek));
+        });
+        let queue = slf.clone().unbind();
+        wait.set_then(
+            py,
+            Box::new(move |py, wait, woken| {
+                let slf = queue.bind(py);
+                let left = slf
+                    .get()
+                    .state
+                    .with(py, |state| state.getters.leave(ticket));
+                drop(left);
+                let next = match patience.end(py, wait, woken) {
+                    Ok(true) => Self::get_or_go_on(slf, patience, peek, ticket),
+                    Ok(false) => Err(patience.error(py, Empty::new_err(()))),
+                    Err(error) => Err(error),
+                };
+                if !matches!(next, Ok(Step::Park(_))) {
+                    Self::settle(slf);
+                }
+                next
+            }),
+        );
+        Ok(Step::Park(wait))
+    }
+
+    fn get_or_go_on(
+        slf: &Bound<'_, Self>,
+        patience: Patience,
+        peek: bool,
+        ticket: u64,
+    ) -> PyResult<Step> {
+        if Self::size(slf)? > 0 {
+            return Self::get_now(slf, peek).map(Step::Done);
         }
+        if slf.get().state.with(slf.py(), |state| state.shut) {
+            return Err(ShutDown::new_err(()));
+        }
+        Self::wait_to_get(slf, patience, peek, Some(ticket))
     }
 
     /// Shuts the queue: wakes all who wait, and forgets the items if `immediate`.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
-use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::buffer::{Readable, Writable, filled};
 use crate::sockets::addr;
 use crate::sockets::socket::SocketBase;
@@ -57,7 +57,7 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
     const PARAMETERS: &'static [&'static str] = &["bufsize", "flags"];
     const NAMED: bool = false;
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let py = slf.py();
         let slf = slf.cast::<SocketBase>()?;
         let Some(size) = &arguments[0] else {
@@ -72,7 +72,7 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
         if size == 0 {
             // The kernel would have it wait.
             slf.get().open(py)?;
-            return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()));
+            return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()).into());
         }
         let patience = Patience::of(slf.get(), py);
         let request = Request {
@@ -80,7 +80,7 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
             flags: receive_flags(flags),
             force: patience.is_none(),
         };
-        SocketBase::receive(slf, request, patience)
+        SocketBase::receive(slf, request, patience).map(Into::into)
     }
 }
 

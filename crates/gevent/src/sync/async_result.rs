@@ -1,13 +1,16 @@
 //! `gevent.event.AsyncResult`: a value or an error that is still to come.
 
+use std::ffi::CStr;
+
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::args::{self, Flag};
+use crate::args;
 use crate::cell::GilCell;
+use crate::ffi::blocking::{self, Blocking, First, Step};
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
 use crate::waiting::timeout::Limit;
@@ -105,6 +108,67 @@ fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
     parts().map_or_else(|error| error, PyErr::from_value)
 }
 
+impl AsyncResult {
+    fn get(
+        slf: &Bound<'_, Self>,
+        block: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Step> {
+        let py = slf.py();
+        if let Some(result) = slf.get().result_now(py) {
+            return result.map(Step::Done);
+        }
+        if !block {
+            return Err(Limit::Never.error(py)?);
+        }
+        Linkable::wait_for(slf, Limit::of(timeout)?, |slf, passed| {
+            let py = slf.py();
+            let found = slf.get().result_now(py).filter(|_| passed.is_none());
+            found.unwrap_or_else(|| Err(passed.unwrap_or(&Limit::Never).error(py)?))
+        })
+    }
+}
+
+/// `AsyncResult.get`.
+pub struct GetResult;
+
+impl Blocking for GetResult {
+    const NAME: &'static CStr = c"get";
+    const DOC: &'static CStr = c"get($self, block=True, timeout=None)\n--\n\n\
+Return the value or raise the exception, waiting for it at most `timeout` seconds.\n\n\
+Raises `Timeout` when the time is up, and at once when `block` is false and nothing is there. `timeout` may be\n\
+a `Timeout`, which is then started, raised, and cancelled afterwards.";
+    const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        let block = args::flag(arguments[0].as_ref())?;
+        AsyncResult::get(slf.cast()?, block, arguments[1].as_ref()).map(Into::into)
+    }
+}
+
+/// `AsyncResult.wait`.
+pub struct WaitForResult;
+
+impl Blocking for WaitForResult {
+    const NAME: &'static CStr = c"wait";
+    const DOC: &'static CStr = c"wait($self, timeout=None)\n--\n\n\
+Wait, at most `timeout` seconds, and return the value; None for an exception or when the time is up.";
+    const PARAMETERS: &'static [&'static str] = &["timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        let slf = slf.cast::<AsyncResult>()?;
+        let value = |slf: &Bound<'_, AsyncResult>| {
+            let py = slf.py();
+            slf.get().held_value(py).unwrap_or_else(|| py.None())
+        };
+        if slf.get().ready(slf.py()) {
+            return Ok(Step::Done(value(slf)).into());
+        }
+        let limit = Limit::of(arguments[0].as_ref())?;
+        Linkable::wait_for(slf, limit, move |slf, _| Ok(value(slf))).map(Into::into)
+    }
+}
+
 #[pymethods]
 impl AsyncResult {
     #[new]
@@ -170,33 +234,6 @@ impl AsyncResult {
         Self::fail(slf, PyTuple::new(py, parts)?)
     }
 
-    /// Return the value or raise the exception, waiting for it at most `timeout` seconds.
-    ///
-    /// Raises `Timeout` when the time is up, and at once when `block` is false and nothing is there. `timeout` may be
-    /// a `Timeout`, which is then started, raised, and cancelled afterwards.
-    #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
-    fn get(
-        &self,
-        py: Python<'_>,
-        block: Flag,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        if let Some(result) = self.result_now(py) {
-            return result;
-        }
-        if !block.0 {
-            return Err(Limit::Never.error(py)?);
-        }
-        let limit = Limit::of(timeout)?;
-        if !self.links.park(py, &limit)? {
-            return Err(limit.error(py)?);
-        }
-        match self.result_now(py) {
-            Some(result) => result,
-            None => Err(limit.error(py)?),
-        }
-    }
-
     /// Return the value or raise the exception; raise `Timeout` if neither is there yet.
     fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.result_now(py)
@@ -205,21 +242,8 @@ impl AsyncResult {
 
     /// `get` by the name that `concurrent.futures.Future` has for it.
     #[pyo3(signature = (timeout = None))]
-    fn result(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        self.get(py, Flag(true), timeout)
-    }
-
-    /// Wait, at most `timeout` seconds, and return the value; None for an exception or when the time is up.
-    #[pyo3(signature = (timeout = None))]
-    fn wait(
-        &self,
-        py: Python<'_>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<Py<PyAny>>> {
-        if !self.ready(py) {
-            self.links.park(py, &Limit::of(timeout)?)?;
-        }
-        Ok(self.held_value(py))
+    fn result(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        blocking::complete(slf.py(), Self::get(slf, true, timeout)?)
     }
 
     /// Whether a value or an exception is there.

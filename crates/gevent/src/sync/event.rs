@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
 
 use crate::args;
-use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
@@ -45,6 +45,10 @@ impl Event {
     }
 }
 
+fn truth(py: Python<'_>, value: bool) -> Py<PyAny> {
+    PyBool::new(py, value).to_owned().into_any().unbind()
+}
+
 /// `Event.wait`.
 pub struct WaitForEvent;
 
@@ -56,38 +60,19 @@ Whoever was waiting at `set` returns True even if `clear` comes before it runs. 
 which is then started, and cancelled afterwards.";
     const PARAMETERS: &'static [&'static str] = &["timeout"];
 
-    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let py = slf.py();
         let event = slf.cast::<Event>()?;
         let this = event.get();
-        let done = |up: bool| Step::Done(PyBool::new(py, up).to_owned().into_any().unbind());
         if this.is_set() {
             this.queue_up(py)?;
-            return Ok(done(true));
+            return Ok(Step::Done(truth(py, true)).into());
         }
         let limit = Limit::of(arguments[0].as_ref())?;
-        if let Limit::Object(_) = limit {
-            return this.links.park(py, &limit).map(done);
-        }
-        let (wait, id) = this.links.wait_here(py, None)?;
-        if let Limit::After(delay, _) = limit {
-            wait.limit(py, delay, true);
-        }
-        let event = event.clone().unbind();
-        wait.set_then(
-            py,
-            Box::new(move |py, wait, outcome| {
-                event.get().links.leave(py, id);
-                outcome?;
-                Ok(Step::Done(
-                    PyBool::new(py, !wait.expired())
-                        .to_owned()
-                        .into_any()
-                        .unbind(),
-                ))
-            }),
-        );
-        Ok(Step::Park(wait))
+        let step = Linkable::wait_for(event, limit, move |event, passed| {
+            Ok(truth(event.py(), passed.is_none()))
+        });
+        step.map(Into::into)
     }
 }
 

@@ -13,6 +13,7 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::cell::GilCell;
 use crate::event_loop::ready::Task;
+use crate::ffi::blocking::Step;
 use crate::hub::{self, BaseHub};
 use crate::waiting::timeout::Limit;
 use crate::waiting::wait::{Wait, WaitRef};
@@ -298,15 +299,33 @@ impl Linkable {
         drop(old);
     }
 
-    /// Parks the running greenlet until it is told (true) or the limit passes.
+    /// The step of a call that waits until it is told or the limit passes, and then returns what `then` does, which is
+    /// given the limit that passed.
     ///
     /// # Errors
-    /// What is thrown into it; `BlockingSwitchOutError` in the hub.
-    pub fn park(&self, py: Python<'_>, limit: &Limit) -> PyResult<bool> {
-        let (wait, id) = self.wait_here(py, None)?;
-        let woken = limit.park(py, &wait);
-        self.leave(py, id);
-        Ok(woken?.is_some())
+    /// What making a hub or starting the caller's own `Timeout` raises.
+    pub fn wait_for<T: Linked>(
+        slf: &Bound<'_, T>,
+        limit: Limit,
+        then: impl FnOnce(&Bound<'_, T>, Option<&Limit>) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
+    ) -> PyResult<Step> {
+        let py = slf.py();
+        let (wait, id) = slf.get().links().wait_here(py, None)?;
+        if let Err(error) = limit.begin(py, &wait) {
+            slf.get().links().leave(py, id);
+            return Err(error);
+        }
+        let owner = slf.clone().unbind();
+        wait.set_then(
+            py,
+            Box::new(move |py, wait, outcome| {
+                let slf = owner.bind(py);
+                slf.get().links().leave(py, id);
+                let told = limit.end(py, wait, outcome)?.is_some();
+                then(slf, (!told).then_some(&limit)).map(Step::Done)
+            }),
+        );
+        Ok(Step::Park(wait))
     }
 
     /// Strikes a waiter off; whether it had been told.

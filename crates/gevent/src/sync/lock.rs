@@ -125,6 +125,12 @@ impl Semaphore {
         Ok(counter)
     }
 
+    /// Whether there is a permit.
+    #[inline]
+    pub fn has_permit(&self) -> bool {
+        self.count() > 0
+    }
+
     fn count(&self) -> i64 {
         self.counter.load(Relaxed)
     }
@@ -324,12 +330,12 @@ impl Semaphore {
 
     /// Whether no permit is there.
     fn locked(&self) -> bool {
-        self.count() <= 0
+        !self.has_permit()
     }
 
     /// Whether a permit is there.
     fn ready(&self) -> bool {
-        self.count() > 0
+        self.has_permit()
     }
 
     /// How many permits are there.
@@ -424,6 +430,15 @@ pub struct BoundedSemaphore {
     initial: AtomicI64,
 }
 
+impl BoundedSemaphore {
+    /// The part of a semaphore that has at most `initial` permits.
+    pub fn of(initial: i64) -> Self {
+        Self {
+            initial: AtomicI64::new(initial),
+        }
+    }
+}
+
 #[pymethods]
 impl BoundedSemaphore {
     #[new]
@@ -432,9 +447,7 @@ impl BoundedSemaphore {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Semaphore::of(0)).add_subclass(Self {
-            initial: AtomicI64::new(0),
-        })
+        PyClassInitializer::from(Semaphore::of(0)).add_subclass(Self::of(0))
     }
 
     #[pyo3(signature = (value = Count(1), hub = None))]

@@ -5,3 +5,4 @@ pub mod event;
 pub mod linkable;
 pub mod lock;
 pub mod rlock;
+pub mod thread_lock;

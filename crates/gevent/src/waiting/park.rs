@@ -238,8 +238,8 @@ fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
 pub enum Yielded {
     /// Nobody else is ready.
     Alone,
-    /// A greenlet of ours is queued.
-    Turn(Turn),
+    /// A greenlet of ours is queued; the other one, if any, is to go on now.
+    Turn(Turn, Option<Py<PyAny>>),
     /// Another greenlet is queued with a wait that is woken already.
     Wait(WaitRef),
 }
@@ -254,13 +254,30 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     };
     if let Ok(ours) = running.cast::<Greenlet>() {
         let turn = Turn::of(ours);
-        let task = Task::Yield(turn.clone_ref(py));
-        loop_.get().queue.with(py, |queue| queue.push(task));
-        return Ok(Yielded::Turn(turn));
+        let next = relay(py, loop_.get(), &turn);
+        return Ok(Yielded::Turn(turn, next));
     }
     let wait = Wait::of(running.unbind(), loop_.unbind());
     wait.wake_none(py);
     Ok(Yielded::Wait(wait))
+}
+
+/// Queues a turn; where the first in the queue is a greenlet that can go on at once, takes its place: that greenlet.
+#[inline]
+fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
+    let last = Task::Yield(turn.clone_ref(py));
+    if loop_.phased.load(Relaxed) > 0 {
+        loop_.queue.with(py, |queue| queue.push(last));
+        return None;
+    }
+    let next = match loop_.queue.with(py, |queue| queue.relay(last))? {
+        Task::Yield(next) if next.is_due(py) && !next.is(turn) => next.into_greenlet().into_any(),
+        Task::Wake(next) if next.deliver() => next.greenlet().clone_ref(py),
+        _ => return None,
+    };
+    loop_.progressed();
+    loop_.active.store(next.as_ptr() as usize, Relaxed);
+    Some(next)
 }
 
 /// Lets everybody else who is ready run first, from a frame of any size.

@@ -10,7 +10,7 @@ use reactor::Time;
 
 use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
-use crate::ffi::blocking::{Blocking, Step};
+use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::greenlets::end::exit_error;
 use crate::greenlets::greenlet::{Greenlet, SETTINGS, spawn_of};
@@ -29,13 +29,13 @@ With `ref` False, the sleep alone does not keep the hub waiting. Raises `TypeErr
 Unlike `time.sleep`, only this greenlet sleeps.";
     const PARAMETERS: &'static [&'static str] = &["seconds", "ref"];
 
-    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Step> {
+    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let py = module.py();
         let Some(delay) = delay_of(arguments[0].as_ref())? else {
             return Ok(match park::queue_up(py)? {
-                Yielded::Alone => Step::Done(py.None()),
-                Yielded::Turn(turn) => Step::Yield(turn),
-                Yielded::Wait(wait) => Step::Park(wait),
+                Yielded::Alone => Step::Done(py.None()).into(),
+                Yielded::Turn(turn, next) => First::Yield(turn, next),
+                Yielded::Wait(wait) => Step::Park(wait).into(),
             });
         };
         let counted = arguments[1]
@@ -43,7 +43,7 @@ Unlike `time.sleep`, only this greenlet sleeps.";
             .map_or(Ok(true), PyAnyMethods::is_truthy)?;
         let wait = hub::new_wait(py)?;
         wait.limit(py, delay, counted);
-        Ok(Step::Park(wait))
+        Ok(Step::Park(wait).into())
     }
 }
 

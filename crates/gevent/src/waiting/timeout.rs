@@ -15,7 +15,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::raise_in;
 use crate::hub;
-use crate::waiting::wait::WaitRef;
+use crate::waiting::wait::{Outcome, WaitRef};
 
 /// The longest delay that is told apart from never.
 const LONGEST: f64 = 1e9;
@@ -64,19 +64,43 @@ impl Limit {
     /// # Errors
     /// What it is woken with or what is thrown into it.
     pub fn park(&self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
+        self.begin(py, wait)?;
+        self.end(py, wait, crate::waiting::park::park(py, wait))
+    }
+
+    /// Has `wait`, which is about to be parked on, end when the limit passes.
+    ///
+    /// # Errors
+    /// What starting the caller's own `Timeout` raises.
+    pub fn begin(&self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
         match self {
-            Self::Never => crate::waiting::park::park(py, wait).map(Some),
-            Self::After(delay, _) => {
-                wait.limit(py, *delay, true);
-                let woken = crate::waiting::park::park(py, wait)?;
-                Ok((!wait.expired()).then_some(woken))
-            }
+            Self::Never => {}
+            Self::After(delay, _) => wait.limit(py, *delay, true),
             Self::Object(timeout) => {
                 let timeout = timeout.bind(py);
                 if !timeout.get().is_pending(py) {
                     Timeout::start(timeout)?;
                 }
-                let woken = crate::waiting::park::park(py, wait);
+            }
+        }
+        Ok(())
+    }
+
+    /// What `wait` was woken with; None when the limit passed.
+    ///
+    /// # Errors
+    /// What it was woken with or what was thrown into the greenlet.
+    pub fn end(
+        &self,
+        py: Python<'_>,
+        wait: &WaitRef,
+        woken: Outcome,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        match self {
+            Self::Never => woken.map(Some),
+            Self::After(..) => Ok(Some(woken?).filter(|_| !wait.expired())),
+            Self::Object(timeout) => {
+                let timeout = timeout.bind(py);
                 timeout.get().cancel(py);
                 match woken {
                     Ok(value) => Ok(Some(value)),

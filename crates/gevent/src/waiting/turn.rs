@@ -59,10 +59,15 @@ impl Turn {
     /// Notes that the greenlet goes on.
     #[inline]
     pub fn end(&self, py: Python<'_>) {
-        let next = self.number.wrapping_add(1);
-        self.greenlet
-            .get()
-            .state
-            .with(py, |state| state.turn = next);
+        Self::end_of(self.greenlet.bind(py));
+    }
+
+    /// Notes that `greenlet` goes on, which was at a yield.
+    #[inline]
+    pub fn end_of(greenlet: &Bound<'_, Greenlet>) {
+        let state = &greenlet.get().state;
+        state.with(greenlet.py(), |state| {
+            state.turn = state.turn.wrapping_add(1);
+        });
     }
 }

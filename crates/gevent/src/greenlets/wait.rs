@@ -1,0 +1,89 @@
+//! Waiting for a greenlet's end: `join` and `get`.
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+
+use crate::args;
+use crate::ffi::blocking::{Blocking, First, Step};
+use crate::greenlets::greenlet::Greenlet;
+use crate::hub;
+use crate::waiting::links::Link;
+use crate::waiting::timeout::{Limit, Timeout};
+
+impl Greenlet {
+    /// The step of a call that waits until it is over or the limit passes, and then returns what `then` does, which is
+    /// given the limit that passed.
+    fn when_over(
+        slf: &Bound<'_, Self>,
+        limit: Limit,
+        then: fn(&Bound<'_, Self>, Option<&Limit>) -> PyResult<Py<PyAny>>,
+    ) -> PyResult<Step> {
+        let py = slf.py();
+        let wait = hub::new_wait(py)?;
+        limit.begin(py, &wait)?;
+        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
+        let greenlet = slf.clone().unbind();
+        wait.set_then(
+            py,
+            Box::new(move |py, wait, woken| {
+                let slf = greenlet.bind(py);
+                let left = Self::read(slf, |state| state.links.remove_wait(wait));
+                drop(left);
+                let over = limit.end(py, wait, woken)?.is_some();
+                then(slf, (!over).then_some(&limit)).map(Step::Done)
+            }),
+        );
+        Ok(Step::Park(wait))
+    }
+
+    fn result_or_none(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::result(slf).unwrap_or_else(|| Ok(slf.py().None()))
+    }
+}
+
+/// `Greenlet.join`.
+pub struct Join;
+
+impl Blocking for Join {
+    const NAME: &'static CStr = c"join";
+    const DOC: &'static CStr = c"join($self, /, timeout=None)\n--\n\n\
+Wait until it is over, or for `timeout` seconds. Returns None in any case.";
+    const PARAMETERS: &'static [&'static str] = &["timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        let slf = slf.cast::<Greenlet>()?;
+        if Greenlet::is_ready(slf) {
+            return Ok(Step::Done(slf.py().None()).into());
+        }
+        let limit = Limit::of(arguments[0].as_ref())?;
+        Greenlet::when_over(slf, limit, |slf, _| Ok(slf.py().None())).map(Into::into)
+    }
+}
+
+/// `Greenlet.get`.
+pub struct GetEnd;
+
+impl Blocking for GetEnd {
+    const NAME: &'static CStr = c"get";
+    const DOC: &'static CStr = c"get($self, /, block=True, timeout=None)\n--\n\n\
+Return the function's result or raise its error, waiting for it at most `timeout` seconds.\n\n\
+Raises `gevent.Timeout` when it is not over by then, or at once with ``block=False``.";
+    const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
+
+    fn begin(slf: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        let slf = slf.cast::<Greenlet>()?;
+        if Greenlet::is_ready(slf) {
+            return Greenlet::result_or_none(slf).map(|result| Step::Done(result).into());
+        }
+        if !args::flag(arguments[0].as_ref())? {
+            return Err(Timeout::error(slf.py(), None)?);
+        }
+        let limit = Limit::of(arguments[1].as_ref())?;
+        let step = Greenlet::when_over(slf, limit, |slf, passed| match passed {
+            Some(limit) => Err(limit.error(slf.py())?),
+            None => Greenlet::result_or_none(slf),
+        });
+        step.map(Into::into)
+    }
+}

@@ -1,0 +1,143 @@
+//! `gevent.thread.LockType`: what `threading.Lock` is in a patched process.
+
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::args::Flag;
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::sync::lock::{BoundedSemaphore, Semaphore};
+use crate::waiting::park;
+use crate::waiting::timeout::Limit;
+
+/// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
+const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
+
+/// A lock that parks only the greenlet that waits for it.
+///
+/// Works between threads too. As the lock of the standard library it takes no arguments and cannot be derived from.
+/// `release` raises `RuntimeError` if it is not held.
+#[pyclass(frozen, dict, weakref, extends = BoundedSemaphore, name = "LockType", module = "gevent.thread")]
+pub struct ThreadLock;
+
+impl ThreadLock {
+    fn semaphore<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Semaphore> {
+        slf.as_super().as_super()
+    }
+
+    #[inline]
+    fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+        let semaphore = Self::semaphore(slf);
+        Ok(semaphore.get().try_take() || Semaphore::take(semaphore, limit)?)
+    }
+
+    #[inline]
+    fn give(slf: &Bound<'_, Self>) -> PyResult<i64> {
+        let semaphore = Self::semaphore(slf);
+        if semaphore.get().has_permit() {
+            return Err(PyRuntimeError::new_err("Semaphore released too many times"));
+        }
+        Semaphore::give(semaphore)
+    }
+}
+
+/// How long an `acquire` with these arguments may wait; none where it may not.
+#[inline]
+fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
+    let seconds = match timeout.filter(|timeout| !timeout.is_none()) {
+        None => -1.0,
+        Some(timeout) => timeout.extract::<f64>()?,
+    };
+    let problem = if seconds == -1.0 {
+        return Ok(blocking.then_some(Limit::Never));
+    } else if !blocking {
+        "can't specify a timeout for a non-blocking call"
+    } else if seconds.is_nan() {
+        "Invalid value NaN (not a number)"
+    } else if seconds < 0.0 {
+        "timeout value must be a non-negative number"
+    } else if seconds > TIMEOUT_MAX {
+        return Err(PyOverflowError::new_err("timeout value is too large"));
+    } else {
+        let given = timeout.map(|timeout| timeout.clone().unbind());
+        let delay = Duration::from_secs_f64(seconds.min(1e9));
+        return Ok(given.map(|given| Limit::After(delay, given)));
+    };
+    Err(PyValueError::new_err(problem))
+}
+
+/// Lets others run, so that trying in a loop comes to an end, where that is possible.
+fn give_way(py: Python<'_>) -> PyResult<()> {
+    match hub::get_hub_if_exists(py) {
+        Some(hub) if !greenlet::current(py)?.is(&hub) => park::yield_now(py),
+        _ => Ok(()),
+    }
+}
+
+#[pymethods]
+impl ThreadLock {
+    #[new]
+    fn new() -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Semaphore::of(1))
+            .add_subclass(BoundedSemaphore::of(1))
+            .add_subclass(Self)
+    }
+
+    fn __init__(&self) {}
+
+    /// The error of a release too many.
+    #[classattr]
+    #[pyo3(name = "_OVER_RELEASE_ERROR")]
+    fn over_release_error(py: Python<'_>) -> Bound<'_, PyType> {
+        py.get_type::<PyRuntimeError>()
+    }
+
+    /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
+    /// it was taken.
+    ///
+    /// Where `blocking` is false and it was not, the other greenlets get their turn first, so that trying in a loop comes
+    /// to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`, `OverflowError` for one
+    /// above `TIMEOUT_MAX`.
+    #[pyo3(
+        signature = (blocking = Flag(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=-1)"
+    )]
+    fn acquire(
+        slf: &Bound<'_, Self>,
+        blocking: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        if let Some(limit) = limit_of(blocking.0, timeout)? {
+            return Self::take(slf, &limit);
+        }
+        let taken = Self::semaphore(slf).get().try_take();
+        if !taken {
+            give_way(slf.py())?;
+        }
+        Ok(taken)
+    }
+
+    /// Give the lock back, wake whoever waited for it longest, and return 1.
+    ///
+    /// Raises `RuntimeError` if nobody holds it.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
+        Self::give(slf)
+    }
+
+    fn __enter__(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::take(slf, &Limit::Never)
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        t: &Bound<'_, PyAny>,
+        v: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (t, v, tb);
+        Self::give(slf).map(drop)
+    }
+}
