@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use reactor::{Direction, Time};
 use rustix::io::Errno;
 
-use crate::ffi::blocking::{Blocking, Step as Stop};
+use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::text;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::{Begun, Patience, Place};
@@ -48,8 +48,8 @@ impl Blocking for Handle {
 Handle the connection's requests, one after the other, and close it.";
     const PARAMETERS: &'static [&'static str] = &[];
 
-    fn begin(slf: &Bound<'_, PyAny>, _: &[Option<Bound<'_, PyAny>>]) -> PyResult<Stop> {
-        begin(slf.cast::<WSGIHandler>()?)
+    fn begin(slf: &Bound<'_, PyAny>, _: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
+        begin(slf.cast::<WSGIHandler>()?).map(First::Step)
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::ffi::blocking::{Blocking, Step as Stop};
+use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::wsgi::handle;
 use crate::wsgi::handler::WSGIHandler;
 use crate::wsgi::overriding::{self, Step, Steps};
@@ -23,19 +23,19 @@ impl Blocking for Serve {
 Handle the connection `sock` of a `WSGIServer` and close it.";
     const PARAMETERS: &'static [&'static str] = &["server", "sock", "address"];
 
-    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<Stop> {
+    fn begin(module: &Bound<'_, PyAny>, arguments: &[Option<Bound<'_, PyAny>>]) -> PyResult<First> {
         let [Some(server), Some(sock), Some(address)] = arguments else {
             let text = "serve_connection() takes 3 arguments";
             return Err(PyTypeError::new_err(text));
         };
         let begun = serve(server, sock, address);
-        if !matches!(begun, Ok(Stop::Park(_) | Stop::Yield(_))) {
+        if !matches!(begun, Ok(Stop::Park(_))) {
             let closed = sock.call_method0(intern!(module.py(), "close"));
             if begun.is_ok() {
                 closed?;
             }
         }
-        begun
+        begun.map(First::Step)
     }
 }
 
