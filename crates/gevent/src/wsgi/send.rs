@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 use reactor::Direction;
 use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::errors::errno_error;
 use crate::ffi::buffer::Readable;
@@ -33,6 +34,9 @@ const MOST_PIECES: usize = 1024;
 
 /// What is wrong with an application that did not say how to respond.
 pub const NOT_STARTED: &str = "The application did not call start_response()";
+
+/// How much is sent from one piece of memory, whatever it consists of.
+const SMALL: usize = 4096;
 
 /// An error of the application's, of the class that the handler has for them.
 fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
@@ -326,10 +330,25 @@ fn send_plain(
     mut pieces: &mut [IoSlice<'_>],
 ) -> PyResult<()> {
     let py = handler.py();
+    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if total <= SMALL && pieces.len() > 1 {
+        // To copy little is cheaper than to have the kernel gather it.
+        let mut whole = spare::buffer(py);
+        pieces
+            .iter()
+            .for_each(|piece| whole.extend_from_slice(piece));
+        let sent = send_plain(handler, socket, &mut [IoSlice::new(&whole)]);
+        spare::keep_buffer(py, whole);
+        return sent;
+    }
     while !pieces.is_empty() {
         let some = &pieces[..pieces.len().min(MOST_PIECES)];
-        let sent = socket.call(py, Direction::Write, false, |_, fd| {
-            rustix::io::writev(fd, some)
+        let sent = socket.call(py, Direction::Write, false, |_, fd| match some {
+            [whole] => rustix::net::send(fd, whole, SendFlags::NOSIGNAL),
+            some => {
+                let mut control = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(fd, some, &mut control, SendFlags::NOSIGNAL)
+            }
         });
         match sent {
             Ok(count) => IoSlice::advance_slices(&mut pieces, count),
