@@ -1,8 +1,8 @@
 """gevent.wait, iwait, joinall and killall: several objects at once."""
 
-import pytest
-
 import time
+
+import pytest
 
 import gevent
 from gevent.event import Event
