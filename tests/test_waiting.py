@@ -1,5 +1,7 @@
 """gevent.wait, iwait, joinall and killall: several objects at once."""
 
+import time
+
 import pytest
 
 import gevent
@@ -259,3 +261,14 @@ class TestKillall:
     def test_no_greenlet(self):
         with pytest.raises(AttributeError):
             gevent.killall([None])
+
+
+def test_a_timeout_begins_with_the_call():
+    """Not with the last turn of the loop, before which the program worked without a pause."""
+    gevent.sleep(0.001)
+    time.sleep(0.3)
+    sleeper = gevent.spawn(gevent.sleep, 0.01)
+    assert gevent.wait([sleeper], timeout=0.25) == [sleeper]
+    time.sleep(0.3)
+    sleeper = gevent.spawn(gevent.sleep, 0.01)
+    assert gevent.joinall([sleeper], timeout=0.25, raise_error=True) == [sleeper]

@@ -57,7 +57,8 @@ class _WaitIterator:
             return
         if self._timeout is not None:
             self._timer = get_hub().loop.timer(self._timeout, priority=-1)
-            self._timer.start(self._on_timeout)
+            # The loop's time is that of its last turn, which may have been long ago.
+            self._timer.start(self._on_timeout, update=True)
         for obj in self._objects:
             if isinstance(obj, Greenlet) and obj.ready():
                 self._ready.append(obj)
