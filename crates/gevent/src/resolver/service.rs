@@ -49,6 +49,8 @@ fn start() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .on_thread_park(fork::end_work)
+        .on_thread_unpark(fork::begin_work)
         .build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new()
@@ -57,6 +59,7 @@ fn start() -> io::Result<Handle> {
         .spawn(move || {
             // Signals belong to the threads of the program. Without this they would still be handled, only later.
             let _ = signals::block_all_in_this_thread();
+            fork::begin_work();
             runtime.block_on(std::future::pending::<()>());
         })?;
     Ok(handle)
