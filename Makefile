@@ -4,6 +4,8 @@ PYTHON   ?= $(shell .ci/find-python)
 VENV     ?= .venv
 PY       := $(VENV)/bin/python
 JOBS     ?= 2
+# Most tests wait most of the time.
+WORKERS  ?= 4
 VERSIONS ?= 3.11 3.12 3.13
 
 READY := $(VENV)/.ready
@@ -22,7 +24,7 @@ test-rust:
 	cargo test --quiet --workspace --exclude gevent-core
 
 test-python: $(BUILT)
-	$(PY) -m pytest -q -n $(JOBS)
+	$(PY) -m pytest -q -n $(WORKERS)
 
 # The Python tests under every other version that is here, each with its own environment and build.
 test-versions: $(READY)
@@ -31,7 +33,8 @@ test-versions: $(READY)
 	    [ $$version = $$main ] && continue; \
 	    python=$$(.ci/find-python $$version) || { echo "CPython $$version is not here"; continue; }; \
 	    echo "CPython $$version:"; \
-	    CARGO_TARGET_DIR=target/cpython-$$version $(MAKE) --no-print-directory test-python \
+	    CARGO_TARGET_DIR=target/cpython-$$version CARGO_PROFILE_RELEASE_LTO=off \
+	        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(MAKE) --no-print-directory test-python \
 	        PYTHON=$$python VENV=.venv-$$version || exit 1; \
 	done
 
@@ -50,6 +53,10 @@ stdlib: $(BUILT)
 bench: $(BUILT)
 	$(PY) benchmarks/run.py
 	$(PY) benchmarks/network.py
+	$(PY) benchmarks/look_ups.py
+	$(PY) benchmarks/stdlib.py
+	$(PY) benchmarks/web.py
+	$(PY) benchmarks/websocket.py
 
 # Every target of fuzz/ for so many seconds.
 FUZZ_SECONDS ?= 60

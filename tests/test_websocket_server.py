@@ -225,7 +225,11 @@ def test_an_application_that_fails(capsys):
         assert read_frame(file) == (8, b"\x03\xf3")
         sock.sendall(frame(8))
         assert file.read() == b""
-    assert "RuntimeError: secret" in capsys.readouterr().err
+    told = ""
+    with gevent.Timeout(20):
+        while "RuntimeError: secret" not in told:
+            gevent.sleep(0.01)
+            told += capsys.readouterr().err
 
 
 def test_a_timeout_keeps_what_came():
