@@ -53,6 +53,9 @@ class WebSocket(WebSocketBase):
     Any number of greenlets may send, each message stays in one piece; one greenlet may receive.
     Pings are answered, and a close is acknowledged, while somebody receives.
 
+    A message is sent at once, unless more have been received already: then the answers to those
+    go with it. It is not kept back longer than until the greenlet lets others run.
+
     `environ` is that of the request, None for a client. `closed` is whether messages can no longer
     be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
     `WebSocketHandler`, None for a client. `close_code` and `close_reason` are what the other side
@@ -186,6 +189,15 @@ class WebSocket(WebSocketBase):
         """Send what is left of a message, which nobody else is sending."""
         with self._sending:
             self._write(data)
+
+    def _flush(self) -> None:
+        """Have what is held sent by a greenlet that may wait."""
+        gevent.spawn(self._send_held)
+
+    def _send_held(self) -> None:
+        # What ended the connection will be seen by the reader.
+        with self._sending, contextlib.suppress(WebSocketError):
+            self._write(self._take_held())
 
     def _fail_to_send(self, error: OSError) -> NoReturn:
         self._lost()

@@ -30,6 +30,8 @@ pub struct Codec {
     /// What was received; up to `done` it is decoded. Without memory while there is nothing to decode.
     input: Vec<u8>,
     done: usize,
+    /// What is to be sent, in order. Without memory while there is nothing.
+    output: Vec<u8>,
 }
 
 impl Codec {
@@ -49,6 +51,7 @@ impl Codec {
             encoder: Encoder::new(me, deflate.as_ref()),
             input: Vec::new(),
             done: 0,
+            output: Vec::new(),
         })
     }
 
@@ -94,60 +97,92 @@ impl Codec {
         &mut self,
         py: Python<'py>,
     ) -> Result<PyResult<Option<Received<'py>>>, ProtocolError> {
-        if self.done == self.input.len() {
+        if !self.has_more() {
             return Ok(Ok(None));
         }
         let decoded = self.decoder.decode(&mut self.input[self.done..])?;
         self.done += decoded.consumed;
         let received = decoded.event.map(|event| object(py, event)).transpose();
-        if self.done == self.input.len() {
+        if !self.has_more() {
             self.pause(py);
         }
         Ok(received)
     }
 
-    /// Appends a message to `out`.
+    /// Whether more was received than was decoded.
+    pub fn has_more(&self) -> bool {
+        self.done < self.input.len()
+    }
+
+    /// What is to be sent.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// Takes what is to be sent. The memory may be given back to the spare buffers.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Forgets so many bytes of the output.
+    pub fn sent(&mut self, py: Python<'_>, count: usize) {
+        self.output.drain(..count);
+        if self.output.is_empty() {
+            spare::keep_buffer(py, self.take_output());
+        }
+    }
+
+    /// Appends to the output.
+    #[inline]
+    fn append<E>(
+        &mut self,
+        py: Python<'_>,
+        write: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.output.capacity() == 0 {
+            self.output = spare::buffer(py);
+        }
+        write(&mut self.encoder, &mut self.output)
+    }
+
+    /// Appends a message to the output.
     ///
     /// # Errors
     /// `ValueError` for text that is not UTF-8.
-    pub fn message(
-        &mut self,
-        py: Python<'_>,
-        message: &Message<'_>,
-        out: &mut Vec<u8>,
-    ) -> PyResult<()> {
-        match (&message.content, message.text) {
-            (Content::Str(text), true) => self.encoder.text(text, out),
-            (Content::Str(text), false) => self.encoder.binary(text.as_bytes(), out),
-            (Content::Memory(memory), true) => {
-                let text = std::str::from_utf8(memory.bytes(py))
-                    .map_err(|_| PyValueError::new_err("a message of text must be UTF-8"))?;
-                self.encoder.text(text, out);
+    pub fn message(&mut self, py: Python<'_>, message: &Message<'_>) -> PyResult<()> {
+        self.append(py, |encoder, out| {
+            match (&message.content, message.text) {
+                (Content::Str(text), true) => encoder.text(text, out),
+                (Content::Str(text), false) => encoder.binary(text.as_bytes(), out),
+                (Content::Memory(memory), true) => {
+                    let text = std::str::from_utf8(memory.bytes(py))
+                        .map_err(|_| PyValueError::new_err("a message of text must be UTF-8"))?;
+                    encoder.text(text, out);
+                }
+                (Content::Memory(memory), false) => encoder.binary(memory.bytes(py), out),
             }
-            (Content::Memory(memory), false) => self.encoder.binary(memory.bytes(py), out),
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// Appends a frame to `out` as it is.
+    /// Appends a frame to the output as it is.
     ///
     /// # Errors
     /// `ValueError` for what no frame can be.
-    pub fn frame(&mut self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) -> PyResult<()> {
+    pub fn frame(&mut self, py: Python<'_>, opcode: u8, payload: &[u8]) -> PyResult<()> {
         let opcode = Opcode::from_number(opcode)
             .ok_or_else(|| PyValueError::new_err(format!("unknown opcode {opcode}")))?;
-        self.encoder
-            .frame(true, opcode, payload, out)
+        self.append(py, |encoder, out| encoder.frame(true, opcode, payload, out))
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// Appends a close frame to `out`; without a code it is empty.
+    /// Appends a close frame to the output; without a code it is empty.
     ///
     /// # Errors
     /// `ValueError` for a code that may not be sent, and for too long a reason.
-    pub fn close(&mut self, code: Option<u16>, reason: &str, out: &mut Vec<u8>) -> PyResult<()> {
-        self.encoder
-            .close(code.map(|code| (code, reason)), out)
+    pub fn close(&mut self, py: Python<'_>, code: Option<u16>, reason: &str) -> PyResult<()> {
+        let reason = code.map(|code| (code, reason));
+        self.append(py, |encoder, out| encoder.close(reason, out))
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }

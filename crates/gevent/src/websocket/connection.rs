@@ -1,7 +1,8 @@
 //! `gevent._core.WebSocketBase`: what `gevent.websocket.WebSocket` does per message, from the call to the system call.
 //!
 //! Over a plain socket a message that has come is one system call and one object, and one that is sent is one system
-//! call. What happens seldom is the Python subclass's: control frames, the ends of a connection, waiting for one's turn to
+//! call. While more messages wait that came with it, what is sent is held, to go out with the answers to those: until
+//! `receive` needs another system call, and no longer than until the greenlet lets others run. What happens seldom is the Python subclass's: control frames, the ends of a connection, waiting for one's turn to
 //! send. So is the transport of other streams, such as TLS.
 
 use std::ffi::CStr;
@@ -24,8 +25,11 @@ use super::exceptions::WebSocketError;
 use super::{ALREADY_CLOSED, SOCKET_DEAD};
 use crate::cell::GilCell;
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
+use crate::event_loop::ready::Task;
 use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::buffer::Readable;
+use crate::ffi::fork;
+use crate::hub;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::{Begun, Patience};
 use crate::sync::lock::Semaphore;
@@ -42,7 +46,12 @@ pub struct WebSocketBase {
     /// Whose turn it is to send.
     sending: Py<Semaphore>,
     closed: AtomicBool,
+    /// Whether the hub is about to send what is held.
+    flushing: AtomicBool,
 }
+
+/// The most that is held.
+const HELD: usize = 16 * 1024;
 
 #[pymethods]
 impl WebSocketBase {
@@ -58,6 +67,7 @@ impl WebSocketBase {
             socket: GilCell::new(None),
             sending: Py::new(py, Semaphore::of(1))?,
             closed: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
         })
     }
 
@@ -118,10 +128,15 @@ impl WebSocketBase {
             return slf.call_method1(name, (message, binary)).map(drop);
         };
         let content = Message::of(message, binary)?;
-        let mut out = spare::buffer(py);
-        this.with_codec(py, |codec| codec.message(py, &content, &mut out))?;
-        let sent = send_some(py, socket.get(), &out);
-        let outcome = match sent {
+        let out = this.with_codec(py, |codec| {
+            codec.message(py, &content)?;
+            let hold = codec.has_more() && codec.output().len() < HELD;
+            Ok((!hold).then(|| codec.take_output()))
+        })?;
+        let Some(out) = out else {
+            return flush_soon(slf);
+        };
+        let outcome = match send_some(py, socket.get(), &out) {
             Ok(count) if count == out.len() => Ok(()),
             Ok(count) => {
                 let rest = PyBytes::new(py, &out[count..]);
@@ -138,7 +153,12 @@ impl WebSocketBase {
         outcome
     }
 
-    /// A message as bytes to send.
+    /// What is held, as bytes to send.
+    fn _take_held<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.encoded(py, |_| Ok(()))
+    }
+
+    /// What is held and a message, as bytes to send.
     fn _encode<'py>(
         &self,
         message: &Bound<'py, PyAny>,
@@ -146,10 +166,10 @@ impl WebSocketBase {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let py = message.py();
         let content = Message::of(message, binary)?;
-        self.encoded(py, |codec, out| codec.message(py, &content, out))
+        self.encoded(py, |codec| codec.message(py, &content))
     }
 
-    /// A frame as bytes to send, as it is.
+    /// What is held and a frame as it is, as bytes to send.
     fn _encode_frame<'py>(
         &self,
         payload: &Bound<'py, PyAny>,
@@ -157,17 +177,17 @@ impl WebSocketBase {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let py = payload.py();
         let payload = Readable::of(payload)?;
-        self.encoded(py, |codec, out| codec.frame(opcode, payload.bytes(py), out))
+        self.encoded(py, |codec| codec.frame(py, opcode, payload.bytes(py)))
     }
 
-    /// A close frame as bytes to send.
+    /// What is held and a close frame, as bytes to send.
     fn _encode_close<'py>(
         &self,
         py: Python<'py>,
         code: Option<u16>,
         reason: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        self.encoded(py, |codec, out| codec.close(code, reason, out))
+        self.encoded(py, |codec| codec.close(py, code, reason))
     }
 
     /// Add to what was received.
@@ -224,13 +244,62 @@ impl WebSocketBase {
     fn encoded<'py>(
         &self,
         py: Python<'py>,
-        f: impl FnOnce(&mut Codec, &mut Vec<u8>) -> PyResult<()>,
+        append: impl FnOnce(&mut Codec) -> PyResult<()>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let mut out = spare::buffer(py);
-        self.with_codec(py, |codec| f(codec, &mut out))?;
+        let out = self.with_codec(py, |codec| {
+            append(codec)?;
+            Ok(codec.take_output())
+        })?;
         let bytes = PyBytes::new(py, &out);
         spare::keep_buffer(py, out);
         Ok(bytes)
+    }
+}
+
+/// Has the hub send what is held, as soon as it runs.
+fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
+    let py = slf.py();
+    if slf.get().flushing.swap(true, Relaxed) {
+        return Ok(());
+    }
+    let (owner, forks) = (slf.clone().unbind(), fork::count());
+    let work = move |py: Python<'_>| {
+        let slf = owner.bind(py);
+        slf.get().flushing.store(false, Relaxed);
+        if forks != fork::count() {
+            // It is the parent's to send.
+            return slf.get().with_codec(py, |codec| {
+                drop(codec.take_output());
+                Ok(())
+            });
+        }
+        let Some(socket) = slf.get().socket.get_ref(py) else {
+            return Ok(());
+        };
+        let (this, socket) = (slf.get(), socket.get());
+        if this.with_codec(py, |codec| Ok(this.flush(py, codec, socket)))? {
+            return Ok(());
+        }
+        slf.call_method0(intern!(py, "_flush")).map(drop)
+    };
+    let loop_ = hub::current_loop(py)?;
+    loop_.get().push(py, Task::Native(Box::new(work)));
+    Ok(())
+}
+
+impl WebSocketBase {
+    /// Sends what is held, unless somebody else is sending; returns whether nothing is left.
+    fn flush(&self, py: Python<'_>, codec: &mut Codec, socket: &SocketBase) -> bool {
+        if codec.output().is_empty() {
+            return true;
+        }
+        if !self.sending.get().has_permit() {
+            return false;
+        }
+        let sent = send_some(py, socket, codec.output());
+        // What ended the connection will be seen by the reader.
+        codec.sent(py, sent.unwrap_or(codec.output().len()));
+        codec.output().is_empty()
     }
 }
 
@@ -399,6 +468,7 @@ fn attempt<'py>(
             let Some(socket) = socket else {
                 return Ok(Attempt::Nothing);
             };
+            slf.get().flush(py, codec, socket);
             let size = codec.wanted();
             let got = socket.call(py, Direction::Read, force, |state, fd| {
                 state.expose();
