@@ -207,3 +207,16 @@ def test_a_socket_that_may_not_wait():
         assert ws.receive() == "there"
         assert ws.receive() is None
         assert ws.close_code == 1006
+
+
+def test_what_was_given_to_send_is_free_while_it_is_sent():
+    one, other = socket.socketpair()
+    with one, other, gevent.Timeout(20):
+        ws = WebSocket(None, Stream(one), None)
+        content = bytearray(8_000_000)
+        sender = gevent.spawn(ws.send, content)
+        gevent.sleep(0)
+        content.clear()
+        assert not sender.ready()
+        assert len(Stream(other).read(8_000_010)) == 8_000_010
+        sender.get()

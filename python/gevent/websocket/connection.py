@@ -20,7 +20,8 @@ MSG_CLOSED = "Connection closed"
 class Stream:
     """The bytes of a connection: its socket's.
 
-    A `WebSocket` uses `recv` and `write`, or the socket itself where they are its own.
+    A `WebSocket` uses `recv` and `write`; the socket itself where they are the socket's own when
+    the WebSocket is made.
     """
 
     __slots__ = ("recv", "socket", "write")

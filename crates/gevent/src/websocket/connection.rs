@@ -133,6 +133,7 @@ impl WebSocketBase {
             let hold = codec.has_more() && codec.output().len() < HELD;
             Ok((!hold).then(|| codec.take_output()))
         })?;
+        drop(content);
         let Some(out) = out else {
             return flush_soon(slf);
         };
