@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import gevent
-from gevent._core import WebSocketCodec
-from gevent.lock import Semaphore
+from gevent._core import MSG_ALREADY_CLOSED, MSG_SOCKET_DEAD, WebSocketBase
+from gevent.socket import socket as plain_socket
 from gevent.websocket.deflate import PerMessageDeflate
 from gevent.websocket.exceptions import ProtocolError, WebSocketError
 
 __all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
 
-MSG_SOCKET_DEAD = "Socket is dead"
-MSG_ALREADY_CLOSED = "Connection is already closed"
 MSG_CLOSED = "Connection closed"
 
 
 class Stream:
-    """The bytes of a connection: its socket's."""
+    """The bytes of a connection: its socket's.
+
+    A `WebSocket` uses `recv` and `write`; the socket itself where they are the socket's own when
+    the WebSocket is made.
+    """
 
     __slots__ = ("recv", "socket", "write")
 
@@ -38,11 +40,22 @@ class Stream:
         return b"".join(pieces)
 
 
-class WebSocket:
+def _plain_socket(stream: Any) -> plain_socket | None:
+    """Return the socket of a stream that does no more than a plain socket, if it is one."""
+    sock = stream.socket if type(stream) is Stream else None
+    if type(sock) is plain_socket and (stream.recv, stream.write) == (sock.recv, sock.sendall):
+        return sock
+    return None
+
+
+class WebSocket(WebSocketBase):
     """One WebSocket: `receive()` and `send()` whole messages, `close()` when done.
 
     Any number of greenlets may send, each message stays in one piece; one greenlet may receive.
     Pings are answered, and a close is acknowledged, while somebody receives.
+
+    A message is sent at once, unless more have been received already: then the answers to those
+    go with it. It is not kept back longer than until the greenlet lets others run.
 
     `environ` is that of the request, None for a client. `closed` is whether messages can no longer
     be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
@@ -79,20 +92,16 @@ class WebSocket:
             decompression.
         :param received: what came behind the handshake.
         """
+        super().__init__(
+            self._is_client, max_message_size, compression, received, _plain_socket(stream)
+        )
         self.environ = environ
         self.stream: Stream | None = stream
         self.handler = handler
-        self.closed = False
         self.close_code: int | None = None
         self.close_reason = ""
         self._protocol = protocol
         self._connection = stream
-        self._codec = WebSocketCodec(self._is_client, max_message_size, compression)
-        self._codec.feed(received)
-        # Bound once, as they run for each message.
-        self._next = self._codec.next
-        self._encode = self._codec.encode
-        self._sending = Semaphore()
         self._ended = False
         self._broken = False
 
@@ -129,42 +138,21 @@ class WebSocket:
     def _from_environ(self, name: str) -> str | None:
         return None if self.environ is None else self.environ.get(name)
 
-    def receive(self) -> str | bytearray | None:
-        """Return the next message: a str, or a bytearray for one of bytes.
+    def _receive_some(self) -> bool:
+        """Receive by a stream's own method; return whether anything came."""
+        data = self._connection.recv(self._wanted)
+        if data:
+            self._feed(data)
+        return bool(data)
 
-        None says that the connection is over: closed by the other side, lost, or ended because the
-        other side broke the protocol; `close_code` tells which.
+    def _break_off(self, code: int, reason: str) -> None:
+        """Close for what the other side did wrong."""
+        self.close_code, self.close_reason = code, reason
+        self._broken = True
+        self.close(code, reason)
 
-        Raises `WebSocketError` when the connection was closed before.
-        """
-        if self.closed:
-            raise WebSocketError(MSG_ALREADY_CLOSED)
-        try:
-            item = self._next()
-            while item is None or type(item) is tuple:
-                if item is not None:
-                    self._control(*item)
-                    if self._ended:
-                        return None
-                    item = self._next()
-                else:
-                    data = self._connection.recv(self._codec.wanted)
-                    if not data:
-                        self._lost()
-                        return None
-                    item = self._next(data)
-        except ProtocolError as error:
-            self.close_code, self.close_reason = error.code, str(error)
-            self._broken = True
-            self.close(error.code, str(error))
-            return None
-        except OSError:
-            self._lost()
-            return None
-        return item
-
-    def _control(self, opcode: int, payload: Any, reason: str = "") -> None:
-        """Take a control frame; of a close the payload is the code."""
+    def _control(self, opcode: int, payload: Any, reason: str = "") -> bool:
+        """Take a control frame, of a close the code and reason; return whether it was the end."""
         if opcode == self.OPCODE_PING:
             self.handle_ping(payload)
         elif opcode == self.OPCODE_PONG:
@@ -174,6 +162,7 @@ class WebSocket:
             self._ended = True
             if not self.closed:
                 self._send_close(payload, "")
+        return self._ended
 
     def handle_ping(self, payload: bytes) -> None:
         """Answer a ping. A subclass may do more."""
@@ -192,16 +181,28 @@ class WebSocket:
         self.closed = True
         self.stream = None
 
-    def send(self, message: Any, binary: bool | None = None) -> None:
-        """Send a message: a str as text, a bytes-like object as bytes.
-
-        `binary` True sends a str as bytes, False bytes of UTF-8 as text. Raises `WebSocketError`
-        when the connection is closed, or is lost meanwhile.
-        """
-        if self.closed:
-            raise WebSocketError(MSG_SOCKET_DEAD)
+    def _send_in_turn(self, message: Any, binary: bool | None) -> None:
+        """Send a message after what others are sending."""
         with self._sending:
             self._write(self._encode(message, binary))
+
+    def _send_rest(self, data: bytes) -> None:
+        """Send what is left of a message, which nobody else is sending."""
+        with self._sending:
+            self._write(data)
+
+    def _flush(self) -> None:
+        """Have what is held sent by a greenlet that may wait."""
+        gevent.spawn(self._send_held)
+
+    def _send_held(self) -> None:
+        # What ended the connection will be seen by the reader.
+        with self._sending, contextlib.suppress(WebSocketError):
+            self._write(self._take_held())
+
+    def _fail_to_send(self, error: OSError) -> NoReturn:
+        self._lost()
+        raise WebSocketError(MSG_SOCKET_DEAD) from error
 
     def send_frame(self, message: Any, opcode: int) -> None:
         """Send a frame as it is: a message that is not compressed, or a ping or pong.
@@ -212,7 +213,7 @@ class WebSocket:
             raise WebSocketError(MSG_ALREADY_CLOSED)
         payload = message.encode() if isinstance(message, str) else message
         with self._sending:
-            self._write(self._codec.encode_frame(payload, opcode))
+            self._write(self._encode_frame(payload, opcode))
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping of up to 125 bytes; its answer goes to `handle_pong()`."""
@@ -222,8 +223,7 @@ class WebSocket:
         try:
             self._connection.write(data)
         except OSError as error:
-            self._lost()
-            raise WebSocketError(MSG_SOCKET_DEAD) from error
+            self._fail_to_send(error)
         except BaseException:
             # Part of a frame may be on its way (a timeout, a kill): nothing can follow it.
             self._lost()
@@ -241,7 +241,7 @@ class WebSocket:
             self._send_close(code, text)
 
     def _send_close(self, code: int | None, text: str) -> None:
-        data = self._codec.encode_close(code, text)
+        data = self._encode_close(code, text)
         self.closed = True
         self.stream = None
         with self._sending:
@@ -270,8 +270,8 @@ class WebSocket:
         if type(item) is tuple:
             self._control(*item)
         elif item is None:
-            data = self._connection.recv(self._codec.wanted)
+            data = self._connection.recv(self._wanted)
             if not data:
                 self._lost()
             elif not self._broken:  # else it is dropped: a close before a reset might not be read
-                self._codec.feed(data)
+                self._feed(data)

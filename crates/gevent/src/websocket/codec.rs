@@ -1,235 +1,247 @@
-//! What runs for each message: bytes to messages, and messages to bytes.
+//! The protocol of one connection without its socket: received bytes to messages, and messages to bytes.
 
-use pyo3::IntoPyObjectExt;
+use std::ops::RangeInclusive;
+
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 use websocket::{Decoder, Encoder, Event, Opcode, ProtocolError, Role};
 
 use super::deflate::{Fields, from_fields};
 use super::exceptions;
-use crate::cell::GilCell;
-use crate::errors::ConcurrentObjectUseError;
 use crate::ffi::buffer::Readable;
+use crate::wsgi::spare::{self, BLOCK};
 
-/// How much to receive at once: a message of the usual size, and no more than a piece of a large one.
-const RECEIVE: std::ops::RangeInclusive<u64> = 16 * 1024..=256 * 1024;
+/// How much is received at once: a block if there is no message under way, and no more than a piece of a large one.
+const ROOM: RangeInclusive<usize> = BLOCK / 2..=256 * 1024;
 
-/// More memory than this is given back after a large message.
-const KEPT: usize = 64 * 1024;
-
-/// The protocol of one connection, without its socket.
-#[pyclass(frozen, module = "gevent._core")]
-pub struct WebSocketCodec {
-    /// Out of the cell while a call uses it: making Python objects of it is nothing to do in a cell.
-    state: GilCell<Option<Box<State>>>,
+/// What came from the other side.
+pub enum Received<'py> {
+    /// A message: a str or a bytearray.
+    Message(Bound<'py, PyAny>),
+    /// A control frame: opcode and payload; of a close opcode, code (or None) and reason.
+    Control(Bound<'py, PyTuple>),
 }
 
-struct State {
+/// The state of both directions.
+pub struct Codec {
     decoder: Decoder,
     encoder: Encoder,
-    /// What was received; up to `done` it is decoded.
+    /// What was received; up to `done` it is decoded. Without memory while there is nothing to decode.
     input: Vec<u8>,
     done: usize,
+    /// What is to be sent, in order. Without memory while there is nothing.
     output: Vec<u8>,
 }
 
-impl State {
-    fn add(&mut self, data: &[u8]) {
-        self.input.drain(..self.done);
-        if data.len() <= KEPT {
-            self.input.shrink_to(KEPT);
-        }
-        self.done = 0;
-        self.input.extend_from_slice(data);
-    }
-}
-
-impl WebSocketCodec {
-    fn with_state<R>(
-        &self,
-        py: Python<'_>,
-        f: impl FnOnce(&mut State) -> PyResult<R>,
-    ) -> PyResult<R> {
-        let Some(mut state) = self.state.take(py) else {
-            return Err(ConcurrentObjectUseError::new_err(
-                "this codec is used by another call",
-            ));
-        };
-        let outcome = f(&mut state);
-        self.state.replace(py, Some(state));
-        outcome
-    }
-}
-
-#[pymethods]
-impl WebSocketCodec {
-    #[new]
-    #[pyo3(signature = (client, max_message_size, deflate = None))]
-    fn new(client: bool, max_message_size: usize, deflate: Option<Fields>) -> PyResult<Self> {
+impl Codec {
+    /// For one side of a connection.
+    ///
+    /// # Errors
+    /// `ValueError` for a compression that cannot be.
+    pub fn new(client: bool, max_message_size: usize, deflate: Option<Fields>) -> PyResult<Self> {
         let (me, other) = if client {
             (Role::Client, Role::Server)
         } else {
             (Role::Server, Role::Client)
         };
         let deflate = from_fields(deflate)?;
-        let state = State {
+        Ok(Self {
             decoder: Decoder::new(other, max_message_size, deflate.as_ref()),
             encoder: Encoder::new(me, deflate.as_ref()),
             input: Vec::new(),
             done: 0,
             output: Vec::new(),
-        };
-        Ok(Self {
-            state: GilCell::new(Some(Box::new(state))),
         })
     }
 
-    /// Add to what was received.
-    fn feed(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let data = Readable::of(data)?;
-        self.with_state(py, |state| {
-            state.add(data.bytes(py));
-            Ok(())
-        })
+    /// How many bytes to receive next.
+    pub fn wanted(&self) -> usize {
+        let pending = usize::try_from(self.decoder.pending()).unwrap_or(usize::MAX);
+        pending.clamp(*ROOM.start(), *ROOM.end())
     }
 
-    /// The next of what was received, after adding `data` to it: a str, a bytearray, or for a control frame a tuple of
-    /// opcode and payload; of a close, opcode, code (or None) and reason. None when more bytes are needed.
-    #[pyo3(signature = (data = None, /))]
-    fn next<'py>(
-        &self,
+    /// Adds to what was received.
+    pub fn feed(&mut self, py: Python<'_>, data: &[u8]) {
+        self.room(py, data.len()).extend_from_slice(data);
+    }
+
+    /// What was received and is not decoded, to append at least so many bytes to.
+    pub fn room(&mut self, py: Python<'_>, size: usize) -> &mut Vec<u8> {
+        if self.input.capacity() < BLOCK {
+            let mut buffer = spare::buffer(py);
+            buffer.extend_from_slice(&self.input[self.done..]);
+            self.input = buffer;
+        } else {
+            self.input.drain(..self.done);
+        }
+        self.done = 0;
+        self.input.reserve(size);
+        &mut self.input
+    }
+
+    /// Gives the memory up that is of no use until more comes. What is left then is the beginning of a header at most.
+    pub fn pause(&mut self, py: Python<'_>) {
+        if self.input.capacity() >= BLOCK {
+            let left = self.input[self.done..].to_vec();
+            self.done = 0;
+            spare::keep_buffer(py, std::mem::replace(&mut self.input, left));
+        }
+    }
+
+    /// The next of what was received; none when more bytes are needed.
+    ///
+    /// # Errors
+    /// What the other side did wrong. Inside: what making Python objects raises.
+    pub fn next<'py>(
+        &mut self,
         py: Python<'py>,
-        data: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let data = data.map(Readable::of).transpose()?;
-        self.with_state(py, |state| {
-            if let Some(data) = &data {
-                state.add(data.bytes(py));
-            }
-            let decoded = state
-                .decoder
-                .decode(&mut state.input[state.done..])
-                .map_err(broken)?;
-            state.done += decoded.consumed;
-            decoded.event.map(|event| object(py, event)).transpose()
-        })
+    ) -> Result<PyResult<Option<Received<'py>>>, ProtocolError> {
+        if !self.has_more() {
+            return Ok(Ok(None));
+        }
+        let decoded = self.decoder.decode(&mut self.input[self.done..])?;
+        self.done += decoded.consumed;
+        let received = decoded.event.map(|event| object(py, event)).transpose();
+        if !self.has_more() {
+            self.pause(py);
+        }
+        Ok(received)
     }
 
-    /// How many bytes to ask the socket for.
-    #[getter]
-    fn wanted(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with_state(py, |state| {
-            Ok(state
-                .decoder
-                .pending()
-                .clamp(*RECEIVE.start(), *RECEIVE.end()))
-        })
+    /// Whether more was received than was decoded.
+    pub fn has_more(&self) -> bool {
+        self.done < self.input.len()
     }
 
-    /// A message as bytes to send: a str as text, a bytes-like object as bytes, unless `binary` says otherwise.
-    #[pyo3(signature = (message, binary = None))]
-    fn encode<'py>(
-        &self,
-        py: Python<'py>,
-        message: &Bound<'py, PyAny>,
-        binary: Option<bool>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        if let Ok(text) = message.cast::<PyString>() {
-            let text = text.to_str()?;
-            return self.encoded(py, |encoder, out| {
-                if binary == Some(true) {
-                    encoder.binary(text.as_bytes(), out);
-                } else {
+    /// What is to be sent.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// Takes what is to be sent. The memory may be given back to the spare buffers.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Forgets so many bytes of the output.
+    pub fn sent(&mut self, py: Python<'_>, count: usize) {
+        self.output.drain(..count);
+        if self.output.is_empty() {
+            spare::keep_buffer(py, self.take_output());
+        }
+    }
+
+    /// Appends to the output.
+    #[inline]
+    fn append<E>(
+        &mut self,
+        py: Python<'_>,
+        write: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.output.capacity() == 0 {
+            self.output = spare::buffer(py);
+        }
+        write(&mut self.encoder, &mut self.output)
+    }
+
+    /// Appends a message to the output.
+    ///
+    /// # Errors
+    /// `ValueError` for text that is not UTF-8.
+    pub fn message(&mut self, py: Python<'_>, message: &Message<'_>) -> PyResult<()> {
+        self.append(py, |encoder, out| {
+            match (&message.content, message.text) {
+                (Content::Str(text), true) => encoder.text(text, out),
+                (Content::Str(text), false) => encoder.binary(text.as_bytes(), out),
+                (Content::Memory(memory), true) => {
+                    let text = std::str::from_utf8(memory.bytes(py))
+                        .map_err(|_| PyValueError::new_err("a message of text must be UTF-8"))?;
                     encoder.text(text, out);
                 }
-                Ok(())
-            });
-        }
-        let content = Readable::of(message).map_err(|_| {
-            let class = message.get_type();
-            PyTypeError::new_err(format!("a message is str or bytes-like, not {class}"))
-        })?;
-        let content = content.bytes(py);
-        self.encoded(py, |encoder, out| {
-            if binary == Some(false) {
-                let text = std::str::from_utf8(content)
-                    .map_err(|_| PyValueError::new_err("a message of text must be UTF-8"))?;
-                encoder.text(text, out);
-            } else {
-                encoder.binary(content, out);
+                (Content::Memory(memory), false) => encoder.binary(memory.bytes(py), out),
             }
             Ok(())
         })
     }
 
-    /// A frame as bytes to send, as it is.
-    #[pyo3(signature = (payload, opcode, fin = true))]
-    fn encode_frame<'py>(
-        &self,
-        py: Python<'py>,
-        payload: &Bound<'py, PyAny>,
-        opcode: u8,
-        fin: bool,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    /// Appends a frame to the output as it is.
+    ///
+    /// # Errors
+    /// `ValueError` for what no frame can be.
+    pub fn frame(&mut self, py: Python<'_>, opcode: u8, payload: &[u8]) -> PyResult<()> {
         let opcode = Opcode::from_number(opcode)
             .ok_or_else(|| PyValueError::new_err(format!("unknown opcode {opcode}")))?;
-        let payload = Readable::of(payload)?;
-        let payload = payload.bytes(py);
-        self.encoded(py, |encoder, out| {
-            encoder
-                .frame(fin, opcode, payload, out)
-                .map_err(|error| PyValueError::new_err(error.to_string()))
-        })
+        self.append(py, |encoder, out| encoder.frame(true, opcode, payload, out))
+            .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// A close frame as bytes to send. Without a code it is empty.
-    fn encode_close<'py>(
-        &self,
-        py: Python<'py>,
-        code: Option<u16>,
-        reason: &str,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        self.encoded(py, |encoder, out| {
-            encoder
-                .close(code.map(|code| (code, reason)), out)
-                .map_err(|error| PyValueError::new_err(error.to_string()))
+    /// Appends a close frame to the output; without a code it is empty.
+    ///
+    /// # Errors
+    /// `ValueError` for a code that may not be sent, and for too long a reason.
+    pub fn close(&mut self, py: Python<'_>, code: Option<u16>, reason: &str) -> PyResult<()> {
+        let reason = code.map(|code| (code, reason));
+        self.append(py, |encoder, out| encoder.close(reason, out))
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+}
+
+/// A message to send.
+pub struct Message<'a> {
+    content: Content<'a>,
+    text: bool,
+}
+
+enum Content<'a> {
+    Str(&'a str),
+    Memory(Readable),
+}
+
+impl<'a> Message<'a> {
+    /// A str as text, a bytes-like object as bytes, unless `binary` says otherwise.
+    ///
+    /// # Errors
+    /// `TypeError` for anything else, `UnicodeEncodeError` for a str that has no UTF-8.
+    #[inline]
+    pub fn of(object: &'a Bound<'_, PyAny>, binary: Option<bool>) -> PyResult<Self> {
+        if let Ok(text) = object.cast::<PyString>() {
+            return Ok(Self {
+                content: Content::Str(text.to_str()?),
+                text: binary != Some(true),
+            });
+        }
+        let memory = Readable::of(object).map_err(|_| {
+            let class = object.get_type();
+            PyTypeError::new_err(format!("a message is str or bytes-like, not {class}"))
+        })?;
+        Ok(Self {
+            content: Content::Memory(memory),
+            text: binary == Some(false),
         })
     }
 }
 
-impl WebSocketCodec {
-    fn encoded<'py>(
-        &self,
-        py: Python<'py>,
-        f: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> PyResult<()>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        self.with_state(py, |state| {
-            state.output.clear();
-            state.output.shrink_to(KEPT);
-            f(&mut state.encoder, &mut state.output)?;
-            Ok(PyBytes::new(py, &state.output))
-        })
-    }
-}
-
-fn object<'py>(py: Python<'py>, event: Event<'_>) -> PyResult<Bound<'py, PyAny>> {
+fn object<'py>(py: Python<'py>, event: Event<'_>) -> PyResult<Received<'py>> {
     let control = |opcode: Opcode, payload| {
-        (opcode.number(), PyBytes::new(py, payload)).into_bound_py_any(py)
+        let item = (opcode.number(), PyBytes::new(py, payload));
+        item.into_pyobject(py).map(Received::Control)
     };
     match event {
-        Event::Text(text) => Ok(PyString::new(py, text).into_any()),
-        Event::Binary(content) => Ok(PyByteArray::new(py, content).into_any()),
+        Event::Text(text) => Ok(Received::Message(PyString::new(py, text).into_any())),
+        Event::Binary(content) => Ok(Received::Message(PyByteArray::new(py, content).into_any())),
         Event::Ping(payload) => control(Opcode::Ping, payload),
         Event::Pong(payload) => control(Opcode::Pong, payload),
         Event::Close(reason) => {
             let (code, text) = reason.map_or((None, ""), |(code, text)| (Some(code), text));
-            (Opcode::Close.number(), code, text).into_bound_py_any(py)
+            let item = (Opcode::Close.number(), code, text);
+            item.into_pyobject(py).map(Received::Control)
         }
     }
 }
 
-fn broken(error: ProtocolError) -> PyErr {
+/// What the other side did wrong, as an exception.
+pub fn broken(error: ProtocolError) -> PyErr {
     let text = error.to_string();
     match error {
         ProtocolError::TooLarge => exceptions::FrameTooLargeException::new_err(text),

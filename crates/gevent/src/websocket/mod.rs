@@ -1,12 +1,14 @@
-//! WebSockets: what runs for each message, and the handshakes. What is sent and received, and when, is
-//! `gevent.websocket`'s.
+//! WebSockets: what runs for each message, and the handshakes. What happens seldom is `gevent.websocket`'s.
 
 mod client;
 mod codec;
+mod connection;
 mod deflate;
 mod handshake;
 
 use pyo3::prelude::*;
+
+use crate::ffi::blocking::add_method;
 
 /// The exceptions of `gevent.websocket.exceptions`.
 mod exceptions {
@@ -14,11 +16,19 @@ mod exceptions {
     pyo3::import_exception!(gevent.websocket.exceptions, HandshakeError);
     pyo3::import_exception!(gevent.websocket.exceptions, InvalidTextError);
     pyo3::import_exception!(gevent.websocket.exceptions, ProtocolError);
+    pyo3::import_exception!(gevent.websocket.exceptions, WebSocketError);
 }
+
+/// What is wrong with a connection that was closed, when it is to receive and when it is to send.
+const ALREADY_CLOSED: &str = "Connection is already closed";
+const SOCKET_DEAD: &str = "Socket is dead";
 
 /// Adds the classes and functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<codec::WebSocketCodec>()?;
+    module.add_class::<connection::WebSocketBase>()?;
+    add_method::<connection::Receive>(module.py())?;
+    module.add("MSG_ALREADY_CLOSED", ALREADY_CLOSED)?;
+    module.add("MSG_SOCKET_DEAD", SOCKET_DEAD)?;
     module.add_class::<client::WebSocketHandshake>()?;
     module.add_function(wrap_pyfunction!(handshake::websocket_respond, module)?)
 }

@@ -1,0 +1,498 @@
+//! `gevent._core.WebSocketBase`: what `gevent.websocket.WebSocket` does per message, from the call to the system call.
+//!
+//! Over a plain socket a message that has come is one system call and one object, and one that is sent is one system
+//! call. While more messages wait that came with it, what is sent is held, to go out with the answers to those: until
+//! `receive` needs another system call, and no longer than until the greenlet lets others run. What happens seldom is the Python subclass's: control frames, the ends of a connection, waiting for one's turn to
+//! send. So is the transport of other streams, such as TLS.
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyOSError;
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use reactor::Direction;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use websocket::ProtocolError;
+
+use super::codec::{Codec, Message, Received, broken};
+use super::deflate::Fields;
+use super::exceptions::WebSocketError;
+use super::{ALREADY_CLOSED, SOCKET_DEAD};
+use crate::cell::GilCell;
+use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
+use crate::event_loop::ready::Task;
+use crate::ffi::blocking::{Blocking, First, Step};
+use crate::ffi::buffer::Readable;
+use crate::ffi::fork;
+use crate::hub;
+use crate::sockets::socket::SocketBase;
+use crate::sockets::wait::{Begun, Patience};
+use crate::sync::lock::Semaphore;
+use crate::waiting::wait::{Outcome, WaitRef};
+use crate::wsgi::spare;
+
+/// The base of `gevent.websocket.WebSocket`.
+#[pyclass(frozen, subclass, name = "WebSocketBase", module = "gevent._core")]
+pub struct WebSocketBase {
+    /// Out of the cell while a call uses it: making Python objects of it is nothing to do in a cell.
+    codec: GilCell<Option<Box<Codec>>>,
+    /// The socket, unless it takes more than system calls.
+    socket: GilCell<Option<Py<SocketBase>>>,
+    /// Whose turn it is to send.
+    sending: Py<Semaphore>,
+    closed: AtomicBool,
+    /// Whether the hub is about to send what is held.
+    flushing: AtomicBool,
+}
+
+/// The most that is held.
+const HELD: usize = 16 * 1024;
+
+#[pymethods]
+impl WebSocketBase {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            codec: GilCell::new(None),
+            socket: GilCell::new(None),
+            sending: Py::new(py, Semaphore::of(1))?,
+            closed: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
+        })
+    }
+
+    /// Speak for one side, over a plain socket if there is one; `received` came behind the handshake.
+    fn __init__(
+        &self,
+        py: Python<'_>,
+        client: bool,
+        max_message_size: usize,
+        deflate: Option<Fields>,
+        received: &[u8],
+        socket: Option<Py<SocketBase>>,
+    ) -> PyResult<()> {
+        let mut codec = Codec::new(client, max_message_size, deflate)?;
+        if !received.is_empty() {
+            codec.feed(py, received);
+        }
+        let old_codec = self.codec.replace(py, Some(Box::new(codec)));
+        let old_socket = self.socket.replace(py, socket);
+        drop((old_codec, old_socket));
+        Ok(())
+    }
+
+    /// Whether messages can no longer be sent.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    #[setter]
+    fn set_closed(&self, value: bool) {
+        self.closed.store(value, Relaxed);
+    }
+
+    #[getter]
+    fn _sending(&self, py: Python<'_>) -> Py<Semaphore> {
+        self.sending.clone_ref(py)
+    }
+
+    /// Send a message: a str as text, a bytes-like object as bytes.
+    ///
+    /// `binary` True sends a str as bytes, False bytes of UTF-8 as text. Raises `WebSocketError` when the connection is
+    /// closed, or is lost meanwhile.
+    #[pyo3(signature = (message, binary = None))]
+    fn send(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        binary: Option<bool>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.closed() {
+            return Err(WebSocketError::new_err(SOCKET_DEAD));
+        }
+        let socket = this.socket.get_ref(py);
+        let (Some(socket), true) = (socket, this.sending.get().has_permit()) else {
+            let name = intern!(py, "_send_in_turn");
+            return slf.call_method1(name, (message, binary)).map(drop);
+        };
+        let content = Message::of(message, binary)?;
+        let out = this.with_codec(py, |codec| {
+            codec.message(py, &content)?;
+            let hold = codec.has_more() && codec.output().len() < HELD;
+            Ok((!hold).then(|| codec.take_output()))
+        })?;
+        drop(content);
+        let Some(out) = out else {
+            return flush_soon(slf);
+        };
+        let outcome = match send_some(py, socket.get(), &out) {
+            Ok(count) if count == out.len() => Ok(()),
+            Ok(count) => {
+                let rest = PyBytes::new(py, &out[count..]);
+                slf.call_method1(intern!(py, "_send_rest"), (rest,))
+                    .map(drop)
+            }
+            Err(error) => {
+                let error = errno_error(error.raw_os_error()).into_value(py);
+                slf.call_method1(intern!(py, "_fail_to_send"), (error,))
+                    .map(drop)
+            }
+        };
+        spare::keep_buffer(py, out);
+        outcome
+    }
+
+    /// What is held, as bytes to send.
+    fn _take_held<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.encoded(py, |_| Ok(()))
+    }
+
+    /// What is held and a message, as bytes to send.
+    fn _encode<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        binary: Option<bool>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let py = message.py();
+        let content = Message::of(message, binary)?;
+        self.encoded(py, |codec| codec.message(py, &content))
+    }
+
+    /// What is held and a frame as it is, as bytes to send.
+    fn _encode_frame<'py>(
+        &self,
+        payload: &Bound<'py, PyAny>,
+        opcode: u8,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let py = payload.py();
+        let payload = Readable::of(payload)?;
+        self.encoded(py, |codec| codec.frame(py, opcode, payload.bytes(py)))
+    }
+
+    /// What is held and a close frame, as bytes to send.
+    fn _encode_close<'py>(
+        &self,
+        py: Python<'py>,
+        code: Option<u16>,
+        reason: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.encoded(py, |codec| codec.close(py, code, reason))
+    }
+
+    /// Add to what was received.
+    fn _feed(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = data.py();
+        let data = Readable::of(data)?;
+        self.with_codec(py, |codec| {
+            codec.feed(py, data.bytes(py));
+            Ok(())
+        })
+    }
+
+    /// The next of what was received: a str, a bytearray, or for a control frame a tuple of opcode and payload; of a close,
+    /// opcode, code (or None) and reason. None when more bytes are needed.
+    fn _next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let received = self.with_codec(py, |codec| codec.next(py).map_err(broken)?)?;
+        Ok(received.map(|received| match received {
+            Received::Message(message) => message,
+            Received::Control(frame) => frame.into_any(),
+        }))
+    }
+
+    /// How many bytes to receive next.
+    #[getter]
+    fn _wanted(&self, py: Python<'_>) -> PyResult<usize> {
+        self.with_codec(py, |codec| Ok(codec.wanted()))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.sending)?;
+        self.socket
+            .peek(|socket| visit.call(socket))
+            .unwrap_or(Ok(()))
+    }
+}
+
+impl WebSocketBase {
+    #[inline]
+    fn with_codec<R>(
+        &self,
+        py: Python<'_>,
+        f: impl FnOnce(&mut Codec) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let Some(mut codec) = self.codec.take(py) else {
+            return Err(ConcurrentObjectUseError::new_err(
+                "this WebSocket is used by another call",
+            ));
+        };
+        let outcome = f(&mut codec);
+        self.codec.replace(py, Some(codec));
+        outcome
+    }
+
+    fn encoded<'py>(
+        &self,
+        py: Python<'py>,
+        append: impl FnOnce(&mut Codec) -> PyResult<()>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let out = self.with_codec(py, |codec| {
+            append(codec)?;
+            Ok(codec.take_output())
+        })?;
+        let bytes = PyBytes::new(py, &out);
+        spare::keep_buffer(py, out);
+        Ok(bytes)
+    }
+}
+
+/// Has the hub send what is held, as soon as it runs.
+fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
+    let py = slf.py();
+    if slf.get().flushing.swap(true, Relaxed) {
+        return Ok(());
+    }
+    let (owner, forks) = (slf.clone().unbind(), fork::count());
+    let work = move |py: Python<'_>| {
+        let slf = owner.bind(py);
+        slf.get().flushing.store(false, Relaxed);
+        if forks != fork::count() {
+            // It is the parent's to send.
+            return slf.get().with_codec(py, |codec| {
+                drop(codec.take_output());
+                Ok(())
+            });
+        }
+        let Some(socket) = slf.get().socket.get_ref(py) else {
+            return Ok(());
+        };
+        let (this, socket) = (slf.get(), socket.get());
+        if this.with_codec(py, |codec| Ok(this.flush(py, codec, socket)))? {
+            return Ok(());
+        }
+        slf.call_method0(intern!(py, "_flush")).map(drop)
+    };
+    let loop_ = hub::current_loop(py)?;
+    loop_.get().push(py, Task::Native(Box::new(work)));
+    Ok(())
+}
+
+impl WebSocketBase {
+    /// Sends what is held, unless somebody else is sending; returns whether nothing is left.
+    fn flush(&self, py: Python<'_>, codec: &mut Codec, socket: &SocketBase) -> bool {
+        if codec.output().is_empty() {
+            return true;
+        }
+        if !self.sending.get().has_permit() {
+            return false;
+        }
+        let sent = send_some(py, socket, codec.output());
+        // What ended the connection will be seen by the reader.
+        codec.sent(py, sent.unwrap_or(codec.output().len()));
+        codec.output().is_empty()
+    }
+}
+
+/// Sends what the socket takes now.
+fn send_some(py: Python<'_>, socket: &SocketBase, data: &[u8]) -> rustix::io::Result<usize> {
+    let sent = socket.call(py, Direction::Write, false, |state, fd| {
+        let sent = rustix::net::send(fd, data, SendFlags::empty())?;
+        Ok((sent, state.tell_peer(py, sent)))
+    });
+    match sent {
+        Ok((sent, reader)) => {
+            if let Some(reader) = reader {
+                reader.wake_none(py);
+            }
+            Ok(sent)
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// `WebSocket.receive`.
+pub struct Receive;
+
+impl Blocking for Receive {
+    type Owner = WebSocketBase;
+    const NAME: &'static CStr = c"receive";
+    const DOC: &'static CStr = c"receive($self)\n--\n\n\
+Return the next message: a str, or a bytearray for one of bytes.\n\n\
+None says that the connection is over: closed by the other side, lost, or ended because the\n\
+other side broke the protocol; `close_code` tells which.\n\n\
+Raises `WebSocketError` when the connection was closed before.";
+    const PARAMETERS: &'static [&'static str] = &[];
+
+    fn begin(
+        slf: &Bound<'_, WebSocketBase>,
+        _arguments: &[Option<Bound<'_, PyAny>>],
+    ) -> PyResult<First> {
+        if slf.get().closed() {
+            return Err(WebSocketError::new_err(ALREADY_CLOSED));
+        }
+        Receiving::default().go_on(slf).map(Into::into)
+    }
+}
+
+/// What came of an attempt.
+enum Attempt<'py> {
+    Received(Received<'py>),
+    Broken(ProtocolError),
+    /// The socket has nothing now, or there is none.
+    Nothing,
+    /// The connection ended.
+    End,
+    Failed(Errno),
+}
+
+/// A `receive` on its way.
+#[derive(Default)]
+struct Receiving {
+    patience: Option<Patience>,
+    /// Try in earnest, whatever is known of the readiness.
+    force: bool,
+}
+
+impl Receiving {
+    /// Tries, and waits to try again; a connection that fails is over.
+    fn go_on(self, slf: &Bound<'_, WebSocketBase>) -> PyResult<Step> {
+        let py = slf.py();
+        match self.advance(slf) {
+            Err(error) if error.is_instance_of::<PyOSError>(py) => over(slf),
+            step => step,
+        }
+    }
+
+    fn advance(self, slf: &Bound<'_, WebSocketBase>) -> PyResult<Step> {
+        let py = slf.py();
+        let socket = slf.get().socket.get_ref(py);
+        loop {
+            match attempt(slf, socket.as_ref().map(Py::get), self.force)? {
+                Attempt::Received(Received::Message(message)) => {
+                    return Ok(Step::Done(message.unbind()));
+                }
+                Attempt::Received(Received::Control(frame)) => {
+                    let ended = slf.call_method1(intern!(py, "_control"), frame)?;
+                    if ended.is_truthy()? {
+                        return Ok(Step::Done(py.None()));
+                    }
+                }
+                Attempt::Broken(error) => {
+                    let reason = (error.close_code(), error.to_string());
+                    slf.call_method1(intern!(py, "_break_off"), reason)?;
+                    return Ok(Step::Done(py.None()));
+                }
+                Attempt::End => return over(slf),
+                Attempt::Failed(Errno::INTR) => py.check_signals()?,
+                Attempt::Failed(error) => return Err(errno_error(error.raw_os_error())),
+                Attempt::Nothing => match &socket {
+                    Some(socket) => return self.wait(slf, socket.bind(py)),
+                    None => {
+                        if !slf
+                            .call_method0(intern!(py, "_receive_some"))?
+                            .is_truthy()?
+                        {
+                            return over(slf);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn wait(
+        mut self,
+        slf: &Bound<'_, WebSocketBase>,
+        socket: &Bound<'_, SocketBase>,
+    ) -> PyResult<Step> {
+        let py = slf.py();
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Patience::of(socket.get(), py));
+        if patience.is_none() && !self.force {
+            self.force = true;
+            return self.advance(slf);
+        }
+        let Begun { wait, place } = socket.get().begin_wait(py, Direction::Read, patience)?;
+        let (owner, socket) = (slf.clone().unbind(), socket.clone().unbind());
+        let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
+            let slf = owner.bind(py);
+            match socket
+                .get()
+                .end_wait(py, Direction::Read, place, wait, woken)
+            {
+                Ok(()) => self.go_on(slf),
+                // The hub may not wait, so it must not go by what is known either.
+                Err(error) if !self.force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
+                    self.force = true;
+                    self.go_on(slf)
+                }
+                Err(error) if error.is_instance_of::<PyOSError>(py) => over(slf),
+                Err(error) => Err(error),
+            }
+        };
+        wait.set_then(py, Box::new(then));
+        Ok(Step::Park(wait))
+    }
+}
+
+/// Decodes what there is, and what one system call brings.
+#[inline(never)]
+fn attempt<'py>(
+    slf: &Bound<'py, WebSocketBase>,
+    socket: Option<&SocketBase>,
+    force: bool,
+) -> PyResult<Attempt<'py>> {
+    let py = slf.py();
+    slf.get().with_codec(py, |codec| {
+        loop {
+            match codec.next(py) {
+                Ok(received) => {
+                    if let Some(received) = received? {
+                        return Ok(Attempt::Received(received));
+                    }
+                }
+                Err(error) => return Ok(Attempt::Broken(error)),
+            }
+            let Some(socket) = socket else {
+                return Ok(Attempt::Nothing);
+            };
+            slf.get().flush(py, codec, socket);
+            let size = codec.wanted();
+            let got = socket.call(py, Direction::Read, force, |state, fd| {
+                state.expose();
+                state.append(py, fd, codec.room(py, size))
+            });
+            match got {
+                Ok(0) => return Ok(Attempt::End),
+                Ok(_) => {}
+                Err(error) => {
+                    codec.pause(py);
+                    return Ok(match error {
+                        Errno::AGAIN => Attempt::Nothing,
+                        error => Attempt::Failed(error),
+                    });
+                }
+            }
+        }
+    })
+}
+
+/// Ends a `receive` on a connection that is no more.
+fn over(slf: &Bound<'_, WebSocketBase>) -> PyResult<Step> {
+    let py = slf.py();
+    slf.call_method0(intern!(py, "_lost"))?;
+    Ok(Step::Done(py.None()))
+}
