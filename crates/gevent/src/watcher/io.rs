@@ -9,8 +9,9 @@ use reactor::Interest;
 
 use super::{Kind, READ, WRITE, Watcher};
 use crate::cell::GilCell;
-use crate::errors::os_error;
+use crate::errors::errno_error;
 use crate::event_loop::loop_::{Loop, Watched};
+use crate::ffi::descriptor;
 
 /// Set in `events` until the watcher first starts, as programs that print events expect.
 const FRESH: u32 = 128;
@@ -49,16 +50,13 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Descriptor>) {
 }
 
 fn checked_fd(fd: RawFd) -> PyResult<RawFd> {
-    if fd < 0 {
-        return Err(PyValueError::new_err(format!(
+    match descriptor::borrowed(fd, |fd| rustix::io::fcntl_getfd(fd)) {
+        None => Err(PyValueError::new_err(format!(
             "fd must be non-negative: {fd}"
-        )));
+        ))),
+        Some(Err(error)) => Err(errno_error(error.raw_os_error())),
+        Some(Ok(_)) => Ok(fd),
     }
-    // SAFETY: any number is allowed as descriptor, and this command involves no memory.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(os_error(&std::io::Error::last_os_error()));
-    }
-    Ok(fd)
 }
 
 fn checked_events(events: i32) -> PyResult<u32> {
