@@ -89,6 +89,15 @@ impl State {
         }
     }
 
+    /// Gets from native items, where nobody waits for the free place.
+    #[inline]
+    pub fn get_unawaited(&mut self) -> Option<Py<PyAny>> {
+        match &mut self.items {
+            Items::Native(items) if self.putters.waiting() == 0 => items.pop_front(),
+            _ => None,
+        }
+    }
+
     /// Gets from native items.
     #[inline]
     pub fn get_native(&mut self, py: Python<'_>) -> Got {

@@ -16,7 +16,7 @@ use crate::ffi::greenlet;
 use crate::hub;
 use crate::queues::items;
 use crate::queues::line::wake;
-use crate::queues::queue::{Got, Put, SimpleQueue};
+use crate::queues::queue::{Got, Put, SimpleQueue, State};
 use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
 use crate::waiting::timeout::{Limit, Timeout};
@@ -108,6 +108,14 @@ When there is none, wait for one, `timeout` seconds at most (None: for ever), th
 false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown` when\n\
 there is none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.";
     const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
+
+    fn at_once(slf: &Bound<'_, SimpleQueue>) -> Option<Py<PyAny>> {
+        let this = slf.get();
+        if this.is_hooked() {
+            return None;
+        }
+        this.state.with(slf.py(), State::get_unawaited)
+    }
 
     fn begin(
         slf: &Bound<'_, SimpleQueue>,
