@@ -4,6 +4,7 @@
 //! it taken goes back to its old place, and one that was woken and does not take it (it was killed, or only wanted to know)
 //! leaves it to the next: so no permit is lost.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -15,6 +16,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use reactor::Time;
 
 use crate::args::{Count, Flag};
+use crate::ffi::fork;
 use crate::hub::{self, BaseHub};
 use crate::sync::linkable::{Linkable, Linked, Next, ThreadWait, Who};
 use crate::waiting::timeout::{Limit, Timeout};
@@ -274,8 +276,21 @@ impl Semaphore {
     }
 }
 
+thread_local! {
+    /// Whether this is the main thread, and after how many forks that was found: a thread that forks is the child's.
+    static MAIN: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
+}
+
 fn is_main_thread() -> bool {
-    rustix::thread::gettid() == rustix::process::getpid()
+    let forks = fork::count();
+    match MAIN.get() {
+        Some((then, main)) if then == forks => main,
+        _ => {
+            let main = rustix::thread::gettid() == rustix::process::getpid();
+            MAIN.set(Some((forks, main)));
+            main
+        }
+    }
 }
 
 #[pymethods]
