@@ -85,7 +85,7 @@ pub struct Loop {
     /// The count of forks that the kernel objects belong to.
     forks: AtomicU64,
     pub(crate) default: AtomicBool,
-    /// The flags it was asked to be created with; see `crate::flags`.
+    /// The flags it was asked to be created with; see `crate::event_loop::flags`.
     pub(crate) flags: std::sync::atomic::AtomicU32,
 }
 

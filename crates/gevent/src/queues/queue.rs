@@ -1,7 +1,7 @@
 //! `gevent.queue`: what a queue consists of, and how it keeps items.
 //!
 //! All classes share one struct; what tells them apart is where items are kept (`items.rs`) and which methods they
-//! show (`queue_api.rs`). Putting, getting and waiting are in `queue_wait.rs`.
+//! show (`api.rs`). Putting, getting and waiting are in `wait.rs`.
 
 use std::collections::VecDeque;
 
