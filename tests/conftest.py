@@ -199,9 +199,17 @@ def serve() -> Iterator[Callable[..., Exchange]]:
 def reported(monkeypatch) -> list[tuple]:
     """The errors that greenlets and applications ended with, which are not printed then."""
     seen: list[tuple] = []
-    hub = gevent.get_hub()
-    monkeypatch.setattr(hub, "handle_error", lambda *error: seen.append(error), raising=False)
+    monkeypatch.setitem(vars(gevent.get_hub()), "handle_error", lambda *error: seen.append(error))
     return seen
+
+
+@pytest.fixture
+def printed() -> Iterator[io.StringIO]:
+    """What the hub would have printed to `sys.stderr`."""
+    # Deleted afterwards, not put back: the stream of this test is not that of the next.
+    stream = gevent.get_hub().exception_stream = io.StringIO()
+    yield stream
+    del gevent.get_hub().exception_stream
 
 
 class Errors:

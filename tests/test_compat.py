@@ -195,16 +195,13 @@ class TestChannel:
         queue.task_done()
         assert queue.join(timeout=5)
 
+    @pytest.mark.usefixtures("printed")
     def test_shutdown_wakes_who_waits(self):
         queue = Queue(0)
         putter = gevent.spawn(queue.put, 1)
         gevent.sleep(0)
-        gevent.get_hub().exception_stream = None
-        try:
-            queue.shutdown()
-            putter.join(5)
-        finally:
-            del gevent.get_hub().exception_stream
+        queue.shutdown()
+        putter.join(5)
         assert type(putter.exception).__name__ == "ShutDown"
 
     def test_other_sizes_are_as_ever(self, recwarn):

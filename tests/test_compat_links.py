@@ -23,13 +23,6 @@ LinkedExited, LinkedCompleted, LinkedFailed, LinkedKilled = names(
 )
 
 
-@pytest.fixture
-def quiet():
-    gevent.get_hub().exception_stream = None
-    yield
-    del gevent.get_hub().exception_stream
-
-
 def fail():
     raise ValueError("expected")
 
@@ -43,7 +36,7 @@ def raised_by(action, *args):
     return None
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("printed")
 class TestLinks:
     @pytest.mark.parametrize(
         ("method", "function", "expected"),
@@ -211,7 +204,7 @@ def test_raw_greenlets():
     raw.join(greenlets[1])
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.usefixtures("printed")
 def test_procs():
     proc = importlib.import_module("gevent.proc")
     one, other = proc.spawn(int, "3"), proc.spawn(int, "4")

@@ -33,7 +33,7 @@ class Reported:
 
     def __init__(self, monkeypatch):
         self.errors = []
-        monkeypatch.setattr(gevent.get_hub(), "handle_error", self, raising=False)
+        monkeypatch.setitem(vars(gevent.get_hub()), "handle_error", self)
 
     def __call__(self, context, kind, value, traceback):
         self.errors.append((context, value))

@@ -21,12 +21,6 @@ def fail(*_args):
     raise Failure
 
 
-@pytest.fixture
-def quiet(monkeypatch):
-    """Do not print what greenlets raise."""
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", None)
-
-
 class TestStart:
     def test_spawn_passes_arguments(self):
         assert gevent.spawn(dict, [("a", 1)], b=2).get() == {"a": 1, "b": 2}
@@ -122,7 +116,7 @@ class TestEnd:
         assert (greenlet.exception, greenlet.exc_info) == (None, None)
         assert not greenlet
 
-    def test_error(self, quiet):
+    def test_error(self, printed):
         greenlet = gevent.spawn(fail)
         greenlet.join()
         assert (greenlet.ready(), greenlet.successful(), greenlet.value) == (True, False, None)
@@ -238,7 +232,7 @@ class TestLinks:
         assert gevent.wait() is True
         assert told == [greenlet]
 
-    def test_success_and_failure(self, quiet):
+    def test_success_and_failure(self, printed):
         told = []
         for function in (int, fail):
             greenlet = gevent.spawn(function)
@@ -247,7 +241,7 @@ class TestLinks:
         assert gevent.wait() is True
         assert told == [("value", 0), ("error", greenlet.exception)]
 
-    def test_result_as_target(self, quiet):
+    def test_result_as_target(self, printed):
         for function, outcome in ((int, 0), (fail, Failure)):
             result = AsyncResult()
             gevent.spawn(function).link(result)
@@ -272,7 +266,7 @@ class TestLinks:
         assert gevent.wait() is True
         assert told == []
 
-    def test_a_failing_link_does_not_stop_the_others(self, quiet):
+    def test_a_failing_link_does_not_stop_the_others(self, printed):
         told = []
         greenlet = gevent.spawn(int)
         greenlet.rawlink(fail)

@@ -1,6 +1,5 @@
 """Hub: what blocks in it, what ends it, and the Waiter that hands over between it and greenlets."""
 
-import io
 import time
 
 import pytest
@@ -13,14 +12,6 @@ from gevent.exceptions import (
     LoopExit,
 )
 from gevent.hub import Hub, Waiter, get_hub, set_hub
-
-
-@pytest.fixture
-def printed():
-    """Return where the hub of this thread prints during the test."""
-    stream = get_hub().exception_stream = io.StringIO()
-    yield stream
-    del get_hub().exception_stream
 
 
 @pytest.fixture
@@ -446,19 +437,16 @@ class TestWaiter:
         waiter.switch_args(1, 2)
         assert waiter.get() == (1, 2)
 
+    @pytest.mark.usefixtures("printed")
     def test_as_a_link(self):
         for run, check in ((lambda: 5, 5), (lambda: 1 / 0, ZeroDivisionError)):
             waiter = Waiter()
-            get_hub().exception_stream = None
             gevent.spawn(run).rawlink(waiter)
-            try:
-                if check == 5:
-                    assert waiter.get() == 5
-                else:
-                    with pytest.raises(check):
-                        waiter.get()
-            finally:
-                del get_hub().exception_stream
+            if check == 5:
+                assert waiter.get() == 5
+            else:
+                with pytest.raises(check):
+                    waiter.get()
 
 
 class TestCancelWaits:

@@ -33,12 +33,6 @@ def survive(event):
         event.wait()
 
 
-@pytest.fixture
-def quiet(monkeypatch):
-    """Do not print what greenlets raise."""
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", None)
-
-
 @pytest.fixture(autouse=True)
 def no_greenlet_left():
     """Every greenlet of a test ends with it."""
@@ -99,7 +93,7 @@ class TestEach:
         greenlet.kill(block=False)
         assert group.join() is True
 
-    def test_join_raise_error(self, make, quiet):
+    def test_join_raise_error(self, make, printed):
         group = make()
         group.spawn(fail)
         assert group.join() is True
@@ -164,7 +158,7 @@ class TestEach:
         make().killone(greenlet)
         assert not greenlet.dead
 
-    def test_apply(self, make, quiet):
+    def test_apply(self, make, printed):
         group = make()
         assert group.apply(dict, ([("a", 1)],), {"b": 2}) == {"a": 1, "b": 2}
         assert group.apply(int) == 0
@@ -182,7 +176,7 @@ class TestEach:
         gevent.sleep(0)
         assert results == [3]
 
-    def test_apply_async(self, make, quiet):
+    def test_apply_async(self, make, printed):
         group, results = make(), []
         greenlet = group.apply_async(int, ("3",), callback=results.append)
         assert greenlet.get() == 3
@@ -196,7 +190,7 @@ class TestEach:
         assert make().map(sleep_and_return, [0.003, 0.001, 0.002]) == [0.003, 0.001, 0.002]
         assert make().map(int, []) == []
 
-    def test_map_raises_the_first_error(self, make, quiet):
+    def test_map_raises_the_first_error(self, make, printed):
         with pytest.raises(ZeroDivisionError):
             make().map(lambda x: 1 / x, [1, 0, 2])
         with pytest.raises(TypeError, match="not iterable"):
@@ -232,7 +226,7 @@ class TestEach:
             with pytest.raises(StopIteration):
                 iterator.next()
 
-        def test_goes_on_after_an_error(self, make, method, quiet):
+        def test_goes_on_after_an_error(self, make, method, printed):
             iterator = getattr(make(), method)(lambda x: 1 // x, [1, 0, 2])
             outcomes = []
             for _ in range(3):

@@ -192,12 +192,7 @@ def run_in_pool(handle, close, args):
 ways = pytest.mark.parametrize("run", [run_alone, run_spawned, run_in_pool])
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    hub = gevent.get_hub()
-    hub.exception_stream = None
-    yield
-    del hub.exception_stream
+pytestmark = pytest.mark.usefixtures("printed")
 
 
 @ways

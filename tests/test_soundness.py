@@ -2,7 +2,6 @@
 
 import contextvars
 import gc
-import io
 import sys
 import traceback
 import weakref
@@ -57,14 +56,6 @@ def hold_on():
     finally:
         gevent.sleep(60)
 """
-
-
-@pytest.fixture
-def quiet():
-    """Have the hub of this thread print nowhere."""
-    stream = get_hub().exception_stream = io.StringIO()
-    yield stream
-    del get_hub().exception_stream
 
 
 @pytest.fixture
@@ -223,7 +214,7 @@ class TestDropped:
         assert len(done) + len(unraisable) == 40
         assert not any("anic" in repr(error) for error in unraisable)
 
-    def test_finalizers_of_exceptions(self, quiet, unraisable):
+    def test_finalizers_of_exceptions(self, printed, unraisable):
         done = []
 
         class Failure(Exception):
@@ -242,7 +233,7 @@ class TestDropped:
         gc.collect()
         assert len(done) + len(unraisable) >= 39
 
-    def test_finalizers_in_the_way_of_a_wake_up(self, quiet):
+    def test_finalizers_in_the_way_of_a_wake_up(self, printed):
         """What waits is dropped while another greenlet chooses whom to switch to."""
         done = []
 
@@ -347,7 +338,7 @@ class TestDepth:
         greenlets = [gevent.spawn(run, 500) for _ in range(20)]
         assert [one.get() for one in greenlets] == [500] * 20
 
-    def test_recursion_without_end(self, quiet):
+    def test_recursion_without_end(self, printed):
         def run():
             return run()
 
@@ -356,7 +347,7 @@ class TestDepth:
         assert isinstance(one.exception, RecursionError)
         assert gevent.spawn(int).get() == 0
 
-    def test_recursion_without_end_over_waits(self, quiet):
+    def test_recursion_without_end_over_waits(self, printed):
         def run():
             gevent.sleep(0)
             return run()
@@ -382,7 +373,7 @@ class TestIntrospection:
         assert all(one[2] is other[1] for one, other in pairwise(seen))
         assert any(new is one for _, _, new in seen)
 
-    def test_trace_that_fails(self, quiet, unraisable):
+    def test_trace_that_fails(self, printed, unraisable):
         def fail(event, args):
             raise ZeroDivisionError
 
@@ -460,7 +451,7 @@ class TestIntrospection:
         greenlets = [gevent.spawn(lambda: list(numbers())) for _ in range(5)]
         assert [one.get() for one in greenlets] == [list(range(5))] * 5
 
-    def test_a_generator_that_two_greenlets_enter(self, quiet):
+    def test_a_generator_that_two_greenlets_enter(self, printed):
         def numbers():
             gevent.sleep(0.0001)
             yield 1
@@ -500,7 +491,7 @@ class TestMisuse:
 
         assert gevent.spawn(run).get() == "went on"
 
-    def test_run_by_hand(self, quiet):
+    def test_run_by_hand(self, printed):
         one = Greenlet(lambda: 5)
         one.run()
         assert one.value == 5

@@ -88,14 +88,13 @@ def test_a_handshake_that_nobody_answers(contexts):
             contexts[1].wrap_socket(one, server_hostname="localhost")
 
 
+@pytest.mark.usefixtures("printed")
 def test_closing_wakes_a_reader(pair):
     client, _ = pair
     reader = gevent.spawn(client.recv, 10)
     gevent.sleep(0.001)
-    gevent.get_hub().exception_stream = None
     client.close()
     reader.join(5)
-    del gevent.get_hub().exception_stream
     assert "closed in another greenlet" in str(reader.exception)
 
 
@@ -132,14 +131,13 @@ def test_a_peer_that_does_not_speak_tls(contexts):
     assert one.fileno() == -1
 
 
+@pytest.mark.usefixtures("printed")
 def test_a_certificate_for_another_name(contexts):
     one, other = socket.socketpair()
-    gevent.get_hub().exception_stream = None
     server = gevent.spawn(contexts[0].wrap_socket, other, server_side=True)
     with pytest.raises(ssl.SSLCertVerificationError):
         contexts[1].wrap_socket(one, server_hostname="other.example")
     server.join(5)
-    del gevent.get_hub().exception_stream
     assert isinstance(server.exception, OSError)
 
 

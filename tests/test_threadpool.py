@@ -28,12 +28,6 @@ def fail():
 
 
 @pytest.fixture
-def quiet(monkeypatch):
-    """Do not print what tasks raise."""
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", None)
-
-
-@pytest.fixture
 def make_pool():
     """Make pools that are killed after the test."""
     pools = []
@@ -71,7 +65,7 @@ def gate():
 
 
 class TestCalls:
-    def test_apply(self, make_pool, quiet):
+    def test_apply(self, make_pool, printed):
         pool = make_pool(1)
         assert pool.apply(dict, ([("a", 1)],), {"b": 2}) == {"a": 1, "b": 2}
         with pytest.raises(Failure):
@@ -118,7 +112,7 @@ class TestCalls:
         gevent.joinall([pool.spawn(order.append, number) for number in range(20)])
         assert order == list(range(20))
 
-    def test_map_and_imap(self, make_pool, quiet):
+    def test_map_and_imap(self, make_pool, printed):
         pool = make_pool(3)
         assert pool.map(int, "123") == [1, 2, 3]
         assert list(pool.imap(int, "123")) == [1, 2, 3]
@@ -139,7 +133,7 @@ class TestCalls:
         pool = make_pool(1)
         assert pool.apply(lambda: pool.apply(threading.get_ident) == threading.get_ident())
 
-    def test_only_in_the_thread_of_its_hub(self, make_pool, quiet):
+    def test_only_in_the_thread_of_its_hub(self, make_pool, printed):
         pool = make_pool(1)
         with pytest.raises(InvalidThreadUseError):
             make_pool(1).spawn(pool.spawn, int).get()
@@ -330,7 +324,7 @@ class FailingWorkers(ThreadPool):
 
 
 class TestWorkers:
-    def test_failure_is_the_caller_s_and_costs_no_room(self, make_pool, quiet):
+    def test_failure_is_the_caller_s_and_costs_no_room(self, make_pool, printed):
         pool = make_pool(2, kind=FailingWorkers)
         for _ in range(pool.maxsize + 2):
             with pytest.raises(Failure):
@@ -338,7 +332,7 @@ class TestWorkers:
         pool.fail = False
         assert pool.apply(int) == 0
 
-    def test_queued_tasks_survive_their_workers(self, make_pool, quiet):
+    def test_queued_tasks_survive_their_workers(self, make_pool, printed):
         pool = make_pool(1, kind=FailingWorkers)
         results = [pool.spawn(int) for _ in range(2)]
         for result in results:
@@ -460,7 +454,7 @@ class TestThreadResult:
         assert received == [gevent.get_hub(), (42, True, None)]
         assert (result.value, result.hub, result.exc_info) == (None, None, ())
 
-    def test_error(self, quiet):
+    def test_error(self, printed):
         received = []
         result = ThreadResult(
             lambda result: received.append((result.successful(), result.exception)),
@@ -492,7 +486,7 @@ class TestExecutor:
         assert future.exception() is None
         assert (future.cancel(), future.cancelled()) == (False, False)
 
-    def test_error(self, executor, quiet):
+    def test_error(self, executor, printed):
         future = executor.submit(fail)
         assert isinstance(future.exception(), Failure)
         with pytest.raises(Failure):
@@ -507,14 +501,14 @@ class TestExecutor:
         gate.open()
         assert future.result() == "done"
 
-    def test_timeout_that_the_call_raises(self, executor, quiet):
+    def test_timeout_that_the_call_raises(self, executor, printed):
         def call():
             raise gevent.Timeout(1)
 
         with pytest.raises(gevent.Timeout):
             executor.submit(call).result()
 
-    def test_map(self, executor, quiet):
+    def test_map(self, executor, printed):
         assert list(executor.map(int, "123")) == [1, 2, 3]
         with pytest.raises(ValueError, match="invalid literal"):
             list(executor.map(int, "x"))

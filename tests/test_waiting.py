@@ -17,12 +17,6 @@ def fail():
     raise Failure
 
 
-@pytest.fixture
-def quiet(monkeypatch):
-    """Do not print what greenlets raise."""
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", None)
-
-
 class Source:
     """Anything with `rawlink` and `unlink` can be waited for."""
 
@@ -172,12 +166,12 @@ class TestJoinall:
         event.set()
         assert set(gevent.joinall([event, greenlet])) == {event, greenlet}
 
-    def test_errors_stay_with_greenlets(self, quiet):
+    def test_errors_stay_with_greenlets(self, printed):
         greenlet = gevent.spawn(fail)
         assert gevent.joinall([greenlet]) == [greenlet]
         assert isinstance(greenlet.exception, Failure)
 
-    def test_raise_error(self, quiet):
+    def test_raise_error(self, printed):
         forever = gevent.spawn(gevent.sleep, 10)
         with pytest.raises(Failure):
             gevent.joinall([forever, gevent.spawn(fail)], raise_error=True)
@@ -225,7 +219,7 @@ class TestKillall:
         gevent.sleep(0)
         assert greenlet.dead
 
-    def test_exception(self, quiet):
+    def test_exception(self, printed):
         greenlet = gevent.spawn(gevent.sleep, 10)
         gevent.sleep(0)
         gevent.killall([greenlet], exception=Failure("x"))
