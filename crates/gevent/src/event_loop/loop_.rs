@@ -15,6 +15,7 @@ use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
 use crate::ffi::fork;
+use crate::ffi::frames::Stack;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::WaitRef;
 use crate::watcher::{Phase, Watcher, fire_phase};
@@ -80,6 +81,8 @@ pub struct Loop {
     pub(crate) stopping: std::sync::atomic::AtomicU8,
     /// What the innermost run is to end with.
     pub(crate) ending: GilCell<Option<PyErr>>,
+    /// The frames that spawned last.
+    pub(crate) spawned_from: GilCell<Option<Stack>>,
     owner: AtomicU64,
     pub(crate) now: AtomicU64,
     /// The count of forks that the kernel objects belong to.
@@ -121,6 +124,7 @@ impl Loop {
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
             ending: GilCell::new(None),
+            spawned_from: GilCell::new(None),
             owner: AtomicU64::new(crate::thread_id()),
             now: AtomicU64::new(Time::now().as_nanos()),
             forks: AtomicU64::new(fork::count()),

@@ -3,7 +3,8 @@
 //! Since CPython 3.11 each greenlet's first Python frame takes a 16 KiB data-stack chunk from the arena allocator, which
 //! maps it, and gives it back at its end, which unmaps it: two system calls and page faults a greenlet. The allocator
 //! installed here cuts such blocks from one reserved range of addresses and hands freed ones out again. It keeps the pages
-//! of some and returns those of the rest to the kernel, many blocks a call. Every other size passes through.
+//! of some and returns those of the rest to the kernel, many blocks a call. It also keeps a few of the arenas that CPython
+//! frees when a crowd of greenlets has ended, for the next crowd. Every other size passes through.
 //!
 //! The allocator is the process's: since 3.12 interpreters with a GIL of their own call it at the same time. Nobody waits
 //! here, as a lock that another thread held during a fork stays held in the child: who does not get it goes around it.
@@ -19,6 +20,10 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use super::chunks;
 
 const BLOCK: usize = 16 * 1024;
+/// What CPython takes for small objects at a time.
+const ARENA_SIZE: usize = 1024 * 1024;
+/// Arenas that are kept when CPython frees them.
+const ARENAS_KEPT: usize = 8;
 /// Addresses for this many blocks are reserved; greenlets beyond that are served as before.
 const BLOCKS: u32 = 512 * 1024;
 /// Freed blocks whose pages are kept for the next greenlets.
@@ -42,7 +47,15 @@ struct Blocks {
     warm: Vec<u32>,
     /// Freed blocks without pages.
     cold: Vec<u32>,
+    /// Freed arenas.
+    arenas: Vec<Spare>,
 }
+
+/// The address of an arena that the allocator below handed out and has not got back.
+struct Spare(*mut c_void);
+
+// SAFETY: nobody but who takes it out uses the memory.
+unsafe impl Send for Spare {}
 
 // SAFETY: the pointers are only copied, and `below` is CPython's own allocator, which has to serve any thread.
 unsafe impl Send for Arena {}
@@ -125,6 +138,23 @@ impl Arena {
         }
     }
 
+    fn take_arena(&self) -> Option<*mut c_void> {
+        let spare = self.blocks.try_lock().ok()?.arenas.pop()?;
+        Some(spare.0)
+    }
+
+    /// Whether a freed arena is kept.
+    fn keep_arena(&self, arena: *mut c_void) -> bool {
+        let Ok(mut blocks) = self.blocks.try_lock() else {
+            return false;
+        };
+        let room = blocks.arenas.len() < ARENAS_KEPT;
+        if room {
+            blocks.arenas.push(Spare(arena));
+        }
+        room
+    }
+
     fn lock_soon(&self) -> Option<MutexGuard<'_, Blocks>> {
         (0..TRIES).find_map(|_| {
             let blocks = self.blocks.try_lock().ok();
@@ -164,9 +194,12 @@ extern "C" fn alloc(_ctx: *mut c_void, size: usize) -> *mut c_void {
     let Some(arena) = ARENA.get() else {
         return std::ptr::null_mut();
     };
-    if size == BLOCK
-        && let Some(block) = arena.take()
-    {
+    let kept = match size {
+        BLOCK => arena.take(),
+        ARENA_SIZE => arena.take_arena(),
+        _ => None,
+    };
+    if let Some(block) = kept {
         return block;
     }
     arena
@@ -182,6 +215,8 @@ extern "C" fn free(_ctx: *mut c_void, block: *mut c_void, size: usize) {
     }
     if let Some(index) = arena.index_of(block) {
         arena.give_back(index);
+    } else if size == ARENA_SIZE && arena.keep_arena(block) {
+        // Handed out again as it is: CPython does not ask for zeroed memory.
     } else if let Some(free) = arena.below.free {
         free(arena.below.ctx, block, size);
     }

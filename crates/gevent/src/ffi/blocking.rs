@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyClass, PyTypeInfo};
 
+use super::attached::attached;
 use super::greenlet;
 use crate::hub;
 use crate::waiting::park::{self, Came, Who};
@@ -251,7 +251,7 @@ fn give_way(py: Python<'_>, turn: Turn, target: &mut Object) -> PyResult<Raw> {
 
 #[inline(never)]
 fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
-    Python::attach(|py| {
+    in_call(|py| {
         // Whatever is dropped here must not meet the error that was thrown into the greenlet.
         let error = if came.is_null() {
             PyErr::take(py)
@@ -266,14 +266,9 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
             drop(Bound::from_owned_ptr(py, target));
             drop(Bound::from_owned_ptr_or_opt(py, came));
         }
-        match error {
-            Some(error) => {
-                error.restore(py);
-                std::ptr::null_mut()
-            }
-            None => py.None().into_ptr(),
-        }
+        error.map_or_else(|| Ok(py.None().into_ptr()), Err)
     })
+    .unwrap_or(std::ptr::null_mut())
 }
 
 /// Goes on with a call to its end, from a frame of any size.
@@ -328,16 +323,13 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
 }
 
 /// Runs safe code; an error or a panic is set in the interpreter.
+fn in_call<R>(f: impl FnOnce(Python<'_>) -> PyResult<R>) -> Option<R> {
+    // SAFETY: what calls this is called by CPython, directly or after a switch, which is over in the same thread.
+    unsafe { attached(f) }
+}
+
 fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<First>) -> Raw {
-    Python::attach(|py| {
-        let work = AssertUnwindSafe(|| set_out(py, f(py)?, target));
-        let result = catch_unwind(work)
-            .unwrap_or_else(|_| Err(PanicException::new_err("the engine panicked")));
-        result.unwrap_or_else(|error| {
-            error.restore(py);
-            Raw::Done(std::ptr::null_mut())
-        })
-    })
+    in_call(|py| set_out(py, f(py)?, target)).unwrap_or(Raw::Done(std::ptr::null_mut()))
 }
 
 const MOST: usize = 3;

@@ -21,9 +21,10 @@ const PAGE: usize = 4096;
 /// Addresses for this many pages are reserved; greenlets beyond that begin with a chunk of CPython's.
 const PAGES: u32 = 256 * 1024;
 /// Unused pages that are kept for the next greenlets.
-const KEPT: usize = 256;
-/// Pages that are returned to the kernel at once.
-const BATCH: usize = 64;
+const KEPT: usize = 2048;
+/// Pages that are returned to the kernel at once. Greenlets end in any order, and pages that do not lie side by side cost a
+/// system call each: of many more do.
+const BATCH: usize = 2048;
 /// How often a chunk is given back to somebody who is busy.
 const TRIES: u32 = 1000;
 
@@ -68,20 +69,19 @@ const COLD: u8 = 0b1_0000;
 struct Pages {
     /// By page, a bit for each free chunk, and [`COLD`].
     free: Vec<u8>,
-    /// Pages with a free chunk. One that went cold meanwhile, or is named twice, is passed over.
+    /// Pages with a free chunk that are not cold.
     open: Vec<u32>,
-    /// Pages that became free as a whole, the last one last. One that was used again is passed over.
-    unused: Vec<u32>,
+    /// How many of those are free as a whole.
+    unused: usize,
     cold: Vec<u32>,
 }
 
 impl Pages {
     fn take(&mut self) -> Option<u32> {
-        while let Some(page) = self.open.last().copied() {
+        if let Some(page) = self.open.last().copied() {
             let free = &mut self.free[page as usize];
-            if *free == 0 || *free & COLD != 0 {
-                self.open.pop();
-                continue;
+            if *free == WHOLE {
+                self.unused -= 1;
             }
             let which = free.trailing_zeros();
             *free &= *free - 1;
@@ -117,19 +117,30 @@ impl Pages {
         if *free != WHOLE {
             return Vec::new();
         }
-        self.unused.push(page);
-        if self.unused.len() < KEPT + BATCH {
+        self.unused += 1;
+        if self.unused < KEPT + BATCH {
             return Vec::new();
         }
-        let mut oldest: Vec<u32> = self.unused.drain(..BATCH).collect();
-        oldest.sort_unstable();
-        oldest.dedup();
-        oldest.retain(|page| self.free[*page as usize] == WHOLE);
-        for page in &oldest {
+        self.cool()
+    }
+
+    /// Picks the pages with the highest addresses: many of those lie side by side.
+    fn cool(&mut self) -> Vec<u32> {
+        let unused = (0..self.free.len()).rev();
+        let mut pages: Vec<u32> = unused
+            .filter(|page| self.free[*page] == WHOLE)
+            .take(BATCH)
+            .map(|page| page as u32)
+            .collect();
+        for page in &pages {
             self.free[*page as usize] |= COLD;
         }
-        self.cold.extend(oldest.iter().rev());
-        oldest
+        self.unused -= pages.len();
+        self.open
+            .retain(|page| self.free[*page as usize] & COLD == 0);
+        self.cold.extend(&pages);
+        pages.reverse();
+        pages
     }
 }
 

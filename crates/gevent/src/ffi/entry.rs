@@ -6,11 +6,13 @@
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::attached::attached;
 use super::chunks;
 use crate::greenlets::greenlet::Greenlet;
 use crate::servers::handling::Handling;
@@ -134,17 +136,19 @@ fn for_greenlet<R>(
     slf: *mut ffi::PyObject,
     f: impl FnOnce(&Bound<'_, Greenlet>) -> R,
 ) -> Option<R> {
-    Python::attach(|py| {
+    let work = |py: Python<'_>| {
         // SAFETY: CPython calls `run` with an instance of the type that it is a method of, checked by the descriptor.
         let slf = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<Greenlet>() };
-        match catch_unwind(AssertUnwindSafe(|| f(&slf))) {
+        Ok(match catch_unwind(AssertUnwindSafe(|| f(&slf))) {
             Ok(value) => Some(value),
             Err(_) => {
                 Greenlet::fail(&slf, panicked());
                 None
             }
-        }
-    })
+        })
+    };
+    // SAFETY: `run` is called by CPython, with the GIL held.
+    unsafe { attached(work) }.flatten()
 }
 
 fn panicked() -> PyErr {
@@ -201,8 +205,8 @@ unsafe extern "C" fn handle_and_close(
 #[inline(never)]
 fn refused() -> *mut ffi::PyObject {
     let text = "_handle_and_close_when_done() takes a handler, what closes, and a tuple";
-    Python::attach(|py| pyo3::exceptions::PyTypeError::new_err(text).restore(py));
-    std::ptr::null_mut()
+    // SAFETY: CPython calls the function with the GIL held.
+    unsafe { attached(|_| Err(PyTypeError::new_err(text))) }.unwrap_or(std::ptr::null_mut())
 }
 
 /// # Safety
@@ -214,7 +218,7 @@ unsafe fn closed(
     args: *mut ffi::PyObject,
     result: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    Python::attach(|py| {
+    let work = |py: Python<'_>| {
         // SAFETY: by this function's contract.
         let (handling, result) = unsafe {
             let handling = Handling {
@@ -224,13 +228,8 @@ unsafe fn closed(
             };
             (handling, Bound::from_owned_ptr_or_err(py, result))
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| handling.end(result)));
-        match ended.unwrap_or_else(|_| Err(panicked())) {
-            Ok(value) => value.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                std::ptr::null_mut()
-            }
-        }
-    })
+        handling.end(result).map(Bound::into_ptr)
+    };
+    // SAFETY: CPython calls the function with the GIL held.
+    unsafe { attached(work) }.unwrap_or(std::ptr::null_mut())
 }

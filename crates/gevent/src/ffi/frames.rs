@@ -1,5 +1,7 @@
 //! The Python frames above a call, as code objects and offsets: cheap to take, turned into lines only when looked at.
 
+use std::sync::Arc;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyCode;
@@ -24,9 +26,14 @@ pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
     unsafe { ffi::PyCode_Addr2Line(code.bind(py).as_ptr().cast(), lasti) }
 }
 
-/// The innermost `limit` frames of the running greenlet, innermost first.
-pub fn capture(py: Python<'_>, limit: usize) -> Box<[FrameRef]> {
-    let mut frames = Vec::new();
+/// Frames, innermost first. What a loop spawns from one place is spawned from the same frames, and shares them.
+pub type Stack = Arc<[FrameRef]>;
+
+/// The innermost `limit` frames of the running greenlet: `last` where they are the same.
+pub fn capture(py: Python<'_>, limit: usize, last: Option<Stack>) -> Stack {
+    let known = last.as_deref().unwrap_or_default();
+    let mut same = 0;
+    let mut others = Vec::new();
     // SAFETY: the GIL is held; `PyThreadState_GetFrame` and `PyFrame_GetBack` return new references or NULL, each of which
     // is owned by `frame` until replaced; `PyFrame_GetCode` returns a new reference to a code object.
     unsafe {
@@ -35,18 +42,31 @@ pub fn capture(py: Python<'_>, limit: usize) -> Box<[FrameRef]> {
             ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast(),
         );
         while let Some(current) = frame {
-            if frames.len() == limit {
+            if same + others.len() == limit {
                 break;
             }
             let raw = current.as_ptr().cast::<ffi::PyFrameObject>();
             let code = Bound::from_owned_ptr(py, ffi::PyFrame_GetCode(raw).cast())
                 .cast_into_unchecked::<PyCode>();
-            frames.push(FrameRef {
-                code: code.unbind(),
-                lasti: ffi::PyFrame_GetLasti(raw),
-            });
+            let lasti = ffi::PyFrame_GetLasti(raw);
+            let is_known = |frame: &FrameRef| frame.lasti == lasti && frame.code.is(&code);
+            if others.is_empty() && known.get(same).is_some_and(is_known) {
+                same += 1;
+            } else {
+                let code = code.unbind();
+                others.push(FrameRef { code, lasti });
+            }
             frame = Bound::from_owned_ptr_or_opt(py, ffi::PyFrame_GetBack(raw).cast());
         }
     }
-    frames.into_boxed_slice()
+    match last {
+        Some(last) if others.is_empty() && same == last.len() => last,
+        _ => {
+            let same = known[..same].iter().map(|frame| FrameRef {
+                code: frame.code.clone_ref(py),
+                lasti: frame.lasti,
+            });
+            same.chain(others).collect()
+        }
+    }
 }

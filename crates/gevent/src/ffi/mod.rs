@@ -1,6 +1,7 @@
 //! The unsafe floor: greenlet's C API, the base type built on it, the arena allocator, memory and descriptors of Python's.
 
 pub mod arena;
+pub mod attached;
 pub mod attribute;
 pub mod base;
 pub mod blocking;

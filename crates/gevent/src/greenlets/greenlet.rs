@@ -15,7 +15,7 @@ use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::entry::Call;
-use crate::ffi::frames::{self, FrameRef};
+use crate::ffi::frames::{self, Stack};
 use crate::ffi::greenlet;
 use crate::greenlets::local::{self, Visited};
 use crate::greenlets::spawn_tree::inherited_locals;
@@ -60,7 +60,7 @@ pub struct State {
     pub(crate) spawner: Option<Py<PyAny>>,
     pub(crate) tree_locals: Option<Py<PyDict>>,
     pub(crate) visited: Visited,
-    pub(crate) stack: Option<Box<[FrameRef]>>,
+    pub(crate) stack: Option<Stack>,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) label: Option<Box<Label>>,
     pub(crate) stage: Stage,
@@ -188,7 +188,7 @@ impl Greenlet {
             None => (None, None),
         };
         let stack = if tracked {
-            Some(frames::capture(py, stack_limit(slf)?))
+            Some(spawning_stack(slf, loop_.get())?)
         } else {
             None
         };
@@ -502,9 +502,20 @@ fn not_callable() -> PyErr {
     PyTypeError::new_err("The run argument or self._run must be callable")
 }
 
-fn stack_limit(slf: &Bound<'_, Greenlet>) -> PyResult<usize> {
-    slf.getattr(pyo3::intern!(slf.py(), "spawning_stack_limit"))?
-        .extract()
+/// The frames that the running greenlet is at.
+fn spawning_stack(slf: &Bound<'_, Greenlet>, loop_: &Loop) -> PyResult<Stack> {
+    let py = slf.py();
+    let name = pyo3::intern!(py, "spawning_stack_limit");
+    let class = slf.get_type();
+    let limit = if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) {
+        class.getattr(name)?
+    } else {
+        slf.getattr(name)?
+    };
+    let last = loop_.spawned_from.with(py, |last| last.clone());
+    let stack = frames::capture(py, limit.extract()?, last);
+    drop(loop_.spawned_from.replace(py, Some(stack.clone())));
+    Ok(stack)
 }
 
 /// Tells those who asked to know of every start.

@@ -1,0 +1,58 @@
+//! Safe code inside a C function that CPython called.
+//!
+//! `Python::attach` asks CPython whether the thread holds the GIL, which costs more than many a call does here; who is
+//! called by CPython knows. The generated methods of pyo3 go by that, through a function that it keeps for them.
+
+use std::ffi::c_int;
+use std::marker::PhantomData;
+
+use pyo3::ffi;
+use pyo3::impl_::trampoline::{MethodDef, inquiry};
+use pyo3::prelude::*;
+
+struct Work<F, R> {
+    body: Option<F>,
+    result: Option<R>,
+}
+
+struct Run<F, R>(PhantomData<(F, R)>);
+
+impl<F, R> MethodDef<inquiry::Func> for Run<F, R>
+where
+    F: FnOnce(Python<'_>) -> PyResult<R>,
+{
+    const METH: inquiry::Func = run::<F, R>;
+}
+
+/// # Safety
+/// `work` points to a `Work<F, R>` that nobody else uses meanwhile.
+unsafe fn run<F, R>(py: Python<'_>, work: *mut ffi::PyObject) -> PyResult<c_int>
+where
+    F: FnOnce(Python<'_>) -> PyResult<R>,
+{
+    // SAFETY: by this function's contract.
+    let work = unsafe { &mut *work.cast::<Work<F, R>>() };
+    if let Some(body) = work.body.take() {
+        work.result = Some(body(py)?);
+    }
+    Ok(0)
+}
+
+/// What `body` returns; none when it failed or panicked: then an error is set in the interpreter.
+///
+/// # Safety
+/// The GIL is held.
+#[inline(always)]
+pub unsafe fn attached<F, R>(body: F) -> Option<R>
+where
+    F: FnOnce(Python<'_>) -> PyResult<R>,
+{
+    let mut work = Work {
+        body: Some(body),
+        result: None,
+    };
+    // SAFETY: the GIL is held, by this function's contract; pyo3 passes the pointer on to `run` and does nothing else with
+    // it.
+    unsafe { inquiry::<Run<F, R>>((&raw mut work).cast()) };
+    work.result
+}
