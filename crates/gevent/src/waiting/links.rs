@@ -59,11 +59,13 @@ impl Listener {
 
 /// Listeners in order. Valid when zeroed, as objects built on foreign types need.
 #[derive(Default)]
-#[allow(
-    clippy::box_collection,
-    reason = "a deque is not valid when zeroed, and most objects have no listener"
-)]
-pub struct Links(Option<Box<VecDeque<Link>>>);
+pub struct Links(Option<Box<List>>);
+
+/// At least one listener. Most have one, so the first needs no second allocation.
+struct List {
+    first: Link,
+    rest: VecDeque<Link>,
+}
 
 impl Links {
     /// No listener.
@@ -73,17 +75,24 @@ impl Links {
 
     /// Appends a listener.
     pub fn push(&mut self, link: Link) {
-        self.0.get_or_insert_default().push_back(link);
+        match &mut self.0 {
+            Some(list) => list.rest.push_back(link),
+            None => {
+                self.0 = Some(Box::new(List {
+                    first: link,
+                    rest: VecDeque::new(),
+                }));
+            }
+        }
     }
 
     /// Takes the first listener out.
     pub fn pop(&mut self) -> Option<Link> {
         let list = self.0.as_mut()?;
-        let first = list.pop_front();
-        if list.is_empty() {
-            self.0 = None;
+        match list.rest.pop_front() {
+            Some(next) => Some(std::mem::replace(&mut list.first, next)),
+            None => self.0.take().map(|list| list.first),
         }
-        first
     }
 
     /// Takes all listeners out, for the caller to drop outside the cell.
@@ -93,27 +102,17 @@ impl Links {
 
     /// Whether nobody listens.
     pub fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|list| list.is_empty())
+        self.0.is_none()
     }
 
     /// Whether somebody who is no parked greenlet is among them.
     pub fn has_listener(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|list| list.iter().any(|link| !matches!(link, Link::Wait(_))))
+        self.iter().any(|link| !matches!(link, Link::Wait(_)))
     }
 
     /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.
     pub fn remove_wait(&mut self, wait: &WaitRef) -> Option<Link> {
-        let list = self.0.as_mut()?;
-        let at = list
-            .iter()
-            .position(|link| matches!(link, Link::Wait(other) if same(other, wait)))?;
-        let removed = list.remove(at);
-        if list.is_empty() {
-            self.0 = None;
-        }
-        removed
+        self.remove(|link| matches!(link, Link::Wait(other) if same(other, wait)))
     }
 
     /// The callables, as new references, for comparing them outside the cell.
@@ -128,32 +127,27 @@ impl Links {
 
     /// Removes the first listener that is this very callable. The returned link is to be dropped outside the cell.
     pub fn remove_callable(&mut self, callable: &Py<PyAny>) -> Option<Link> {
-        let list = self.0.as_mut()?;
-        let at = list
-            .iter()
-            .position(|link| matches!(link, Link::Callable(other) if other.is(callable)))?;
-        let removed = list.remove(at);
-        if list.is_empty() {
-            self.0 = None;
-        }
-        removed
+        self.remove(|link| matches!(link, Link::Callable(other) if other.is(callable)))
     }
 
     /// Removes the native listener that belongs to this object. The returned link is to be dropped outside the cell.
     pub fn remove_native(&mut self, owner: *mut pyo3::ffi::PyObject) -> Option<Link> {
+        self.remove(|link| matches!(link, Link::Native(other) if other.owner() == owner))
+    }
+
+    fn remove(&mut self, is_it: impl Fn(&Link) -> bool) -> Option<Link> {
         let list = self.0.as_mut()?;
-        let at = list
-            .iter()
-            .position(|link| matches!(link, Link::Native(other) if other.owner() == owner))?;
-        let removed = list.remove(at);
-        if list.is_empty() {
-            self.0 = None;
+        if is_it(&list.first) {
+            return self.pop();
         }
-        removed
+        let at = list.rest.iter().position(is_it)?;
+        list.rest.remove(at)
     }
 
     fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.0.iter().flat_map(|list| list.iter())
+        self.0
+            .iter()
+            .flat_map(|list| std::iter::once(&list.first).chain(&list.rest))
     }
 
     /// Visits what it owns alone. A wait is shared with others who will wake it, and its one reference must not be visited
