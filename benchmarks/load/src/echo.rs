@@ -16,6 +16,8 @@ struct Connection {
     begun: Instant,
     sent: usize,
     received: usize,
+    /// It sends no more; events may still come.
+    over: bool,
 }
 
 impl Connection {
@@ -53,6 +55,7 @@ impl Connection {
             now = Instant::now();
             (self.sent, self.received, self.begun) = (0, 0, now);
             if report.is_over(now) {
+                self.over = true;
                 return Ok(false);
             }
             self.sent = match self.stream.write(message) {
@@ -86,6 +89,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
             begun: Instant::now(),
             sent: 0,
             received: 0,
+            over: false,
         });
     }
     let mut report = Report::new(plan.seconds);
@@ -96,6 +100,9 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
         let now = Instant::now();
         for place in places {
             silent = false;
+            if connections[place].over {
+                continue;
+            }
             let goes_on = connections[place].go_on(&message, &mut room, &mut report, now)?;
             busy -= usize::from(!goes_on);
         }
