@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 PEER = "gevent==26.9.0"
@@ -39,8 +40,14 @@ def _output(python: str | Path, code: str) -> str | None:
 
 
 #: WSGI servers to compare with; bjoern is compiled, and needs libev's headers.
-SERVERS = ("gunicorn==27.0.1", "packaging==26.3", "bjoern==3.2.2", "granian==2.8.7")
-_SERVERS = "import bjoern, granian, gunicorn, gevent; print('gevent==' + gevent.__version__)"
+SERVERS = (
+    *("gunicorn==27.0.1", "packaging==26.3", "bjoern==3.2.2", "granian==2.8.7"),
+    "gevent-websocket==0.10.1",
+)
+_SERVERS = (
+    "import bjoern, granian, gunicorn, geventwebsocket, gevent;"
+    "print('gevent==' + gevent.__version__)"
+)
 
 
 def peer_python(python: str, directory: Path, servers: bool = False) -> str:
@@ -60,6 +67,14 @@ def peer_python(python: str, directory: Path, servers: bool = False) -> str:
         for command in commands:
             subprocess.run(command, check=True, env=clean_environment())
     return str(interpreter)
+
+
+def two_processors() -> tuple[int, int]:
+    """Return a processor for the server and one for the load generator; exit without them."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        sys.exit("the server and the load generator need a processor each")
+    return allowed[-2], allowed[-1]
 
 
 def pin_to_one_cpu() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import environment
 from catalogue import Operation
-from report import Row, render
+from report import Row, publish, render
 
 HERE = Path(__file__).parent
 SERVER = HERE.parent / "tests" / "dns_server.py"
@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("--peer-python", help="an interpreter that has gevent")
     parser.add_argument("--our-python", default=sys.executable, help="one that has this package")
     parser.add_argument("--check", action="store_true", help="fail where the bar is missed")
-    parser.add_argument("--results", type=Path, help="file to write")
+    parser.add_argument("--results", type=Path, help="file to write (RESULTS.md)")
     parser.add_argument("--work", nargs=2, metavar=("RESOLVER", "PORT"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.work:
@@ -146,9 +146,7 @@ def main() -> int:
         f"Date: {date.today().isoformat()}; {max(1, chosen.pairs)} processes per side, in turn",
     ]
     text = render([row], facts, [])
-    print(text)
-    if chosen.results:
-        chosen.results.write_text(f"# Results\n\n{text}")
+    publish("Look-ups", text, chosen.results, "gevent-rs" in names[1])
     return 1 if chosen.check and not row.cleared else 0
 
 

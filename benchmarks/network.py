@@ -19,7 +19,7 @@ from pathlib import Path
 
 import environment
 from network_catalogue import SCENARIOS, Scenario
-from report import table, write_section
+from report import publish, table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -35,13 +35,6 @@ def _built(name: str) -> str:
     subprocess.run(command, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     return str(ROOT / target / "release" / name)
-
-
-def _two_processors() -> tuple[int, int]:
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        sys.exit("the server and the load generator need a processor each")
-    return allowed[-2], allowed[-1]
 
 
 @dataclass(frozen=True)
@@ -120,7 +113,7 @@ class Runner:
         self.failures: list[str] = []
         self._pythons = {"gevent": peer, "ours": ours, "uvloop": peer}
         self._load, self._limit = _built("load"), _built("limit")
-        self._processors = _two_processors()
+        self._processors = environment.two_processors()
 
     def compare(self, scenario: Scenario, rounds: int) -> Row:
         """Measure a scenario on all its sides, in turn."""
@@ -292,14 +285,8 @@ def main() -> int:
         f"Date: {date.today().isoformat()}; {chosen.rounds} measurements per side, in turn",
     ]
     text = render(rows, facts, runner.failures)
-    print(text)
-
-    whole = not (chosen.only or chosen.quick)
-    results = chosen.results
-    if whole and results is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
-        results = HERE / "RESULTS.md"
-    if results is not None:
-        write_section(results, "Network", text)
+    is_ours = runner.implementations.get("ours", "").startswith("gevent-rs")
+    publish("Network", text, chosen.results, is_ours and not (chosen.only or chosen.quick))
     missed = [row for row in rows if not all(map(row.clears, row.scenario.bars))]
     return 1 if chosen.check and missed else 0
 

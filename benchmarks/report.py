@@ -6,6 +6,8 @@ from pathlib import Path
 
 from catalogue import Operation
 
+RESULTS = Path(__file__).with_name("RESULTS.md")
+SECTIONS = ("Operations", "Network", "Look-ups", "Standard library", "Web", "WebSocket")
 HEADER = ("operation", "gevent µs", "ours µs", "times faster", "bar", "asyncio", "uvloop")
 
 
@@ -65,13 +67,17 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -
     return [line(cells) for cells in (header, dashes, *rows)]
 
 
-def write_section(path: Path, name: str, text: str) -> None:
-    """Put `text` under the heading `name` in the file of results; other sections stay."""
+def publish(section: str, text: str, results: Path | None, whole: bool) -> None:
+    """Print `text`, and put it under its heading in `results`, after a whole run in RESULTS.md."""
+    print(text)
+    path = results or (RESULTS if whole else None)
+    if path is None:
+        return
     found = path.read_text() if path.exists() else ""
     sections = dict(re.findall(r"^## (.+)\n\n((?:(?!## ).*\n)*)", found, re.MULTILINE))
-    sections[name] = text
-    order = sorted(sections, key=lambda section: section != "Operations")
-    parts = (f"\n## {section}\n\n{sections[section].strip()}\n" for section in order)
+    sections[section] = text
+    order = [name for name in SECTIONS if name in sections]
+    parts = (f"\n## {name}\n\n{sections[name].strip()}\n" for name in order)
     path.write_text("# Results\n" + "".join(parts))
 
 

@@ -16,10 +16,9 @@ from pathlib import Path
 import asyncio_operations
 import environment
 from catalogue import OPERATIONS, Operation
-from report import Row, render, write_section
+from report import RESULTS, Row, publish, render
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
 #: No operation takes this many seconds unless it hangs.
 TIME_LIMIT = 120
 
@@ -130,14 +129,8 @@ def main(engine: str, title: str, operations: tuple[Operation, ...], section: st
         f"Date: {date.today().isoformat()}; {chosen.pairs} processes per side, in turn",
     ]
     text = render(rows, facts, runner.failures)
-    print(text)
-
-    whole = not (chosen.only or chosen.quick)
-    results = chosen.results
-    if whole and results is None and runner.implementations.get("ours", "").startswith("gevent-rs"):
-        results = RESULTS
-    if results is not None:
-        write_section(results, section, text)
+    is_ours = runner.implementations.get("ours", "").startswith("gevent-rs")
+    publish(section, text, chosen.results, is_ours and not (chosen.only or chosen.quick))
     return 1 if chosen.check and not all(row.cleared for row in rows) else 0
 
 

@@ -24,6 +24,7 @@ from datetime import date
 from pathlib import Path
 
 import environment
+from report import publish, table
 
 HERE = Path(__file__).parent
 IDLE = 10_000
@@ -220,21 +221,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer-python", help="an interpreter that has the other servers")
     parser.add_argument("--our-python", default=sys.executable, help="one that has this package")
     parser.add_argument("--check", action="store_true", help="fail where a bar is missed")
-    parser.add_argument("--results", type=Path, help="file to write the table to")
+    parser.add_argument("--results", type=Path, help="file to write; a whole run: RESULTS.md")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.turns, chosen.seconds = 1, 2
     return chosen
-
-
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return rows, the first one of titles, as a table in Markdown."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    return [lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]]
 
 
 def compare(name: str, chosen: argparse.Namespace, peer: str, cpus: tuple[int, int]) -> tuple:
@@ -278,17 +269,17 @@ def main() -> int:
     peer = chosen.peer_python or environment.peer_python(
         chosen.our_python, HERE.parent / ".venv-web", servers=True
     )
-    cpus = sorted(os.sched_getaffinity(0))
-    pair = (cpus[0], cpus[-1])
+    pair = environment.two_processors()
     names = chosen.only or [*SCENARIOS, "idle"]
-    rows = [("load", "server", "requests/s", "p99 ms", "CPU µs", "ours / it", "bar")]
+    header = ("load", "server", "requests/s", "p99 ms", "CPU µs", "ours / it", "bar")
+    rows: list[tuple[str, ...]] = []
     missed: list[str] = []
     for name in (name for name in names if name in SCENARIOS):
         print(name, file=sys.stderr, flush=True)
         found, short = compare(name, chosen, peer, pair)
         rows += found
         missed += short
-    lines = table(rows) if len(rows) > 1 else []
+    lines = table(header, rows, left=2) if rows else []
     if "idle" in names:
         count = IDLE // 10 if chosen.quick else IDLE
         memory = {}
@@ -305,9 +296,7 @@ def main() -> int:
     if missed:
         lines += ["", "Missed:", "", *(f"- {text}" for text in missed)]
     text = "\n".join(lines) + "\n"
-    print(text)
-    if chosen.results is not None:
-        chosen.results.write_text(f"# Results: the web\n\n{text}")
+    publish("Web", text, chosen.results, not (chosen.only or chosen.quick))
     return 1 if chosen.check and missed else 0
 
 

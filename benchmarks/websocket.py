@@ -1,12 +1,12 @@
 """Measure WebSocket echo: gevent.websocket here beside gevent-websocket on gevent.
 
-    python websocket.py --peer PYTHON [--messages N] [--rounds N]
+    python websocket.py [--messages N] [--rounds N]
 
-PYTHON is an interpreter that has gevent and gevent-websocket. Each round starts one server after
-the other, a process each, and sends it messages over 64 connections: frames made beforehand, so
-that the client's work is two system calls a message. Printed are messages a second and the
-processor time of the server for each, the medians, and their ratios; where the client or another
-program is what limits the first, the second still says what a server takes.
+Each round starts one server after the other, a process each on a processor of its own, and sends it
+messages over 64 connections: frames made beforehand, so that the client's work is two system calls
+a message. Printed are messages a second and the processor time of the server for each, the medians,
+and their ratios; where the client or another program is what limits the first, the second still
+says what a server takes.
 
     python websocket.py --serve {gevent.websocket,geventwebsocket}
 
@@ -22,9 +22,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import environment
+from report import publish, table
 
 OURS, PEER = "gevent.websocket", "geventwebsocket"
 CONNECTIONS = 64
+#: How many times less processor time a message must take.
+BAR = 5
+HEADER = ("echo", "theirs 1/s", "ours 1/s", "theirs µs", "ours µs", "times less", "bar")
+UNITS = "Messages per second, and microseconds of the server's processor time for a message."
 #: A name, the size of a message in bytes, and how many are sent before one is awaited.
 KINDS = (
     ("20 bytes", 20, 1),
@@ -63,11 +72,15 @@ def serve(package: str) -> None:
 
 
 @contextmanager
-def running(python: str, package: str) -> Iterator[tuple[int, int]]:
+def running(python: str, package: str, cpu: int) -> Iterator[tuple[int, int]]:
     """A server in a process of its own: the process, and the port."""
+
+    def pin() -> None:
+        os.sched_setaffinity(0, {cpu})
+
     command = [python, __file__, "--serve", package]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, preexec_fn=pin) as process:
         try:
             yield process.pid, int(process.stdout.readline())
         finally:
@@ -134,41 +147,49 @@ def measure(process: int, port: int, messages: int, size: int, flight: int) -> t
     return count / seconds, busy / count * 1e6
 
 
-def main() -> None:
-    """Compare both."""
+def main() -> int:
+    """Compare both; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer", metavar="PYTHON", help="has gevent and gevent-websocket")
-    parser.add_argument("--ours", metavar="PYTHON", default=sys.executable)
+    parser.add_argument("--peer-python", help="an interpreter with gevent and gevent-websocket")
+    parser.add_argument("--our-python", default=sys.executable, help="one that has this package")
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--serve", choices=[OURS, PEER])
-    given = parser.parse_args()
-    if given.serve:
-        serve(given.serve)
-        return
-    if not given.peer:
-        parser.error("--peer is needed")
+    parser.add_argument("--check", action="store_true", help="fail where a bar is missed")
+    parser.add_argument("--results", type=Path, help="file to write (RESULTS.md)")
+    parser.add_argument("--serve", choices=[OURS, PEER], help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.serve:
+        serve(chosen.serve)
+    peer = chosen.peer_python or environment.peer_python(
+        chosen.our_python, Path(__file__).parents[1] / ".venv-web", servers=True
+    )
+    cpus = environment.two_processors()
+    os.sched_setaffinity(0, {cpus[1]})
+    rows = []
+    missed = False
     for name, size, flight in KINDS:
-        messages = given.messages if size < 10_000 else given.messages // 20
-        found = {OURS: [], PEER: []}
-        for _ in range(given.rounds):
-            for python, package in ((given.peer, PEER), (given.ours, OURS)):
-                with running(python, package) as (process, port):
+        messages = chosen.messages if size < 10_000 else chosen.messages // 20
+        found = {PEER: [], OURS: []}
+        for _ in range(chosen.rounds):
+            for package, python in ((PEER, peer), (OURS, chosen.our_python)):
+                with running(python, package, cpus[0]) as (process, port):
                     found[package].append(measure(process, port, messages, size, flight))
-        rate, busy = (
-            {
-                package: statistics.median(one[which] for one in values)
-                for package, values in found.items()
-            }
-            for which in (0, 1)
+        (their_rate, their_cost), (rate, cost) = (
+            map(statistics.median, zip(*values, strict=True)) for values in found.values()
         )
-        print(
-            f"{name}: {rate[PEER]:,.0f}/s and {rate[OURS]:,.0f}/s, {rate[OURS] / rate[PEER]:.1f} "
-            f"times; {busy[PEER]:,.1f} us and {busy[OURS]:,.1f} us, "
-            f"{busy[PEER] / busy[OURS]:.1f} times",
-            flush=True,
-        )
+        times = their_cost / cost
+        missed |= times < BAR
+        bar = f"{BAR}" if times >= BAR else f"{BAR} (missed)"
+        figures = (f"{their_rate:,.0f}", f"{rate:,.0f}", f"{their_cost:.1f}", f"{cost:.1f}")
+        rows.append((name, *figures, f"{times:.1f}", bar))
+    facts = [
+        *environment.machine(),
+        f"Date: {date.today().isoformat()}; {chosen.rounds} processes per side, in turn",
+    ]
+    lines = [*(f"- {fact}" for fact in facts), "", *table(HEADER, rows), "", UNITS]
+    publish("WebSocket", "\n".join(lines) + "\n", chosen.results, True)
+    return 1 if chosen.check and missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
