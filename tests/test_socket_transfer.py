@@ -274,6 +274,18 @@ def test_ipv6_addresses():
         assert one.recvfrom(10) == (b"x", one.getsockname())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.10.99.100", "127.255.255.254"])
+def test_who_connects(host):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), 5, (host, 0)) as client,
+    ):
+        accepted, address = listener.accept()
+        with accepted:
+            assert address == client.getsockname() == accepted.getpeername()
+        assert address[0] == host
+
+
 def test_unix_addresses(tmp_path):
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as listener:
