@@ -294,6 +294,7 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
 }
 
 /// Chooses whom to switch to first, if anybody.
+#[inline(never)]
 fn set_out(py: Python<'_>, first: First, target: &mut Object) -> PyResult<Raw> {
     match first {
         First::Step(step) => leave(py, step, target),
@@ -336,6 +337,7 @@ const MOST: usize = 3;
 
 /// # Safety
 /// The arguments are those of a vectorcall.
+#[inline(never)]
 unsafe fn arguments<'py, B: Blocking>(
     py: Python<'py>,
     args: *const Object,

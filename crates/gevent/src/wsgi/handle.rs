@@ -106,8 +106,15 @@ fn is_counted(handler: &Handler<'_>) -> bool {
 }
 
 fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
+    let stopped = converse(handler);
+    stop(handler, stopped)
+}
+
+/// Leaves a connection that waits for more, or ends it.
+#[inline(never)]
+fn stop(handler: &Handler<'_>, stopped: PyResult<Option<Py<SocketBase>>>) -> PyResult<Stop> {
     let py = handler.py();
-    let stopped = converse(handler).and_then(|waiting| match waiting {
+    let stopped = stopped.and_then(|waiting| match waiting {
         Some(socket) => wait_for_more(handler, socket).map(Some),
         None => Ok(None),
     });
@@ -242,6 +249,7 @@ fn converse(handler: &Handler<'_>) -> PyResult<Option<Py<SocketBase>>> {
     Ok(None)
 }
 
+#[inline(never)]
 fn one_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     attributes(handler).renew(py);
@@ -291,6 +299,7 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
 }
 
 /// Looks whether there is a request, without waiting where it can be waited for later.
+#[inline(never)]
 fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -449,6 +458,7 @@ fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 }
 
 /// Answers to what is no request, and logs that.
+#[inline(never)]
 fn refuse(
     handler: &Handler<'_>,
     status: &Bound<'_, PyAny>,

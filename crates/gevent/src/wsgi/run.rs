@@ -1,4 +1,7 @@
 //! The call of the application, and what becomes of what it returns or raises.
+//!
+//! An application that waits is suspended above these frames and those of [`super::serve`] and [`super::handle`], which are
+//! copied at each of its switches. So what comes before a call of Python's and after it is in functions of its own.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -24,28 +27,35 @@ const RESPONDING: Steps = Steps::of(&[
 /// # Errors
 /// What an overridden step raises outside of the application.
 pub fn handle_one_response(handler: &Handler<'_>) -> PyResult<()> {
-    let py = handler.py();
-    let this = attributes(handler);
-    this.exchange(py, |exchange| exchange.time_start = response::wall_time());
     begin_response(handler);
     let run = if is_overridden(handler, Step::RunApplication) {
         call(handler, Step::RunApplication, ()).map(drop)
     } else {
         run_application(handler)
     };
+    end_response(handler, run)
+}
+
+#[inline(never)]
+fn end_response(handler: &Handler<'_>, run: PyResult<()>) -> PyResult<()> {
+    let py = handler.py();
     let dealt = match run {
         Ok(()) => Ok(()),
         Err(error) => deal_with(handler, error),
     };
-    this.exchange(py, |exchange| exchange.time_finish = response::wall_time());
+    attributes(handler).exchange(py, |exchange| {
+        exchange.time_finish = response::wall_time();
+    });
     log::request_done(handler)?;
     dealt
 }
 
 /// Forgets a response that came before, if a subclass has its own way here.
+#[inline(never)]
 fn begin_response(handler: &Handler<'_>) {
     let py = handler.py();
     let old = attributes(handler).exchange(py, |exchange| {
+        exchange.time_start = response::wall_time();
         exchange.headers_sent = false;
         exchange.response_use_chunked = false;
         exchange.connection_upgraded = false;
@@ -102,13 +112,29 @@ fn send_error(handler: &Handler<'_>, code: u16) -> PyResult<()> {
 /// # Errors
 /// What the application raises, and the errors of sending.
 pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
+    let [application, environ, start_response] = parties(handler)?;
+    let result = application.call1((environ, start_response))?;
+    take_result(handler, &result)
+}
+
+/// The application, and what it is called with.
+#[inline(never)]
+fn parties<'py>(handler: &Handler<'py>) -> PyResult<[Bound<'py, PyAny>; 3]> {
     let py = handler.py();
     let this = attributes(handler);
-    let none = || py.None().into_bound(py);
-    let application = this.get(py, Slot::Application).unwrap_or_else(none);
-    let environ = this.get(py, Slot::Environ).unwrap_or_else(none);
+    let of = |slot| {
+        this.get(py, slot)
+            .unwrap_or_else(|| py.None().into_bound(py))
+    };
     let start_response = handler.getattr(intern!(py, "start_response"))?;
-    let result = application.call1((environ, start_response))?;
+    Ok([of(Slot::Application), of(Slot::Environ), start_response])
+}
+
+/// Sends what the application returned, and closes it.
+#[inline(never)]
+fn take_result(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
     this.put(py, Slot::Result, Some(result.clone().unbind()));
     let steps = refresh(handler)?;
     let processed = if steps.meets(Steps::of(&[Step::ProcessResult])) {

@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::wsgi::handle;
-use crate::wsgi::handler::WSGIHandler;
+use crate::wsgi::handler::{Handler, WSGIHandler};
 use crate::wsgi::overriding::{self, Step, Steps};
 use crate::wsgi::request_file::is_timeout;
 use crate::wsgi::service::Service;
@@ -32,19 +32,31 @@ Handle the connection `sock` of a `WSGIServer` and close it.";
             let text = "serve_connection() takes 3 arguments";
             return Err(PyTypeError::new_err(text));
         };
-        let begun = serve(server, sock, address);
-        if !matches!(begun, Ok(Stop::Park(_))) {
-            sock.call_method0(intern!(module.py(), "close"))?;
-        }
-        begun.map(Into::into)
+        let begun = match meet(server, sock, address) {
+            Ok(Some(handler)) => handle::begin(&handler),
+            Ok(None) => Ok(Stop::Done(module.py().None())),
+            Err(error) => Err(error),
+        };
+        leave(sock, begun)
     }
 }
 
-fn serve(
-    server: &Bound<'_, PyAny>,
-    sock: &Bound<'_, PyAny>,
-    address: &Bound<'_, PyAny>,
-) -> PyResult<Stop> {
+/// Closes a connection that waits for nothing.
+#[inline(never)]
+fn leave(sock: &Bound<'_, PyAny>, begun: PyResult<Stop>) -> PyResult<First> {
+    if !matches!(begun, Ok(Stop::Park(_))) {
+        sock.call_method0(intern!(sock.py(), "close"))?;
+    }
+    begun.map(Into::into)
+}
+
+/// The handler of a connection; none when all is done, by a handler that has its own way or because there is none.
+#[inline(never)]
+fn meet<'py>(
+    server: &Bound<'py, PyAny>,
+    sock: &Bound<'py, PyAny>,
+    address: &Bound<'py, PyAny>,
+) -> PyResult<Option<Handler<'py>>> {
     let py = server.py();
     let tls = server.getattr(intern!(py, "ssl_args"))?;
     let sock = if tls.is_none() {
@@ -52,7 +64,7 @@ fn serve(
     } else {
         match wrapped(server, sock, tls.cast::<PyDict>()?) {
             Ok(wrapped) => wrapped,
-            Err(error) if is_timeout(py, &error) => return Ok(Stop::Done(py.None())),
+            Err(error) if is_timeout(py, &error) => return Ok(None),
             Err(error) => return Err(error),
         }
     };
@@ -62,11 +74,11 @@ fn serve(
     if let Ok(ours) = handler.cast::<WSGIHandler>()
         && !overriding::overridden(ours)?.meets(Steps::of(&[Step::Handle]))
     {
-        return handle::begin(ours);
+        return Ok(Some(ours.clone()));
     }
     let handled = handler.call_method0(intern!(py, "handle"));
     sock.call_method0(intern!(py, "close"))?;
-    handled.map(|_| Stop::Done(py.None()))
+    handled.map(|_| None)
 }
 
 /// The connection once TLS is negotiated, for which there is as much time as for a request's head.
