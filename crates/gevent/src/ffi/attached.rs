@@ -32,10 +32,13 @@ where
 {
     // SAFETY: by this function's contract.
     let work = unsafe { &mut *work.cast::<Work<F, R>>() };
-    if let Some(body) = work.body.take() {
-        work.result = Some(body(py)?);
-    }
-    Ok(0)
+    let Some(body) = work.body.take() else {
+        return Ok(0);
+    };
+    body(py).map(|result| {
+        work.result = Some(result);
+        0
+    })
 }
 
 /// What `body` returns; none when it failed or panicked: then an error is set in the interpreter.

@@ -295,8 +295,8 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
 
 /// Chooses whom to switch to first, if anybody.
 #[inline(never)]
-fn set_out(py: Python<'_>, first: First, target: &mut Object) -> PyResult<Raw> {
-    match first {
+fn set_out(py: Python<'_>, first: PyResult<First>, target: &mut Object) -> PyResult<Raw> {
+    match first? {
         First::Step(step) => leave(py, step, target),
         First::Yield(turn, None) => give_way(py, turn, target),
         First::Yield(turn, Some(next)) => {
@@ -330,7 +330,11 @@ fn in_call<R>(f: impl FnOnce(Python<'_>) -> PyResult<R>) -> Option<R> {
 }
 
 fn guarded(target: &mut Object, f: impl FnOnce(Python<'_>) -> PyResult<First>) -> Raw {
-    in_call(|py| set_out(py, f(py)?, target)).unwrap_or(Raw::Done(std::ptr::null_mut()))
+    in_call(|py| {
+        let first = f(py);
+        set_out(py, first, target)
+    })
+    .unwrap_or(Raw::Done(std::ptr::null_mut()))
 }
 
 const MOST: usize = 3;

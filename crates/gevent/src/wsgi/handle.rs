@@ -227,29 +227,49 @@ fn converse(handler: &Handler<'_>) -> PyResult<Option<Py<SocketBase>>> {
         if count.is_multiple_of(BATCH) {
             park::yield_now(py)?;
         }
-        let steps = refresh(handler)?;
-        let by_steps = steps.meets(READING) || steps.meets(Steps::of(&[Step::HandleOneRequest]));
-        let stays = if by_steps || !is_native(handler) {
-            one_by_steps(handler)?
-        } else {
-            match attempt(handler)? {
-                Attempt::Wait(socket) => return Ok(Some(socket)),
-                Attempt::Came(Received::Request) => request::respond(handler)?,
-                Attempt::Came(Received::End) => false,
-                Attempt::Came(Received::Refused(status, response)) => {
-                    refuse(handler, &status, &response)?;
-                    false
-                }
-            }
+        let stays = match look(handler) {
+            Ok(Seen::Request) => request::respond(handler),
+            Ok(Seen::Handled(stays)) => Ok(stays),
+            Ok(Seen::Nothing(socket)) => return Ok(Some(socket)),
+            Err(error) => Err(error),
         };
-        if !stays {
-            break;
+        match stays {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
 }
 
+/// What a look at a connection finds.
+enum Seen {
+    /// A request to respond to.
+    Request,
+    /// What is dealt with; another request may follow or not.
+    Handled(bool),
+    /// Nothing yet.
+    Nothing(Py<SocketBase>),
+}
+
 #[inline(never)]
+fn look(handler: &Handler<'_>) -> PyResult<Seen> {
+    let steps = refresh(handler)?;
+    let by_steps = steps.meets(READING) || steps.meets(Steps::of(&[Step::HandleOneRequest]));
+    if by_steps || !is_native(handler) {
+        return one_by_steps(handler).map(Seen::Handled);
+    }
+    Ok(match attempt(handler)? {
+        Attempt::Wait(socket) => Seen::Nothing(socket),
+        Attempt::Came(Received::Request) => Seen::Request,
+        Attempt::Came(Received::End) => Seen::Handled(false),
+        Attempt::Came(Received::Refused(status, response)) => {
+            refuse(handler, &status, &response)?;
+            Seen::Handled(false)
+        }
+    })
+}
+
 fn one_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     attributes(handler).renew(py);
@@ -299,7 +319,6 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
 }
 
 /// Looks whether there is a request, without waiting where it can be waited for later.
-#[inline(never)]
 fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -458,7 +477,6 @@ fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 }
 
 /// Answers to what is no request, and logs that.
-#[inline(never)]
 fn refuse(
     handler: &Handler<'_>,
     status: &Bound<'_, PyAny>,

@@ -113,8 +113,8 @@ fn send_error(handler: &Handler<'_>, code: u16) -> PyResult<()> {
 /// What the application raises, and the errors of sending.
 pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
     let [application, environ, start_response] = parties(handler)?;
-    let result = application.call1((environ, start_response))?;
-    take_result(handler, &result)
+    let returned = application.call1((environ, start_response));
+    take_result(handler, returned)
 }
 
 /// The application, and what it is called with.
@@ -132,8 +132,9 @@ fn parties<'py>(handler: &Handler<'py>) -> PyResult<[Bound<'py, PyAny>; 3]> {
 
 /// Sends what the application returned, and closes it.
 #[inline(never)]
-fn take_result(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
+fn take_result(handler: &Handler<'_>, returned: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
     let py = handler.py();
+    let result = returned?;
     let this = attributes(handler);
     this.put(py, Slot::Result, Some(result.clone().unbind()));
     let steps = refresh(handler)?;
