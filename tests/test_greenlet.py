@@ -318,6 +318,32 @@ class TestDescription:
         assert greenlet.spawning_greenlet() is gevent.getcurrent()
         greenlet.join()
 
+    def test_where_several_were_spawned(self, monkeypatch):
+        def spawn():
+            return gevent.spawn(int)
+
+        def one():
+            return spawn()
+
+        def other():
+            return spawn()
+
+        def stack(greenlet):
+            frame, names = greenlet.spawning_stack, []
+            while frame is not None:
+                names.append((frame.f_code.co_name, frame.f_lineno))
+                frame = frame.f_back
+            return names
+
+        made = [function() for function in (one, other, one, one, spawn, other)]
+        callers = [stack(greenlet)[1][0] for greenlet in made]
+        assert callers == ["one", "other", "one", "one", stack(made[0])[2][0], "other"]
+        assert stack(made[0]) == stack(made[2])
+        for limit in (1, 2, 1):
+            monkeypatch.setattr(Greenlet, "spawning_stack_limit", limit)
+            assert stack(one()) == stack(made[0])[:limit]
+        gevent.joinall(made)
+
     def test_tree_locals_are_shared(self):
         def parent():
             gevent.getcurrent().spawn_tree_locals["key"] = "value"
