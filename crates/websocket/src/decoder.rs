@@ -248,21 +248,28 @@ impl Decoder {
     fn append(&mut self, payload: &[u8]) -> Result<(), ProtocolError> {
         let before = self.content.len();
         let compressed = self.is_compressed();
-        match &mut self.inflater {
-            Some(inflater) if compressed => inflater.push(payload, &mut self.content)?,
-            _ => self.content.extend_from_slice(payload),
-        }
-        self.check_text(before)
+        let added = match &mut self.inflater {
+            Some(inflater) if compressed => inflater.push(payload, &mut self.content),
+            _ => {
+                self.content.extend_from_slice(payload);
+                Ok(())
+            }
+        };
+        // What came out ahead of an error is looked at first: so the same is refused however the bytes arrive.
+        self.check_text(before)?;
+        added
     }
 
     /// End the message. Returns whether it is text.
     fn finish(&mut self) -> Result<bool, ProtocolError> {
         let before = self.content.len();
         let compressed = self.is_compressed();
-        if let Some(inflater) = self.inflater.as_mut().filter(|_| compressed) {
-            inflater.finish(&mut self.content)?;
-        }
+        let ended = match &mut self.inflater {
+            Some(inflater) if compressed => inflater.finish(&mut self.content),
+            _ => Ok(()),
+        };
         self.check_text(before)?;
+        ended?;
         let text = self.message.take().is_some_and(|message| message.text);
         if text {
             self.utf8.finish().map_err(|_| ProtocolError::Utf8)?;

@@ -185,6 +185,35 @@ fn the_example_of_the_rfc() {
     );
 }
 
+/// Text that is both bad and too large is refused for what comes first, however its bytes arrive.
+#[test]
+fn bad_text_that_is_too_large() {
+    let agreed = Deflate::default();
+    let mut wire = Vec::new();
+    let content = [&[b'a'; 900][..], &[0xff; 900]].concat();
+    Encoder::new(Role::Server, Some(&agreed)).binary(&content, &mut wire);
+    // Text in place of binary data.
+    wire[0] -= 1;
+    for (limit, refused) in [(1000, ProtocolError::Utf8), (800, ProtocolError::TooLarge)] {
+        for size in 1..=wire.len() {
+            let mut decoder = Decoder::new(Role::Server, limit, Some(&agreed));
+            let mut buffer = Vec::new();
+            let error = wire.chunks(size).find_map(|piece| {
+                buffer.extend_from_slice(piece);
+                match decoder.decode(&mut buffer) {
+                    Ok(decoded) => {
+                        let consumed = decoded.consumed;
+                        buffer.drain(..consumed);
+                        None
+                    }
+                    Err(error) => Some(error),
+                }
+            });
+            assert_eq!(error, Some(refused), "{size} bytes at a time");
+        }
+    }
+}
+
 /// CVE-2021-21419: a message that is small on the wire.
 #[test]
 fn a_bomb_is_refused() {
