@@ -45,13 +45,13 @@ impl Inflater {
             let taken = self.stream.total_in();
             let status = self
                 .stream
-                .decompress_vec(input, out, FlushDecompress::Sync)
-                .map_err(|_| ProtocolError::Compression)?;
+                .decompress_vec(input, out, FlushDecompress::Sync);
             input = &input[(self.stream.total_in() - taken) as usize..];
+            // Before the error, which is found behind what came out.
             if out.len() > self.limit {
                 return Err(ProtocolError::TooLarge);
             }
-            match status {
+            match status.map_err(|_| ProtocolError::Compression)? {
                 // A last block ends the stream but not the message (section 7.2.3.4).
                 Status::StreamEnd => self.stream.reset(false),
                 // No progress though there is room: the input is used up.

@@ -1,5 +1,8 @@
 //! permessage-deflate: what is agreed on, and what is refused (RFC 7692).
 
+mod common;
+
+use common::receive;
 use websocket::extension::Side;
 use websocket::{Decoder, Deflate, Encoder, Event, ProtocolError, Role};
 
@@ -185,32 +188,40 @@ fn the_example_of_the_rfc() {
     );
 }
 
-/// Text that is both bad and too large is refused for what comes first, however its bytes arrive.
-#[test]
-fn bad_text_that_is_too_large() {
-    let agreed = Deflate::default();
+/// The error for what a server sends, in pieces of so many bytes.
+fn refusal(wire: &[u8], size: usize, limit: usize) -> Option<ProtocolError> {
+    let mut decoder = Decoder::new(Role::Server, limit, Some(&Deflate::default()));
+    receive(&mut decoder, wire.chunks(size)).1
+}
+
+fn compressed(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
-    let content = [&[b'a'; 900][..], &[0xff; 900]].concat();
-    Encoder::new(Role::Server, Some(&agreed)).binary(&content, &mut wire);
+    Encoder::new(Role::Server, Some(&Deflate::default())).binary(content, &mut wire);
+    wire
+}
+
+/// A message that is wrong in two ways is refused for what comes first, however its bytes arrive.
+#[test]
+fn large_messages_of_bad_text() {
+    let mut wire = compressed(&[&[b'a'; 900][..], &[0xff; 900]].concat());
     // Text in place of binary data.
     wire[0] -= 1;
-    for (limit, refused) in [(1000, ProtocolError::Utf8), (800, ProtocolError::TooLarge)] {
-        for size in 1..=wire.len() {
-            let mut decoder = Decoder::new(Role::Server, limit, Some(&agreed));
-            let mut buffer = Vec::new();
-            let error = wire.chunks(size).find_map(|piece| {
-                buffer.extend_from_slice(piece);
-                match decoder.decode(&mut buffer) {
-                    Ok(decoded) => {
-                        let consumed = decoded.consumed;
-                        buffer.drain(..consumed);
-                        None
-                    }
-                    Err(error) => Some(error),
-                }
-            });
-            assert_eq!(error, Some(refused), "{size} bytes at a time");
-        }
+    for size in 1..=wire.len() {
+        // As `receive` says, bad text counts as bad data.
+        assert_eq!(refusal(&wire, size, 1000), Some(ProtocolError::Compression));
+        assert_eq!(refusal(&wire, size, 800), Some(ProtocolError::TooLarge));
+    }
+}
+
+#[test]
+fn large_messages_with_a_bad_block() {
+    let mut wire = compressed(&[b'a'; 801]);
+    // A stored block whose length and its complement do not match.
+    wire.extend(b"\x01\0\x01\0");
+    wire[1] += 4;
+    for size in 1..=wire.len() {
+        assert_eq!(refusal(&wire, size, 801), Some(ProtocolError::Compression));
+        assert_eq!(refusal(&wire, size, 800), Some(ProtocolError::TooLarge));
     }
 }
 
