@@ -15,10 +15,10 @@ use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::entry::Call;
-use crate::ffi::frames::{self, Stack};
+use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
 use crate::greenlets::local::{self, Visited};
-use crate::greenlets::spawn_tree::inherited_locals;
+use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
 use crate::hub;
 use crate::servers::handling::Handling;
 use crate::waiting::links::{Link, Links};
@@ -500,22 +500,6 @@ fn is_ended(target: &Bound<'_, PyAny>) -> bool {
 
 fn not_callable() -> PyErr {
     PyTypeError::new_err("The run argument or self._run must be callable")
-}
-
-/// The frames that the running greenlet is at.
-fn spawning_stack(slf: &Bound<'_, Greenlet>, loop_: &Loop) -> PyResult<Stack> {
-    let py = slf.py();
-    let name = pyo3::intern!(py, "spawning_stack_limit");
-    let class = slf.get_type();
-    let limit = if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) {
-        class.getattr(name)?
-    } else {
-        slf.getattr(name)?
-    };
-    let last = loop_.spawned_from.with(py, |last| last.clone());
-    let stack = frames::capture(py, limit.extract()?, last);
-    drop(loop_.spawned_from.replace(py, Some(stack.clone())));
-    Ok(stack)
 }
 
 /// Tells those who asked to know of every start.

@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::ffi::frames;
+use crate::event_loop::loop_::Loop;
+use crate::ffi::frames::{self, Stack};
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 
@@ -29,6 +30,25 @@ pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict
             Ok(Some(new.unbind()))
         }
     }
+}
+
+/// The frames that the running greenlet, which spawns `slf`, is at.
+///
+/// # Errors
+/// When `spawning_stack_limit` is no number.
+pub fn spawning_stack(slf: &Bound<'_, Greenlet>, loop_: &Loop) -> PyResult<Stack> {
+    let py = slf.py();
+    let name = pyo3::intern!(py, "spawning_stack_limit");
+    let class = slf.get_type();
+    let limit = if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) {
+        class.getattr(name)?
+    } else {
+        slf.getattr(name)?
+    };
+    let last = loop_.spawned_from.with(py, |last| last.clone());
+    let stack = frames::capture(py, limit.extract()?, last);
+    drop(loop_.spawned_from.replace(py, Some(stack.clone())));
+    Ok(stack)
 }
 
 /// The greenlet's tree locals, made when first asked for.
