@@ -29,8 +29,8 @@ PRELUDE = """
     def measure(work):
         work(TIMES // 10)
         before = state()
-        # Caches and pools fill up in the first round or two; what leaks grows in each.
-        for _ in range(4):
+        # Caches and pools fill up in some rounds, up to their bounds; what leaks grows in each.
+        for _ in range(20):
             work(TIMES)
             after = state()
             blocks, memory, files, active = (late - early for late, early in zip(after, before))
