@@ -23,7 +23,7 @@ const PAGES: u32 = 256 * 1024;
 /// Unused pages that are kept for the next greenlets.
 const KEPT: usize = 2048;
 /// Pages that are returned to the kernel at once. Greenlets end in any order, and pages that do not lie side by side cost a
-/// system call each: of many more do.
+/// system call each: the more are returned together, the more of them do.
 const BATCH: usize = 2048;
 /// How often a chunk is given back to somebody who is busy.
 const TRIES: u32 = 1000;
