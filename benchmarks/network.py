@@ -182,7 +182,7 @@ class Runner:
     @contextlib.contextmanager
     def _serving(self, side: str, scenario: Scenario) -> Iterator[tuple[int, int]]:
         if side == "limit":
-            command = [self._limit]
+            command = [self._limit, scenario.server]
         else:
             engine = "uvloop" if side == "uvloop" else "gevent"
             script = str(HERE / "network_server.py")
@@ -281,7 +281,7 @@ def main() -> int:
     facts = [
         *environment.machine(),
         *(f"{side}: {name}" for side, name in runner.implementations.items()),
-        "limit: a bare epoll echo server in Rust",
+        "limit: a bare epoll server in Rust",
         f"Date: {date.today().isoformat()}; {chosen.rounds} measurements per side, in turn",
     ]
     text = render(rows, facts, runner.failures)

@@ -64,6 +64,7 @@ SCENARIOS = (
         {"gevent": 2},
         connections=64,
         by_cost=True,
+        beside=("uvloop", "limit"),
     ),
     Scenario("sendall", "`sendall` of 1 GiB", "send", "drain", {"gevent": LEVEL}),
     Scenario(

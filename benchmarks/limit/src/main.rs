@@ -1,4 +1,9 @@
-//! A bare epoll echo server: one thread, one `recv` and one `send` for a message, nothing else.
+//! A bare epoll server: one thread, and no system call that is not needed.
+//!
+//! ```text
+//! limit echo     one `recv` and one `send` for a message
+//! limit close    one `accept` and one `close` for a connection
+//! ```
 //!
 //! It is what a server on epoll cannot be faster than, whatever it is written in. Prints the port that it listens at on
 //! 127.0.0.1, and serves until it is killed.
@@ -58,36 +63,45 @@ impl Connection {
     }
 }
 
+/// Hands each connection that waits in line to `take`.
 fn accept(
     listener: &TcpListener,
-    set: &OwnedFd,
-    connections: &mut Vec<Option<Connection>>,
+    mut take: impl FnMut(TcpStream) -> io::Result<()>,
 ) -> io::Result<()> {
     loop {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        match listener.accept() {
+            Ok((stream, _)) => take(stream)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
-        };
-        stream.set_nonblocking(true)?;
-        let number = stream.as_raw_fd() as usize;
-        epoll::add(
-            set,
-            &stream,
-            EventData::new_u64(number as u64),
-            EventFlags::IN,
-        )?;
-        if connections.len() <= number {
-            connections.resize_with(number + 1, || None);
         }
-        connections[number] = Some(Connection {
-            stream,
-            unsent: Vec::new(),
-        });
     }
 }
 
+fn keep(
+    stream: TcpStream,
+    set: &OwnedFd,
+    connections: &mut Vec<Option<Connection>>,
+) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let number = stream.as_raw_fd() as usize;
+    let token = EventData::new_u64(number as u64);
+    epoll::add(set, &stream, token, EventFlags::IN)?;
+    if connections.len() <= number {
+        connections.resize_with(number + 1, || None);
+    }
+    connections[number] = Some(Connection {
+        stream,
+        unsent: Vec::new(),
+    });
+    Ok(())
+}
+
 fn main() -> io::Result<()> {
+    let closes = match std::env::args().nth(1).as_deref() {
+        Some("echo") => false,
+        Some("close") => true,
+        _ => return Err(io::Error::other("what to do: echo or close")),
+    };
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
     let set = epoll::create(CreateFlags::CLOEXEC)?;
@@ -108,7 +122,12 @@ fn main() -> io::Result<()> {
         for event in &events {
             let data = event.data;
             if data.u64() == LISTENER {
-                accept(&listener, &set, &mut connections)?;
+                accept(&listener, |stream| {
+                    if closes {
+                        return Ok(());
+                    }
+                    keep(stream, &set, &mut connections)
+                })?;
                 continue;
             }
             let slot = &mut connections[data.u64() as usize];
