@@ -6,6 +6,7 @@ import pytest
 
 import gevent
 from gevent import pywsgi, socket
+from gevent.server import StreamServer
 
 STEPS = (
     "handle",
@@ -372,6 +373,29 @@ def test_overriding_the_server_s_methods(serve):
         server.stop()
         assert server.handled[0] == "127.0.0.1"
         assert server.closed_sockets == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (pywsgi.WSGIServer, "handle"),
+        (pywsgi.WSGIServer, "get_environ"),
+        (StreamServer, "do_close"),
+    ],
+)
+def test_the_server_s_methods_set_on_the_class(serve, monkeypatch, owner, name):
+    original = getattr(owner, name)
+    called = []
+
+    def method(self, *args):
+        called.append(name)
+        return original(self, *args)
+
+    monkeypatch.setattr(owner, name, method)
+    web = serve(application)
+    assert web.send(GET.format("/list").encode()).startswith(b"HTTP/1.1 200")
+    gevent.sleep(0.01)
+    assert called
 
 
 def test_a_handler_with_a_loop_of_its_own(serve):

@@ -74,6 +74,31 @@ def test_an_instance_is_asked_too(name):
         assert asked
 
 
+@pytest.mark.parametrize("name", ["do_read", "do_handle", "do_close", "full"])
+def test_a_class_that_was_changed_before_its_first_use_is_asked(output_of, name):
+    code = """
+        import sys
+        from gevent import socket
+        from gevent.server import StreamServer
+
+        name, asked = sys.argv[1], []
+        original = getattr(StreamServer, name)
+
+        def step(self, *args):
+            asked.append(name)
+            return original(self, *args)
+
+        setattr(StreamServer, name, step)
+        with StreamServer(("127.0.0.1", 0), lambda sock, _: sock.sendall(b"hello")) as server:
+            server.start()
+            with socket.create_connection(server.address) as client:
+                assert client.recv(10) == b"hello"
+                assert client.recv(10) == b""
+            print(bool(asked))
+    """
+    assert output_of(code, name) == "True\n"
+
+
 def test_do_read_may_return_any_sequence():
     class Lists(StreamServer):
         def do_read(self):

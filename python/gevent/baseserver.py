@@ -294,6 +294,12 @@ class BaseServer:
         return isinstance(ex, OSError) and ex.args[0] in self.fatal_errors
 
 
+#: The steps as they are defined here, whoever replaces them later: what the engine may do itself.
+_OWN_STEPS: dict[str, Any] = {
+    name: getattr(BaseServer, name) for name in ("full", "do_handle", "_spawn")
+}
+
+
 def parse_address(address: Any) -> tuple[int, tuple[Any, ...]]:
     """Return the family and the pair of host and port that *address* means.
 

@@ -25,7 +25,7 @@ from gevent._http import NoopLog as _NoopLog
 from gevent._http import OldMessage as OldMessage
 from gevent._http import headers_factory as headers_factory
 from gevent._socketcommon import getfqdn
-from gevent.server import StreamServer
+from gevent.server import _OWN_STEPS, StreamServer
 
 __all__ = [
     "Environ",
@@ -232,7 +232,7 @@ class WSGIServer(StreamServer):
     def _make_service(self) -> HttpService:
         kind = type(self)
         limits = {name: getattr(self, name) for name in self._LIMITS}
-        return HttpService(plain=kind.get_environ is WSGIServer.get_environ, **limits)
+        return HttpService(plain=kind.get_environ is _GET_ENVIRON, **limits)
 
     def update_environ(self) -> None:
         """Set ``SERVER_NAME`` and ``SERVER_PORT``, unless *environ* said what they are."""
@@ -257,9 +257,9 @@ class WSGIServer(StreamServer):
         """Run the handler for a new connection."""
         kind = type(self)
         own = (
-            kind.handle is WSGIServer.handle
-            and kind.do_close is StreamServer.do_close
-            and kind.wrap_socket_and_handle is StreamServer.wrap_socket_and_handle
+            kind.handle is _HANDLE
+            and kind.do_close is _CLOSE
+            and kind.wrap_socket_and_handle is _WRAP_AND_HANDLE
             and "handle" not in vars(self)
         )
         if not own or self._spawn is None or len(args) != 2:
@@ -286,6 +286,11 @@ class WSGIServer(StreamServer):
             service.join(self.stop_timeout if timeout is None else timeout)
             return
         super().stop(timeout)
+
+
+# Methods as they are defined here, whoever replaces them later: what the engine may do itself.
+_HANDLE, _GET_ENVIRON = WSGIServer.handle, WSGIServer.get_environ
+_CLOSE, _WRAP_AND_HANDLE = _OWN_STEPS["do_close"], _OWN_STEPS["wrap_socket_and_handle"]
 
 
 def format_date_time(timestamp: float) -> str:

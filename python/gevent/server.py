@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from gevent._socket3 import socket as GeventSocket
+from gevent.baseserver import _OWN_STEPS as _BASE_STEPS
 from gevent.baseserver import BaseServer
 from gevent.lock import Semaphore
 
@@ -134,6 +135,12 @@ class StreamServer(BaseServer):
         """Negotiate TLS, then run the handler."""
         with closing(self.wrap_socket(client_socket, **self.ssl_args)) as wrapped:
             return self.handle(wrapped, address)
+
+
+#: The steps as they are defined here, whoever replaces them later: what the engine may do itself.
+_OWN_STEPS: dict[str, Any] = _BASE_STEPS | {
+    name: getattr(StreamServer, name) for name in ("do_read", "do_close", "wrap_socket_and_handle")
+}
 
 
 class DatagramServer(BaseServer):

@@ -1,4 +1,4 @@
-//! Attributes of an object whose instance dictionary is somewhere else.
+//! Attributes, the quick way: of an object whose instance dictionary is somewhere else, of classes, of bound methods.
 
 use std::ffi::c_int;
 
@@ -23,6 +23,12 @@ unsafe extern "C" {
         dict: Object,
     ) -> c_int;
     fn _PyObject_GetDictPtr(object: Object) -> *mut Object;
+}
+
+// Part of CPython's documented API; PyO3 does not declare them.
+unsafe extern "C" {
+    static mut PyMethod_Type: ffi::PyTypeObject;
+    fn PyMethod_Function(method: Object) -> Object;
 }
 
 /// What `object.__getattribute__` returns when `dict` is the instance dictionary.
@@ -108,4 +114,14 @@ pub fn version(class: &Bound<'_, PyType>) -> Option<u32> {
         (ffi::PyType_GetFlags(class), (*class).tp_version_tag)
     };
     (flags & ffi::Py_TPFLAGS_VALID_VERSION_TAG != 0 && tag != 0).then_some(tag)
+}
+
+/// The function of a bound method; none of anything else.
+#[inline]
+pub fn function_of<'a, 'py>(method: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
+    // SAFETY: the object is live; a bound method has a function for as long as it lives.
+    unsafe {
+        let is_method = ffi::Py_IS_TYPE(method.as_ptr(), &raw mut PyMethod_Type) != 0;
+        is_method.then(|| Borrowed::from_ptr(method.py(), PyMethod_Function(method.as_ptr())))
+    }
 }

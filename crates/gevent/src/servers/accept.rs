@@ -4,36 +4,13 @@
 //! and those are called. The steps that are this package's own are done here without them.
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::greenlets::greenlet::Greenlet;
 use crate::servers::handling;
+use crate::servers::steps::own_steps;
 use crate::sockets::life::socket_class;
 use crate::sockets::socket::SocketBase;
-
-/// The steps as `BaseServer` and `StreamServer` define them.
-struct Originals {
-    full: Py<PyAny>,
-    do_read: Py<PyAny>,
-    do_handle: Py<PyAny>,
-    spawn: Py<PyAny>,
-}
-
-static ORIGINALS: PyOnceLock<Originals> = PyOnceLock::new();
-
-fn originals(py: Python<'_>) -> PyResult<&Originals> {
-    ORIGINALS.get_or_try_init(py, || {
-        let base = py.import("gevent.baseserver")?.getattr("BaseServer")?;
-        let stream = py.import("gevent.server")?.getattr("StreamServer")?;
-        Ok(Originals {
-            full: base.getattr("full")?.unbind(),
-            do_read: stream.getattr("do_read")?.unbind(),
-            do_handle: base.getattr("do_handle")?.unbind(),
-            spawn: base.getattr("_spawn")?.unbind(),
-        })
-    })
-}
 
 /// How one server takes in and handles, as far as that needs no Python.
 struct Steps<'py> {
@@ -50,16 +27,15 @@ struct Steps<'py> {
 impl<'py> Steps<'py> {
     fn of(server: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = server.py();
-        let originals = originals(py)?;
+        let own = own_steps(py)?;
         let class = server.get_type();
         let attributes = server
             .getattr(pyo3::intern!(py, "__dict__"))?
             .cast_into::<PyDict>()?;
-        let is_own = |name: &Bound<'py, pyo3::types::PyString>, original: &Py<PyAny>| {
-            let own = !attributes.contains(name)? && class.getattr(name)?.is(original);
-            Ok::<_, PyErr>(own)
+        let is_own = |name: &Bound<'py, PyString>, own: &Py<PyAny>| {
+            Ok::<_, PyErr>(!attributes.contains(name)? && class.getattr(name)?.is(own))
         };
-        let listener = if is_own(pyo3::intern!(py, "do_read"), &originals.do_read)? {
+        let listener = if is_own(pyo3::intern!(py, "do_read"), &own.do_read)? {
             let exact = socket_class(py)?;
             attributes
                 .get_item(pyo3::intern!(py, "socket"))?
@@ -69,8 +45,8 @@ impl<'py> Steps<'py> {
         } else {
             None
         };
-        let spawns = is_own(pyo3::intern!(py, "do_handle"), &originals.do_handle)?
-            && is_own(pyo3::intern!(py, "_spawn"), &originals.spawn)?;
+        let spawns = is_own(pyo3::intern!(py, "do_handle"), &own.do_handle)?
+            && is_own(pyo3::intern!(py, "_spawn"), &own.spawn)?;
         let handling = if spawns {
             Some([
                 server.getattr(pyo3::intern!(py, "_handle"))?,
@@ -80,7 +56,7 @@ impl<'py> Steps<'py> {
             None
         };
         Ok(Self {
-            endless: is_own(pyo3::intern!(py, "full"), &originals.full)?,
+            endless: is_own(pyo3::intern!(py, "full"), &own.full)?,
             server: server.clone(),
             attributes,
             listener,
@@ -169,8 +145,10 @@ pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
                     .map(drop);
             }
         };
-        let least = server.getattr(pyo3::intern!(py, "min_delay"))?;
-        server.setattr(pyo3::intern!(py, "delay"), least)?;
+        if taken == 0 {
+            let least = server.getattr(pyo3::intern!(py, "min_delay"))?;
+            server.setattr(pyo3::intern!(py, "delay"), least)?;
+        }
         let Some(args) = read else {
             return Ok(());
         };

@@ -4,7 +4,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::ffi::entry;
+use crate::ffi::{attribute, entry};
+use crate::servers::steps::own_steps;
 
 static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -62,8 +63,8 @@ impl<'py> Handling<'py> {
     /// The handler's error, or that of closing, with the handler's as its context.
     pub fn end<T>(&self, result: PyResult<T>) -> PyResult<T> {
         let py = self.close.py();
-        match self.close.call1(&self.args) {
-            Ok(_) => result,
+        match self.close() {
+            Ok(()) => result,
             Err(failure) => {
                 if let Err(first) = result {
                     let first = first.into_value(py);
@@ -72,6 +73,20 @@ impl<'py> Handling<'py> {
                 }
                 Err(failure)
             }
+        }
+    }
+
+    /// Calls `close`; without a Python frame where that is `StreamServer.do_close`.
+    fn close(&self) -> PyResult<()> {
+        let py = self.close.py();
+        let own = own_steps(py)?;
+        let plain =
+            attribute::function_of(&self.close).is_some_and(|function| function.is(&own.do_close));
+        match self.args.as_slice() {
+            [socket, ..] if plain && !socket.is_none() => {
+                socket.call_method0(pyo3::intern!(py, "close")).map(drop)
+            }
+            _ => self.close.call1(&self.args).map(drop),
         }
     }
 }

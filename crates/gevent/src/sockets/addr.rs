@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV6};
 
+use crate::cell::GilCell;
+
 /// Whether addresses of this family are written and read here; others are left to Python.
 pub fn is_common(family: i32) -> bool {
     matches!(family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
@@ -31,8 +33,9 @@ pub fn to_python<'py>(
             let Ok(address) = SocketAddrV4::try_from(address) else {
                 return Ok(py.None().into_bound(py));
             };
-            let host = PyString::new(py, Figures::of(*address.ip()).text());
-            Ok((host, address.port()).into_pyobject(py)?.into_any())
+            Ok((host_v4(py, *address.ip()), address.port())
+                .into_pyobject(py)?
+                .into_any())
         }
         AddressFamily::INET6 => {
             let Ok(address) = SocketAddrV6::try_from(address) else {
@@ -46,6 +49,22 @@ pub fn to_python<'py>(
         }
         _ => unix(py, SocketAddrUnix::try_from(address).ok()),
     }
+}
+
+/// The host that was named last: behind a proxy all connections come from one.
+static LAST_HOST: GilCell<Option<(Ipv4Addr, Py<PyString>)>> = GilCell::new(None);
+
+fn host_v4(py: Python<'_>, address: Ipv4Addr) -> Bound<'_, PyString> {
+    let known = LAST_HOST.with(py, |last| match last {
+        Some((known, host)) if *known == address => Some(host.clone_ref(py)),
+        _ => None,
+    });
+    if let Some(host) = known {
+        return host.into_bound(py);
+    }
+    let host = PyString::new(py, Figures::of(address).text());
+    drop(LAST_HOST.replace(py, Some((address, host.clone().unbind()))));
+    host
 }
 
 /// An IPv4 address in figures. Each accepted connection has one, and formatting as `Display` does it takes ten times as long.

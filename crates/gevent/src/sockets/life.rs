@@ -102,6 +102,17 @@ impl SocketBase {
         Ok(twin)
     }
 
+    /// Closes the descriptor, if there is one.
+    ///
+    /// # Errors
+    /// What `close(2)` reports, and as [`release`](Self::release).
+    pub fn close_now(&self, py: Python<'_>) -> PyResult<()> {
+        match self.release(py, "closed")? {
+            Some((fd, twin)) => finish(py, fd, twin),
+            None => Ok(()),
+        }
+    }
+
     /// Gives the descriptor up, for `reason`, and tells everybody who waits for it. None when there is none.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::event_loop::loop_::Loop;
 use crate::ffi::descriptor;
-use crate::sockets::life::{default_timeout, finish, native_class};
+use crate::sockets::life::{default_timeout, finish, native_class, socket_class};
 use crate::sockets::pair::Pair;
 use crate::waiting::wait::WaitRef;
 
@@ -275,16 +275,16 @@ impl SocketBase {
         if in_use {
             return Ok(());
         }
+        if slf.get_type().is(socket_class(py)?) {
+            return slf.get().close_now(py);
+        }
         slf.call_method0(intern!(py, "_real_close")).map(drop)
     }
 
     /// Close the descriptor now.
     #[pyo3(signature = (*_args))]
     fn _real_close(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        match self.release(py, "closed")? {
-            Some((fd, twin)) => finish(py, fd, twin),
-            None => Ok(()),
-        }
+        self.close_now(py)
     }
 
     fn _decref_socketios(slf: &Bound<'_, Self>) -> PyResult<()> {

@@ -1,0 +1,38 @@
+//! The steps of a server as this package defines them: done without Python where nobody put others in their place.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// What `BaseServer` and `StreamServer` were made with.
+pub struct OwnSteps {
+    /// `full`.
+    pub full: Py<PyAny>,
+    /// `do_read` of `StreamServer`.
+    pub do_read: Py<PyAny>,
+    /// `do_handle`.
+    pub do_handle: Py<PyAny>,
+    /// `do_close` of `StreamServer`.
+    pub do_close: Py<PyAny>,
+    /// `_spawn`.
+    pub spawn: Py<PyAny>,
+}
+
+static OWN_STEPS: PyOnceLock<OwnSteps> = PyOnceLock::new();
+
+/// The steps, as `gevent.server` noted them when it was imported.
+///
+/// # Errors
+/// When it cannot be imported.
+pub fn own_steps(py: Python<'_>) -> PyResult<&OwnSteps> {
+    OWN_STEPS.get_or_try_init(py, || {
+        let noted = py.import("gevent.server")?.getattr("_OWN_STEPS")?;
+        let step = |name: &str| noted.get_item(name).map(Bound::unbind);
+        Ok(OwnSteps {
+            full: step("full")?,
+            do_read: step("do_read")?,
+            do_handle: step("do_handle")?,
+            do_close: step("do_close")?,
+            spawn: step("_spawn")?,
+        })
+    })
+}
