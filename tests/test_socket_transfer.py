@@ -51,6 +51,19 @@ def test_recv_refuses_wrong_arguments(pair):
         pair[0].recv(1 << 70)
 
 
+@pytest.mark.parametrize("size", [10, 65536])
+def test_recv_raises_what_a_reset_left(tcp, size):
+    one, other = tcp
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    one.close()
+    with pytest.raises(ConnectionResetError):
+        other.recv(size)
+    assert other.recv(size) == b""
+    for send in (other.send, other.sendall):
+        with pytest.raises(BrokenPipeError):
+            send(b"late")
+
+
 def test_flags(pair):
     one, other = pair
     one.send(b"abc")

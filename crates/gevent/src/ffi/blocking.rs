@@ -39,6 +39,16 @@ pub enum First {
     Yield(Turn, Option<Py<PyAny>>),
 }
 
+/// What a first look at a call finds.
+pub enum Look {
+    /// It returns this.
+    Done(Py<PyAny>),
+    /// It raises this.
+    Failed(PyErr),
+    /// It goes the longer way, with so much of it done.
+    Longer(usize),
+}
+
 impl From<Step> for First {
     fn from(step: Step) -> Self {
         Self::Step(step)
@@ -61,10 +71,10 @@ pub trait Blocking {
     /// Whether they may be named in a call.
     const NAMED: bool = true;
 
-    /// What a call without arguments returns, where a look tells. It calls no Python and drops none of its objects: all
-    /// that makes safe is left out then.
-    fn at_once(_slf: &Bound<'_, Self::Owner>) -> Option<Py<PyAny>> {
-        None
+    /// Does a call without named arguments, where that needs no wait and no more than a look. It calls no Python and drops
+    /// none of its objects: all that makes safe is left out then.
+    fn at_once(_slf: &Bound<'_, Self::Owner>, _arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
+        Look::Longer(0)
     }
 
     /// Works until the call is done or has to park.
@@ -75,6 +85,18 @@ pub trait Blocking {
         slf: &Bound<'_, Self::Owner>,
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First>;
+
+    /// [`begin`](Self::begin) after [`at_once`](Self::at_once) did so much of it.
+    ///
+    /// # Errors
+    /// What the call raises.
+    fn begin_after(
+        slf: &Bound<'_, Self::Owner>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+        _done: usize,
+    ) -> PyResult<First> {
+        Self::begin(slf, arguments)
+    }
 }
 
 fn definition<B: Blocking>() -> *mut ffi::PyMethodDef {
@@ -151,14 +173,16 @@ unsafe extern "C" fn enter<B: Blocking>(
     count: ffi::Py_ssize_t,
     names: Object,
 ) -> Object {
-    if count == 0
-        && names.is_null()
-        && let Some(result) = look::<B>(slf)
-    {
-        return result;
-    }
+    let done = if names.is_null() {
+        match look::<B>(slf, args, count) {
+            Err(done) => done,
+            Ok(result) => return result,
+        }
+    } else {
+        0
+    };
     let mut target = std::ptr::null_mut();
-    let mut step = first::<B>(slf, args, count, names, &mut target);
+    let mut step = first::<B>(slf, (args, count, names), done, &mut target);
     loop {
         if let Raw::Done(result) = step {
             return result;
@@ -177,27 +201,38 @@ unsafe extern "C" fn enter<B: Blocking>(
     }
 }
 
-#[inline(always)]
-fn look<B: Blocking>(slf: Object) -> Option<Object> {
+/// What the call returns, or how much of it is done.
+#[inline(never)]
+fn look<B: Blocking>(
+    slf: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+) -> Result<Object, usize> {
     // SAFETY: CPython calls with the GIL held, and passes the object (checked by the descriptor) or module that the function
-    // belongs to. pyo3's count of attachments, which this leaves alone, matters where objects are dropped: not here.
-    let slf = unsafe {
-        let py = Python::assume_attached();
-        Borrowed::from_ptr(py, slf).cast_unchecked::<B::Owner>()
+    // belongs to, and `count` live objects, which stay so until the call returns; a `Borrowed` is nothing but such a pointer.
+    // pyo3's count of attachments, which this leaves alone, matters where objects are dropped: not here.
+    let (slf, arguments) = unsafe {
+        let slf = Borrowed::from_ptr(Python::assume_attached(), slf);
+        let arguments = match count.unsigned_abs() {
+            0 => &[],
+            count => std::slice::from_raw_parts(args.cast::<Borrowed<'_, '_, PyAny>>(), count),
+        };
+        (slf.cast_unchecked::<B::Owner>(), arguments)
     };
-    // A panic comes again on the longer way, which tells of it.
-    catch_unwind(AssertUnwindSafe(|| B::at_once(&slf)))
-        .ok()
-        .flatten()
-        .map(Py::into_ptr)
+    match catch_unwind(AssertUnwindSafe(|| B::at_once(&slf, arguments))) {
+        Ok(Look::Done(result)) => Ok(result.into_ptr()),
+        Ok(Look::Longer(done)) => Err(done),
+        Ok(Look::Failed(error)) => Ok(in_call(|_| Err(error)).unwrap_or(std::ptr::null_mut())),
+        // It comes again on the longer way, which tells of it.
+        Err(_panic) => Err(0),
+    }
 }
 
 #[inline(never)]
 fn first<B: Blocking>(
     slf: Object,
-    args: *const Object,
-    count: ffi::Py_ssize_t,
-    names: Object,
+    (args, count, names): (*const Object, ffi::Py_ssize_t, Object),
+    done: usize,
     target: &mut Object,
 ) -> Raw {
     guarded(target, |py| {
@@ -210,7 +245,7 @@ fn first<B: Blocking>(
                 arguments::<B>(py, args, count.unsigned_abs(), names)?,
             )
         };
-        B::begin(&slf, &arguments[..B::PARAMETERS.len()])
+        B::begin_after(&slf, &arguments[..B::PARAMETERS.len()], done)
     })
 }
 

@@ -11,7 +11,7 @@ use reactor::Time;
 
 use crate::args;
 use crate::errors::{Empty, Full, ShutDown};
-use crate::ffi::blocking::{Blocking, First, Step};
+use crate::ffi::blocking::{Blocking, First, Look, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::queues::items;
@@ -109,12 +109,14 @@ false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raise
 there is none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.";
     const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
 
-    fn at_once(slf: &Bound<'_, SimpleQueue>) -> Option<Py<PyAny>> {
+    fn at_once(slf: &Bound<'_, SimpleQueue>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
         let this = slf.get();
-        if this.is_hooked() {
-            return None;
+        if !arguments.is_empty() || this.is_hooked() {
+            return Look::Longer(0);
         }
-        this.state.with(slf.py(), State::get_unawaited)
+        this.state
+            .with(slf.py(), State::get_unawaited)
+            .map_or(Look::Longer(0), Look::Done)
     }
 
     fn begin(

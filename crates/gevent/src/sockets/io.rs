@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use pyo3::exceptions::{PyBlockingIOError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyInt, PyTuple};
 use reactor::Direction;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
-use crate::ffi::blocking::{Blocking, First, Step};
+use crate::ffi::blocking::{Blocking, First, Look, Step};
 use crate::ffi::buffer::{Readable, Writable, filled};
 use crate::sockets::addr;
 use crate::sockets::socket::SocketBase;
@@ -57,6 +57,32 @@ impl Blocking for Receive {
 Receive up to `bufsize` bytes; none at all means that the other side sends no more.";
     const PARAMETERS: &'static [&'static str] = &["bufsize", "flags"];
     const NAMED: bool = false;
+
+    fn at_once(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
+        let py = slf.py();
+        let this = slf.get();
+        let [size] = arguments else {
+            return Look::Longer(0);
+        };
+        let size = match size
+            .cast_exact::<PyInt>()
+            .map(|size| size.extract::<isize>())
+        {
+            Ok(Ok(size)) => size,
+            Ok(Err(error)) => return Look::Failed(error),
+            Err(_) => return Look::Longer(0),
+        };
+        match usize::try_from(size) {
+            Ok(size) if size > 0 && this.is_promising(py, Direction::Read) => {
+                match this.try_receive(py, size, RecvFlags::empty(), true) {
+                    Ok(Ok(bytes)) => Look::Done(bytes.into_any().unbind()),
+                    Ok(Err(error)) => Look::Failed(error),
+                    Err(error) => this.refused(py, Direction::Read, error),
+                }
+            }
+            _ => Look::Longer(0),
+        }
+    }
 
     fn begin(
         slf: &Bound<'_, SocketBase>,

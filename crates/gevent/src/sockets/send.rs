@@ -4,12 +4,13 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use reactor::Direction;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
-use crate::ffi::blocking::{Blocking, First, Step};
+use crate::ffi::blocking::{Blocking, First, Look, Step};
 use crate::ffi::buffer::Readable;
 use crate::sockets::io::send_flags;
 use crate::sockets::socket::SocketBase;
@@ -25,6 +26,14 @@ impl Blocking for Send {
     const DOC: &'static CStr = c"send($self, data, flags=0, timeout=...)\n--\n\n\
 Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags", "timeout"];
+
+    fn at_once(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
+        look(slf, arguments, |sent, _| {
+            match sent.into_pyobject(slf.py()) {
+                Ok(sent) => Look::Done(sent.into_any().unbind()),
+            }
+        })
+    }
 
     fn begin(
         slf: &Bound<'_, SocketBase>,
@@ -49,16 +58,60 @@ impl Blocking for SendAll {
 Send all of `data`. The timeout holds for the whole; when it raises, some may have been sent.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags"];
 
+    fn at_once(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
+        look(slf, arguments, |sent, all| {
+            if sent == all {
+                Look::Done(slf.py().None())
+            } else {
+                Look::Longer(sent)
+            }
+        })
+    }
+
     fn begin(
         slf: &Bound<'_, SocketBase>,
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First> {
+        Self::begin_after(slf, arguments, 0)
+    }
+
+    fn begin_after(
+        slf: &Bound<'_, SocketBase>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+        sent: usize,
+    ) -> PyResult<First> {
         let patience = Patience::of(slf.get(), slf.py());
-        let sending = Sending::of("sendall", arguments, true, &patience)?;
+        let mut sending = Sending::of("sendall", arguments, true, &patience)?;
         if sending.memory.bytes(slf.py()).is_empty() {
             return Ok(Step::Done(slf.py().None()).into());
         }
+        sending.sent = sent;
         sending.go_on(slf, patience).map(Into::into)
+    }
+}
+
+/// Sends bytes once; `then` is told how many went and how many there are.
+#[inline]
+fn look(
+    slf: &Bound<'_, SocketBase>,
+    arguments: &[Borrowed<'_, '_, PyAny>],
+    then: impl FnOnce(usize, usize) -> Look,
+) -> Look {
+    let py = slf.py();
+    let this = slf.get();
+    let [data] = arguments else {
+        return Look::Longer(0);
+    };
+    let Ok(data) = data.cast_exact::<PyBytes>() else {
+        return Look::Longer(0);
+    };
+    let data = data.as_bytes();
+    if data.is_empty() || !this.is_promising(py, Direction::Write) {
+        return Look::Longer(0);
+    }
+    match this.transmit(py, data, SendFlags::empty(), true) {
+        Ok(sent) => then(sent, data.len()),
+        Err(error) => this.refused(py, Direction::Write, error),
     }
 }
 
@@ -145,9 +198,23 @@ impl Sending {
     #[inline]
     fn attempt(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
         let rest = self.memory.bytes(py).get(self.sent..).unwrap_or_default();
-        let (sent, reader) = socket.call(py, Direction::Write, self.force, |state, fd| {
-            let sent = rustix::net::send(fd, rest, self.flags)?;
-            if !self.flags.is_empty() {
+        socket.transmit(py, rest, self.flags, self.force)
+    }
+}
+
+impl SocketBase {
+    /// One system call; the other end of a pair that waits is woken.
+    #[inline]
+    fn transmit(
+        &self,
+        py: Python<'_>,
+        bytes: &[u8],
+        flags: SendFlags,
+        force: bool,
+    ) -> rustix::io::Result<usize> {
+        let (sent, reader) = self.call(py, Direction::Write, force, |state, fd| {
+            let sent = rustix::net::send(fd, bytes, flags)?;
+            if !flags.is_empty() {
                 state.expose();
             }
             Ok((sent, state.tell_peer(py, sent)))

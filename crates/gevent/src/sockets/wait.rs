@@ -12,6 +12,7 @@ use rustix::net::RecvFlags;
 
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::loop_::{Loop, Watched};
+use crate::ffi::blocking::Look;
 use crate::ffi::descriptor;
 use crate::hub;
 use crate::sockets::socket::{SocketBase, State};
@@ -84,6 +85,18 @@ impl State {
                     .sources
                     .with(py, |sources| !sources.is_ready(*key, direction))
         })
+    }
+
+    /// Notes that an operation met `EAGAIN`.
+    fn blocked(&self, py: Python<'_>, direction: Direction) {
+        if let Some((loop_, key)) = &self.source {
+            let loop_ = loop_.get();
+            if loop_.is_mine() {
+                loop_
+                    .sources
+                    .with(py, |sources| sources.clear(*key, direction));
+            }
+        }
     }
 
     /// Receives into `room`, and notes when that was all there is, so that the next read need not try.
@@ -199,6 +212,25 @@ impl SocketBase {
             }
             call(state, fd.as_fd())
         })
+    }
+
+    /// Whether a first look is worth it: the operation may wait, and is not known to have to.
+    pub fn is_promising(&self, py: Python<'_>, direction: Direction) -> bool {
+        self.state.with(py, |state| {
+            state.timeout != Some(0.0) && !state.would_block(py, direction)
+        })
+    }
+
+    /// What a first look makes of a call that failed. One that would have blocked is not made again by what comes next.
+    pub fn refused(&self, py: Python<'_>, direction: Direction, error: Errno) -> Look {
+        match error {
+            Errno::AGAIN => {
+                self.state.with(py, |state| state.blocked(py, direction));
+                Look::Longer(0)
+            }
+            Errno::INTR => Look::Longer(0),
+            error => Look::Failed(errno_error(error.raw_os_error())),
+        }
     }
 
     /// Calls `attempt` until it no longer would block, waiting in between. Its argument says that it must try in earnest.
