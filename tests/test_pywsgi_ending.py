@@ -6,14 +6,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
 import gevent
-from gevent import pywsgi, socket
+from gevent import pywsgi, socket, ssl
 from gevent.event import Event
 from gevent.pool import Pool
 
+CERTIFICATE = str(Path(__file__).parent / "data" / "localhost.pem")
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -48,6 +50,39 @@ def test_idle_connections_end_at_once(serve, spawn):
     for sock in socks:
         with sock:
             assert sock.recv(1000) == b""
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_request_that_has_come_is_answered(serve, tls):
+    settings = {}
+    if tls:
+        settings["ssl_context"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        settings["ssl_context"].load_cert_chain(CERTIFICATE)
+    web = serve(lambda environ, start_response: start_response("204 No", []) and [], **settings)
+    sock = web.connect()
+    if tls:
+        client = ssl.create_default_context(cafile=CERTIFICATE)
+        sock = client.wrap_socket(sock, server_hostname="localhost")
+    with sock:
+        sock.sendall(GET)
+        assert b"204" in sock.recv(1000)
+        gevent.sleep(0.02)
+        # It lies in the kernel, and the server's loop has not heard of it.
+        sock.sendall(GET)
+        web.server.stop(timeout=30)
+        assert b"204" in sock.recv(1000)
+
+
+@pytest.mark.parametrize("spawn", ["default", 10])
+def test_a_connection_that_has_just_come_may_bring_its_request(serve, spawn):
+    web = serve(lambda environ, start_response: start_response("204 No", []) and [], spawn=spawn)
+    with web.connect() as sock:
+        gevent.sleep(0.02)
+        stopping = gevent.spawn(web.server.stop, timeout=30)
+        gevent.sleep(0.02)
+        sock.sendall(GET)
+        assert b"204" in sock.recv(1000)
+        stopping.get(timeout=20)
 
 
 @pytest.mark.parametrize("spawn", ["default", "raw", 10])

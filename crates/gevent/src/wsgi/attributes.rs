@@ -35,6 +35,8 @@ pub struct State {
     pub(crate) broken: bool,
     /// Whether the server counts the connection.
     pub(crate) counted: bool,
+    /// Whether nothing has come from the client.
+    pub(crate) fresh: bool,
     /// Whether the client is to be given time to read the last answer.
     pub(crate) lingers: bool,
     /// When the head that is being received has to be complete.
@@ -197,6 +199,7 @@ impl Attributes {
                 close_connection: false,
                 broken: false,
                 counted: false,
+                fresh: true,
                 lingers: false,
                 head_due: None,
                 exchange: None,

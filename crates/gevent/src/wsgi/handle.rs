@@ -191,7 +191,8 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
         socket
             .get()
             .begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
-    let idle = service.get().idle(py, &wait, is_counted(handler));
+    let fresh = this.state.with(py, |state| state.fresh);
+    let idle = service.get().idle(py, &wait, is_counted(handler), fresh);
     let handler = handler.clone().unbind();
     Ok((
         wait,
@@ -358,13 +359,12 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                 }
             }
         }
-        if service.is_stopping(py) {
-            return Ok(Attempt::Came(Received::End));
-        }
+        let ends = service.ends_idle(py, this.state.with(py, |state| state.fresh));
         match &file.source {
-            Source::Socket(socket) => match file.try_fill(py, socket.get()) {
+            Source::Socket(socket) => match file.try_fill(py, socket.get(), ends) {
                 Ok(0) => return Ok(Attempt::Came(Received::End)),
                 Ok(_) => {}
+                Err(Errno::AGAIN) if ends => return Ok(Attempt::Came(Received::End)),
                 Err(Errno::AGAIN) => return Ok(Attempt::Wait(socket.clone_ref(py))),
                 Err(Errno::INTR) => py.check_signals()?,
                 Err(_) => return Ok(Attempt::Came(Received::End)),
@@ -374,14 +374,19 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                     match parks {
                         Filled::Some => continue,
                         Filled::None => return Ok(Attempt::Came(Received::End)),
+                        Filled::Wait(_) if ends => return Ok(Attempt::Came(Received::End)),
                         Filled::Wait(socket) => return Ok(Attempt::Wait(socket)),
                     }
+                }
+                if ends {
+                    return Ok(Attempt::Came(Received::End));
                 }
                 match fill(handler, file, service)? {
                     None => {}
                     Some(received) => return Ok(Attempt::Came(received)),
                 }
             }
+            Source::File(_) if ends => return Ok(Attempt::Came(Received::End)),
             Source::File(_) => match fill(handler, file, service)? {
                 None => {}
                 Some(received) => return Ok(Attempt::Came(received)),
@@ -455,6 +460,7 @@ fn fill<'py>(
 /// From a head's first bytes on, it has to come soon.
 fn set_due(handler: &Handler<'_>, service: &Service) {
     attributes(handler).state.with(handler.py(), |state| {
+        state.fresh = false;
         state.head_due.get_or_insert_with(|| {
             let limit = super::request_file::seconds(service.header_timeout);
             limit.map_or(Time::FAR, |limit| Time::now().after(limit))

@@ -274,6 +274,7 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
 /// Sets what the head that was decoded says.
 pub fn took_head(handler: &Handler<'_>) {
     attributes(handler).state.with(handler.py(), |state| {
+        state.fresh = false;
         if let Some(exchange) = state.exchange.as_deref_mut() {
             exchange.decoded = true;
             exchange.content_length = match exchange.head.framing() {

@@ -109,11 +109,17 @@ impl RequestFile {
         spare::keep_buffer(py, buffer);
     }
 
-    /// Receives what is there of a plain socket, without waiting; 0 at the end.
+    /// Receives what is there of a plain socket, without waiting; 0 at the end. With `force` it is asked in earnest,
+    /// whatever is known of the readiness.
     ///
     /// # Errors
     /// `AGAIN` when nothing is there, and what the system call reports.
-    pub fn try_fill(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
+    pub fn try_fill(
+        &self,
+        py: Python<'_>,
+        socket: &SocketBase,
+        force: bool,
+    ) -> rustix::io::Result<usize> {
         let (mut buffer, at) = self
             .state
             .with(py, |state| (std::mem::take(&mut state.buffer), state.at));
@@ -126,7 +132,7 @@ impl RequestFile {
         if buffer.capacity() == buffer.len() {
             buffer.reserve(buffer.len().max(BLOCK));
         }
-        let got = socket.call(py, Direction::Read, false, |state, fd| {
+        let got = socket.call(py, Direction::Read, force, |state, fd| {
             state.append(py, fd, &mut buffer)
         });
         self.state.with(py, |state| {
@@ -164,7 +170,7 @@ impl RequestFile {
         match &self.source {
             Source::Socket(socket) => {
                 let socket = socket.get();
-                self.persist(py, socket, || self.try_fill(py, socket))
+                self.persist(py, socket, || self.try_fill(py, socket, false))
                     .map(|got| got > 0)
             }
             Source::Object(socket) => {

@@ -31,12 +31,24 @@ pub struct Service {
     state: GilCell<State>,
 }
 
+/// Which connections are to end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Stopping {
+    #[default]
+    None,
+    /// Those that had a request, or a part of one.
+    Known,
+    /// Those that have just come, too.
+    All,
+}
+
 #[derive(Default)]
 struct State {
-    idle: Slab<Weak<Wait>>,
+    /// Who waits, and whether nothing has come from there.
+    idle: Slab<(Weak<Wait>, bool)>,
     /// How many connections are neither idle nor over.
     busy: usize,
-    stopping: bool,
+    stopping: Stopping,
     /// Who waits for the last one.
     drained: Vec<WaitRef>,
 }
@@ -67,10 +79,10 @@ impl Service {
 
     /// Notes that a connection waits for a request; the key is for [`resume`](Self::resume). One that is counted as busy
     /// is not, meanwhile.
-    pub fn idle(&self, py: Python<'_>, wait: &WaitRef, counted: bool) -> usize {
+    pub fn idle(&self, py: Python<'_>, wait: &WaitRef, counted: bool, fresh: bool) -> usize {
         let key = self
             .state
-            .with(py, |state| state.idle.insert(Arc::downgrade(wait)));
+            .with(py, |state| state.idle.insert((Arc::downgrade(wait), fresh)));
         if counted {
             self.leave(py);
         }
@@ -109,7 +121,19 @@ impl Service {
     /// Whether connections are to end after the request they are at.
     #[inline]
     pub fn is_stopping(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.stopping)
+        self.state
+            .with(py, |state| state.stopping != Stopping::None)
+    }
+
+    /// Whether a connection that has no request now is to end; `fresh` says that nothing has ever come from it.
+    #[inline]
+    pub fn ends_idle(&self, py: Python<'_>, fresh: bool) -> bool {
+        let from = if fresh {
+            Stopping::All
+        } else {
+            Stopping::Known
+        };
+        self.state.with(py, |state| state.stopping >= from)
     }
 }
 
@@ -183,14 +207,20 @@ impl Service {
         self.state.with(py, |state| state.idle.len())
     }
 
-    /// End the connections: idle ones now, the others after the request they are at.
-    fn stop(&self, py: Python<'_>) {
+    /// End the connections: idle ones now, unless they are `fresh`, the others after the request they are at.
+    ///
+    /// A connection is fresh while nothing has come from it: its request may be on its way. With `fresh`, those end, too.
+    #[pyo3(signature = (fresh = false))]
+    fn stop(&self, py: Python<'_>, fresh: bool) {
         let idle = self.state.with(py, |state| {
-            state.stopping = true;
-            state
-                .idle
-                .iter()
-                .filter_map(|(_, wait)| wait.upgrade())
+            state.stopping = if fresh {
+                Stopping::All
+            } else {
+                Stopping::Known
+            };
+            let ending = state.idle.iter().filter(|(_, idle)| fresh || !idle.1);
+            ending
+                .filter_map(|(_, (wait, _))| wait.upgrade())
                 .collect::<Vec<_>>()
         });
         for wait in idle {
