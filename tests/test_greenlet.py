@@ -351,3 +351,22 @@ class TestDescription:
 
         assert gevent.spawn(parent).get() == {"key": "value"}
         assert gevent.spawn(lambda: gevent.getcurrent().spawn_tree_locals).get() == {}
+
+
+def test_links_and_joins_are_told_in_turn():
+    log = []
+    greenlet = gevent.spawn(gevent.sleep, 0.001)
+
+    def join(name):
+        greenlet.join()
+        log.append(name)
+        gevent.sleep(0)
+        log.append(name + " later")
+
+    joiners = []
+    for name in ("a", "c"):
+        joiners.append(gevent.spawn(join, name))
+        gevent.sleep(0)
+        greenlet.rawlink(lambda _, after=name: log.append("after " + after))
+    gevent.joinall(joiners)
+    assert log == ["a", "after a", "c", "after c", "a later", "c later"]

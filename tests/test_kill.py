@@ -439,3 +439,25 @@ class TestModuleKill:
         for wrong in (None, 1, "x", object()):
             with pytest.raises((AttributeError, TypeError)):
                 gevent.kill(wrong)
+
+
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_whoever_kills_goes_on_ahead_of_those_who_became_ready(all_at_once):
+    log = []
+    victim = gevent.spawn(gevent.sleep, 10)
+
+    def killer():
+        if all_at_once:
+            gevent.killall([victim])
+        else:
+            victim.kill()
+        log.append("killer")
+
+    def ready(name):
+        gevent.sleep(0)
+        log.append(name)
+
+    gevent.sleep(0)
+    greenlets = [gevent.spawn(killer), gevent.spawn(ready, "one"), gevent.spawn(ready, "other")]
+    gevent.joinall(greenlets)
+    assert log == ["killer", "one", "other"]

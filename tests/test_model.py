@@ -90,7 +90,7 @@ class Model:
         else:
             self.waits[number] = wait
 
-    def wake(self, number, wait, outcome="woken"):
+    def wake(self, number, wait, first=False):
         """Queue a wake-up; it counts only if the greenlet waits for the same thing then."""
         if wait["woken"]:
             return
@@ -98,9 +98,12 @@ class Model:
 
         def carry_out():
             if self.waits.get(number) is wait:
-                self.resume(number, outcome)
+                self.resume(number, "woken")
 
-        self.queue.append(carry_out)
+        if first:
+            self.queue.appendleft(carry_out)
+        else:
+            self.queue.append(carry_out)
 
     def end(self, number):
         self.state[number] = "over"
@@ -108,21 +111,27 @@ class Model:
         if any(kind == "call" for kind, *_ in links):
             self.notify_soon(number)
         else:
-            self.notify(number)
+            while links:
+                _, who, wait = links.pop(0)
+                self.wake(who, wait)
 
     def notify_soon(self, number):
         if number not in self.notifying:
             self.notifying.add(number)
-            self.queue.append(lambda: (self.notifying.discard(number), self.notify(number)))
+            self.queue.append(lambda: self.notify(number))
 
     def notify(self, number):
+        """Tell everybody in turn; a greenlet goes on before the next is told."""
         links = self.links[number]
         while links:
             kind, who, wait = links.pop(0)
-            if kind == "wait":
-                self.wake(who, wait)
-            else:
+            if kind == "call":
                 self.log.append(("linked", who, number))
+            elif not wait["woken"]:
+                self.queue.appendleft(lambda: self.notify(number))
+                self.wake(who, wait, first=True)
+                return
+        self.notifying.discard(number)
 
     def kill(self, number):
         state = self.state.get(number)

@@ -42,12 +42,13 @@ def descriptors():
 
 
 class Worker:
-    """A native thread in which a greenlet waits until `go` is set."""
+    """A native thread in which a greenlet waits, and which then does something else."""
 
-    def __init__(self, wait=lambda: gevent.sleep(LONG)):
+    def __init__(self, wait=lambda: gevent.sleep(LONG), then=lambda: None):
         self.started = threading.Event()
         self.result = None
         self.wait = wait
+        self.then = then
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
         assert self.started.wait(LONG)
@@ -61,6 +62,7 @@ class Worker:
         self.started.set()
         self.greenlet.join()
         self.result = self.greenlet.value
+        self.then()
 
     def join(self):
         self.thread.join(LONG)
@@ -145,7 +147,8 @@ class TestAcrossThreads:
 
     def test_links_run_in_the_hub_of_the_greenlet(self):
         where = []
-        worker = Worker()
+        # Who joined first goes on first, and must not end the thread then.
+        worker = Worker(then=lambda: gevent.sleep(0))
         worker.greenlet.rawlink(lambda _: where.append(threading.get_ident()))
         worker.greenlet.kill(timeout=LONG)
         worker.join()

@@ -85,12 +85,11 @@ def killall(
     :raises gevent.Timeout: not all of them were over by then.
     """
     doomed = list(greenlets)
-    kill_greenlets(doomed, exception)
+    coming = kill_greenlets(doomed, exception)
     if not block or not doomed:
         return
-    joinable = [greenlet for greenlet in doomed if isinstance(greenlet, Greenlet)]
     with Timeout.start_new(timeout):
-        if len(joinable) < len(doomed):
-            # Raw greenlets cannot be joined; after this turn of the loop they got the exception.
+        if coming:
+            # Right behind the last exception; raw greenlets cannot be joined.
             sleep(0)
-        join_greenlets(joinable)
+        join_greenlets([greenlet for greenlet in doomed if isinstance(greenlet, Greenlet)])

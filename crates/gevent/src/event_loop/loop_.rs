@@ -177,6 +177,15 @@ impl Loop {
         }
     }
 
+    /// Schedules a task ahead of all others; one from another thread comes when it comes.
+    pub fn push_first(&self, py: Python<'_>, task: Task) {
+        if self.is_mine() {
+            self.queue.with(py, |queue| queue.push_first(task));
+        } else {
+            self.push(py, task);
+        }
+    }
+
     /// Schedules a watcher's callback, ahead of those with a lower priority.
     pub fn push_watcher(&self, py: Python<'_>, watcher: Py<Watcher>) {
         if self.is_mine() {

@@ -81,6 +81,11 @@ impl ReadyQueue {
         self.tasks.push_back(task);
     }
 
+    /// Puts a task ahead of all others.
+    pub fn push_first(&mut self, task: Task) {
+        self.tasks.push_front(task);
+    }
+
     /// Appends a watcher's task, ahead of those of watchers with a lower priority at the end of the queue.
     #[inline]
     pub fn push_watcher(&mut self, watcher: Py<Watcher>) {

@@ -15,6 +15,7 @@ use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::LinkKind;
 use crate::hub;
 use crate::waiting::links::Link;
+use crate::waiting::park;
 use crate::waiting::waiter::error_of;
 
 /// `(type, value, traceback)`.
@@ -271,9 +272,13 @@ impl Greenlet {
         block: bool,
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        Self::kill_soon(slf, exception)?;
+        let coming = Self::kill_soon(slf, exception)?;
         if !block || Self::is_ready(slf) {
             return Ok(());
+        }
+        if coming {
+            // Whoever kills goes on right after the greenlet got the error, ahead of all who became ready meanwhile.
+            park::yield_now(slf.py())?;
         }
         // A subclass may have a `join` of its own.
         slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,))

@@ -107,14 +107,14 @@ impl Greenlet {
         Ok(())
     }
 
-    /// The part of `kill` that does not wait.
+    /// The part of `kill` that does not wait; whether the error is now the last thing in this thread's ready queue.
     ///
     /// # Errors
     /// `TypeError` for something that is no exception.
-    pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = slf.py();
         if Self::read(slf, |state| state.ended.is_some()) {
-            return Ok(());
+            return Ok(false);
         }
         let error = match exception {
             // What is no exception kills as the error of having been given it.
@@ -125,20 +125,21 @@ impl Greenlet {
         };
         let cancelled = Self::cancel_start(slf);
         if !cancelled && Self::is_ready(slf) {
-            return Ok(());
+            return Ok(false);
         }
         if cancelled {
             Self::die_before_start(slf, error);
-            return Ok(());
+            return Ok(false);
         }
         let loop_ = Self::read(slf, |state| {
             state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
         });
-        if let Some(loop_) = loop_ {
-            let target = slf.clone().into_any().unbind();
-            loop_.get().push(py, Task::Throw(Box::new((target, error))));
-        }
-        Ok(())
+        let Some(loop_) = loop_ else {
+            return Ok(false);
+        };
+        let target = slf.clone().into_any().unbind();
+        loop_.get().push(py, Task::Throw(Box::new((target, error))));
+        Ok(loop_.get().is_mine())
     }
 }
 

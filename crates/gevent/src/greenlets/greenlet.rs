@@ -396,29 +396,37 @@ impl Greenlet {
                 state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
             )
         });
-        if !from_hub {
-            if !this.state.with(py, |state| state.notifying) {
-                this.notify(slf);
+        if from_hub {
+            if let Some(loop_) = loop_ {
+                loop_.get().push(py, Self::notification(slf));
             }
-            return;
+        } else if !this.state.with(py, |state| state.notifying) {
+            while let Some(Link::Wait(wait)) = this.state.with(py, |state| state.links.pop()) {
+                wait.wake_none(py);
+            }
         }
-        let Some(loop_) = loop_ else { return };
-        let greenlet = slf.clone().unbind();
-        let work = move |py: Python<'_>| {
-            let slf = greenlet.bind(py);
-            slf.get().state.with(py, |state| state.notifying = false);
-            slf.get().notify(slf);
-            Ok(())
-        };
-        loop_.get().push(py, Task::Native(Box::new(work)));
     }
 
-    fn notify(&self, slf: &Bound<'_, Self>) {
+    fn notification(slf: &Bound<'_, Self>) -> Task {
+        let greenlet = slf.clone().unbind();
+        Task::Native(Box::new(move |py: Python<'_>| {
+            Self::notify(greenlet.bind(py));
+            Ok(())
+        }))
+    }
+
+    /// Tells everybody who listens, in turn, in the hub. A greenlet goes on before the next is told.
+    fn notify(slf: &Bound<'_, Self>) {
         let py = slf.py();
-        while let Some(link) = self.state.with(py, |state| state.links.pop()) {
+        let state = &slf.get().state;
+        while let Some(link) = state.with(py, |state| state.links.pop()) {
             match link {
                 Link::Wait(wait) => {
-                    wait.wake_none(py);
+                    if let (true, Ok(loop_)) = (wait.is_waiting(), hub::current_loop(py)) {
+                        loop_.get().push_first(py, Self::notification(slf));
+                        wait.wake_first(py);
+                        return;
+                    }
                 }
                 Link::Native(listener) => {
                     if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
@@ -445,6 +453,7 @@ impl Greenlet {
                 }
             }
         }
+        state.with(py, |state| state.notifying = false);
     }
 
     /// Takes the greenlet out of the queue if it has not run yet; true when it never will.

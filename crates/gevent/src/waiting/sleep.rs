@@ -182,8 +182,17 @@ pub fn kill(
     greenlet: &Bound<'_, PyAny>,
     exception: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
+    kill_soon(py, greenlet, exception).map(drop)
+}
+
+/// `kill`; whether the error is now the last thing in this thread's ready queue.
+fn kill_soon(
+    py: Python<'_>,
+    greenlet: &Bound<'_, PyAny>,
+    exception: Option<Bound<'_, PyAny>>,
+) -> PyResult<bool> {
     if greenlet.getattr(pyo3::intern!(py, "dead"))?.is_truthy()? {
-        return Ok(());
+        return Ok(false);
     }
     if let Ok(ours) = greenlet.cast::<Greenlet>() {
         return Greenlet::kill_soon(ours, exception);
@@ -197,7 +206,7 @@ pub fn kill(
         py,
         Task::Throw(Box::new((greenlet.clone().unbind(), error))),
     );
-    Ok(())
+    Ok(true)
 }
 
 /// Waits for the greenlets one after the other; they run meanwhile in any order. False when the limit passed.
@@ -236,17 +245,19 @@ pub fn join_greenlets<'py>(
     Ok(done)
 }
 
-/// Raise an error in every greenlet of a list, soon.
+/// Raise an error in every greenlet of a list, soon; return whether this thread has to let others run for that.
 #[pyfunction]
 #[pyo3(signature = (greenlets, exception = None))]
 pub fn kill_greenlets(
     py: Python<'_>,
     greenlets: Vec<Bound<'_, PyAny>>,
     exception: Option<Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    greenlets
-        .iter()
-        .try_for_each(|greenlet| kill(py, greenlet, exception.clone()))
+) -> PyResult<bool> {
+    let mut coming = false;
+    for greenlet in &greenlets {
+        coming |= kill_soon(py, greenlet, exception.clone())?;
+    }
+    Ok(coming)
 }
 
 /// Set whether greenlets remember who spawned them, and where.

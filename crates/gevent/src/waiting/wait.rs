@@ -104,6 +104,17 @@ impl Wait {
         true
     }
 
+    /// [`wake_none`](Self::wake_none) ahead of everything that is ready.
+    pub fn wake_first(self: &Arc<Self>, py: Python<'_>) -> bool {
+        if self.state.load(Relaxed) != WAITING {
+            return false;
+        }
+        self.state.store(QUEUED, Relaxed);
+        let task = Task::Wake(Arc::clone(self));
+        self.loop_.get().push_first(py, task);
+        true
+    }
+
     /// [`wake_none`](Self::wake_none) by a deadline, which [`expired`](Self::expired) then tells.
     pub fn expire(self: &Arc<Self>, py: Python<'_>) {
         if self.is_waiting() {
