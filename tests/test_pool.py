@@ -360,6 +360,31 @@ class TestGroup:
         group = Group()
         assert repr(group) == f"<Group at {hex(id(group))} set()>"
 
+    def test_kill_goes_on_ahead_of_those_who_join(self):
+        group, log = Group(), []
+
+        def kill():
+            group.spawn(log.append, "never")
+            group.kill()
+            log.append("killed")
+
+        def join():
+            log.append("joins")
+            group.join()
+            log.append("joined")
+
+        gevent.joinall([gevent.spawn(kill), gevent.spawn(join)])
+        assert log == ["joins", "killed", "joined"]
+
+    def test_map_begins_after_those_who_are_ready(self):
+        log = []
+        gevent.spawn(log.append, "ready")
+        assert Pool(2).map(lambda item: log.append(item) or item, [1, 2]) == [1, 2]
+        assert log == ["ready", 1, 2]
+        other = gevent.spawn(log.append, "ready, too")
+        assert Group().map(str, []) == []
+        assert other.ready()
+
     def test_raw_greenlets_can_be_killed(self):
         group = Group()
         raw = gevent.spawn_raw(gevent.sleep, 10)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Full as QueueFull
 from typing import Any
 
-from gevent._core import BaseGroup, BasePool, getcurrent
+from gevent._core import BaseGroup, BasePool, getcurrent, sleep
 from gevent._imap import IMap, IMapUnordered
 from gevent.event import Event
 from gevent.exceptions import GreenletExit
@@ -157,7 +157,7 @@ class GroupMappingMixin:
 
         The first error that a call raises, in that order, is raised; the other calls go on.
         """
-        return [task.get() for task in [self.spawn(func, item) for item in iterable]]
+        return list(self.imap(func, iterable))
 
     def imap(
         self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: Any = None
@@ -255,11 +255,14 @@ class Group(BaseGroup, GroupMappingMixin):
                 killall(doomed, exception, block)
                 if not block:
                     return
+                if not doomed.isdisjoint(self.greenlets):
+                    # The links that let go of them are called in the hub; raw greenlets have none.
+                    sleep(0)
                 for greenlet in doomed:
-                    # The link that does so may not have been called yet.
                     if greenlet.dead:
                         self.discard(greenlet)
-            if block:
+            if block and self.greenlets:
+                # Somebody else kills them.
                 self._empty_event.wait()
 
     def killone(
