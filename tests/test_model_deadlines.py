@@ -139,7 +139,7 @@ def test_deadlines_pass_in_their_order(start):
             latest[delay] = max(noticed, latest.get(delay, -1))
         assert sorted(program.received) == sorted(program.sent)
     gevent.sleep(0.001)
-    assert get_hub().loop.activecnt == before
+    assert get_hub().loop.activecnt <= before
 
 
 def test_equal_delays_pass_in_the_order_in_which_they_were_set():
@@ -173,5 +173,5 @@ def test_many_deadlines_that_are_taken_back():
     assert get_hub().loop.activecnt == before + 1000
     for timeout in timeouts:
         timeout.close()
-    assert get_hub().loop.activecnt == before
+    assert get_hub().loop.activecnt <= before
     gevent.sleep(0.001)
