@@ -4,6 +4,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
 
+use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
@@ -18,6 +19,13 @@ impl Greenlet {
     /// Opens the state.
     pub fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
         slf.get().state.with(slf.py(), f)
+    }
+
+    /// The loop that it is scheduled in.
+    pub fn own_loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
+        Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(slf.py()))
+        })
     }
 
     /// Ends without having begun.
@@ -131,10 +139,7 @@ impl Greenlet {
             Self::die_before_start(slf, error);
             return Ok(false);
         }
-        let loop_ = Self::read(slf, |state| {
-            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
-        });
-        let Some(loop_) = loop_ else {
+        let Some(loop_) = Self::own_loop(slf) else {
             return Ok(false);
         };
         let target = slf.clone().into_any().unbind();

@@ -422,7 +422,7 @@ impl Greenlet {
         while let Some(link) = state.with(py, |state| state.links.pop()) {
             match link {
                 Link::Wait(wait) => {
-                    if let (true, Ok(loop_)) = (wait.is_waiting(), hub::current_loop(py)) {
+                    if let Some(loop_) = Self::own_loop(slf).filter(|_| wait.is_waiting()) {
                         loop_.get().push_first(py, Self::notification(slf));
                         wait.wake_first(py);
                         return;
