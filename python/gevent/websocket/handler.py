@@ -10,7 +10,7 @@ from gevent._core import websocket_respond
 from gevent.pywsgi import WSGIHandler
 from gevent.websocket.connection import Stream, WebSocket
 from gevent.websocket.deflate import PerMessageDeflate
-from gevent.websocket.exceptions import HandshakeError
+from gevent.websocket.exceptions import HandshakeError, WebSocketError
 from gevent.websocket.resource import Resource
 
 __all__ = ["Client", "WebSocketHandler"]
@@ -183,9 +183,11 @@ class WebSocketHandler(WSGIHandler):
         try:
             for _ in self.server.application(self.environ, _ignored) or ():
                 pass
-        except Exception:
-            code = 1011
-            raise
+        except Exception as error:
+            # Sending to a client that has left is how an application comes to know of it.
+            if ws.close_code is None or type(error) is not WebSocketError:
+                code = 1011
+                raise
         except BaseException:
             # The server stops: it says so, but does not wait for anybody.
             code, patience = 1001, 0

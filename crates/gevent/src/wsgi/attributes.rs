@@ -314,6 +314,14 @@ impl Attributes {
         }
     }
 
+    /// The response's code and reason: what somebody set, or else the bytes of what `start_response` was given.
+    pub fn stated_status<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.get(py, Slot::Status).or_else(|| {
+            let bytes = self.glance(py, |exchange| status_of(&exchange.out).map(<[u8]>::to_vec));
+            Some(PyBytes::new(py, &bytes??).into_any())
+        })
+    }
+
     /// The request's fields, as pairs of strings.
     fn pairs<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
         let fields = self.glance(py, |exchange| {
@@ -479,10 +487,7 @@ macro_rules! attributes {
             /// The response's code and reason, as bytes.
             #[getter]
             fn status<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-                self.get(py, Slot::Status).or_else(|| {
-                    let bytes = self.glance(py, |exchange| status_of(&exchange.out).map(<[u8]>::to_vec));
-                    Some(PyBytes::new(py, &bytes??).into_any())
-                })
+                self.stated_status(py)
             }
 
             #[setter]

@@ -1,14 +1,16 @@
 //! What goes wrong: requests that are none, clients that leave, applications that raise.
 
-use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+use reactor::Direction;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::errors::GreenletExit;
 use crate::wsgi::attributes::Slot;
-use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
 use crate::wsgi::overriding::Step;
 use crate::wsgi::request::InvalidClientRequest;
 use crate::wsgi::{response, send};
@@ -45,6 +47,80 @@ pub fn is_ignored(handler: &Handler<'_>, error: &PyErr) -> PyResult<bool> {
     handler
         .getattr(intern!(py, "ignored_socket_errors"))?
         .contains(number)
+}
+
+/// Errors by which a package that takes connections over tells its application that the other side is gone: their module
+/// and their name. The package's other errors are subclasses.
+const WEBSOCKET_ERRORS: [(&str, &str); 1] = [("geventwebsocket.exceptions", "WebSocketError")];
+
+/// How many errors in a chain are looked at; chains may be circles.
+const LONGEST_CHAIN: usize = 16;
+
+/// Returns true if an `OSError` of an application on a WebSocket only says that the connection is over: it is one of
+/// [`WEBSOCKET_ERRORS`], or follows from an error of the socket's that [`is_ignored`].
+///
+/// # Errors
+/// What `ignored_socket_errors` raises.
+pub fn ends_websocket(handler: &Handler<'_>, error: &PyErr) -> PyResult<bool> {
+    let py = handler.py();
+    let code = attributes(handler).exchange(py, |exchange| exchange.code);
+    if code.map(i64::abs) != Some(101) {
+        return Ok(false);
+    }
+    let class = error.get_type(py);
+    let (module, name) = (class.module()?, class.name()?);
+    if WEBSOCKET_ERRORS
+        .iter()
+        .any(|known| module == known.0 && name == known.1)
+    {
+        return Ok(true);
+    }
+    let mut next = Some(error.clone_ref(py));
+    for _ in 0..LONGEST_CHAIN {
+        let Some(error) = next else { break };
+        if error.is_instance_of::<PyOSError>(py) && is_ignored(handler, &error)? {
+            return Ok(true);
+        }
+        let value = error.value(py);
+        let cause = value.getattr(intern!(py, "__cause__"))?;
+        let cause = if cause.is_none() {
+            value.getattr(intern!(py, "__context__"))?
+        } else {
+            cause
+        };
+        next = (!cause.is_none()).then(|| PyErr::from_value(cause));
+    }
+    Ok(false)
+}
+
+/// Logs the end of an application's WebSocket in a line, unless its own client is gone, which is nothing to tell of: the
+/// application may have failed to send to another one's client.
+///
+/// # Errors
+/// What the log raises.
+pub fn websocket_ended(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
+    let py = handler.py();
+    if client_is_gone(handler) {
+        return Ok(());
+    }
+    let (address, text) = (client_address(handler)?, error.value(py).str()?.into_any());
+    let format = "(from %s) The application ended on a closed WebSocket: %s";
+    log_text(handler, format, vec![address, text])
+}
+
+/// Returns true if it is known that the client sends nothing more, read or unread.
+fn client_is_gone(handler: &Handler<'_>) -> bool {
+    let Some(socket) = plain_socket(handler) else {
+        return false;
+    };
+    let py = handler.py();
+    let polled = socket.get().call(py, Direction::Read, true, |_, fd| {
+        let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+        poll(&mut polled, Some(&Timespec::default()))?;
+        Ok(polled[0].revents())
+    });
+    let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    polled.map_or(true, |events| events.intersects(ended))
 }
 
 /// `log_error`.

@@ -11,7 +11,7 @@ use crate::cell::GilCell;
 use crate::ffi::text;
 use crate::wsgi::attributes::{Exchange, Slot};
 use crate::wsgi::handler::{Handler, attributes};
-use crate::wsgi::spare;
+use crate::wsgi::{send, spare};
 
 static DATE: GilCell<DateCache> = GilCell::new(DateCache::new());
 
@@ -239,10 +239,15 @@ fn length_of(handler: &Handler<'_>) -> PyResult<Option<u64>> {
 }
 
 /// How many bytes a part of a body has.
+///
+/// # Errors
+/// As [`send::readable`]; a part that is empty has none, whatever it is.
 pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let py = part.py();
     match part.cast_exact::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().len() as u64),
-        Err(_) => Ok(part.len()? as u64),
+        Err(_) if !part.is_truthy()? => Ok(0),
+        Err(_) => Ok(send::readable(part)?.bytes(py).len() as u64),
     }
 }
 

@@ -88,6 +88,10 @@ fn deal_with(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
             this.state.with(py, |state| state.close_connection = true);
             return Ok(());
         }
+        if failure::ends_websocket(handler, &error)? {
+            this.state.with(py, |state| state.close_connection = true);
+            return failure::websocket_ended(handler, error);
+        }
     }
     let value = error.into_value(py).into_bound(py).into_any();
     let traceback = value.getattr(intern!(py, "__traceback__"))?;
@@ -250,6 +254,7 @@ fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bo
         .iter()
         .all(|part| part.is_exact_instance_of::<PyBytes>())
     {
+        parts.iter().try_for_each(send::check_part)?;
         return Ok(false);
     }
     let head = send::take_head(handler)?;

@@ -113,6 +113,8 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// The errors of the steps that it consists of.
 pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
+    // Checked while another response, one that tells of the error, can still take the place of this one.
+    check_part(data)?;
     let head = take_head(handler)?;
     if is_overridden(handler, Step::Sendall) || is_overridden(handler, Step::WriteBody) {
         let head = PyByteArray::new(py, &head);
@@ -143,7 +145,7 @@ pub fn write_body(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()
         if !chunked {
             return call(handler, Step::Sendall, (data,)).map(drop);
         }
-        let data = Readable::of(data)?;
+        let data = readable(data)?;
         let bytes = data.bytes(py);
         let mut frame = ChunkHead::new(bytes.len()).as_bytes().to_vec();
         frame.extend_from_slice(bytes);
@@ -174,7 +176,7 @@ pub fn end_chunks(handler: &Handler<'_>) -> PyResult<()> {
 /// # Errors
 /// The errors of sending.
 pub fn sendall(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-    let data = Readable::of(data)?;
+    let data = readable(data)?;
     transmit(handler, &mut [IoSlice::new(data.bytes(handler.py()))])
 }
 
@@ -196,17 +198,7 @@ pub fn send_parts(
     {
         return Ok(());
     }
-    let memory = parts.iter().map(Readable::of).collect::<PyResult<Vec<_>>>();
-    let memory = match memory {
-        Ok(memory) => memory,
-        Err(error) => {
-            // What was promised cannot be kept any more: the client is to see that.
-            if let Some(head) = head {
-                transmit(handler, &mut [IoSlice::new(head)])?;
-            }
-            return Err(not_bytes(error, py));
-        }
-    };
+    let memory = parts.iter().map(readable).collect::<PyResult<Vec<_>>>()?;
     let silent = this.is_head(py);
     let (chunked, mut left) = this.exchange(py, |exchange| {
         (exchange.response_use_chunked, exchange.left)
@@ -267,12 +259,34 @@ fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool
     transmit(handler, &mut [IoSlice::new(head), IoSlice::new(body)]).map(|()| true)
 }
 
-fn not_bytes(error: PyErr, py: Python<'_>) -> PyErr {
-    if error.is_instance_of::<PyTypeError>(py) {
-        let text = error.value(py).to_string();
-        return PyTypeError::new_err(format!("memoryview: {text}"));
+/// The memory of a part of a body.
+///
+/// # Errors
+/// `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
+pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Readable> {
+    Readable::of(part).map_err(|error| {
+        let py = part.py();
+        if !error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        match part.get_type().name() {
+            Ok(kind) => PyTypeError::new_err(format!(
+                "the application must yield or write bytes, not {kind}"
+            )),
+            Err(error) => error,
+        }
+    })
+}
+
+/// Checks that a part of a body can be sent. Nothing is sent of what is empty, whatever it is.
+///
+/// # Errors
+/// As [`readable`], and what asking the part whether it is empty raises.
+pub fn check_part(part: &Bound<'_, PyAny>) -> PyResult<()> {
+    if part.is_exact_instance_of::<PyBytes>() || !part.is_truthy()? {
+        return Ok(());
     }
-    error
+    readable(part).map(drop)
 }
 
 /// Sends the pieces, whatever they are, and counts them.
@@ -309,9 +323,14 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyOSError>(py) {
         let text = format!("socket error: {}", error.value(py));
         let text = PyString::new(py, &text).into_any().unbind();
+        // The log tells which response the client had begun to receive.
+        let stated = this.stated_status(py).map(Bound::unbind);
         this.exchange(py, |exchange| {
             exchange.code = exchange.code.map(|code| -code.abs())
         });
+        if this.get(py, Slot::OrigStatus).is_none() {
+            this.put(py, Slot::OrigStatus, stated);
+        }
         this.put(py, Slot::Status, Some(text));
     }
     error
