@@ -1,20 +1,35 @@
 """Serve a WSGI application from the command line: ``python -m gevent.serve package.module:app``.
 
-A supervisor opens the listening sockets, one for each worker (``SO_REUSEPORT``), and forks the
-workers, each of which runs a :class:`gevent.pywsgi.WSGIServer`. It replaces a worker that dies,
-drains them all on ``SIGTERM`` and ``SIGINT``, and on ``SIGHUP`` starts new ones, which import the
-application anew, before it drains the old. The sockets stay with the supervisor, so a connection
-that waits to be accepted meanwhile is not lost.
+A supervisor opens the listening sockets and forks workers, each of which accepts from all of them
+and runs a :class:`gevent.pywsgi.WSGIServer`. It replaces a worker that dies, hangs or has had its
+share of requests or memory; signals tell it what to do:
+
+========================== =========================================================================
+``SIGTERM``, ``SIGINT``    close the sockets, answer the requests in flight, end; at the second, at
+                           once
+``SIGHUP``                 start workers that import the application anew, then end the old ones
+``SIGUSR1``                open the log files anew
+``SIGTTIN``, ``SIGTTOU``   one worker more, one less
+========================== =========================================================================
+
+The sockets stay with the supervisor, so a connection that waits to be accepted is not lost with a
+worker.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
-from gevent.serve.listeners import ServeError, open_listeners
-from gevent.serve.options import parse
-from gevent.serve.supervisor import Supervisor, say
+from gevent.serve import identity, tls, worker
+from gevent.serve.command_line import parse
+from gevent.serve.errors import ServeError, reason
+from gevent.serve.listeners import open_listeners
+from gevent.serve.logs import Messages
+from gevent.serve.notify import Notifier
+from gevent.serve.options import Options
+from gevent.serve.supervisor import Supervisor
 
 __all__ = ["ServeError", "main"]
 
@@ -26,9 +41,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :raises SystemExit: The command line is wrong (2), or asks for help (0).
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    messages = Messages()
     try:
-        listeners = open_listeners(options.bind, options.workers, options.backlog)
+        _enter(options)
+        messages = Messages(options.error_log, options.log_level)
+        password = tls.key_password(options)
+        if options.check:
+            worker.check(options, password)
+            messages.say(f"{options.app} and its settings are in order")
+            return 0
+        return _serve(options, password, messages)
     except ServeError as error:
-        say(str(error))
+        messages.fail(str(error))
         return 1
-    return Supervisor(options, listeners).run()
+
+
+def _enter(options: Options) -> None:
+    """Set what belongs to the process as a whole."""
+    if options.umask is not None:
+        os.umask(options.umask)
+    if options.chdir is not None:
+        try:
+            os.chdir(options.chdir)
+        except OSError as error:
+            raise ServeError(f"cannot change to {options.chdir}: {reason(error)}") from error
+
+
+def _serve(options: Options, password: str | None, messages: Messages) -> int:
+    supervisor = os.getpid()
+    pid_file = identity.PidFile(options.pid_file) if options.pid_file else None
+    try:
+        listeners = open_listeners(options, os.environ)
+        notifier = Notifier(os.environ)
+        # What is meant for this process must not mislead the programs that workers start.
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
+            os.environ.pop(name, None)
+        return Supervisor(options, listeners, password, messages, notifier).run()
+    finally:
+        # Workers come by here too, when they end.
+        if pid_file is not None and os.getpid() == supervisor:
+            pid_file.remove()

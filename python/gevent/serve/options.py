@@ -1,105 +1,276 @@
-"""The command line of ``python -m gevent.serve``."""
+"""The settings of ``python -m gevent.serve``, each stated once.
+
+A setting is a field of :class:`Options`. Its option on the command line, its environment variable
+and its key in the configuration file all follow from the field's name: ``max_requests`` is
+``--max-requests``, ``GEVENT_SERVE_MAX_REQUESTS`` and ``max-requests``.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from gevent.serve import converters
+
+#: The address that is served when none is given.
+DEFAULT_BIND = "127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is to be known of a setting beside its name and default.
+
+    :param help: One line for ``--help``.
+    :param convert: Makes a value of a text; see :mod:`gevent.serve.converters`.
+    :param metavar: What stands for the value in ``--help``.
+    :param many: True if it may be given several times, or with commas.
+    """
+
+    help: str
+    convert: Callable[[str], Any] = str
+    metavar: str = "VALUE"
+    many: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        """True if the option on the command line takes no value."""
+        return self.convert is converters.truth
+
+
+def setting(
+    text: str,
+    convert: Callable[[str], Any] = str,
+    *,
+    default: Any = None,
+    metavar: str = "VALUE",
+    many: bool = False,
+) -> Any:
+    """Return a field of :class:`Options`."""
+    return field(default=default, metadata={"setting": Setting(text, convert, metavar, many)})
+
+
+_SECONDS = {"metavar": "SECONDS"}
+_BYTES = {"metavar": "BYTES"}
+_FILE = {"metavar": "FILE"}
+_NUMBER = {"metavar": "N"}
+_PATIENCE = converters.optional(converters.seconds)
 
 
 @dataclass(frozen=True)
 class Options:
     """What to serve, and how."""
 
-    #: ``package.module:attribute``, the application.
-    app: str
-    #: ``HOST:PORT``, ``[HOST]:PORT`` or ``unix:PATH``.
-    bind: str
-    #: How many processes serve.
-    workers: int
-    #: A file with the certificate and its chain, and one with the key if that is apart (PEM).
-    tls_cert: str | None
-    tls_key: str | None
-    #: Where to log requests: a file, ``-`` for the standard output, or nowhere.
-    access_log: str | None
-    #: Whether to reload when a source file changes.
-    reload: bool
-    #: Whether to patch the standard library before the application is imported.
-    patch: bool
-    #: How many seconds requests in flight may take when a worker is to end.
-    graceful_timeout: float
-    #: How many connections may wait to be accepted by each worker.
-    backlog: int
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
-    return seconds
-
-
-def _application(text: str) -> str:
-    module, colon, attribute = text.partition(":")
-    if not (module and colon and attribute):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form package.module:app")
-    return text
-
-
-def parse(arguments: Sequence[str]) -> Options:
-    """Return the options of a command line.
-
-    :raises SystemExit: It is wrong, or asks for help.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m gevent.serve", description="Serve a WSGI application."
+    app: str | None = setting(
+        "the application: package.module:app, or package.module:make() with the call that makes it",
+        converters.application,
+        metavar="app",
     )
-
-    def add(name: str, text: str, convert: Callable[[str], object] = str, **more: object) -> None:
-        parser.add_argument(name, type=convert, help=text, **more)  # type: ignore[arg-type]
-
-    add("app", "the application, as package.module:app", _application)
-    add(
-        "--bind",
-        "HOST:PORT, [HOST]:PORT or unix:PATH (default: %(default)s)",
+    bind: tuple[str, ...] = setting(
+        "HOST:PORT, [HOST]:PORT, unix:PATH or fd://NUMBER; may be given several times "
+        f"(default: the sockets that systemd passes, or {DEFAULT_BIND})",
         metavar="ADDRESS",
-        default="127.0.0.1:8000",
+        many=True,
+        default=(),
     )
-    add("--workers", "how many processes (default: 1)", _at_least_one, metavar="N", default=1)
-    add("--tls-cert", "certificate and chain, for HTTPS (PEM)", metavar="FILE")
-    add("--tls-key", "its key, if in a file of its own (PEM)", metavar="FILE")
-    add("--access-log", "log requests to FILE, or - for the standard output", metavar="FILE")
-    add(
-        "--graceful-timeout",
-        "how long requests in flight may take at the end (default: %(default)s)",
-        _seconds,
-        metavar="SECONDS",
+    workers: int = setting("how many processes serve", converters.positive, default=1, **_NUMBER)
+
+    # How workers are watched and replaced.
+    timeout: float = setting(
+        "replace a worker that has not let other greenlets run for so long; 0: never",
+        converters.seconds,
         default=30.0,
+        **_SECONDS,
     )
-    add(
-        "--backlog",
-        "connections that may wait, for each worker (default: %(default)s)",
-        _at_least_one,
-        metavar="N",
-        default=1024,
+    start_timeout: float = setting(
+        "how long a worker may take to import the application; 0: any time",
+        converters.seconds,
+        default=30.0,
+        **_SECONDS,
     )
-    parser.add_argument(
-        "--reload", action="store_true", help="reload when a source file of the program changes"
+    graceful_timeout: float = setting(
+        "how long requests in flight may take when a worker ends",
+        converters.seconds,
+        default=30.0,
+        **_SECONDS,
     )
-    parser.add_argument(
-        "--no-patch",
-        dest="patch",
-        action="store_false",
-        help="do not make the standard library cooperative (gevent.monkey.patch_all)",
+    max_requests: int = setting(
+        "replace a worker after so many requests; 0: never", converters.whole, default=0, **_NUMBER
     )
-    values = parser.parse_args(arguments)
-    if values.tls_key and not values.tls_cert:
-        parser.error("--tls-key needs --tls-cert")
-    return Options(**vars(values))
+    max_requests_jitter: int = setting(
+        "add a random number up to N to --max-requests, for each worker anew",
+        converters.whole,
+        default=0,
+        **_NUMBER,
+    )
+    max_memory: int = setting(
+        "replace a worker that occupies more than so many MiB of memory; 0: never",
+        converters.whole,
+        default=0,
+        metavar="MIB",
+    )
+    reload: bool = setting(
+        "reload when a source file of the program changes", converters.truth, default=False
+    )
+    reload_extra: tuple[str, ...] = setting(
+        "with --reload, watch the files that match this pattern too",
+        metavar="PATTERN",
+        many=True,
+        default=(),
+    )
+
+    # The application.
+    factory: bool = setting(
+        "call the application's name without arguments to get the application",
+        converters.truth,
+        default=False,
+    )
+    handler: str = setting(
+        "class that handles connections: package.module:Class, plain, websocket, or auto: "
+        "websocket when the application uses WebSockets",
+        converters.handler,
+        metavar="CLASS",
+        default="auto",
+    )
+    patch: bool = setting(
+        "make the standard library cooperative (gevent.monkey.patch_all)",
+        converters.truth,
+        default=True,
+    )
+
+    # Listening sockets.
+    backlog: int = setting(
+        "connections that may wait to be accepted", converters.positive, default=1024, **_NUMBER
+    )
+    socket_mode: int | None = setting(
+        "permissions of Unix sockets, in octal", converters.octal, metavar="MODE"
+    )
+    reuse_port: bool = setting(
+        "let other programs listen at the same port (SO_REUSEPORT)", converters.truth, default=False
+    )
+
+    # TLS.
+    tls_cert: str | None = setting("certificate and chain, for HTTPS (PEM)", **_FILE)
+    tls_key: str | None = setting("its key, if in a file of its own (PEM)", **_FILE)
+    tls_key_password_file: str | None = setting(
+        "the file whose first line decrypts the key; without it the terminal is asked once", **_FILE
+    )
+    tls_client_ca: str | None = setting(
+        "demand client certificates that one of these authorities signed (PEM)", **_FILE
+    )
+    tls_min_version: str = setting(
+        "the oldest version of TLS that is spoken: 1.2 or 1.3",
+        converters.one_of("1.2", "1.3"),
+        default="1.2",
+        metavar="VERSION",
+    )
+    tls_ciphers: str | None = setting(
+        "ciphers of TLS 1.2, as OpenSSL lists them", metavar="CIPHERS"
+    )
+
+    # The process.
+    chdir: str | None = setting("the directory to serve from", metavar="DIRECTORY")
+    user: str | None = setting("the user that workers run as", metavar="USER")
+    group: str | None = setting("the group that workers run as", metavar="GROUP")
+    umask: int | None = setting(
+        "permissions that new files do not get, in octal", converters.octal, metavar="MASK"
+    )
+    pid_file: str | None = setting("write the supervisor's process number to FILE", **_FILE)
+
+    # Logs.
+    access_log: str | None = setting("log requests to FILE, or - for the standard output", **_FILE)
+    access_log_format: str = setting(
+        "text, or json: an object in a line",
+        converters.one_of("text", "json"),
+        default="text",
+        metavar="FORMAT",
+    )
+    error_log: str | None = setting(
+        "log messages and errors to FILE; by default to the standard error", **_FILE
+    )
+    log_level: str = setting(
+        f"the least important messages that are logged: {', '.join(converters.LEVELS)}",
+        converters.one_of(*converters.LEVELS),
+        default="info",
+        metavar="LEVEL",
+    )
+
+    # Proxies in front.
+    trusted_proxies: tuple[str, ...] = setting(
+        "addresses or networks of proxies whose word about the client counts, or unix",
+        converters.network,
+        metavar="NETWORK",
+        many=True,
+        default=(),
+    )
+    proxy_header: str = setting(
+        "the fields that these proxies set: x-forwarded (X-Forwarded-*) or forwarded (RFC 7239)",
+        converters.one_of("x-forwarded", "forwarded"),
+        default="x-forwarded",
+        metavar="FIELDS",
+    )
+
+    # Limits of connections and requests: attributes of `gevent.pywsgi.WSGIServer`.
+    max_connections: int | None = setting(
+        "how many connections each worker has at once; more wait",
+        converters.optional(converters.positive),
+        **_NUMBER,
+    )
+    strict: bool = setting(
+        "refuse requests that current rules call invalid though older servers accept them",
+        converters.truth,
+        default=True,
+    )
+    idle_timeout: float | None = setting(
+        "how long a connection may be idle", _PATIENCE, default=75.0, **_SECONDS
+    )
+    header_timeout: float | None = setting(
+        "how long the head of a request may take", _PATIENCE, default=30.0, **_SECONDS
+    )
+    body_timeout: float | None = setting(
+        "how long to wait for more of a request's body", _PATIENCE, default=60.0, **_SECONDS
+    )
+    write_timeout: float | None = setting(
+        "how long to wait for a client to take more of a response",
+        _PATIENCE,
+        default=60.0,
+        **_SECONDS,
+    )
+    max_request_line: int = setting(
+        "how long a request line may be", converters.positive, default=8192, **_BYTES
+    )
+    max_header_bytes: int = setting(
+        "how long the header fields of a request may be",
+        converters.positive,
+        default=65536,
+        **_BYTES,
+    )
+    max_headers: int = setting(
+        "how many header fields a request may have", converters.positive, default=100, **_NUMBER
+    )
+    max_body: int | None = setting(
+        "how long the body of a request may be, or none",
+        converters.optional(converters.whole),
+        **_BYTES,
+    )
+    max_discard: int = setting(
+        "how much of a body that the application did not read is skipped to keep the connection",
+        converters.whole,
+        default=1 << 20,
+        **_BYTES,
+    )
+
+    # What is decided on the command line alone.
+    check: bool = setting(
+        "import the application, say whether all is well, and end", converters.truth, default=False
+    )
+
+
+def settings() -> dict[str, tuple[Field[Any], Setting]]:
+    """Return every setting by the name of its field."""
+    return {each.name: (each, each.metadata["setting"]) for each in fields(Options)}
+
+
+def default_of(each: Field[Any]) -> Any:
+    """Return the default of a field, None without one."""
+    return None if each.default is MISSING else each.default

@@ -1,6 +1,15 @@
-"""The process that starts, replaces and ends the workers.
+"""The process that starts, watches, replaces and ends the workers.
 
 It has no hub: it only waits for signals and for what the workers say.
+
+Workers come in generations. The first start and each reload fork a whole one, whose workers import
+the application and then wait. When all of them could, they are told to serve, and only then are
+those of the generation before told to end; when one of them could not, the new generation is
+dropped and the old one stays. So the two never serve side by side but for that moment, and a
+reload that comes while two generations are there waits until one is gone.
+
+    STARTING ── loaded ──> LOADED ── go ──> SERVING ── tired ──> TIRED ── retire ──> ENDING
+        └───────────── told to end, dropped, or found to be stuck ─────────────────────┘
 """
 
 from __future__ import annotations
@@ -11,213 +20,450 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import NoReturn
 
-from gevent.serve import worker
-from gevent.serve.listeners import UNIX, address_of
+from gevent.serve import process, worker
+from gevent.serve.heartbeat import Heartbeats
+from gevent.serve.listeners import UNIX, Listener
+from gevent.serve.logs import Messages
+from gevent.serve.notify import Notifier
 from gevent.serve.options import Options
+from gevent.serve.process import State, WorkerProcess, how_it_ended
+from gevent.serve.signals import Signals
 
-#: A worker that ends within so many seconds of its start is replaced only after as many.
+#: Seconds until a worker that ended soon after its start is replaced: at first, and at most.
+#: They double each time.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 16.0
+#: A worker that has lived for so many seconds did not end soon.
 SHORT_LIFE = 1.0
 #: What a worker gets beyond the graceful timeout, in seconds, before it is killed.
 GRACE = 2.0
+#: How many seconds a stuck worker has to write where it is stuck, before it is killed.
+LAST_WORDS = 1.0
+#: How many seconds connections that wait to be accepted may keep the sockets from closing, and
+#: how often to see whether any do.
+CLOSING, CLOSING_STEP = 1.0, 0.005
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-
-def say(text: str) -> None:
-    """Print a line for whoever started the program."""
-    print(f"gevent.serve: {text}", file=sys.stderr, flush=True)
-
-
-@dataclass(eq=False)
-class Worker:
-    """One worker process, as the supervisor sees it."""
-
-    #: Which listening socket is its own.
-    place: int
-    pid: int
-    #: What it talks through.
-    line: socket.socket
-    started: float = field(default_factory=time.monotonic)
-    ready: bool = False
-    #: When to kill it; set once it was told to end.
-    deadline: float | None = None
+CAUGHT = (
+    *ENDINGS,
+    signal.SIGHUP,
+    signal.SIGCHLD,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+#: Signals that do nothing to a worker. A terminal sends the first two to all processes, and the
+#: supervisor passes on what is to be done.
+HARMLESS = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
 
 
 class Supervisor:
-    """Keeps a worker serving at each listening socket.
+    """Keeps a number of workers serving at the listening sockets.
 
-    :param options: The command line.
-    :param listeners: The listening sockets, one for each worker.
+    :param options: What to serve, and how.
+    :param listeners: The listening sockets.
+    :param key_password: What decrypts the key of the certificate, if anything does.
+    :param messages: Where the operator is told what happens.
+    :param notifier: Where systemd is.
     """
 
-    def __init__(self, options: Options, listeners: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        listeners: list[Listener],
+        key_password: str | None,
+        messages: Messages,
+        notifier: Notifier,
+    ) -> None:
         self.options = options
         self.listeners = listeners
-        self.workers: list[Worker] = []
-        #: When each place is to have a worker again.
-        self.vacant: dict[int, float] = {}
-        self.begun = False
+        self.key_password = key_password
+        self.messages = messages
+        self.notifier = notifier
+        #: How many workers there should be.
+        self.wanted = options.workers
+        self.workers: list[WorkerProcess] = []
+        #: The generation that serves, 0 before the first; and the one that starts, if any.
+        self.current = 0
+        self.coming: int | None = None
+        self.last_generation = 0
+        #: True if another reload is to follow.
+        self.reload_again = False
+        #: True once the service ends.
         self.ending = False
+        #: Until when connections that wait may keep the listening sockets open, once it ends.
+        self.closing_until: float | None = None
         self.status = 0
+        #: When the next worker may replace one that ended, and how long to wait the next time.
+        self.replace_at = 0.0
+        self.pause = FIRST_PAUSE
+        self.last_look = time.monotonic()
+        self.heartbeats = Heartbeats()
         self.selector = selectors.DefaultSelector()
-        self.wakeup, self.signals = socket.socketpair()
 
     def run(self) -> int:
         """Serve until told to end; return the exit status, 1 when the first workers fail."""
-        self.wakeup.setblocking(False)
-        self.signals.setblocking(False)
-        signal.set_wakeup_fd(self.wakeup.fileno(), warn_on_full_buffer=False)
-        for number in (*ENDINGS, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+        self.signals = Signals(CAUGHT)
         self.selector.register(self.signals, selectors.EVENT_READ)
-        for place in range(len(self.listeners)):
-            self._fork(place)
-        while self.workers or self.vacant:
-            for key, _ in self.selector.select(self._patience()):
+        self._start_generation()
+        while self.workers or not self.ending:
+            for key, _ in self.selector.select(self._time_to_wait()):
                 if key.fileobj is self.signals:
                     self._take_signals()
                 else:
                     self._listen_to(key.data)
-            self._do_what_is_due()
-        self._remove_unix_socket()
+            self._watch()
+            self._keep_the_number()
+        self._close_listeners()
         return self.status
 
-    def _fork(self, place: int) -> None:
-        ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            self._become_worker(place, theirs)
-        theirs.close()
-        ours.setblocking(False)
-        new = Worker(place, pid, ours)
-        self.workers.append(new)
-        self.selector.register(ours, selectors.EVENT_READ, new)
-
-    def _become_worker(self, place: int, line: socket.socket) -> NoReturn:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        # A terminal sends these to all processes; the supervisor passes on what is to be done.
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        self.selector.close()
-        self.signals.close()
-        self.wakeup.close()
-        for other in self.workers:
-            other.line.close()
-        listener = self.listeners.pop(place)
-        for other_listener in self.listeners:
-            other_listener.close()
-        watches_files = self.options.reload and place == 0
-        raise SystemExit(worker.run(self.options, listener, line, watches_files))
-
-    def _patience(self) -> float | None:
-        times = [one.deadline for one in self.workers if one.deadline is not None]
-        times += self.vacant.values()
-        return max(0.0, min(times) - time.monotonic()) if times else None
+    # Signals
 
     def _take_signals(self) -> None:
-        for number in self.signals.recv(4096):
+        for number in self.signals.take():
             if number in ENDINGS:
                 self._end(at_once=self.ending)
-            elif number == signal.SIGHUP and not self.ending:
+            elif self.ending:
+                continue
+            elif number == signal.SIGHUP:
                 self._reload()
+            elif number == signal.SIGUSR1:
+                self._reopen_logs()
+            elif number in (signal.SIGTTIN, signal.SIGTTOU):
+                self._change_number(1 if number == signal.SIGTTIN else -1)
         for one in list(self.workers):
             pid, status = os.waitpid(one.pid, os.WNOHANG)
             if pid:
                 self._has_ended(one, os.waitstatus_to_exitcode(status))
 
-    def _listen_to(self, one: Worker) -> None:
-        try:
-            words = one.line.recv(65536)
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            words = b""
-        if not words:
-            self._hang_up(one)
-        elif words == worker.READY:
-            self._is_ready(one)
-        else:
-            say(words.removeprefix(worker.FAILED).decode(errors="replace"))
-
-    def _hang_up(self, one: Worker) -> None:
-        if one.line.fileno() >= 0:
-            self.selector.unregister(one.line)
-            one.line.close()
-
-    def _is_ready(self, one: Worker) -> None:
-        one.ready = True
-        for older in self.workers[: self.workers.index(one)]:
-            if older.place == one.place:
-                self._tell_to_end(older)
-        if not self.begun and all(other.ready for other in self.workers):
-            self.begun = True
-            self._announce()
-
-    def _announce(self) -> None:
-        address = address_of(self.listeners[0])
-        if not address.startswith(UNIX):
-            address = f"{'https' if self.options.tls_cert else 'http'}://{address}"
-        count = len(self.listeners)
-        say(f"listening at {address} with {count} worker{'s' * (count > 1)}, process {os.getpid()}")
-
-    def _has_ended(self, one: Worker, code: int) -> None:
-        if one.line.fileno() >= 0:
-            # What it said at the end.
-            self._listen_to(one)
-            self._hang_up(one)
-        self.workers.remove(one)
-        if self.ending or one.deadline is not None:
-            return
-        if not self.begun:
-            self.status = 1
-            self._end(at_once=False)
-            return
-        if any(other.place == one.place for other in self.workers):
-            # A new one that could not start: the old one goes on.
-            return
-        end = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        say(f"worker {one.pid} ended {end}; starting another")
-        lived = time.monotonic() - one.started
-        self.vacant[one.place] = time.monotonic() + (SHORT_LIFE if lived < SHORT_LIFE else 0)
-
-    def _do_what_is_due(self) -> None:
-        now = time.monotonic()
-        for place in [place for place, when in self.vacant.items() if when <= now]:
-            del self.vacant[place]
-            self._fork(place)
+    def _reopen_logs(self) -> None:
+        self.messages.file.reopen()
+        self.messages.say("opening the log files anew")
         for one in self.workers:
-            if one.deadline is not None and one.deadline <= now:
-                os.kill(one.pid, signal.SIGKILL)
-                one.deadline = now + GRACE
+            one.kill(signal.SIGUSR1)
 
-    def _tell_to_end(self, one: Worker) -> None:
-        if one.deadline is None:
-            one.deadline = time.monotonic() + self.options.graceful_timeout + GRACE
-            os.kill(one.pid, signal.SIGTERM)
+    def _change_number(self, by: int) -> None:
+        self.wanted = max(1, self.wanted + by)
+        self.messages.say(f"{self._count_of_workers()} from now on")
 
-    def _end(self, at_once: bool) -> None:
-        self.ending = True
-        self.vacant.clear()
-        for one in self.workers:
-            self._tell_to_end(one)
-            if at_once:
-                one.deadline = time.monotonic()
+    # Generations
+
+    def _start_generation(self) -> None:
+        self.last_generation += 1
+        self.coming = self.last_generation
+        for _ in range(self.wanted):
+            if not self._fork(self.coming):
+                self._drop_generation()
+                return
 
     def _reload(self) -> None:
-        say("reloading")
-        self.vacant.clear()
-        for place in range(len(self.listeners)):
-            self._fork(place)
+        if self.coming is not None or any(self._of_another_generation()):
+            if not self.reload_again:
+                self.messages.say("another reload follows when the one under way is over")
+            self.reload_again = True
+            return
+        self.reload_again = False
+        self.messages.say("reloading")
+        self.notifier.reloading()
+        self._start_generation()
 
-    def _remove_unix_socket(self) -> None:
-        name = self.listeners[0].getsockname()
-        if self.listeners[0].family == socket.AF_UNIX and os.path.exists(name):
-            os.unlink(name)
+    def _of_another_generation(self) -> Iterator[WorkerProcess]:
+        return (one for one in self.workers if one.generation != self.current)
+
+    def _take_over(self) -> None:
+        """Let the generation that is loaded serve in place of the one before."""
+        first = not self.current
+        self.current, self.coming = self.last_generation, None
+        for one in self.workers:
+            if one.generation == self.current and one.state is State.LOADED:
+                self._let_serve(one)
+        for one in list(self._of_another_generation()):
+            self._tell_to_end(one, process.RETIRE)
+        places = " and ".join(self._urls())
+        text = f"listening at {places} with {self._count_of_workers()}, process {os.getpid()}"
+        self.messages.say(text if first else "reloaded")
+        self.notifier.ready(text)
+
+    def _drop_generation(self) -> None:
+        """End the workers of a generation that cannot serve; without another, end it all."""
+        dropped, self.coming = self.coming, None
+        for one in self.workers:
+            if one.generation == dropped:
+                one.state = State.ENDING
+                one.kill()
+        if not self.current:
+            self.status = 1
+            self._end(at_once=True)
+        elif not self.ending:
+            self.messages.fail("the reload failed; the workers that serve stay")
+            self.notifier.ready("the last reload failed")
+
+    def _urls(self) -> list[str]:
+        scheme = "https" if self.options.tls_cert else "http"
+        addresses = [listener.address for listener in self.listeners]
+        return [one if one.startswith(UNIX) else f"{scheme}://{one}" for one in addresses]
+
+    def _count_of_workers(self) -> str:
+        return f"{self.wanted} worker{'s' * (self.wanted > 1)}"
+
+    # Workers
+
+    def _fork(self, generation: int) -> bool:
+        """Start a worker; return false if the system does not let us."""
+        for stream in (sys.stdout, sys.stderr):
+            # What they still hold would be written by both processes.
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self.messages.fail(f"cannot start a worker: {error}")
+            return False
+        heartbeat = self.heartbeats.take()
+        with self.signals.blocked():
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self.messages.fail(f"cannot start a worker: {error}")
+                ours.close()
+                theirs.close()
+                heartbeat.release()
+                return False
+            if pid == 0:
+                self.signals.forget(HARMLESS)
+                ours.close()
+        if pid == 0:
+            self._become_worker(theirs, heartbeat)
+        theirs.close()
+        ours.setblocking(False)
+        new = WorkerProcess(pid, generation, ours, heartbeat)
+        self.workers.append(new)
+        self.selector.register(new, selectors.EVENT_READ, new)
+        self.messages.debug(f"worker {pid} starts")
+        return True
+
+    def _become_worker(self, channel: socket.socket, heartbeat: object) -> NoReturn:
+        self.selector.close()
+        for other in self.workers:
+            other.channel.close()
+        # Of several workers, one watches the files.
+        watches_files = self.options.reload and not any(
+            other.generation == self.last_generation for other in self.workers
+        )
+        context = worker.Context(
+            options=self.options,
+            listeners=[listener.sock for listener in self.listeners],
+            channel=channel,
+            heartbeat=heartbeat,  # type: ignore[arg-type]
+            messages=self.messages,
+            key_password=self.key_password,
+            multiprocess=self.wanted > 1,
+            watches_files=watches_files,
+        )
+        raise SystemExit(worker.run(context))
+
+    def _listen_to(self, one: WorkerProcess) -> None:
+        lines, over = one.hear()
+        if over and one in self.selector.get_map():
+            self.selector.unregister(one)
+        for line in lines:
+            word, _, text = line.partition(" ")
+            if word == process.LOADED:
+                self._is_loaded(one)
+            elif word == process.FAILED:
+                if one.state is not State.ENDING:
+                    one.explained = True
+                    self.messages.fail(text)
+            elif word == process.TIRED:
+                self._is_tired(one, text)
+            elif word == process.CLOSED:
+                one.closed = True
+                self._note_its_end(one)
+
+    def _is_loaded(self, one: WorkerProcess) -> None:
+        if one.state is not State.STARTING:
+            return
+        one.state = State.LOADED
+        if one.generation == self.current:
+            self._let_serve(one)
+            tired = [other for other in self.workers if other.state is State.TIRED]
+            for other in tired[:1]:
+                self._tell_to_end(other, process.RETIRE)
+        elif one.generation == self.coming:
+            waited_for = [other for other in self.workers if other.generation == self.coming]
+            if all(other.state is State.LOADED for other in waited_for):
+                self._take_over()
+
+    def _let_serve(self, one: WorkerProcess) -> None:
+        one.state = State.SERVING
+        one.tell(process.GO)
+
+    def _is_tired(self, one: WorkerProcess, why: str) -> None:
+        if one.state is State.SERVING:
+            one.state = State.TIRED
+            self.messages.say(f"worker {one.pid} {why}; starting another")
+
+    def _note_its_end(self, one: WorkerProcess) -> None:
+        """Take note that a worker ends, by itself or because it was told to."""
+        one.state = State.ENDING
+        if one.kill_at is None:
+            one.kill_at = time.monotonic() + self.options.graceful_timeout + GRACE
+
+    def _tell_to_end(self, one: WorkerProcess, how: str) -> None:
+        if one.state in (State.STARTING, State.LOADED):
+            # It has nothing to finish.
+            one.kill()
+        one.tell(how)
+        self._note_its_end(one)
+
+    def _has_ended(self, one: WorkerProcess, code: int) -> None:
+        # What it said at the end.
+        self._listen_to(one)
+        if one in self.selector.get_map():
+            self.selector.unregister(one)
+        self.workers.remove(one)
+        one.release()
+        if self.ending or one.state is State.ENDING:
+            self.messages.debug(f"worker {one.pid} {how_it_ended(code)}")
+            return
+        starting = one.state in (State.STARTING, State.LOADED)
+        if not one.explained:
+            what = " while it started" if starting else "; starting another"
+            self.messages.fail(f"worker {one.pid} {how_it_ended(code)}{what}")
+        if one.generation == self.coming:
+            self._drop_generation()
+        else:
+            self._pause_before_replacing(one)
+
+    def _pause_before_replacing(self, one: WorkerProcess) -> None:
+        now = time.monotonic()
+        if now - one.started >= SHORT_LIFE and one.state is not State.STARTING:
+            self.pause = FIRST_PAUSE
+            return
+        self.replace_at = now + self.pause
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+
+    def _keep_the_number(self) -> None:
+        """Start workers where some are missing, and end those that are too many."""
+        if self.ending:
+            return
+        if self.reload_again and self.coming is None and not any(self._of_another_generation()):
+            self._reload()
+        if self.coming is not None or not self.current:
+            return
+        usable = (State.STARTING, State.LOADED, State.SERVING)
+        there = [one for one in self.workers if one.state in usable]
+        for _ in range(self.wanted - len(there)):
+            if time.monotonic() < self.replace_at:
+                break
+            if not self._fork(self.current):
+                self.replace_at = time.monotonic() + FIRST_PAUSE
+        for one in there[: max(0, len(there) - self.wanted)]:
+            self._tell_to_end(one, process.RETIRE)
+
+    # Time
+
+    def _deadlines(self) -> Iterator[float]:
+        """Yield the moments at which :meth:`_watch` or :meth:`_keep_the_number` has work."""
+        for one in self.workers:
+            if one.kill_at is not None:
+                yield one.kill_at
+            elif one.state is State.STARTING and self.options.start_timeout:
+                yield one.started + self.options.start_timeout
+        if self.options.timeout:
+            yield self.last_look + self._watching_period()
+        if self.notifier.watchdog:
+            yield self.last_look + self.notifier.watchdog
+        if self.closing_until is not None:
+            yield time.monotonic() + CLOSING_STEP
+        if not self.ending and self.replace_at > time.monotonic():
+            yield self.replace_at
+
+    def _time_to_wait(self) -> float | None:
+        first = min(self._deadlines(), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
+
+    def _watching_period(self) -> float:
+        """Return how often to look at the heartbeats, in seconds."""
+        return min(1.0, self.options.timeout / 4)
+
+    def _watch(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        # A supervisor that was stopped itself, as by Ctrl-Z, has to give its workers time.
+        slept = now - self.last_look > 2 * self._watching_period() + 1.0
+        self.last_look = now
+        self.notifier.alive()
+        for one in self.workers:
+            if one.kill_at is not None:
+                if one.kill_at <= now:
+                    one.kill()
+                    one.kill_at = now + GRACE
+            elif one.state is State.STARTING:
+                limit = self.options.start_timeout
+                if limit and now - one.started > limit:
+                    self._give_up(one, f"did not start within {limit:g} s")
+            elif self.options.timeout and not slept:
+                silent = now - one.heartbeat.last()
+                if silent > self.options.timeout:
+                    self._replace_stuck(one, silent)
+        if self.closing_until is not None:
+            self._close_when_drained(now)
+
+    def _give_up(self, one: WorkerProcess, why: str) -> None:
+        self.messages.fail(f"worker {one.pid} {why} and is killed")
+        one.explained = True
+        one.kill(signal.SIGABRT)
+        one.kill_at = time.monotonic() + LAST_WORDS
+
+    def _replace_stuck(self, one: WorkerProcess, silent: float) -> None:
+        self._give_up(one, f"has not let other greenlets run for {silent:.0f} s")
+        if one.state is not State.LOADED:
+            # Another takes its place now, not only when it is gone.
+            one.state = State.ENDING
+
+    # The end
+
+    def _end(self, at_once: bool) -> None:
+        if not self.ending:
+            self.ending = True
+            self.notifier.stopping()
+            # Nobody new comes in from here on, however long the workers take.
+            for listener in self.listeners:
+                listener.refuse_new()
+            self.closing_until = time.monotonic() + CLOSING
+        how = process.FINISH
+        if any(listener.inherited for listener in self.listeners):
+            # Whoever opened the socket has others take what waits there.
+            how = process.RETIRE
+        for one in self.workers:
+            self._tell_to_end(one, how)
+            if at_once:
+                one.kill_at = time.monotonic()
+        self._close_when_drained(time.monotonic())
+
+    def _close_when_drained(self, now: float) -> None:
+        """Close the listening sockets once no connection waits, nobody takes it, or time is up."""
+        takers = [one for one in self.workers if not one.closed]
+        waiting = any(listener.has_waiting() for listener in self.listeners)
+        if not waiting or not takers or now >= (self.closing_until or 0):
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        self.closing_until = None
+        for listener in self.listeners:
+            listener.close()
+        self.listeners = []

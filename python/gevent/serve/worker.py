@@ -1,158 +1,183 @@
-"""A process that serves: it loads the application, says that it is ready, and serves to the end."""
+"""A process that serves: it imports the application, says so, and serves when it is told to."""
 
 from __future__ import annotations
 
-import importlib
+import faulthandler
 import os
 import signal
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from gevent.serve.listeners import ServeError
+from gevent.serve import identity, process
+from gevent.serve.errors import ServeError
+from gevent.serve.heartbeat import Heartbeat
+from gevent.serve.loading import load_application
+from gevent.serve.logs import LogFile, Messages
 from gevent.serve.options import Options
 
-#: What a worker tells the supervisor: that it serves; or, after this, why it cannot.
-READY = b"ready"
-FAILED = b"failed "
-
-#: Seconds between two looks at the source files.
-LOOK = 0.5
+#: The longest time between two heartbeats, in seconds.
+BEAT = 1.0
 
 
-def run(options: Options, listener: Any, supervisor: Any, watches_files: bool) -> int:
-    """Serve until ``SIGTERM`` comes or the supervisor is gone; return the exit status.
+@dataclass(frozen=True)
+class Context:
+    """What a worker gets from the supervisor."""
 
-    :param listener: The listening socket; as *supervisor*, one of the standard library.
-    :param supervisor: Connected to the supervisor.
-    :param watches_files: Whether this is the worker that tells the supervisor of changed files.
-    """
+    options: Options
+    listeners: list[socket.socket]
+    #: Connected to the supervisor.
+    channel: socket.socket
+    heartbeat: Heartbeat
+    messages: Messages
+    #: What decrypts the key of the certificate, if anything does.
+    key_password: str | None
+    #: True if other processes serve the same application.
+    multiprocess: bool
+    #: True if this worker is to tell the supervisor of changed source files.
+    watches_files: bool
+
+
+def run(context: Context) -> int:
+    """Serve until the supervisor ends it or is gone, or ``SIGTERM`` comes; return the status."""
+    with suppress(OSError, ValueError, AttributeError):
+        # Writes where the worker is stuck when the supervisor gives it up with SIGABRT.
+        faulthandler.enable(all_threads=False)
     try:
-        server = _server(options, listener)
+        serving = _Serving(context)
     except ServeError as error:
-        supervisor.send(FAILED + str(error).encode())
-        return 1
-
-    import gevent
-    from gevent.event import Event
-    from gevent.socket import socket
-
-    end = Event()
-    gevent.signal_handler(signal.SIGTERM, end.set)
-    server.start()
-    line = socket(fileno=supervisor.detach())
-    line.sendall(READY)
-
-    def end_with_supervisor() -> None:
         with suppress(OSError):
-            line.recv(1)
-        end.set()
-
-    gevent.spawn(end_with_supervisor)
-    if watches_files:
-        gevent.spawn(_watch_files, gevent.sleep, os.getppid())
-    end.wait()
-    server.stop(timeout=options.graceful_timeout)
+            context.channel.send(f"{process.FAILED} {error}\n".encode())
+        return 1
+    serving.run()
     return 0
 
 
-def _server(options: Options, listener: Any) -> Any:
+def check(options: Options, key_password: str | None) -> None:
+    """Load all that a worker loads, without serving.
+
+    :raises ServeError: Something is wrong.
+    """
+    prepare(options)
+    from gevent.serve import server, tls
+
+    identity.become(options.user, options.group)
+    application = load_application(options)
+    server.handler_class_for(options, application)
+    if options.tls_cert:
+        tls.make_context(options, key_password)
+
+
+def prepare(options: Options) -> None:
+    """Make the standard library cooperative if *options* say so, before anything is imported."""
     if options.patch:
         from gevent import monkey
 
         monkey.patch_all()
-    from gevent.pywsgi import WSGIServer
-    from gevent.socket import socket
-
-    application = _load(options.app)
-    tls = {}
-    if options.tls_cert:
-        tls["ssl_context"] = _tls_context(options.tls_cert, options.tls_key)
-    log = _open_log(options.access_log)
-    return WSGIServer(socket(fileno=listener.detach()), application, log=log, **tls)
 
 
-def _load(name: str) -> Any:
-    """Return the application called ``package.module:attribute``."""
-    module_name, _, attribute = name.partition(":")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.import_module(module_name)
-    except BaseException as error:
-        raise ServeError(f"cannot import {module_name}: {_in_a_line(error)}") from error
-    for part in attribute.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise ServeError(f"there is no {attribute} in {module_name}") from None
-    if not callable(found):
-        raise ServeError(f"{name} cannot be called: {found!r:.80}")
-    return found
+class _Serving:
+    """The servers of a worker, and its talk with the supervisor."""
 
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        options = context.options
+        prepare(options)
+        from gevent.event import Event
+        from gevent.serve import server, tls
+        from gevent.serve.fatigue import Fatigue
 
-def _in_a_line(error: BaseException) -> str:
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    if last is None or last.filename.startswith("<frozen"):
-        return what
-    return f"{what} ({last.filename}:{last.lineno})"
+        # Not before: that user may not be able to read where this package is.
+        identity.become(options.user, options.group)
+        application = load_application(options)
+        handler = server.handler_class_for(options, application)
+        tls_context = None
+        if options.tls_cert:
+            tls_context = tls.make_context(options, context.key_password)
+        self.logs: list[LogFile] = []
+        self.access_log = self._open_log(options.access_log) if options.access_log else None
+        self.error_log = self._open_log(options.error_log)
+        self.end = Event()
+        self.finish = False
+        self.fatigue = Fatigue(options, self._say_tired)
+        self.servers = server.make_servers(
+            options,
+            context.listeners,
+            self.fatigue.count(application),
+            handler_class=handler,
+            tls_context=tls_context,
+            access_log=self.access_log,
+            error_log=self.error_log,
+            multiprocess=context.multiprocess,
+        )
 
+    def _open_log(self, path: str | None) -> LogFile:
+        log = LogFile(path, self.context.messages.fail)
+        self.logs.append(log)
+        return log
 
-def _tls_context(certificate: str, key: str | None) -> Any:
-    from gevent import ssl
+    def run(self) -> None:
+        """Serve to the end."""
+        import gevent
+        from gevent.socket import socket as cooperative
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        files = f"{certificate} and {key}" if key else certificate
-        raise ServeError(f"cannot use the certificate of {files}: {_reason(error)}") from error
-    return context
+        gevent.signal_handler(signal.SIGTERM, self.end.set)
+        gevent.signal_handler(signal.SIGUSR1, self._reopen_logs)
+        self.channel = cooperative(fileno=self.context.channel.detach())
+        gevent.spawn(self._beat, gevent.sleep)
+        gevent.spawn(self._obey)
+        if self.context.watches_files:
+            from gevent.serve import reloading
 
+            gevent.spawn(reloading.watch, self.context.options, gevent.sleep, os.getppid())
+        self._tell(process.LOADED)
+        self.end.wait()
+        self._stop(gevent.spawn, gevent.joinall)
 
-def _open_log(path: str | None) -> Any:
-    if path is None:
-        return None
-    if path == "-":
-        return sys.stdout
-    try:
-        return open(path, "a", buffering=1)
-    except OSError as error:
-        raise ServeError(f"cannot log to {path}: {_reason(error)}") from error
+    def _tell(self, message: str) -> None:
+        with suppress(OSError):
+            self.channel.sendall(f"{message}\n".encode())
 
+    def _say_tired(self, why: str) -> None:
+        self._tell(f"{process.TIRED} {why}")
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    def _obey(self) -> None:
+        """Do what the supervisor says; end when it is gone."""
+        unread = b""
+        with suppress(OSError):
+            while part := self.channel.recv(4096):
+                *lines, unread = (unread + part).split(b"\n")
+                for line in lines:
+                    word = line.decode()
+                    if word == process.GO:
+                        for server in self.servers:
+                            server.start()
+                    elif word in (process.RETIRE, process.FINISH):
+                        self.finish = word == process.FINISH
+                        self.end.set()
+        self.end.set()
 
+    def _beat(self, sleep: Callable[[float], None]) -> None:
+        options = self.context.options
+        period = min(BEAT, options.timeout / 4) if options.timeout else BEAT
+        while True:
+            self.context.heartbeat.beat()
+            self.fatigue.look_at_memory()
+            sleep(period)
 
-def _sources() -> Iterator[str]:
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str):
-            yield path
+    def _reopen_logs(self) -> None:
+        for log in self.logs:
+            log.reopen()
 
-
-def _changed(known: dict[str, int]) -> bool:
-    """Return whether a source file has changed, and take note of all."""
-    changed = False
-    for path in _sources():
-        try:
-            time = os.stat(path).st_mtime_ns
-        except OSError:
-            continue
-        changed |= known.setdefault(path, time) != time
-        known[path] = time
-    return changed
-
-
-def _watch_files(sleep: Callable[[float], None], supervisor: int) -> None:
-    known: dict[str, int] = {}
-    while True:
-        if _changed(known):
-            os.kill(supervisor, signal.SIGHUP)
-        sleep(LOOK)
+    def _stop(self, spawn: Callable[..., Any], join: Callable[..., Any]) -> None:
+        for server in self.servers:
+            if self.finish:
+                server.accept_the_rest()
+            server.close()
+        for listener in self.context.listeners:
+            listener.close()
+        self._tell(process.CLOSED)
+        patience = self.context.options.graceful_timeout
+        join([spawn(server.stop, timeout=patience) for server in self.servers])

@@ -1,0 +1,61 @@
+"""Watching the program's files for ``--reload``."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+from gevent.serve.options import Options
+
+#: Seconds between two looks at the files.
+PERIOD = 0.5
+
+
+def watch(options: Options, sleep: Callable[[float], None], supervisor: int) -> None:
+    """Tell the supervisor to reload whenever a file has changed, for ever."""
+    known: dict[str, int] = {}
+    first = True
+    while True:
+        if _changed(known, options.reload_extra, first):
+            os.kill(supervisor, signal.SIGHUP)
+        first = False
+        sleep(PERIOD)
+
+
+def _sources() -> Iterator[str]:
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str):
+            yield path
+
+
+def _extra(patterns: tuple[str, ...]) -> Iterator[str]:
+    for pattern in patterns:
+        yield from glob.iglob(pattern, recursive=True)
+
+
+def _changed(known: dict[str, int], patterns: tuple[str, ...], first: bool) -> bool:
+    """Return whether a file has changed, and take note of all.
+
+    A module that is imported later is no change, but a new file that matches a pattern is one, and
+    so is one that is gone.
+    """
+    changed = False
+    extra = set(_extra(patterns))
+    for path in {*_sources(), *extra}:
+        try:
+            time = os.stat(path).st_mtime_ns
+        except OSError:
+            continue
+        if path not in known:
+            changed |= path in extra and not first
+        else:
+            changed |= known[path] != time
+        known[path] = time
+    for path in [path for path in known if not os.path.exists(path)]:
+        del known[path]
+        changed = True
+    return changed

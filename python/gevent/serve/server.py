@@ -1,0 +1,189 @@
+"""The servers of a worker: `gevent.pywsgi.WSGIServer` with what the options ask for.
+
+It is imported in workers only, after the standard library was patched.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.serve.errors import ServeError
+from gevent.serve.loading import load_name
+from gevent.serve.options import Options
+from gevent.socket import socket as GeventSocket
+
+#: Under this name an application finds its WebSocket in the environment of a request.
+WEBSOCKET_KEY = "wsgi.websocket"
+#: Attributes by which applications and middleware refer to what they wrap.
+_WRAPPED = ("wsgi_app", "app", "application", "wsgi_application", "__wrapped__")
+
+
+class Server(WSGIServer):
+    """A server at a listening socket that other processes have too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        #: The WebSockets that are connected, for their handler.
+        self.clients: dict[Any, Any] = {}
+        super().__init__(*args, **kwargs)
+
+    def accept_the_rest(self) -> None:
+        """Accept all connections that wait, as nobody will later; then :meth:`close` loses none."""
+        while self.started and not self.full():
+            try:
+                accepted = self.do_read()
+            except OSError:
+                return
+            if accepted is None:
+                return
+            self.do_handle(*accepted)
+
+    def _reading_failed(self, failure: BaseException) -> None:
+        if isinstance(failure, OSError) and failure.errno == errno.EINVAL:
+            # The supervisor shut the listening socket down: the service ends.
+            self.close()
+        else:
+            super()._reading_failed(failure)
+
+
+def make_servers(
+    options: Options,
+    listeners: list[socket.socket],
+    application: Any,
+    *,
+    handler_class: Any,
+    tls_context: Any,
+    access_log: Any,
+    error_log: Any,
+    multiprocess: bool,
+) -> list[Server]:
+    """Return a server for each of the listening sockets, not started yet."""
+    arguments: dict[str, Any] = {name: getattr(options, name) for name in WSGIServer._LIMITS}
+    if tls_context is not None:
+        arguments["ssl_context"] = tls_context
+    if options.max_connections is not None:
+        from gevent.pool import Pool
+
+        # One pool for all addresses.
+        arguments["spawn"] = Pool(options.max_connections)
+    return [
+        Server(
+            GeventSocket(fileno=listener.detach()),
+            application,
+            log=access_log,
+            error_log=error_log,
+            handler_class=handler_class,
+            environ={"wsgi.multiprocess": multiprocess},
+            **arguments,
+        )
+        for listener in listeners
+    ]
+
+
+def handler_class_for(options: Options, application: Any) -> Any:
+    """Return the class that handles connections.
+
+    :raises ServeError: The class that the options name cannot be imported.
+    """
+    handler = _named_handler(options, application)
+    mixins: list[Any] = []
+    if options.trusted_proxies:
+        from gevent.serve.proxies import behind_proxies
+
+        mixins.append(behind_proxies(options.trusted_proxies, options.proxy_header))
+    if options.access_log_format == "json":
+        from gevent.serve.json_log import JsonLog
+
+        mixins.append(JsonLog)
+    if not mixins:
+        return handler
+    return type("Handler", (*mixins, handler), {})
+
+
+def _named_handler(options: Options, application: Any) -> Any:
+    name = options.handler
+    if name == "auto":
+        module = (options.app or "").partition(":")[0]
+        name = "websocket" if uses_websockets(application, module) else "plain"
+    if name == "plain":
+        return WSGIHandler
+    if name == "websocket":
+        from gevent.websocket import WebSocketHandler
+
+        return WebSocketHandler
+    module, _, attribute = name.partition(":")
+    handler = load_name(module, attribute)
+    if not callable(handler):
+        raise ServeError(f"{name} is no class of handlers: {handler!r:.80}")
+    return handler
+
+
+def uses_websockets(application: Any, name: str) -> bool:
+    """Return true if *application* expects ``environ["wsgi.websocket"]``.
+
+    That is so for a `gevent.websocket.Resource`, for what wraps one, and where the code of the
+    application, of the module that defines it, or of the module *name*, has that key in it.
+    """
+    for one in _layers(application):
+        if isinstance(one, _resource_classes()):
+            return True
+        for module_name in {name, getattr(one, "__module__", None) or ""}:
+            code = _code_of(one, sys.modules.get(module_name))
+            if any(WEBSOCKET_KEY in _constants(each) for each in code):
+                return True
+    return False
+
+
+def _resource_classes() -> tuple[type, ...]:
+    """Return the classes of applications for WebSockets, of those modules that are loaded."""
+    modules = (sys.modules.get(name) for name in ("gevent.websocket", "geventwebsocket.resource"))
+    return tuple(module.Resource for module in modules if module is not None)
+
+
+def _layers(application: Any) -> Iterator[Any]:
+    """Yield an application and what it wraps, each once."""
+    seen: list[Any] = []
+    ahead = [application]
+    while ahead and len(seen) < 100:
+        one = ahead.pop()
+        if any(one is other for other in seen) or not callable(one):
+            continue
+        seen.append(one)
+        yield one
+        attributes = getattr(one, "__dict__", {})
+        ahead += [attributes[name] for name in _WRAPPED if name in attributes]
+        for cell in getattr(one, "__closure__", None) or ():
+            with suppress(ValueError):
+                # A cell may be empty still.
+                ahead.append(cell.cell_contents)
+
+
+def _code_of(one: Any, module: types.ModuleType | None) -> Iterator[types.CodeType]:
+    """Yield the code of an application, and of what its module defines."""
+    owners = [one, type(one)]
+    if module is not None:
+        own = vars(module).values()
+        owners += [value for value in own if getattr(value, "__module__", None) == module.__name__]
+    for owner in owners:
+        members = vars(owner).values() if isinstance(owner, type) else (owner,)
+        for member in members:
+            code = getattr(getattr(member, "__func__", member), "__code__", None)
+            if isinstance(code, types.CodeType):
+                yield code
+
+
+def _constants(code: types.CodeType) -> set[Any]:
+    """Return the texts in a function's code and in that of the functions inside it."""
+    found: set[Any] = set()
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _constants(constant)
+        elif isinstance(constant, str):
+            found.add(constant)
+    return found

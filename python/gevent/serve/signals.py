@@ -1,0 +1,61 @@
+"""The signals of the supervisor: collected while it works, taken when it waits."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+class Signals:
+    """Catches *numbers*, and has a descriptor that becomes readable when one comes."""
+
+    def __init__(self, numbers: Sequence[signal.Signals]) -> None:
+        self.numbers = numbers
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        for number in numbers:
+            # The wakeup descriptor is written to only for signals with a handler.
+            signal.signal(number, _do_nothing)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._read.fileno()
+
+    def take(self) -> list[int]:
+        """Return the signals that came, in order."""
+        with suppress(BlockingIOError):
+            return list(self._read.recv(4096))
+        return []
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Hold back all signals meanwhile.
+
+        A signal that reached a forked child before :meth:`forget` would be written to the
+        descriptor that it shares with its parent, and be taken there for the parent's own.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def forget(self, harmless: Sequence[signal.Signals]) -> None:
+        """Catch none any more, in a forked child that holds signals back.
+
+        :param harmless: Those that do nothing to the child. They get a handler that does nothing:
+            programs that the child starts would inherit that a signal is ignored.
+        """
+        signal.set_wakeup_fd(-1)
+        for number in self.numbers:
+            signal.signal(number, _do_nothing if number in harmless else signal.SIG_DFL)
+        self._read.close()
+        self._write.close()
