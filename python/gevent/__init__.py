@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gevent._installation import refuse_a_mixture
+
+# Before the first import that a compiled module of gevent's could be found for.
+refuse_a_mixture(__path__[0])
+
 from gevent._config import config
 from gevent._core import (
     Greenlet,
