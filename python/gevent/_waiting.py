@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any
 
-from gevent._core import Greenlet, Waiter, get_hub
+from gevent._core import Greenlet, Waiter, get_hub, get_hub_if_exists
 
 __all__ = ["iwait", "wait"]
 
@@ -69,7 +69,8 @@ class _WaitIterator:
         # A new one each time: the caller may do anything between two steps.
         self._waiter = Waiter()
         try:
-            self._waiter.get()
+            # What is waited for may belong to another thread.
+            self._waiter._get_from_any_thread()
         finally:
             self._waiter = None
 
@@ -83,8 +84,14 @@ class _WaitIterator:
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
-        if waiter is not None:
+        if waiter is None:
+            return
+        hub = waiter.hub
+        if get_hub_if_exists() is hub:
             waiter.switch(None)
+        else:
+            # An object of another thread tells of it there.
+            hub.loop.run_callback_threadsafe(waiter.switch, None)
 
     def _finish(self) -> None:
         self._left = 0

@@ -1,7 +1,7 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -10,14 +10,15 @@ use reactor::{EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timer
 use slab::Slab;
 
 use crate::cell::GilCell;
-use crate::errors::os_error;
+use crate::errors::{GreenletExit, os_error};
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
 use crate::ffi::fork;
 use crate::ffi::frames::Stack;
+use crate::ffi::greenlet;
 use crate::waiting::timeout::Timeout;
-use crate::waiting::wait::WaitRef;
+use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
 
 /// What happens when a deadline passes.
@@ -60,6 +61,8 @@ pub struct Loop {
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
     pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
+    /// The parked greenlets of a native thread, for the end of that.
+    pub(crate) waits: GilCell<Slab<Weak<Wait>>>,
     pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
     pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
     pub(crate) kernel: GilCell<Option<Arc<Kernel>>>,
@@ -108,6 +111,7 @@ impl Loop {
             watches: GilCell::new(Watches::new()),
             watched: GilCell::new(Slab::new()),
             lingering: GilCell::new(Vec::new()),
+            waits: GilCell::new(Slab::new()),
             phases: GilCell::new(Default::default()),
             error_handler: GilCell::new(None),
             kernel: GilCell::new(Some(kernel)),
@@ -154,6 +158,11 @@ impl Loop {
     /// The mailbox for other threads, none once destroyed.
     pub fn inbox(&self, py: Python<'_>) -> Option<Arc<Inbox>> {
         self.inbox.cloned(py)
+    }
+
+    /// Returns true if what this loop was to run will never run: it is destroyed, or was left behind by a fork.
+    pub fn is_gone(&self, py: Python<'_>) -> bool {
+        self.is_destroyed(py) || (!self.is_mine() && self.forks.load(Relaxed) != fork::count())
     }
 
     /// Whether the calling thread is the one that runs this loop.
@@ -429,12 +438,16 @@ impl Loop {
         let watches = self.watches.replace(py, Watches::new());
         let phases = self.phases.replace(py, Default::default());
         let handler = self.error_handler.take(py);
+        let waits = self.waits.replace(py, Slab::new());
         drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
         self.phased.store(0, Relaxed);
         drop((
             kernel, inbox, tasks, timers, watched, watches, phases, handler,
         ));
+        if self.is_mine() {
+            unwind(py, waits);
+        }
     }
 
     /// Visits what it owns.
@@ -445,5 +458,22 @@ impl Loop {
         self.error_handler
             .peek(|handler| visit.call(handler))
             .unwrap_or(Ok(()))
+    }
+}
+
+/// Raises `GreenletExit` in the parked greenlets of a thread that ends. Each gives up its place wherever it waits, and passes
+/// on what it was woken for, which nobody else would get otherwise: what it waits on belongs to other threads too.
+fn unwind(py: Python<'_>, waits: Slab<Weak<Wait>>) {
+    let parked: Vec<_> = waits
+        .into_iter()
+        .filter_map(|(_, wait)| wait.upgrade())
+        .map(|wait| wait.greenlet().clone_ref(py))
+        .collect();
+    for target in parked {
+        let target = target.into_bound(py);
+        let ends = greenlet::active(&target) && !greenlet::is_main(&target);
+        if ends && let Err(error) = greenlet::throw(&target, GreenletExit::new_err(())) {
+            error.write_unraisable(py, Some(&target));
+        }
     }
 }

@@ -125,7 +125,7 @@ fn format(slf: &Bound<'_, SimpleQueue>) -> PyResult<String> {
     let py = slf.py();
     let this = slf.get();
     let (maxsize, getters, putters) = this.state.with(py, |state| {
-        (state.maxsize, state.getters.len(), state.putters.len())
+        (state.maxsize, state.getters.len(py), state.putters.len(py))
     });
     let mut text = maxsize.map_or_else(String::new, |maxsize| format!(" maxsize={maxsize}"));
     let items = this.snapshot(py)?;

@@ -29,37 +29,37 @@ struct State {
 }
 
 impl State {
-    fn offers(&self) -> usize {
-        self.given.len() + self.putters.len()
+    fn offers(&self, py: Python<'_>) -> usize {
+        self.given.len() + self.putters.len(py)
     }
 
     /// The getter to wake: none as long as each offer is claimed by somebody woken.
-    fn getter(&mut self) -> Option<WaitRef> {
-        if self.offers() > self.getters.woken() {
-            self.getters.next()
+    fn getter(&mut self, py: Python<'_>) -> Option<WaitRef> {
+        if self.offers(py) > self.getters.woken(py) {
+            self.getters.next(py)
         } else {
             None
         }
     }
 
     /// The next item, and the putter to tell.
-    fn take(&mut self) -> Option<(Py<PyAny>, Option<WaitRef>)> {
+    fn take(&mut self, py: Python<'_>) -> Option<(Py<PyAny>, Option<WaitRef>)> {
         match self.given.pop_front() {
             Some(item) => Some((item, None)),
             None => self
                 .putters
-                .take()
+                .take(py)
                 .map(|putter| (putter.with, Some(putter.wait))),
         }
     }
 
     /// Puts for a getter who waits and for whom nothing was put yet. Gives the item back when there is none.
-    fn give(&mut self, item: Py<PyAny>) -> Result<Option<WaitRef>, Py<PyAny>> {
-        if self.offers() >= self.getters.len() {
+    fn give(&mut self, py: Python<'_>, item: Py<PyAny>) -> Result<Option<WaitRef>, Py<PyAny>> {
+        if self.offers(py) >= self.getters.len(py) {
             return Err(item);
         }
         self.given.push_back(item);
-        Ok(self.getter())
+        Ok(self.getter(py))
     }
 }
 
@@ -72,14 +72,14 @@ pub struct Channel {
 
 impl Channel {
     fn take(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let (item, putter) = self.state.with(py, State::take)?;
+        let (item, putter) = self.state.with(py, |state| state.take(py))?;
         wake(py, putter);
         Some(item)
     }
 
     /// Wakes getters for the offers that nobody woken claims.
     fn settle(&self, py: Python<'_>) {
-        while let Some(getter) = self.state.with(py, State::getter) {
+        while let Some(getter) = self.state.with(py, |state| state.getter(py)) {
             getter.wake_none(py);
         }
     }
@@ -155,7 +155,7 @@ impl Channel {
     #[getter]
     fn balance(&self, py: Python<'_>) -> isize {
         self.state.with(py, |state| {
-            state.offers() as isize - state.getters.len() as isize
+            state.offers(py) as isize - state.getters.len(py) as isize
         })
     }
 
@@ -177,7 +177,7 @@ impl Channel {
     fn putters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let offered: Vec<_> = self.state.with(py, |state| {
             let given = state.given.iter().map(|item| (item.clone_ref(py), None));
-            let waiting = state.putters.iter();
+            let waiting = state.putters.iter(py);
             let waiting = waiting.map(|putter| {
                 (
                     putter.with.clone_ref(py),
@@ -225,7 +225,7 @@ impl Channel {
         if block.0 && !in_hub(py)? {
             return self.put_waiting(item, Patience::new(Limit::of(timeout.as_ref())?));
         }
-        let given = self.state.with(py, |state| state.give(item.unbind()));
+        let given = self.state.with(py, |state| state.give(py, item.unbind()));
         match given {
             Ok(getter) => {
                 wake(py, getter);
@@ -258,8 +258,8 @@ impl Channel {
     ) -> PyResult<Py<PyAny>> {
         let item = self.state.with(py, |state| {
             // What getters were woken for is theirs.
-            if state.offers() > state.getters.woken() {
-                state.take()
+            if state.offers(py) > state.getters.woken(py) {
+                state.take(py)
             } else {
                 None
             }
@@ -321,7 +321,7 @@ impl Channel {
     fn _format(&self, py: Python<'_>) -> String {
         let (getters, putters) = self
             .state
-            .with(py, |state| (state.getters.waiting(), state.offers()));
+            .with(py, |state| (state.getters.waiting(), state.offers(py)));
         let mut text = String::new();
         if getters > 0 {
             text.push_str(&format!(" getters[{getters}]"));

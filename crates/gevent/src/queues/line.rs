@@ -20,6 +20,13 @@ pub struct Waiting<T> {
     pub with: T,
 }
 
+impl<T> Waiting<T> {
+    /// Returns true if the greenlet will never run again, as its thread has ended.
+    fn is_gone(&self, py: Python<'_>) -> bool {
+        self.wait.loop_().get().is_gone(py)
+    }
+}
+
 /// The line: those who wait, and those who were woken and have not run since. Both in order of arrival.
 pub struct Line<T> {
     waiting: VecDeque<Waiting<T>>,
@@ -70,17 +77,28 @@ impl<T> Line<T> {
         self.waiting.remove(at)
     }
 
-    /// The next one to wake, who counts as woken from now on.
-    pub fn next(&mut self) -> Option<WaitRef> {
-        let entry = self.waiting.pop_front()?;
-        let wait = entry.wait.clone();
-        self.woken.push_back(entry);
-        Some(wait)
+    /// The next one to wake, who counts as woken from now on. Those who will never run, as their thread has ended, are
+    /// passed over: woken, they count no more.
+    pub fn next(&mut self, py: Python<'_>) -> Option<WaitRef> {
+        while let Some(entry) = self.waiting.pop_front() {
+            let gone = entry.is_gone(py);
+            let wait = entry.wait.clone();
+            self.woken.push_back(entry);
+            if !gone {
+                return Some(wait);
+            }
+        }
+        None
     }
 
-    /// Takes the first one out, woken or not.
-    pub fn take(&mut self) -> Option<Waiting<T>> {
-        self.woken.pop_front().or_else(|| self.waiting.pop_front())
+    /// Takes the first one out that still runs, woken or not.
+    pub fn take(&mut self, py: Python<'_>) -> Option<Waiting<T>> {
+        [&mut self.woken, &mut self.waiting]
+            .into_iter()
+            .find_map(|entries| {
+                let at = entries.iter().position(|entry| !entry.is_gone(py))?;
+                entries.remove(at)
+            })
     }
 
     /// Takes everybody out, for the caller to drop outside the cell.
@@ -97,19 +115,22 @@ impl<T> Line<T> {
         self.waiting.len()
     }
 
-    /// Greenlets that were woken and have not run since.
-    pub fn woken(&self) -> usize {
-        self.woken.len()
+    /// Greenlets that were woken and are still to run.
+    pub fn woken(&self, py: Python<'_>) -> usize {
+        self.iter_woken(py).count()
     }
 
     /// All of them.
-    pub fn len(&self) -> usize {
-        self.waiting.len() + self.woken.len()
+    pub fn len(&self, py: Python<'_>) -> usize {
+        self.iter(py).count()
     }
 
-    /// What those who were woken and have not run since came with.
-    pub fn iter_woken(&self) -> impl Iterator<Item = &T> {
-        self.woken.iter().map(|entry| &entry.with)
+    /// What those who were woken and are still to run came with.
+    pub fn iter_woken(&self, py: Python<'_>) -> impl Iterator<Item = &T> {
+        self.woken
+            .iter()
+            .filter(move |entry| !entry.is_gone(py))
+            .map(|entry| &entry.with)
     }
 
     /// Those whom nobody has woken.
@@ -117,9 +138,12 @@ impl<T> Line<T> {
         self.waiting.iter()
     }
 
-    /// Everybody: the woken, then those who wait.
-    pub fn iter(&self) -> impl Iterator<Item = &Waiting<T>> {
-        self.woken.iter().chain(&self.waiting)
+    /// All who still run: the woken, then those who wait.
+    pub fn iter(&self, py: Python<'_>) -> impl Iterator<Item = &Waiting<T>> {
+        self.woken
+            .iter()
+            .chain(&self.waiting)
+            .filter(move |entry| !entry.is_gone(py))
     }
 
     /// Visits what the greenlets came with by `inner`; the waits themselves are shared with others who will wake them.
@@ -130,7 +154,8 @@ impl<T> Line<T> {
         &self,
         inner: impl Fn(&T) -> Result<(), PyTraverseError>,
     ) -> Result<(), PyTraverseError> {
-        self.iter().try_for_each(|entry| inner(&entry.with))
+        let entries = self.woken.iter().chain(&self.waiting);
+        entries.map(|entry| &entry.with).try_for_each(inner)
     }
 }
 

@@ -83,7 +83,7 @@ impl State {
                 items.push_back(item);
                 self.unfinished += 1;
                 let size = items.len() as isize;
-                Put::Done(self.getter_for(size))
+                Put::Done(self.getter_for(py, size))
             }
             Items::Python(items) => Put::Into(items.clone_ref(py), self.maxsize, item),
         }
@@ -105,7 +105,7 @@ impl State {
             Items::Native(items) => match items.pop_front() {
                 Some(item) => {
                     let size = items.len() as isize;
-                    Got::Done(item, self.putter_for(size))
+                    Got::Done(item, self.putter_for(py, size))
                 }
                 None => Got::Nothing,
             },
@@ -119,9 +119,9 @@ impl State {
     }
 
     /// Items that a getter would find among the putters.
-    pub fn offers(&self) -> isize {
+    pub fn offers(&self, py: Python<'_>) -> isize {
         if self.is_channel() {
-            self.putters.len() as isize
+            self.putters.len(py) as isize
         } else {
             0
         }
@@ -129,9 +129,9 @@ impl State {
 
     /// The getter to wake when there are `size` items: none as long as each is claimed by somebody woken.
     #[inline]
-    pub fn getter_for(&mut self, size: isize) -> Option<WaitRef> {
-        if self.getters.waiting() > 0 && size > self.getters.woken() as isize {
-            self.getters.next()
+    pub fn getter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
+        if self.getters.waiting() > 0 && size > self.getters.woken(py) as isize {
+            self.getters.next(py)
         } else {
             None
         }
@@ -139,13 +139,13 @@ impl State {
 
     /// The putter to wake when there are `size` items: none as long as each free place is claimed by somebody woken.
     #[inline]
-    pub fn putter_for(&mut self, size: isize) -> Option<WaitRef> {
+    pub fn putter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
         if self.putters.waiting() == 0 {
             return None;
         }
-        let claimed = size.saturating_add(self.putters.woken() as isize);
+        let claimed = size.saturating_add(self.putters.woken(py) as isize);
         if self.maxsize.is_none_or(|max| claimed < max) {
-            self.putters.next()
+            self.putters.next(py)
         } else {
             None
         }

@@ -137,8 +137,8 @@ impl SimpleQueue {
         while state.with(py, |state| state.getters.waiting() > 0) {
             let size = Self::size(slf).unwrap_or(isize::MAX);
             let next = state.with(py, |state| {
-                let wanted = size.saturating_add(state.offers());
-                state.getter_for(wanted)
+                let wanted = size.saturating_add(state.offers(py));
+                state.getter_for(py, wanted)
             });
             let Some(next) = next else {
                 break;
@@ -147,7 +147,7 @@ impl SimpleQueue {
         }
         while state.with(py, |state| state.putters.waiting() > 0) {
             let size = Self::size(slf).unwrap_or(0);
-            let Some(next) = state.with(py, |state| state.putter_for(size)) else {
+            let Some(next) = state.with(py, |state| state.putter_for(py, size)) else {
                 break;
             };
             next.wake_none(py);
@@ -259,12 +259,17 @@ impl SimpleQueue {
     /// How many items can be put without waiting: those that woken getters are about to take do not count. Into a
     /// channel, one for each getter for whom no putter waits.
     fn room_at_once(slf: &Bound<'_, Self>) -> isize {
-        slf.get().state.with(slf.py(), |state| {
+        let py = slf.py();
+        slf.get().state.with(py, |state| {
             if state.is_channel() {
-                let getters = state.getters.iter().filter(|getter| !getter.with);
-                return getters.count() as isize - state.offers();
+                let getters = state.getters.iter(py).filter(|getter| !getter.with);
+                return getters.count() as isize - state.offers(py);
             }
-            let taking = state.getters.iter_woken().filter(|peeks| !**peeks).count();
+            let taking = state
+                .getters
+                .iter_woken(py)
+                .filter(|peeks| !**peeks)
+                .count();
             state
                 .maxsize
                 .unwrap_or(isize::MAX)
@@ -361,10 +366,10 @@ impl SimpleQueue {
                 return None;
             }
             if peek {
-                let first = state.putters.iter().next()?;
+                let first = state.putters.iter(py).next()?;
                 return Some((first.with.clone_ref(py), None));
             }
-            let first = state.putters.take()?;
+            let first = state.putters.take(py)?;
             state.unfinished += 1;
             Some((first.with, Some(first.wait)))
         })?;
@@ -376,7 +381,7 @@ impl SimpleQueue {
     fn take_from_putters(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         while !Self::is_full(slf)? {
-            let Some(first) = slf.get().state.with(py, |state| state.putters.take()) else {
+            let Some(first) = slf.get().state.with(py, |state| state.putters.take(py)) else {
                 return Ok(());
             };
             let put = Self::put_now(slf, first.with.into_bound(py));
@@ -456,10 +461,10 @@ impl SimpleQueue {
         let this = slf.get();
         this.state.with(py, |state| state.shut = true);
         let drained = if immediate { Self::drain(slf) } else { Ok(()) };
-        while let Some(next) = this.state.with(py, |state| state.getters.next()) {
+        while let Some(next) = this.state.with(py, |state| state.getters.next(py)) {
             next.wake_none(py);
         }
-        while let Some(next) = this.state.with(py, |state| state.putters.next()) {
+        while let Some(next) = this.state.with(py, |state| state.putters.next(py)) {
             next.wake_none(py);
         }
         drained

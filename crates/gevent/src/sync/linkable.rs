@@ -78,16 +78,18 @@ impl Who {
     /// Wakes a waiter; false when it no longer waits, or nobody will ever run it again.
     pub fn wake(&self, py: Python<'_>) -> bool {
         match self {
-            Self::Greenlet(wait) => {
-                let loop_ = wait.loop_().get();
-                (loop_.is_mine() || !loop_.is_destroyed(py)) && wait.wake_none(py)
-            }
+            Self::Greenlet(wait) => !wait.loop_().get().is_gone(py) && wait.wake_none(py),
             Self::Thread(wait) => {
                 wait.wake();
                 true
             }
             Self::Callable(..) => false,
         }
+    }
+
+    /// Returns true for a greenlet that nobody will ever run again.
+    fn is_gone(&self, py: Python<'_>) -> bool {
+        matches!(self, Self::Greenlet(wait) if wait.loop_().get().is_gone(py))
     }
 }
 
@@ -140,9 +142,15 @@ impl Lists {
         insert(&mut self.told, listener);
     }
 
-    /// How many were told and have not run since.
-    pub fn told(&self) -> usize {
-        self.told.len()
+    /// How many were told and are still to run.
+    pub fn told(&self, py: Python<'_>) -> usize {
+        Self::living(&self.told, py)
+    }
+
+    fn living(list: &VecDeque<Listener>, py: Python<'_>) -> usize {
+        list.iter()
+            .filter(|listener| !listener.who.is_gone(py))
+            .count()
     }
 
     /// Goes from the listener numbered `cursor` to the next one up to `end`.
@@ -382,8 +390,10 @@ impl Linkable {
 
     /// Who has not run yet, told or not.
     pub fn count(&self, py: Python<'_>) -> usize {
-        self.with(py, |lists| lists.waiting.len() + lists.told.len())
-            .unwrap_or(0)
+        self.with(py, |lists| {
+            Lists::living(&lists.waiting, py) + Lists::living(&lists.told, py)
+        })
+        .unwrap_or(0)
     }
 
     /// Tells everybody.

@@ -4,7 +4,6 @@
 //! it taken goes back to its old place, and one that was woken and does not take it (it was killed, or only wanted to know)
 //! leaves it to the next: so no permit is lost.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -16,9 +15,9 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use reactor::Time;
 
 use crate::args::{Count, Flag};
-use crate::ffi::fork;
 use crate::hub::{self, BaseHub};
 use crate::sync::linkable::{Linkable, Linked, Next, ThreadWait, Who};
+use crate::waiting::threads;
 use crate::waiting::timeout::{Limit, Timeout};
 
 /// `Semaphore::user` before the first acquire, and once it was acquired in several threads.
@@ -150,7 +149,7 @@ impl Semaphore {
         let this = slf.get();
         loop {
             let next = this.links.with(py, |lists| {
-                if this.count() > lists.told() as i64 {
+                if this.count() > lists.told(py) as i64 {
                     lists.first(py)
                 } else {
                     None
@@ -233,20 +232,18 @@ impl Semaphore {
     ) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
-        // A thread that is not the main one is not alone: what it waits for may come from another.
-        let foreign = !is_main_thread();
-        if foreign && hub::get_hub_if_exists(py).is_none() {
+        let main = threads::is_main();
+        if !main && hub::get_hub_if_exists(py).is_none() {
             return Ok(this.block_thread(py, place, until));
         }
-        let shared = foreign || this.is_shared();
         let (wait, id) = this.links.wait_here(py, *place)?;
         *place = Some(id);
         let limit = match until {
             Some(until) => Limit::After(until.until(Time::now()), py.None()),
             None => Limit::Never,
         };
-        // A release by another thread is nothing that the loop knows of: count it, as something may wake the greenlet.
-        let counted = i64::from(shared) as isize;
+        // The main thread waits for the others in vain unless they use the semaphore; any other thread counts its waits.
+        let counted = isize::from(main && this.is_shared());
         wait.loop_().get().count_ref(counted);
         let woken = limit.park(py, &wait);
         wait.loop_().get().count_ref(-counted);
@@ -273,23 +270,6 @@ impl Semaphore {
 
     fn is_exactly<T: pyo3::PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
         std::ptr::eq(slf.get_type_ptr(), T::type_object_raw(slf.py()))
-    }
-}
-
-thread_local! {
-    /// Whether this is the main thread, and after how many forks that was found: a thread that forks is the child's.
-    static MAIN: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
-}
-
-fn is_main_thread() -> bool {
-    let forks = fork::count();
-    match MAIN.get() {
-        Some((then, main)) if then == forks => main,
-        _ => {
-            let main = rustix::thread::gettid() == rustix::process::getpid();
-            MAIN.set(Some((forks, main)));
-            main
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod links;
 pub mod park;
 pub mod sleep;
+pub mod threads;
 pub mod timeout;
 pub mod turn;
 pub mod wait;

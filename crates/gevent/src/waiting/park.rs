@@ -215,6 +215,7 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
     }
     blocks(&hub, running)?;
     wait.tell_greenlet(py);
+    wait.expect_other_threads(py);
     Ok(())
 }
 

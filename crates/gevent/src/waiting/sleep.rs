@@ -17,6 +17,7 @@ use crate::greenlets::greenlet::{Greenlet, SETTINGS, spawn_of};
 use crate::hub;
 use crate::waiting::park::{self, Yielded};
 use crate::waiting::timeout::Limit;
+use crate::waiting::wait::Wait;
 
 /// `gevent.sleep`.
 pub struct Sleep;
@@ -45,7 +46,7 @@ Unlike `time.sleep`, only this greenlet sleeps.";
         let counted = arguments[1]
             .as_ref()
             .map_or(Ok(true), PyAnyMethods::is_truthy)?;
-        let wait = hub::new_wait(py)?;
+        let wait = Wait::of(greenlet::current(py)?.unbind(), hub::current_loop(py)?);
         wait.limit(py, delay, counted);
         Ok(Step::Park(wait).into())
     }

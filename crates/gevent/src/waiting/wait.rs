@@ -1,7 +1,7 @@
 //! One wait of one greenlet: what a parked greenlet leaves with whoever will wake it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -13,6 +13,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
+use crate::waiting::threads;
 
 /// What a wake-up brings: a value, or an error to raise.
 pub type Outcome = PyResult<Py<PyAny>>;
@@ -30,8 +31,17 @@ pub struct Wait {
     state: AtomicU8,
     expired: AtomicBool,
     told: AtomicBool,
+    /// [`OWN_THREAD`], [`ANY_THREAD`], or above those its place among the loop's [`Loop::waits`].
+    waker: AtomicU32,
     rest: GilCell<Rest>,
 }
+
+/// Only the greenlet's own thread can end the wait.
+const OWN_THREAD: u32 = 0;
+/// Another thread may end the wait.
+const ANY_THREAD: u32 = 1;
+/// What is added to the place of a wait that is among the loop's.
+const PLACES: u32 = 2;
 
 /// What a wait seldom has. There may be a hundred thousand waits, so it is kept small.
 #[derive(Default)]
@@ -45,24 +55,72 @@ struct Rest {
 pub type WaitRef = Arc<Wait>;
 
 impl Wait {
-    /// A wait of the running greenlet, to be parked by [`crate::waiting::park::park`].
+    /// A wait of the running greenlet, to be parked by [`crate::waiting::park::park`], which any thread may end.
     ///
     /// # Errors
     /// `RuntimeError` once the interpreter is being finalized.
     pub fn new(py: Python<'_>, loop_: Py<Loop>) -> PyResult<WaitRef> {
-        Ok(Self::of(greenlet::current(py)?.unbind(), loop_))
+        Ok(Self::of_any_thread(greenlet::current(py)?.unbind(), loop_))
     }
 
-    /// A wait of `greenlet`, which is the running one.
+    /// A wait of `greenlet`, which is the running one, that any thread may end.
+    pub fn of_any_thread(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
+        Self::with_waker(greenlet, loop_, ANY_THREAD)
+    }
+
+    /// A wait of `greenlet`, which is the running one, that only its own thread can end.
     pub fn of(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
+        Self::with_waker(greenlet, loop_, OWN_THREAD)
+    }
+
+    fn with_waker(greenlet: Py<PyAny>, loop_: Py<Loop>, waker: u32) -> WaitRef {
         Arc::new(Self {
             greenlet,
             loop_,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            waker: AtomicU32::new(waker),
             rest: GilCell::new(Rest::default()),
         })
+    }
+
+    /// Keeps the loop running while the wait lasts, if the running thread is not the main one: such a thread is never
+    /// alone in the process, so what the greenlet waits for may come from another, and nothing that the loop knows of says
+    /// so. [`finish`](Self::finish) takes it back.
+    #[inline]
+    pub fn expect_other_threads(self: &Arc<Self>, py: Python<'_>) {
+        if self.waker.load(Relaxed) == ANY_THREAD && !threads::is_main() {
+            self.keep_loop_running(py);
+        }
+    }
+
+    #[cold]
+    fn keep_loop_running(self: &Arc<Self>, py: Python<'_>) {
+        if !self.is_waiting() {
+            return;
+        }
+        let loop_ = self.loop_.get();
+        let place = loop_
+            .waits
+            .with(py, |waits| waits.insert(Arc::downgrade(self)));
+        loop_.count_ref(1);
+        self.waker.store(
+            u32::try_from(place).unwrap_or(u32::MAX - PLACES) + PLACES,
+            Relaxed,
+        );
+    }
+
+    #[cold]
+    fn release_loop(&self, py: Python<'_>, place: u32) {
+        let loop_ = self.loop_.get();
+        let taken = loop_
+            .waits
+            .with(py, |waits| waits.try_remove(place as usize));
+        // A destroyed loop has neither waits nor a count.
+        if taken.is_some() {
+            loop_.count_ref(-1);
+        }
     }
 
     /// Has the wait expire after `delay`; taken back when the greenlet goes on before that. Unless `counted`, the deadline
@@ -196,6 +254,10 @@ impl Wait {
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
+        if let Some(place) = self.waker.load(Relaxed).checked_sub(PLACES) {
+            self.waker.store(ANY_THREAD, Relaxed);
+            self.release_loop(py, place);
+        }
         let (outcome, deadline) = self
             .rest
             .with(py, |rest| (rest.outcome.take(), rest.deadline.take()));

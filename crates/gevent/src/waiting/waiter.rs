@@ -8,6 +8,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::cell::GilCell;
 use crate::errors::ConcurrentObjectUseError;
+use crate::event_loop::loop_::Loop;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
 use crate::waiting::park::{Resumed, park_until_switched};
@@ -52,11 +53,15 @@ impl Waiter {
         drop(old);
     }
 
-    /// Waits for the value; see `get`.
+    /// Waits for the value, which the waiter's own hub gives; see `get`.
     ///
     /// # Errors
     /// The error it was given, or `ConcurrentObjectUseError` when another greenlet waits already.
     pub fn wait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::park(slf, |running, loop_| Wait::of(running, loop_))
+    }
+
+    fn park(slf: &Bound<'_, Self>, new: fn(Py<PyAny>, Py<Loop>) -> WaitRef) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let this = slf.get();
         match this.held(py) {
@@ -75,7 +80,7 @@ impl Waiter {
             Some(hub) => hub::loop_of(hub.bind(py).cast::<BaseHub>()?)?.unbind(),
             None => hub::current_loop(py)?,
         };
-        let wait = Wait::new(py, loop_)?;
+        let wait = new(greenlet::current(py)?.unbind(), loop_);
         this.wait.with(py, |slot| *slot = Some(wait.clone()));
         let resumed = park_until_switched(py, &wait);
         let mine = this.wait.take(py);
@@ -253,6 +258,12 @@ impl Waiter {
     /// Raises `ConcurrentObjectUseError` when another greenlet waits already.
     fn get(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::wait(slf)
+    }
+
+    /// Like `get`, where the hub gives what another thread may bring: so the wait is no deadlock in a thread that is not the
+    /// main one.
+    fn _get_from_any_thread(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::park(slf, |running, loop_| Wait::of_any_thread(running, loop_))
     }
 
     /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.
