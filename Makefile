@@ -6,7 +6,7 @@ PY       := $(VENV)/bin/python
 JOBS     ?= 2
 # Most tests wait most of the time.
 WORKERS  ?= 4
-VERSIONS ?= 3.11 3.12 3.13
+VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built

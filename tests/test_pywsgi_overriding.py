@@ -296,6 +296,25 @@ def test_a_method_set_on_the_class_later(serve, monkeypatch):
     assert web.log.getvalue().endswith("\npatched\n")
 
 
+def test_the_steps_of_a_class_are_looked_up_once(serve):
+    looked_up = []
+
+    class Counting(type):
+        def __getattribute__(cls, name):
+            looked_up.append(name)
+            return super().__getattribute__(name)
+
+    class Handler(pywsgi.WSGIHandler, metaclass=Counting):
+        pass
+
+    web = serve(application, handler_class=Handler)
+    web.send(GET.format("/list").encode())
+    assert set(STEPS) <= set(looked_up)
+    looked_up.clear()
+    web.send(GET.format("/list").encode() * 3)
+    assert not set(STEPS) & set(looked_up)
+
+
 def test_values_that_a_subclass_states_do_not_hide_what_is_set(serve):
     class Handler(pywsgi.WSGIHandler):
         close_connection = True

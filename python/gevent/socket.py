@@ -7,6 +7,7 @@ in addition.
 from __future__ import annotations
 
 import socket as __socket__
+import sys
 from errno import EAGAIN as EAGAIN
 from errno import EBADF as EBADF
 from errno import EWOULDBLOCK as EWOULDBLOCK
@@ -73,6 +74,10 @@ __imports__ = sorted(
         *(name for name in __socket__.__all__ if name not in ("CAPI", *__implements__)),
     }
 )
+if sys.version_info >= (3, 13):
+    from socket import _fallback_socketpair as _fallback_socketpair
+
+    __imports__.append("_fallback_socketpair")
 __all__ = __implements__ + __extensions__ + __imports__
 
 

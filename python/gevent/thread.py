@@ -76,6 +76,11 @@ if sys.version_info >= (3, 13):
     _NEW = ["_ThreadHandle", "_make_thread_handle", "lock", "start_joinable_thread"]
     __implements__ += _NEW
     __all__ += _NEW
+if sys.version_info >= (3, 14):
+    from _thread import set_name as set_name
+
+    __imports__.append("set_name")
+    __all__.append("set_name")
 
 allocate_lock = lock = LockType
 _local = local

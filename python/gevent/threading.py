@@ -30,7 +30,14 @@ from gevent.thread import _set_sentinel as _set_sentinel
 from gevent.thread import _ThreadHandle as _ThreadHandle
 from gevent.thread import allocate_lock as allocate_lock
 
+if sys.version_info >= (3, 14):
+    from gevent.thread import set_name as _set_native_name
+
 PY313 = sys.version_info >= (3, 13)
+PY314 = sys.version_info >= (3, 14)
+#: The attribute in which a :class:`threading.Thread` keeps its handle, since CPython 3.13. Programs
+#: subclass that class, and may have attributes of the other name: the version decides.
+HANDLE = "_os_thread_handle" if PY314 else "_handle"
 
 __implements__ = ["Lock", "_CRLock", "_DummyThread", "_allocate_lock", "get_ident", "local"]
 if PY313:
@@ -43,6 +50,8 @@ if PY313:
     ]
 else:
     __implements__ += ["_set_sentinel", "_start_new_thread"]
+if PY314:
+    __implements__.append("_set_name")
 
 __extensions__: list[str] = []
 
@@ -52,6 +61,16 @@ _start_joinable_thread = start_joinable_thread
 _start_new_thread = start_new_thread
 #: None has :func:`threading.RLock` build on the lock of this module in Python.
 _CRLock = None
+
+
+def _set_name(name: str) -> None:
+    """Name the native thread, as the system's tools show it, for the thread that calls.
+
+    A thread that runs in a greenlet must not: the native thread is that of all its greenlets, in
+    most programs the main one, whose name is the program's.
+    """
+    if getcurrent().parent is None:
+        _set_native_name(name)
 
 
 class LazyOnClass:
@@ -127,7 +146,7 @@ def _thread_shutdown() -> None:
         if thread is not _native.main_thread() and not thread.daemon and thread.is_alive()
     ]:
         for thread in waiting:
-            thread._handle.join()
+            getattr(thread, HANDLE).join()
     get_original("threading", "_thread_shutdown")()
 
 
@@ -164,7 +183,7 @@ class _ForkHooks:
                 # Its greenlet, should it end, finds itself struck off the list already.
                 thread._delete = _nothing
                 if PY313:
-                    thread._handle._set_done()
+                    getattr(thread, HANDLE)._set_done()
         self._active = []
         if not PY313:
             # Waiting for the new main thread is for those who know when it ends.

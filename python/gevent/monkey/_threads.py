@@ -20,6 +20,7 @@ from gevent.monkey.api import (
     patch_item,
     patch_module,
 )
+from gevent.threading import HANDLE, PY313
 
 __all__ = ["patch"]
 
@@ -47,6 +48,9 @@ def patch(
     native_ident = get_original("_thread", "get_ident")()
     # The first hub is not to wait for another thread's import of it, which takes a hub.
     import_module("gevent.core")
+    # The locks of imports call this once it is patched: its own globals must not wait for an import
+    # then, as they would where imports are lazy (PEP 810).
+    gthread.get_ident()
     if existing_locks and first_time:
         # Imported only later it would have a lock of ours taken around each fork, which must not
         # switch greenlets.
@@ -89,15 +93,15 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
         del threading._active[ident]
         main._ident = threading.get_ident(_bottom_greenlet())
         threading._active[main._ident] = main
-        if hasattr(main, "_handle"):
-            main._handle = threading._make_thread_handle(main._ident)
+        if PY313:
+            setattr(main, HANDLE, threading._make_thread_handle(main._ident))
         else:
             _replace_sentinel(threading, main, threading._allocate_lock())
             main._tstate_lock.acquire()
     else:
         for message in _NOT_MAIN:
             queue_warning(message, warnings)
-        if not hasattr(main, "_handle"):
+        if not PY313:
             # Not recognizing itself at the end of the program, it would wait for its own end.
             threading._shutdown_locks.discard(main._tstate_lock)
 
@@ -105,8 +109,8 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
         if thread is not main and not isinstance(thread, get_original("threading", "_DummyThread")):
             # Once it ends, the identity it would look for is that of its greenlet.
             thread._delete = _Forget(threading._active, native)
-            if hasattr(thread, "_handle"):
-                thread._handle = _NativeHandle(thread._handle)
+            if PY313:
+                setattr(thread, HANDLE, _NativeHandle(getattr(thread, HANDLE)))
             elif thread._tstate_lock is not None:
                 _replace_sentinel(threading, thread, _NativeLock(thread._tstate_lock))
 

@@ -106,14 +106,14 @@ pub fn own_first<'py>(
 }
 
 /// A number that changes whenever an attribute of the class or of one of its bases does; none where CPython keeps none.
+///
+/// The number alone decides: CPython sets it to 0 with every such change, until a look-up gives the class a new one. The
+/// flag that went with it, `Py_TPFLAGS_VALID_VERSION_TAG`, is not set any more since CPython 3.13.
 #[inline]
 pub fn version(class: &Bound<'_, PyType>) -> Option<u32> {
-    // SAFETY: a live type object, of which two fields are read with the GIL held.
-    let (flags, tag) = unsafe {
-        let class = class.as_type_ptr();
-        (ffi::PyType_GetFlags(class), (*class).tp_version_tag)
-    };
-    (flags & ffi::Py_TPFLAGS_VALID_VERSION_TAG != 0 && tag != 0).then_some(tag)
+    // SAFETY: a live type object, of which one field is read with the GIL held.
+    let tag = unsafe { (*class.as_type_ptr()).tp_version_tag };
+    (tag != 0).then_some(tag)
 }
 
 /// The function of a bound method; none of anything else.

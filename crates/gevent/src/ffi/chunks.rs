@@ -15,6 +15,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
+use crate::ffi::frame_stack::{self, Chunk};
+
 /// The size of such a chunk, which no other has.
 pub const CHUNK: usize = 1024;
 const PAGE: usize = 4096;
@@ -28,23 +30,7 @@ const BATCH: usize = 2048;
 /// How often a chunk is given back to somebody who is busy.
 const TRIES: u32 = 1000;
 
-/// CPython's `_PyStackChunk`, without the frames.
-#[repr(C)]
-struct Chunk {
-    previous: *mut Chunk,
-    size: usize,
-    top: usize,
-}
-
-/// The fields of a thread's state that say where its next frame goes: they follow one another.
-#[repr(C)]
-struct FrameStack {
-    chunk: *mut Chunk,
-    top: *mut *mut ffi::PyObject,
-    limit: *mut *mut ffi::PyObject,
-}
-
-/// Where those fields are; 0 where this CPython is not known.
+/// Where the fields of [`FrameStack`] are in a thread's state; 0 where this CPython is not known.
 static FIELDS: AtomicUsize = AtomicUsize::new(0);
 
 struct Store {
@@ -146,17 +132,14 @@ impl Pages {
 
 /// Reserves the addresses and finds the fields. Idempotent; where either fails, greenlets begin as CPython has it.
 pub fn install(py: Python<'_>) {
-    let version = py.version_info();
-    let offset = match (version.major, version.minor) {
-        (3, 11) => 296,
-        (3, 12 | 13) => 232,
-        _ => return,
+    let Some(offset) = frame_stack::offset(py) else {
+        return;
     };
-    if STORE.get().is_some() || size_of::<usize>() != 8 {
+    if STORE.get().is_some() {
         return;
     }
-    // SAFETY: the thread's state is live and larger than that in these versions.
-    let stack = unsafe { &*frame_stack(offset) };
+    // SAFETY: the thread's state is live, and the offset lies in it.
+    let stack = unsafe { &*frame_stack::at(offset) };
     // A layout that is not the one of these versions' headers hardly looks like it: the code that imports this has frames.
     let start = stack.chunk.addr();
     let plausible = start != 0
@@ -183,13 +166,6 @@ pub fn install(py: Python<'_>) {
     FIELDS.store(offset, Relaxed);
 }
 
-/// # Safety
-/// The GIL is held, and the offset is that of the fields in this CPython, or is only read from.
-unsafe fn frame_stack(offset: usize) -> *mut FrameStack {
-    // SAFETY: by this function's contract.
-    unsafe { ffi::PyThreadState_Get().byte_add(offset).cast() }
-}
-
 /// Gives the running greenlet, which has just begun, a small chunk, unless it has one already.
 ///
 /// # Safety
@@ -201,7 +177,7 @@ pub unsafe fn begin() {
         return;
     }
     // SAFETY: `install` found the fields at this offset; the GIL is held.
-    let stack = unsafe { &mut *frame_stack(offset) };
+    let stack = unsafe { &mut *frame_stack::at(offset) };
     if !stack.chunk.is_null() {
         return;
     }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod descriptor;
 pub mod entry;
 pub mod fork;
+pub mod frame_stack;
 pub mod frames;
 pub mod greenlet;
 pub mod text;
