@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions soak conformance stdlib bench lint fmt build lock clean fuzz
+.PHONY: demo test test-rust test-python test-versions soak chaos conformance stdlib bench lint fmt build lock clean fuzz
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -41,6 +41,10 @@ test-versions: $(READY)
 # Many connections, dropped in every way; `make test` opens a twentieth of them.
 soak: $(BUILT)
 	SOAK_CONNECTIONS=200000 $(PY) -m pytest -q -o faulthandler_timeout=0 tests/test_soak.py
+
+# `python -m gevent.serve` killed, reloaded and ended at random under load; `make test` does so for some seconds.
+chaos: $(BUILT)
+	CHAOS_SECONDS=60 $(PY) -m pytest -q -s tests/test_serve_chaos.py
 
 # ARGS=--update raises the floors; see tests/conformance/run.py --help.
 conformance: $(BUILT)

@@ -8,8 +8,11 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from serve_support import APPLICATION, Serving, end
 
 import gevent
 from gevent import core, pywsgi, socket
@@ -255,3 +258,22 @@ def run_until() -> Callable[..., None]:
         ticks.close()
 
     return run
+
+
+@pytest.fixture
+def serve_program(
+    tmp_path: Path, own_environment: dict[str, str]
+) -> Iterator[Callable[..., Serving]]:
+    """Run `python -m gevent.serve` on `program.py`.
+
+    `serve_program("program:app", *options, **environment)` returns a `Serving`.
+    """
+    (tmp_path / "program.py").write_text(APPLICATION)
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **environ: str) -> Serving:
+            serving = Serving(tmp_path, own_environment | environ, *arguments)
+            stack.callback(end, serving)
+            return serving
+
+        yield start

@@ -2,129 +2,20 @@
 
 import os
 import re
-import select
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from serve_support import APPLICATION, ask, has_ended, until
 
 CERTIFICATE = Path(__file__).parent / "data" / "localhost.pem"
 
-APPLICATION = """
-import os, time
-WORD = "first"
 
-def app(environ, start_response):
-    path = environ["PATH_INFO"]
-    if path == "/slow":
-        time.sleep(1)
-    elif path == "/die":
-        os._exit(9)
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{WORD} {os.getpid()} {environ['wsgi.url_scheme']}".encode()]
-
-class holder:
-    app = staticmethod(app)
-
-number = 5
-"""
-
-
-class Serving:
-    """The command line at work on an application in a folder of its own."""
-
-    def __init__(self, folder: Path, environment: dict[str, str], *arguments: str) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gevent.serve", *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-        )
-        self.said = ""
-
-    def wait_for(self, pattern: str, seconds: float = 30) -> re.Match[str]:
-        """Return where `pattern` first occurs in what it says from now on."""
-        end = time.monotonic() + seconds
-        stderr = self.process.stderr
-        while not (found := re.search(pattern, self.said)):
-            ready, _, _ = select.select([stderr], [], [], max(0, end - time.monotonic()))
-            more = os.read(stderr.fileno(), 65536) if ready else b""
-            assert more, f"{pattern!r} is not in {self.said!r}"
-            self.said += more.decode()
-        self.said = self.said[found.end() :]
-        return found
-
-    def address(self) -> tuple[str, int]:
-        found = self.wait_for(r"listening at https?://([\d.]+):(\d+)")
-        return found[1], int(found[2])
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, own_environment: dict[str, str]) -> Iterator[Callable[..., Serving]]:
-    (tmp_path / "program.py").write_text(APPLICATION)
-    started = []
-
-    def start(*arguments: str) -> Serving:
-        started.append(Serving(tmp_path, own_environment, *arguments))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.terminate()
-            try:
-                one.process.wait(10)
-            except subprocess.TimeoutExpired:
-                one.process.kill()
-        one.process.communicate()
-
-
-def ask(address: tuple[str, int] | str, path: str = "/", wrap=lambda sock: sock) -> list[str]:
-    """Return the words of the body of one response."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as plain:
-        plain.settimeout(30)
-        plain.connect(address)
-        with wrap(plain) as sock:
-            sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            answer = b""
-            while more := sock.recv(65536):
-                answer += more
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK"), answer
-    return body.decode().split()
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
-def test_serves_with_several_workers_and_ends_when_told(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0", "--workers", "2")
+def test_serves_with_several_workers_and_ends_when_told(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--workers", "2")
     address = serving.address()
     seen = set()
     until(lambda: seen.add(ask(address)[1]) or len(seen) == 2)
@@ -133,14 +24,14 @@ def test_serves_with_several_workers_and_ends_when_told(serve):
     until(lambda: all(has_ended(int(pid)) for pid in seen))
 
 
-def test_an_attribute_of_an_attribute(serve):
-    serving = serve("program:holder.app", "--bind", "127.0.0.1:0")
+def test_an_attribute_of_an_attribute(serve_program):
+    serving = serve_program("program:holder.app", "--bind", "127.0.0.1:0")
     assert ask(serving.address())[0] == "first"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_in_flight_is_answered_before_the_end(serve, number):
-    serving = serve("program:app", "--bind", "127.0.0.1:0")
+def test_a_request_in_flight_is_answered_before_the_end(serve_program, number):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0")
     with socket.create_connection(serving.address()) as sock:
         sock.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
         time.sleep(0.3)
@@ -148,8 +39,8 @@ def test_a_request_in_flight_is_answered_before_the_end(serve, number):
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_the_graceful_timeout_bounds_the_end(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0", "--graceful-timeout", "0")
+def test_the_graceful_timeout_bounds_the_end(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--graceful-timeout", "0")
     with socket.create_connection(serving.address()) as sock:
         sock.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
         time.sleep(0.3)
@@ -157,8 +48,8 @@ def test_the_graceful_timeout_bounds_the_end(serve):
         assert b"200 OK" not in sock.recv(65536)
 
 
-def test_a_worker_that_dies_is_replaced(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0")
+def test_a_worker_that_dies_is_replaced(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0")
     address = serving.address()
     _, before, _ = ask(address)
     with socket.create_connection(address) as sock:
@@ -168,8 +59,8 @@ def test_a_worker_that_dies_is_replaced(serve):
     assert after != before
 
 
-def test_a_worker_that_is_killed_is_replaced(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0")
+def test_a_worker_that_is_killed_is_replaced(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0")
     address = serving.address()
     _, before, _ = ask(address)
     os.kill(int(before), signal.SIGKILL)
@@ -177,15 +68,15 @@ def test_a_worker_that_is_killed_is_replaced(serve):
     assert ask(address)[1] != before
 
 
-def test_workers_end_with_their_supervisor(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0")
+def test_workers_end_with_their_supervisor(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0")
     _, pid, _ = ask(serving.address())
     serving.process.kill()
     until(lambda: has_ended(int(pid)))
 
 
-def test_hup_reloads_and_loses_no_request(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0", "--workers", "2")
+def test_hup_reloads_and_loses_no_request(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--workers", "2")
     address = serving.address()
     assert ask(address)[0] == "first"
     (serving.folder / "program.py").write_text(APPLICATION.replace("first", "second"))
@@ -195,8 +86,8 @@ def test_hup_reloads_and_loses_no_request(serve):
     assert set(words) <= {"first", "second"}
 
 
-def test_a_reload_that_fails_keeps_the_old_workers(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0")
+def test_a_reload_that_fails_keeps_the_old_workers(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0")
     address = serving.address()
     (serving.folder / "program.py").write_text("import nowhere_to_be_found")
     serving.process.send_signal(signal.SIGHUP)
@@ -205,8 +96,8 @@ def test_a_reload_that_fails_keeps_the_old_workers(serve):
     assert serving.stop() == 0
 
 
-def test_reload_watches_the_files(serve):
-    serving = serve("program:app", "--bind", "127.0.0.1:0", "--reload")
+def test_reload_watches_the_files(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--reload")
     address = serving.address()
     time.sleep(0.1)  # a time stamp of its own
     (serving.folder / "program.py").write_text(APPLICATION.replace("first", "second"))
@@ -214,9 +105,9 @@ def test_reload_watches_the_files(serve):
     until(lambda: ask(address)[0] == "second")
 
 
-def test_tls(serve):
+def test_tls(serve_program):
     pem = str(CERTIFICATE)
-    serving = serve("program:app", "--bind", "127.0.0.1:0", "--tls-cert", pem)
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--tls-cert", pem)
     context = ssl.create_default_context(cafile=pem)
     context.set_alpn_protocols(["h2", "http/1.1"])
     seen = []
@@ -230,27 +121,27 @@ def test_tls(serve):
     assert seen == ["http/1.1"]
 
 
-def test_unix_socket(serve, tmp_path):
+def test_unix_socket(serve_program, tmp_path):
     path = str(tmp_path / "socket")
-    serving = serve("program:app", "--bind", f"unix:{path}", "--workers", "2")
+    serving = serve_program("program:app", "--bind", f"unix:{path}", "--workers", "2")
     serving.wait_for(f"listening at unix:{re.escape(path)} with 2 workers")
     assert ask(path)[0] == "first"
     assert serving.stop() == 0
     assert not os.path.exists(path)
 
 
-def test_a_stale_unix_socket_is_replaced(serve, tmp_path):
+def test_a_stale_unix_socket_is_replaced(serve_program, tmp_path):
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(path)
-    serving = serve("program:app", "--bind", f"unix:{path}")
+    serving = serve_program("program:app", "--bind", f"unix:{path}")
     serving.wait_for("listening at unix:")
     assert ask(path)[0] == "first"
 
 
 @pytest.mark.parametrize("target", ["-", "access.log"])
-def test_access_log(serve, target):
-    serving = serve("program:app", "--bind", "127.0.0.1:0", "--access-log", target)
+def test_access_log(serve_program, target):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--access-log", target)
     ask(serving.address(), "/marked")
     assert serving.stop() == 0
     log = serving.process.stdout.read().decode()
@@ -276,12 +167,12 @@ def test_access_log(serve, target):
         (["raising:app"], r"cannot import raising: KeyError: 'x' \(.*raising.py:2\)"),
     ],
 )
-def test_what_cannot_start_is_one_line_and_status_1(serve, tmp_path, arguments, message):
+def test_what_cannot_start_is_one_line_and_status_1(serve_program, tmp_path, arguments, message):
     (tmp_path / "broken.py").write_text("def (:")
     (tmp_path / "raising.py").write_text("\n{}['x']")
     if "--bind" not in arguments:
         arguments += ["--bind", "127.0.0.1:0"]
-    serving = serve(*arguments)
+    serving = serve_program(*arguments)
     _, stderr = serving.process.communicate(timeout=30)
     lines = stderr.decode().splitlines()
     assert len(lines) == 1
@@ -289,10 +180,10 @@ def test_what_cannot_start_is_one_line_and_status_1(serve, tmp_path, arguments, 
     assert serving.process.returncode == 1
 
 
-def test_a_port_in_use(serve):
+def test_a_port_in_use(serve_program):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        serving = serve("program:app", "--bind", f"127.0.0.1:{port}")
+        serving = serve_program("program:app", "--bind", f"127.0.0.1:{port}")
         _, stderr = serving.process.communicate(timeout=30)
     assert stderr.decode() == (
         f"gevent.serve: cannot listen at 127.0.0.1:{port}: Address already in use\n"
@@ -300,10 +191,10 @@ def test_a_port_in_use(serve):
     assert serving.process.returncode == 1
 
 
-def test_a_port_of_another_server_of_the_same_kind(serve):
-    first = serve("program:app", "--bind", "127.0.0.1:0")
+def test_a_port_of_another_server_of_the_same_kind(serve_program):
+    first = serve_program("program:app", "--bind", "127.0.0.1:0")
     port = first.address()[1]
-    second = serve("program:app", "--bind", f"127.0.0.1:{port}")
+    second = serve_program("program:app", "--bind", f"127.0.0.1:{port}")
     _, stderr = second.process.communicate(timeout=30)
     assert b"Address already in use" in stderr
     assert second.process.returncode == 1
@@ -320,8 +211,8 @@ def test_a_port_of_another_server_of_the_same_kind(serve):
         ["program:app", "--graceful-timeout", "nan"],
     ],
 )
-def test_a_wrong_command_line(serve, arguments):
-    serving = serve(*arguments)
+def test_a_wrong_command_line(serve_program, arguments):
+    serving = serve_program(*arguments)
     _, stderr = serving.process.communicate(timeout=30)
     assert b"usage: python -m gevent.serve" in stderr
     assert serving.process.returncode == 2

@@ -142,6 +142,9 @@ class WSGIServer(StreamServer):
     #: connection; with more, it is closed.
     max_discard: int = 1 << 20
 
+    #: How many seconds :meth:`stop` leaves to a connection that has just come and brought nothing.
+    last_call: float = 0.2
+
     #: The environment of all servers.
     base_env: ClassVar[dict[str, Any]] = {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -275,8 +278,8 @@ class WSGIServer(StreamServer):
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, close idle connections at once, and let requests that run finish.
 
-        A connection that has just come and brought nothing yet has a fifth of a second more, as
-        its request may be on its way.
+        A connection that has just come and brought nothing yet has :attr:`last_call` more, as its
+        request may be on its way.
 
         :param timeout: After how many seconds to wait no more for them, and to kill those that
             run in a pool; ``None``: after :attr:`stop_timeout`.
@@ -288,7 +291,7 @@ class WSGIServer(StreamServer):
         left = self.stop_timeout if timeout is None else timeout
         service.stop()
         self.close()
-        last_call = min(left, _LAST_CALL)
+        last_call = min(left, self.last_call)
         left -= last_call
         if not service.join(last_call):
             service.stop(fresh=True)
@@ -297,9 +300,6 @@ class WSGIServer(StreamServer):
         else:
             super().stop(left)
 
-
-# Seconds in which a connection that has just come may bring its request after all.
-_LAST_CALL = 0.2
 
 # Methods as they are defined here, whoever replaces them later: what the engine may do itself.
 _HANDLE, _GET_ENVIRON = WSGIServer.handle, WSGIServer.get_environ

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import socket
 import stat
 import struct
@@ -40,8 +41,6 @@ _NO_NEW_CONNECTIONS = (
     (0x06, 0, 0, 0),  # drop
     (0x06, 0, 0, 0xFFFFFFFF),  # take
 )
-#: Where `struct tcp_info` of a listening socket has the length of its queue (`tcpi_unacked`).
-_QUEUE_OFFSET = 24
 
 
 class Listener:
@@ -81,14 +80,13 @@ class Listener:
             self.sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, pointer)
 
     def has_waiting(self) -> bool:
-        """Return true if connections wait to be accepted, as far as the kernel tells."""
-        if self.inherited or self.is_unix:
+        """Return true if connections wait to be accepted."""
+        if self.inherited:
+            # They are for whoever opened the socket.
             return False
-        try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        except OSError:
-            return False
-        return bool(struct.unpack_from("I", info, _QUEUE_OFFSET)[0])
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the socket for every process at once, also those too busy to do it themselves."""

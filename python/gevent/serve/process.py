@@ -56,6 +56,8 @@ class WorkerProcess:
     heartbeat: Heartbeat
     started: float = field(default_factory=time.monotonic)
     state: State = State.STARTING
+    #: True while it may say something.
+    pollable: bool = True
     #: True once it has closed its listening sockets.
     closed: bool = False
     #: When to kill it, None for never.

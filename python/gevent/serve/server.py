@@ -28,6 +28,9 @@ _WRAPPED = ("wsgi_app", "app", "application", "wsgi_application", "__wrapped__")
 class Server(WSGIServer):
     """A server at a listening socket that other processes have too."""
 
+    #: Longer than usual: reloads happen under load, when clients are slow to send as well.
+    last_call = 2.0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The WebSockets that are connected, for their handler.
         self.clients: dict[Any, Any] = {}

@@ -48,6 +48,11 @@ class Signals:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def ignore(self) -> None:
+        """Ignore them from now on, as the process ends: the interpreter drops handlers early."""
+        for number in self.numbers:
+            signal.signal(number, signal.SIG_IGN)
+
     def forget(self, harmless: Sequence[signal.Signals]) -> None:
         """Catch none any more, in a forked child that holds signals back.
 

@@ -33,8 +33,8 @@ from gevent.serve.options import Options
 from gevent.serve.process import State, WorkerProcess, how_it_ended
 from gevent.serve.signals import Signals
 
-#: Seconds until a worker that ended soon after its start is replaced: at first, and at most.
-#: They double each time.
+#: Seconds until a worker that ended soon after its start is replaced, from the second such end in a
+#: row on, and at most. They double each time.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 16.0
 #: A worker that has lived for so many seconds did not end soon.
 SHORT_LIFE = 1.0
@@ -45,6 +45,8 @@ LAST_WORDS = 1.0
 #: How many seconds connections that wait to be accepted may keep the sockets from closing, and
 #: how often to see whether any do.
 CLOSING, CLOSING_STEP = 1.0, 0.005
+#: How many seconds they may, if no worker is there when the service is to end and one is started.
+LAST_SHIFT = 5.0
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 CAUGHT = (
@@ -106,10 +108,12 @@ class Supervisor:
         self.ending = False
         #: Until when connections that wait may keep the listening sockets open, once it ends.
         self.closing_until: float | None = None
+        #: True once a worker was started only to accept what waited when the service was to end.
+        self.last_shift = False
         self.status = 0
         #: When the next worker may replace one that ended, and how long to wait the next time.
         self.replace_at = 0.0
-        self.pause = FIRST_PAUSE
+        self.pause = 0.0
         self.last_look = time.monotonic()
         self.heartbeats = Heartbeats()
         self.selector = selectors.DefaultSelector()
@@ -123,11 +127,13 @@ class Supervisor:
             for key, _ in self.selector.select(self._time_to_wait()):
                 if key.fileobj is self.signals:
                     self._take_signals()
-                else:
+                elif key.data in self.workers:
+                    # One that has just been found to have ended is not there any more.
                     self._listen_to(key.data)
             self._watch()
             self._keep_the_number()
         self._close_listeners()
+        self.signals.ignore()
         return self.status
 
     # Signals
@@ -277,7 +283,8 @@ class Supervisor:
 
     def _listen_to(self, one: WorkerProcess) -> None:
         lines, over = one.hear()
-        if over and one in self.selector.get_map():
+        if over and one.pollable:
+            one.pollable = False
             self.selector.unregister(one)
         for line in lines:
             word, _, text = line.partition(" ")
@@ -297,7 +304,10 @@ class Supervisor:
         if one.state is not State.STARTING:
             return
         one.state = State.LOADED
-        if one.generation == self.current:
+        if self.ending:
+            self._let_serve(one)
+            self._tell_to_end(one, process.FINISH)
+        elif one.generation == self.current:
             self._let_serve(one)
             tired = [other for other in self.workers if other.state is State.TIRED]
             for other in tired[:1]:
@@ -332,7 +342,7 @@ class Supervisor:
     def _has_ended(self, one: WorkerProcess, code: int) -> None:
         # What it said at the end.
         self._listen_to(one)
-        if one in self.selector.get_map():
+        if one.pollable:
             self.selector.unregister(one)
         self.workers.remove(one)
         one.release()
@@ -351,10 +361,10 @@ class Supervisor:
     def _pause_before_replacing(self, one: WorkerProcess) -> None:
         now = time.monotonic()
         if now - one.started >= SHORT_LIFE and one.state is not State.STARTING:
-            self.pause = FIRST_PAUSE
+            self.pause = 0.0
             return
         self.replace_at = now + self.pause
-        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+        self.pause = min(2 * self.pause or FIRST_PAUSE, LONGEST_PAUSE)
 
     def _keep_the_number(self) -> None:
         """Start workers where some are missing, and end those that are too many."""
@@ -449,21 +459,45 @@ class Supervisor:
         if any(listener.inherited for listener in self.listeners):
             # Whoever opened the socket has others take what waits there.
             how = process.RETIRE
+        # Without any that serve, those that start are to take what waits.
+        serve = any(one.state in (State.SERVING, State.TIRED) for one in self.workers)
         for one in self.workers:
-            self._tell_to_end(one, how)
+            if serve or at_once or one.state is not State.STARTING:
+                if one.state is State.LOADED and not serve:
+                    self._let_serve(one)
+                self._tell_to_end(one, how)
             if at_once:
                 one.kill_at = time.monotonic()
-        self._close_when_drained(time.monotonic())
+        if at_once:
+            self._close_listeners()
+        elif self.closing_until is not None:
+            self._close_when_drained(time.monotonic())
 
     def _close_when_drained(self, now: float) -> None:
         """Close the listening sockets once no connection waits, nobody takes it, or time is up."""
-        takers = [one for one in self.workers if not one.closed]
         waiting = any(listener.has_waiting() for listener in self.listeners)
-        if not waiting or not takers or now >= (self.closing_until or 0):
-            self._close_listeners()
+        if waiting and now < (self.closing_until or 0):
+            taken = not all(one.closed for one in self.workers)
+            if taken or self._call_last_shift():
+                return
+        self._close_listeners()
+
+    def _call_last_shift(self) -> bool:
+        """Start a worker for connections that came when there was none; return false if we cannot.
+
+        That happens when all workers have just died.
+        """
+        if self.last_shift or not self.current or not self._fork(self.current):
+            return False
+        self.last_shift = True
+        self.closing_until = time.monotonic() + LAST_SHIFT
+        return True
 
     def _close_listeners(self) -> None:
         self.closing_until = None
         for listener in self.listeners:
             listener.close()
         self.listeners = []
+        for one in self.workers:
+            if one.state in (State.STARTING, State.LOADED):
+                self._tell_to_end(one, process.RETIRE)
