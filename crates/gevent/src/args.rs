@@ -4,6 +4,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple, PyType};
 
+use crate::ffi::thread;
+
 /// An argument of any type that counts by its truth.
 pub struct Flag(pub bool);
 
@@ -14,7 +16,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         match object.cast::<PyBool>() {
             Ok(flag) => Ok(Self(flag.is_true())),
-            Err(_) => object.is_truthy().map(Self),
+            Err(_) => {
+                thread::enter();
+                object.is_truthy().map(Self)
+            }
         }
     }
 }
@@ -40,6 +45,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
         if let Ok(float) = object.cast::<PyFloat>() {
             return Ok(Self(float.value() as i64));
         }
+        thread::enter();
         match object.extract() {
             Ok(count) => Ok(Self(count)),
             Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {

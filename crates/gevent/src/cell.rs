@@ -1,40 +1,71 @@
-//! Interior mutability guarded by the GIL.
+//! The fields of `#[pyclass]`es: state that changes, guarded by the GIL, and what is set once, as the object is made.
 //!
-//! Frozen `#[pyclass]`es keep their state in [`GilCell`]s. A cell is opened in a closure that contains no Python call, no
-//! decref and no greenlet switch, so that nobody else can reach it meanwhile; a flag turns a breach of that rule into a
-//! panic (a Python exception) instead of aliasing.
+//! Frozen classes keep their state in [`GilCell`]s. A cell is opened in a closure that contains no Python call, no decref and
+//! no greenlet switch, so that nobody else can reach it meanwhile; a flag turns a breach of that rule into a panic (a Python
+//! exception) instead of aliasing.
+//!
+//! CPython shows an object to the garbage collector as soon as its memory is allocated: the constructor of its base may
+//! allocate, and so start a collection, before our fields are written. They are zeroes then. So every field of a class is
+//! valid when zeroed ([`add_class`] has the compiler prove it): a cell or a [`Made`] of zeroes holds nothing, which traversal
+//! passes over and every other access refuses.
 
 use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Deref;
 
-use pyo3::Python;
+use pyo3::PyClass;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::ffi::thread;
+
+/// The cell is memory of zeroes: its object is being made.
+const BLANK: u8 = 0;
+/// The cell holds a value.
+const CLOSED: u8 = 1;
+/// A closure uses the value.
+const OPEN: u8 = 2;
 
 /// A value that is only touched with the GIL held, one closure at a time.
 pub struct GilCell<T> {
-    open: Cell<bool>,
-    value: UnsafeCell<T>,
+    state: Cell<u8>,
+    value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: every access needs a `Python` token, so at most one thread is inside `with`; `open` makes access by a second
-// closure on the same thread panic before a second reference exists. Moving the value across threads needs `T: Send`.
+// SAFETY: every access needs a `Python` token or a collector's visit, so at most one thread is inside; `state` makes access
+// by a second closure on the same thread panic before a second reference exists. Moving the value across threads needs
+// `T: Send`.
 unsafe impl<T: Send> Sync for GilCell<T> {}
 
 impl<T> GilCell<T> {
     /// Wraps `value`.
-    pub const fn new(value: T) -> Self {
+    #[inline]
+    pub fn new(value: T) -> Self {
+        thread::enter();
+        Self::in_static(value)
+    }
+
+    /// Wraps `value`, for the initializer of a static.
+    pub const fn in_static(value: T) -> Self {
         Self {
-            open: Cell::new(false),
-            value: UnsafeCell::new(value),
+            state: Cell::new(CLOSED),
+            value: UnsafeCell::new(MaybeUninit::new(value)),
         }
     }
 
     /// Opens the cell. `f` must not call Python, drop a Python object or switch greenlets.
     #[inline]
     pub fn with<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
-        assert!(!self.open.replace(true), "a GIL cell was opened twice");
-        let _close = Close(&self.open);
-        // SAFETY: the GIL is held (`_py`) and `open` was false, so no other reference to the value exists; `_close`
-        // resets the flag when `f` returns or unwinds.
-        f(unsafe { &mut *self.value.get() })
+        thread::enter();
+        if self.state.get() != CLOSED {
+            refuse(self.state.get());
+        }
+        self.state.set(OPEN);
+        let _close = Close(&self.state);
+        // SAFETY: the state was CLOSED, so the cell holds a value, and, as the GIL is held (`_py`), no other reference to it
+        // exists; `_close` resets the state when `f` returns or unwinds.
+        f(unsafe { (*self.value.get()).assume_init_mut() })
     }
 
     /// Puts `value` in and returns what was there, for the caller to drop outside.
@@ -70,15 +101,35 @@ impl<T> GilCell<T> {
         self.with(py, |slot| *slot = value);
     }
 
-    /// The value, for `__traverse__` only: the collector runs with the GIL held while this thread may be anywhere, and
-    /// never inside `with` (which contains no allocation of Python objects).
+    /// The value, for `__traverse__`: a visit is given to nobody else. None while the object is being made.
     #[inline]
-    pub fn peek<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
-        if self.open.get() {
+    pub fn peek<R>(&self, _visit: &PyVisit<'_>, f: impl FnOnce(&T) -> R) -> Option<R> {
+        if self.state.get() != CLOSED {
             return None;
         }
-        // SAFETY: called by the garbage collector, which holds the GIL; `open` is false, so no mutable reference exists.
-        Some(f(unsafe { &*self.value.get() }))
+        // SAFETY: the cell holds a value. The collector, which made the visit, holds the GIL, and the state is not OPEN, so no
+        // mutable reference exists; `f` only reports objects to the collector, which runs no Python code while it traverses.
+        Some(f(unsafe { (*self.value.get()).assume_init_ref() }))
+    }
+}
+
+impl<T> Drop for GilCell<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.state.get() != BLANK {
+            thread::enter();
+            // SAFETY: the cell holds a value, and nobody else can reach it any more.
+            unsafe { self.value.get_mut().assume_init_drop() };
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refuse(state: u8) -> ! {
+    match state {
+        BLANK => panic!("the object has not been made yet"),
+        _ => panic!("a GIL cell was opened twice"),
     }
 }
 
@@ -100,10 +151,82 @@ impl<P> GilCell<Option<pyo3::Py<P>>> {
     }
 }
 
-struct Close<'a>(&'a Cell<bool>);
+struct Close<'a>(&'a Cell<u8>);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.set(CLOSED);
     }
+}
+
+/// A field that is set as its object is made and never changes.
+pub struct Made<T> {
+    is_made: bool,
+    value: MaybeUninit<T>,
+}
+
+impl<T> Made<T> {
+    /// Wraps `value`.
+    #[inline]
+    pub fn new(value: T) -> Self {
+        thread::enter();
+        Self {
+            is_made: true,
+            value: MaybeUninit::new(value),
+        }
+    }
+
+    /// The value, for `__traverse__`; none while the object is being made.
+    #[inline]
+    pub fn peek(&self) -> Option<&T> {
+        // SAFETY: `new` alone sets the flag, with the value.
+        self.is_made
+            .then(|| unsafe { self.value.assume_init_ref() })
+    }
+}
+
+impl<T> Deref for Made<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        thread::enter();
+        match self.peek() {
+            Some(value) => value,
+            None => refuse(BLANK),
+        }
+    }
+}
+
+impl<T> Drop for Made<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_made {
+            thread::enter();
+            // SAFETY: the field holds a value, and nobody else can reach it any more.
+            unsafe { self.value.assume_init_drop() };
+        }
+    }
+}
+
+struct Zeroed<T>(PhantomData<T>);
+
+impl<T> Zeroed<T> {
+    // SAFETY: nothing is assumed here: the compiler evaluates this constant, and refuses one that is no valid value of its
+    // type. Who weakens a field of a class to one that must not be zero gets that error.
+    const VALUE: ManuallyDrop<T> = unsafe { MaybeUninit::zeroed().assume_init() };
+}
+
+/// Has the compiler prove that memory of zeroes is a valid `T`, for a class that no module gets.
+pub const fn check<T: PyClass>() {
+    let _ = &Zeroed::<T>::VALUE;
+}
+
+/// Adds a class to a module, once the compiler has proved that memory of zeroes is a valid `T`.
+///
+/// # Errors
+/// When the type object cannot be made.
+pub fn add_class<T: PyClass>(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    const { check::<T>() };
+    module.add_class::<T>()
 }

@@ -400,9 +400,11 @@ impl BaseHub {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.wrapper
-            .peek(|wrapper| visit.call(wrapper))
+            .peek(&visit, |wrapper| visit.call(wrapper))
             .unwrap_or(Ok(()))?;
-        self.loop_.peek(|loop_| visit.call(loop_)).unwrap_or(Ok(()))
+        self.loop_
+            .peek(&visit, |loop_| visit.call(loop_))
+            .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

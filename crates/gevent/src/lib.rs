@@ -22,6 +22,8 @@ mod wsgi;
 
 use pyo3::prelude::*;
 
+use cell::add_class;
+
 thread_local! {
     static ANCHOR: u8 = const { 0 };
 }
@@ -42,40 +44,40 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::fork::install();
 
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<hub::BaseHub>()?;
-    module.add_class::<hub::ThreadEnd>()?;
-    module.add_class::<event_loop::loop_::Loop>()?;
-    module.add_class::<event_loop::callback::Callback>()?;
-    module.add_class::<greenlets::greenlet::Greenlet>()?;
+    add_class::<hub::BaseHub>(module)?;
+    add_class::<hub::ThreadEnd>(module)?;
+    add_class::<event_loop::loop_::Loop>(module)?;
+    add_class::<event_loop::callback::Callback>(module)?;
+    add_class::<greenlets::greenlet::Greenlet>(module)?;
     ffi::entry::install(py)?;
     ffi::blocking::add_method::<greenlets::wait::Join>(py)?;
     ffi::blocking::add_method::<greenlets::wait::GetEnd>(py)?;
-    module.add_class::<greenlets::spawn_tree::SpawnFrame>()?;
-    module.add_class::<greenlets::spawned_link::SpawnedLink>()?;
-    module.add_class::<greenlets::spawned_link::SuccessSpawnedLink>()?;
-    module.add_class::<greenlets::spawned_link::FailureSpawnedLink>()?;
-    module.add_class::<waiting::sleep::TrackedRawGreenlet>()?;
-    module.add_class::<waiting::waiter::Waiter>()?;
-    module.add_class::<waiting::timeout::Timeout>()?;
+    add_class::<greenlets::spawn_tree::SpawnFrame>(module)?;
+    add_class::<greenlets::spawned_link::SpawnedLink>(module)?;
+    add_class::<greenlets::spawned_link::SuccessSpawnedLink>(module)?;
+    add_class::<greenlets::spawned_link::FailureSpawnedLink>(module)?;
+    add_class::<waiting::sleep::TrackedRawGreenlet>(module)?;
+    add_class::<waiting::waiter::Waiter>(module)?;
+    add_class::<waiting::timeout::Timeout>(module)?;
 
-    module.add_class::<sync::event::Event>()?;
+    add_class::<sync::event::Event>(module)?;
     ffi::blocking::add_method::<sync::event::WaitForEvent>(py)?;
-    module.add_class::<sync::async_result::AsyncResult>()?;
+    add_class::<sync::async_result::AsyncResult>(module)?;
     ffi::blocking::add_method::<sync::async_result::GetResult>(py)?;
     ffi::blocking::add_method::<sync::async_result::WaitForResult>(py)?;
-    module.add_class::<sync::lock::Semaphore>()?;
-    module.add_class::<sync::lock::BoundedSemaphore>()?;
-    module.add_class::<sync::lock::DummySemaphore>()?;
-    module.add_class::<sync::rlock::RLock>()?;
-    module.add_class::<sync::thread_lock::ThreadLock>()?;
-    module.add_class::<queues::queue::SimpleQueue>()?;
-    module.add_class::<queues::api::Queue>()?;
+    add_class::<sync::lock::Semaphore>(module)?;
+    add_class::<sync::lock::BoundedSemaphore>(module)?;
+    add_class::<sync::lock::DummySemaphore>(module)?;
+    add_class::<sync::rlock::RLock>(module)?;
+    add_class::<sync::thread_lock::ThreadLock>(module)?;
+    add_class::<queues::queue::SimpleQueue>(module)?;
+    add_class::<queues::api::Queue>(module)?;
     ffi::blocking::add_method::<queues::wait::Get>(py)?;
     ffi::blocking::add_method_to::<queues::wait::Get, queues::api::Queue>(py)?;
-    module.add_class::<queues::api::LifoQueue>()?;
-    module.add_class::<queues::api::PriorityQueue>()?;
-    module.add_class::<queues::channel::Channel>()?;
-    module.add_class::<greenlets::local::Local>()?;
+    add_class::<queues::api::LifoQueue>(module)?;
+    add_class::<queues::api::PriorityQueue>(module)?;
+    add_class::<queues::channel::Channel>(module)?;
+    add_class::<greenlets::local::Local>(module)?;
     module.add_function(wrap_pyfunction!(
         greenlets::local::all_local_dicts_for_greenlet,
         module
@@ -106,24 +108,24 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
     watcher::register(module)?;
 
-    module.add_class::<pools::group::BaseGroup>()?;
-    module.add_class::<pools::group::BasePool>()?;
-    module.add_class::<pools::imap::IMapUnordered>()?;
-    module.add_class::<pools::imap::IMap>()?;
-    module.add_class::<pools::threadpool::TaskQueue>()?;
+    add_class::<pools::group::BaseGroup>(module)?;
+    add_class::<pools::group::BasePool>(module)?;
+    add_class::<pools::imap::IMapUnordered>(module)?;
+    add_class::<pools::imap::IMap>(module)?;
+    add_class::<pools::threadpool::TaskQueue>(module)?;
     module.add_function(wrap_pyfunction!(pools::bell::retire_workers, module)?)?;
     event_loop::flags::register(module)?;
-    module.add_class::<resolver::channel::NameService>()?;
-    module.add_class::<resolver::channel::LookUp>()?;
-    module.add_class::<sockets::socket::SocketBase>()?;
-    module.add_class::<wsgi::service::Service>()?;
-    module.add_class::<wsgi::request_file::RequestFile>()?;
-    module.add_class::<wsgi::attributes::Attributes>()?;
-    module.add_class::<wsgi::handler::WSGIHandler>()?;
+    add_class::<resolver::channel::NameService>(module)?;
+    add_class::<resolver::channel::LookUp>(module)?;
+    add_class::<sockets::socket::SocketBase>(module)?;
+    add_class::<wsgi::service::Service>(module)?;
+    add_class::<wsgi::request_file::RequestFile>(module)?;
+    add_class::<wsgi::attributes::Attributes>(module)?;
+    add_class::<wsgi::handler::WSGIHandler>(module)?;
     ffi::blocking::add_method::<wsgi::handle::Handle>(py)?;
     wsgi::overriding::install(py)?;
-    module.add_class::<wsgi::input::Input>()?;
-    module.add_class::<wsgi::file_wrapper::FileWrapper>()?;
+    add_class::<wsgi::input::Input>(module)?;
+    add_class::<wsgi::file_wrapper::FileWrapper>(module)?;
     module.add(
         "serve_connection",
         ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,

@@ -127,7 +127,7 @@ impl Callback {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.call
-            .peek(|call| {
+            .peek(&visit, |call| {
                 visit.call(&call.callback)?;
                 visit.call(&call.args)
             })

@@ -7,6 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyString};
 
+use crate::ffi::thread;
+
 /// The backend that does the work.
 pub const EPOLL: u32 = 4;
 /// What a loop may be asked to use: select, poll and epoll.
@@ -111,6 +113,7 @@ fn parse(name: &str) -> PyResult<u32> {
 #[pyo3(signature = (flags))]
 pub fn _flags_to_int(flags: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
     let Some(flags) = flags else { return Ok(0) };
+    thread::enter();
     if flags.is_instance_of::<PyInt>() {
         return flags.extract();
     }

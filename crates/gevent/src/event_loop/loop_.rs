@@ -456,7 +456,7 @@ impl Loop {
     /// What the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.error_handler
-            .peek(|handler| visit.call(handler))
+            .peek(&visit, |handler| visit.call(handler))
             .unwrap_or(Ok(()))
     }
 }

@@ -10,6 +10,8 @@ use pyo3::ffi;
 use pyo3::impl_::trampoline::{MethodDef, inquiry};
 use pyo3::prelude::*;
 
+use super::thread;
+
 struct Work<F, R> {
     body: Option<F>,
     result: Option<R>,
@@ -50,6 +52,7 @@ pub unsafe fn attached<F, R>(body: F) -> Option<R>
 where
     F: FnOnce(Python<'_>) -> PyResult<R>,
 {
+    thread::enter();
     let mut work = Work {
         body: Some(body),
         result: None,

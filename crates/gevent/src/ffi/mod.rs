@@ -15,3 +15,4 @@ pub mod frame_stack;
 pub mod frames;
 pub mod greenlet;
 pub mod text;
+pub mod thread;

@@ -500,7 +500,7 @@ impl Greenlet {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.state.peek(|state| {
+        let visited = self.state.peek(&visit, |state| {
             visit.call(&state.run)?;
             visit.call(&state.args)?;
             visit.call(&state.kwargs)?;

@@ -94,7 +94,7 @@ pub struct SpawnSettings {
 /// How many greenlets have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::new(SpawnSettings {
+pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSettings {
     track_tree: true,
     callbacks: Vec::new(),
 });

@@ -14,7 +14,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple, PyType, PyWeakrefReference};
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::{attribute, greenlet};
 use crate::greenlets::greenlet::Greenlet;
@@ -25,7 +25,7 @@ use crate::greenlets::greenlet::Greenlet;
 /// What a class declares in `__slots__` is shared. The attributes of a greenlet are dropped at its end.
 #[pyclass(frozen, subclass, name = "local", module = "gevent.local")]
 pub struct Local {
-    shared: Arc<Shared>,
+    shared: Made<Arc<Shared>>,
     args: GilCell<Option<Call>>,
 }
 
@@ -88,7 +88,7 @@ impl List {
     }
 }
 
-/// The locals that a `Greenlet` has attributes in. Valid when zeroed.
+/// The locals that a `Greenlet` has attributes in.
 #[derive(Default)]
 pub struct Visited {
     list: Option<Box<List>>,
@@ -121,7 +121,7 @@ pub fn leave_all(slf: &Bound<'_, Greenlet>) {
 }
 
 /// Every local there is, for [`all_local_dicts_for_greenlet`].
-static ALL: GilCell<List> = GilCell::new(List(Vec::new()));
+static ALL: GilCell<List> = GilCell::in_static(List(Vec::new()));
 
 impl Shared {
     fn new(py: Python<'_>, class: Py<PyType>) -> Arc<Self> {
@@ -256,7 +256,7 @@ fn is_dict(name: &Bound<'_, PyString>) -> PyResult<bool> {
 
 /// The `AttributeError` of the `__getattribute__` that just failed. The slot that PyO3 makes drops it and calls
 /// `__getattr__` at once, which raises it after all.
-static MISSED: GilCell<Option<PyErr>> = GilCell::new(None);
+static MISSED: GilCell<Option<PyErr>> = GilCell::in_static(None);
 
 #[pymethods]
 impl Local {
@@ -287,7 +287,7 @@ impl Local {
         let shared = Shared::new(py, class.clone().unbind());
         shared.enter(&greenlet::current(py)?, &PyDict::new(py))?;
         Ok(Self {
-            shared,
+            shared: Made::new(shared),
             args: GilCell::new(call),
         })
     }
@@ -356,7 +356,10 @@ impl Local {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.shared.class)?;
+        let Some(shared) = self.shared.peek() else {
+            return Ok(());
+        };
+        visit.call(&shared.class)?;
         let traverse = |call: &Option<Call>| match call {
             Some(call) => {
                 visit.call(&call.args)?;
@@ -364,9 +367,9 @@ impl Local {
             }
             None => Ok(()),
         };
-        self.args.peek(traverse).unwrap_or(Ok(()))?;
+        self.args.peek(&visit, traverse).unwrap_or(Ok(()))?;
         let traverse = |dicts: &Dicts| dicts.values().try_for_each(|own| visit.call(&own.dict));
-        self.shared.dicts.peek(traverse).unwrap_or(Ok(()))
+        shared.dicts.peek(&visit, traverse).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

@@ -74,7 +74,7 @@ pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
 #[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
 pub struct SpawnFrame {
     #[pyo3(get)]
-    f_code: Py<PyAny>,
+    f_code: Option<Py<PyAny>>,
     #[pyo3(get)]
     f_lineno: i32,
     #[pyo3(get)]
@@ -108,7 +108,7 @@ pub fn stack(slf: &Bound<'_, Greenlet>) -> PyResult<Option<Py<SpawnFrame>>> {
         below = Some(Py::new(
             py,
             SpawnFrame {
-                f_code: code.into_any(),
+                f_code: Some(code.into_any()),
                 f_lineno,
                 f_back: below,
             },

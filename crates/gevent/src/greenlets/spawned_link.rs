@@ -5,6 +5,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::cell::Made;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
@@ -34,7 +35,7 @@ impl LinkKind {
 /// What `link` puts among the links: called in the hub, it runs the callback in a new raw greenlet, where it may block.
 #[pyclass(frozen, subclass, name = "SpawnedLink", module = "gevent.greenlet")]
 pub struct SpawnedLink {
-    callback: Py<PyAny>,
+    callback: Made<Py<PyAny>>,
     kind: LinkKind,
 }
 
@@ -55,7 +56,10 @@ impl SpawnedLink {
                 bound.repr()?
             )));
         }
-        Ok(Self { callback, kind })
+        Ok(Self {
+            callback: Made::new(callback),
+            kind,
+        })
     }
 
     /// A link of the class that `kind` names.
@@ -107,7 +111,7 @@ impl SpawnedLink {
 
     fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<bool> {
         match other.cast::<SpawnedLink>() {
-            Ok(other) => self.callback.bind(py).eq(&other.get().callback),
+            Ok(other) => self.callback.bind(py).eq(&*other.get().callback),
             Err(_) => self.callback.bind(py).eq(other),
         }
     }
@@ -131,7 +135,7 @@ impl SpawnedLink {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.callback)
+        visit.call(self.callback.peek())
     }
 }
 

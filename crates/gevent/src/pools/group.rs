@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 
 use crate::args::Flag;
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::greenlets::greenlet::Greenlet;
 use crate::sync::lock::Semaphore;
 use crate::waiting::links::{Link, Listener};
@@ -28,8 +28,8 @@ pyo3::import_exception!(gevent.pool, PoolFull);
     module = "gevent._core"
 )]
 pub struct BaseGroup {
-    greenlets: Py<PySet>,
-    dying: Py<PySet>,
+    greenlets: Made<Py<PySet>>,
+    dying: Made<Py<PySet>>,
     /// A `gevent.event.Event` that is set while there is no greenlet.
     empty: GilCell<Option<Py<PyAny>>>,
     /// Whether its class overrides none of the methods that spawning consists of.
@@ -63,8 +63,8 @@ impl BaseGroup {
     fn blank(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyResult<Self> {
         let py = class.py();
         Ok(Self {
-            greenlets: PySet::empty(py)?.unbind(),
-            dying: PySet::empty(py)?.unbind(),
+            greenlets: Made::new(PySet::empty(py)?.unbind()),
+            dying: Made::new(PySet::empty(py)?.unbind()),
             empty: GilCell::new(None),
             plain: is_plain(class, base)?,
         })
@@ -274,9 +274,11 @@ impl BaseGroup {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.greenlets)?;
-        visit.call(&self.dying)?;
-        self.empty.peek(|event| visit.call(event)).unwrap_or(Ok(()))
+        visit.call(self.greenlets.peek())?;
+        visit.call(self.dying.peek())?;
+        self.empty
+            .peek(&visit, |event| visit.call(event))
+            .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
@@ -417,7 +419,7 @@ impl BasePool {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.semaphore
-            .peek(|semaphore| visit.call(semaphore))
+            .peek(&visit, |semaphore| visit.call(semaphore))
             .unwrap_or(Ok(()))
     }
 

@@ -266,7 +266,7 @@ impl IMapUnordered {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.plan.peek(|plan| {
+        let visited = self.plan.peek(&visit, |plan| {
             visit.call(&plan.function)?;
             visit.call(&plan.items)?;
             visit.call(&plan.spawn)?;

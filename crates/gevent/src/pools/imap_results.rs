@@ -6,7 +6,7 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made, check};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 use crate::waiting::links::{Link, Links};
@@ -63,6 +63,8 @@ impl Queued {
 pub struct Results {
     queued: GilCell<Queued>,
 }
+
+const _: () = check::<Results>();
 
 impl Results {
     /// None yet; `ordered` has them come out in the order of their indices.
@@ -231,7 +233,7 @@ impl Results {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.queued.peek(|queued| {
+        let visited = self.queued.peek(&visit, |queued| {
             queued.readers.traverse(visit)?;
             queued.spawner.traverse(visit)?;
             queued.slots.iter().try_for_each(|slot| match slot {
@@ -253,14 +255,19 @@ impl Results {
 /// Linked to one call: stores its result.
 #[pyclass(frozen, name = "ResultLink", module = "gevent._imap")]
 pub struct ResultLink {
-    results: Py<Results>,
+    results: Made<Py<Results>>,
     index: usize,
 }
+
+const _: () = check::<ResultLink>();
 
 impl ResultLink {
     /// A link for the call at `index`.
     pub fn new(results: Py<Results>, index: usize) -> Self {
-        Self { results, index }
+        Self {
+            results: Made::new(results),
+            index,
+        }
     }
 }
 
@@ -286,6 +293,6 @@ impl ResultLink {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.results)
+        visit.call(self.results.peek())
     }
 }

@@ -8,7 +8,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made, check};
 use crate::event_loop::kernel::Inbox;
 use crate::sync::async_result::AsyncResult;
 
@@ -35,10 +35,12 @@ struct Call {
 #[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
 pub struct Job {
     call: GilCell<Call>,
-    queue: Py<TaskQueue>,
-    hub: Py<PyAny>,
-    submitted: Instant,
+    queue: Made<Py<TaskQueue>>,
+    hub: Made<Py<PyAny>>,
+    submitted: Made<Instant>,
 }
+
+const _: () = check::<Job>();
 
 impl Job {
     /// A call of `func` whose result goes to `result`.
@@ -59,9 +61,9 @@ impl Job {
         };
         Self {
             call: GilCell::new(call),
-            queue,
-            hub,
-            submitted: Instant::now(),
+            queue: Made::new(queue),
+            hub: Made::new(hub),
+            submitted: Made::new(Instant::now()),
         }
     }
 
@@ -146,9 +148,9 @@ impl Job {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.queue)?;
-        visit.call(&self.hub)?;
-        let visited = self.call.peek(|call| {
+        visit.call(self.queue.peek())?;
+        visit.call(self.hub.peek())?;
+        let visited = self.call.peek(&visit, |call| {
             visit.call(&call.func)?;
             visit.call(&call.args)?;
             visit.call(&call.kwargs)?;

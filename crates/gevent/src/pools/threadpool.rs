@@ -13,7 +13,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::event_loop::kernel::Inbox;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
@@ -52,7 +52,7 @@ struct State {
 /// The tasks of a thread pool: what is to be done, by how many workers.
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
 pub struct TaskQueue {
-    loop_: Py<Loop>,
+    loop_: Made<Py<Loop>>,
     state: GilCell<State>,
 }
 
@@ -153,7 +153,7 @@ impl TaskQueue {
             watchers: Links::new(),
         };
         Self {
-            loop_: r#loop,
+            loop_: Made::new(r#loop),
             state: GilCell::new(state),
         }
     }
@@ -383,8 +383,8 @@ impl TaskQueue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.loop_)?;
-        let visited = self.state.peek(|state| {
+        visit.call(self.loop_.peek())?;
+        let visited = self.state.peek(&visit, |state| {
             state.entrants.traverse(visit)?;
             state.watchers.traverse(visit)?;
             state.jobs.iter().try_for_each(|job| visit.call(job))

@@ -346,7 +346,7 @@ impl Channel {
             state.putters.traverse(|item| visit.call(item))?;
             state.given.iter().try_for_each(|item| visit.call(item))
         };
-        self.state.peek(traverse).unwrap_or(Ok(()))
+        self.state.peek(&visit, traverse).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

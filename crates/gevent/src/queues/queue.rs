@@ -391,7 +391,7 @@ impl SimpleQueue {
             state.putters.traverse(|item| visit.call(item))?;
             state.joiners.traverse(visit)
         };
-        self.state.peek(traverse).unwrap_or(Ok(()))
+        self.state.peek(&visit, traverse).unwrap_or(Ok(()))
     }
 
     /// Empties it for the garbage collector.

@@ -48,7 +48,7 @@ struct Pending {
 }
 
 /// All look-ups that are under way. The service's thread knows them by number, so that it never holds a Python object.
-static PENDING: GilCell<Option<HashMap<u64, Pending>>> = GilCell::new(None);
+static PENDING: GilCell<Option<HashMap<u64, Pending>>> = GilCell::in_static(None);
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 fn number() -> u64 {
@@ -326,6 +326,8 @@ impl NameService {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.loop_.peek(|loop_| visit.call(loop_)).unwrap_or(Ok(()))
+        self.loop_
+            .peek(&visit, |loop_| visit.call(loop_))
+            .unwrap_or(Ok(()))
     }
 }

@@ -19,7 +19,7 @@ struct Service {
     forks: u64,
 }
 
-static SERVICE: GilCell<Option<Service>> = GilCell::new(None);
+static SERVICE: GilCell<Option<Service>> = GilCell::in_static(None);
 
 /// What starts work in the thread. The thread itself is started where it does not run yet: at the first look-up, and at
 /// the first one in a forked child.

@@ -52,7 +52,7 @@ pub fn to_python<'py>(
 }
 
 /// The host that was named last: behind a proxy all connections come from one.
-static LAST_HOST: GilCell<Option<(Ipv4Addr, Py<PyString>)>> = GilCell::new(None);
+static LAST_HOST: GilCell<Option<(Ipv4Addr, Py<PyString>)>> = GilCell::in_static(None);
 
 fn host_v4(py: Python<'_>, address: Ipv4Addr) -> Bound<'_, PyString> {
     let known = LAST_HOST.with(py, |last| match last {

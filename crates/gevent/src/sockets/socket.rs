@@ -418,7 +418,7 @@ impl SocketBase {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.state.peek(|state| {
+        let visited = self.state.peek(&visit, |state| {
             visit.call(&state.twin)?;
             state
                 .watchers

@@ -371,7 +371,7 @@ impl AsyncResult {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.outcome.peek(|outcome| {
+        let visited = self.outcome.peek(&visit, |outcome| {
             visit.call(&outcome.value)?;
             visit.call(&outcome.error)
         });

@@ -517,7 +517,7 @@ impl Linkable {
     /// # Errors
     /// What the visitor returns.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.lists.peek(|lists| {
+        let visited = self.lists.peek(&visit, |lists| {
             let Some(lists) = lists else { return Ok(()) };
             visit.call(&lists.hub)?;
             lists

@@ -6,7 +6,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::args::Flag;
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::ffi::greenlet;
 use crate::hub::BaseHub;
 use crate::sync::lock::Semaphore;
@@ -23,7 +23,7 @@ struct Held {
 /// A context manager. Greenlets of several threads may share it, and threads that have no hub.
 #[pyclass(frozen, subclass, weakref, name = "RLock", module = "gevent.lock")]
 pub struct RLock {
-    block: Py<Semaphore>,
+    block: Made<Py<Semaphore>>,
     held: GilCell<Held>,
 }
 
@@ -116,7 +116,7 @@ impl RLock {
         let block = Py::new(py, Semaphore::of(1))?;
         block.get().belong_to(py, hub);
         Ok(Self {
-            block,
+            block: Made::new(block),
             held: GilCell::new(Held::default()),
         })
     }
@@ -231,9 +231,9 @@ impl RLock {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.block)?;
+        visit.call(self.block.peek())?;
         self.held
-            .peek(|held| visit.call(&held.owner))
+            .peek(&visit, |held| visit.call(&held.owner))
             .unwrap_or(Ok(()))
     }
 

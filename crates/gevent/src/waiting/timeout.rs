@@ -463,7 +463,7 @@ impl Timeout {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.state.peek(|state| {
+        let visited = self.state.peek(&visit, |state| {
             visit.call(&state.seconds)?;
             visit.call(&state.exception)?;
             match &state.armed {

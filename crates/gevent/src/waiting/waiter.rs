@@ -296,9 +296,11 @@ impl Waiter {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.hub.peek(|hub| visit.call(hub)).unwrap_or(Ok(()))?;
+        self.hub
+            .peek(&visit, |hub| visit.call(hub))
+            .unwrap_or(Ok(()))?;
         self.held
-            .peek(|held| match held {
+            .peek(&visit, |held| match held {
                 Held::Nothing => Ok(()),
                 Held::Value(value) => visit.call(value),
                 Held::Error(args) => visit.call(args),

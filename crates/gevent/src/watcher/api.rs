@@ -10,11 +10,14 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use super::{Watcher, async_, check_callable, child, clamped, io, phase, signal, stat, timer};
+use crate::cell::{add_class, check};
 use crate::event_loop::loop_::Loop;
 
 /// The class of `EVENTS`: as first argument of a callback it stands for the events that occurred.
 #[pyclass(frozen, name = "_EVENTSType", module = "gevent.core")]
 pub struct Events;
+
+const _: () = check::<Events>();
 
 #[pymethods]
 impl Events {
@@ -217,8 +220,8 @@ impl Watcher {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.loop_)?;
-        let visited = self.state.peek(|state| {
+        visit.call(self.loop_.peek())?;
+        let visited = self.state.peek(&visit, |state| {
             visit.call(&state.callback)?;
             visit.call(&state.args)
         });
@@ -238,17 +241,17 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     // Apart, as some have the names of functions.
     let watchers = PyModule::new(py, "watchers")?;
-    watchers.add_class::<Watcher>()?;
-    watchers.add_class::<io::Io>()?;
-    watchers.add_class::<timer::Timer>()?;
-    watchers.add_class::<signal::Signal>()?;
-    watchers.add_class::<phase::Idle>()?;
-    watchers.add_class::<phase::Prepare>()?;
-    watchers.add_class::<phase::Check>()?;
-    watchers.add_class::<phase::Fork>()?;
-    watchers.add_class::<async_::Async>()?;
-    watchers.add_class::<child::Child>()?;
-    watchers.add_class::<stat::Stat>()?;
+    add_class::<Watcher>(&watchers)?;
+    add_class::<io::Io>(&watchers)?;
+    add_class::<timer::Timer>(&watchers)?;
+    add_class::<signal::Signal>(&watchers)?;
+    add_class::<phase::Idle>(&watchers)?;
+    add_class::<phase::Prepare>(&watchers)?;
+    add_class::<phase::Check>(&watchers)?;
+    add_class::<phase::Fork>(&watchers)?;
+    add_class::<async_::Async>(&watchers)?;
+    add_class::<child::Child>(&watchers)?;
+    add_class::<stat::Stat>(&watchers)?;
     module.add_submodule(&watchers)?;
     module.add("EVENTS", events(py)?)
 }

@@ -93,7 +93,7 @@ fn unwatch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
 /// Collects what a watcher waits for and tells all watchers that are concerned.
 pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     let this = watcher.get();
-    let Kind::Child(cell) = &this.kind else {
+    let Kind::Child(cell) = &*this.kind else {
         return;
     };
     let (pid, awaited) = cell.with(py, |process| (process.pid, process.notice.is_some()));
@@ -117,7 +117,7 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
 
 fn tell(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
     for watcher in phase::listed(py, loop_, Phase::Child) {
-        let Kind::Child(cell) = &watcher.get().kind else {
+        let Kind::Child(cell) = &*watcher.get().kind else {
             continue;
         };
         let concerned = cell.with(py, |process| {
@@ -144,7 +144,7 @@ pub struct Child;
 
 impl Child {
     fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Process> {
-        match &slf.as_super().get().kind {
+        match &*slf.as_super().get().kind {
             Kind::Child(cell) => cell,
             _ => unreachable!("a child watcher is made of a child kind"),
         }

@@ -75,7 +75,7 @@ pub struct Io;
 
 impl Io {
     fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Descriptor> {
-        match &slf.as_super().get().kind {
+        match &*slf.as_super().get().kind {
             Kind::Io(cell) => cell,
             _ => unreachable!("an io watcher is made of an io kind"),
         }

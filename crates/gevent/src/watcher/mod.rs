@@ -19,7 +19,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::event_loop::loop_::Loop;
 use crate::hub;
 pub use api::register;
@@ -65,8 +65,8 @@ struct State {
 /// The base class of all watchers: an object that calls a function when something happens in its loop.
 #[pyclass(frozen, subclass, weakref, name = "watcher", module = "gevent.core")]
 pub struct Watcher {
-    loop_: Py<Loop>,
-    kind: Kind,
+    loop_: Made<Py<Loop>>,
+    kind: Made<Kind>,
     state: GilCell<State>,
     priority: AtomicI32,
 }
@@ -87,8 +87,8 @@ impl Watcher {
             pending: None,
         };
         PyClassInitializer::from(Self {
-            loop_,
-            kind,
+            loop_: Made::new(loop_),
+            kind: Made::new(kind),
             state: GilCell::new(state),
             priority: AtomicI32::new(clamped(priority.unwrap_or(0))),
         })
@@ -143,7 +143,7 @@ impl Watcher {
 
     /// Queues the callback with `events`, unless it is queued already: then they are added to those it will get.
     pub fn fire(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop, events: u32) {
-        match watcher.get().kind {
+        match *watcher.get().kind {
             Kind::Child(_) => child::ended(watcher, py),
             _ => Self::queue(watcher, py, loop_, events),
         }
@@ -189,7 +189,7 @@ impl Watcher {
         if let Err(error) = call(py, callback, args, events) {
             hub::handle_error(py, loop_, Some(watcher.clone_ref(py).into_any()), error);
             // A descriptor that stays ready would have the same callback fail for ever.
-            if matches!(this.kind, Kind::Io(_)) {
+            if matches!(*this.kind, Kind::Io(_)) {
                 Self::stop_now(watcher, py);
             }
         }
@@ -223,7 +223,7 @@ impl Watcher {
     }
 
     fn arm(&self, watcher: &Py<Self>, py: Python<'_>) -> PyResult<()> {
-        match &self.kind {
+        match &*self.kind {
             Kind::Io(cell) => io::arm(watcher, py, cell),
             Kind::Timer(cell) => timer::arm(watcher, py, cell),
             Kind::Signal(signum) => signal::arm(watcher, py, *signum),
@@ -235,7 +235,7 @@ impl Watcher {
     }
 
     fn disarm(&self, watcher: &Py<Self>, py: Python<'_>) {
-        match &self.kind {
+        match &*self.kind {
             Kind::Io(cell) => io::disarm(self.loop_(), py, cell),
             Kind::Timer(cell) => timer::disarm(self.loop_(), py, cell),
             Kind::Signal(signum) => signal::disarm(watcher, py, *signum),
@@ -258,7 +258,7 @@ impl Watcher {
 
     /// What a kind says of itself in `repr`.
     fn details(&self, py: Python<'_>) -> String {
-        match &self.kind {
+        match &*self.kind {
             Kind::Io(cell) => {
                 let (fd, events) = cell.with(py, |descriptor| (descriptor.fd, descriptor.events));
                 format!(

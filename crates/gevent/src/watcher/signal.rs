@@ -20,7 +20,7 @@ const SIGNAL: u32 = 1024;
 const GREATEST: i32 = 64;
 
 /// Who wants to know of which signal.
-static ACTIVE: GilCell<Vec<(i32, Py<Watcher>)>> = GilCell::new(Vec::new());
+static ACTIVE: GilCell<Vec<(i32, Py<Watcher>)>> = GilCell::in_static(Vec::new());
 
 /// Has the watcher fired at each signal `signum`.
 pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, signum: i32) -> PyResult<()> {

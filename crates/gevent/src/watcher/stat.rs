@@ -131,7 +131,7 @@ pub struct Stat;
 
 impl Stat {
     fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Path> {
-        match &slf.as_super().get().kind {
+        match &*slf.as_super().get().kind {
             Kind::Stat(cell) => cell,
             _ => unreachable!("a stat watcher is made of a stat kind"),
         }

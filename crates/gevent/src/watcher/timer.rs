@@ -69,7 +69,7 @@ fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>, due
 /// Takes note that the deadline of a watcher has passed.
 pub fn expired(watcher: Py<Watcher>, py: Python<'_>, loop_: &Loop, now: Time) {
     let this = watcher.get();
-    let cell = match &this.kind {
+    let cell = match &*this.kind {
         Kind::Timer(cell) => cell,
         Kind::Stat(cell) => return super::stat::check(&watcher, py, cell),
         _ => return,
@@ -97,7 +97,7 @@ pub struct Timer;
 
 impl Timer {
     fn cell<'a>(slf: &'a Bound<'_, Self>) -> &'a GilCell<Schedule> {
-        match &slf.as_super().get().kind {
+        match &*slf.as_super().get().kind {
             Kind::Timer(cell) => cell,
             _ => unreachable!("a timer is made of a timer kind"),
         }

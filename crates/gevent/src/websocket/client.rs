@@ -7,13 +7,14 @@ use websocket::client::{ClientError, Handshake, Request};
 
 use super::deflate::{Fields, from_fields, to_fields};
 use super::exceptions;
+use crate::cell::Made;
 
 /// How many bytes a response's head took, and the subprotocol and the compression that were agreed on.
 type Agreed = (usize, Option<String>, Option<Fields>);
 
 /// A client's handshake on its way.
 #[pyclass(frozen, module = "gevent._core")]
-pub struct WebSocketHandshake(Handshake);
+pub struct WebSocketHandshake(Made<Handshake>);
 
 #[pymethods]
 impl WebSocketHandshake {
@@ -40,7 +41,7 @@ impl WebSocketHandshake {
             fields: &fields,
         };
         match Handshake::new(&request, from_fields(deflate)?.as_ref()) {
-            Ok(handshake) => Ok(Self(handshake)),
+            Ok(handshake) => Ok(Self(Made::new(handshake))),
             Err(error) => Err(PyValueError::new_err(error.to_string())),
         }
     }

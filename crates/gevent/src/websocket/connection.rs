@@ -23,7 +23,7 @@ use super::codec::{Codec, Message, Received, broken};
 use super::deflate::Fields;
 use super::exceptions::WebSocketError;
 use super::{ALREADY_CLOSED, SOCKET_DEAD};
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::ready::Task;
 use crate::ffi::blocking::{Blocking, First, Step};
@@ -44,7 +44,7 @@ pub struct WebSocketBase {
     /// The socket, unless it takes more than system calls.
     socket: GilCell<Option<Py<SocketBase>>>,
     /// Whose turn it is to send.
-    sending: Py<Semaphore>,
+    sending: Made<Py<Semaphore>>,
     closed: AtomicBool,
     /// Whether the hub is about to send what is held.
     flushing: AtomicBool,
@@ -65,7 +65,7 @@ impl WebSocketBase {
         Ok(Self {
             codec: GilCell::new(None),
             socket: GilCell::new(None),
-            sending: Py::new(py, Semaphore::of(1))?,
+            sending: Made::new(Py::new(py, Semaphore::of(1))?),
             closed: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
         })
@@ -218,9 +218,9 @@ impl WebSocketBase {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.sending)?;
+        visit.call(self.sending.peek())?;
         self.socket
-            .peek(|socket| visit.call(socket))
+            .peek(&visit, |socket| visit.call(socket))
             .unwrap_or(Ok(()))
     }
 }

@@ -5,6 +5,7 @@ use websocket::handshake::{HandshakeError, Request, VERSIONS, respond};
 
 use super::deflate::{Fields, from_fields, to_fields};
 use super::exceptions;
+use crate::ffi::thread;
 
 /// Judge the fields of a request that asks for `Upgrade: websocket`.
 ///
@@ -18,6 +19,7 @@ pub fn websocket_respond(
     extensions: Option<&str>,
     deflate: Option<Fields>,
 ) -> PyResult<(String, Option<String>, Option<Fields>)> {
+    thread::enter();
     let request = Request {
         key,
         version,

@@ -8,6 +8,7 @@ mod handshake;
 
 use pyo3::prelude::*;
 
+use crate::cell::add_class;
 use crate::ffi::blocking::add_method;
 
 /// The exceptions of `gevent.websocket.exceptions`.
@@ -25,10 +26,10 @@ const SOCKET_DEAD: &str = "Socket is dead";
 
 /// Adds the classes and functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<connection::WebSocketBase>()?;
+    add_class::<connection::WebSocketBase>(module)?;
     add_method::<connection::Receive>(module.py())?;
     module.add("MSG_ALREADY_CLOSED", ALREADY_CLOSED)?;
     module.add("MSG_SOCKET_DEAD", SOCKET_DEAD)?;
-    module.add_class::<client::WebSocketHandshake>()?;
+    add_class::<client::WebSocketHandshake>(module)?;
     module.add_function(wrap_pyfunction!(handshake::websocket_respond, module)?)
 }

@@ -519,7 +519,7 @@ macro_rules! attributes {
             }
 
             fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-                let visited = self.state.peek(|state| {
+                let visited = self.state.peek(&visit, |state| {
                     $(visit.call(&state.$link)?;)*
                     visit.call(&state.reader)?;
                     match &state.exchange {

@@ -11,6 +11,7 @@ use reactor::Direction;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::cell::Made;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
 use crate::wsgi::handler::{Handler, attributes, plain_socket};
@@ -22,8 +23,7 @@ const BLOCK: u64 = 1 << 20;
 /// An application's result that consists of a file's content, from its position on.
 #[pyclass(frozen, name = "FileWrapper", module = "gevent.pywsgi")]
 pub struct FileWrapper {
-    #[pyo3(get)]
-    filelike: Py<PyAny>,
+    filelike: Made<Py<PyAny>>,
     #[pyo3(get)]
     blksize: usize,
 }
@@ -35,7 +35,16 @@ impl FileWrapper {
     #[new]
     #[pyo3(signature = (filelike, blksize = 65536))]
     fn new(filelike: Py<PyAny>, blksize: usize) -> Self {
-        Self { filelike, blksize }
+        Self {
+            filelike: Made::new(filelike),
+            blksize,
+        }
+    }
+
+    /// The file.
+    #[getter]
+    fn filelike(&self, py: Python<'_>) -> Py<PyAny> {
+        self.filelike.clone_ref(py)
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -61,7 +70,7 @@ impl FileWrapper {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.filelike)
+        visit.call(self.filelike.peek())
     }
 }
 

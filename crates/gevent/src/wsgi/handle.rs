@@ -360,7 +360,7 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
             }
         }
         let ends = service.ends_idle(py, this.state.with(py, |state| state.fresh));
-        match &file.source {
+        match &*file.source {
             Source::Socket(socket) => match file.try_fill(py, socket.get(), ends) {
                 Ok(0) => return Ok(Attempt::Came(Received::End)),
                 Ok(_) => {}
@@ -523,7 +523,7 @@ fn finish(handler: &Handler<'_>) -> PyResult<()> {
     });
     let rfile = this.state.with(py, |state| state.rfile.take());
     let ended = match &reader {
-        Some(reader) => match &reader.get().source {
+        Some(reader) => match &*reader.get().source {
             Source::Socket(plain) if lingers => linger(py, plain.get()),
             _ => Ok(()),
         },

@@ -70,7 +70,7 @@ pub fn plain_socket(handler: &Handler<'_>) -> Option<Py<SocketBase>> {
     let this = attributes(handler);
     this.state.with(py, |state| {
         let reader = state.reader.as_ref()?;
-        match &reader.get().source {
+        match &*reader.get().source {
             Source::Socket(socket) if state.socket.as_ref()?.is(socket) => {
                 Some(socket.clone_ref(py))
             }

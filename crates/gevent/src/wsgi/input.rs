@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::ffi::buffer::Writable;
 use crate::wsgi::attributes::Slot;
 use crate::wsgi::failure::{BodyTimeout, InvalidClientInput};
@@ -31,7 +31,7 @@ struct State {
 /// The body of a request, as a binary file.
 #[pyclass(frozen, subclass, name = "Input", module = "gevent.pywsgi")]
 pub struct Input {
-    reader: Py<RequestFile>,
+    reader: Made<Py<RequestFile>>,
     rfile: Option<Py<PyAny>>,
     socket: Option<Py<PyAny>>,
     #[pyo3(get)]
@@ -78,7 +78,7 @@ impl Input {
             .and_then(|service| service.body_timeout);
         reader.get().set_timeout(py, timeout);
         let input = Self {
-            reader,
+            reader: Made::new(reader),
             rfile: None,
             socket,
             content_length: match framing {
@@ -277,7 +277,7 @@ impl Input {
             None => Framing::None,
         };
         Ok(Self {
-            reader,
+            reader: Made::new(reader),
             rfile: Some(rfile.clone().unbind()),
             content_length,
             chunked_input,
@@ -389,7 +389,7 @@ impl Input {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.reader)?;
+        visit.call(self.reader.peek())?;
         visit.call(&self.rfile)?;
         visit.call(&self.socket)
     }

@@ -14,7 +14,7 @@ use crate::wsgi::overriding::Step;
 use crate::wsgi::response;
 
 /// The second that was written last, as text.
-static STAMP: GilCell<(i64, String)> = GilCell::new((i64::MIN, String::new()));
+static STAMP: GilCell<(i64, String)> = GilCell::in_static((i64::MIN, String::new()));
 
 fn stamp(py: Python<'_>, into: &mut Vec<u8>) {
     let seconds = response::wall_time() as i64;

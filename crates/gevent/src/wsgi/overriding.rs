@@ -81,7 +81,7 @@ struct Base {
 static BASE: PyOnceLock<Base> = PyOnceLock::new();
 
 /// The classes looked at last, with their versions and what they override.
-static KNOWN: GilCell<Vec<(Py<PyType>, u32, Steps)>> = GilCell::new(Vec::new());
+static KNOWN: GilCell<Vec<(Py<PyType>, u32, Steps)>> = GilCell::in_static(Vec::new());
 const MOST: usize = 16;
 
 /// Notes the methods as this crate made them.

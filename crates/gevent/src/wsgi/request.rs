@@ -299,5 +299,5 @@ pub fn check_http_version(handler: &Handler<'_>) -> PyResult<bool> {
 
 /// Whether requests are read from a file of somebody else's.
 pub fn is_foreign(reader: &RequestFile) -> bool {
-    matches!(reader.source, Source::File(_))
+    matches!(*reader.source, Source::File(_))
 }

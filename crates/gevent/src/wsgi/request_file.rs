@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use reactor::Direction;
 use rustix::io::Errno;
 
-use crate::cell::GilCell;
+use crate::cell::{GilCell, Made};
 use crate::errors::errno_error;
 use crate::ffi::buffer::{Readable, Writable};
 use crate::sockets::socket::SocketBase;
@@ -40,7 +40,7 @@ struct State {
 /// A binary file of what a client sends, as `WSGIHandler.rfile` is one.
 #[pyclass(frozen, weakref, name = "RequestFile", module = "gevent._core")]
 pub struct RequestFile {
-    pub(crate) source: Source,
+    pub(crate) source: Made<Source>,
     state: GilCell<State>,
 }
 
@@ -48,7 +48,7 @@ impl RequestFile {
     /// A file over `source` that has received nothing.
     pub fn over(source: Source) -> Self {
         Self {
-            source,
+            source: Made::new(source),
             state: GilCell::new(State {
                 buffer: Vec::new(),
                 at: 0,
@@ -167,7 +167,7 @@ impl RequestFile {
         if self.state.with(py, |state| state.ended) {
             return Ok(false);
         }
-        match &self.source {
+        match &*self.source {
             Source::Socket(socket) => {
                 let socket = socket.get();
                 self.persist(py, socket, || self.try_fill(py, socket, false))
@@ -232,7 +232,7 @@ impl RequestFile {
     /// As [`fill`](Self::fill).
     pub fn take_into(&self, py: Python<'_>, target: &mut Vec<u8>, most: usize) -> PyResult<usize> {
         if self.available(py) == 0 {
-            if let Source::Socket(socket) = &self.source
+            if let Source::Socket(socket) = &*self.source
                 && most >= BLOCK
                 && !self.state.with(py, |state| state.ended)
             {
@@ -425,16 +425,17 @@ impl RequestFile {
     /// The socket, or the file that stands for it.
     #[getter]
     fn _sock(&self, py: Python<'_>) -> Py<PyAny> {
-        match &self.source {
+        match &*self.source {
             Source::Socket(socket) => socket.clone_ref(py).into_any(),
             Source::Object(object) | Source::File(object) => object.clone_ref(py),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match &self.source {
-            Source::Socket(socket) => visit.call(socket),
-            Source::Object(object) | Source::File(object) => visit.call(object),
+        match self.source.peek() {
+            Some(Source::Socket(socket)) => visit.call(socket),
+            Some(Source::Object(object) | Source::File(object)) => visit.call(object),
+            None => Ok(()),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::wsgi::attributes::{Exchange, Slot};
 use crate::wsgi::handler::{Handler, attributes};
 use crate::wsgi::{send, spare};
 
-static DATE: GilCell<DateCache> = GilCell::new(DateCache::new());
+static DATE: GilCell<DateCache> = GilCell::in_static(DateCache::new());
 
 /// Seconds since the epoch.
 pub fn wall_time() -> f64 {

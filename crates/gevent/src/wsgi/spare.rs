@@ -21,7 +21,7 @@ struct Spare {
     exchanges: Vec<Box<Exchange>>,
 }
 
-static SPARE: GilCell<Spare> = GilCell::new(Spare {
+static SPARE: GilCell<Spare> = GilCell::in_static(Spare {
     buffers: Vec::new(),
     exchanges: Vec::new(),
 });

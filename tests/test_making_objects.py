@@ -1,0 +1,193 @@
+"""Objects that the collector sees as soon as they have memory, before they are made.
+
+CPython 3.11 may collect at each allocation, 3.12 and later only between instructions, so 3.11
+finds the most here.
+"""
+
+import pytest
+
+from gevent import _core
+
+NATIVE = {
+    cls.__name__: cls
+    for module in (_core, _core.watchers)
+    for cls in vars(module).values()
+    if isinstance(cls, type)
+}
+
+# How to make an instance of a native class or of a class derived from it. A loop is `loop`.
+ARGUMENTS = {
+    "AsyncResult": "()",
+    "BaseGroup": "()",
+    "BaseHub": "()",
+    "BasePool": "()",
+    "BoundedSemaphore": "(1)",
+    "Channel": "()",
+    "DummySemaphore": "()",
+    "Event": "()",
+    "FailureSpawnedLink": "(print)",
+    "FileWrapper": "(io.BytesIO())",
+    "Greenlet": "(print, 1, file=None)",
+    "HttpService": "(**LIMITS)",
+    "IMap": "(print, [1])",
+    "IMapUnordered": "(print, [1])",
+    "Input": "(io.BytesIO(), 1)",
+    "LifoQueue": "()",
+    "LockType": "()",
+    "NameService": "(loop, **SERVICE)",
+    "PriorityQueue": "()",
+    "Queue": "()",
+    "RLock": "()",
+    "Semaphore": "(1)",
+    "SimpleQueue": "()",
+    "SocketBase": "()",
+    "SpawnedLink": "(print)",
+    "SuccessSpawnedLink": "(print)",
+    "TaskQueue": "(loop, 1)",
+    "ThreadEnd": "()",
+    "Timeout": "(1, None)",
+    "TrackedRawGreenlet": "(print)",
+    "WSGIHandler": "(None, ('', 0), None, io.BytesIO())",
+    "Waiter": "()",
+    "WebSocketBase": "()",
+    "WebSocketHandshake": "('host', '/')",
+    "async_": "(loop)",
+    "check": "(loop)",
+    "child": "(loop, 1)",
+    "fork": "(loop)",
+    "idle": "(loop)",
+    "io": "(loop, 0, 1)",
+    "local": "()",
+    "loop": "(default=False)",
+    "prepare": "(loop)",
+    "signal": "(loop, 10)",
+    "stat": "(loop, '/')",
+    "timer": "(loop, 1)",
+}
+# Made by other objects only: each is made by what stands here.
+INDIRECT = {
+    "HandlerAttributes": "gevent.pywsgi.WSGIHandler(None, ('', 0), None, io.BytesIO())",
+    "LookUp": "service.addresses(print, b'localhost', True, False, False)",
+    "RequestFile": "gevent.pywsgi.WSGIHandler(gevent.socket.socket(), ('', 0), None).rfile",
+    "_Frame": "gevent.spawn(int).spawning_stack",
+    "callback": "loop.run_callback(int)",
+    "watcher": "loop.timer(1)",
+}
+
+PROGRAM = """
+import gc, io
+import gevent, gevent.core, gevent.hub, gevent.pool, gevent.pywsgi, gevent.server
+import gevent.socket, gevent.threadpool, gevent.websocket, gevent._imap
+from gevent import _core
+loop = gevent.core.loop(default=True)
+LIMITS = dict(
+    strict=True, plain=True, max_body=None, max_discard=1000,
+    header_timeout=None, body_timeout=1.0, idle_timeout=None, write_timeout=None,
+    max_request_line=1000, max_header_bytes=1000, max_headers=10,
+)
+SERVICE = dict(
+    servers=[], flags=0, timeout=None, tries=None, ndots=None, udp_port=53, tcp_port=53,
+    resolv_conf="/", hosts="/",
+)
+
+def derived(cls):
+    yield cls
+    for one in list(cls.__subclasses__()):
+        yield from derived(one)
+
+def make(cls):
+    try:
+        return cls{arguments}
+    except TypeError:
+        # A class of the package that takes other arguments shows its base's memory all the same.
+        return cls.__new__(cls)
+
+native = vars(_core.watchers).get({name!r}) or vars(_core)[{name!r}]
+classes = list(derived(native))
+if native.__flags__ & 1 << 10:
+    for base in list(classes):
+        if base.__flags__ & 1 << 10:
+            class WithDictionary(base):
+                pass
+            class WithSlots(base):
+                __slots__ = ("one", "other")
+            classes += [WithDictionary, WithSlots]
+keep = []
+gc.set_threshold(1)
+for cls in classes:
+    for _ in range(30):
+        keep.append(make(cls))
+    del keep[:]
+gc.set_threshold(700)
+print(len(classes))
+"""
+
+
+def test_every_native_class_is_made_here():
+    assert set(NATIVE) == set(ARGUMENTS) | set(INDIRECT)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_made_while_the_collector_runs(output_of, name):
+    program = PROGRAM.format(name=name, arguments=ARGUMENTS[name])
+    assert int(output_of(program)) >= 1
+
+
+@pytest.mark.parametrize("name", sorted(INDIRECT))
+def test_made_by_others_while_the_collector_runs(output_of, name):
+    program = f"""
+        import gc, io
+        import gevent, gevent.pywsgi, gevent.socket
+        from gevent import _core
+        loop = gevent.get_hub().loop
+        service = _core.NameService(
+            loop, servers=[], flags=0, timeout=None, tries=None, ndots=None,
+            udp_port=53, tcp_port=53, resolv_conf="/dev/null", hosts="/etc/hosts",
+        )
+        gc.set_threshold(1)
+        made = [{INDIRECT[name]} for _ in range(30)]
+        gc.set_threshold(700)
+        native = vars(_core.watchers).get({name!r}) or vars(_core)[{name!r}]
+        print(all(isinstance(one, native) for one in made))
+        service.close()
+        """
+    assert output_of(program) == "True\n"
+
+
+def test_kept_in_numbers(output_of):
+    # At CPython's own thresholds: the collector's turn comes while one of many is being made.
+    program = """
+        import gevent.pool, gevent.server
+        groups = [gevent.pool.Group() for _ in range(3000)]
+        pools = [gevent.pool.Pool(2) for _ in range(3000)]
+        make = gevent.server.StreamServer
+        servers = [make(("127.0.0.1", 0), print, spawn=2) for _ in range(1500)]
+        print(len(groups) + len(pools) + len(servers))
+        """
+    assert output_of(program) == "7500\n"
+
+
+def test_found_before_it_is_whole(run_python):
+    # A callback of the collector may look for objects and call what it finds.
+    program = """
+        import gc
+        import gevent.pool
+        seen = []
+
+        def look(phase, info):
+            for found in gc.get_objects():
+                if isinstance(found, gevent.pool.Group):
+                    try:
+                        seen.append(len(found))
+                    except BaseException as error:
+                        seen.append(str(error))
+
+        gc.callbacks.append(look)
+        gc.set_threshold(1)
+        groups = [gevent.pool.Group() for _ in range(20)]
+        gc.set_threshold(0)
+        gc.callbacks.clear()
+        print(len(groups), set(seen) <= {0, "the object has not been made yet"})
+        """
+    done = run_python(program)
+    assert (done.returncode, done.stdout) == (0, "20 True\n")
