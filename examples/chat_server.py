@@ -1,16 +1,14 @@
 """A chat room to join with telnet: what one says, all the others read.
 
-usage: chat_server.py [HOST:]PORT      port 0 takes any free one; Ctrl-C ends the server
-
-The first line is the guest's name; /who lists everybody, /quit or the end of input leaves. A guest
-has a greenlet that reads and one that writes, with a queue between: who does not read what was said
-misses the rest of it, and holds nobody up.
+Ctrl-C ends the server. The first line that a guest writes is the guest's name; /who lists
+everybody, /quit or the end of input leaves. A guest has a greenlet that reads and one that writes,
+with a queue between: who does not read what was said misses the rest of it, and holds nobody up.
 """
 
-import sys
 from contextlib import suppress
 
 import gevent
+from command_line import server_parser
 from gevent.queue import Full, Queue
 from gevent.server import StreamServer
 
@@ -79,8 +77,8 @@ class Room(StreamServer):
 
 
 def main() -> None:
-    host, _, port = (sys.argv[1] if len(sys.argv) > 1 else "16020").rpartition(":")
-    room = Room((host or "127.0.0.1", int(port)))
+    options = server_parser(__doc__, "16020").parse_args()
+    room = Room(options.listen)
     room.start()
     print(f"chat on {room.server_host}:{room.server_port}", flush=True)
     try:

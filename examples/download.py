@@ -1,7 +1,5 @@
 """Download documents and check them: an ordinary blocking program that knows nothing of gevent.
 
-usage: download.py ADDRESS COUNT
-
 It fetches one document after the other. `examples/demo.py` runs the same functions concurrently.
 """
 
@@ -11,6 +9,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
+
+from command_line import parser
 
 
 class Progress:
@@ -73,7 +73,11 @@ def download(
 
 
 def main() -> int:
-    address, count = sys.argv[1], int(sys.argv[2])
+    arguments = parser(__doc__)
+    arguments.add_argument("address", help="URL of the server, as document_server.py prints it")
+    arguments.add_argument("count", type=int, help="how many documents to fetch")
+    options = arguments.parse_args()
+    address, count = options.address, options.count
     progress = Progress(count, sys.stderr)
     began = time.perf_counter()
     wrong = 0

@@ -1,10 +1,9 @@
 """Send every client back what it sends, with a greenlet for each.
 
-usage: echo_server.py [HOST:]PORT      port 0 takes any free one; Ctrl-C ends the server
+Ctrl-C ends the server.
 """
 
-import sys
-
+from command_line import server_parser
 from gevent.server import StreamServer
 
 
@@ -18,8 +17,8 @@ def echo(socket, address):
 
 
 def main() -> None:
-    host, _, port = (sys.argv[1] if len(sys.argv) > 1 else "16000").rpartition(":")
-    server = StreamServer((host or "127.0.0.1", int(port)), echo)
+    options = server_parser(__doc__, "16000").parse_args()
+    server = StreamServer(options.listen, echo)
     server.start()
     print(f"echo server on {server.server_host}:{server.server_port}", flush=True)
     try:

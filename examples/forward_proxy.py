@@ -1,8 +1,6 @@
 """A forward proxy: fetches pages for its clients, and connects them through for HTTPS.
 
-usage: forward_proxy.py [HOST:]PORT
-
-Port 0 takes any free one; Ctrl-C ends the proxy. Use it with: curl --proxy http://HOST:PORT URL
+Ctrl-C ends the proxy. Use it with: curl --proxy http://HOST:PORT URL
 """
 
 import http.client
@@ -11,6 +9,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import gevent
+from command_line import server_parser
 from gevent import monkey, socket
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
@@ -114,11 +113,8 @@ class ProxyHandler(WSGIHandler):
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
-    address = (host or "127.0.0.1", int(port))
-    server = WSGIServer(address, application, log=None, handler_class=ProxyHandler)
+    options = server_parser(__doc__).parse_args()
+    server = WSGIServer(options.listen, application, log=None, handler_class=ProxyHandler)
     server.start()
     print(f"http://{server.server_host}:{server.server_port}", flush=True)
     try:

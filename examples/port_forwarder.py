@@ -1,23 +1,17 @@
 """Forward TCP connections to another address, as long as either side has something to say.
 
-usage: port_forwarder.py [HOST:]PORT TARGET_HOST:TARGET_PORT
-
-Port 0 takes any free one; Ctrl-C ends the forwarder. Each direction has a greenlet of its own, so a
+Ctrl-C ends the forwarder. Each direction has a greenlet of its own, so a
 slow reader holds back only whoever writes to it, and one side may end while the other goes on.
 """
 
 import sys
 
 import gevent
+from command_line import address, server_parser
 from gevent import socket
 from gevent.server import StreamServer
 
 BLOCK = 65536
-
-
-def address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host or "127.0.0.1", int(port)
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
@@ -54,9 +48,10 @@ class Forwarder(StreamServer):
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    forwarder = Forwarder(address(sys.argv[1]), address(sys.argv[2]))
+    arguments = server_parser(__doc__)
+    arguments.add_argument("target", type=address, metavar="TARGET_HOST:TARGET_PORT")
+    options = arguments.parse_args()
+    forwarder = Forwarder(options.listen, options.target)
     forwarder.start()
     print(f"forwarding {forwarder.server_host}:{forwarder.server_port}", flush=True)
     try:

@@ -1,14 +1,13 @@
 """Send a file to everybody who connects, straight from the page cache to the network.
 
-usage: sendfile_server.py [HOST:]PORT FILE
-
-Port 0 takes any free one; Ctrl-C ends the server. The bytes never enter this process: the system
+Ctrl-C ends the server. The bytes never enter this process: the system
 call of that name passes them on, as fast as each client reads. A client that stops reading for half
 a minute is let go.
 """
 
 import sys
 
+from command_line import server_parser
 from gevent.server import StreamServer
 
 PATIENCE = 30
@@ -33,10 +32,10 @@ class FileServer(StreamServer):
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
-    server = FileServer((host or "127.0.0.1", int(port)), sys.argv[2])
+    arguments = server_parser(__doc__)
+    arguments.add_argument("file", metavar="FILE")
+    options = arguments.parse_args()
+    server = FileServer(options.listen, options.file)
     server.start()
     print(f"file server on {server.server_host}:{server.server_port}", flush=True)
     try:

@@ -1,13 +1,12 @@
 """Send every client back what it sends, encrypted.
 
-usage: tls_echo_server.py [HOST:]PORT CERTIFICATE [KEY]
-
-Port 0 takes any free one; Ctrl-C ends the server. CERTIFICATE and KEY are PEM files, and one file
+Ctrl-C ends the server. CERTIFICATE and KEY are PEM files, and one file
 may hold both. To talk to it: openssl s_client -connect HOST:PORT
 """
 
 import sys
 
+from command_line import server_parser
 from gevent import ssl
 from gevent.server import StreamServer
 
@@ -35,12 +34,13 @@ class Echo(StreamServer):
 
 
 def main() -> None:
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
+    arguments = server_parser(__doc__)
+    arguments.add_argument("certificate", metavar="CERTIFICATE")
+    arguments.add_argument("key", nargs="?", metavar="KEY")
+    options = arguments.parse_args()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*sys.argv[2:4])
-    server = Echo((host or "127.0.0.1", int(port)), ssl_context=context)
+    context.load_cert_chain(options.certificate, options.key)
+    server = Echo(options.listen, ssl_context=context)
     server.start()
     print(f"TLS echo server on {server.server_host}:{server.server_port}", flush=True)
     try:

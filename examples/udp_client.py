@@ -1,7 +1,5 @@
 """Send a UDP message and print the answer, asking again where none comes.
 
-usage: udp_client.py HOST:PORT WORD...
-
 Messages get lost on their way: one without an answer within a second is sent again, three times in
 all. `udp_server.py` is somebody to talk to.
 """
@@ -9,6 +7,7 @@ all. `udp_server.py` is somebody to talk to.
 import sys
 from contextlib import suppress
 
+from command_line import address, parser
 from gevent import socket
 
 TRIES = 3
@@ -30,13 +29,14 @@ def ask(address: tuple[str, int], message: bytes) -> bytes:
 
 
 def main() -> None:
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
+    arguments = parser(__doc__)
+    arguments.add_argument("server", type=address, metavar="HOST:PORT")
+    arguments.add_argument("words", nargs="+", metavar="WORD")
+    options = arguments.parse_args()
     try:
-        answer = ask((host, int(port)), " ".join(sys.argv[2:]).encode())
+        answer = ask(options.server, " ".join(options.words).encode())
     except OSError as failure:
-        sys.exit(f"no answer from {sys.argv[1]}: {failure}")
+        sys.exit("no answer from {}:{}: {}".format(*options.server, failure))
     print(answer.decode(errors="replace"))
 
 

@@ -1,10 +1,9 @@
 """Answer every UDP message with its length and its words in reverse order.
 
-usage: udp_server.py [HOST:]PORT      port 0 takes any free one; Ctrl-C ends the server
+Ctrl-C ends the server.
 """
 
-import sys
-
+from command_line import server_parser
 from gevent.server import DatagramServer
 
 
@@ -17,8 +16,8 @@ class Reverser(DatagramServer):
 
 
 def main() -> None:
-    host, _, port = (sys.argv[1] if len(sys.argv) > 1 else "16010").rpartition(":")
-    server = Reverser((host or "127.0.0.1", int(port)))
+    options = server_parser(__doc__, "16010").parse_args()
+    server = Reverser(options.listen)
     server.start()
     print(f"messages to {server.server_host}:{server.server_port}", flush=True)
     try:

@@ -1,7 +1,5 @@
 """Give work to a child process over a Unix socket pair, open files included.
 
-usage: unix_socketpair.py FILE...
-
 The parent opens the files and sends each descriptor along with the file's name; the child, which
 might run with fewer rights and could not open them itself, counts their lines and answers. The
 pair keeps messages apart, and each side waits for the other without blocking the rest of its
@@ -12,6 +10,7 @@ import os
 import sys
 
 import gevent
+from command_line import parser
 from gevent import socket
 from gevent.os import fork, waitpid
 
@@ -42,8 +41,9 @@ def ask(channel: socket.socket, paths: list[str]) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
+    arguments = parser(__doc__)
+    arguments.add_argument("files", nargs="+", metavar="FILE")
+    options = arguments.parse_args()
     ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
     child = fork()
     if not child:
@@ -52,7 +52,7 @@ def main() -> None:
         os._exit(0)
     theirs.close()
     with ours:
-        gevent.spawn(ask, ours, sys.argv[1:]).join()
+        gevent.spawn(ask, ours, options.files).join()
     _, status = waitpid(child, 0)
     sys.exit(os.waitstatus_to_exitcode(status))
 

@@ -1,13 +1,11 @@
 """A page whose visitors see what any of them writes, over WebSockets.
 
-usage: websocket_page.py [HOST:]PORT
-
-Port 0 takes any free one; Ctrl-C ends the server. Open it in a browser, twice.
+Ctrl-C ends the server. Open it in a browser, twice.
 """
 
-import sys
 from collections.abc import Callable
 
+from command_line import server_parser
 from gevent.pywsgi import WSGIServer
 from gevent.websocket import WebSocketError, WebSocketHandler
 
@@ -62,11 +60,8 @@ def application(environ: dict, start_response: Callable) -> list[bytes]:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
-    address = (host or "127.0.0.1", int(port))
-    server = WSGIServer(address, application, log=None, handler_class=WebSocketHandler)
+    options = server_parser(__doc__).parse_args()
+    server = WSGIServer(options.listen, application, log=None, handler_class=WebSocketHandler)
     server.start()
     print(f"http://{server.server_host}:{server.server_port}", flush=True)
     try:

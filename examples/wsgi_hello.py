@@ -1,14 +1,12 @@
 """Greet over HTTP, or HTTPS where a certificate is given.
 
-usage: wsgi_hello.py [HOST:]PORT [CERTIFICATE [KEY]]
-
-Port 0 takes any free one; Ctrl-C ends the server. CERTIFICATE and KEY are PEM files, and one file
+Ctrl-C ends the server. CERTIFICATE and KEY are PEM files, and one file
 may hold both.
 """
 
-import sys
 from collections.abc import Callable
 
+from command_line import server_parser
 from gevent import ssl
 from gevent.pywsgi import WSGIServer
 
@@ -22,16 +20,17 @@ def hello(environ: dict, start_response: Callable) -> list[bytes]:
 
 
 def main() -> None:
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
+    arguments = server_parser(__doc__)
+    arguments.add_argument("certificate", nargs="?", metavar="CERTIFICATE")
+    arguments.add_argument("key", nargs="?", metavar="KEY")
+    options = arguments.parse_args()
     scheme, tls = "http", {}
-    if len(sys.argv) > 2:
+    if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*sys.argv[2:])
+        context.load_cert_chain(options.certificate, options.key)
         context.set_alpn_protocols(["http/1.1"])
         scheme, tls = "https", {"ssl_context": context}
-    server = WSGIServer((host or "127.0.0.1", int(port)), hello, **tls)
+    server = WSGIServer(options.listen, hello, **tls)
     server.start()
     print(f"{scheme}://{server.server_host}:{server.server_port}", flush=True)
     try:

@@ -1,18 +1,16 @@
 """A board of messages that browsers follow by long polling.
 
-usage: wsgi_long_polling.py [HOST:]PORT
-
-Port 0 takes any free one; Ctrl-C ends the server. POST / puts a message on the board, and
+Ctrl-C ends the server. POST / puts a message on the board, and
 GET /?after=NUMBER answers with those behind that number as soon as there is one: a request that
 waits costs a greenlet. After a while without news it is answered with an empty list, to be asked
 again.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
+from command_line import server_parser
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
@@ -59,10 +57,8 @@ class Board:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
-    server = WSGIServer((host or "127.0.0.1", int(port)), Board().application, log=None)
+    options = server_parser(__doc__).parse_args()
+    server = WSGIServer(options.listen, Board().application, log=None)
     server.start()
     print(f"http://{server.server_host}:{server.server_port}", flush=True)
     try:

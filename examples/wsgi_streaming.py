@@ -1,15 +1,13 @@
 """Send a page piece by piece, each at the moment it is made.
 
-usage: wsgi_streaming.py [HOST:]PORT
-
-Port 0 takes any free one; Ctrl-C ends the server. Look on with: curl -N http://HOST:PORT/5
+Ctrl-C ends the server. Look on with: curl -N http://HOST:PORT/5
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import gevent
+from command_line import server_parser
 from gevent.pywsgi import WSGIServer
 
 LONGEST = 60
@@ -39,10 +37,8 @@ def application(environ: dict, start_response: Callable) -> Iterator[bytes] | li
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    host, _, port = sys.argv[1].rpartition(":")
-    server = WSGIServer((host or "127.0.0.1", int(port)), application, log=None)
+    options = server_parser(__doc__).parse_args()
+    server = WSGIServer(options.listen, application, log=None)
     server.start()
     print(f"http://{server.server_host}:{server.server_port}", flush=True)
     try:

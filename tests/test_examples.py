@@ -135,3 +135,21 @@ def test_echo_server_serves_clients_side_by_side():
             assert idle.recv(100) == b"still here"
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
+
+
+PROGRAMS = sorted(p.name for p in EXAMPLES.glob("*.py") if "__main__" in p.read_text())
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_example_answers_help(name: str):
+    helped = run(name, "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert helped.stdout.startswith(f"usage: {name} ")
+
+
+@pytest.mark.parametrize("argument", ["abc", "127.0.0.1:70000", ""])
+def test_an_address_that_is_none_is_one_line(argument: str):
+    refused = run("echo_server.py", argument)
+    assert refused.returncode == 2
+    assert "error: argument [HOST:]PORT: invalid address value" in refused.stderr
+    assert "Traceback" not in refused.stderr
