@@ -1,4 +1,5 @@
-# `make demo` and `make test` need CPython 3.11 or later and cargo; the rest they set up themselves, in $(VENV).
+# `make demo` and `make test` need CPython 3.11 or later, cargo and a C compiler; the rest they set up themselves, in
+# $(VENV).
 
 PYTHON   ?= $(shell .ci/find-python)
 VENV     ?= .venv
@@ -8,11 +9,16 @@ JOBS     ?= 2
 WORKERS  ?= 4
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 
+RELEASE  := $(VENV)-release
+
+# The environment with what builds and runs the package; that with all that its tests and tools need; the package in it.
+BASIC := $(VENV)/.basic
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions soak chaos conformance stdlib bench lint fmt build lock clean fuzz
+.PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance stdlib bench lint fmt build wheels lock \
+    clean fuzz
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -20,11 +26,11 @@ demo: $(BUILT)
 test: test-rust test-python
 
 # The crates that know no Python; the extension module is tested through Python.
-test-rust:
+test-rust: | prerequisites
 	cargo test --quiet --workspace --exclude gevent-core
 
-test-python: $(BUILT)
-	$(PY) -m pytest -q -n $(WORKERS)
+test-python: $(BUILT) $(READY)
+	$(PY) -m pytest -q -rs -n $(WORKERS)
 
 # The Python tests under every other version that is here, each with its own environment and build.
 test-versions: $(READY)
@@ -39,22 +45,22 @@ test-versions: $(READY)
 	done
 
 # Many connections, dropped in every way; `make test` opens a twentieth of them.
-soak: $(BUILT)
+soak: $(BUILT) $(READY)
 	SOAK_CONNECTIONS=200000 $(PY) -m pytest -q -o faulthandler_timeout=0 tests/test_soak.py
 
 # `python -m gevent.serve` killed, reloaded and ended at random under load; `make test` does so for some seconds.
-chaos: $(BUILT)
+chaos: $(BUILT) $(READY)
 	CHAOS_SECONDS=60 $(PY) -m pytest -q -s tests/test_serve_chaos.py
 
 # ARGS=--update raises the floors; see tests/conformance/run.py --help.
-conformance: $(BUILT)
+conformance: $(BUILT) $(READY)
 	$(PY) tests/conformance/run.py --jobs $(JOBS) $(ARGS)
 
 # CPython's own tests of the patched modules; see tests/stdlib/run.py --help.
-stdlib: $(BUILT)
+stdlib: $(BUILT) $(READY)
 	$(PY) tests/stdlib/run.py --jobs $(JOBS) $(ARGS)
 
-bench: $(BUILT)
+bench: $(BUILT) $(READY)
 	$(PY) benchmarks/run.py
 	$(PY) benchmarks/network.py
 	$(PY) benchmarks/look_ups.py
@@ -78,9 +84,19 @@ fmt: $(READY)
 	$(PY) -m ruff check --fix --quiet .
 	$(PY) -m ruff format --quiet .
 
-# The wheel that `pip install .` makes, in dist/.
-build: $(READY)
-	$(PY) -m maturin build --release --interpreter $(PY) --out dist
+# The wheel that `pip install .` makes, without symbols, and the stand-in for the distribution gevent, in dist/.
+build: $(BASIC)
+	env -u CONDA_PREFIX $(PY) wheels/build.py
+
+# The wheels of a release and the sources, in dist/, checked; see wheels/build.py --help and wheels/check.py --help.
+wheels: $(RELEASE)/.ready
+	rustup --quiet component add llvm-tools
+	$(RELEASE)/bin/python wheels/build.py --all $(ARGS)
+	$(RELEASE)/bin/python wheels/check.py
+
+# What pip, uv and pipx do with the wheel, beside gevent and without; they need the package index.
+test-install: build $(RELEASE)/.ready
+	$(RELEASE)/bin/python -m pytest -q -n 2 wheels/tests
 
 # Its setup.py imports what 3.12 left out.
 UNBUILDABLE := s/^zunzuncito==.*/&; python_version < "3.12"/
@@ -89,19 +105,38 @@ lock: $(READY)
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager -r requirements/dev.in
 	$(PY) -m pip uninstall --quiet --yes gevent
 	{ echo '# Pinned from dev.in by `make lock`.'; $(PY) -m pip freeze --exclude gevent-rs | sed '$(UNBUILDABLE)'; } > requirements/dev.txt
+	$(PYTHON) -m venv --clear $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet -r requirements/release.in
+	{ echo '# Pinned from release.in by `make lock`.'; $(RELEASE)/bin/python -m pip freeze; } > requirements/release.txt
 
 clean:
 	rm -rf build dist target fuzz/target .venv .venv-* .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 
-$(READY): requirements/dev.txt
-	@test -n "$(PYTHON)" || { echo "no CPython 3.11 or later found: name one with PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/dev.txt
+# What is missing is told in one line, before anything is downloaded or compiled.
+prerequisites:
+	@test -n "$(PYTHON)" || { echo "gevent-rs: no CPython 3.11 or later found: install one, or name it with PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) wheels/prerequisites.py
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+
+$(BASIC): requirements/dev.txt | prerequisites
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) $(PIP_INSTALL) $$(grep -E '^(greenlet|maturin)==' $<)
+	@touch $@
+
+$(READY): requirements/dev.txt $(BASIC)
+	@echo "Installing what the tests and tools need, about 400 MB, into $(VENV)"
+	@$(PY) $(PIP_INSTALL) -r $<
+	@touch $@
+
+$(RELEASE)/.ready: requirements/release.txt | prerequisites
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python $(PIP_INSTALL) -r $<
 	touch $@
 
 # The extension is installed in place: only a change of the Rust sources asks for a new build.
-$(BUILT): $(READY) $(RUST)
-	@command -v cargo >/dev/null || { echo "no cargo found: see https://rustup.rs" >&2; exit 1; }
-	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) PIP_QUIET=1 $(PY) -m maturin develop --release --quiet
-	touch $@
+$(BUILT): $(BASIC) $(RUST)
+	@echo "Compiling gevent-rs, optimised as a whole, and the crates that it uses: about two minutes on two processors, once"
+	@env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) PIP_QUIET=1 $(PY) -m maturin develop --release
+	@touch $@

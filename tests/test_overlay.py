@@ -7,7 +7,6 @@ has pip and uv install real wheels.
 import csv
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import greenlet
 import pytest
 from conftest import clean_environment
 
-import gevent_rs
+from gevent import _core
 
-SOURCE = Path(gevent_rs.__file__).parent.parent
-WHEELS = SOURCE.parent / "wheels"
+TOP = Path(__file__).resolve().parents[1]
+SOURCE = TOP / "python"
+WHEELS = TOP / "wheels"
 
 WHICH = "import gevent; print(gevent.__path__[0])"
 
@@ -56,8 +56,8 @@ class Environment:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(self.packages)
         package = self.packages / "gevent_rs" / "overlay" / "gevent"
-        core = f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
-        (package / core).symlink_to(SOURCE / "gevent" / core)
+        core = Path(_core.__file__)
+        (package / core.name).symlink_to(core)
         return package
 
     def install_gevent(self) -> Path:

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 OVERLAY = "gevent_rs/overlay"
@@ -24,10 +25,11 @@ START_UP_FILE = "_gevent_rs.pth"
 START_UP_LINES = f"{OVERLAY}\nimport gevent_rs; gevent_rs.activate()\n"
 
 
-def lay_out(wheel: Path) -> None:
+def lay_out(wheel: Path, module: Callable[[bytes], bytes] = lambda content: content) -> None:
     """Rewrite the file *wheel* in place, with a RECORD that is true of it.
 
-    Raises :exc:`ValueError` for a wheel that holds no package ``gevent``.
+    The extension module becomes what *module* makes of it. Raises :exc:`ValueError` for a wheel
+    that holds no package ``gevent``.
     """
     with zipfile.ZipFile(wheel) as archive:
         members = [(info, archive.read(info)) for info in archive.infolist()]
@@ -39,8 +41,10 @@ def lay_out(wheel: Path) -> None:
     for info, content in members:
         if info.filename.startswith("gevent/"):
             info.filename = f"{OVERLAY}/{info.filename}"
-        if info is not record and ".data/" not in info.filename:
-            laid_out.append((info, content))
+        if info is record or ".data/" in info.filename:
+            continue
+        changed = module(content) if info.filename.endswith(".so") else content
+        laid_out.append((info, changed))
     start_up = zipfile.ZipInfo(START_UP_FILE, record.date_time)
     start_up.external_attr = record.external_attr
     laid_out.insert(0, (start_up, START_UP_LINES.encode()))
