@@ -8,7 +8,7 @@ import pytest
 import gevent
 from gevent.queue import Empty, Full, JoinableQueue, LifoQueue, PriorityQueue, Queue
 
-MODULES = ["coros", "dns", "http", "proc", "rawgreenlet", "sslold", "wsgi"]
+MODULES = ["coros", "dns", "http", "proc", "rawgreenlet", "sslold", "win32util", "wsgi"]
 
 
 def old_names():

@@ -10,6 +10,8 @@ import pytest
 
 import gevent
 from gevent import core
+from gevent.event import Event
+from gevent.pool import Pool
 from gevent.socket import create_connection
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is of gevent 0.13:DeprecationWarning")
@@ -219,9 +221,182 @@ def test_the_server_of_core():
         create_connection(address)
 
 
-def test_wsgi():
+def test_a_subclass_with_a_handler_of_its_own():
+    class Server(old("http").HTTPServer):
+        def handle(self, request):
+            request.send_reply(200, "OK", f"{type(self).__name__} {request.uri}")
+
+    server = Server(("127.0.0.1", 0))
+    server.start()
+    try:
+        assert get(server.address, "/a")[2] == b"Server /a"
+    finally:
+        server.stop()
+
+
+def test_a_server_without_a_handler():
+    with pytest.raises(TypeError, match="'handle' must be provided"):
+        old("http").HTTPServer(("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("body", [lambda: core.buffer(b"abc"), lambda: bytearray(b"abc")])
+def test_a_body_of_any_kind(body):
+    made = []
+
+    def handle(request):
+        made.append(body())
+        request.send_reply(200, "OK", made[0])
+
+    with http_server(handle) as address:
+        assert get(address)[2] == b"abc"
+    if isinstance(made[0], core.buffer):
+        assert len(made[0]) == 0, "it is drained"
+
+
+def test_a_body_in_pieces_of_any_kind():
+    def handle(request):
+        request.send_reply_start(200, "OK")
+        for part in (core.buffer(b"a"), "b", b"", None, memoryview(b"c")):
+            request.send_reply_chunk(part)
+        request.send_reply_end()
+
+    with http_server(handle) as address:
+        assert get(address)[2] == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"
+
+
+def test_a_body_that_cannot_be_sent(printed):
+    with http_server(lambda request: request.send_reply(200, "OK", 5)) as address:
+        assert get(address)[0] == "HTTP/1.1 500 Internal Server Error"
+    assert "TypeError: a reply consists of str, bytes, a gevent.core.buffer" in printed.getvalue()
+
+
+def test_no_body():
+    with http_server(lambda request: request.send_reply(200, "OK", None)) as address:
+        _, fields, body = get(address)
+    assert (fields["content-length"], body) == ("0", b"")
+
+
+@pytest.mark.parametrize("spawn", ["default", "raw", None, 1, gevent.spawn_raw, gevent.spawn])
+def test_where_handlers_run(spawn):
+    where = []
+
+    def handle(request):
+        where.append(gevent.getcurrent())
+        request.send_reply(200, "OK", "x")
+
+    with http_server(handle, spawn=spawn) as address:
+        assert get(address)[2] == b"x"
+    [current] = where
+    assert (current is gevent.get_hub()) == (spawn is None)
+    assert isinstance(current, gevent.Greenlet) == (spawn in ("default", 1, gevent.spawn))
+
+
+def test_the_requests_that_are_held():
+    held = []
+    server = core.http(held.append)
+    assert server._requests is not None
+    address = server.bind(port=0)
+    asked = gevent.spawn(get, address, "/", "Connection: close\n")
+    with gevent.Timeout(20):
+        while not held:
+            gevent.sleep(0.001)
+        assert server.requests == set(held)
+        held[0].send_reply(200, "OK", "x")
+        assert server.requests == set()
+        assert asked.get()[2] == b"x"
+    server.close()
+    with pytest.raises(TypeError, match="handle must be callable"):
+        core.http(None)
+
+
+class TestFullPools:
+    """gevent.http and gevent.wsgi accept while their pool is full, and answer 503."""
+
+    @contextmanager
+    def serving(self, kind, entered, may_go, spawn):
+        def handle(request):
+            entered.append(request.uri)
+            may_go.wait()
+            request.send_reply(200, "OK", "done")
+
+        def application(environ, start_response):
+            entered.append(environ["PATH_INFO"])
+            may_go.wait()
+            start_response("200 OK", [])
+            return [b"done"]
+
+        if kind == "http":
+            server = old("http").HTTPServer(("127.0.0.1", 0), handle, spawn=spawn)
+        else:
+            server = old("wsgi").WSGIServer(("127.0.0.1", 0), application, spawn=spawn, log=None)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    @pytest.mark.parametrize("spawn", [lambda: 2, lambda: Pool(2)])
+    @pytest.mark.parametrize("kind", ["http", "wsgi"])
+    def test_they_turn_away(self, kind, spawn):
+        entered, may_go = [], Event()
+        with self.serving(kind, entered, may_go, spawn()) as server, gevent.Timeout(20):
+            close = "Connection: close\n"
+            running = [gevent.spawn(get, server.address, f"/{n}", close) for n in range(2)]
+            while len(entered) < 2:
+                gevent.sleep(0.001)
+            assert (len(server.pool), server.pool.full()) == (2, True)
+            for _ in range(3):
+                status, _, body = get(server.address, "/more", close)
+                assert status == "HTTP/1.1 503 Service Unavailable"
+                assert b"503" in body
+            may_go.set()
+            assert [each.get()[2] for each in running] == [b"done", b"done"]
+            while len(server.pool):
+                gevent.sleep(0.001)
+            assert get(server.address, "/again", close)[2] == b"done"
+            assert sorted(entered) == ["/0", "/1", "/again"]
+
+    def test_a_connection_takes_no_place_between_requests(self):
+        may_go = Event()
+        may_go.set()
+        with (
+            self.serving("wsgi", [], may_go, 1) as server,
+            gevent.Timeout(20),
+            create_connection(server.address) as idle,
+            idle.makefile("rb") as file,
+        ):
+            for _ in range(3):
+                idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+                while file.readline().strip():
+                    pass
+                assert file.read(4) == b"done"
+                assert get(server.address, "/", "Connection: close\n")[2] == b"done"
+
+    def test_a_handler_class_of_ones_own(self):
+        pywsgi = importlib.import_module("gevent.pywsgi")
+
+        class Handler(pywsgi.WSGIHandler):
+            def get_environ(self):
+                return super().get_environ() | {"own": "yes"}
+
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [environ["own"].encode()]
+
+        server = old("wsgi").WSGIServer(
+            ("127.0.0.1", 0), application, spawn=1, log=None, handler_class=Handler
+        )
+        server.start()
+        try:
+            assert get(server.address, "/", "Connection: close\n")[2] == b"yes"
+        finally:
+            server.stop()
+
+
+def test_wsgi_is_a_server_of_pywsgi():
     wsgi, pywsgi = old("wsgi"), importlib.import_module("gevent.pywsgi")
-    assert wsgi.WSGIServer is pywsgi.WSGIServer
+    assert issubclass(wsgi.WSGIServer, pywsgi.WSGIServer)
     assert wsgi.WSGIHandler is pywsgi.WSGIHandler
 
 

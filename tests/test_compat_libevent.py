@@ -1,9 +1,7 @@
 """Names of gevent 0.13: libevent's events, look-ups and buffers in gevent.core."""
 
-import importlib
 import os
 import signal
-import socket
 import warnings
 
 import pytest
@@ -218,108 +216,31 @@ class TestLoop:
     def test_loop_without_the_setting(self):
         assert core.loop is type(gevent.get_hub().loop)
 
+    def test_a_mechanism_that_is_not_wanted(self, run_python):
+        """The loop goes by the name of the next one, and says once that it waits as ever."""
+        code = """
+            import threading, gevent
+            gevent.sleep(0)
+            other = threading.Thread(target=gevent.sleep, args=(0,))
+            other.start()
+            other.join()
+            from gevent import core
+            print(core.get_method())
+        """
+        for variables, name in (
+            ({"EVENT_NOEPOLL": "1"}, "poll"),
+            ({"EVENT_NOEPOLL": "1", "EVENT_NOPOLL": ""}, "select"),
+            ({"EVENT_NOPOLL": "1"}, "epoll"),
+            ({"EVENT_NOEPOLL": "1", "GEVENT_BACKEND": "epoll"}, "epoll"),
+        ):
+            result = run_python(code, PYTHONWARNINGS="ignore::DeprecationWarning", **variables)
+            assert result.stdout == f"{name}\n", result.stderr
+            told = result.stderr.count("RuntimeWarning: EVENT_NOEPOLL is set")
+            assert told == (name != "epoll"), result.stderr
+
     def test_versions(self):
         assert core.get_version() == core.get_header_version()
         assert core.get_method() == gevent.get_hub().backend == "epoll"
-
-
-class TestLookUps:
-    @pytest.fixture(autouse=True)
-    def resolver(self):
-        """The hub's resolver for the test, which knows one host."""
-
-        class Resolver:
-            def getaddrinfo(self, host, port, family):
-                if host == "slow.test":
-                    gevent.sleep(30)
-                if host not in ("host.test", "host.test."):
-                    raise socket.gaierror(socket.EAI_NONAME, "no such host")
-                address = {socket.AF_INET: "10.1.2.3", socket.AF_INET6: "2001:db8::1"}[family]
-                return [(family, kind, 0, "", (address, 0)) for kind in (1, 2, 3)]
-
-            def gethostbyaddr(self, address):
-                names = {"10.1.2.3": "host.test", "2001:db8::1": "host.test"}
-                if address not in names:
-                    raise socket.herror(1, "Unknown host")
-                return names[address], [], [address]
-
-        gevent.get_hub().resolver = Resolver()
-        yield
-        del gevent.get_hub().resolver
-
-    def ask(self, function, *args):
-        answer = AsyncResult()
-
-        def callback(*given):
-            answer.set((gevent.getcurrent() is gevent.get_hub(), *given))
-
-        function(*args, callback)
-        in_hub, *given = answer.get(timeout=10)
-        assert in_hub
-        return tuple(given)
-
-    def test_addresses(self):
-        packed4, packed6 = bytes([10, 1, 2, 3]), socket.inet_pton(socket.AF_INET6, "2001:db8::1")
-        assert self.ask(core.dns_resolve_ipv4, "host.test", 0) == (0, core.DNS_IPv4_A, 0, [packed4])
-        flags = core.DNS_QUERY_NO_SEARCH
-        assert self.ask(core.dns_resolve_ipv6, "host.test", flags) == (
-            core.DNS_ERR_NONE,
-            core.DNS_IPv6_AAAA,
-            0,
-            [packed6],
-        )
-        for function, packed in (
-            (core.dns_resolve_reverse, packed4),
-            (core.dns_resolve_reverse_ipv6, packed6),
-        ):
-            assert self.ask(function, packed, 0) == (0, core.DNS_PTR, 0, ["host.test"])
-
-    def test_failures(self):
-        not_there = core.DNS_ERR_NOTEXIST
-        assert self.ask(core.dns_resolve_ipv4, "no.test", 0) == (not_there, core.DNS_IPv4_A, 0, [])
-        unknown = bytes([10, 0, 0, 1])
-        assert self.ask(core.dns_resolve_reverse, unknown, 0) == (not_there, core.DNS_PTR, 0, [])
-
-    @pytest.mark.parametrize(
-        ("error", "code"),
-        [
-            (socket.gaierror(socket.EAI_AGAIN, "try again"), "SERVERFAILED"),
-            (socket.gaierror(socket.EAI_FAMILY, "no such family"), "UNKNOWN"),
-            (socket.herror(12, "ARES_ETIMEOUT"), "TIMEOUT"),
-            (socket.herror(6, "ARES_EREFUSED"), "REFUSED"),
-        ],
-    )
-    def test_other_failures(self, error, code):
-        def fail(*args):
-            raise error
-
-        gevent.get_hub().resolver.getaddrinfo = fail
-        result, *_ = self.ask(core.dns_resolve_ipv4, "host.test", 0)
-        assert result == getattr(core, f"DNS_ERR_{code}")
-
-    def test_shutdown_ends_what_is_under_way(self):
-        core.dns_init()
-        answer = AsyncResult()
-        core.dns_resolve_ipv4("slow.test", 0, lambda *given: answer.set(given))
-        gevent.sleep(0)
-        core.dns_shutdown()
-        assert answer.get(timeout=10) == (core.DNS_ERR_SHUTDOWN, core.DNS_IPv4_A, 0, [])
-
-    def test_texts(self):
-        assert core.dns_err_to_string(core.DNS_ERR_NOTEXIST) == "no such name or address"
-        assert core.dns_err_to_string(1234) == "[unknown error code 1234]"
-
-    def test_the_module_that_waits(self):
-        dns = importlib.import_module("gevent.dns")
-        packed4, packed6 = bytes([10, 1, 2, 3]), socket.inet_pton(socket.AF_INET6, "2001:db8::1")
-        assert dns.resolve_ipv4("host.test") == (0, [packed4])
-        assert dns.resolve_ipv6("host.test") == (0, [packed6])
-        assert dns.resolve_reverse(packed4) == (0, ["host.test"])
-        assert dns.resolve_reverse_ipv6(packed6) == (0, ["host.test"])
-        with pytest.raises(dns.DNSError, match="no such name or address") as failure:
-            dns.resolve_ipv4("no.test")
-        assert failure.value.errno == core.DNS_ERR_NOTEXIST
-        assert isinstance(failure.value, socket.gaierror)
 
 
 class TestBuffer:

@@ -3,12 +3,19 @@
 import importlib
 import os
 import signal
+import ssl
+from pathlib import Path
 
 import pytest
 
-import gevent
+import gevent.socket
+import gevent.ssl
 from gevent import Greenlet
 from gevent.event import Event
+from gevent.pool import Group, Pool
+from gevent.server import StreamServer
+
+CERTIFICATE = str(Path(__file__).parent / "data" / "localhost.pem")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is of gevent 0.13:DeprecationWarning")
 
@@ -115,7 +122,28 @@ class TestLinks:
         assert seen == [source, source]
         assert not recwarn
 
-    @pytest.mark.parametrize("where", [gevent, Greenlet, names("GreenletSet")[0]()])
+    @pytest.mark.parametrize("method", ["link", "link_value", "link_exception"])
+    @pytest.mark.parametrize("name", ["receiver", "callback"])
+    def test_both_names_of_the_argument(self, method, name):
+        seen = []
+        source = Greenlet.spawn(fail if method == "link_exception" else int)
+        getattr(source, method)(**{name: seen.append})
+        other = Greenlet.spawn(gevent.sleep, 30)
+        getattr(source, method)(**{name: other})
+        removed = []
+        getattr(source, method)(**{name: removed.append})
+        source.unlink(**{name: removed.append})
+        assert isinstance(raised_by(lambda: getattr(source, method)(**{name: None})), LinkedExited)
+        other.join()
+        assert isinstance(other.exception, LinkedExited)
+        assert (seen, removed) == ([source], [])
+
+    @pytest.mark.parametrize("method", ["link", "link_value", "link_exception", "unlink"])
+    def test_both_names_at_once(self, method):
+        with pytest.raises(TypeError, match="either 'callback' or 'receiver'"):
+            getattr(Greenlet(), method)(callback=print, receiver=print)
+
+    @pytest.mark.parametrize("where", [gevent, Greenlet, Group(), Pool(9)])
     def test_spawn_link(self, where):
         assert type(raised_by(where.spawn_link, int, "3")) is LinkedCompleted
         assert type(raised_by(where.spawn_link_value, int)) is LinkedCompleted
@@ -164,8 +192,18 @@ class TestEnds:
         )
 
     def test_dispatch_exit_is_what_a_wait_for_ever_raises(self):
-        with pytest.raises(gevent.hub.DispatchExit):
+        with pytest.raises(gevent.hub.DispatchExit) as raised:
             Event().wait()
+        assert raised.value.code == 1
+        assert raised.value.hub is gevent.get_hub()
+
+    def test_dispatch_exit_has_a_code(self):
+        for made in gevent.hub.DispatchExit(3), gevent.hub.DispatchExit(code=3):
+            assert (made.code, made.args, made.hub) == (3, (3,), None)
+
+    def test_functions_of_the_hub_module(self):
+        assert gevent.hub.shutdown is gevent.shutdown
+        assert gevent.hub.fork is gevent.fork
 
     def test_signal_calls_its_handler_in_a_greenlet(self):
         seen, done = [], Event()
@@ -233,6 +271,72 @@ def test_semaphores():
         told.wait()
     with pytest.raises(gevent.Timeout):
         coros.event().wait(timeout=0.001)
+
+
+@pytest.mark.parametrize("name", ["Queue", "Channel"])
+def test_queues_that_send(name):
+    queue = getattr(importlib.import_module("gevent.coros"), name)()
+    sending = gevent.spawn(lambda: [queue.send(1), queue.send(2)])
+    gevent.sleep(0)
+    assert sending.ready() == (name == "Queue"), "a channel waits until it is taken"
+    assert [queue.wait(), queue.wait()] == [1, 2]
+    gevent.spawn(queue.send, exc=ValueError("sent"))
+    gevent.spawn(queue.send_exception, KeyError("sent too"))
+    with pytest.raises(ValueError, match="sent"):
+        queue.wait()
+    with pytest.raises(KeyError, match="sent too"):
+        queue.wait()
+    gevent.spawn(queue.put, "today's way")
+    assert next(queue) == "today's way"
+    gevent.spawn(queue.send, 4)
+    assert queue.get() == 4
+
+
+def test_a_group_by_its_older_name():
+    assert gevent.pool.GreenletSet is Group
+
+
+def test_texts_of_errors():
+    assert importlib.import_module("gevent.win32util").formatError(2) == os.strerror(2)
+
+
+def test_listening():
+    with gevent.socket.socket() as listener:
+        gevent.socket.bind_and_listen(listener, ("127.0.0.1", 0))
+        with gevent.socket.create_connection(listener.getsockname()):
+            listener.accept()[0].close()
+
+
+def test_tls_over_a_connected_socket():
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server = StreamServer(
+        ("127.0.0.1", 0), lambda sock, _: sock.sendall(b"hello"), ssl_context=context
+    )
+    server.start()
+    sslold = importlib.import_module("gevent.sslold")
+    try:
+        for name in "ssl", "wrap_ssl":
+            plain = gevent.socket.create_connection(server.address)
+            with getattr(gevent.socket, name)(plain) as connection:
+                assert isinstance(connection, sslold.SSLObject)
+                connection.settimeout(20)
+                assert connection.recv(5) == b"hello"
+    finally:
+        server.stop()
+    assert gevent.socket.sslerror is sslold.sslerror is gevent.ssl.SSLError
+
+
+def test_memory_takes_a_timeout():
+    context = gevent.ssl.create_default_context()
+    made = context.wrap_bio(gevent.ssl.MemoryBIO(), gevent.ssl.MemoryBIO(), server_hostname="a")
+    assert isinstance(made, gevent.ssl.SSLObject)
+    assert isinstance(made, ssl.SSLObject)
+    assert made.gettimeout() is None
+    made.settimeout(3)
+    assert made.gettimeout() == 3.0
+    with pytest.raises(ValueError, match="out of range"):
+        made.settimeout(-1)
 
 
 def test_lazy_property():

@@ -1,6 +1,7 @@
 """gevent.wait, iwait, joinall and killall: several objects at once."""
 
 import time
+from collections import deque
 
 import pytest
 
@@ -104,15 +105,46 @@ class TestIwait:
             next(gevent.iwait([source]))
         assert source.links == []
 
-    def test_unsized(self):
-        with pytest.raises(TypeError, match="len"):
-            gevent.iwait(iter([gevent.spawn(int)]))
+    def test_what_cannot_be_read(self):
+        with pytest.raises(TypeError, match="not iterable"):
+            gevent.iwait(gevent.spawn(int))
 
     def test_no_source(self):
         source = Source()
         with pytest.raises(AttributeError, match="rawlink"):
             list(gevent.iwait([source, 3]))
         assert source.links == []
+
+
+def generated(greenlets):
+    yield from greenlets
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, iter, generated, dict.fromkeys, deque])
+class TestAnyIterable:
+    def greenlets(self, function=int):
+        return [gevent.spawn(function) for _ in range(3)]
+
+    def test_iwait_and_wait(self, kind):
+        greenlets = self.greenlets()
+        assert set(gevent.iwait(kind(greenlets))) == set(greenlets)
+        greenlets = self.greenlets()
+        assert set(gevent.wait(kind(greenlets))) == set(greenlets)
+        assert len(gevent.wait(kind(greenlets), count=2)) == 2
+
+    def test_joinall(self, kind, printed):
+        greenlets = self.greenlets()
+        assert set(gevent.joinall(kind(greenlets))) == set(greenlets)
+        assert len(gevent.joinall(kind(self.greenlets()), count=2)) == 2
+        assert gevent.joinall(kind([]), timeout=0) == []
+        with pytest.raises(Failure):
+            gevent.joinall(kind(self.greenlets(fail)), raise_error=True)
+
+    def test_killall(self, kind):
+        greenlets = self.greenlets(lambda: gevent.sleep(30))
+        gevent.sleep(0)
+        gevent.killall(kind(greenlets))
+        assert all(greenlet.dead for greenlet in greenlets)
 
 
 class TestWait:
@@ -182,9 +214,9 @@ class TestJoinall:
         greenlet = gevent.spawn(int)
         assert gevent.joinall([greenlet], raise_error=True) == [greenlet]
 
-    def test_unsized(self):
-        with pytest.raises(TypeError, match="len"):
-            gevent.joinall(iter([gevent.spawn(int)]))
+    def test_what_cannot_be_read(self):
+        with pytest.raises(TypeError, match="not iterable"):
+            gevent.joinall(gevent.spawn(int))
 
     def test_raw_greenlet(self):
         with pytest.raises(AttributeError, match="rawlink"):

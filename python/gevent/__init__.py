@@ -85,6 +85,8 @@ version_info = _VersionInfo(20, 0, 0, "dev", 0)
 spawn_later = Greenlet.spawn_later
 
 # The rest is of gevent 0.13.
+from gevent import core as core
+
 spawn_link = Greenlet.spawn_link
 spawn_link_value = Greenlet.spawn_link_value
 spawn_link_exception = Greenlet.spawn_link_exception

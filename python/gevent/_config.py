@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -251,6 +252,31 @@ class LibevBackend(ListSetting):
     environment_key = "GEVENT_BACKEND"
     desc = "The flags the hub's loop is created with, such as 'epoll'."
 
+    def get(self) -> Any:
+        if "value" not in vars(self) and not os.environ.get(self.environment_key):
+            self.set(_wanted_by_libevent())
+        return super().get()
+
+
+def _wanted_by_libevent() -> str | None:
+    """Return what libevent would wait with if its variable ``EVENT_NOEPOLL`` is set.
+
+    The loop takes that name, as it does when it is asked for, and waits by epoll all the same,
+    which a :class:`RuntimeWarning` says.
+    """
+    methods = ("epoll", "poll", "select")
+    wanted = [name for name in methods if f"EVENT_NO{name.upper()}" not in os.environ]
+    if methods[0] in wanted:
+        return None
+    name = wanted[0] if wanted else methods[0]
+    warnings.warn(
+        f"EVENT_NOEPOLL is set, but there is no other way to wait than by epoll; the loop goes by "
+        f"the name of {name!r} all the same",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return name
+
 
 class FileObject(ImportableSetting):
     name = "fileobject"
@@ -275,8 +301,8 @@ class Compat(BoolSetting):
     name = "compat"
     environment_key = "GEVENT_COMPAT"
     desc = (
-        "Whether Queue(0) is a channel, and gevent.core.loop() dispatches events once, as in "
-        "gevent 0.13; to be set before gevent.core is imported. See gevent.compat."
+        "Whether calls mean what they meant in gevent 0.13 where that differs from today, such as "
+        "Queue(0), which made a channel. See gevent.compat."
     )
     default = False
 

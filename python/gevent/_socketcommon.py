@@ -16,6 +16,7 @@ from socket import (
 )
 from typing import Any
 
+from gevent._config import config
 from gevent._core import get_hub, wait_descriptor
 from gevent.exceptions import ConcurrentObjectUseError
 from gevent.timeout import Timeout
@@ -77,6 +78,11 @@ def wait(
 def _wait_for(fileno: int, events: int, timeout: float | None, timeout_exc: Any) -> None:
     if index(fileno) < 0:
         raise ValueError(f"fd must be non-negative: {fileno}")
+    if timeout is not None and timeout < 0 and config.compat:
+        from gevent.compat import warn
+
+        warn("a negative timeout", "None, or no timeout", stacklevel=3)
+        timeout = None
     if not wait_descriptor(fileno, events, timeout) and timeout_exc is not False:
         raise _timed_out(timeout or 0, timeout_exc)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from gevent._core import Greenlet, Waiter, get_hub, get_hub_if_exists
@@ -14,9 +14,10 @@ __all__ = ["iwait", "wait"]
 class _WaitIterator:
     """Yields objects as they become ready. Links to them from the first step to the last."""
 
-    def __init__(self, objects: Collection[Any], timeout: float | None, count: int | None) -> None:
-        size = len(objects)
-        self._objects = objects
+    def __init__(self, objects: Iterable[Any], timeout: float | None, count: int | None) -> None:
+        # An iterator can be read only once, and the collection may change meanwhile.
+        self._objects = tuple(objects)
+        size = len(self._objects)
         self._left = size if count is None else min(count, size)
         self._timeout = timeout
         self._timer: Any = None
@@ -108,7 +109,7 @@ class _WaitIterator:
 
 
 def iwait(
-    objects: Collection[Any], timeout: float | None = None, count: int | None = None
+    objects: Iterable[Any], timeout: float | None = None, count: int | None = None
 ) -> _WaitIterator:
     """Return an iterator over *objects* that yields each as it becomes ready.
 
@@ -120,13 +121,14 @@ def iwait(
             first = next(ready)
 
     :param objects: Objects with ``rawlink()`` and ``unlink()``: greenlets, events, semaphores …
-    :raises TypeError: *objects* has no length.
+        Any iterable of them is read at once.
+    :raises TypeError: *objects* is not iterable.
     """
     return _WaitIterator(objects, timeout, count)
 
 
 def wait(
-    objects: Collection[Any] | None = None,
+    objects: Iterable[Any] | None = None,
     timeout: float | None = None,
     count: int | None = None,
 ) -> Any:

@@ -16,14 +16,15 @@ from gevent._core import _events_to_str as _events_to_str
 from gevent._core import _flags_to_int as _flags_to_int
 from gevent._core import _flags_to_list as _flags_to_list
 from gevent._core import callback as callback
-from gevent._core import loop, supported_backends, watchers
-from gevent.compat.either import either
+from gevent._core import loop as _loop
+from gevent._core import supported_backends, watchers
+from gevent._either import either
 
 __all__ = [
     "embeddable_backends",
     "get_header_version",
     "get_version",
-    "loop",
+    "loop",  # noqa: F822
     "recommended_backends",
     "supported_backends",
     "time",
@@ -40,10 +41,6 @@ fork = watchers.fork
 async_ = watchers.async_
 child = watchers.child
 stat = watchers.stat
-
-if config.compat:
-    # The function of gevent 0.13: a call of either looks the same.
-    from gevent.compat.libevent import loop
 
 MINPRI = -2
 MAXPRI = 2
@@ -112,6 +109,13 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         # Every import asks for __path__.
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "loop":
+        if not config.compat:
+            return _loop
+        # The function of gevent 0.13: a call of either looks the same.
+        from gevent.compat.libevent import loop
+
+        return loop
     # A name of gevent 0.13, or none at all.
     from gevent.compat import old_name
 

@@ -25,7 +25,16 @@ class LoopExit(Exception):
     other greenlet can reach any more, or for an object that belongs to another thread's hub.
 
     Raised by the hub with three arguments: a message, the hub, and what its loop still holds.
+    gevent 0.13 called it ``gevent.hub.DispatchExit``, whose one argument is *code*.
     """
+
+    def __init__(self, *args: Any, code: int | None = None) -> None:
+        super().__init__(*args if code is None else (*args, code))
+
+    @property
+    def code(self) -> Any:
+        """What ``gevent.core.dispatch()`` would return: 1, no event is registered, or as given."""
+        return self.args[0] if len(self.args) == 1 else 1
 
     @property
     def hub(self) -> Any:

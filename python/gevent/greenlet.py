@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from greenlet import GreenletExit
@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
 
 
 def joinall(
-    greenlets: Collection[Any] | None,
+    greenlets: Iterable[Any] | None,
     timeout: float | None = None,
     raise_error: bool = False,
     count: int | None = None,
@@ -53,7 +53,10 @@ def joinall(
         once. Otherwise errors stay with their greenlets.
     :returns: A list of those that are over, in the order in which they ended.
     """
-    if raise_error and greenlets is not None:
+    if greenlets is None:
+        return wait(None, timeout, count)
+    greenlets = list(greenlets)
+    if raise_error:
         over = []
         with iwait(greenlets, timeout, count) as ended:
             for greenlet in ended:
@@ -61,13 +64,8 @@ def joinall(
                     greenlet.get()
                 over.append(greenlet)
         return over
-    if (
-        greenlets is not None
-        and count is None
-        and len(greenlets)
-        and all(isinstance(greenlet, Greenlet) for greenlet in greenlets)
-    ):
-        return join_greenlets(list(greenlets), timeout)
+    if greenlets and count is None and all(isinstance(each, Greenlet) for each in greenlets):
+        return join_greenlets(greenlets, timeout)
     return wait(greenlets, timeout, count)
 
 

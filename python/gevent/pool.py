@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Full as QueueFull
 from typing import Any
 
+from gevent._config import config
 from gevent._core import BaseGroup, BasePool, getcurrent, sleep
 from gevent._imap import IMap, IMapUnordered
 from gevent.event import Event
@@ -207,6 +208,23 @@ class Group(BaseGroup, GroupMappingMixin):
         for greenlet in args[0] if args else ():
             self.add(greenlet)
 
+    def spawn_link(self, *args: Any, **kwargs: Any) -> Any:
+        """Spawn ``function(*args)``; its end is raised in the current greenlet. Of gevent 0.13."""
+        return self._spawn_linked("link", args, kwargs)
+
+    def spawn_link_value(self, *args: Any, **kwargs: Any) -> Any:
+        """Like :meth:`spawn_link`, only if the function returns."""
+        return self._spawn_linked("link_value", args, kwargs)
+
+    def spawn_link_exception(self, *args: Any, **kwargs: Any) -> Any:
+        """Like :meth:`spawn_link`, only if the function raises."""
+        return self._spawn_linked("link_exception", args, kwargs)
+
+    def _spawn_linked(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from gevent.compat.links import spawn_linked
+
+        return spawn_linked(self, method, args, kwargs, stacklevel=4)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {hex(id(self))} {self.greenlets}>"
 
@@ -298,7 +316,7 @@ class Pool(BasePool, Group):
 
     :param size: The number of greenlets, ``None`` for any.
     :param greenlet_class: The class of the greenlets that :meth:`spawn` makes.
-    :raises ValueError: *size* is negative.
+    :raises ValueError: *size* is negative, or by the setting ``compat`` 0.
     """
 
     def __init__(
@@ -306,6 +324,8 @@ class Pool(BasePool, Group):
     ) -> None:
         if size is not None and size < 0:
             raise ValueError(f"size must not be negative: {size!r}")
+        if size == 0 and config.compat:
+            raise ValueError("size must not be 0: nothing could ever be spawned")
         super().__init__()
         #: The greatest number of greenlets. Changing it does not change what the pool lets in.
         self.size = size

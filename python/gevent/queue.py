@@ -16,6 +16,7 @@ import queue as _stdlib
 from queue import Empty, Full
 from typing import Any
 
+from gevent._config import config
 from gevent._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
 __implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
@@ -45,6 +46,14 @@ __all__ = [
 ]
 
 JoinableQueue = Queue
+
+
+def _gevent_did_monkey_patch(target_module: Any, *args: Any, **kwargs: Any) -> None:
+    if config.compat:
+        # A standard queue of size 0 has no limit, whatever ours means.
+        from gevent.compat.standard_queue import restore
+
+        restore(target_module)
 
 
 class UnboundQueue(Queue):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from gevent._config import config
 from gevent._socket3 import socket as GeventSocket
 from gevent.baseserver import _OWN_STEPS as _BASE_STEPS
 from gevent.baseserver import BaseServer
@@ -43,6 +44,13 @@ def _bind(address: Any, kind: int, reuse_addr: int | None, family: int) -> Geven
     return sock
 
 
+class _Backlog:
+    """How many connections may wait to be accepted, unless a class or a server says otherwise."""
+
+    def __get__(self, server: StreamServer | None, kind: type[StreamServer]) -> int:
+        return 256 if config.compat else 128
+
+
 class StreamServer(BaseServer):
     """A server for connections: calls its handler with a socket and the client's address.
 
@@ -51,8 +59,8 @@ class StreamServer(BaseServer):
 
     :param listener: See :class:`gevent.baseserver.BaseServer`; a Unix socket is given as such.
     :param handle: ``handle(socket, address)``. An error in it ends that connection alone.
-    :param backlog: How many connections may wait to be accepted, 128 by default; only with an
-        address.
+    :param backlog: How many connections may wait to be accepted, 128 by default, or 256 by the
+        setting ``compat``; only with an address.
     :param spawn: See :class:`gevent.baseserver.BaseServer`.
     :param ssl_args: ``ssl_context``, an :class:`gevent.ssl.SSLContext`, and what its method
         ``wrap_socket`` takes; or what :func:`gevent.ssl.wrap_socket` takes.
@@ -60,7 +68,7 @@ class StreamServer(BaseServer):
     """
 
     #: How many connections may wait to be accepted, unless stated.
-    backlog: int = 128
+    backlog: int = _Backlog()  # type: ignore[assignment]
     #: What ``SO_REUSEADDR`` is set to; ``None``: it is left as it is.
     reuse_addr: int | None = 1
 

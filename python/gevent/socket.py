@@ -32,6 +32,7 @@ from socket import SocketKind as SocketKind
 from socket import close as close
 from typing import Any
 
+from gevent._config import config
 from gevent._socket3 import SocketType as SocketType
 from gevent._socket3 import fromfd as fromfd
 from gevent._socket3 import socket
@@ -79,6 +80,19 @@ if sys.version_info >= (3, 13):
 
     __imports__.append("_fallback_socketpair")
 __all__ = __implements__ + __extensions__ + __imports__
+if config.compat:
+    # Names of gevent 0.13, which give no warning where nobody asks for them by the setting.
+    __all__ += ["ssl", "sslerror"]  # noqa: F405
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        # Every import asks for __path__.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A name of gevent 0.13, or none at all.
+    from gevent.compat import old_name
+
+    return old_name(__name__, name)
 
 
 def create_connection(

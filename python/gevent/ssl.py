@@ -18,6 +18,32 @@ from gevent._sslsocket import SSLSocket as SSLSocket
 from gevent._sslsocket import wrap_socket as wrap_socket
 from gevent.socket import create_connection
 
+
+class SSLObject(__ssl__.SSLObject):
+    """TLS over memory, as :meth:`SSLContext.wrap_bio` makes it. It never waits for anything.
+
+    In addition to what the standard library's has, it takes a timeout, as all that may have one
+    did in gevent 0.13; there is nothing for it to limit.
+    """
+
+    _timeout: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Set the timeout in seconds, which :meth:`gettimeout` returns.
+
+        :raises ValueError: *value* is negative.
+        """
+        if value is not None and value < 0:
+            raise ValueError("Timeout value out of range")
+        self._timeout = None if value is None else float(value)
+
+    def gettimeout(self) -> float | None:
+        """Return the timeout in seconds, or ``None``."""
+        return self._timeout
+
+
+SSLContext.sslobject_class = SSLObject
+
 # What the functions below, which are the standard library's, find under these names.
 _names = {
     **vars(__ssl__),

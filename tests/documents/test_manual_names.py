@@ -8,8 +8,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is of gevent 0.13:DeprecationW
 
 NAMES = {
     "gevent": """
-        Greenlet GreenletExit Timeout fork getcurrent joinall kill killall reinit shutdown signal
-        sleep spawn spawn_later spawn_link spawn_link_exception spawn_link_value spawn_raw
+        Greenlet GreenletExit Timeout core fork getcurrent joinall kill killall reinit shutdown
+        signal sleep spawn spawn_later spawn_link spawn_link_exception spawn_link_value spawn_raw
         with_timeout
     """,
     "gevent.Greenlet": """
@@ -32,7 +32,7 @@ NAMES = {
     """,
     "gevent.core.active_event": "add",
     "gevent.core.buffer": "detach next read readline readlines",
-    "gevent.core.http": "accept bind",
+    "gevent.core.http": "accept bind requests",
     "gevent.core.http_request": """
         add_input_header add_output_header clear_input_headers clear_output_headers connection
         detach find_input_header find_output_header get_input_headers kind major minor remote
@@ -51,14 +51,15 @@ NAMES = {
         Greenlet LinkedCompleted LinkedExited LinkedFailed LinkedKilled joinall killall
     """,
     "gevent.http": "HTTPServer",
-    "gevent.hub": "DispatchExit Hub Waiter get_hub sleep",
+    "gevent.hub": "DispatchExit Hub Waiter get_hub shutdown sleep",
     "gevent.hub.Hub": "run shutdown switch",
     "gevent.hub.Waiter": "get switch throw",
     "gevent.local": "local",
     "gevent.monkey": "patch_all patch_socket patch_ssl patch_thread",
     "gevent.pool": "Group GreenletSet Pool",
     "gevent.pool.GreenletSet": "join spawn_link spawn_link_exception spawn_link_value",
-    "gevent.pool.Pool": "apply map spawn",
+    "gevent.pool.Group": "join spawn_link spawn_link_exception spawn_link_value",
+    "gevent.pool.Pool": "apply map spawn spawn_link spawn_link_exception spawn_link_value",
     "gevent.proc": """
         Proc ProcSet RunningProcSet killall spawn spawn_link spawn_link_exception
         spawn_link_value waitall wrap_errors
@@ -72,10 +73,11 @@ NAMES = {
     "gevent.server": "StreamServer",
     "gevent.server.StreamServer": "serve_forever start stop",
     "gevent.socket": """
-        create_connection getaddrinfo getfqdn gethostbyname socket wait_read wait_readwrite
-        wait_write
+        bind_and_listen create_connection getaddrinfo getfqdn gethostbyname socket ssl sslerror
+        wait_read wait_readwrite wait_write
     """,
-    "gevent.ssl": "SSLSocket wrap_socket",
+    "gevent.ssl": "SSLObject SSLSocket wrap_socket",
+    "gevent.ssl.SSLObject": "settimeout",
     "gevent.sslold": "ssl sslerror",
     "gevent.thread": "start_new_thread",
     "gevent.timeout": "Timeout with_timeout",

@@ -4,6 +4,7 @@
 
 mod args;
 mod cell;
+mod compat;
 mod errors;
 mod event_loop;
 mod ffi;

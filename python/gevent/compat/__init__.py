@@ -3,21 +3,24 @@
 All of it works, gives a :class:`DeprecationWarning` that names today's spelling, and is loaded
 when it is first used. It is found where it was:
 
-* ``gevent``: ``spawn_link``, ``spawn_link_value``, ``spawn_link_exception``, ``shutdown``, and
-  ``signal(signalnum, handler, *args)``, which is still the module :mod:`gevent.signal` too;
+* ``gevent``: ``core``, ``spawn_link``, ``spawn_link_value``, ``spawn_link_exception``,
+  ``shutdown``, and ``signal(signalnum, handler, *args)``, which is still the module
+  :mod:`gevent.signal` too;
 * ``Greenlet``: ``link``, ``link_value``, ``link_exception`` and ``unlink`` without an argument, or
   with a greenlet, in which :exc:`gevent.greenlet.LinkedExited` or one of its kind is raised then;
-* ``gevent.pool.GreenletSet``, ``gevent.hub.DispatchExit``, ``gevent.util.lazy_property``;
+  the argument may be called *receiver*;
+* ``Group`` and ``Pool``: ``spawn_link``, ``spawn_link_value``, ``spawn_link_exception``;
+* ``gevent.pool.GreenletSet``, ``gevent.hub.DispatchExit``, ``gevent.hub.shutdown``,
+  ``gevent.socket.ssl``, ``sslerror`` and ``bind_and_listen``, ``gevent.util.lazy_property``;
 * the modules ``gevent.coros``, ``gevent.rawgreenlet``, ``gevent.proc``, ``gevent.dns``,
-  ``gevent.http``, ``gevent.wsgi``, ``gevent.sslold``;
+  ``gevent.http``, ``gevent.wsgi``, ``gevent.sslold``, ``gevent.win32util``;
 * ``gevent.core`` in the manner of libevent: ``event`` and its kinds, ``dispatch``, ``dns_*``,
   ``buffer``, ``http`` …, see :mod:`gevent.compat.libevent`. ``timer`` and ``signal`` are what they
-  are today if the first argument is a loop, and what they were if it is a number.
+  are today if the first argument is a loop, and what they were otherwise.
 
-Two calls meant something else than today, and nothing tells the meanings apart: ``Queue(0)`` made
-a channel, and ``gevent.core.loop()`` dispatched events once. They do so again with the setting
-``gevent.config.compat``, the environment variable ``GEVENT_COMPAT``, which has to be set before
-:mod:`gevent.core` is imported.
+Some calls meant something else than today, and nothing tells the meanings apart: ``Queue(0)``, for
+one, made a channel. They do so again with the setting ``gevent.config.compat``, the environment
+variable ``GEVENT_COMPAT``; ``docs/gevent-0.13.md`` lists them all.
 """
 
 from __future__ import annotations
@@ -90,8 +93,19 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
         ("LinkedExited", "LinkedCompleted", "LinkedFailed", "LinkedKilled"),
         ("gevent.compat.links", "Greenlet.get() or a callback given to Greenlet.link()"),
     ),
-    "gevent.hub": {"DispatchExit": ("gevent.compat.ends", "gevent.exceptions.LoopExit")},
+    "gevent.hub": {
+        "DispatchExit": ("gevent.compat.ends", "gevent.exceptions.LoopExit"),
+        "fork": ("gevent.os", "gevent.fork"),
+        "shutdown": ("gevent", "gevent.get_hub().join(), or sys.exit()"),
+    },
     "gevent.pool": {"GreenletSet": ("gevent.compat.links", "gevent.pool.Group")},
+    "gevent.socket": {
+        **dict.fromkeys(
+            ("ssl", "wrap_ssl", "sslerror"),
+            ("gevent.compat.tls", "gevent.ssl.SSLContext.wrap_socket(), gevent.ssl.SSLError"),
+        ),
+        "bind_and_listen": ("gevent.compat.listening", "gevent.socket.create_server()"),
+    },
     "gevent.util": {
         "lazy_property": ("gevent.compat.properties", "functools.cached_property"),
     },

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http.client import responses
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakSet
 
 from gevent._core import get_hub
 from gevent.compat.evbuffer import buffer
@@ -27,8 +28,25 @@ _REQUEST = 0
 _Headers = list[tuple[str, str]]
 
 
-def _bytes(text: str | bytes | None) -> bytes:
-    return text.encode() if isinstance(text, str) else text or b""
+#: What a part of a reply may be.
+Body = str | bytes | buffer | None
+
+
+def _bytes(body: Body) -> bytes:
+    """Return what is to be sent of *body*; a buffer is drained, as libevent does.
+
+    :raises TypeError: It is of another type.
+    """
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, buffer):
+        return body.read()
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    if body is None:
+        return b""
+    kind = type(body).__name__
+    raise TypeError(f"a reply consists of str, bytes, a gevent.core.buffer or None, not {kind}")
 
 
 class http_connection:
@@ -215,9 +233,7 @@ class http_request:
             if data is None:
                 self._send = None
 
-    def send_reply(
-        self, code: int, reason: str | None = None, body: str | bytes | None = None
-    ) -> None:
+    def send_reply(self, code: int, reason: str | None = None, body: Body = None) -> None:
         """Reply with a status, its reason and a body, after what :attr:`output_buffer` has."""
         data = self.output_buffer.read() + _bytes(body)
         if self.find_output_header("Content-Length") is None:
@@ -238,10 +254,11 @@ class http_request:
         self.chunked = True
         self._begin(code, reason)
 
-    def send_reply_chunk(self, data: str | bytes) -> None:
+    def send_reply_chunk(self, data: Body) -> None:
         """Send a part of the body."""
-        if data:
-            self._part(_bytes(data))
+        part = _bytes(data)
+        if part:
+            self._part(part)
 
     def send_reply_end(self) -> None:
         """End a reply that :meth:`send_reply_start` began."""
@@ -269,13 +286,24 @@ def _remove(headers: _Headers, key: str) -> bool:
 def application(
     handle: Callable[[http_request], object],
     default_response_headers: Iterable[tuple[str, str]],
+    spawn: Callable[..., object] | None = None,
+    full: Callable[[], bool] = bool,
 ) -> Callable[..., Iterator[bytes]]:
-    """Return a WSGI application that passes requests on to *handle* and waits for their replies."""
+    """Return a WSGI application that passes requests on to *handle* and waits for their replies.
+
+    :param spawn: What calls *handle* for each request; ``None``: it is called directly.
+    :param full: Whether no more can be spawned now; a request is answered with 503 then.
+    """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         reply: SimpleQueue = SimpleQueue()
         # No reference is kept: a request that nobody can answer any more has to be told.
-        handle(http_request(environ, reply.put, default_response_headers))
+        if full():
+            http_request(environ, reply.put, default_response_headers).send_error(503)
+        elif spawn is None:
+            handle(http_request(environ, reply.put, default_response_headers))
+        else:
+            spawn(handle, http_request(environ, reply.put, default_response_headers))
         start_response(*reply.get())
         while (part := reply.get()) is not None:
             yield part
@@ -295,17 +323,27 @@ class http:
         handle: Callable[[http_request], object],
         default_response_headers: Iterable[tuple[str, str]] = (),
     ) -> None:
+        if not callable(handle):
+            raise TypeError(f"handle must be callable, not {handle!r}")
         #: What is called with each request.
         self.handle = handle
         #: What every reply has in its header.
         self.default_response_headers = list(default_response_headers)
+        # Weakly, as a request that nobody holds any more is answered with an error.
+        self._requests: WeakSet[http_request] = WeakSet()
         self._servers: list[WSGIServer] = []
 
+    @property
+    def requests(self) -> set[http_request]:
+        """The requests that somebody holds: those that came and were not yet replied to."""
+        return {request for request in self._requests if request._send is not None}
+
+    def _begin(self, request: http_request) -> None:
+        self._requests.add(request)
+        get_hub().loop.run_callback(self.handle, request)
+
     def _serve(self, listener: Any) -> WSGIServer:
-        run = get_hub().loop.run_callback
-        serve = application(
-            lambda request: run(self.handle, request), self.default_response_headers
-        )
+        serve = application(self._begin, self.default_response_headers)
         server = WSGIServer(listener, serve, log=None)
         server.start()
         self._servers.append(server)

@@ -1,13 +1,13 @@
 """libevent's events, over the watchers of the hub's loop: what ``gevent.core`` offered.
 
 Callbacks run in the hub, so they must not block. An event that is scheduled is kept until it is
-cancelled or, unless it is persistent, has happened. What libevent's ``EVENT_NO…`` variables chose
-there is nothing to choose from: descriptors are waited for by epoll.
+cancelled or, unless it is persistent, has happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from gevent._core import Waiter, get_hub
@@ -185,6 +185,8 @@ class event:
     def __exit__(self, *args: object) -> None:
         self.cancel()
 
+    # The callback may be a method of the event.
+    @recursive_repr("<...>")
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} at {id(self):#x} fd={self.fd} events={self.events_str} "

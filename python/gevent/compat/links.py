@@ -105,26 +105,18 @@ def unlink(source: Any) -> None:
 
 
 def spawn_linked(
-    owner: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    owner: Any,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+    stacklevel: int = 2,
 ) -> Greenlet:
     """Spawn a greenlet by *owner*, a class of greenlets or a group, and link it to the current."""
-    warn(f"spawn_{method}()", _TODAY)
+    warn(f"spawn_{method}()", _TODAY, stacklevel)
     greenlet = owner.spawn(*args, **(kwargs or {}))
     _link(greenlet, None, method)
     return greenlet
 
 
-class GreenletSet(Group):
-    """A :class:`gevent.pool.Group` that can link what it spawns to the current greenlet."""
-
-    def spawn_link(self, *args: Any, **kwargs: Any) -> Greenlet:
-        """Spawn ``function(*args)``; its end is raised here."""
-        return spawn_linked(self, "link", args, kwargs)
-
-    def spawn_link_value(self, *args: Any, **kwargs: Any) -> Greenlet:
-        """Spawn ``function(*args)``; its end is raised here if it returns."""
-        return spawn_linked(self, "link_value", args, kwargs)
-
-    def spawn_link_exception(self, *args: Any, **kwargs: Any) -> Greenlet:
-        """Spawn ``function(*args)``; its end is raised here if it fails."""
-        return spawn_linked(self, "link_exception", args, kwargs)
+#: A group's name before gevent 0.13.
+GreenletSet = Group

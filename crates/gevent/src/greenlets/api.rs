@@ -341,47 +341,57 @@ impl Greenlet {
     }
 
     /// Have `callback` called with this greenlet, in a greenlet of its own, when it is over.
-    #[pyo3(signature = (callback = None, SpawnedLink = None))]
+    #[pyo3(signature = (callback = None, SpawnedLink = None, *, receiver = None))]
     #[allow(non_snake_case)]
     fn link(
         slf: &Bound<'_, Self>,
         callback: Option<Bound<'_, PyAny>>,
         SpawnedLink: Option<Bound<'_, PyAny>>,
+        receiver: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let callback = either_name(callback, receiver)?;
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Always)
     }
 
     /// Like `link`, only when it ends without an error.
-    #[pyo3(signature = (callback = None, SpawnedLink = None))]
+    #[pyo3(signature = (callback = None, SpawnedLink = None, *, receiver = None))]
     #[allow(non_snake_case)]
     fn link_value(
         slf: &Bound<'_, Self>,
         callback: Option<Bound<'_, PyAny>>,
         SpawnedLink: Option<Bound<'_, PyAny>>,
+        receiver: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let callback = either_name(callback, receiver)?;
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Success)
     }
 
     /// Like `link`, only when it ends with an error.
-    #[pyo3(signature = (callback = None, SpawnedLink = None))]
+    #[pyo3(signature = (callback = None, SpawnedLink = None, *, receiver = None))]
     #[allow(non_snake_case)]
     fn link_exception(
         slf: &Bound<'_, Self>,
         callback: Option<Bound<'_, PyAny>>,
         SpawnedLink: Option<Bound<'_, PyAny>>,
+        receiver: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let callback = either_name(callback, receiver)?;
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
     }
 
     /// Take back a `link` or `rawlink`; nothing happens when there is none.
-    #[pyo3(signature = (callback = None))]
-    fn unlink(slf: &Bound<'_, Self>, callback: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    #[pyo3(signature = (callback = None, *, receiver = None))]
+    fn unlink(
+        slf: &Bound<'_, Self>,
+        callback: Option<Bound<'_, PyAny>>,
+        receiver: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let py = slf.py();
-        let Some(callback) = callback else {
+        let Some(callback) = either_name(callback, receiver)? else {
             return old_links(py)?.call_method1("unlink", (slf,)).map(drop);
         };
         for candidate in Self::read(slf, |state| state.links.callables(py)) {
-            if candidate.bind(py).eq(callback)? {
+            if candidate.bind(py).eq(&callback)? {
                 let removed = Self::read(slf, |state| state.links.remove_callable(&candidate));
                 drop(removed);
                 return Ok(());
@@ -532,6 +542,19 @@ impl Greenlet {
         });
         drop(taken);
     }
+}
+
+/// The argument of a link, which gevent 0.13 called `receiver`.
+fn either_name<'py>(
+    callback: Option<Bound<'py, PyAny>>,
+    receiver: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if callback.is_some() && receiver.is_some() {
+        return Err(PyTypeError::new_err(
+            "either 'callback' or 'receiver', the older name, but not both",
+        ));
+    }
+    Ok(callback.or(receiver))
 }
 
 /// What a greenlet runs that was given nothing.

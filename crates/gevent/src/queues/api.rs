@@ -31,8 +31,7 @@ fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Whether `Queue(0)` means what it meant in gevent 0.13, which the setting `compat` says; warns of either meaning.
 fn zero_is_channel(py: Python<'_>) -> PyResult<bool> {
-    let config = py.import("gevent._config")?.getattr("config")?;
-    let channel = config.getattr("compat")?.is_truthy()?;
+    let channel = crate::compat::is_on(py)?;
     let text = if channel {
         c"Queue(0) is a channel by the setting compat; use gevent.queue.Channel"
     } else {

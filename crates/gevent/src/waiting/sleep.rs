@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
 use reactor::Time;
 
+use crate::errors::errno_error;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::blocking::{Blocking, First, Step};
@@ -52,7 +53,7 @@ Unlike `time.sleep`, only this greenlet sleeps.";
     }
 }
 
-/// How long to sleep; none for only a yield.
+/// How long to sleep; none for only a yield, which a negative number is too, but by the setting `compat`.
 fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(seconds) = seconds else {
         return Ok(None);
@@ -62,13 +63,17 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
         Err(_) => match seconds.cast_exact::<PyInt>() {
             Ok(whole) => match whole.extract::<i64>() {
                 Ok(whole) => whole as f64,
-                Err(_) if whole.lt(0)? => return Ok(None),
+                Err(_) if whole.lt(0)? => -1.0,
                 Err(_) => f64::INFINITY,
             },
+            Err(_) if seconds.lt(0)? => -1.0,
             Err(_) if seconds.le(0)? => return Ok(None),
             Err(_) => seconds.extract()?,
         },
     };
+    if delay < 0.0 && crate::compat::is_on(seconds.py())? {
+        return Err(errno_error(libc::EINVAL));
+    }
     if delay.is_nan() {
         return Err(PyValueError::new_err("cannot sleep for nan seconds"));
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from gevent import queue
 from gevent.compat import warn
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore, DummySemaphore, RLock, Semaphore
-from gevent.queue import Channel, Queue
 
 __all__ = ["BoundedSemaphore", "Channel", "DummySemaphore", "Queue", "RLock", "Semaphore", "event"]
 
@@ -34,3 +35,46 @@ class event(AsyncResult):
         :raises gevent.Timeout: Nothing was sent in time.
         """
         return self.get(timeout=timeout)
+
+
+class _Error:
+    """An exception on its way through a queue."""
+
+    def __init__(self, exception: BaseException) -> None:
+        self.exception = exception
+
+
+class _Sending:
+    """The older methods of a queue: :meth:`send` and :meth:`wait`."""
+
+    put: Any
+    get: Any
+
+    def send(self, result: Any = None, exc: BaseException | type | None = None) -> None:
+        """Send *result*, or have the exception *exc* raised, to the one who waits next."""
+        self.put(result if exc is None else _Error(exc))
+
+    def send_exception(self, exception: BaseException | type) -> None:
+        """Have an exception raised by the :meth:`wait` that comes next."""
+        self.put(_Error(exception))
+
+    def wait(self) -> Any:
+        """Wait for what is sent next, and return it, or raise what was sent as an exception."""
+        item = self.get()
+        if isinstance(item, _Error):
+            raise item.exception
+        return item
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.wait()
+
+
+class Queue(_Sending, queue.Queue):
+    """A queue in which :meth:`send` puts, without waiting, and :meth:`wait` gets."""
+
+
+class Channel(_Sending, queue.Channel):
+    """A channel: :meth:`send` waits until somebody has taken the item by :meth:`wait`."""

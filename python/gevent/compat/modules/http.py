@@ -7,32 +7,51 @@ from typing import Any
 
 from gevent.compat import warn
 from gevent.compat.evhttp import application, http_request
-from gevent.pywsgi import WSGIServer
+from gevent.compat.per_request import RequestServer
 
 __all__ = ["HTTPServer"]
 
 warn("gevent.http", "gevent.pywsgi")
 
 
-class HTTPServer(WSGIServer):
+class HTTPServer(RequestServer):
     """A server that calls *handle* with each request; it may block.
 
     :param listener: See :class:`gevent.baseserver.BaseServer`.
     :param handle: Called with an :class:`gevent.compat.evhttp.http_request`, to which it replies,
-        or has somebody reply later. If it raises, the client gets 500.
+        or has somebody reply later. If it raises, the client gets 500. A subclass may define a
+        method ``handle`` instead.
     :param backlog: See :class:`gevent.server.StreamServer`.
-    :param spawn: See :class:`gevent.baseserver.BaseServer`.
+    :param spawn: Where *handle* runs: see :class:`gevent.baseserver.BaseServer`. While a pool is
+        full, requests are answered with 503.
     :param default_response_headers: What every reply has in its header: by default that the
         connection ends with it.
+    :raises TypeError: There is no *handle*.
     """
 
     def __init__(
         self,
         listener: Any,
-        handle: Callable[[http_request], object],
+        handle: Callable[[http_request], object] | None = None,
         backlog: int | None = None,
         spawn: Any = "default",
         default_response_headers: Iterable[tuple[str, str]] = (("Connection", "close"),),
     ) -> None:
-        serve = application(handle, default_response_headers)
-        super().__init__(listener, serve, backlog=backlog, spawn=spawn, log=None)
+        if handle is None and type(self).handle is RequestServer.handle:
+            raise TypeError("'handle' must be provided")
+        #: What every reply has in its header unless it says otherwise.
+        self.default_response_headers = list(default_response_headers)
+        super().__init__(listener, backlog=backlog, spawn=spawn, log=None)
+        if handle is not None:
+            self.handle = handle
+
+    def init_socket(self) -> None:
+        """Make the socket, if there is none; for :meth:`start`."""
+        super().init_socket()
+        self._handle = self._converse
+        self.application = application(
+            self.handle, self.default_response_headers, self._spawn_request, self.is_busy
+        )
+
+    def _converse(self, sock: Any, address: Any) -> None:
+        self.handler_class(sock, address, self).handle()

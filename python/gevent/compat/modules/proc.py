@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from gevent.compat import warn
@@ -63,7 +63,7 @@ spawn_link_value = Proc.spawn_link_value
 spawn_link_exception = Proc.spawn_link_exception
 
 
-def waitall(procs: Collection[Any], timeout: float | None = None) -> list[Any]:
+def waitall(procs: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """Return the results of all *procs*, in their order, or raise the first error one ends with.
 
     :param timeout: For how many seconds to wait.
