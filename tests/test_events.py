@@ -178,3 +178,30 @@ print(events.GeventDidPatchModuleEvent("m", 1, 2).module_name)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "told\nm\n"
+
+
+@pytest.mark.parametrize("name", ["_subscribe_signal_os", "of_another_release"])
+def test_a_distribution_of_gevent_beside_does_no_harm(run_python, tmp_path, name):
+    folder = tmp_path / "gevent-26.9.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: gevent\nVersion: 26.9.0\n")
+    group = "gevent.plugins.monkey.will_patch_all"
+    point = f"[{group}]\nsignal_os_incompat = gevent.monkey:{name}\n"
+    (folder / "entry_points.txt").write_text(point)
+    result = run_python(
+        f"""
+        import importlib.metadata as metadata
+        assert metadata.entry_points(group={group!r})
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent, time
+        if {name!r} == "_subscribe_signal_os":
+            from gevent import events
+            arguments = dict(signal=True, os=False)
+            monkey._subscribe_signal_os(events.GeventWillPatchAllEvent(arguments, {{}}))
+        gevent.spawn(time.sleep, 0).join()
+        print("patched")
+        """,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert (result.stdout, result.stderr) == ("patched\n", "")

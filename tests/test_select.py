@@ -2,11 +2,14 @@
 
 import os
 import select as stdlib
+import signal
+import time
+from functools import partial
 
 import pytest
 
 import gevent
-from gevent import select, socket
+from gevent import select, selectors, socket
 
 
 @pytest.fixture
@@ -43,8 +46,8 @@ def test_what_a_watcher_takes_away_was_ready_all_the_same(pipe, how):
 
 
 def test_names():
-    assert set(select.__implements__) == {"poll", "select"}
-    assert select.epoll is stdlib.epoll
+    assert set(select.__implements__) == {"epoll", "poll", "select"}
+    assert select.EPOLLIN == stdlib.EPOLLIN
     assert select.POLLIN == stdlib.POLLIN
     assert select.error is OSError
 
@@ -206,3 +209,175 @@ def test_poll_lets_others_run(pair):
     gevent.spawn(ran.append, 1)
     poller.poll(0)
     assert ran == [1]
+
+
+# Signals
+
+
+@pytest.fixture
+def alarms():
+    """Raises SIGALRM all the time; the list that it returns has what the handler is to do next."""
+    orders = []
+    before = signal.signal(signal.SIGALRM, lambda *_: orders.pop()() if orders else None)
+    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+    yield orders
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def waits(reader):
+    """The ways to wait for a descriptor, each called with seconds."""
+    asked = select.poll()
+    asked.register(reader, select.POLLIN)
+    with select.epoll() as epoll, selectors.GeventSelector() as selector:
+        epoll.register(reader, select.EPOLLIN)
+        selector.register(reader, selectors.EVENT_READ)
+        yield lambda seconds: select.select([reader], [], [], seconds) == ([], [], [])
+        yield lambda seconds: asked.poll(seconds * 1000) == []
+        yield lambda seconds: epoll.poll(seconds) == []
+        yield lambda seconds: selector.select(seconds) == []
+
+
+def test_a_signal_that_is_handled_ends_no_wait(pipe, alarms):
+    for wait in waits(pipe[0]):
+        began = time.monotonic()
+        for _ in range(2000):
+            assert wait(0)
+        assert wait(0.05)
+        assert time.monotonic() - began >= 0.05
+
+
+def test_a_signal_whose_handler_raises_ends_a_wait(pipe, alarms):
+    def fail():
+        raise LookupError("from the handler")
+
+    for wait in waits(pipe[0]):
+        alarms.append(fail)
+        with pytest.raises(LookupError):
+            wait(20)
+
+
+# Timeouts
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [
+        (float("nan"), ValueError),
+        (float("inf"), OverflowError),
+        (-float("inf"), OverflowError),
+        (10**30, OverflowError),
+        ("1", TypeError),
+        ([], TypeError),
+        (1j, TypeError),
+    ],
+)
+def test_a_timeout_that_is_none_is_refused_as_by_the_standard_library(pipe, timeout, error):
+    for module in (stdlib, select):
+        asked = module.poll()
+        asked.register(pipe[0], module.POLLIN)
+        with module.epoll() as epoll:
+            epoll.register(pipe[0], module.EPOLLIN)
+            for call in (
+                partial(module.select, [pipe[0]], [], []),
+                asked.poll,
+                epoll.poll,
+            ):
+                with pytest.raises(error):
+                    call(timeout)
+
+
+# Closing
+
+
+@pytest.mark.parametrize("how", ["select", "poll"])
+def test_a_descriptor_that_is_closed_behind_our_back_is_not_ready(pipe, how):
+    reader, writer = os.pipe()
+    gevent.spawn(os.close, reader)
+    asked = select.poll()
+    asked.register(reader, select.POLLIN)
+    asked.register(pipe[0], select.POLLIN)
+    try:
+        if how == "select":
+            assert select.select([reader, pipe[0]], [], [], 0.05) == ([], [], [])
+        else:
+            assert asked.poll(50) == []
+            assert asked.poll(50) == [(reader, select.POLLNVAL)]
+    finally:
+        os.close(writer)
+
+
+def test_a_closed_descriptor_does_not_hide_the_others(pipe):
+    reader, writer = os.pipe()
+    gevent.spawn(os.close, reader)
+    gevent.spawn_later(0.02, os.write, pipe[1], b"x")
+    try:
+        assert select.select([reader, pipe[0]], [], [], 20) == ([pipe[0]], [], [])
+    finally:
+        os.close(writer)
+
+
+def test_poll_modify_asks_for_what_is_registered(pipe):
+    for module in (stdlib, select):
+        asked = module.poll()
+        with pytest.raises(FileNotFoundError):
+            asked.modify(pipe[0], module.POLLIN)
+        asked.register(pipe[0], module.POLLIN)
+        asked.modify(pipe[0], 0)
+        asked.unregister(pipe[0])
+        with pytest.raises(FileNotFoundError):
+            asked.modify(pipe[0], module.POLLIN)
+
+
+# epoll
+
+
+def test_epoll_lets_others_run(pipe):
+    reader, writer = pipe
+    with select.epoll() as asked:
+        asked.register(reader, select.EPOLLIN)
+        assert asked.poll(0) == []
+        gevent.spawn_later(0.01, os.write, writer, b"x")
+        assert asked.poll() == [(reader, select.EPOLLIN)]
+        assert asked.poll(-1, 1) == [(reader, select.EPOLLIN)]
+        os.read(reader, 1)
+        asked.modify(reader, select.EPOLLIN | select.EPOLLET)
+        gevent.spawn_later(0.01, os.write, writer, b"y")
+        assert asked.poll(20) == [(reader, select.EPOLLIN)]
+        assert asked.poll(0.01) == []
+        asked.unregister(reader)
+        with pytest.raises(FileNotFoundError):
+            asked.unregister(reader)
+        with pytest.raises(ValueError, match="maxevents"):
+            asked.poll(0, 0)
+        other = select.epoll.fromfd(os.dup(asked.fileno()))
+        with pytest.raises(FileNotFoundError):
+            other.modify(reader, 0)
+        other.close()
+    assert asked.closed
+    asked.close()
+    with pytest.raises(ValueError, match="closed"):
+        asked.poll(0)
+    with pytest.raises(ValueError, match="closed"), asked:
+        pass
+
+
+def test_each_event_of_epoll_goes_to_one_greenlet(pipe):
+    reader, writer = pipe
+    with select.epoll() as asked:
+        asked.register(reader, select.EPOLLIN | select.EPOLLET)
+        waiting = [gevent.spawn(asked.poll, 0.2) for _ in range(2)]
+        gevent.sleep(0)
+        os.write(writer, b"x")
+        gevent.joinall(waiting)
+        assert sorted(len(greenlet.value) for greenlet in waiting) == [0, 1]
+
+
+def test_closing_epoll_ends_its_polls(pipe):
+    asked = select.epoll()
+    asked.register(pipe[0], select.EPOLLIN)
+    waiting = gevent.spawn(asked.poll)
+    gevent.sleep(0)
+    asked.close()
+    with pytest.raises(ValueError, match="closed"):
+        waiting.get(timeout=20)

@@ -1,11 +1,13 @@
 """gevent.selectors, and the selectors of a patched process."""
 
+import contextlib
+import os
 import socket as native
 
 import pytest
 
 import gevent
-from gevent import selectors
+from gevent import select, selectors
 
 
 @pytest.fixture
@@ -44,7 +46,9 @@ def test_bad_arguments(pair):
             selector.register(a, selectors.EVENT_READ)
 
 
-@pytest.mark.parametrize("kind", ["DefaultSelector", "PollSelector", "SelectSelector"])
+@pytest.mark.parametrize(
+    "kind", ["DefaultSelector", "EpollSelector", "PollSelector", "SelectSelector"]
+)
 @pytest.mark.parametrize("first", ["import selectors", ""])
 def test_selectors_of_a_patched_process(run_python, kind, first):
     result = run_python(
@@ -57,7 +61,6 @@ with selectors.{kind}() as selector:
     selector.register(a, selectors.EVENT_READ)
     gevent.spawn(b.send, b"x")
     print(len(selector.select(10)))
-assert not hasattr(selectors, "EpollSelector")
 """
     )
     assert (result.stdout, result.stderr) == ("1\n", "")
@@ -81,3 +84,57 @@ def test_asyncio_runs_in_a_patched_process(run_python):
         """
     )
     assert (result.stdout, result.stderr) == ("3 3\n", "")
+
+
+@pytest.fixture
+def pipes():
+    ends = [os.pipe() for _ in range(3)]
+    yield ends
+    for pair in ends:
+        for end in pair:
+            with contextlib.suppress(OSError):
+                os.close(end)
+
+
+@pytest.mark.parametrize("timeout", [20, None])
+@pytest.mark.parametrize("kind", [selectors.GeventSelector, selectors.EpollSelector])
+def test_changes_of_the_registrations_count_during_select(pipes, timeout, kind, monkeypatch):
+    monkeypatch.setattr(selectors.EpollSelector, "_selector_cls", select.epoll)
+    with kind() as selector:
+        selector.register(pipes[0][0], selectors.EVENT_READ)
+        waiting = gevent.spawn(selector.select, timeout)
+        gevent.sleep(0)
+        selector.register(pipes[1][0], selectors.EVENT_READ)
+        selector.unregister(pipes[0][0])
+        os.write(pipes[0][1], b"x")
+        gevent.sleep(0.01)
+        assert not waiting.dead
+        key = selector.register(pipes[2][0], selectors.EVENT_READ, "late")
+        os.write(pipes[2][1], b"x")
+        assert waiting.get(timeout=20) == [(key, selectors.EVENT_READ)]
+
+
+def test_a_modified_registration_counts_during_select(pipes):
+    with selectors.GeventSelector() as selector:
+        selector.register(pipes[0][0], selectors.EVENT_READ)
+        waiting = gevent.spawn(selector.select, 20)
+        gevent.sleep(0)
+        key = selector.modify(pipes[0][0], selectors.EVENT_WRITE)
+        os.write(pipes[0][1], b"x")
+        gevent.sleep(0.01)
+        assert not waiting.dead
+        key = selector.modify(pipes[0][0], selectors.EVENT_READ)
+        assert waiting.get(timeout=20) == [(key, selectors.EVENT_READ)]
+
+
+@pytest.mark.parametrize("timeout", [20, None])
+def test_closing_ends_select(pipes, timeout):
+    selector = selectors.GeventSelector()
+    selector.register(pipes[0][0], selectors.EVENT_READ)
+    waiting = gevent.spawn(selector.select, timeout)
+    gevent.sleep(0)
+    selector.close()
+    assert waiting.get(timeout=20) == []
+    with pytest.raises(ValueError, match="closed"):
+        selector.select(0)
+    selector.close()

@@ -22,12 +22,21 @@ _looked: tuple[list[tuple[str, int]], bool] = ([], False)
 
 
 def entry_points(group: str) -> Iterable[Any]:
-    """Return the entry points of *group*, as :func:`importlib.metadata.entry_points` does."""
+    """Return the entry points of *group*, as :func:`importlib.metadata.entry_points` does.
+
+    Those of a distribution of gevent, which may be installed beside, are left out: they name
+    functions of its own modules, and this package does itself what they are for.
+    """
     if group.startswith(PREFIX) and not _some_declared():
         return ()
     from importlib import metadata
 
-    return metadata.entry_points(group=group)
+    return [point for point in metadata.entry_points(group=group) if not _is_of_gevent(point)]
+
+
+def _is_of_gevent(entry_point: Any) -> bool:
+    distribution = getattr(entry_point, "dist", None)
+    return distribution is not None and distribution.name.lower() == "gevent"
 
 
 def _some_declared() -> bool:

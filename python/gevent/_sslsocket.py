@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import ssl
 import time
-from _ssl import ENCODING_DER
-from collections.abc import Callable
+from _ssl import ENCODING_DER, _SSLContext
+from abc import ABCMeta
+from collections.abc import Callable, Iterator
 from socket import AF_INET, SO_TYPE, SOCK_STREAM, SOL_SOCKET
 from ssl import (
     CERT_NONE,
@@ -17,13 +18,13 @@ from ssl import (
     SSLWantReadError,
     SSLWantWriteError,
 )
-from ssl import SSLContext as _StdlibContext
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from gevent._socket3 import socket
 
-__all__ = ["SSLContext", "SSLSocket", "wrap_socket"]
+__all__ = ["SSLContext", "SSLSocket", "StdlibContext", "adopt_original_class", "wrap_socket"]
 
 
 class SSLSocket(socket):
@@ -368,15 +369,23 @@ class SSLSocket(socket):
         self._sslobj = None
         super()._real_close()
 
-    def do_handshake(self) -> None:
+    def do_handshake(self, block: bool = False) -> None:
         """Negotiate TLS.
 
+        :param block: Whether to wait though the socket is non-blocking.
         :raises ssl.SSLError: The two sides do not agree, or a certificate is not valid.
         :raises TimeoutError: The timeout passed.
         """
         if self._sslobj is None:
             self.getpeername()
-        self._persist("handshake", self._object("Handshake").do_handshake)
+        timeout = self.timeout
+        if block and timeout == 0:
+            self.settimeout(None)
+        try:
+            self._persist("handshake", self._object("Handshake").do_handshake)
+        finally:
+            if block and timeout == 0:
+                self.settimeout(timeout)
 
     def connect(self, addr: Any) -> None:
         """Connect to *addr* and negotiate TLS."""
@@ -423,33 +432,89 @@ class SSLSocket(socket):
         return wrapped, address
 
 
-_names = vars(ssl).copy()
+#: The context class of the standard library, whatever has replaced it in :mod:`ssl` by now.
+StdlibContext = next(cls for cls in ssl.SSLContext.__mro__ if _SSLContext in cls.__bases__)
+_StdlibSocket = next(cls for cls in ssl.SSLSocket.__mro__ if cls.__module__ == "ssl")
+_names = vars(ssl) | {"SSLContext": StdlibContext}
 
 
-def _its_own(attribute: property) -> property:
-    """Return a property whose setter is not misled by patching.
+def _own_setters() -> Iterator[tuple[str, property]]:
+    """Yield the settable properties of the original class, with setters that find it.
 
-    The standard library's setters find their base by the global name of the class, which patching
-    gives to another one.
+    The standard library's setters find their base by the global name of the class. Once that
+    names another class they call themselves without end.
     """
-    its = attribute.fset
-    ours = FunctionType(its.__code__, _names, its.__name__, closure=its.__closure__)
-    return attribute.setter(ours)
+    for name, attribute in vars(StdlibContext).items():
+        setter = getattr(attribute, "fset", None)
+        if isinstance(setter, FunctionType):
+            code, closure = setter.__code__, setter.__closure__
+            yield name, attribute.setter(FunctionType(code, _names, name, closure=closure))
 
 
-class SSLContext(_StdlibContext):
-    """Like :class:`ssl.SSLContext`, and makes sockets of :class:`gevent.ssl.SSLSocket`."""
+def _green_class(cls: type) -> type:
+    """Return the class of green sockets for *cls*, the ``sslsocket_class`` of a context.
+
+    A class that was derived from the original :class:`ssl.SSLSocket` before patching is made
+    again, with the same methods, as a class derived from :class:`SSLSocket`.
+    """
+    if issubclass(cls, SSLSocket) or not issubclass(cls, _StdlibSocket):
+        return cls
+    if cls is _StdlibSocket:
+        return SSLSocket
+    known = _green_classes.get(cls)
+    if known is None:
+        # Their `super()` finds the class in this cell.
+        own_class = CellType()
+        names = {
+            name: _moved(value, own_class)
+            for name, value in vars(cls).items()
+            if name not in ("__dict__", "__weakref__")
+        }
+        bases = tuple(_green_class(base) for base in cls.__bases__)
+        known = _green_classes[cls] = type(cls)(cls.__name__, bases, names)
+        own_class.cell_contents = known
+    return known
+
+
+_green_classes: WeakKeyDictionary[type, type] = WeakKeyDictionary()
+
+
+def _moved(value: Any, own_class: CellType) -> Any:
+    """Return an attribute of a class for use in another one, which is in the cell *own_class*."""
+    if isinstance(value, classmethod | staticmethod):
+        return type(value)(_moved(value.__func__, own_class))
+    if isinstance(value, property):
+        parts = (value.fget, value.fset, value.fdel)
+        return property(*(_moved(part, own_class) for part in parts), value.__doc__)
+    if not isinstance(value, FunctionType) or "__class__" not in value.__code__.co_freevars:
+        return value
+    closure = tuple(
+        own_class if name == "__class__" else cell
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__, strict=True)
+    )
+    moved = FunctionType(value.__code__, value.__globals__, value.__name__, None, closure)
+    moved.__kwdefaults__ = value.__kwdefaults__
+    moved.__defaults__ = value.__defaults__
+    moved.__dict__.update(value.__dict__)
+    return moved
+
+
+class SSLContext(StdlibContext, metaclass=ABCMeta):
+    """Like :class:`ssl.SSLContext`, and makes sockets of :class:`gevent.ssl.SSLSocket`.
+
+    In a patched process all contexts count as instances of this class, those of the original
+    class too, as they make such sockets as well.
+    """
 
     __slots__ = ()
 
     sslsocket_class: type = SSLSocket
 
-    options = _its_own(_StdlibContext.options)
-    verify_flags = _its_own(_StdlibContext.verify_flags)
-    verify_mode = _its_own(_StdlibContext.verify_mode)
-    minimum_version = _its_own(_StdlibContext.minimum_version)
-    maximum_version = _its_own(_StdlibContext.maximum_version)
-    _msg_callback = _its_own(_StdlibContext._msg_callback)
+    @classmethod
+    def __subclasshook__(cls, other: type) -> Any:
+        if cls is SSLContext and StdlibContext.sslsocket_class is SSLSocket:
+            return issubclass(other, StdlibContext) or NotImplemented
+        return NotImplemented
 
     def wrap_socket(
         self,
@@ -467,7 +532,7 @@ class SSLContext(_StdlibContext):
         :param server_hostname: The name to check the server's certificate against.
         :raises ssl.SSLError: The handshake failed.
         """
-        return self.sslsocket_class(
+        return _green_class(self.sslsocket_class)(
             sock=sock,
             server_side=server_side,
             do_handshake_on_connect=do_handshake_on_connect,
@@ -476,6 +541,23 @@ class SSLContext(_StdlibContext):
             _session=session,
             _context=self,
         )
+
+
+for _name, _property in _own_setters():
+    setattr(SSLContext, _name, _property)
+
+
+def adopt_original_class() -> None:
+    """Make the contexts of the original class cooperative, those that exist included.
+
+    Programs and libraries keep contexts, the class and classes derived from it from before
+    patching.
+    """
+    for name, own in _own_setters():
+        setattr(StdlibContext, name, own)
+    StdlibContext.sslsocket_class = SSLSocket
+    StdlibContext.wrap_socket = SSLContext.wrap_socket
+    SSLContext._abc_caches_clear()
 
 
 def _context_of(

@@ -1,13 +1,16 @@
 """Waiting for several descriptors at once, while other greenlets run.
 
-:func:`select` and :class:`poll` are those of :mod:`select`; ``epoll``, which cannot be told
-to let others run, is the standard library's.
+:func:`select`, :class:`poll` and :class:`epoll` have the interface of their namesakes in
+:mod:`select`, and block only the calling greenlet.
 """
 
 from __future__ import annotations
 
 import select as __select__
+import time
+from errno import ENOENT
 from operator import index
+from os import strerror
 from select import *  # noqa: F403
 from select import (
     POLLERR,
@@ -17,12 +20,19 @@ from select import (
     POLLOUT,
     POLLPRI,
 )
+from select import epoll as _original_epoll
 from select import select as _original_select
-from typing import Any
+from typing import Any, Self
 
-from gevent._core import poll_descriptors, sleep
+from gevent._core import (
+    PollChanges,
+    get_hub_if_exists,
+    poll_descriptors,
+    sleep,
+    wait_descriptor,
+)
 
-__implements__ = ["poll", "select"]
+__implements__ = ["epoll", "poll", "select"]
 __imports__ = sorted(
     name
     for name in dir(__select__)
@@ -36,6 +46,10 @@ _READABLE = POLLIN | POLLHUP | POLLERR | POLLNVAL
 _WRITABLE = POLLOUT | POLLERR | POLLNVAL
 # What poll(2) has room for.
 _ALL = 0x7FFF
+_READ = 1
+#: The longest timeouts that the standard library takes, in its units.
+_MOST_MILLISECONDS = 2**31 - 1
+_MOST_SECONDS = 2**63 / 1e9
 
 
 def _fileno(file: Any) -> int:
@@ -51,6 +65,25 @@ def _fileno(file: Any) -> int:
     return number
 
 
+def _checked_timeout(timeout: Any, most: float) -> Any:
+    """Return *timeout*, a number of any unit, after the checks of the standard library.
+
+    :raises TypeError: It is no number.
+    :raises ValueError: It is not a number in the floating-point sense.
+    :raises OverflowError: Its absolute value is greater than *most*.
+    """
+    if not isinstance(timeout, float):
+        try:
+            timeout = index(timeout)
+        except TypeError:
+            raise TypeError("timeout must be a real number or None") from None
+    if timeout != timeout:
+        raise ValueError("Invalid value NaN (not a number)")
+    if abs(timeout) > most:
+        raise OverflowError("timeout is too large")
+    return timeout
+
+
 def select(
     rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None
 ) -> tuple[list[Any], list[Any], list[Any]]:
@@ -60,12 +93,15 @@ def select(
     is there at the time of the call, or when something else ends the wait.
 
     :param timeout: For how many seconds to wait at most; ``None``: for any time.
-    :returns: Those of each list that are ready.
+    :returns: Those of each list that are ready. A descriptor that gevent closes meanwhile is;
+        one that is closed in another way never is.
     :raises ValueError: *timeout* or a descriptor is negative.
-    :raises OSError: A descriptor is closed. One that is closed meanwhile counts as ready.
+    :raises OSError: A descriptor is closed already.
     """
-    if timeout is not None and timeout < 0:
-        raise ValueError("timeout must be non-negative")
+    if timeout is not None:
+        timeout = _checked_timeout(timeout, _MOST_SECONDS)
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
     # A `fileno` may change the list, which only the original sees through.
     lists = [files if isinstance(files, list) else list(files) for files in (rlist, wlist, xlist)]
     if any(lists):
@@ -80,7 +116,7 @@ def select(
     for files, events in zip(numbered, (POLLIN, POLLOUT, POLLPRI), strict=True):
         for _, number in files:
             wanted[number] = wanted.get(number, 0) | events
-    found = dict(poll_descriptors(list(wanted.items()), timeout))
+    found = dict(poll_descriptors(wanted, timeout))
     readable, writable, exceptional = (
         [file for file, number in files if found.get(number, 0) & events]
         for files, events in zip(numbered, (_READABLE, _WRITABLE, POLLPRI), strict=True)
@@ -89,10 +125,14 @@ def select(
 
 
 class poll:
-    """A set of descriptors to wait for; see :func:`select.poll`."""
+    """A set of descriptors to wait for; see :func:`select.poll`.
+
+    Unlike in the standard library, what changes in the set during :meth:`poll` counts at once.
+    """
 
     def __init__(self) -> None:
         self._events: dict[int, int] = {}
+        self._changes = PollChanges()
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT) -> None:
         """Add *fd*, or change what is asked of it.
@@ -101,9 +141,15 @@ class poll:
         other than these two are reported along with them, and do not end a wait.
         """
         self._events[_checked(fd)] = index(eventmask) & _ALL
+        self._changes.notify()
 
     def modify(self, fd: Any, eventmask: int) -> None:
-        """Do as :meth:`register`."""
+        """Change what is asked of *fd*.
+
+        :raises FileNotFoundError: It is not in the set.
+        """
+        if _checked(fd) not in self._events:
+            raise FileNotFoundError(ENOENT, strerror(ENOENT))
         self.register(fd, eventmask)
 
     def unregister(self, fd: Any) -> None:
@@ -112,20 +158,115 @@ class poll:
         :raises KeyError: It is not there.
         """
         del self._events[_checked(fd)]
+        self._changes.notify()
+
+    def close(self) -> None:
+        """Remove all descriptors and end the polls. The standard library has no such method."""
+        self._events.clear()
+        self._changes.close()
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """Wait until at least one descriptor is ready.
 
         :param timeout: For how many *milliseconds* at most; ``None`` or less than 0: any time.
-        :returns: ``(descriptor, events)`` for each that is ready; ``POLLNVAL`` for one that is
-            closed. Unlike in the standard library, one that is only hung up is readable if that
-            was asked for, as reading finds the end.
+        :returns: ``(descriptor, events)`` for each that is ready; ``POLLNVAL`` for one that was
+            closed before. Unlike in the standard library, one that is only hung up is readable
+            if that was asked for, as reading finds the end.
         """
-        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        seconds = None
+        if timeout is not None:
+            timeout = _checked_timeout(timeout, _MOST_MILLISECONDS)
+            seconds = None if timeout < 0 else timeout / 1000
         return [
             (fd, self._events.get(fd, 0) & POLLIN or events if events == POLLHUP else events)
-            for fd, events in poll_descriptors(list(self._events.items()), seconds)
+            for fd, events in poll_descriptors(self._events, seconds, self._changes)
         ]
+
+
+class epoll:
+    """An epoll set of the kernel; see :func:`select.epoll` for the arguments.
+
+    Unlike that, :meth:`poll` blocks only the calling greenlet: the set's own descriptor is
+    watched by the loop. Several greenlets may poll one set; each event goes to one of them.
+    """
+
+    def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
+        self._epoll = _original_epoll(sizehint, flags)
+
+    @classmethod
+    def fromfd(cls, fd: int) -> Self:
+        """Return an object for the epoll set that has the descriptor *fd*."""
+        self = cls.__new__(cls)
+        self._epoll = _original_epoll.fromfd(fd)
+        return self
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._epoll.closed
+
+    def fileno(self) -> int:
+        """Return the descriptor of the set."""
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Close the set; greenlets that poll it get a :exc:`ValueError`."""
+        if self._epoll.closed:
+            return
+        hub = get_hub_if_exists()
+        if hub is not None and hub.loop is not None:
+            hub.loop.closing_fd(self._epoll.fileno())
+        self._epoll.close()
+
+    def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | POLLPRI) -> None:
+        """Add *fd*, a descriptor or an object that has one.
+
+        :raises FileExistsError: It is there already.
+        """
+        self._epoll.register(fd, eventmask)
+
+    def modify(self, fd: Any, eventmask: int) -> None:
+        """Change what is asked of *fd*.
+
+        :raises FileNotFoundError: It is not in the set.
+        """
+        self._epoll.modify(fd, eventmask)
+
+    def unregister(self, fd: Any) -> None:
+        """Remove *fd*.
+
+        :raises FileNotFoundError: It is not there.
+        """
+        self._epoll.unregister(fd)
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        """Wait until at least one descriptor is ready.
+
+        :param timeout: For how many *seconds* at most; ``None`` or less than 0: any time.
+        :param maxevents: How many to return at most; -1: as many as CPython takes at a time.
+        :returns: ``(descriptor, events)`` for each that is ready.
+        :raises ValueError: The set is closed, maybe during the call.
+        """
+        deadline = None
+        if timeout is not None:
+            timeout = _checked_timeout(timeout, _MOST_SECONDS)
+            deadline = None if timeout < 0 else time.monotonic() + timeout
+        # A loop around it must not keep everybody else from running.
+        sleep(0)
+        while not (ready := self._epoll.poll(0, maxevents)):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            wait_descriptor(self._epoll.fileno(), _READ, left)
+        return ready
+
+    def __enter__(self) -> Self:
+        if self.closed:
+            raise ValueError("I/O operation on closed epoll object")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
 def _checked(file: Any) -> int:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import selectors as _selectors
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from gevent.hub import get_hub
-from gevent.select import poll, select
+from gevent.select import epoll, poll, select
 
 __implements__ = ["DefaultSelector"]
 __extensions__ = ["GeventSelector"]
@@ -26,9 +27,10 @@ def __getattr__(name: str) -> Any:
 class GeventSelector(_selectors.PollSelector):
     """A selector that waits with the loop.
 
-    As with any selector, unregister a file object before closing it.
+    What is registered, modified or unregistered while a greenlet waits in :meth:`select` counts
+    at once. As with any selector, unregister a file object before closing it.
 
-    :param hub: The hub to wait in, by default that of the calling thread.
+    :param hub: Accepted for compatibility; it waits in the hub of the calling thread.
     """
 
     _selector_cls = poll
@@ -36,10 +38,11 @@ class GeventSelector(_selectors.PollSelector):
     def __init__(self, hub: Any = None) -> None:
         super().__init__()
         self._hub = hub
+        self._closed = False
 
     @property
     def hub(self) -> Any:
-        """The hub to wait in."""
+        """The hub that was given, or that of the calling thread."""
         return self._hub or get_hub()
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> _selectors.SelectorKey:
@@ -59,6 +62,34 @@ class GeventSelector(_selectors.PollSelector):
             raise ValueError(f"Invalid file descriptor: {key.fd}") from error
         return key
 
+    def select(self, timeout: float | None = None) -> list[tuple[_selectors.SelectorKey, int]]:
+        """Wait until something that is registered is ready.
+
+        :param timeout: For how many seconds at most; ``None``: any time; 0 or less: not at all.
+        :return: A key, and the events that are ready, for each; none when the time is over or
+            another greenlet closed the selector.
+        :raises ValueError: if the selector was closed before.
+        """
+        if self._closed:
+            raise ValueError("I/O operation on closed selector")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # What was found may be unregistered before its turn to return comes.
+            ready = super().select(timeout)
+            if ready or self._closed:
+                return ready
+            if deadline is not None:
+                timeout = deadline - time.monotonic()
+                if timeout <= 0:
+                    return ready
+
+    def close(self) -> None:
+        """Forget everything, and end the waits in :meth:`select`."""
+        if not self._closed:
+            self._closed = True
+            self._selector.close()
+        super().close()
+
 
 DefaultSelector = GeventSelector
 
@@ -76,3 +107,4 @@ def _gevent_did_monkey_patch(
     # These took the blocking ones along when they were defined.
     target.SelectSelector._select = staticmethod(_select)
     target.PollSelector._selector_cls = poll
+    target.EpollSelector._selector_cls = epoll

@@ -7,6 +7,7 @@ programs use to choose what ``https`` does.
 from __future__ import annotations
 
 import ssl as __ssl__
+from collections.abc import Callable
 
 # All constants and errors, and what works without a socket.
 from ssl import *  # noqa: F403
@@ -15,6 +16,8 @@ from typing import Any
 
 from gevent._sslsocket import SSLContext as SSLContext
 from gevent._sslsocket import SSLSocket as SSLSocket
+from gevent._sslsocket import StdlibContext as _StdlibContext
+from gevent._sslsocket import adopt_original_class as _adopt_original_class
 from gevent._sslsocket import wrap_socket as wrap_socket
 from gevent.socket import create_connection
 
@@ -90,6 +93,20 @@ __all__ = sorted(
         ),
     }
 )
+
+
+def _gevent_will_monkey_patch(
+    target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
+) -> None:
+    if target.SSLContext not in (_StdlibContext, SSLContext):
+        # A class that a program put there, such as truststore's, makes cooperative sockets too.
+        items.remove("SSLContext")
+
+
+def _gevent_did_monkey_patch(
+    target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
+) -> None:
+    _adopt_original_class()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,8 @@
 
 Each module has a floor in floors.json, the number of tests that pass; a module under its floor
 fails the run. `--update` raises the floors to what passed, and takes in the modules named on the
-command line; nothing lowers a floor.
+command line; nothing lowers a floor. The tests in otherwise.json, which demand what we do
+otherwise on purpose, for the reason given there, count as if they passed.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from suite import HERE, Outcome, fetch, run_module
 
 FLOORS = HERE / "floors.json"
+OTHERWISE = HERE / "otherwise.json"
 CACHE = HERE.parents[1] / "build" / "conformance"
 
 
@@ -55,6 +57,7 @@ def raised(floors: dict[str, int], outcomes: list[Outcome]) -> dict[str, int]:
 def main() -> int:
     options = arguments()
     floors: dict[str, int] = json.loads(FLOORS.read_text())
+    otherwise: dict[str, dict[str, str]] = json.loads(OTHERWISE.read_text())
     CACHE.mkdir(parents=True, exist_ok=True)
     suite = fetch(CACHE)
     everything = {path.stem for path in (suite / "gevent" / "tests").glob("test_*.py")}
@@ -66,7 +69,8 @@ def main() -> int:
         return run_module(options.python, suite, module, options.timeout)
 
     def falls_short(outcome: Outcome) -> bool:
-        return outcome.passed < floors.get(outcome.module, 0)
+        intended = set(outcome.broken) & otherwise.get(outcome.module, {}).keys()
+        return outcome.passed + len(intended) < floors.get(outcome.module, 0)
 
     outcomes: list[Outcome] = []
     with ThreadPoolExecutor(options.jobs) as workers:

@@ -144,6 +144,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         event_loop::descriptors::poll_descriptors,
         module
     )?)?;
+    module.add_class::<event_loop::descriptors::PollChanges>()?;
     websocket::register(module)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ of this package then runs many connections at once::
     monkey.patch_all()
 
 Patch first of all, in the main thread and while there is no other: a module that has already
-taken ``socket.socket`` or ``ssl.SSLContext`` under a name of its own keeps the blocking one.
+taken ``socket.socket`` or ``time.sleep`` under a name of its own keeps the blocking one.
 What is patched stands in one table, ``gevent/monkey/_table.py``.
 
 Asking
@@ -42,7 +42,7 @@ from gevent.monkey._state import is_module_patched, is_object_patched, saved
 from gevent.monkey._table import DNS_NAMES, ROWS, Row
 from gevent.monkey._warnings import MonkeyPatchWarning
 from gevent.monkey._warnings import process_warnings as _process_warnings
-from gevent.monkey.api import get_original, patch_module, remove_item
+from gevent.monkey.api import get_original, patch_module
 from gevent.monkey.api import patch_item as patch_item
 
 __all__ = [
@@ -77,13 +77,9 @@ _SIGNAL_WITHOUT_OS = (
 )
 
 
-def _patch_row(row: Row, aggressive: bool = False, **kwargs: Any) -> bool:
+def _patch_row(row: Row, **kwargs: Any) -> bool:
     target, source = row.modules()
-    done = patch_module(target, source, **kwargs)
-    if done and aggressive:
-        for name in row.removed:
-            remove_item(target, name)
-    return done
+    return patch_module(target, source, **kwargs)
 
 
 def patch_os() -> None:
@@ -151,29 +147,30 @@ def patch_dns() -> None:
 
 
 def patch_select(aggressive: bool = True) -> None:
-    """Patch :func:`select.select` and :class:`select.poll`.
+    """Patch :func:`select.select`, :class:`select.poll` and :class:`select.epoll`.
 
-    :param aggressive: Also remove what cannot be made cooperative: ``epoll`` and its like.
+    :param aggressive: Accepted for compatibility: all that Linux has is cooperative.
     """
     # Imported while select is whole: what it finds missing it would never define.
     ROWS["selectors"].modules()
-    _patch_row(ROWS["select"], aggressive)
+    _patch_row(ROWS["select"])
 
 
 def patch_selectors(aggressive: bool = True) -> None:
-    """Patch :class:`selectors.DefaultSelector`. ``patch_all(select=True)`` does it too.
+    """Patch the classes of :mod:`selectors`. ``patch_all(select=True)`` does it too.
 
-    :param aggressive: Also remove what cannot be made cooperative: ``EpollSelector`` and its like.
+    :param aggressive: Accepted for compatibility: all that Linux has is cooperative.
     """
-    _patch_row(ROWS["selectors"], aggressive)
+    _patch_row(ROWS["selectors"])
 
 
 def patch_ssl(_warnings: list[str] | None = None, _first_time: bool = True) -> None:
-    """Patch :mod:`ssl`. Useful only along with :func:`patch_socket`, and before its first import.
+    """Patch :mod:`ssl`. Useful only along with :func:`patch_socket`.
 
-    Issues a :class:`MonkeyPatchWarning` if another module has made the original
-    :class:`ssl.SSLContext` its own or has derived from it: that use stays blocking. Does nothing
-    where the interpreter was built without :mod:`ssl`.
+    Contexts that exist, and classes derived from :class:`ssl.SSLContext`, become cooperative too.
+    Issues a :class:`MonkeyPatchWarning` if there are such classes or another module has made the
+    original class its own: connections that exist stay blocking. Does nothing where the
+    interpreter was built without :mod:`ssl`.
     """
     from gevent.monkey import _late
 
@@ -205,6 +202,13 @@ def patch_signal() -> None:
 def patch_queue() -> None:
     """Patch ``SimpleQueue``, ``Queue``, ``LifoQueue`` and ``PriorityQueue`` of :mod:`queue`."""
     _patch_row(ROWS["queue"])
+
+
+def _subscribe_signal_os(event: events.GeventWillPatchAllEvent) -> None:
+    """Do nothing: :func:`patch_all` itself warns if ``signal`` is patched and ``os`` is not.
+
+    The entry points of a distribution of gevent that is installed beside name this function.
+    """
 
 
 def patch_builtins() -> None:
@@ -242,7 +246,7 @@ def patch_all(
     Calling it again adds what the earlier calls left out, with a :class:`MonkeyPatchWarning`;
     nothing is ever put back.
 
-    :param aggressive: Also remove what cannot be made cooperative from :mod:`select`.
+    :param aggressive: Accepted for compatibility.
     :param Event: Also patch :class:`threading.Event`.
     :param kwargs: Handed to the subscribers of the events, and otherwise ignored.
     :return: True if something was patched, ``None`` if nothing was left to do, ``False`` if a

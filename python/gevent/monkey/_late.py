@@ -26,10 +26,10 @@ def ssl_message() -> str | None:
     if not importers and not subclasses:
         return None
     message = (
-        "Monkey-patching ssl after ssl has already been imported may lead to errors, including "
-        "RecursionError on Python 3.6. It may also silently lead to incorrect behaviour on Python "
-        "3.7. Please monkey-patch earlier. "
-        "See https://github.com/gevent/gevent/issues/1016. "
+        "Monkey-patching ssl after ssl has already been imported: the original SSLContext and its "
+        "subclasses make cooperative sockets from now on, but TLS connections that exist stay "
+        "blocking, and the new sockets are no instances of the original SSLSocket. Please "
+        "monkey-patch earlier. "
     )
     if importers:
         message += f"Modules that had direct imports (NOT patched): {importers}. "

@@ -18,8 +18,6 @@ class Row(NamedTuple):
     target: str
     #: The module whose ``__implements__`` names what is replaced.
     source: str
-    #: Names that only block, taken away where the argument ``aggressive`` is true.
-    removed: tuple[str, ...] = ()
 
     def modules(self) -> tuple[ModuleType, ModuleType]:
         """Import and return the target and the source."""
@@ -30,14 +28,14 @@ class Row(NamedTuple):
 
 # fmt: off
 TABLE = (
-    #   option        target        source               removed
+    #   option        target        source
     Row("os",         "os",         "gevent.os"),
     Row("thread",     "_thread",    "gevent.thread"),
     Row("thread",     "threading",  "gevent.threading"),
     Row("time",       "time",       "gevent.time"),
     Row("socket",     "socket",     "gevent.socket"),
-    Row("select",     "select",     "gevent.select",     ("epoll",)),
-    Row("select",     "selectors",  "gevent.selectors",  ("EpollSelector",)),
+    Row("select",     "select",     "gevent.select"),
+    Row("select",     "selectors",  "gevent.selectors"),
     Row("ssl",        "ssl",        "gevent.ssl"),
     Row("subprocess", "subprocess", "gevent.subprocess"),
     Row("signal",     "signal",     "gevent.signal"),

@@ -4,9 +4,12 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use reactor::{Interest, Time};
 
 use crate::cell::GilCell;
@@ -70,11 +73,21 @@ fn flags_of(events: u32) -> i16 {
     reading | writing
 }
 
+fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
+    let number = error.value(py).getattr(intern!(py, "errno"));
+    number.is_ok_and(|number| {
+        number
+            .extract::<i32>()
+            .is_ok_and(|number| number == libc::EBADF)
+    })
+}
+
 /// Waits until the loop reports one of `entries` or the time comes.
 fn park_for(
     py: Python<'_>,
     entries: &[libc::pollfd],
     until: Option<Time>,
+    changes: Option<&Py<PollChanges>>,
 ) -> PyResult<Arc<Reports>> {
     let wait = hub::new_wait(py)?;
     let reports = Arc::new(Reports {
@@ -97,7 +110,8 @@ fn park_for(
             Watched::Report(reports.clone(), entry.fd),
         ) {
             Ok(key) => watches.push((entry.fd, key)),
-            // Closed behind our back: `poll` says so.
+            // It is closed, which is no reason to wake up.
+            Err(error) if is_closed(py, &error) => {}
             Err(_) => failed = true,
         }
     }
@@ -109,7 +123,13 @@ fn park_for(
     if failed {
         wait.wake_none(py);
     }
+    if let Some(changes) = changes {
+        changes.get().add(py, &wait);
+    }
     let woken = park(py, &wait);
+    if let Some(changes) = changes {
+        changes.get().remove(py, &wait);
+    }
     loop_.count_ref(-counted);
     for (fd, key) in watches {
         loop_.unwatch_soon(py, fd, key);
@@ -118,8 +138,16 @@ fn park_for(
     Ok(reports)
 }
 
-fn look(entries: &mut [libc::pollfd]) -> PyResult<()> {
-    descriptor::poll(entries).map_err(|error| os_error(&error))
+/// Probes `entries` without waiting. A signal that arrives meanwhile is handled, and ends the probe only when its handler
+/// raises (PEP 475).
+fn probe(py: Python<'_>, entries: &mut [libc::pollfd]) -> PyResult<()> {
+    loop {
+        match descriptor::poll(entries) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => py.check_signals()?,
+            Err(error) => return Err(os_error(&error)),
+        }
+    }
 }
 
 fn deadline(timeout: Option<f64>) -> Option<Time> {
@@ -143,37 +171,97 @@ pub fn wait_descriptor(
         events: flags_of(events.into()),
         revents: 0,
     }];
-    look(&mut entry)?;
+    probe(py, &mut entry)?;
     if entry[0].revents & libc::POLLNVAL != 0 {
         return Err(errno_error(libc::EBADF));
     }
-    Ok(!park_for(py, &entry, deadline(timeout))?.wait.expired())
+    Ok(!park_for(py, &entry, deadline(timeout), None)?
+        .wait
+        .expired())
 }
 
-/// Wait until at least one of `requests`, pairs of a descriptor and ``POLL*`` flags, is ready, for at most `timeout`
+/// Wakes the greenlets that poll a set of descriptors when the set changes, so that they poll the set as it is now.
+#[pyclass(frozen, module = "gevent._core")]
+pub struct PollChanges {
+    waiting: GilCell<Vec<WaitRef>>,
+    closed: AtomicBool,
+}
+
+#[pymethods]
+impl PollChanges {
+    #[new]
+    fn new() -> Self {
+        Self {
+            waiting: GilCell::new(Vec::new()),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// End the polls that are under way, and those to come, as if their time were over.
+    fn close(&self, py: Python<'_>) {
+        self.closed.store(true, Relaxed);
+        self.notify(py);
+    }
+
+    /// Have the polls that are under way read their requests again.
+    fn notify(&self, py: Python<'_>) {
+        for wait in self.waiting.replace(py, Vec::new()) {
+            wait.wake_none(py);
+        }
+    }
+}
+
+impl PollChanges {
+    fn add(&self, py: Python<'_>, wait: &WaitRef) {
+        self.waiting
+            .with(py, |waiting| waiting.push(Arc::clone(wait)));
+    }
+
+    fn remove(&self, py: Python<'_>, wait: &WaitRef) {
+        let removed = self.waiting.with(py, |waiting| {
+            let place = waiting.iter().position(|other| Arc::ptr_eq(other, wait));
+            place.map(|place| waiting.swap_remove(place))
+        });
+        drop(removed);
+    }
+}
+
+/// Returns the entries for `poll(2)` of a dict of descriptors and flags.
+fn entries_of(requests: &Bound<'_, PyDict>) -> PyResult<Vec<libc::pollfd>> {
+    requests
+        .iter()
+        .map(|(fd, events)| {
+            Ok(libc::pollfd {
+                fd: fd.extract()?,
+                events: events.extract()?,
+                revents: 0,
+            })
+        })
+        .collect()
+}
+
+/// Wait until at least one of `requests`, a dict of descriptors and ``POLL*`` flags, is ready, for at most `timeout`
 /// seconds (None: any time); return those that are, with the flags that hold.
 ///
-/// A descriptor that is closed counts as ready, with ``POLLNVAL``. Others get to run even when nothing has to be waited for.
+/// A descriptor that is closed at the time of the call counts as ready, with ``POLLNVAL``. One that is closed later by
+/// gevent's functions is ready for what was asked; one that is closed behind our back never is. `changes` tells when the
+/// dict was changed meanwhile. Others get to run even when nothing has to be waited for.
 #[pyfunction]
-#[pyo3(signature = (requests, timeout = None))]
+#[pyo3(signature = (requests, timeout = None, changes = None))]
 pub fn poll_descriptors(
     py: Python<'_>,
-    requests: Vec<(RawFd, i16)>,
+    requests: &Bound<'_, PyDict>,
     timeout: Option<f64>,
+    changes: Option<Py<PollChanges>>,
 ) -> PyResult<Vec<(RawFd, i16)>> {
-    let mut entries: Vec<libc::pollfd> = requests
-        .into_iter()
-        .map(|(fd, events)| libc::pollfd {
-            fd,
-            events,
-            revents: 0,
-        })
-        .collect();
     let until = deadline(timeout);
     let mut reports: Option<Arc<Reports>> = None;
+    let mut open = Vec::new();
     loop {
-        look(&mut entries)?;
+        let mut entries = entries_of(requests)?;
+        probe(py, &mut entries)?;
         if let Some(reports) = &reports {
+            forget_closed(&mut entries, &open);
             reports.fill(py, &mut entries);
         }
         let ready: Vec<_> = entries
@@ -181,13 +269,30 @@ pub fn poll_descriptors(
             .filter(|entry| entry.revents != 0)
             .map(|entry| (entry.fd, entry.revents))
             .collect();
-        if !ready.is_empty() || until.is_some_and(|at| Time::now() >= at) {
+        let closed = changes
+            .as_ref()
+            .is_some_and(|changes| changes.get().closed.load(Relaxed));
+        if !ready.is_empty() || closed || until.is_some_and(|at| Time::now() >= at) {
             if reports.is_none() {
                 // A loop around it must not keep everybody else from running.
                 yield_now(py)?;
             }
             return Ok(ready);
         }
-        reports = Some(park_for(py, &entries, until)?);
+        open = entries.iter().map(|entry| entry.fd).collect();
+        reports = Some(park_for(py, &entries, until, changes.as_ref())?);
+    }
+}
+
+/// Takes the mark of a closed descriptor off those that were open when the wait began: `poll(2)` and `select(2)` do not
+/// learn of a close that comes later.
+fn forget_closed(entries: &mut [libc::pollfd], open: &[RawFd]) {
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| entry.revents & libc::POLLNVAL != 0)
+    {
+        if open.contains(&entry.fd) {
+            entry.revents = 0;
+        }
     }
 }
