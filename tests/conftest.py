@@ -238,7 +238,7 @@ def loop() -> Iterator[core.loop]:
 
 @pytest.fixture
 def default_loop() -> Iterator[core.loop]:
-    """A default loop, the only kind that watches children."""
+    """A default loop."""
     made = core.loop(default=True)
     yield made
     made.destroy()

@@ -245,3 +245,45 @@ def test_standard_output_of_a_child(run_python):
     )
     assert (result.stdout, result.stderr) == ("through it\n", "")
     assert sys.stdout is not None
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+@pytest.mark.parametrize(
+    ("mode", "method"), [("rb", "read"), ("rb", "readline"), ("r", "readline"), ("r", "read")]
+)
+def test_closing_ends_the_reads_of_others(pipe, mode, method, buffering):
+    r, _w = pipe
+    reader = FileObjectPosix(r, mode, buffering=buffering)
+    readings = [gevent.spawn(getattr(reader, method))]
+    gevent.sleep(0)
+    reader.close()
+    gevent.joinall(readings, timeout=20)
+    assert isinstance(readings[0].exception, OSError)
+    assert reader.closed
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(r)
+
+
+def test_closing_ends_the_writes_of_others(pipe):
+    _r, w = pipe
+    writer = FileObjectPosix(w, "wb", buffering=0, atomic_write=True)
+    writing = gevent.spawn(writer.write, b"x" * 1_000_000)
+    gevent.sleep(0)
+    writer.close()
+    writing.join(20)
+    assert isinstance(writing.exception, OSError)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(w)
+
+
+def test_files_of_other_threads(pipe):
+    r, w = pipe
+    with FileObjectPosix(r, "rb") as reader:
+        lines = gevent.get_hub().threadpool.spawn(reader.readline)
+        gevent.sleep(0.01)
+        os.write(w, b"line\n")
+        assert lines.get(timeout=20) == b"line\n"
+        here = gevent.spawn(reader.readline)
+        gevent.sleep(0)
+        os.write(w, b"next\n")
+        assert here.get(timeout=20) == b"next\n"

@@ -252,9 +252,13 @@ def test_a_signal_whose_handler_raises_ends_a_wait(pipe, alarms):
         raise LookupError("from the handler")
 
     for wait in waits(pipe[0]):
-        alarms.append(fail)
-        with pytest.raises(LookupError):
+
+        def wait_and_fail(wait=wait):
+            alarms.append(fail)
             wait(20)
+
+        with pytest.raises(LookupError):
+            wait_and_fail()
 
 
 # Timeouts

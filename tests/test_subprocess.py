@@ -278,19 +278,90 @@ def test_more_children_than_descriptors(output_of):
     assert out == "0\nTrue\nTrue 1\n0 0\n"
 
 
-def test_not_in_other_threads():
-    errors = []
-
-    def start():
-        try:
-            Popen(["true"])
-        except TypeError as error:
-            errors.append(str(error))
-
-    thread = threading.Thread(target=start)
+def in_thread(function):
+    """Call *function* in a native thread that then ends, and return its value."""
+    values = []
+    thread = threading.Thread(target=lambda: values.append(function()))
     thread.start()
     thread.join()
-    assert errors == ["child watchers are only available on the default loop"]
+    return values[0]
+
+
+def test_children_run_in_any_thread():
+    assert in_thread(lambda: subprocess.run(["sh", "-c", "exit 8"]).returncode) == 8
+    assert in_thread(lambda: subprocess.check_output(["echo", "x"], timeout=20)) == b"x\n"
+    assert in_thread(lambda: Popen(["cat"], stdin=PIPE, stdout=PIPE).communicate(b"x")) == (
+        b"x",
+        None,
+    )
+
+    def take_too_long():
+        with Popen(["sleep", "60"]) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.01)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.communicate(timeout=0.01)
+            assert process.poll() is None
+            process.kill()
+            return process.wait(20)
+
+    assert in_thread(take_too_long) == -9
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda process: process.wait(20),
+        lambda process: process.communicate(timeout=20) and process.returncode,
+        lambda process: os.waitstatus_to_exitcode(gevent.os.waitpid(process.pid, 0)[1]),
+        lambda process: wait_for_any_until(process),
+        lambda process: poll_until_it_ends(process),
+    ],
+    ids=["wait", "communicate", "waitpid", "waitpid(-1)", "poll"],
+)
+def test_a_child_of_another_thread(ask, ended):
+    def start():
+        process = Popen(["sh", "-c", "cat; exit 8"], stdin=PIPE, stdout=PIPE)
+        if ended:
+            process.stdin.close()
+        return process
+
+    process = in_thread(start)
+    if not ended:
+        gevent.spawn(process.stdin.close)
+    ticks = gevent.spawn(lambda: [gevent.sleep(0.001) for _ in range(3)])
+    assert ask(process) == 8
+    ticks.join()
+    process.wait()
+    process.stdout.close()
+
+
+def wait_for_any_until(process):
+    while True:
+        pid, status = gevent.os.waitpid(-1, 0)
+        if pid == process.pid:
+            return os.waitstatus_to_exitcode(status)
+
+
+def poll_until_it_ends(process):
+    while process.poll() is None:
+        gevent.sleep(0.001)
+    return process.returncode
+
+
+def test_threads_that_wait_for_one_child_all_learn_of_its_end():
+    process = Popen(["cat"], stdin=PIPE)
+    codes = []
+    waiting = [threading.Thread(target=lambda: codes.append(process.wait(20))) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    gevent.sleep(0.01)
+    process.stdin.close()
+    codes.append(process.wait(20))
+    for thread in waiting:
+        thread.join()
+    assert codes == [0] * 4
 
 
 def test_patched_process(run_python):

@@ -138,9 +138,16 @@ def forget(process: subprocess.Popen) -> None:
     process.returncode = 0
 
 
-def test_children_are_for_the_default_loop(loop: core.loop) -> None:
-    with pytest.raises(TypeError, match="child watchers are only available on the default loop"):
-        loop.child(1)
+def test_any_loop_watches_children(loop: core.loop, run_until: Callable[..., None]) -> None:
+    assert not loop.default
+    process = spawn(3)
+    ended = []
+    watcher = loop.child(process.pid)
+    watcher.start(lambda: ended.append((watcher.rpid, watcher.rstatus)))
+    run_until(loop, lambda: ended)
+    forget(process)
+    assert ended == [(process.pid, 3 << 8)]
+    watcher.close()
 
 
 @pytest.mark.parametrize("delay", [0, 0.1])

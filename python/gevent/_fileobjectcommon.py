@@ -364,7 +364,7 @@ class FileObjectThread(FileObjectBase):
 
     :param lock: Whether to do one thing at a time, in whatever order; or a
         :class:`gevent.lock.Semaphore` to do it with.
-    :param threadpool: The pool to use, by default that of the hub.
+    :param threadpool: The pool to use, by default that of the calling thread's hub.
     """
 
     def __init__(
@@ -373,12 +373,17 @@ class FileObjectThread(FileObjectBase):
         if lock is True:
             lock = Semaphore()
         self.lock = lock or nullcontext()
-        self.threadpool = threadpool or get_hub().threadpool
+        self._threadpool = threadpool
         super().__init__(OpenDescriptor(fobj, *args, **kwargs))
+
+    @property
+    def threadpool(self) -> Any:
+        """The pool that was given, or that of the calling thread's hub."""
+        return self._threadpool or get_hub().threadpool
 
     def _wrap_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         # The function is an attribute of the file object, which must not hold itself that way.
-        owner, lock, threadpool = weakref.ref(self), self.lock, self.threadpool
+        owner, lock, threadpool = weakref.ref(self), self.lock, self._threadpool
 
         @functools.wraps(method)
         def in_thread(*args: Any, **kwargs: Any) -> Any:
@@ -387,7 +392,7 @@ class FileObjectThread(FileObjectBase):
                 if file is not None and file.closed:
                     raise FileObjectClosed
                 del file
-                return _apply(threadpool, method, *args, **kwargs)
+                return _apply(threadpool or get_hub().threadpool, method, *args, **kwargs)
 
         return in_thread
 

@@ -12,7 +12,7 @@ from gevent._fileobjectcommon import (
     WriteallMixin,
     cancel_wait_ex,
 )
-from gevent.hub import get_hub
+from gevent.hub import get_hub, getcurrent, sleep
 from gevent.os import make_nonblocking
 
 __all__ = [
@@ -41,7 +41,7 @@ class GreenFileDescriptorIO(io.RawIOBase):
         self._closefd = False
         self._owner = owner
         self._seekable: bool | None = None
-        self._watchers: dict[int, Any] = {}
+        self._watchers: dict[tuple[Any, int], Any] = {}
         self.mode = mode
         self.hub = get_hub()
         # Where that fails, the descriptor is left alone.
@@ -125,10 +125,12 @@ class GreenFileDescriptorIO(io.RawIOBase):
         raise io.UnsupportedOperation(f"{what}: not open for that")
 
     def _wait(self, event: int) -> None:
-        watcher = self._watchers.get(event)
+        # A greenlet of another thread waits with its own hub.
+        hub = get_hub()
+        watcher = self._watchers.get((hub, event))
         if watcher is None:
-            watcher = self._watchers[event] = self.hub.loop.io(self._fileno, event)
-        self.hub.wait(watcher)
+            watcher = self._watchers[hub, event] = hub.loop.io(self._fileno, event)
+        hub.wait(watcher)
 
     def close(self) -> None:
         """Close; greenlets that wait for the descriptor get an :exc:`OSError`."""
@@ -137,15 +139,19 @@ class GreenFileDescriptorIO(io.RawIOBase):
         try:
             super().close()
         finally:
-            for watcher in self._watchers.values():
-                self.hub.cancel_wait(watcher, cancel_wait_ex, True)
-            self._watchers.clear()
+            self.cancel_waits()
             owner, self._owner = self._owner, None
             if self._closefd:
                 if owner is not None:
                     owner.close()
                 else:
                     os.close(self._fileno)
+
+    def cancel_waits(self) -> None:
+        """Raise an :exc:`OSError` in the greenlets that wait for the descriptor."""
+        watchers, self._watchers = self._watchers, {}
+        for (hub, _), watcher in watchers.items():
+            hub.cancel_wait(watcher, cancel_wait_ex, True)
 
 
 class GreenFileDescriptorIOWriteall(WriteallMixin, GreenFileDescriptorIO):
@@ -195,4 +201,14 @@ class FileObjectPosix(FileObjectBase):
         self.fileio = stream
 
     def _do_close(self, stream: Any, closefd: bool) -> None:
-        stream.close()
+        while True:
+            # Whoever waits for the descriptor gets an error, and so lets go of the buffer.
+            self.fileio.cancel_waits()
+            try:
+                stream.close()
+            except RuntimeError:
+                if stream.closed or getcurrent() is get_hub():
+                    raise
+                sleep(0)
+            else:
+                return

@@ -17,7 +17,8 @@ import fcntl
 import os as _os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from gevent._config import config
@@ -137,34 +138,120 @@ def _is_regular_file(fd: int) -> bool:
 
 
 class _Child:
-    """A child process that the loop watches, or that has ended and was not asked for yet."""
+    """A child process that a loop watches, or that has ended and was not asked for yet.
 
-    __slots__ = ("ended_at", "ref", "status", "waiting", "watcher")
+    The loop is that of the thread that started the child. Greenlets of other threads, which that
+    one need not outlive or care for, watch it with their own loops while they wait. Whoever
+    notices the end first collects the status and tells all.
+    """
 
-    def __init__(self, watcher: Any, ref: bool) -> None:
-        self.watcher = watcher
+    __slots__ = ("callback", "ended_at", "pid", "ref", "status", "waiting", "watchers")
+
+    def __init__(self, pid: int, callback: Callable[[Any], Any] | None, loop: Any, ref: bool):
+        self.pid = pid
+        self.callback = callback
         self.ref = ref
-        #: How many greenlets wait for it.
+        #: How many greenlets of the first watcher's thread wait for it.
         self.waiting = 0
         #: Gets the status that :func:`waitpid` returns.
         self.status = AsyncResult()
         self.ended_at: float | None = None
+        #: The first one stays until the end.
+        self.watchers: list[Any] = []
+        self._watch(loop, ref)
 
-    def hold(self, by: int) -> None:
-        """Let the loop not run out of work while a greenlet waits: *by* is 1, then -1."""
+    def _watch(self, loop: Any, ref: bool) -> Any:
+        watcher = loop.child(self.pid, ref=ref)
+        self.watchers.append(watcher)
+        watcher.start(self._on_end, watcher)
+        return watcher
+
+    def _on_end(self, watcher: Any) -> None:
+        self.finish(watcher.rstatus)
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Let the calling thread's loop notice the end, and not run out of work meanwhile."""
+        if self.ended_at is not None:
+            yield
+            return
+        loop = get_hub().loop
+        if self.watchers[0].loop is not loop:
+            watcher = self._watch(loop, ref=True)
+            try:
+                yield
+            finally:
+                watcher.close()
+                if watcher in self.watchers:
+                    self.watchers.remove(watcher)
+            return
+        self._hold(1)
+        try:
+            yield
+        finally:
+            self._hold(-1)
+
+    def _hold(self, by: int) -> None:
         self.waiting += by
         if self.ended_at is None:
-            self.watcher.ref = self.ref or self.waiting > 0
+            self.watchers[0].ref = self.ref or self.waiting > 0
+
+    def is_foreign(self) -> bool:
+        """Return whether it may have ended without the calling thread's loop having noticed."""
+        return self.ended_at is None and self.watchers[0].loop is not get_hub().loop
+
+    def probe(self) -> None:
+        """Notice the end of a child that another thread started, if it has ended."""
+        if self.is_foreign():
+            with suppress(ChildProcessError):
+                pid, status = _waitpid(self.pid, _os.WNOHANG)
+                if pid:
+                    self.finish(status)
+
+    def finish(self, status: int) -> None:
+        """Tell everybody that the child has ended, with its wait status."""
+        global _next_end
+
+        if self.ended_at is not None:
+            return
+        self.ended_at = time.monotonic()
+        first, *others = self.watchers
+        first.rpid, first.rstatus = self.pid, status
+        self.status.set(status)
+        ended, _next_end = _next_end, AsyncResult()
+        ended.set(self.pid)
+        _close_watcher(first)
+        for watcher in others:
+            _close_watcher(watcher)
+        if self.callback is not None:
+            self.callback(first)
+        _on_child_hook()
+        _reap_children()
+
+    def forget(self) -> None:
+        """Stop watching a child that somebody else has waited for."""
+        for watcher in self.watchers:
+            _close_watcher(watcher)
 
     def is_lost(self) -> bool:
         """Return whether somebody else has waited for it: with :func:`os.wait`, or in C."""
-        if self.ended_at is not None or self.watcher.rpid:
+        if self.ended_at is not None or any(watcher.rpid for watcher in self.watchers):
             return False
         try:
-            _os.waitid(_os.P_PID, self.watcher.pid, _os.WEXITED | _os.WNOHANG | _os.WNOWAIT)
+            _os.waitid(_os.P_PID, self.pid, _os.WEXITED | _os.WNOHANG | _os.WNOWAIT)
         except ChildProcessError:
             return True
         return False
+
+
+def _close_watcher(watcher: Any) -> None:
+    loop = watcher.loop
+    if loop is get_hub().loop:
+        watcher.close()
+    else:
+        # That loop may have ended with its thread.
+        with suppress(ValueError):
+            loop.run_callback_threadsafe(watcher.close)
 
 
 _children: dict[int, _Child] = {}
@@ -176,26 +263,10 @@ _next_end = AsyncResult()
 
 def _watch_child(
     pid: int, callback: Callable[[Any], Any] | None = None, loop: Any = None, ref: bool = False
-) -> None:
+) -> _Child:
     """Have the loop tell when the child *pid* ends, for :func:`waitpid` and for *callback*."""
-    watcher = (loop or get_hub().loop).child(pid, ref=ref)
-    _children[pid] = _Child(watcher, ref)
-    watcher.start(_on_child, watcher, callback)
-
-
-def _on_child(watcher: Any, callback: Callable[[Any], Any] | None) -> None:
-    global _next_end
-
-    child = _children[watcher.pid]
-    child.ended_at = time.monotonic()
-    child.status.set(watcher.rstatus)
-    ended, _next_end = _next_end, AsyncResult()
-    ended.set(watcher.pid)
-    watcher.close()
-    if callback is not None:
-        callback(watcher)
-    _on_child_hook()
-    _reap_children()
+    child = _children[pid] = _Child(pid, callback, loop or get_hub().loop, ref)
+    return child
 
 
 def _reap_children(timeout: float = 60) -> None:
@@ -239,8 +310,7 @@ def fork_and_watch(
 ) -> int:
     """Fork, and have the parent's loop watch the child.
 
-    So :func:`waitpid` for it blocks only the calling greenlet, and ``SIGCHLD`` handlers run. Only
-    the loop of the main thread can watch; in others this is *fork* alone.
+    So :func:`waitpid` for it blocks only the calling greenlet, and ``SIGCHLD`` handlers run.
 
     :param callback: Called in the hub, with the child watcher, when the child has ended.
     :param loop: The loop to use; by default that of the calling thread.
@@ -250,7 +320,7 @@ def fork_and_watch(
     _prepare_to_watch(loop)
     pid = fork()
     if pid:
-        _watch_if_possible(pid, callback, loop, ref)
+        _watch_child(pid, callback, loop, ref)
     return pid
 
 
@@ -264,31 +334,20 @@ def forkpty_and_watch(
     _prepare_to_watch(loop)
     pid, fd = forkpty()
     if pid:
-        _watch_if_possible(pid, callback, loop, ref)
+        _watch_child(pid, callback, loop, ref)
     return pid, fd
 
 
 def _prepare_to_watch(loop: Any) -> None:
-    loop = loop or get_hub().loop
-    if loop.default:
-        # Where watching needs the signal, it must not miss a child that ends at once.
-        loop.install_sigchld()
-
-
-def _watch_if_possible(
-    pid: int, callback: Callable[[Any], Any] | None = None, loop: Any = None, ref: bool = False
-) -> bool:
-    loop = loop or get_hub().loop
-    if loop.default:
-        _watch_child(pid, callback, loop, ref)
-    return loop.default
+    # Where watching needs the signal, it must not miss a child that ends at once.
+    (loop or get_hub().loop).install_sigchld()
 
 
 def posix_spawn(*args: Any, **kwargs: Any) -> int:
     """Start a program as :func:`os.posix_spawn` does, and have the loop watch it."""
     _prepare_to_watch(None)
     pid = _posix_spawn(*args, **kwargs)
-    _watch_if_possible(pid)
+    _watch_child(pid)
     return pid
 
 
@@ -296,7 +355,7 @@ def posix_spawnp(*args: Any, **kwargs: Any) -> int:
     """Start a program as :func:`os.posix_spawnp` does, and have the loop watch it."""
     _prepare_to_watch(None)
     pid = _posix_spawnp(*args, **kwargs)
-    _watch_if_possible(pid)
+    _watch_child(pid)
     return pid
 
 
@@ -318,18 +377,17 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
 
     child = _children.get(pid)
     if child is not None and child.is_lost():
-        _children.pop(pid).watcher.close()
+        _children.pop(pid).forget()
         child = None
     if child is None:
         # One that we did not start. What has ended already, or is none of ours, settles here.
         result = _waitpid(pid, _os.WNOHANG)
         if result[0] or options:
             return result
-        if not _watch_if_possible(pid):
-            return _waitpid(pid, options)
-        child = _children[pid]
+        child = _watch_child(pid)
     if child.ended_at is None and options:
         _yield()
+        child.probe()
         if child.ended_at is None:
             return 0, 0
     return _take(pid, child)
@@ -341,24 +399,23 @@ def _wait_for_any(options: int) -> tuple[int, int]:
             if child.ended_at is not None:
                 return _take(pid, child)
         for pid in [pid for pid, child in _children.items() if child.is_lost()]:
-            _children.pop(pid).watcher.close()
+            _children.pop(pid).forget()
         if not _children:
             return _waitpid(-1, options)
         if options:
             _yield()
+            for child in list(_children.values()):
+                child.probe()
             ended = [pid for pid, child in _children.items() if child.ended_at is not None]
             return waitpid(ended[0], options) if ended else (0, 0)
         _wait(list(_children.values()), _next_end)
 
 
 def _wait(children: list[_Child], result: AsyncResult) -> Any:
-    for child in children:
-        child.hold(1)
-    try:
-        return result.get()
-    finally:
+    with ExitStack() as stack:
         for child in children:
-            child.hold(-1)
+            stack.enter_context(child.awaited())
+        return result.get()
 
 
 def _take(pid: int, child: _Child) -> tuple[int, int]:

@@ -31,6 +31,8 @@ _signal_set_wakeup_fd = _signal.set_wakeup_fd
 
 #: The handler that was set here for ``SIGCHLD``; None if none was.
 _child_handler: Any = None
+#: The hub of the thread that set it, in which it runs.
+_child_hub: Any = None
 _child_wakeup_fd = -1
 _child_wakeup_fd_warns = True
 
@@ -60,7 +62,7 @@ def signal(signalnum: int, handler: Any) -> Any:
     reported by the hub. ``SIG_IGN`` and ``SIG_DFL`` mean the same for it: nothing is called, and
     children can be waited for.
     """
-    global _child_handler
+    global _child_handler, _child_hub
 
     if signalnum != _signal.SIGCHLD:
         return _signal_signal(signalnum, handler)
@@ -73,6 +75,7 @@ def signal(signalnum: int, handler: Any) -> Any:
         # Set before patching: it gives way, as it would without us.
         _signal_signal(signalnum, _signal.SIG_DFL)
     _child_handler = handler
+    _child_hub = get_hub()
     return before
 
 
@@ -95,6 +98,14 @@ def _on_child_hook() -> None:
         return
     if _child_wakeup_fd != -1:
         _write_child_signal_fd(_child_wakeup_fd, _child_wakeup_fd_warns)
+    if _child_hub.thread_ident == get_hub().thread_ident:
+        _call_child_handler()
+    else:
+        # Another native thread noticed.
+        _child_hub.loop.run_callback_threadsafe(_call_child_handler)
+
+
+def _call_child_handler() -> None:
     Greenlet.spawn(_child_handler, _signal.SIGCHLD, None)
 
 

@@ -2,7 +2,8 @@
 
 :class:`Popen` derives from that of the standard library and takes what it takes there. It starts
 the child in the same way; what blocks just the greenlet are the pipes, ``communicate``, ``wait``
-and the functions built on them. Children can be started in the main thread only.
+and the functions built on them. All of that works in any native thread, also in another one than
+the child was started in. Between fork and exec the child runs *preexec_fn* and no greenlet.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import subprocess as _subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
 from subprocess import SubprocessError as SubprocessError
 from subprocess import _fork_exec as _fork_exec
@@ -22,6 +23,7 @@ from subprocess import getoutput as getoutput
 from subprocess import getstatusoutput as getstatusoutput
 from typing import Any
 
+from gevent._fork import alone_in_child
 from gevent.event import AsyncResult
 from gevent.fileobject import FileObject
 from gevent.greenlet import Greenlet, joinall, killall
@@ -77,7 +79,6 @@ class Popen(_subprocess.Popen):
     that is handed in as one of them is put into blocking mode, for the child's sake.
 
     :param threadpool: Accepted for compatibility.
-    :raises TypeError: if the calling thread is not the main thread.
     """
 
     #: The greenlets at work for :meth:`communicate`.
@@ -87,19 +88,20 @@ class Popen(_subprocess.Popen):
         self, args: Any, bufsize: int | None = -1, *rest: Any, threadpool: Any = None, **kwargs: Any
     ) -> None:
         loop = get_hub().loop
-        if not loop.default:
-            self._child_created = False
-            raise TypeError("child watchers are only available on the default loop")
         self.threadpool = threadpool
         #: Gets the return code.
         self.result = AsyncResult()
         loop.install_sigchld()
         super().__init__(args, bufsize, *rest, **kwargs)
-        _watch_child(self.pid, self._on_child, loop, ref=True)
+        self._watched = _watch_child(self.pid, self._on_child, loop, ref=True)
         for name in ("stdin", "stdout", "stderr"):
             stream = getattr(self, name)
             if stream is not None:
                 setattr(self, name, _cooperative(stream, -1 if bufsize is None else bufsize))
+
+    def _execute_child(self, *args: Any) -> None:
+        with alone_in_child():
+            super()._execute_child(*args)
 
     def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
         for given in (stdin, stdout, stderr):
@@ -132,6 +134,7 @@ class Popen(_subprocess.Popen):
         """
         if self.returncode is None and getcurrent() is not get_hub():
             sleep()
+            self._watched.probe()
         return self._internal_poll()
 
     def _internal_poll(self, _deadstate: Any = None) -> int | None:
@@ -155,8 +158,12 @@ class Popen(_subprocess.Popen):
                 raise
             return None
 
+    def _await_end(self, timeout: float | None) -> None:
+        with self._watched.awaited():
+            self.result.wait(timeout)
+
     def _wait(self, timeout: float | None) -> int:
-        self.result.wait(timeout)
+        self._await_end(timeout)
         returncode = self._internal_poll()
         if returncode is None:
             raise TimeoutExpired(self.args, timeout)
@@ -183,10 +190,10 @@ class Popen(_subprocess.Popen):
         if greenlets.error is not None:
             raise greenlets.error
         if all(greenlet.ready() for greenlet in greenlets):
-            if timeout is None:
-                self.result.wait()
-            else:
-                self.result.wait(max(0, timeout - (time.monotonic() - started)))
+            left = None
+            if timeout is not None:
+                left = max(0, timeout - (time.monotonic() - started))
+            self._await_end(left)
         if self._internal_poll() is None or not all(g.ready() for g in greenlets):
             raise TimeoutExpired(
                 self.args, timeout, greenlets.so_far("stdout"), greenlets.so_far("stderr")
@@ -200,7 +207,7 @@ class Popen(_subprocess.Popen):
         try:
             for stream in (self.stdout, self.stderr, self.stdin):
                 if stream is not None:
-                    _close(stream)
+                    stream.close()
         finally:
             super().__exit__(t, v, tb)
 
@@ -217,12 +224,6 @@ def _cooperative(stream: Any, bufsize: int) -> Any:
     return FileObject(
         stream, mode, bufsize, encoding=encoding, errors=errors, atomic_write="w" in mode
     )
-
-
-def _close(stream: Any) -> None:
-    # Raised where another greenlet is reading: the pipe closes as it lets go of the buffer.
-    with suppress(RuntimeError):
-        stream.close()
 
 
 class _CommunicatingGreenlets:

@@ -158,14 +158,17 @@ class _ForkHooks:
 
     def __init__(self) -> None:
         self._active: list[_native.Thread] = []
+        self._starting: list[_native.Thread] = []
 
     def before_fork_in_parent(self) -> None:
         """Note which threads are going to be lost."""
         self._active = list(_native._active.values())
+        self._starting = list(_native._limbo.values())
 
     def after_fork_in_parent(self) -> None:
         """Drop the note."""
         self._active = []
+        self._starting = []
 
     def after_fork_in_child(self) -> None:
         """See to what :func:`threading._after_fork` does not know of."""
@@ -185,11 +188,27 @@ class _ForkHooks:
                 if PY313:
                     getattr(thread, HANDLE)._set_done()
         self._active = []
+        for thread in self._starting:
+            _end_start(thread)
+        self._starting = []
         if not PY313:
             # Waiting for the new main thread is for those who know when it ends.
             sentinel = main._tstate_lock
             if _threads.get(main.ident) is not sentinel:
                 _native._shutdown_locks.discard(sentinel)
+
+
+def _end_start(thread: _native.Thread) -> None:
+    """Have a thread that another greenlet was starting at a fork not begin in the child.
+
+    Whoever starts it there goes on, and finds a thread that has ended.
+    """
+    if thread.ident is None:
+        thread._bootstrap_inner = _nothing
+    else:
+        # It has begun, and is about to strike itself off this list.
+        _native._limbo[thread] = thread
+    thread._started.set()
 
 
 def _nothing() -> None:

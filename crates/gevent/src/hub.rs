@@ -60,7 +60,13 @@ pub fn current(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
 fn make(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
     let hub = hub_class(py)?.bind(py).call0()?.cast_into::<BaseHub>()?;
     install(py, Some(hub.clone().unbind()))?;
+    crate::orphan::replaced_by(py, &hub)?;
     Ok(hub)
+}
+
+/// Takes the hub away from the thread, without a word to Python.
+pub fn take_current() -> Option<Py<BaseHub>> {
+    CURRENT.with(|current| current.borrow_mut().take())
 }
 
 fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {

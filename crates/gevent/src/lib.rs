@@ -10,6 +10,7 @@ mod event_loop;
 mod ffi;
 mod greenlets;
 mod hub;
+mod orphan;
 mod pools;
 mod queues;
 mod resolver;
@@ -84,6 +85,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
     )?)?;
 
+    module.add_function(wrap_pyfunction!(orphan::leave_hub, module)?)?;
+    module.add_function(wrap_pyfunction!(orphan::leave_hub_at_fork, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_if_exists, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub_class, module)?)?;

@@ -37,9 +37,10 @@ import sys as _sys
 from typing import Any
 
 from gevent import events
+from gevent.monkey._imports import when_imported
 from gevent.monkey._state import is_anything_patched as is_anything_patched
 from gevent.monkey._state import is_module_patched, is_object_patched, saved
-from gevent.monkey._table import DNS_NAMES, ROWS, Row
+from gevent.monkey._table import DNS_NAMES, LATE, ROWS, Row
 from gevent.monkey._warnings import MonkeyPatchWarning
 from gevent.monkey._warnings import process_warnings as _process_warnings
 from gevent.monkey.api import get_original, patch_module
@@ -66,6 +67,9 @@ __all__ = [
     "patch_thread",
     "patch_time",
 ]
+
+#: The rows for modules that programs import later, until they are applied or wait for that.
+_unapplied = list(LATE)
 
 # Parameters below are named after the modules they switch, and so hide these.
 _SETTINGS = "_gevent_saved_patch_all_module_settings"
@@ -125,6 +129,20 @@ def patch_thread(
         existing_locks=existing_locks,
         warnings=_warnings,
     )
+    if threading:
+        patch_processes()
+
+
+def patch_processes() -> None:
+    """Patch :mod:`multiprocessing`, as it is imported. :func:`patch_thread` does it too.
+
+    Connections, locks and what is built on them block only the calling greenlet, with every start
+    method, and a child that is forked runs none of the parent's greenlets. The same holds for
+    ``billiard``, Celery's fork of it.
+    """
+    for row in _unapplied:
+        when_imported(row.target, row.apply)
+    _unapplied.clear()
 
 
 def patch_socket(dns: bool = True, aggressive: bool = True) -> None:

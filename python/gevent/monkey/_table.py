@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
-__all__ = ["DNS_NAMES", "ROWS", "TABLE", "Row"]
+__all__ = ["DNS_NAMES", "LATE", "ROWS", "TABLE", "LateRow", "Row"]
 
 
 class Row(NamedTuple):
@@ -40,6 +40,45 @@ TABLE = (
     Row("subprocess", "subprocess", "gevent.subprocess"),
     Row("signal",     "signal",     "gevent.signal"),
     Row("queue",      "queue",      "gevent.queue"),
+)
+# fmt: on
+
+
+class LateRow(NamedTuple):
+    """How a module that programs import when they like becomes cooperative."""
+
+    #: The argument of ``patch_all`` that decides.
+    option: str
+    #: The module that is patched once it is imported.
+    target: str
+    #: The module with the function that does it.
+    source: str
+    #: The name of the function, which takes the module.
+    function: str = "patch"
+
+    def apply(self, module: ModuleType) -> None:
+        """Patch *module*, the target."""
+        getattr(import_module(self.source), self.function)(module)
+
+
+# fmt: off
+LATE = tuple(
+    LateRow("thread", target, *source)
+    for target, *source in (
+        ("_multiprocessing",                "gevent._processes.synchronize"),
+        ("multiprocessing.connection",      "gevent._processes.connection"),
+        ("multiprocessing.forkserver",      "gevent._processes.launch", "patch_forkserver"),
+        ("multiprocessing.popen_fork",      "gevent._processes.launch", "patch_popen"),
+        ("multiprocessing.reduction",       "gevent._processes.launch", "patch_reduction"),
+        ("multiprocessing.resource_sharer", "gevent._processes.launch", "patch_sharer"),
+        ("multiprocessing.util",            "gevent._processes.launch", "patch_util"),
+        # Celery's fork of multiprocessing.
+        ("_billiard",                       "gevent._processes.synchronize"),
+        ("billiard.connection",             "gevent._processes.connection"),
+        ("billiard.popen_fork",             "gevent._processes.launch", "patch_popen"),
+        ("billiard.resource_sharer",        "gevent._processes.launch", "patch_sharer"),
+        ("billiard.util",                   "gevent._processes.launch", "patch_util"),
+    )
 )
 # fmt: on
 

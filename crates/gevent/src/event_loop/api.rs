@@ -243,8 +243,7 @@ impl Loop {
         Self::async_(slf, r#ref, priority)
     }
 
-    /// Return a watcher that calls when the child process `pid` has ended. Raises `TypeError` unless this is the default
-    /// loop.
+    /// Return a watcher that calls when the child process `pid` has ended.
     #[pyo3(signature = (pid, trace = 0, r#ref = true))]
     fn child<'py>(
         slf: &Bound<'py, Self>,
@@ -254,7 +253,7 @@ impl Loop {
     ) -> PyResult<Bound<'py, Child>> {
         Bound::new(
             slf.py(),
-            Child::new(slf.clone().unbind(), pid, trace, r#ref)?,
+            Child::new(slf.clone().unbind(), pid, trace, r#ref),
         )
     }
 

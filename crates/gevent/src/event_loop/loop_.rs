@@ -176,6 +176,14 @@ impl Loop {
         self.owner.store(crate::thread_id(), Relaxed);
     }
 
+    /// Has the loop never run again, in no thread; what waits in it is kept.
+    pub(crate) fn disown(&self, py: Python<'_>) {
+        self.owner.store(u64::MAX, Relaxed);
+        drop(self.kernel.take(py));
+        // The parent's other threads may have held its lock at the fork.
+        std::mem::forget(self.inbox.take(py));
+    }
+
     /// Schedules a task; from another thread it goes through the inbox.
     #[inline]
     pub fn push(&self, py: Python<'_>, task: Task) {

@@ -41,6 +41,7 @@ extern "C" fn in_child() {
     UNDER_WAY.store(0, SeqCst);
     WORKING.store(false, SeqCst);
     signals::forget_parent();
+    crate::orphan::in_child();
 }
 
 /// The native thread goes on, as soon as no fork is under way.

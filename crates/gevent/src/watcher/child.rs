@@ -5,7 +5,6 @@
 
 use std::os::fd::AsRawFd;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use reactor::{ChildFd, Interest};
 
@@ -137,8 +136,8 @@ fn tell(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
     }
 }
 
-/// Calls its function when the child process `pid` (0: any child) has ended, after collecting its status. Only available
-/// on the default loop.
+/// Calls its function when the child process `pid` (0: any child) has ended, after collecting its status. Any loop can
+/// watch children.
 #[pyclass(extends = Watcher, frozen, subclass, name = "child", module = "gevent.core")]
 pub struct Child;
 
@@ -160,28 +159,16 @@ impl Child {
         pid: i32,
         trace: i32,
         r#ref: bool,
-    ) -> PyResult<PyClassInitializer<Self>> {
+    ) -> PyClassInitializer<Self> {
         // Stops and continuations (`trace`) are not told; no program is known to ask.
         let _ = trace;
-        if !r#loop
-            .get()
-            .default
-            .load(std::sync::atomic::Ordering::Relaxed)
-        {
-            return Err(PyTypeError::new_err(
-                "child watchers are only available on the default loop",
-            ));
-        }
         let process = Process {
             pid,
             rpid: 0,
             rstatus: 0,
             notice: None,
         };
-        Ok(
-            Watcher::base(r#loop, Kind::Child(GilCell::new(process)), r#ref, None)
-                .add_subclass(Self),
-        )
+        Watcher::base(r#loop, Kind::Child(GilCell::new(process)), r#ref, None).add_subclass(Self)
     }
 
     /// The process that is watched, 0 for all children.

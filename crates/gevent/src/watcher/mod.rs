@@ -24,7 +24,7 @@ use crate::event_loop::loop_::Loop;
 use crate::hub;
 pub use api::register;
 use api::{Events, events};
-pub use phase::{Phase, any_active, fire_phase, run_phase};
+pub use phase::{Phase, any_active, fire_fork_watchers, fire_phase, run_phase};
 
 /// Reading would not block.
 pub const READ: u32 = 1;

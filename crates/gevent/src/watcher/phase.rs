@@ -119,6 +119,13 @@ pub fn fire_phase(py: Python<'_>, loop_: &Loop, phase: Phase) {
     }
 }
 
+/// Has another loop call the fork watchers of a loop that never runs again.
+pub fn fire_fork_watchers(py: Python<'_>, left: &Loop, new: &Loop) {
+    for watcher in listed(py, left, Phase::Fork) {
+        Watcher::fire(&watcher, py, new, Phase::Fork.event());
+    }
+}
+
 macro_rules! phase_class {
     ($type:ident, $name:literal, $phase:expr, $doc:literal) => {
         #[doc = $doc]

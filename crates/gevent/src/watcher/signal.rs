@@ -86,6 +86,19 @@ pub fn forget_loop(py: Python<'_>, loop_: &Loop) {
     drop(gone);
 }
 
+/// Drops no watcher of a loop that a fork left behind, but has the process do at their signals what it did before.
+pub fn forget_left(py: Python<'_>, loop_: &Loop) {
+    let gone = ACTIVE.with(py, |active| {
+        let gone = active.extract_if(.., |(_, watcher)| is_of(watcher, loop_));
+        gone.collect::<Vec<_>>()
+    });
+    for (signum, _) in &gone {
+        // It was watched, so this cannot fail.
+        let _ = signals::unwatch(*signum);
+    }
+    std::mem::forget(gone);
+}
+
 fn is_of(watcher: &Py<Watcher>, loop_: &Loop) -> bool {
     std::ptr::eq(watcher.get().loop_(), loop_)
 }

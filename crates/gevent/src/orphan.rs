@@ -1,0 +1,68 @@
+//! A forked child in which none of the parent's greenlets runs.
+//!
+//! In the child of a plain fork the greenlets of the forking thread go on, as gevent promises. A child that is to execute a
+//! program, or that is a process of `multiprocessing`, must not run them: what they write and send would come twice. So
+//! its thread leaves its hub behind and gets another one, whose parent is the greenlet that forked: that is where
+//! `LoopExit` and interrupts belong in the child, not in the parent's main greenlet. The old hub and everything that waits
+//! in its loop is kept for ever, as the end of a greenlet would run its code.
+
+use std::cell::{Cell, RefCell};
+
+use pyo3::prelude::*;
+
+use crate::event_loop::loop_::Loop;
+use crate::hub::{self, BaseHub};
+
+thread_local! {
+    /// True while a child that this thread forks is to leave the hub behind.
+    static AT_FORK: Cell<bool> = const { Cell::new(false) };
+    /// The hub that was left behind, until the thread gets another one.
+    static LEFT: RefCell<Option<Py<BaseHub>>> = const { RefCell::new(None) };
+}
+
+/// Has a child that the calling thread forks leave its hub behind, or no more.
+#[pyfunction]
+pub fn leave_hub_at_fork(leave: bool) {
+    AT_FORK.set(leave);
+}
+
+/// Leave the calling thread's hub behind: nothing that waits in it ever goes on. Only for the child of a fork.
+#[pyfunction]
+pub fn leave_hub() {
+    if let Some(hub) = hub::take_current() {
+        let older = LEFT.replace(Some(hub));
+        std::mem::forget(older);
+    }
+}
+
+/// Leaves the hub behind in a child for which that was asked. Runs before all of Python's hooks, so it only moves pointers.
+pub fn in_child() {
+    if AT_FORK.replace(false) {
+        leave_hub();
+    }
+}
+
+/// Carries over to the thread's new hub what lives on: the watchers of forks.
+///
+/// # Errors
+/// `HubDestroyed` when the new hub has no loop.
+pub fn replaced_by(py: Python<'_>, hub: &Bound<'_, BaseHub>) -> PyResult<()> {
+    let Some(left) = LEFT.take() else {
+        return Ok(());
+    };
+    let new = hub::loop_of(hub)?;
+    if let Ok(old) = hub::loop_of(left.bind(py)) {
+        Loop::leave(&old, py, new.get());
+    }
+    std::mem::forget(left);
+    Ok(())
+}
+
+impl Loop {
+    /// Makes this a loop that never runs again, without dropping what waits in it; `new` calls its fork watchers.
+    fn leave(this: &Bound<'_, Self>, py: Python<'_>, new: &Self) {
+        crate::watcher::fire_fork_watchers(py, this.get(), new);
+        crate::watcher::signal::forget_left(py, this.get());
+        this.get().disown(py);
+    }
+}

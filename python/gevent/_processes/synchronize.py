@@ -1,0 +1,119 @@
+"""Semaphores shared by processes, waited for by greenlets."""
+
+from __future__ import annotations
+
+import time
+from types import ModuleType
+from typing import Any, Self
+
+from gevent._core import get_hub, getcurrent, sleep
+from gevent.monkey.api import patch_item
+from gevent.thread import get_ident
+
+__all__ = ["patch"]
+
+_RECURSIVE_MUTEX, _SEMAPHORE = 0, 1
+#: Nothing tells a loop that a POSIX semaphore is free, so it is tried again and again: after these
+#: many seconds at least and at most, in between for a part of the time that was waited so far.
+_SHORTEST, _LONGEST, _PART = 0.0005, 0.02, 0.1
+
+
+class _SemLock:
+    """A named semaphore of the system; see ``_multiprocessing.SemLock``, which it wraps.
+
+    :meth:`acquire` blocks only the calling greenlet, and a recursive lock belongs to a greenlet.
+    Below is the same semaphore, so other processes may use the original class.
+    """
+
+    #: The original class; set by a subclass.
+    _original: Any
+
+    def __init__(self, kind: int, value: int, maxvalue: int, *name_and_unlink: Any) -> None:
+        if kind not in (_RECURSIVE_MUTEX, _SEMAPHORE):
+            raise ValueError("unrecognized kind")
+        self._take(kind, self._original(_SEMAPHORE, value, maxvalue, *name_and_unlink))
+
+    @classmethod
+    def _rebuild(cls, handle: int, kind: int, *rest: Any) -> Self:
+        self = cls.__new__(cls)
+        self._take(kind, cls._original._rebuild(handle, _SEMAPHORE, *rest))
+        return self
+
+    def _take(self, kind: int, lock: Any) -> None:
+        self._lock = lock
+        self.kind = kind
+        self._owner: int | None = None
+        self._held = 0
+        self.release = self._release_recursive if kind == _RECURSIVE_MUTEX else lock.release
+
+    def __getattr__(self, name: str) -> Any:
+        # handle, maxvalue, name, and the methods that ask for the value.
+        if name == "_lock":
+            raise AttributeError(name)
+        return getattr(self._lock, name)
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take a permit, waiting up to *timeout* seconds if *block* is true; return success."""
+        ident = get_ident()
+        recursive = self.kind == _RECURSIVE_MUTEX
+        if recursive and self._held and self._owner == ident:
+            self._held += 1
+            return True
+        if not self._lock.acquire(False) and not (block and self._wait(timeout)):
+            return False
+        self._owner = ident
+        if recursive:
+            self._held = 1
+        return True
+
+    def _wait(self, timeout: float | None) -> bool:
+        if getcurrent() is get_hub():
+            # It cannot wait for others.
+            return self._lock.acquire(True, timeout)
+        began = now = time.monotonic()
+        deadline = None if timeout is None else began + timeout
+        while deadline is None or now < deadline:
+            pause = min(max((now - began) * _PART, _SHORTEST), _LONGEST)
+            sleep(pause if deadline is None else min(pause, deadline - now))
+            if self._lock.acquire(False):
+                return True
+            now = time.monotonic()
+        return False
+
+    def _release_recursive(self) -> None:
+        if not self._is_mine():
+            raise AssertionError("attempt to release recursive lock not owned by thread")
+        if self._held == 1:
+            self._lock.release()
+        self._held -= 1
+
+    def _count(self) -> int:
+        return self._held if self.kind == _RECURSIVE_MUTEX else self._lock._count()
+
+    def _is_mine(self) -> bool:
+        return self._count() > 0 and self._owner == get_ident()
+
+    def _after_fork(self) -> None:
+        self._held = 0
+        self._lock._after_fork()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+
+def patch(module: ModuleType) -> None:
+    """Make the semaphores of *module* cooperative from now on.
+
+    :param module: ``_multiprocessing`` or ``_billiard``.
+    """
+    original = getattr(module, "SemLock", None)
+    if original is None:
+        return
+    names = {"_original": original, "__module__": module.__name__}
+    for name in ("SEM_VALUE_MAX", "sem_unlink"):
+        if hasattr(original, name):
+            names[name] = getattr(original, name)
+    patch_item(module, "SemLock", type("SemLock", (_SemLock,), names))
