@@ -319,6 +319,7 @@ class Supervisor:
 
     def _let_serve(self, one: WorkerProcess) -> None:
         one.state = State.SERVING
+        one.heartbeat.beat()
         one.tell(process.GO)
 
     def _is_tired(self, one: WorkerProcess, why: str) -> None:

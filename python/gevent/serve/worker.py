@@ -132,6 +132,8 @@ class _Serving:
             from gevent.serve import reloading
 
             gevent.spawn(reloading.watch, self.context.options, gevent.sleep, os.getppid())
+        # The greenlet that does so from now on has not run yet.
+        self.context.heartbeat.beat()
         self._tell(process.LOADED)
         self.end.wait()
         self._stop(gevent.spawn, gevent.joinall)
