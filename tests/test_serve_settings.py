@@ -1,10 +1,12 @@
 """Where the settings of `python -m gevent.serve` come from: command line, environment, file."""
 
+import signal
 import socket
 import ssl
 from pathlib import Path
 
 import pytest
+from serve_support import until
 
 from gevent.pywsgi import WSGIServer
 from gevent.serve import command_line, listeners
@@ -21,13 +23,17 @@ NEEDED = {
 }
 
 
+def parse(arguments: list[str], environ: dict[str, str]) -> Options:
+    return command_line.Sources(arguments, environ).first_options()
+
+
 def parsed(*arguments: str, **environ: str) -> Options:
-    return command_line.parse(["program:app", *arguments], environ)
+    return parse(["program:app", *arguments], environ)
 
 
 def refusal(capsys: pytest.CaptureFixture, *arguments: str, **environ: str) -> str:
     with pytest.raises(SystemExit) as ended:
-        command_line.parse([*arguments], environ)
+        parse([*arguments], environ)
     assert ended.value.code == 2
     return capsys.readouterr().err.splitlines()[-1].partition("error: ")[2]
 
@@ -75,7 +81,7 @@ def test_every_setting_can_be_stated_everywhere(tmp_path):
         needed = NEEDED.get(name, {})
         option = "--" + name.replace("_", "-")
         if name == "app":
-            line = command_line.parse(texts, {})
+            line = parse(texts, {})
         elif setting.is_flag:
             line = parsed(option if value else option.replace("--", "--no-", 1), **needed)
         else:
@@ -85,8 +91,8 @@ def test_every_setting_can_be_stated_everywhere(tmp_path):
         toml = str(value).lower() if isinstance(value, bool) else repr(value)
         path.write_text(f"{option[2:]} = {toml}\n")
         arguments = [] if name == "app" else ["program:app"]
-        from_environment = command_line.parse(arguments, needed | environ)
-        from_file = command_line.parse([*arguments, "--config", str(path)], needed)
+        from_environment = parse(arguments, needed | environ)
+        from_file = parse([*arguments, "--config", str(path)], needed)
         assert getattr(line, name) != default_of(field), name
         assert getattr(from_environment, name) == getattr(line, name), name
         assert getattr(from_file, name) == getattr(line, name), name
@@ -147,6 +153,31 @@ def test_settings_of_the_environment_reach_the_server(serve_program, tmp_path):
     with socket.create_connection(serving.address(), timeout=30) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC: d\r\nE: f\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_reload_reads_the_settings_anew(serve_program, tmp_path):
+    path = tmp_path / "serve.toml"
+    path.write_text('bind = "127.0.0.1:0"\nmax-request-line = 50\n')
+    serving = serve_program("program:app", "--config", "serve.toml")
+    address = serving.address()
+    long = "/" + "x" * 60
+
+    def status() -> bytes:
+        with socket.create_connection(address, timeout=30) as sock:
+            sock.sendall(f"GET {long} HTTP/1.0\r\n\r\n".encode())
+            return sock.recv(65536).split()[1]
+
+    assert status() == b"414"
+    for text, answer in (
+        ('bind = "127.0.0.1:1"\nworkers = 2\n', "a new bind counts after a restart only"),
+        ("workrs = 2", "unknown setting 'workrs'; did you mean workers.; the workers that serve"),
+    ):
+        path.write_text(text)
+        serving.process.send_signal(signal.SIGHUP)
+        serving.wait_for(answer)
+        until(lambda: status() == b"200")
+    pid = serving.process.pid
+    assert len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) == 2
 
 
 def test_an_address_is_judged():

@@ -66,13 +66,13 @@ def test_a_worker_that_is_stopped_is_replaced(serve_program, tmp_path):
 
 
 def test_a_supervisor_that_was_stopped_replaces_nobody(serve_program):
-    serving = serve_program(*HERE, "--timeout", "1")
+    serving = serve_program(*HERE, "--timeout", "2")
     address = serving.address()
     before = ask(address)[1]
     pids = [serving.process.pid, *workers_of(serving)]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(5)
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
     time.sleep(1.5)

@@ -7,7 +7,8 @@ share of requests or memory; signals tell it what to do:
 ========================== =========================================================================
 ``SIGTERM``, ``SIGINT``    close the sockets, answer the requests in flight, end; at the second, at
                            once
-``SIGHUP``                 start workers that import the application anew, then end the old ones
+``SIGHUP``                 read the settings anew, start workers that import the application anew,
+                           and then end the old ones
 ``SIGUSR1``                open the log files anew
 ``SIGTTIN``, ``SIGTTOU``   one worker more, one less
 ========================== =========================================================================
@@ -23,7 +24,7 @@ import sys
 from collections.abc import Sequence
 
 from gevent.serve import identity, tls, worker
-from gevent.serve.command_line import parse
+from gevent.serve.command_line import Sources
 from gevent.serve.errors import ServeError, reason
 from gevent.serve.listeners import open_listeners
 from gevent.serve.logs import Messages
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: The command line after the program's name; :data:`sys.argv` by default.
     :raises SystemExit: The command line is wrong (2), or asks for help (0).
     """
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    sources = Sources(sys.argv[1:] if arguments is None else arguments, os.environ)
+    options = sources.first_options()
     messages = Messages()
     try:
         _enter(options)
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worker.check(options, password)
             messages.say(f"{options.app} and its settings are in order")
             return 0
-        return _serve(options, password, messages)
+        return _serve(options, sources, password, messages)
     except ServeError as error:
         messages.fail(str(error))
         return 1
@@ -67,7 +69,7 @@ def _enter(options: Options) -> None:
             raise ServeError(f"cannot change to {options.chdir}: {reason(error)}") from error
 
 
-def _serve(options: Options, password: str | None, messages: Messages) -> int:
+def _serve(options: Options, sources: Sources, password: str | None, messages: Messages) -> int:
     supervisor = os.getpid()
     pid_file = identity.PidFile(options.pid_file) if options.pid_file else None
     try:
@@ -76,7 +78,7 @@ def _serve(options: Options, password: str | None, messages: Messages) -> int:
         # What is meant for this process must not mislead the programs that workers start.
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
             os.environ.pop(name, None)
-        return Supervisor(options, listeners, password, messages, notifier).run()
+        return Supervisor(options, sources.options, listeners, password, messages, notifier).run()
     finally:
         # Workers come by here too, when they end.
         if pid_file is not None and os.getpid() == supervisor:

@@ -26,44 +26,60 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
-    """Return the options that *arguments*, *environ* and the configuration file amount to.
+class Sources:
+    """The places that state settings, read anew at each reload.
 
     What the command line says counts before the environment, and that before the file.
 
-    :raises SystemExit: Something is wrong (2), or the command line asks for help (0).
+    :param arguments: The command line after the program's name.
+    :param environ: The environment.
+    :raises SystemExit: The command line is wrong (2), or asks for help (0).
     """
-    parser = _make_parser()
-    given = {
-        name: value
-        for name, value in vars(parser.parse_args(arguments)).items()
-        if value is not None
-    }
-    path = given.pop(configuration.CONFIG, None)
-    path = path or environ.get(configuration.PREFIX + configuration.CONFIG.upper())
-    try:
-        found = configuration.from_file(path) if path else {}
-        found |= configuration.from_environment(environ)
-    except ServeError as error:
-        parser.error(str(error))
-    found |= {
-        name: tuple(value) if settings()[name][1].many else value for name, value in given.items()
-    }
-    if "app" in given:
+
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._parser = _make_parser()
+        values = vars(self._parser.parse_args(arguments))
+        self._given = {name: value for name, value in values.items() if value is not None}
+        self._environ = dict(environ)
+        path = self._given.pop(configuration.CONFIG, None)
+        path = path or environ.get(configuration.PREFIX + configuration.CONFIG.upper())
+        # The process may change its directory before the file is read again.
+        self._path = os.path.abspath(path) if path else None
+
+    def options(self) -> Options:
+        """Return the options that all places amount to now.
+
+        :raises ServeError: A setting is unknown, has a wrong value, or contradicts another.
+        """
+        found = configuration.from_file(self._path) if self._path else {}
+        found |= configuration.from_environment(self._environ)
+        for name, value in self._given.items():
+            found[name] = tuple(value) if settings()[name][1].many else value
+        options = Options(**found)
+        for wrong in _contradictions(options):
+            raise ServeError(wrong)
+        return options
+
+    def first_options(self) -> Options:
+        """Return the same; what is wrong ends the program, with its usage and status 2.
+
+        :raises SystemExit: See there.
+        """
         try:
-            settings()["app"][1].convert(found["app"])
-        except ValueError as error:
-            parser.error(f"argument app: {error}")
-    options = Options(**found)
-    for wrong in _contradictions(options):
-        parser.error(wrong)
-    return options
+            return self.options()
+        except ServeError as error:
+            self._parser.error(str(error))
 
 
 def _contradictions(options: Options) -> list[str]:
     wrong = []
     if not options.app:
         wrong.append("the following arguments are required: app")
+    else:
+        try:
+            settings()["app"][1].convert(options.app)
+        except ValueError as error:
+            wrong.append(f"argument app: {error}")
     for name in ("tls_key", "tls_client_ca", "tls_ciphers", "tls_key_password_file"):
         if getattr(options, name) and not options.tls_cert:
             wrong.append(f"--{name.replace('_', '-')} needs --tls-cert")

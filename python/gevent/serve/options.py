@@ -266,6 +266,13 @@ class Options:
     )
 
 
+#: Settings of the process as a whole, which a reload leaves as they are.
+LASTING = (
+    *("bind", "backlog", "socket_mode", "reuse_port", "chdir", "umask", "user", "group"),
+    *("pid_file", "error_log", "log_level", "check", "tls_key_password_file"),
+)
+
+
 def settings() -> dict[str, tuple[Field[Any], Setting]]:
     """Return every setting by the name of its field."""
     return {each.name: (each, each.metadata["setting"]) for each in fields(Options)}

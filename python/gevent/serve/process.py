@@ -56,6 +56,8 @@ class WorkerProcess:
     heartbeat: Heartbeat
     started: float = field(default_factory=time.monotonic)
     state: State = State.STARTING
+    #: True if it is the one that watches the source files.
+    watches_files: bool = False
     #: True while it may say something.
     pollable: bool = True
     #: True once it has closed its listening sockets.

@@ -15,21 +15,21 @@ reload that comes while two generations are there waits until one is gone.
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import socket
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 from gevent.serve import process, worker
-from gevent.serve.heartbeat import Heartbeats
+from gevent.serve.crew import Crew
+from gevent.serve.errors import ServeError, reason
+from gevent.serve.heartbeat import Heartbeat
 from gevent.serve.listeners import UNIX, Listener
 from gevent.serve.logs import Messages
 from gevent.serve.notify import Notifier
-from gevent.serve.options import Options
+from gevent.serve.options import LASTING, Options
 from gevent.serve.process import State, WorkerProcess, how_it_ended
 from gevent.serve.signals import Signals
 
@@ -59,23 +59,13 @@ CAUGHT = (
     signal.SIGTTIN,
     signal.SIGTTOU,
 )
-#: Signals that do nothing to a worker. A terminal sends the first two to all processes, and the
-#: supervisor passes on what is to be done.
-HARMLESS = (
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
 
 
 class Supervisor:
     """Keeps a number of workers serving at the listening sockets.
 
     :param options: What to serve, and how.
+    :param read_again: Returns what to serve after a reload, or raises :class:`ServeError`.
     :param listeners: The listening sockets.
     :param key_password: What decrypts the key of the certificate, if anything does.
     :param messages: Where the operator is told what happens.
@@ -85,19 +75,20 @@ class Supervisor:
     def __init__(
         self,
         options: Options,
+        read_again: Callable[[], Options],
         listeners: list[Listener],
         key_password: str | None,
         messages: Messages,
         notifier: Notifier,
     ) -> None:
         self.options = options
+        self.read_again = read_again
         self.listeners = listeners
         self.key_password = key_password
         self.messages = messages
         self.notifier = notifier
         #: How many workers there should be.
         self.wanted = options.workers
-        self.workers: list[WorkerProcess] = []
         #: The generation that serves, 0 before the first; and the one that starts, if any.
         self.current = 0
         self.coming: int | None = None
@@ -115,21 +106,22 @@ class Supervisor:
         self.replace_at = 0.0
         self.pause = 0.0
         self.last_look = time.monotonic()
-        self.heartbeats = Heartbeats()
-        self.selector = selectors.DefaultSelector()
+        #: The settings and the number of workers before a reload, for when it fails.
+        self.before_reload = (options, self.wanted)
+        self.signals = Signals(CAUGHT)
+        self.workers = Crew(self.signals)
 
     def run(self) -> int:
         """Serve until told to end; return the exit status, 1 when the first workers fail."""
-        self.signals = Signals(CAUGHT)
-        self.selector.register(self.signals, selectors.EVENT_READ)
         self._start_generation()
         while self.workers or not self.ending:
-            for key, _ in self.selector.select(self._time_to_wait()):
-                if key.fileobj is self.signals:
-                    self._take_signals()
-                elif key.data in self.workers:
-                    # One that has just been found to have ended is not there any more.
-                    self._listen_to(key.data)
+            numbers, heard = self.workers.wait(self._time_to_wait())
+            for number in numbers:
+                self._take_signal(number)
+            for one, code in self.workers.ended():
+                self._has_ended(one, code)
+            for one in heard:
+                self._listen_to(one)
             self._watch()
             self._keep_the_number()
         self._close_listeners()
@@ -138,22 +130,17 @@ class Supervisor:
 
     # Signals
 
-    def _take_signals(self) -> None:
-        for number in self.signals.take():
-            if number in ENDINGS:
-                self._end(at_once=self.ending)
-            elif self.ending:
-                continue
-            elif number == signal.SIGHUP:
-                self._reload()
-            elif number == signal.SIGUSR1:
-                self._reopen_logs()
-            elif number in (signal.SIGTTIN, signal.SIGTTOU):
-                self._change_number(1 if number == signal.SIGTTIN else -1)
-        for one in list(self.workers):
-            pid, status = os.waitpid(one.pid, os.WNOHANG)
-            if pid:
-                self._has_ended(one, os.waitstatus_to_exitcode(status))
+    def _take_signal(self, number: int) -> None:
+        if number in ENDINGS:
+            self._end(at_once=self.ending)
+        elif self.ending:
+            return
+        elif number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR1:
+            self._reopen_logs()
+        elif number in (signal.SIGTTIN, signal.SIGTTOU):
+            self._change_number(1 if number == signal.SIGTTIN else -1)
 
     def _reopen_logs(self) -> None:
         self.messages.file.reopen()
@@ -184,7 +171,27 @@ class Supervisor:
         self.reload_again = False
         self.messages.say("reloading")
         self.notifier.reloading()
-        self._start_generation()
+        if self._read_settings():
+            self._start_generation()
+
+    def _read_settings(self) -> bool:
+        """Take the settings over as they are now; return false if they are wrong."""
+        try:
+            new = self.read_again()
+        except ServeError as error:
+            self.messages.fail(f"{error}; the workers that serve stay")
+            self.notifier.ready("the last reload failed")
+            return False
+        self.before_reload = (self.options, self.wanted)
+        kept = {name: getattr(self.options, name) for name in LASTING}
+        for name, value in kept.items():
+            if getattr(new, name) != value:
+                self.messages.warn(f"a new {name.replace('_', '-')} counts after a restart only")
+        if new.workers != self.options.workers:
+            # Otherwise it stays what signals have made of it.
+            self.wanted = new.workers
+        self.options = replace(new, **kept)
+        return True
 
     def _of_another_generation(self) -> Iterator[WorkerProcess]:
         return (one for one in self.workers if one.generation != self.current)
@@ -196,7 +203,7 @@ class Supervisor:
         for one in self.workers:
             if one.generation == self.current and one.state is State.LOADED:
                 self._let_serve(one)
-        for one in list(self._of_another_generation()):
+        for one in self._of_another_generation():
             self._tell_to_end(one, process.RETIRE)
         places = " and ".join(self._urls())
         text = f"listening at {places} with {self._count_of_workers()}, process {os.getpid()}"
@@ -214,6 +221,7 @@ class Supervisor:
             self.status = 1
             self._end(at_once=True)
         elif not self.ending:
+            self.options, self.wanted = self.before_reload
             self.messages.fail("the reload failed; the workers that serve stay")
             self.notifier.ready("the last reload failed")
 
@@ -229,65 +237,35 @@ class Supervisor:
 
     def _fork(self, generation: int) -> bool:
         """Start a worker; return false if the system does not let us."""
-        for stream in (sys.stdout, sys.stderr):
-            # What they still hold would be written by both processes.
-            with suppress(OSError, ValueError, AttributeError):
-                stream.flush()
+        watches_files = self.options.reload and not any(
+            one.generation == generation and one.watches_files for one in self.workers
+        )
         try:
-            ours, theirs = socket.socketpair()
+            new = self.workers.fork(generation, partial(self._work, watches_files))
         except OSError as error:
-            self.messages.fail(f"cannot start a worker: {error}")
+            self.messages.fail(f"cannot start a worker: {reason(error)}")
             return False
-        heartbeat = self.heartbeats.take()
-        with self.signals.blocked():
-            try:
-                pid = os.fork()
-            except OSError as error:
-                self.messages.fail(f"cannot start a worker: {error}")
-                ours.close()
-                theirs.close()
-                heartbeat.release()
-                return False
-            if pid == 0:
-                self.signals.forget(HARMLESS)
-                ours.close()
-        if pid == 0:
-            self._become_worker(theirs, heartbeat)
-        theirs.close()
-        ours.setblocking(False)
-        new = WorkerProcess(pid, generation, ours, heartbeat)
-        self.workers.append(new)
-        self.selector.register(new, selectors.EVENT_READ, new)
-        self.messages.debug(f"worker {pid} starts")
+        new.watches_files = watches_files
+        self.messages.debug(f"worker {new.pid} starts")
         return True
 
-    def _become_worker(self, channel: socket.socket, heartbeat: object) -> NoReturn:
-        self.selector.close()
-        for other in self.workers:
-            other.channel.close()
-        # Of several workers, one watches the files.
-        watches_files = self.options.reload and not any(
-            other.generation == self.last_generation for other in self.workers
+    def _work(self, watches_files: bool, channel: socket.socket, heartbeat: Heartbeat) -> int:
+        """Be a worker, in a process of its own; return the exit status."""
+        return worker.run(
+            worker.Context(
+                options=self.options,
+                listeners=[listener.sock for listener in self.listeners],
+                channel=channel,
+                heartbeat=heartbeat,
+                messages=self.messages,
+                key_password=self.key_password,
+                multiprocess=self.wanted > 1,
+                watches_files=watches_files,
+            )
         )
-        context = worker.Context(
-            options=self.options,
-            listeners=[listener.sock for listener in self.listeners],
-            channel=channel,
-            heartbeat=heartbeat,  # type: ignore[arg-type]
-            messages=self.messages,
-            key_password=self.key_password,
-            multiprocess=self.wanted > 1,
-            watches_files=watches_files,
-        )
-        raise SystemExit(worker.run(context))
 
     def _listen_to(self, one: WorkerProcess) -> None:
-        lines, over = one.hear()
-        if over and one.pollable:
-            one.pollable = False
-            self.selector.unregister(one)
-        for line in lines:
-            word, _, text = line.partition(" ")
+        for word, text in self.workers.hear(one):
             if word == process.LOADED:
                 self._is_loaded(one)
             elif word == process.FAILED:
@@ -343,10 +321,7 @@ class Supervisor:
     def _has_ended(self, one: WorkerProcess, code: int) -> None:
         # What it said at the end.
         self._listen_to(one)
-        if one.pollable:
-            self.selector.unregister(one)
         self.workers.remove(one)
-        one.release()
         if self.ending or one.state is State.ENDING:
             self.messages.debug(f"worker {one.pid} {how_it_ended(code)}")
             return
@@ -414,8 +389,10 @@ class Supervisor:
     def _watch(self) -> None:
         """Do what is due."""
         now = time.monotonic()
-        # A supervisor that was stopped itself, as by Ctrl-Z, has to give its workers time.
-        slept = now - self.last_look > 2 * self._watching_period() + 1.0
+        if self.options.timeout and now - self.last_look > 2 * self._watching_period() + 1.0:
+            # This process was stopped, as by Ctrl-Z, and the workers with it: they begin anew.
+            for one in self.workers:
+                one.heartbeat.beat()
         self.last_look = now
         self.notifier.alive()
         for one in self.workers:
@@ -427,7 +404,7 @@ class Supervisor:
                 limit = self.options.start_timeout
                 if limit and now - one.started > limit:
                     self._give_up(one, f"did not start within {limit:g} s")
-            elif self.options.timeout and not slept:
+            elif self.options.timeout:
                 silent = now - one.heartbeat.last()
                 if silent > self.options.timeout:
                     self._replace_stuck(one, silent)

@@ -1,0 +1,131 @@
+"""The worker processes that there are: forking them, hearing them, noting their end."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from gevent.serve.heartbeat import Heartbeat, Heartbeats
+from gevent.serve.process import WorkerProcess
+from gevent.serve.signals import Signals
+
+#: Signals that do nothing to a worker. A terminal sends the first two to all processes, and the
+#: supervisor passes on what is to be done.
+HARMLESS = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+
+
+class Crew:
+    """The workers, in the order of their start.
+
+    :param signals: The signals that the supervisor catches.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._workers: list[WorkerProcess] = []
+        self._heartbeats = Heartbeats()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(signals, selectors.EVENT_READ)
+
+    def __iter__(self) -> Iterator[WorkerProcess]:
+        """Yield the workers there are now, however that changes meanwhile."""
+        return iter(self._workers.copy())
+
+    def __bool__(self) -> bool:
+        return bool(self._workers)
+
+    def wait(self, timeout: float | None) -> tuple[list[int], list[WorkerProcess]]:
+        """Wait for *timeout* seconds at most; return the signals that came, and who says something.
+
+        :param timeout: None to wait for any time.
+        """
+        numbers: list[int] = []
+        heard = []
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._signals:
+                numbers = self._signals.take()
+            else:
+                heard.append(key.data)
+        return numbers, heard
+
+    def fork(
+        self, generation: int, work: Callable[[socket.socket, Heartbeat], int]
+    ) -> WorkerProcess:
+        """Start a worker.
+
+        :param work: Called in the new process with its end of the channel and its heartbeat;
+            returns the process's exit status.
+        :raises OSError: The system has no process or descriptor left.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            # What they still hold would be written by both processes.
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        ours, theirs = socket.socketpair()
+        heartbeat = self._heartbeats.take()
+        with self._signals.blocked():
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                theirs.close()
+                heartbeat.release()
+                raise
+            if pid == 0:
+                self._signals.forget(HARMLESS)
+                ours.close()
+        if pid == 0:
+            self._selector.close()
+            for other in self._workers:
+                other.channel.close()
+            raise SystemExit(work(theirs, heartbeat))
+        theirs.close()
+        ours.setblocking(False)
+        new = WorkerProcess(pid, generation, ours, heartbeat)
+        self._workers.append(new)
+        self._selector.register(new, selectors.EVENT_READ, new)
+        return new
+
+    def hear(self, one: WorkerProcess) -> list[tuple[str, str]]:
+        """Return the words that a worker said, each with the text behind it."""
+        if one not in self._workers:
+            # It has ended since it said something, and was heard then.
+            return []
+        lines, over = one.hear()
+        if over:
+            self._stop_hearing(one)
+        return [(word, text) for word, _, text in (line.partition(" ") for line in lines)]
+
+    def ended(self) -> Iterator[tuple[WorkerProcess, int]]:
+        """Yield each worker that has ended and its exit code.
+
+        It is still among the workers, to be heard one last time, and is :meth:`remove`d then.
+        """
+        for one in self:
+            pid, status = os.waitpid(one.pid, os.WNOHANG)
+            if pid:
+                yield one, os.waitstatus_to_exitcode(status)
+
+    def remove(self, one: WorkerProcess) -> None:
+        """Strike a worker off that has ended."""
+        self._stop_hearing(one)
+        self._workers.remove(one)
+        one.release()
+
+    def _stop_hearing(self, one: WorkerProcess) -> None:
+        if one.pollable:
+            one.pollable = False
+            self._selector.unregister(one)
