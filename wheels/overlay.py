@@ -18,11 +18,24 @@ from pathlib import Path
 
 OVERLAY = "gevent_rs/overlay"
 #: The start-up file sorts before those of most other distributions, some of which import gevent.
-#: The first line lets tools find the package that read start-up files but run no code in them.
-#: CPython 3.15 runs such an import line as well; a ``.start`` file of PEP 829 would cost every
-#: start several milliseconds, because it makes CPython import ``pkgutil`` and ``re``.
 START_UP_FILE = "_gevent_rs.pth"
-START_UP_LINES = f"{OVERLAY}\nimport gevent_rs; gevent_rs.activate()\n"
+#: Its first line is for tools that find packages by start-up files but run no code in them. The
+#: second one does what `gevent_rs.activate` does, without the import: every Python of the
+#: environment runs it, and an import costs more than the 0.3 ms that it may take, above all where
+#: no bytecode is kept. `sitedir` is a variable of the function in `site` that runs the line.
+#:
+#: CPython 3.15 runs the line as well. A `.start` file of PEP 829 would take its place only at the
+#: cost of importing `pkgutil` and `re`, several milliseconds, in every start.
+START_UP_LINES = (
+    f"{OVERLAY}\n"
+    "import os, sys; "
+    f"overlay = os.path.join(sitedir, {OVERLAY!r}); "
+    "overlay in sys.path and sys.path.remove(overlay); "
+    'os.environ.get("GEVENT_RS", "").strip().lower() in ("off", "no", "false", "0") '
+    "or sys.path.insert(min([(sys.path + [sitedir]).index(sitedir)] + "
+    "[i for i, folder in enumerate(sys.path) "
+    'if folder.endswith(("/site-packages", "/dist-packages"))]), overlay)\n'
+)
 
 
 def lay_out(wheel: Path, module: Callable[[bytes], bytes] = lambda content: content) -> None:

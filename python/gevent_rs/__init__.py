@@ -2,14 +2,12 @@
 
 The distribution gevent-rs does not lay its files into ``site-packages/gevent``, where pip would
 overwrite them with gevent's as soon as another distribution asks for gevent. Its ``gevent`` is in a
-folder of its own, :data:`OVERLAY`, and a start-up file calls :func:`activate`, which adds that
-folder to :data:`sys.path`. A gevent that is installed beside it stays whole: with the environment
-variable ``GEVENT_RS=off`` it is the one that is imported.
+folder of its own, :data:`OVERLAY`, which a start-up file adds to :data:`sys.path`. A gevent that is
+installed beside it stays whole: with the environment variable ``GEVENT_RS=off`` it is the one that
+is imported.
 
-``python -m gevent_rs`` reports which gevent an import gives, and why.
-
-Every Python that starts in the environment runs this module, so it imports nothing that
-:mod:`site` has not loaded already.
+``python -m gevent_rs`` reports which gevent an import gives, and why. :func:`activate` does what
+the start-up file does, for programs that run without such files.
 """
 
 import os
@@ -39,8 +37,8 @@ def activate() -> None:
 
     The overlay goes before all folders of installed packages and after the standard library, so
     that a program's own folder and ``PYTHONPATH`` keep their precedence, and imports of the
-    standard library do not look into it. Start-up files call this; so may a program that runs
-    without them (``python -S``, ``pip install --target``) before it imports gevent.
+    standard library do not look into it. A program that runs without start-up files
+    (``python -S``, ``pip install --target``) calls this before it imports gevent.
     """
     path = sys.path
     while OVERLAY in path:
