@@ -72,6 +72,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<sync::lock::DummySemaphore>(module)?;
     add_class::<sync::rlock::RLock>(module)?;
     add_class::<sync::thread_lock::ThreadLock>(module)?;
+    add_class::<sync::thread_rlock::ThreadRLock>(module)?;
+    add_class::<sync::busy_wait::PyBusyWait>(module)?;
     add_class::<queues::queue::SimpleQueue>(module)?;
     add_class::<queues::api::Queue>(module)?;
     ffi::blocking::add_method::<queues::wait::Get>(py)?;

@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use reactor::Time;
 
 use crate::args::{Count, Flag};
+use crate::errors::{BlockingSwitchOutError, HubDestroyed, LoopExit};
 use crate::hub::{self, BaseHub};
 use crate::sync::linkable::{Linkable, Linked, Next, ThreadWait, Who};
 use crate::waiting::threads;
@@ -109,6 +110,30 @@ impl Semaphore {
     /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
     pub fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
         Self::wait_until(slf, limit, |this| this.try_take())
+    }
+
+    /// Takes a permit whatever is thrown into the greenlet meanwhile, and returns the last of that, for the caller to raise
+    /// when it has done what the permit is for.
+    ///
+    /// # Errors
+    /// What says that the permit cannot be waited for.
+    pub fn take_in_any_case(slf: &Bound<'_, Self>) -> PyResult<Option<PyErr>> {
+        let py = slf.py();
+        let (mut place, mut thrown) = (None, None);
+        while !slf.get().try_take() {
+            match Self::wait_turn(slf, &mut place, None) {
+                Ok(_) => {}
+                Err(error)
+                    if error.is_instance_of::<LoopExit>(py)
+                        || error.is_instance_of::<BlockingSwitchOutError>(py)
+                        || error.is_instance_of::<HubDestroyed>(py) =>
+                {
+                    return Err(error);
+                }
+                Err(error) => thrown = Some(error),
+            }
+        }
+        Ok(thrown)
     }
 
     /// Gives a permit back and returns how many there are.

@@ -27,7 +27,33 @@ pub struct RLock {
     held: GilCell<Held>,
 }
 
+/// The greenlet that runs. None stands for the only thread that is left while the interpreter is finalized, when greenlets
+/// cannot be had any more and finalizers still take locks.
+#[inline]
+pub fn running(py: Python<'_>) -> Bound<'_, PyAny> {
+    greenlet::current(py).unwrap_or_else(|_| py.None().into_bound(py))
+}
+
 impl RLock {
+    /// A lock that nobody holds.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn free(py: Python<'_>) -> PyResult<Self> {
+        Ok(Self {
+            block: Made::new(Py::new(py, Semaphore::of(1))?),
+            held: GilCell::new(Held::default()),
+        })
+    }
+
+    /// How often it is held, and by whom.
+    pub fn holder(&self, py: Python<'_>) -> (i64, Option<Py<PyAny>>) {
+        self.held.with(py, |held| {
+            let owner = held.owner.as_ref().map(|owner| owner.clone_ref(py));
+            (held.count, owner)
+        })
+    }
+
     /// Counts one acquire more if the running greenlet is the owner.
     #[inline]
     fn take_again(&self, py: Python<'_>, me: &Bound<'_, PyAny>) -> bool {
@@ -47,12 +73,28 @@ impl RLock {
         blocking: bool,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let me = greenlet::current(py)?;
+        self.take_within(py, || blocking.then(|| Limit::of(timeout)).transpose())
+    }
+
+    /// Takes the lock, waiting for it as long as `limit` says if it must; true if it was taken.
+    ///
+    /// # Errors
+    /// What `limit` raises, and what is thrown into the greenlet meanwhile.
+    #[inline]
+    pub fn take_within(
+        &self,
+        py: Python<'_>,
+        limit: impl FnOnce() -> PyResult<Option<Limit>>,
+    ) -> PyResult<bool> {
+        let me = running(py);
         if self.take_again(py, &me) {
             return Ok(true);
         }
         let taken = self.block.get().try_take()
-            || (blocking && Semaphore::take(self.block.bind(py), &Limit::of(timeout)?)?);
+            || match limit()? {
+                Some(limit) => Semaphore::take(self.block.bind(py), &limit)?,
+                None => false,
+            };
         if !taken {
             return Ok(false);
         }
@@ -66,9 +108,13 @@ impl RLock {
         drop(old);
     }
 
+    /// Undoes one `acquire`; false if the running greenlet does not hold the lock.
+    ///
+    /// # Errors
+    /// What making a hub for linked callables raises.
     #[inline]
-    fn give(&self, py: Python<'_>) -> PyResult<()> {
-        let me = greenlet::current(py)?;
+    pub fn give_if_held(&self, py: Python<'_>) -> PyResult<bool> {
+        let me = running(py);
         let (mine, over) = self.held.with(py, |held| {
             let mine = held.owner.as_ref().is_some_and(|owner| owner.is(&me));
             if !mine {
@@ -84,14 +130,19 @@ impl RLock {
                 },
             )
         });
-        if !mine {
-            return Err(self.not_owned(&me));
-        }
         if over.is_some() {
             drop(over);
             Semaphore::give(self.block.bind(py))?;
         }
-        Ok(())
+        Ok(mine)
+    }
+
+    #[inline]
+    fn give(&self, py: Python<'_>) -> PyResult<()> {
+        if self.give_if_held(py)? {
+            return Ok(());
+        }
+        Err(self.not_owned(&running(py)))
     }
 
     #[cold]
@@ -113,12 +164,9 @@ impl RLock {
     #[new]
     #[pyo3(signature = (hub = None))]
     fn new(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<Self> {
-        let block = Py::new(py, Semaphore::of(1))?;
-        block.get().belong_to(py, hub);
-        Ok(Self {
-            block: Made::new(block),
-            held: GilCell::new(Held::default()),
-        })
+        let lock = Self::free(py)?;
+        lock.block.get().belong_to(py, hub);
+        Ok(lock)
     }
 
     /// Take the lock, waiting for it at most `timeout` seconds, and return whether it was taken.
@@ -181,31 +229,33 @@ impl RLock {
         })
     }
 
-    fn _is_owned(&self, py: Python<'_>) -> PyResult<bool> {
-        let me = greenlet::current(py)?;
-        Ok(self.held.with(py, |held| {
+    fn _is_owned(&self, py: Python<'_>) -> bool {
+        let me = running(py);
+        self.held.with(py, |held| {
             held.owner.as_ref().is_some_and(|owner| owner.is(&me))
-        }))
+        })
     }
 
     /// Give the lock up altogether, for `threading.Condition`; what `_acquire_restore` takes to have it again.
     fn _release_save(&self, py: Python<'_>) -> PyResult<(i64, Option<Py<PyAny>>)> {
         let held = self.held.take(py);
+        if held.count == 0 {
+            return Err(PyRuntimeError::new_err("cannot release un-acquired lock"));
+        }
         Semaphore::give(self.block.bind(py))?;
         Ok((held.count, held.owner))
     }
 
+    /// Take the lock again, so often for this owner; what is thrown into the greenlet meanwhile is raised then.
     fn _acquire_restore(
         &self,
         py: Python<'_>,
         count_owner: (i64, Option<Py<PyAny>>),
     ) -> PyResult<()> {
-        if !self.block.get().try_take() {
-            Semaphore::take(self.block.bind(py), &Limit::Never)?;
-        }
         let (count, owner) = count_owner;
+        let thrown = Semaphore::take_in_any_case(self.block.bind(py))?;
         self.own(py, owner, count);
-        Ok(())
+        thrown.map_or(Ok(()), Err)
     }
 
     /// Make it usable in a forked child, free.

@@ -7,10 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::args::Flag;
-use crate::ffi::greenlet;
-use crate::hub;
+use crate::sync::busy_wait::BusyWait;
 use crate::sync::lock::{BoundedSemaphore, Semaphore};
-use crate::waiting::park;
 use crate::waiting::timeout::Limit;
 
 /// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
@@ -21,7 +19,9 @@ const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
 /// Works between threads too. As the lock of the standard library it takes no arguments and cannot be derived from.
 /// `release` raises `RuntimeError` if it is not held.
 #[pyclass(frozen, dict, weakref, extends = BoundedSemaphore, name = "LockType", module = "gevent.thread")]
-pub struct ThreadLock;
+pub struct ThreadLock {
+    tries: BusyWait,
+}
 
 impl ThreadLock {
     fn semaphore<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Semaphore> {
@@ -44,9 +44,15 @@ impl ThreadLock {
     }
 }
 
-/// How long an `acquire` with these arguments may wait; none where it may not.
+/// How many tries in a row may fail before the other greenlets run.
+pub const TRIES: u32 = 100;
+
+/// How long an `acquire` of the standard library's locks may wait that gets these arguments; none where it may not.
+///
+/// # Errors
+/// `ValueError` and `OverflowError` as the standard library raises them, `TypeError` for a timeout that is no number.
 #[inline]
-fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
+pub fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
     let seconds = match timeout.filter(|timeout| !timeout.is_none()) {
         None => -1.0,
         Some(timeout) => timeout.extract::<f64>()?,
@@ -61,6 +67,8 @@ fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Opti
         "timeout value must be a non-negative number"
     } else if seconds > TIMEOUT_MAX {
         return Err(PyOverflowError::new_err("timeout value is too large"));
+    } else if seconds == 0.0 {
+        return Ok(None);
     } else {
         let given = timeout.map(|timeout| timeout.clone().unbind());
         let delay = Duration::from_secs_f64(seconds.min(1e9));
@@ -69,21 +77,15 @@ fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Opti
     Err(PyValueError::new_err(problem))
 }
 
-/// Lets others run, so that trying in a loop comes to an end, where that is possible.
-fn give_way(py: Python<'_>) -> PyResult<()> {
-    match hub::get_hub_if_exists(py) {
-        Some(hub) if !greenlet::current(py)?.is(&hub) => park::yield_now(py),
-        _ => Ok(()),
-    }
-}
-
 #[pymethods]
 impl ThreadLock {
     #[new]
     fn new() -> PyClassInitializer<Self> {
         PyClassInitializer::from(Semaphore::of(1))
             .add_subclass(BoundedSemaphore::of(1))
-            .add_subclass(Self)
+            .add_subclass(Self {
+                tries: BusyWait::default(),
+            })
     }
 
     fn __init__(&self) {}
@@ -98,8 +100,8 @@ impl ThreadLock {
     /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
     /// it was taken.
     ///
-    /// Where `blocking` is false and it was not, the other greenlets get their turn first, so that trying in a loop comes
-    /// to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`, `OverflowError` for one
+    /// Where `blocking` is false nobody else runs, except after many such tries in a row that failed: so trying in a loop
+    /// comes to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`, `OverflowError` for one
     /// above `TIMEOUT_MAX`.
     #[pyo3(
         signature = (blocking = Flag(true), timeout = None),
@@ -115,7 +117,7 @@ impl ThreadLock {
         }
         let taken = Self::semaphore(slf).get().try_take();
         if !taken {
-            give_way(slf.py())?;
+            slf.get().tries.failed(slf.py(), TRIES)?;
         }
         Ok(taken)
     }
@@ -125,6 +127,18 @@ impl ThreadLock {
     /// Raises `RuntimeError` if nobody holds it.
     fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
         Self::give(slf)
+    }
+
+    /// For `threading.Condition`, which without this would try to take the lock: true if anybody holds it.
+    fn _is_owned(slf: &Bound<'_, Self>) -> bool {
+        !Self::semaphore(slf).get().has_permit()
+    }
+
+    /// Take the lock for `threading.Condition`, which must hold it when its `wait` ends: what is thrown into the greenlet
+    /// meanwhile is raised when the lock is taken.
+    fn _acquire_restore(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = state;
+        Semaphore::take_in_any_case(Self::semaphore(slf))?.map_or(Ok(()), Err)
     }
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<bool> {

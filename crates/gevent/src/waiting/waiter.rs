@@ -58,7 +58,7 @@ impl Waiter {
     /// # Errors
     /// The error it was given, or `ConcurrentObjectUseError` when another greenlet waits already.
     pub fn wait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::park(slf, |running, loop_| Wait::of(running, loop_))
+        Self::park(slf, Wait::of)
     }
 
     fn park(slf: &Bound<'_, Self>, new: fn(Py<PyAny>, Py<Loop>) -> WaitRef) -> PyResult<Py<PyAny>> {
@@ -263,7 +263,7 @@ impl Waiter {
     /// Like `get`, where the hub gives what another thread may bring: so the wait is no deadlock in a thread that is not the
     /// main one.
     fn _get_from_any_thread(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::park(slf, |running, loop_| Wait::of_any_thread(running, loop_))
+        Self::park(slf, Wait::of_any_thread)
     }
 
     /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.

@@ -1,0 +1,61 @@
+//! Notices a program that tries for a lock again and again instead of waiting for it.
+//!
+//! A try that fails must not let other greenlets run: the caller may hold other locks, and nothing that can be thrown into
+//! it is expected there. Yet `while not lock.acquire(False): pass` has to come to an end, which with threads it does, as
+//! they are preempted. So a greenlet gives way when many tries failed in a row and nothing ran between them.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use pyo3::prelude::*;
+
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::waiting::park;
+
+/// Counts the tries for one object that failed since anything else ran.
+#[derive(Default)]
+pub struct BusyWait {
+    failures: AtomicU32,
+    progress: AtomicU64,
+}
+
+impl BusyWait {
+    /// Counts a try that failed; from the one numbered `limit` on, lets the other greenlets of the thread run.
+    ///
+    /// # Errors
+    /// What is thrown into the greenlet meanwhile.
+    pub fn failed(&self, py: Python<'_>, limit: u32) -> PyResult<()> {
+        let Some(hub) = hub::get_hub_if_exists(py) else {
+            return Ok(());
+        };
+        let progress = hub::loop_of(&hub)?.get().progress();
+        let failures = if self.progress.swap(progress, Relaxed) == progress {
+            self.failures.load(Relaxed).saturating_add(1)
+        } else {
+            1
+        };
+        self.failures.store(failures, Relaxed);
+        if failures < limit || greenlet::current(py)?.is(&hub) {
+            return Ok(());
+        }
+        park::yield_now(py)
+    }
+}
+
+/// The same for Python code.
+#[pyclass(frozen, name = "BusyWait", module = "gevent._core")]
+#[derive(Default)]
+pub struct PyBusyWait(BusyWait);
+
+#[pymethods]
+impl PyBusyWait {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Count a try that failed; from the one numbered `limit` on, let the other greenlets of the thread run.
+    fn failed(&self, py: Python<'_>, limit: u32) -> PyResult<()> {
+        self.0.failed(py, limit)
+    }
+}

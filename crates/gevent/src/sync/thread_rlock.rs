@@ -1,0 +1,115 @@
+//! What `threading.RLock` makes in a patched process.
+//!
+//! A signal handler, or a finalizer, may run between any two bytecodes and take the very lock that the interrupted code is
+//! just taking or releasing. Both are one call into the engine here, in which no other Python code runs.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::args::Flag;
+use crate::sync::busy_wait::BusyWait;
+use crate::sync::rlock::{RLock, running};
+use crate::sync::thread_lock::{TRIES, limit_of};
+
+/// A lock that the greenlet which holds it may acquire again, and must release as often.
+///
+/// It has the arguments of the standard library's, and works between threads too.
+#[pyclass(frozen, subclass, weakref, extends = RLock, name = "ThreadRLock", module = "gevent.thread")]
+pub struct ThreadRLock {
+    tries: BusyWait,
+}
+
+impl ThreadRLock {
+    fn lock<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a RLock {
+        slf.as_super().get()
+    }
+
+    #[inline]
+    fn give(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if Self::lock(slf).give_if_held(slf.py())? {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("cannot release un-acquired lock"))
+    }
+}
+
+#[pymethods]
+impl ThreadRLock {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let tries = BusyWait::default();
+        Ok(PyClassInitializer::from(RLock::free(py)?).add_subclass(Self { tries }))
+    }
+
+    /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
+    /// it was taken.
+    ///
+    /// The greenlet that holds it takes it once more, at once. Raises `ValueError` for a timeout that is negative or given
+    /// without `blocking`, `OverflowError` for one above `TIMEOUT_MAX`.
+    #[pyo3(
+        signature = (blocking = Flag(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=-1)"
+    )]
+    fn acquire(
+        slf: &Bound<'_, Self>,
+        blocking: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let py = slf.py();
+        let limit = limit_of(blocking.0, timeout)?;
+        let tries = limit.is_none();
+        let taken = Self::lock(slf).take_within(py, || Ok(limit))?;
+        if !taken && tries {
+            slf.get().tries.failed(py, TRIES)?;
+        }
+        Ok(taken)
+    }
+
+    /// Undo one `acquire`; the last one wakes whoever waited longest.
+    ///
+    /// Raises `RuntimeError` unless the running greenlet holds the lock.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::give(slf)
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        typ: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (typ, value, tb);
+        Self::give(slf)
+    }
+
+    /// How often the running greenlet holds it.
+    fn _recursion_count(slf: &Bound<'_, Self>) -> i64 {
+        let py = slf.py();
+        let (count, owner) = Self::lock(slf).holder(py);
+        let me = running(py);
+        if owner.is_some_and(|owner| owner.is(&me)) {
+            count
+        } else {
+            0
+        }
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let kind = slf.get_type();
+        let (count, owner) = Self::lock(slf).holder(slf.py());
+        Ok(format!(
+            "<{} {}.{} object owner={} count={count} at {:#x}>",
+            if count > 0 { "locked" } else { "unlocked" },
+            kind.module()?,
+            kind.qualname()?,
+            owner.map_or(0, |owner| owner.as_ptr() as usize),
+            slf.as_ptr() as usize,
+        ))
+    }
+}
