@@ -325,16 +325,12 @@ def test_file_wrapper(serve, tmp_path):
     content = os.urandom(3_000_000)
     path = tmp_path / "file"
     path.write_bytes(content)
-    closed = []
-
-    class File(io.FileIO):
-        def close(self):
-            closed.append(True)
-            super().close()
+    files = []
 
     def send(environ, start_response):
-        file = File(path)
+        file = open(path, "rb")  # noqa: SIM115
         file.seek(10)
+        files.append(file)
         start_response("200 OK", [])
         return environ["wsgi.file_wrapper"](file, 4096)
 
@@ -342,7 +338,7 @@ def test_file_wrapper(serve, tmp_path):
     _, headers, body = web.get()
     assert headers["Content-Length"] == str(len(content) - 10)
     assert body == content[10:]
-    assert closed
+    assert files[0].closed
     assert web.get(method="HEAD")[2] == b""
 
 

@@ -121,7 +121,6 @@ def test_text_instead_of_bytes(serve, reported):
         ("200 OK", None, TypeError),
         ("200 OK", [("Content-Length", "5x")], ValueError),
         ("200 OK", [("Content-Length", "-5")], ValueError),
-        ("304 Not Modified", [("Content-Length", "5")], AssertionError),
     ],
 )
 def test_what_start_response_refuses(serve, reported, status, headers, error):
@@ -143,7 +142,11 @@ def test_what_start_response_refuses(serve, reported, status, headers, error):
 def test_the_messages_about_line_ends(serve, reported):
     def bad(environ, start_response):
         messages = []
-        for status, name, value in (("2 O\n", "a", "b"), ("2 O", "a\n", "b"), ("2 O", "a", "b\n")):
+        for status, name, value in (
+            ("200 O\n", "a", "b"),
+            ("200 O", "a\n", "b"),
+            ("200 O", "a", "b\n"),
+        ):
             with pytest.raises(ValueError, match="carriage return or newline in ") as caught:
                 start_response(status, [(name, value)])
             messages.append(caught.value.args[0])
@@ -255,9 +258,11 @@ def test_a_client_that_leaves_in_the_middle_of_a_body(serve, reported):
     def application(environ, start_response):
         environ["wsgi.input"].read()
 
-    serve(application).send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
-    assert [error[1] for error in reported] == [OSError]
-    assert str(reported[0][2]) == "unexpected end of file while reading request at position 5"
+    web = serve(application)
+    web.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+    assert not reported
+    [line] = web.errors.getvalue().splitlines()
+    assert line.endswith("unexpected end of file while reading request at position 5")
 
 
 def test_disconnecting_at_every_byte(serve, reported):

@@ -7,11 +7,13 @@ every size has a limit.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
 from _socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY
 from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from email.utils import formatdate
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
@@ -24,6 +26,7 @@ from gevent._http import InvalidClientRequest as _InvalidClientRequest  # noqa: 
 from gevent._http import NoopLog as _NoopLog
 from gevent._http import OldMessage as OldMessage
 from gevent._http import headers_factory as headers_factory
+from gevent._http_tls import negotiate
 from gevent._socketcommon import getfqdn
 from gevent.server import _OWN_STEPS, StreamServer
 
@@ -62,6 +65,10 @@ class LoggingLogAdapter:
         """Log a message, without the newline at its end."""
         self._logger.log(self._level, msg.rstrip("\n") if msg.endswith("\n") else msg)
 
+    def write_client(self, msg: str) -> None:
+        """Log what a client did wrong, at ``logging.INFO``: any number of clients may."""
+        self._logger.log(20, msg.rstrip("\n"))
+
     def flush(self) -> None:
         """Do nothing."""
 
@@ -91,6 +98,10 @@ def _log_of(log: Any, level: int) -> Any:
         return _NoopLog()
     if not hasattr(log, "write") and hasattr(log, "log"):
         return LoggingLogAdapter(log, level)
+    if isinstance(log, io.TextIOWrapper) and not log.line_buffering:
+        # On a pipe or in a file, lines would come late, and not at all after a crash.
+        with suppress(OSError, ValueError):
+            log.reconfigure(line_buffering=True)
     return log
 
 
@@ -122,14 +133,26 @@ class WSGIServer(StreamServer):
     strict: bool = os.environ.get("GEVENT_HTTP_STRICT") != "no"
     #: How many seconds a connection may be idle; then it is closed.
     idle_timeout: float | None = 75.0
-    #: How many seconds the head of a request may take, from its first byte on; then 408. The
-    #: negotiation of TLS may take as long; then the connection ends.
+    #: How many seconds the head of a request may take as a whole, from its first byte on; then 408.
+    #: The negotiation of TLS may take as long; then the connection ends.
     header_timeout: float | None = 30.0
     #: How many seconds to wait for more of a request's body; then reading raises
-    #: :class:`TimeoutError`, and unless the application responds otherwise, 408.
+    #: :class:`TimeoutError`, and unless the application responds otherwise, 408. What comes earns
+    #: more time, see :attr:`min_rate`.
     body_timeout: float | None = 60.0
     #: How many seconds to wait for a client to take more of a response; then the connection ends.
+    #: What it takes earns it more time, see :attr:`min_rate`.
     write_timeout: float | None = 60.0
+    #: How many bytes of a body that come, or of a response that are taken, earn the client another
+    #: second, up to the timeout. So one that is slower than as many bytes a second in the long run
+    #: is left, as one that is silent; ``None``: any byte restarts the timeout.
+    min_rate: float | None = 100.0
+    #: How many seconds a connection is read from after its last response, if the client may still
+    #: be sending: closed before, it would not get the response. What is read is dropped. 0: not at
+    #: all.
+    linger_time: float | None = 30.0
+    #: How many of these seconds the client may be silent.
+    linger_timeout: float | None = 5.0
     #: How many bytes a request line may have; more: 414.
     max_request_line: int = MAX_REQUEST_LINE
     #: How many bytes the header fields of a request may have together; more: 431.
@@ -167,6 +190,9 @@ class WSGIServer(StreamServer):
         "header_timeout",
         "body_timeout",
         "write_timeout",
+        "min_rate",
+        "linger_time",
+        "linger_timeout",
         "max_request_line",
         "max_header_bytes",
         "max_headers",
@@ -275,6 +301,21 @@ class WSGIServer(StreamServer):
             self.do_close(*args)
             raise
 
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Negotiate TLS within :attr:`header_timeout`, then run the handler.
+
+        A client that fails to is one line in :attr:`error_log`.
+        """
+        wrapped = self._negotiate(client_socket, address)
+        if wrapped is None:
+            return None
+        with closing(wrapped):
+            return self.handle(wrapped, address)
+
+    def _negotiate(self, sock: Any, address: Any) -> Any:
+        """Return the connection with TLS, or ``None`` where the client failed to negotiate it."""
+        return negotiate(self, sock, address)
+
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, close idle connections at once, and let requests that run finish.
 
@@ -303,7 +344,7 @@ class WSGIServer(StreamServer):
 
 # Methods as they are defined here, whoever replaces them later: what the engine may do itself.
 _HANDLE, _GET_ENVIRON = WSGIServer.handle, WSGIServer.get_environ
-_CLOSE, _WRAP_AND_HANDLE = _OWN_STEPS["do_close"], _OWN_STEPS["wrap_socket_and_handle"]
+_CLOSE, _WRAP_AND_HANDLE = _OWN_STEPS["do_close"], WSGIServer.wrap_socket_and_handle
 
 
 def format_date_time(timestamp: float) -> str:

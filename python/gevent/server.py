@@ -5,6 +5,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from gevent._config import config
@@ -51,6 +52,42 @@ class _Backlog:
         return 256 if config.compat else 128
 
 
+def _wrapping(context: Any) -> Callable[..., Any]:
+    """Return what wraps connections by *context*, so that only the connection's greenlet waits.
+
+    A context of the standard library in a process that is not patched makes sockets that stop the
+    whole process. Its settings are used for sockets of :mod:`gevent.ssl`.
+
+    :raises TypeError: It is to make sockets of a class of the program's own that would do so.
+    """
+    import ssl
+
+    from gevent._sslsocket import SSLContext, SSLSocket
+
+    if not isinstance(context, ssl.SSLContext) or isinstance(context, SSLContext):
+        return context.wrap_socket
+    stdlib = SSLContext.__mro__[1]
+    if type(context).wrap_socket is not stdlib.wrap_socket:
+        # The program's own way of wrapping.
+        return context.wrap_socket
+    made = context.sslsocket_class
+    if issubclass(made, SSLSocket):
+        return context.wrap_socket
+    if made.__module__ != "ssl":
+        raise TypeError(
+            f"{made!r} would stop the whole process while it waits: derive it from "
+            "gevent.ssl.SSLSocket, or use a gevent.ssl.SSLContext"
+        )
+    return partial(_wrap_by, context)
+
+
+def _wrap_by(context: Any, sock: Any, session: Any = None, **settings: Any) -> Any:
+    """Return the connection of *sock* with TLS, by a context of any class."""
+    from gevent._sslsocket import SSLSocket
+
+    return SSLSocket(sock=sock, _context=context, _session=session, **settings)
+
+
 class StreamServer(BaseServer):
     """A server for connections: calls its handler with a socket and the client's address.
 
@@ -62,9 +99,11 @@ class StreamServer(BaseServer):
     :param backlog: How many connections may wait to be accepted, 128 by default, or 256 by the
         setting ``compat``; only with an address.
     :param spawn: See :class:`gevent.baseserver.BaseServer`.
-    :param ssl_args: ``ssl_context``, an :class:`gevent.ssl.SSLContext`, and what its method
-        ``wrap_socket`` takes; or what :func:`gevent.ssl.wrap_socket` takes.
-    :raises TypeError: *backlog* is given with a socket.
+    :param ssl_args: ``ssl_context``, an :class:`gevent.ssl.SSLContext` or one of the standard
+        library, and what its method ``wrap_socket`` takes; or what
+        :func:`gevent.ssl.wrap_socket` takes.
+    :raises TypeError: *backlog* is given with a socket, or *ssl_context* makes sockets of a class
+        that would stop the whole process while one of them waits.
     """
 
     #: How many connections may wait to be accepted, unless stated.
@@ -90,7 +129,7 @@ class StreamServer(BaseServer):
 
                 self.wrap_socket: Callable[..., Any] = wrap_socket
             else:
-                self.wrap_socket = context.wrap_socket
+                self.wrap_socket = _wrapping(context)
             self.ssl_args = ssl_args
         super().__init__(listener, handle=handle, spawn=spawn)
         if backlog is not None:

@@ -6,6 +6,7 @@ use crate::body::Framing;
 use crate::head::{Field, FieldAt, Version};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::target::is_authority;
 
 /// As many fields are parsed without allocating.
 const USUAL_FIELDS: usize = 64;
@@ -165,7 +166,7 @@ impl<'p> Reading<'p> {
     }
 
     fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.host || !value.iter().all(|&byte| is_host_byte(byte)) {
+        if self.host || !is_authority(value, false) {
             return Err(Refusal::Host);
         }
         self.host = true;
@@ -221,7 +222,10 @@ impl<'p> Reading<'p> {
         };
         Ok(Meaning {
             framing,
-            keep_alive: !self.close && (current || self.stay),
+            // Where a length was ignored, whoever else reads this may have gone by it (RFC 9112 section 6.1).
+            keep_alive: !self.close
+                && (current || self.stay)
+                && !(self.chunked && self.length.is_some()),
             expects_continue: current
                 && self.expects_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),
@@ -237,8 +241,19 @@ fn tokens(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 /// Whether these are token characters alone (RFC 9110 section 5.6.2), and at least one.
 pub(crate) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+    !text.is_empty() && text.iter().all(|&byte| TOKEN[usize::from(byte)])
 }
+
+/// [`is_token_byte`] of each byte, to look it up.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_token_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 /// Whether this is a token character (RFC 9110 section 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
@@ -259,31 +274,5 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
                 | b'`'
                 | b'|'
                 | b'~'
-        )
-}
-
-/// Whether this may be part of `host` or `:port` (RFC 3986 section 3.2.2).
-const fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b':'
-                | b'['
-                | b']'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
         )
 }

@@ -8,6 +8,7 @@ use crate::body::Framing;
 use crate::fields::{self, Meaning};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::target::{self, Target};
 
 /// The version of a request or response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -189,6 +190,9 @@ impl Head {
         else {
             return Err(Refusal::RequestLine);
         };
+        if !target::is_valid(method, target.as_bytes()) {
+            return Err(Refusal::Target);
+        }
         self.method = method.len();
         self.target = method.len() + 1..method.len() + 1 + target.len();
         self.version = if minor == 0 {
@@ -241,6 +245,18 @@ impl Head {
         &self.bytes[self.target.clone()]
     }
 
+    /// The target taken apart.
+    #[must_use]
+    pub fn parts(&self) -> Target<'_> {
+        Target::of(self.method(), self.target())
+    }
+
+    /// Returns true for `CONNECT`: what follows it may be another protocol's, and is never read as a request.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.bytes[..self.method] == *b"CONNECT"
+    }
+
     /// The version the client speaks.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -275,10 +291,10 @@ impl Head {
     }
 
     /// Whether the client lets the connection be used again: on HTTP/1.1 unless `Connection: close`, on HTTP/1.0
-    /// only with `Connection: keep-alive`.
+    /// only with `Connection: keep-alive`; never after `CONNECT`, and never where a length was ignored beside chunks.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
-        self.meaning.keep_alive
+        self.meaning.keep_alive && !self.is_connect()
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body: `Expect: 100-continue` on HTTP/1.1

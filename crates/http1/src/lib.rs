@@ -26,6 +26,7 @@ mod head;
 mod policy;
 mod refusal;
 pub mod response;
+mod target;
 
 pub use body::{Body, Framing, Step};
 pub use date::DateCache;
@@ -33,3 +34,4 @@ pub use head::{Field, Head, Version};
 pub use policy::{Leniency, Limits, Policy};
 pub use refusal::Refusal;
 pub use response::{ChunkHead, LAST_CHUNK, ResponseError};
+pub use target::Target;

@@ -9,6 +9,9 @@ pub enum Refusal {
     /// The request line is not `method SP target SP HTTP/1.x`.
     #[error("malformed request line")]
     RequestLine,
+    /// The target has not the form that belongs to the method: a path, an absolute URI, `*`, or a host and port.
+    #[error("invalid request target")]
+    Target,
     /// The request line is longer than allowed.
     #[error("request line too long")]
     RequestLineTooLong,

@@ -3,20 +3,33 @@
 use memchr::memchr3;
 use thiserror::Error;
 
+use crate::fields::is_token;
 use crate::head::Version;
 
-/// A part of a response that would end its line, and so could be read as more than itself.
+/// Why a part of a response may not be sent: a client would read it as something else.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ResponseError {
-    /// In the status: code and reason.
+    /// The status ends its line.
     #[error("carriage return or newline in status")]
     Status,
-    /// In a field's name.
+    /// The status does not begin with three digits and a space, or its reason holds a control character.
+    #[error("malformed status")]
+    StatusForm,
+    /// The code is not one that a final response has, 200 to 599 (RFC 9110 section 15), nor 101.
+    #[error("status outside 200-599")]
+    StatusCode,
+    /// A field's name ends its line.
     #[error("carriage return or newline in header name")]
     Name,
-    /// In a field's value.
+    /// A field's name is no token (RFC 9110 section 5.1).
+    #[error("invalid header name")]
+    NameForm,
+    /// A field's value ends its line.
     #[error("carriage return or newline in header value")]
     Value,
+    /// A field's value holds a control character other than a tab (RFC 9110 section 5.5).
+    #[error("control character in header value")]
+    ValueForm,
 }
 
 /// What ends a body in chunks without trailers.
@@ -25,47 +38,84 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// What an application that expects a body is asked with, on the client's `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Append a status line. `status` is code and reason, as `200 OK`.
+/// The code of a status, `200 OK`, that a final response may have. 101 counts as one: it is the last of HTTP on its
+/// connection.
 ///
 /// # Errors
-/// [`ResponseError::Status`] when it holds CR, LF or NUL; nothing is appended then.
+/// The [`ResponseError`] that says what is wrong with it.
+pub fn final_code(status: &[u8]) -> Result<u16, ResponseError> {
+    if breaks_line(status) {
+        return Err(ResponseError::Status);
+    }
+    let (digits, reason) = match status {
+        [_, _, _] => (status, &[][..]),
+        [a, b, c, b' ', reason @ ..] => (&[*a, *b, *c][..], reason),
+        _ => return Err(ResponseError::StatusForm),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) || !is_text(reason) {
+        return Err(ResponseError::StatusForm);
+    }
+    let code = digits
+        .iter()
+        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    match code {
+        101 | 200..=599 => Ok(code),
+        _ => Err(ResponseError::StatusCode),
+    }
+}
+
+/// Append a status line. `status` is code and reason, as `200 OK`. Returns the code.
+///
+/// # Errors
+/// Those of [`final_code`]; nothing is appended then.
 pub fn status_line(
     out: &mut Vec<u8>,
     version: Version,
     status: &[u8],
-) -> Result<(), ResponseError> {
-    if breaks_line(status) {
-        return Err(ResponseError::Status);
-    }
-    out.reserve(version.as_str().len() + status.len() + 3);
+) -> Result<u16, ResponseError> {
+    let code = final_code(status)?;
+    out.reserve(version.as_str().len() + status.len() + 4);
     out.extend_from_slice(version.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status);
+    if status.len() == 3 {
+        // The space is there even where no reason follows (RFC 9112 section 4).
+        out.push(b' ');
+    }
     out.extend_from_slice(b"\r\n");
-    Ok(())
+    Ok(code)
 }
 
 /// Append a field line.
 ///
 /// # Errors
-/// [`ResponseError::Name`] or [`ResponseError::Value`] when it holds CR, LF or NUL; nothing is appended then.
+/// The [`ResponseError`] of its name or value; nothing is appended then.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
-    let begin = out.len();
+    if !is_token(name) {
+        return Err(if breaks_line(name) {
+            ResponseError::Name
+        } else {
+            ResponseError::NameForm
+        });
+    }
+    if !is_text(value) {
+        return Err(if breaks_line(value) {
+            ResponseError::Value
+        } else {
+            ResponseError::ValueForm
+        });
+    }
+    plain_field(out, name, value);
+    Ok(())
+}
+
+/// Append a field line of the server's own, whose name and value are known to be good.
+pub fn plain_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
-    // One look at the line where most are good.
-    if breaks_line(&out[begin..]) {
-        out.truncate(begin);
-        return Err(if breaks_line(name) {
-            ResponseError::Name
-        } else {
-            ResponseError::Value
-        });
-    }
     out.extend_from_slice(b"\r\n");
-    Ok(())
 }
 
 /// Append a field line whose value is a number, as `Content-Length`. `name` must be a plain field name.
@@ -96,6 +146,13 @@ pub fn end(out: &mut Vec<u8>) {
 #[must_use]
 pub fn breaks_line(text: &[u8]) -> bool {
     memchr3(b'\r', b'\n', b'\0', text).is_some()
+}
+
+/// Returns true if a text has no control character but tabs.
+fn is_text(text: &[u8]) -> bool {
+    // Without a branch for each byte, so that many are judged at once.
+    let bad = |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t') | u8::from(byte == 0x7f);
+    text.iter().fold(0, |found, &byte| found | bad(byte)) == 0
 }
 
 /// The line before a chunk's data: its size, on the stack. The data is followed by CRLF.

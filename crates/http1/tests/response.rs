@@ -1,6 +1,6 @@
 //! What a response is written as.
 
-use http1::response::{breaks_line, end, field, number_field, status_line};
+use http1::response::{breaks_line, end, field, final_code, number_field, status_line};
 use http1::{ChunkHead, DateCache, ResponseError, Version};
 
 #[test]
@@ -36,6 +36,62 @@ fn no_part_ends_its_line() {
         ResponseError::Value.to_string(),
         "carriage return or newline in header value"
     );
+}
+
+#[test]
+fn only_final_statuses_are_sent() {
+    for (status, code) in [
+        ("200 OK", 200),
+        ("599 x", 599),
+        ("404", 404),
+        ("204 ", 204),
+        ("101 Switching", 101),
+    ] {
+        assert_eq!(final_code(status.as_bytes()), Ok(code), "{status}");
+    }
+    for status in [
+        "", "20 OK", "2000 OK", "-1 X", "+20 X", "2x0 OK", " 200 OK", "200OK", "200\tOK",
+        "200 \x01",
+    ] {
+        assert_eq!(
+            final_code(status.as_bytes()),
+            Err(ResponseError::StatusForm),
+            "{status}"
+        );
+    }
+    for status in [
+        "100 Continue",
+        "103 Early Hints",
+        "199 x",
+        "600 x",
+        "999 x",
+        "000 x",
+    ] {
+        assert_eq!(
+            final_code(status.as_bytes()),
+            Err(ResponseError::StatusCode),
+            "{status}"
+        );
+    }
+    let mut out = Vec::new();
+    assert_eq!(status_line(&mut out, Version::Http11, b"404"), Ok(404));
+    assert_eq!(out, b"HTTP/1.1 404 \r\n");
+}
+
+#[test]
+fn only_fields_are_sent_as_fields() {
+    let mut out = Vec::new();
+    for name in ["", "a b", "a:", "X: y", "a\tb", "\u{e9}", "(a)", "a\x7f"] {
+        let found = field(&mut out, name.as_bytes(), b"v");
+        assert_eq!(found, Err(ResponseError::NameForm), "{name:?}");
+    }
+    for value in ["a\x01b", "\x1b[2J", "\x7f", "a\x0bb"] {
+        let found = field(&mut out, b"n", value.as_bytes());
+        assert_eq!(found, Err(ResponseError::ValueForm), "{value:?}");
+    }
+    assert_eq!(out, b"");
+    field(&mut out, b"!#$%&'*+-.^_`|~09azAZ", b"a\tb \xe9").unwrap();
+    assert_eq!(out, b"!#$%&'*+-.^_`|~09azAZ: a\tb \xe9\r\n");
 }
 
 #[test]

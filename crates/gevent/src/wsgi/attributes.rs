@@ -13,6 +13,7 @@ use reactor::Time;
 use crate::args::Flag;
 use crate::cell::GilCell;
 use crate::ffi::text;
+use crate::wsgi::allowance::Allowance;
 use crate::wsgi::overriding::Steps;
 use crate::wsgi::request_file::RequestFile;
 use crate::wsgi::service::Service;
@@ -30,6 +31,8 @@ pub struct State {
     /// Host and port of the client, as they go into environments.
     pub(crate) remote: Option<(Py<PyString>, Py<PyString>)>,
     pub(crate) steps: Steps,
+    /// The number of the response that may be sent now. It grows when one is over.
+    pub(crate) serial: u64,
     pub(crate) close_connection: bool,
     /// Whether nothing more can be sent.
     pub(crate) broken: bool,
@@ -41,6 +44,8 @@ pub struct State {
     pub(crate) lingers: bool,
     /// When the head that is being received has to be complete.
     pub(crate) head_due: Option<Time>,
+    /// When an idle connection ends, where what wakes it up may bring no byte of a request.
+    pub(crate) idle_due: Option<Time>,
     pub(crate) exchange: Option<Box<Exchange>>,
 }
 
@@ -60,14 +65,17 @@ pub struct Exchange {
     pub(crate) time_finish: f64,
     /// The head of the response as it will be sent, without the empty line; empty before `start_response`.
     pub(crate) out: Vec<u8>,
-    /// Whether the application stated the connection's fate, or the body's length, by fields of its own.
+    /// Whether the application stated the connection's fate by a field of its own, and that it ends.
     pub(crate) has_connection: bool,
+    pub(crate) has_close: bool,
     /// Whether the client offered to change the protocol.
     pub(crate) upgrade_offered: bool,
     /// Whether the body's length is announced though the application did not state it.
     pub(crate) announced: bool,
     /// How much of the body that was announced is still to be sent.
     pub(crate) left: Option<u64>,
+    /// How long the client may still keep the response waiting, and how much of it had been taken when that was reckoned.
+    pub(crate) allowance: Option<(Allowance, u64)>,
 }
 
 /// An attribute that holds any object.
@@ -108,9 +116,11 @@ impl Default for Exchange {
             time_finish: 0.0,
             out: Vec::new(),
             has_connection: false,
+            has_close: false,
             upgrade_offered: false,
             announced: false,
             left: None,
+            allowance: None,
         }
     }
 }
@@ -136,9 +146,11 @@ impl Exchange {
         self.time_finish = 0.0;
         self.out.clear();
         self.has_connection = false;
+        self.has_close = false;
         self.upgrade_offered = false;
         self.announced = false;
         self.left = None;
+        self.allowance = None;
         std::mem::replace(&mut self.set, [const { None }; SLOTS])
     }
 
@@ -196,12 +208,14 @@ impl Attributes {
                 service: None,
                 remote: None,
                 steps: Steps::default(),
+                serial: 0,
                 close_connection: false,
                 broken: false,
                 counted: false,
                 fresh: true,
                 lingers: false,
                 head_due: None,
+                idle_due: None,
                 exchange: None,
             }),
         }
@@ -245,7 +259,10 @@ impl Attributes {
 
     /// Ends the exchange: what a request needs is given back.
     pub fn forget(&self, py: Python<'_>) {
-        let exchange = self.state.with(py, |state| state.exchange.take());
+        let exchange = self.state.with(py, |state| {
+            state.serial += 1;
+            state.exchange.take()
+        });
         if let Some(mut exchange) = exchange {
             let objects = exchange.reset();
             spare::keep_exchange(py, exchange);
@@ -255,8 +272,15 @@ impl Attributes {
 
     /// Begins another exchange in the place of the one before.
     pub fn renew(&self, py: Python<'_>) {
+        self.response_over(py);
         let old = self.exchange(py, Exchange::reset);
         drop(old);
+    }
+
+    /// Notes that what an application kept of its request's response is of no more use.
+    #[inline]
+    pub fn response_over(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.serial += 1);
     }
 
     /// A text of the request's head, kept in its slot.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use http1::{Head, Version};
+use http1::{Head, Target, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -319,6 +319,8 @@ struct Line<'py> {
     method: Bound<'py, PyAny>,
     path: Bound<'py, PyString>,
     query: Bound<'py, PyString>,
+    /// The host that the target names, which counts in the place of the field's (RFC 9112 section 3.2.2).
+    host: Option<Bound<'py, PyString>>,
     version: Bound<'py, PyAny>,
 }
 
@@ -333,16 +335,18 @@ fn line<'py>(handler: &Handler<'py>, head: &Head) -> PyResult<Line<'py>> {
         }
         None => Cow::Borrowed(head.target()),
     };
-    let (path, query) = match memchr::memchr(b'?', &target) {
-        Some(at) => (&target[..at], &target[at + 1..]),
-        None => (&*target, &[][..]),
-    };
+    let method = this
+        .get(py, Slot::Command)
+        .unwrap_or_else(|| shared_method(py, head.method()).into_any());
+    let parts = Target::of(method.extract().unwrap_or_default(), &target);
     Ok(Line {
-        method: this
-            .get(py, Slot::Command)
-            .unwrap_or_else(|| shared_method(py, head.method()).into_any()),
-        path: text::from_latin1(py, &unescaped(path))?,
-        query: text::from_latin1(py, query)?,
+        path: text::from_latin1(py, &unescaped(parts.path))?,
+        query: text::from_latin1(py, parts.query)?,
+        host: match parts.authority {
+            Some(authority) => Some(text::from_latin1(py, authority)?),
+            None => None,
+        },
+        method,
         version: this.get(py, Slot::RequestVersion).unwrap_or_else(|| {
             let version = match head.version() {
                 Version::Http10 => intern!(py, "HTTP/1.0"),
@@ -379,7 +383,7 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let (framing, expects) = this.exchange(py, |exchange| {
         (exchange.head.framing(), exchange.head.expects_continue())
     });
-    with_head(handler, |head| {
+    let host = with_head(handler, |head| {
         let line = line(handler, head)?;
         set(intern!(py, "REQUEST_METHOD"), &line.method)?;
         set(intern!(py, "PATH_INFO"), line.path.as_any())?;
@@ -388,7 +392,7 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         if as_decoded {
             add_decoded(head, &environ)?;
         }
-        Ok::<_, PyErr>(())
+        Ok::<_, PyErr>(line.host)
     })?;
     if is_overridden(handler, Step::Headers) {
         for pair in call(handler, Step::Headers, ())?.try_iter()? {
@@ -398,13 +402,16 @@ pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     } else if !as_decoded {
         add_fields(handler, &environ)?;
     }
+    if let Some(host) = host {
+        set(intern!(py, "HTTP_HOST"), host.as_any())?;
+    }
     let upgrade = if is_overridden(handler, Step::ConnectionUpgradeRequested) {
         call(handler, Step::ConnectionUpgradeRequested, ())?.is_truthy()?
     } else {
         connection_upgrade_requested(handler)?
     };
     this.exchange(py, |exchange| exchange.upgrade_offered = upgrade);
-    let input = Input::of_request(handler, framing, expects, !upgrade)?;
+    let input = Input::of_request(handler, framing, expects)?;
     let terminated = pyo3::types::PyBool::new(py, !upgrade);
     set(intern!(py, "wsgi.input"), input.as_any())?;
     set(intern!(py, "wsgi.input_terminated"), terminated.as_any())?;

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::errors::GreenletExit;
 use crate::wsgi::attributes::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
+use crate::wsgi::log::one_line;
 use crate::wsgi::overriding::Step;
 use crate::wsgi::request::InvalidClientRequest;
 use crate::wsgi::{response, send};
@@ -152,7 +153,26 @@ pub fn log_error(
     };
     let socket = handler.getattr(intern!(py, "socket"))?;
     let line = format!("{}: {}\n", socket.repr()?, text.str()?);
-    log.call_method1(intern!(py, "write"), (line,)).map(drop)
+    let logged = log.call_method1(intern!(py, "write"), (line,)).map(drop);
+    super::log::tolerate(handler, logged)
+}
+
+/// Has the loop report why a log cannot be written to, without the request that met it.
+///
+/// # Errors
+/// What the loop raises.
+pub fn report_unlogged(handler: &Handler<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
+    let server = handler.getattr(intern!(py, "server"))?;
+    let traceback = error.getattr(intern!(py, "__traceback__"))?;
+    let context = "the log of a server cannot be written to";
+    server
+        .getattr(intern!(py, "loop"))?
+        .call_method1(
+            intern!(py, "handle_error"),
+            (context, error.get_type(), error, traceback),
+        )
+        .map(drop)
 }
 
 /// Has a message logged that is formatted with these arguments.
@@ -173,6 +193,36 @@ fn client_address<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     handler.getattr(intern!(handler.py(), "client_address"))
 }
 
+/// Has a line logged on what a client did: at a level of its own, where the log has levels.
+fn log_client<'py>(
+    handler: &Handler<'py>,
+    what: &str,
+    address: Bound<'py, PyAny>,
+    text: &str,
+) -> PyResult<()> {
+    let py = handler.py();
+    let text = PyString::new(py, &one_line(text)).into_any();
+    let server = handler.getattr(intern!(py, "server"))?;
+    let log = server.getattr(intern!(py, "error_log"))?;
+    let write = log
+        .get_type()
+        .getattr_opt(intern!(py, "write_client"))?
+        .filter(|_| !is_overridden(handler, Step::LogErrorText));
+    let Some(write) = write else {
+        return log_text(handler, &format!("{what}(from %s)%s"), vec![address, text]);
+    };
+    let line = format!("{what}(from {}){text}\n", address.str()?);
+    super::log::tolerate(handler, write.call1((log, line)).map(drop))
+}
+
+/// Has a line logged that says which limit ended a connection.
+///
+/// # Errors
+/// What the log raises, if it is no `Exception`.
+pub fn log_limit(handler: &Handler<'_>, text: &str) -> PyResult<()> {
+    log_client(handler, "", client_address(handler)?, &format!(" {text}"))
+}
+
 /// `_handle_client_error`: the status and the whole response.
 ///
 /// # Errors
@@ -185,7 +235,8 @@ pub fn handle_client_error<'py>(
     let address = client_address(handler)?;
     if error.is_instance_of::<InvalidClientRequest>() {
         let text = error.getattr(intern!(py, "formatted_message"))?;
-        log_text(handler, "(from %s) %s", vec![address, text])?;
+        let text = PyString::new(py, &one_line(&text.str()?.to_string_lossy()));
+        log_text(handler, "(from %s) %s", vec![address, text.into_any()])?;
     } else {
         let expected = error.is_instance_of::<PyValueError>()
             || error.is_instance_of::<InvalidClientInput>()
@@ -194,12 +245,8 @@ pub fn handle_client_error<'py>(
             let print = handler.getattr(intern!(py, "_print_unexpected_exc"))?;
             print.call0()?;
         }
-        let text = error.str()?.into_any();
-        log_text(
-            handler,
-            "Invalid request (from %s): %s",
-            vec![address, text],
-        )?;
+        let text = format!(": {}", error.str()?);
+        log_client(handler, "Invalid request ", address, &text)?;
     }
     let stated = |name: &str| error.getattr_opt(name).ok().flatten();
     let code: u16 = stated("code")
@@ -285,6 +332,12 @@ pub fn send_error_response(handler: &Handler<'_>, code: u16) -> PyResult<()> {
     if sent || broken {
         return Ok(());
     }
+    // What the application stated gives way.
+    let old = this.exchange(py, |exchange| {
+        exchange.out.clear();
+        exchange.put(Slot::Status, None)
+    });
+    drop(old);
     let (status, headers, body): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) = py
         .import(intern!(py, "gevent._http"))?
         .call_method1("error_response", (code,))?

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use reactor::Direction;
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use crate::cell::Made;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
+use crate::waiting::park;
 use crate::wsgi::handler::{Handler, attributes, plain_socket};
 use crate::wsgi::send;
 
@@ -74,9 +76,57 @@ impl FileWrapper {
     }
 }
 
-/// Descriptor and position of a regular file, and how much of it comes after that.
+/// Returns true if what `read` returns is what the descriptor's file holds: for a `FileIO`, and one that is buffered, as
+/// `open` makes them. Any other object with a `fileno` may decode what it reads, as `gzip.open` does.
+fn reads_as_it_is(file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = file.py();
+    let io = py.import(intern!(py, "_io"))?;
+    let is = |object: &Bound<'_, PyAny>, name: &Bound<'_, PyString>| {
+        Ok::<_, PyErr>(object.get_type().is(io.getattr(name)?))
+    };
+    // Attributes of the object itself come before the methods of its class.
+    let is_altered = |object: &Bound<'_, PyAny>| {
+        let own = object.getattr(intern!(py, "__dict__"))?;
+        for name in [
+            intern!(py, "read"),
+            intern!(py, "tell"),
+            intern!(py, "fileno"),
+        ] {
+            if own.contains(name)? {
+                return Ok::<_, PyErr>(true);
+            }
+        }
+        Ok(false)
+    };
+    let raw = intern!(py, "FileIO");
+    if is(file, raw)? {
+        return Ok(!is_altered(file)?);
+    }
+    let writes = is(file, intern!(py, "BufferedRandom"))?;
+    if !writes && !is(file, intern!(py, "BufferedReader"))? {
+        return Ok(false);
+    }
+    let under = file.getattr(intern!(py, "raw"))?;
+    if !is(&under, raw)? || is_altered(file)? || is_altered(&under)? {
+        return Ok(false);
+    }
+    if writes {
+        // What was written to it may not be in the file yet.
+        file.call_method0(intern!(py, "flush"))?;
+    }
+    Ok(true)
+}
+
+/// Descriptor and position of a regular file, and how much of it comes after that; none for what has to be read.
 fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
     let py = file.py();
+    if !reads_as_it_is(file).unwrap_or(false) {
+        return None;
+    }
+    let readable = file.call_method0(intern!(py, "readable")).ok()?;
+    if !readable.is_truthy().unwrap_or(false) {
+        return None;
+    }
     let fd: RawFd = file
         .call_method0(intern!(py, "fileno"))
         .ok()?
@@ -134,6 +184,8 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
         match sent {
             Ok(0) => break,
             Ok(count) => {
+                // A client that takes all at once does not keep the others waiting.
+                park::yield_now(py)?;
                 left -= count as u64;
                 this.exchange(py, |exchange| {
                     exchange.response_length += count as u64;
@@ -141,7 +193,8 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
                 });
             }
             Err(Errno::AGAIN) => {
-                if let Err(error) = send::wait_writable(handler, socket.get()) {
+                if let Err(error) = send::wait_writable(handler, socket.get(), Direction::Write, 0)
+                {
                     return Err(send::broke(handler, error));
                 }
             }

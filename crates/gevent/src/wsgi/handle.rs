@@ -27,17 +27,13 @@ use crate::wsgi::request::{self, READING, Received};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::service::Service;
 use crate::wsgi::spare::BLOCK;
-use crate::wsgi::{log, response, send};
+use crate::wsgi::{finish, log, response, send};
 
 pyo3::import_exception!(ssl, SSLWantReadError);
 pyo3::import_exception!(ssl, SSLWantWriteError);
 
 /// After how many requests that were there at once others get to run.
 const BATCH: u32 = 32;
-
-/// How long to wait for a client to read the answer to a request that was not read to its end, in seconds and bytes.
-const LINGER: f64 = 1.0;
-const LINGER_BYTES: usize = 16 * BLOCK;
 
 /// `WSGIHandler.handle`.
 pub struct Handle;
@@ -69,7 +65,11 @@ pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
     go_on(handler)
 }
 
-fn service(handler: &Handler<'_>) -> PyResult<Py<Service>> {
+/// The limits that hold for a connection, and its place among the others.
+///
+/// # Errors
+/// What making the default one raises.
+pub fn service(handler: &Handler<'_>) -> PyResult<Py<Service>> {
     let py = handler.py();
     let known = attributes(handler).state.with(py, |state| {
         state.service.as_ref().map(|service| service.clone_ref(py))
@@ -127,11 +127,11 @@ fn stop(handler: &Handler<'_>, stopped: PyResult<Option<Py<SocketBase>>>) -> PyR
             Ok(Stop::Park(wait))
         }
         Ok(None) => {
-            finish(handler)?;
+            finish::finish(handler)?;
             Ok(Stop::Done(py.None()))
         }
         Err(error) => {
-            finish(handler)?;
+            finish::finish(handler)?;
             Err(error)
         }
     }
@@ -149,11 +149,11 @@ fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyRes
                 if let Some(Received::Refused(status, response)) = answered {
                     refuse(handler, &status, &response)?;
                 }
-                finish(handler)?;
+                finish::finish(handler)?;
                 Ok(Stop::Done(py.None()))
             }
             Err(error) => {
-                finish(handler)?;
+                finish::finish(handler)?;
                 Err(error)
             }
         },
@@ -172,9 +172,7 @@ fn late<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Option<Received<'
     if !is_timeout(py, &error) || !begun {
         return Ok(None);
     }
-    let text = "the request's head took too long";
-    let error = request::client_request_error(py, text, 408, "Request Timeout");
-    request::client_error(handler, error).map(Some)
+    request::head_timeout(handler).map(Some)
 }
 
 /// Leaves the connection where the loop finds it, giving back what it needs only while busy.
@@ -182,10 +180,15 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
     let py = handler.py();
     let this = attributes(handler);
     let service = service(handler)?;
-    let due = this.state.with(py, |state| state.head_due);
+    let mut due = this.state.with(py, |state| state.head_due);
     if due.is_none() {
         this.forget(py);
-        request::reader(handler)?.get().release(py);
+        let reader = request::reader(handler)?;
+        reader.get().release(py);
+        if matches!(*reader.get().source, Source::Object(_)) {
+            // What wakes it may be part of a record of TLS, which brings no byte of a request.
+            due = Some(idle_due(handler, service.get()));
+        }
     }
     let Begun { wait, place } =
         socket
@@ -203,6 +206,16 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
             idle,
         },
     ))
+}
+
+/// When a connection that is idle ends.
+fn idle_due(handler: &Handler<'_>, service: &Service) -> Time {
+    attributes(handler).state.with(handler.py(), |state| {
+        *state.idle_due.get_or_insert_with(|| {
+            let limit = super::request_file::seconds(service.idle_timeout);
+            limit.map_or(Time::FAR, |limit| Time::now().after(limit))
+        })
+    })
 }
 
 fn patience(due: Option<Time>, service: &Service) -> Patience {
@@ -442,10 +455,10 @@ fn fill<'py>(
 ) -> PyResult<Option<Received<'py>>> {
     let py = handler.py();
     let due = attributes(handler).state.with(py, |state| state.head_due);
-    file.set_timeout(
+    file.set_deadline(
         py,
         match due {
-            Some(due) if due != Time::FAR => Some(due.until(Time::now()).as_secs_f64().max(0.001)),
+            Some(due) if due != Time::FAR => Some(due.until(Time::now()).as_secs_f64()),
             Some(_) => None,
             None => service.idle_timeout,
         },
@@ -461,6 +474,7 @@ fn fill<'py>(
 fn set_due(handler: &Handler<'_>, service: &Service) {
     attributes(handler).state.with(handler.py(), |state| {
         state.fresh = false;
+        state.idle_due = None;
         state.head_due.get_or_insert_with(|| {
             let limit = super::request_file::seconds(service.header_timeout);
             limit.map_or(Time::FAR, |limit| Time::now().after(limit))
@@ -507,77 +521,4 @@ fn refuse(
         }
     });
     log::request_done(handler)
-}
-
-/// Ends the connection.
-fn finish(handler: &Handler<'_>) -> PyResult<()> {
-    let py = handler.py();
-    let this = attributes(handler);
-    let (socket, reader, service, lingers) = this.state.with(py, |state| {
-        (
-            state.socket.take(),
-            state.reader.take(),
-            state.service.as_ref().map(|service| service.clone_ref(py)),
-            state.lingers && !state.broken,
-        )
-    });
-    let rfile = this.state.with(py, |state| state.rfile.take());
-    let ended = match &reader {
-        Some(reader) => match &*reader.get().source {
-            Source::Socket(plain) if lingers => linger(py, plain.get()),
-            _ => Ok(()),
-        },
-        None => Ok(()),
-    };
-    this.forget(py);
-    if let Some(reader) = &reader {
-        reader.get().release_all(py);
-    }
-    let counted = this
-        .state
-        .with(py, |state| std::mem::take(&mut state.counted));
-    if let Some(service) = service
-        && counted
-    {
-        service.get().leave(py);
-    }
-    let closed = match &socket {
-        Some(socket) if !socket.is_none(py) => {
-            socket.call_method0(py, intern!(py, "close")).map(drop)
-        }
-        _ => Ok(()),
-    };
-    drop((socket, reader, rfile));
-    ended.and(closed)
-}
-
-/// Lets the client read the answer: closing with bytes unread would have the kernel take it back.
-fn linger(py: Python<'_>, socket: &SocketBase) -> PyResult<()> {
-    let shut = socket.call(py, Direction::Write, true, |_, fd| {
-        rustix::net::shutdown(fd, rustix::net::Shutdown::Write)
-    });
-    if shut.is_err() {
-        return Ok(());
-    }
-    let mut patience = Patience::seconds(Some(LINGER));
-    let mut skipped = 0;
-    let mut scrap = Vec::with_capacity(BLOCK);
-    while skipped < LINGER_BYTES {
-        scrap.clear();
-        let got = socket.call(py, Direction::Read, false, |state, fd| {
-            state.append(py, fd, &mut scrap)
-        });
-        match got {
-            Ok(0) => break,
-            Ok(got) => skipped += got,
-            Err(Errno::AGAIN) => match socket.wait_ready(py, Direction::Read, &mut patience) {
-                Ok(()) => {}
-                Err(error) if error.is_instance_of::<PyOSError>(py) => break,
-                Err(error) => return Err(error),
-            },
-            Err(Errno::INTR) => py.check_signals()?,
-            Err(_) => break,
-        }
-    }
-    Ok(())
 }

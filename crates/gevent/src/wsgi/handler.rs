@@ -11,6 +11,7 @@ use crate::sockets::socket::SocketBase;
 use crate::wsgi::attributes::Attributes;
 use crate::wsgi::overriding::{self, Step};
 use crate::wsgi::request_file::{RequestFile, Source};
+use crate::wsgi::responder::Responder;
 use crate::wsgi::service::Service;
 use crate::wsgi::{environ, failure, log, request, response, run, send};
 
@@ -242,8 +243,10 @@ impl WSGIHandler {
 
     /// WSGI's `start_response`: set how to respond; return the function that sends parts of the body.
     ///
-    /// :raises ValueError: A carriage return or line feed in *status* or *headers*.
+    /// :raises ValueError: *status* or *headers* may not be sent: a status outside 200-599, a name or value that is none,
+    ///     two statements of the body's length.
     /// :raises UnicodeError: What is no string of ISO-8859-1 characters there.
+    /// :raises AssertionError: It was called before, and there is no *exc_info*.
     #[pyo3(signature = (status, headers, exc_info = None))]
     fn start_response<'py>(
         slf: &Handler<'py>,
@@ -251,7 +254,8 @@ impl WSGIHandler {
         headers: &Bound<'py, PyAny>,
         exc_info: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        response::start_response(slf, status, headers, exc_info)
+        response::start_response(slf, status, headers, exc_info)?;
+        Responder::of(slf)?.getattr(intern!(slf.py(), "write"))
     }
 
     /// Complete `response_headers` before they are sent.

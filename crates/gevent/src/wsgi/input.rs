@@ -2,7 +2,7 @@
 
 use http1::{Body, Framing, Limits, Refusal};
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyOSError, PyStopIteration};
+use pyo3::exceptions::{PyOSError, PyOverflowError, PyStopIteration};
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::cell::{GilCell, Made};
 use crate::ffi::buffer::Writable;
+use crate::wsgi::allowance::Allowance;
 use crate::wsgi::attributes::Slot;
 use crate::wsgi::failure::{BodyTimeout, InvalidClientInput};
 use crate::wsgi::handler::{Handler, attributes};
@@ -26,6 +27,8 @@ struct State {
     expected: bool,
     /// Whether what comes next cannot be told any more.
     failed: bool,
+    /// Whether the client waited to be asked for the body, and got a response in place of that.
+    unasked: bool,
 }
 
 /// The body of a request, as a binary file.
@@ -42,11 +45,25 @@ pub struct Input {
     state: GilCell<State>,
 }
 
-fn size_of(size: Option<i64>) -> usize {
-    match size {
-        Some(size) => usize::try_from(size).unwrap_or(usize::MAX),
-        None => usize::MAX,
+/// How many bytes to read at most. Any whole number: a negative one, and one beyond all memory, mean all there are.
+struct Size(usize);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Size {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.extract::<i64>() {
+            Ok(size) => Ok(Self(usize::try_from(size).unwrap_or(usize::MAX))),
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+                Ok(Self(usize::MAX))
+            }
+            Err(error) => Err(error),
+        }
     }
+}
+
+fn size_of(size: Option<Size>) -> usize {
+    size.map_or(usize::MAX, |size| size.0)
 }
 
 impl Input {
@@ -58,7 +75,6 @@ impl Input {
         handler: &Handler<'py>,
         framing: Framing,
         expected: bool,
-        timed: bool,
     ) -> PyResult<Bound<'py, Self>> {
         let py = handler.py();
         let this = attributes(handler);
@@ -73,10 +89,11 @@ impl Input {
             Some(service) => Body::new(framing, &service.policy.limits),
             None => Body::new(framing, &Limits::default()),
         };
-        let timeout = service
-            .filter(|_| timed)
-            .and_then(|service| service.body_timeout);
-        reader.get().set_timeout(py, timeout);
+        let allowance = service.and_then(|service| {
+            let timeout = service.body_timeout?;
+            Some(Allowance::new(timeout, service.min_rate))
+        });
+        reader.get().set_allowance(py, allowance);
         let input = Self {
             reader: Made::new(reader),
             rfile: None,
@@ -91,6 +108,7 @@ impl Input {
                 body,
                 expected,
                 failed: false,
+                unasked: false,
             }),
         };
         Bound::new(py, input)
@@ -108,15 +126,44 @@ impl Input {
         Ok(())
     }
 
-    /// Does not ask for the body any more: the response has begun.
+    /// Does not ask for the body any more: the response has begun. The application may read on, as a client that was not
+    /// asked may send the body all the same; but nobody waits for what it leaves unread.
     pub fn response_began(&self, py: Python<'_>) {
         if self.socket.is_some() {
             self.state.with(py, |state| {
-                // A client that was not asked may never send it.
-                state.failed |= state.expected && !self.is_there(py, &state.body);
+                state.unasked |= state.expected && !self.is_there(py, &state.body);
                 state.expected = false;
             });
         }
+    }
+
+    /// Returns true if what is left of the body is known to be no more than is skipped to keep the connection.
+    fn can_be_skipped(&self, py: Python<'_>) -> bool {
+        let (mut body, lost) = self.state.with(py, |state| {
+            let lost = state.failed || state.expected || state.unasked;
+            (state.body.clone(), lost)
+        });
+        if body.is_done() {
+            return true;
+        }
+        if !self.chunked_input {
+            let there = self.is_there(py, &body);
+            return there || (!lost && body.contiguous() <= self.max_discard);
+        }
+        if lost {
+            return false;
+        }
+        // Of chunks it is known once the last one is there.
+        self.reader.get().peek(py, |bytes| {
+            let mut at = 0;
+            loop {
+                match body.decode(&bytes[at..]) {
+                    Ok(step) if step.done => return true,
+                    Ok(step) if step.consumed > 0 => at += step.consumed,
+                    _ => return false,
+                }
+            }
+        })
     }
 
     /// Whether all the rest of a body with a length has been received.
@@ -135,17 +182,18 @@ impl Input {
     fn late(&self, py: Python<'_>, error: PyErr) -> PyErr {
         self.state.with(py, |state| state.failed = true);
         if is_timeout(py, &error) {
-            return BodyTimeout::new_err("the request's body took too long");
+            return BodyTimeout::new_err("the request's body took too long (body_timeout)");
         }
         error
     }
 
+    /// The error of a body that ends with its connection: the client's doing, as is one that breaks the rules.
     fn cut_short(&self, py: Python<'_>) -> PyErr {
         let position = self.state.with(py, |state| {
             state.failed = true;
             state.body.received()
         });
-        PyOSError::new_err(if self.chunked_input {
+        InvalidClientInput::new_err(if self.chunked_input {
             "unexpected end of file while parsing chunked data".to_owned()
         } else {
             format!("unexpected end of file while reading request at position {position}")
@@ -225,6 +273,16 @@ impl Input {
         Ok(data)
     }
 
+    /// Returns true if the body was received whole.
+    pub fn is_done(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.body.is_done())
+    }
+
+    /// Returns true if an error came of reading it.
+    pub fn has_failed(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.failed)
+    }
+
     /// Skips what the application did not read; false when the connection cannot be used any more.
     ///
     /// # Errors
@@ -232,14 +290,15 @@ impl Input {
     pub fn discard(&self, py: Python<'_>) -> PyResult<bool> {
         let mut left = self.max_discard;
         loop {
-            let (done, failed, expected) = self.state.with(py, |state| {
-                let there = self.is_there(py, &state.body);
-                (state.body.is_done(), state.failed, state.expected && !there)
+            let (done, lost) = self.state.with(py, |state| {
+                let waits = state.expected || state.unasked;
+                let lost = state.failed || (waits && !self.is_there(py, &state.body));
+                (state.body.is_done(), lost)
             });
             if done {
                 return Ok(true);
             }
-            if failed || expected || left == 0 {
+            if lost || left == 0 {
                 return Ok(false);
             }
             self.state.with(py, |state| state.expected = false);
@@ -286,6 +345,7 @@ impl Input {
                 body: Body::new(framing, &Limits::default()),
                 expected: socket.is_some(),
                 failed: false,
+                unasked: false,
             }),
             socket,
         })
@@ -295,14 +355,14 @@ impl Input {
     ///
     /// :raises OSError: The client ended before the body did.
     #[pyo3(signature = (length = None))]
-    fn read<'py>(&self, py: Python<'py>, length: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+    fn read<'py>(&self, py: Python<'py>, length: Option<Size>) -> PyResult<Bound<'py, PyBytes>> {
         let data = self.pull(py, size_of(length), false)?;
         Ok(PyBytes::new(py, &data))
     }
 
     /// Read a line, or at most `size` bytes of it; nothing at the end.
     #[pyo3(signature = (size = None))]
-    fn readline<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+    fn readline<'py>(&self, py: Python<'py>, size: Option<Size>) -> PyResult<Bound<'py, PyBytes>> {
         let data = self.pull(py, size_of(size), true)?;
         Ok(PyBytes::new(py, &data))
     }
@@ -393,6 +453,29 @@ impl Input {
         visit.call(&self.rfile)?;
         visit.call(&self.socket)
     }
+}
+
+/// Returns true if what is left of a request's body may be skipped after the response, as far as is known before it.
+pub fn can_be_skipped(handler: &Handler<'_>) -> bool {
+    let py = handler.py();
+    match attributes(handler).get(py, Slot::WsgiInput) {
+        Some(input) => match input.cast::<Input>() {
+            Ok(input) => input.get().can_be_skipped(py),
+            Err(_) => true,
+        },
+        None => true,
+    }
+}
+
+/// Returns true if the client kept a request's body from being read.
+pub fn has_failed(handler: &Handler<'_>) -> bool {
+    let py = handler.py();
+    attributes(handler)
+        .get(py, Slot::WsgiInput)
+        .is_some_and(|input| {
+            let input = input.cast::<Input>();
+            input.is_ok_and(|input| input.get().has_failed(py))
+        })
 }
 
 /// Tells the input of a request that the response begins.

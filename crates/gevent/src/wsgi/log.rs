@@ -1,7 +1,9 @@
 //! The access log, in the format that gevent writes.
 
 use std::io::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -11,7 +13,7 @@ use crate::ffi::{attribute, clock, text};
 use crate::wsgi::attributes::{Slot, status_of};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
-use crate::wsgi::response;
+use crate::wsgi::{failure, response};
 
 /// The second that was written last, as text.
 static STAMP: GilCell<(i64, String)> = GilCell::in_static((i64::MIN, String::new()));
@@ -26,6 +28,31 @@ fn stamp(py: Python<'_>, into: &mut Vec<u8>) {
         }
         into.extend_from_slice(text.as_bytes());
     });
+}
+
+/// Appends text with what could forge a line, or drive a terminal, as `\\xNN`: control characters, quotes, backslashes and
+/// all that is not ASCII, as nginx does.
+fn escape(text: &[u8], into: &mut Vec<u8>) {
+    for &byte in text {
+        if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
+            into.push(byte);
+        } else {
+            let _ = write!(into, "\\x{byte:02X}");
+        }
+    }
+}
+
+/// Text with the control characters in it escaped, so that it is one line, and harmless on a terminal.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 fn bytes_of(object: &Bound<'_, PyAny>) -> Vec<u8> {
@@ -62,8 +89,8 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     });
     match address.map(|address| address.into_bound(py)) {
         Some(address) if address.is_truthy()? => match address.cast::<PyTuple>() {
-            Ok(address) => line.extend(bytes_of(address.get_item(0)?.str()?.as_any())),
-            Err(_) => line.extend(bytes_of(address.str()?.as_any())),
+            Ok(address) => escape(&bytes_of(address.get_item(0)?.str()?.as_any()), &mut line),
+            Err(_) => escape(&bytes_of(address.str()?.as_any()), &mut line),
         },
         _ => line.push(b'-'),
     }
@@ -71,11 +98,11 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     stamp(py, &mut line);
     line.extend_from_slice(b"] \"");
     match this.get(py, Slot::Requestline) {
-        Some(text) if !text.is_none() => line.extend(bytes_of(&text)),
+        Some(text) if !text.is_none() => escape(&bytes_of(&text), &mut line),
         Some(_) => {}
         None => this.exchange(py, |exchange| {
             if exchange.decoded {
-                line.extend_from_slice(exchange.head.request_line());
+                escape(exchange.head.request_line(), &mut line);
             }
         }),
     }
@@ -91,7 +118,7 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
         }),
     };
     let code = status.split(|&byte| byte == b' ').next();
-    line.extend_from_slice(code.unwrap_or(b"000"));
+    escape(code.unwrap_or(b"000"), &mut line);
     let (length, start, finish) = this.exchange(py, |exchange| {
         (
             exchange.response_length,
@@ -141,14 +168,42 @@ pub fn is_silent(log: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(log.is_none() || log.get_type().is(super::failure::noop_log(py)?))
 }
 
-/// Logs the request that is over.
+/// Logs the request that is over. A log that cannot be written to costs no client its connection.
 ///
 /// # Errors
-/// What the log, or an overridden step, raises.
+/// What is no `Exception`, such as what is thrown into the greenlet.
 pub fn request_done(handler: &Handler<'_>) -> PyResult<()> {
-    if is_overridden(handler, Step::LogRequest) {
+    let logged = if is_overridden(handler, Step::LogRequest) {
         call(handler, Step::LogRequest, ()).map(drop)
     } else {
         log_request(handler)
+    };
+    tolerate(handler, logged)
+}
+
+/// Reports that a log cannot be written to, once until it can again: a full disk is told of by other means, too.
+///
+/// # Errors
+/// What is no `Exception`.
+pub fn tolerate(handler: &Handler<'_>, logged: PyResult<()>) -> PyResult<()> {
+    let py = handler.py();
+    let service = attributes(handler).state.with(py, |state| {
+        state.service.as_ref().map(|service| service.clone_ref(py))
+    });
+    let Some(service) = service else {
+        return logged;
+    };
+    let lost = match &logged {
+        Ok(()) => false,
+        Err(error) if error.is_instance_of::<PyException>(py) => true,
+        Err(_) => return logged,
+    };
+    let before = service.get().log_is_lost.swap(lost, Relaxed);
+    match logged {
+        Err(error) if !before => {
+            let value = error.into_value(py).into_bound(py).into_any();
+            failure::report_unlogged(handler, &value)
+        }
+        _ => Ok(()),
     }
 }

@@ -4,10 +4,12 @@
 //! `send` lead back. Each step is a method of `WSGIHandler` that a subclass may override: `overriding` knows which are, and
 //! only those are called as Python methods.
 
+pub mod allowance;
 pub mod attributes;
 pub mod environ;
 pub mod failure;
 pub mod file_wrapper;
+pub mod finish;
 pub mod handle;
 pub mod handler;
 pub mod input;
@@ -15,6 +17,7 @@ pub mod log;
 pub mod overriding;
 pub mod request;
 pub mod request_file;
+pub mod responder;
 pub mod response;
 pub mod run;
 pub mod send;

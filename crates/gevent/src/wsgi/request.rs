@@ -1,7 +1,7 @@
 //! A request's way from the connection to the application.
 
 use http1::{Framing, Refusal};
-use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -11,7 +11,8 @@ use crate::wsgi::attributes::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
 use crate::wsgi::input::Input;
 use crate::wsgi::overriding::{Step, Steps};
-use crate::wsgi::request_file::{RequestFile, Source};
+use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
+use crate::wsgi::spare::BLOCK;
 use crate::wsgi::{environ, failure, handle, run};
 
 pyo3::import_exception!(gevent._http, InvalidClientRequest);
@@ -105,16 +106,21 @@ pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
             .is_some_and(|exchange| exchange.connection_upgraded);
         (!state.close_connection && !state.broken, upgraded)
     });
-    if !stays || upgraded {
+    if upgraded {
         return Ok(false);
     }
-    match this.get(py, Slot::WsgiInput) {
-        Some(input) => match input.cast::<Input>() {
-            Ok(input) => input.get().discard(py),
-            Err(_) => Ok(true),
-        },
-        None => Ok(true),
+    let input = this.get(py, Slot::WsgiInput);
+    let Some(Ok(input)) = input.as_ref().map(|input| input.cast::<Input>()) else {
+        return Ok(stays);
+    };
+    if stays && input.get().discard(py)? {
+        return Ok(true);
     }
+    if !input.get().is_done(py) {
+        // The client may still be sending, and not see the answer before it is done.
+        this.state.with(py, |state| state.lingers = true);
+    }
+    Ok(false)
 }
 
 /// Reads a request by the methods that may be overridden.
@@ -122,6 +128,11 @@ fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
     let py = handler.py();
     let this = attributes(handler);
     this.renew(py);
+    match begin_by_steps(handler) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Received::End),
+        Err(error) => return Err(error),
+    }
     let line = if is_overridden(handler, Step::ReadRequestline) {
         call(handler, Step::ReadRequestline, ())
     } else {
@@ -132,6 +143,8 @@ fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
         Err(error) if error.is_instance_of::<InvalidClientRequest>(py) => {
             return client_error(handler, error);
         }
+        Err(error) if is_timeout(py, &error) => return head_timeout(handler),
+        Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(Received::End),
         Err(error) => return Err(error),
     };
     if !line.is_truthy()? {
@@ -146,9 +159,43 @@ fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
     match read {
         Ok(true) => Ok(Received::Request),
         Ok(false) => client_error(handler, PyValueError::new_err("malformed request")),
+        Err(error) if is_timeout(py, &error) => head_timeout(handler),
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Received::End),
         Err(error) if error.is_instance_of::<PyException>(py) => client_error(handler, error),
         Err(error) => Err(error),
     }
+}
+
+/// Waits for a request's first bytes, from where on its head has to come soon; false when none come in time.
+fn begin_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
+    let py = handler.py();
+    let service = attributes(handler).state.with(py, |state| {
+        state.service.as_ref().map(|service| service.clone_ref(py))
+    });
+    let (Some(service), Ok(reader)) = (service, reader(handler)) else {
+        return Ok(true);
+    };
+    let (service, file) = (service.get(), reader.get());
+    if !is_foreign(file) && file.available(py) == 0 {
+        file.set_deadline(py, service.idle_timeout);
+        match file.fill(py, BLOCK) {
+            Ok(_) => {}
+            Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    file.set_deadline(py, service.header_timeout);
+    Ok(true)
+}
+
+/// What to answer to a head that does not come.
+///
+/// # Errors
+/// As [`client_error`].
+pub fn head_timeout<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
+    let text = "the request's head took too long (header_timeout)";
+    let error = client_request_error(handler.py(), text, 408, "Request Timeout");
+    client_error(handler, error)
 }
 
 /// What to answer to a request that is none.
@@ -275,6 +322,7 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
 pub fn took_head(handler: &Handler<'_>) {
     attributes(handler).state.with(handler.py(), |state| {
         state.fresh = false;
+        state.idle_due = None;
         if let Some(exchange) = state.exchange.as_deref_mut() {
             exchange.decoded = true;
             exchange.content_length = match exchange.head.framing() {

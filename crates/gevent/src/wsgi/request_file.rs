@@ -8,7 +8,7 @@ use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use reactor::Direction;
+use reactor::{Direction, Time};
 use rustix::io::Errno;
 
 use crate::cell::{GilCell, Made};
@@ -16,7 +16,11 @@ use crate::errors::errno_error;
 use crate::ffi::buffer::{Readable, Writable};
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::Patience;
+use crate::wsgi::allowance::Allowance;
 use crate::wsgi::spare::{self, BLOCK};
+
+/// The shortest wait, in seconds: none at all would mean another way of reading.
+pub const LEAST: f64 = 0.001;
 
 /// Where the bytes come from.
 pub enum Source {
@@ -33,8 +37,8 @@ struct State {
     at: usize,
     ended: bool,
     closed: bool,
-    /// How many seconds to wait for more.
-    timeout: Option<f64>,
+    /// How long to wait for more; none for ever.
+    allowance: Option<Allowance>,
 }
 
 /// A binary file of what a client sends, as `WSGIHandler.rfile` is one.
@@ -54,7 +58,7 @@ impl RequestFile {
                 at: 0,
                 ended: false,
                 closed: false,
-                timeout: None,
+                allowance: None,
             }),
         }
     }
@@ -83,9 +87,41 @@ impl RequestFile {
         });
     }
 
-    /// Sets how many seconds to wait for more, none for any time.
-    pub fn set_timeout(&self, py: Python<'_>, timeout: Option<f64>) {
-        self.state.with(py, |state| state.timeout = timeout);
+    /// Sets how long to wait for more, none for any time.
+    pub fn set_allowance(&self, py: Python<'_>, allowance: Option<Allowance>) {
+        self.state.with(py, |state| state.allowance = allowance);
+    }
+
+    /// Sets how many seconds all that is read may take together, none for any time.
+    pub fn set_deadline(&self, py: Python<'_>, timeout: Option<f64>) {
+        // Nothing that comes earns more.
+        let allowance = timeout.map(|timeout| Allowance::new(timeout, Some(f64::INFINITY)));
+        self.set_allowance(py, allowance);
+    }
+
+    /// How many seconds to wait at most now.
+    fn left(&self, py: Python<'_>) -> Option<f64> {
+        self.state.with(py, |state| {
+            state.allowance.map(|allowance| allowance.left())
+        })
+    }
+
+    /// Counts a wait that began then.
+    fn spend(&self, py: Python<'_>, begin: Time) {
+        self.state.with(py, |state| {
+            if let Some(allowance) = &mut state.allowance {
+                allowance.spend(begin);
+            }
+        });
+    }
+
+    /// Counts bytes that came.
+    fn earn(&self, py: Python<'_>, bytes: usize) {
+        self.state.with(py, |state| {
+            if let Some(allowance) = &mut state.allowance {
+                allowance.earn(bytes as u64);
+            }
+        });
     }
 
     /// Gives the memory back, if there is nothing in it.
@@ -174,9 +210,13 @@ impl RequestFile {
                     .map(|got| got > 0)
             }
             Source::Object(socket) => {
-                let timeout = self.state.with(py, |state| state.timeout);
-                let data = receive(socket.bind(py), timeout)?;
-                self.append(&data)
+                let timeout = self.left(py);
+                let begin = timeout.is_some().then(Time::now);
+                let data = receive(socket.bind(py), timeout.map(|left| left.max(LEAST)));
+                if let Some(begin) = begin {
+                    self.spend(py, begin);
+                }
+                self.append(&data?)
             }
             Source::File(file) => {
                 let name = intern!(py, "readline");
@@ -200,6 +240,7 @@ impl RequestFile {
             state.ended = bytes.is_empty();
             state.buffer.extend_from_slice(bytes);
         });
+        self.earn(py, bytes.len());
         Ok(!bytes.is_empty())
     }
 
@@ -209,10 +250,12 @@ impl RequestFile {
         socket: &SocketBase,
         mut attempt: impl FnMut() -> rustix::io::Result<usize>,
     ) -> PyResult<usize> {
-        let timeout = self.state.with(py, |state| state.timeout);
         loop {
             match attempt() {
-                Ok(got) => return Ok(got),
+                Ok(got) => {
+                    self.earn(py, got);
+                    return Ok(got);
+                }
                 Err(Errno::AGAIN) => {}
                 Err(Errno::INTR) => {
                     py.check_signals()?;
@@ -220,9 +263,11 @@ impl RequestFile {
                 }
                 Err(error) => return Err(errno_error(error.raw_os_error())),
             }
-            // Progress earns new patience.
-            let mut patience = Patience::seconds(timeout);
-            socket.wait_ready(py, Direction::Read, &mut patience)?;
+            let mut patience = Patience::seconds(self.left(py).map(|left| left.max(LEAST)));
+            let begin = Time::now();
+            let waited = socket.wait_ready(py, Direction::Read, &mut patience);
+            self.spend(py, begin);
+            waited?;
         }
     }
 

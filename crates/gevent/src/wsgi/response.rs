@@ -11,7 +11,7 @@ use crate::cell::GilCell;
 use crate::ffi::text;
 use crate::wsgi::attributes::{Exchange, Slot};
 use crate::wsgi::handler::{Handler, attributes};
-use crate::wsgi::{send, spare};
+use crate::wsgi::{environ, input, request, send, spare};
 
 static DATE: GilCell<DateCache> = GilCell::in_static(DateCache::new());
 
@@ -64,7 +64,11 @@ struct Draft {
     out: Vec<u8>,
     date: Option<Py<PyAny>>,
     length: Option<(Py<PyAny>, u64)>,
+    /// Whether the application would have the body sent in chunks.
+    chunked: bool,
     connection: Option<bool>,
+    /// Whether a body's length is not to be stated (RFC 9110 section 8.6).
+    lengthless: bool,
 }
 
 impl Draft {
@@ -94,9 +98,12 @@ impl Draft {
                 let close = value_bytes
                     .split(|&byte| byte == b',')
                     .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"close"));
-                self.connection = Some(close);
+                self.connection = Some(close | (self.connection == Some(true)));
             }
             14 if is("content-length") => {
+                if self.length.is_some() {
+                    return Err(PyValueError::new_err("Content-Length given twice"));
+                }
                 let digits = value_bytes.iter().all(u8::is_ascii_digit);
                 let length = std::str::from_utf8(value_bytes).ok().filter(|_| digits);
                 let Some(length) = length.and_then(|text| text.parse().ok()) else {
@@ -104,18 +111,25 @@ impl Draft {
                     return Err(PyValueError::new_err(text));
                 };
                 self.length = Some((value.clone().unbind(), length));
+                if self.lengthless {
+                    return Ok(());
+                }
             }
-            // How the body is framed is the server's to say.
-            17 if is("transfer-encoding") && value_bytes.eq_ignore_ascii_case(b"chunked") => {
+            17 if is("transfer-encoding") => {
+                if self.chunked || !value_bytes.eq_ignore_ascii_case(b"chunked") {
+                    let text = format!("invalid Transfer-Encoding: {}", value.repr()?);
+                    return Err(PyValueError::new_err(text));
+                }
+                // How the body is framed is the server's to say.
+                self.chunked = true;
                 return Ok(());
             }
             _ => {}
         }
         encoder::field(&mut self.out, name_bytes, value_bytes).map_err(|error| {
-            let culprit = if error == ResponseError::Name {
-                &name
-            } else {
-                &value
+            let culprit = match error {
+                ResponseError::Name | ResponseError::NameForm => &name,
+                _ => &value,
             };
             refusal(error, culprit)
         })?;
@@ -126,20 +140,30 @@ impl Draft {
 /// `start_response`.
 ///
 /// # Errors
-/// `UnicodeError`, `ValueError`, `AssertionError` for what cannot be sent; the error in `exc_info` once it is too late.
+/// `UnicodeError`, `ValueError`, `AssertionError` for what cannot be sent; the error in `exc_info` once it is too late;
+/// `ApplicationError` when it was called before.
 pub fn start_response<'py>(
     handler: &Handler<'py>,
     status: &Bound<'py, PyAny>,
     headers: &Bound<'py, PyAny>,
     exc_info: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
-    if let Some(info) = exc_info
-        && info.is_truthy()?
-        && this.exchange(py, |exchange| exchange.headers_sent)
-    {
-        return Err(PyErr::from_value(info.get_item(1)?));
+    let (begun, sent) = this.exchange(py, |exchange| {
+        (!exchange.out.is_empty(), exchange.headers_sent)
+    });
+    match exc_info {
+        Some(info) if info.is_truthy()? => {
+            if sent {
+                return Err(PyErr::from_value(info.get_item(1)?));
+            }
+        }
+        _ if begun => {
+            let text = "start_response() was called before, and is called without exc_info";
+            return Err(send::application_error(handler, text.into()));
+        }
+        _ => {}
     }
     let Ok(status_text) = status.cast::<PyString>() else {
         return Err(PyUnicodeError::new_err(
@@ -151,15 +175,14 @@ pub fn start_response<'py>(
         out: spare::buffer(py),
         ..Draft::default()
     };
-    encoder::status_line(&mut draft.out, http1::Version::Http11, status_bytes)
+    let code = encoder::status_line(&mut draft.out, http1::Version::Http11, status_bytes)
         .map_err(|error| refusal(error, status))?;
-    let code = status_bytes.split(|&byte| byte == b' ').next();
-    let code = code.and_then(|code| std::str::from_utf8(code).ok()?.parse::<i64>().ok());
-    let Some(code) = code else {
-        let number = status_text.to_str()?.split(' ').next().unwrap_or_default();
-        let text = format!("invalid literal for int() with base 10: '{number}'");
+    let tunnel = this.exchange(py, |exchange| exchange.is_tunnel(code));
+    draft.lengthless = tunnel || matches!(code, 101 | 204);
+    if code == 101 && !environ::connection_upgrade_requested(handler)? {
+        let text = "101 in answer to a request that offers no other protocol";
         return Err(PyValueError::new_err(text));
-    };
+    }
     if let Ok(list) = headers.cast_exact::<PyList>() {
         list.iter().try_for_each(|item| draft.field(&item))?;
     } else {
@@ -168,7 +191,7 @@ pub fn start_response<'py>(
         }
     }
     if let Some((value, length)) = &draft.length
-        && matches!(code, 204 | 304)
+        && code == 204
         && *length != 0
     {
         let text = format!(
@@ -181,12 +204,16 @@ pub fn start_response<'py>(
         )
         .unbind(),)));
     }
+    if draft.chunked && draft.length.is_some() {
+        let text = "Content-Length beside Transfer-Encoding";
+        return Err(PyValueError::new_err(text));
+    }
     adopt(handler, draft, code);
-    handler.getattr(intern!(py, "write"))
+    Ok(())
 }
 
 /// Makes the draft the response's head.
-fn adopt(handler: &Handler<'_>, draft: Draft, code: i64) {
+fn adopt(handler: &Handler<'_>, draft: Draft, code: u16) {
     let py = handler.py();
     let this = attributes(handler);
     let Draft {
@@ -194,12 +221,16 @@ fn adopt(handler: &Handler<'_>, draft: Draft, code: i64) {
         date,
         length,
         connection,
+        lengthless,
+        ..
     } = draft;
     let (length, left) = length.map_or((None, None), |(value, length)| (Some(value), Some(length)));
+    let bodiless = lengthless || code == 304;
     let old = this.exchange(py, |exchange| {
-        exchange.code = Some(code);
-        exchange.left = left;
+        exchange.code = Some(i64::from(code));
+        exchange.left = left.filter(|_| !bodiless);
         exchange.has_connection = connection.is_some();
+        exchange.has_close = connection == Some(true);
         let buffer = std::mem::replace(&mut exchange.out, out);
         let slots = [
             exchange.put(Slot::Status, None),
@@ -260,7 +291,15 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     let this = attributes(handler);
     let code = this.exchange(py, |exchange| exchange.code).unwrap_or(0);
     let upgraded = code == 101;
-    let bodiless = matches!(code, 204 | 304) || upgraded || (100..200).contains(&code);
+    let (tunnel, unread) = this.exchange(py, |exchange| {
+        let code = u16::try_from(code).unwrap_or(0);
+        (exchange.is_tunnel(code), exchange.has_body())
+    });
+    let bodiless = matches!(code, 204 | 304) || upgraded || tunnel;
+    if unread && !input::can_be_skipped(handler) {
+        // The client is told that it may stop sending, and that nothing follows (RFC 9112 section 9.3).
+        this.state.with(py, |state| state.close_connection = true);
+    }
     let stated = this
         .get(py, Slot::ProvidedContentLength)
         .is_some_and(|value| !value.is_none())
@@ -286,28 +325,36 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     let http10 = this.is_http10(py);
     let listed = this.get(py, Slot::ResponseHeaders);
     let mut added = listed.is_some().then(|| spare::buffer(py));
+    if upgraded {
+        // What is read from now on is not a request's.
+        if let Ok(reader) = request::reader(handler) {
+            reader.get().set_allowance(py, None);
+        }
+    }
     this.exchange(py, |exchange| {
         exchange.connection_upgraded = upgraded;
         exchange.response_use_chunked = chunked;
         if length.is_some() {
             exchange.left = length;
         }
-        let has_connection = exchange.has_connection;
+        // What ends is said to end, whatever the application said.
+        let says_close = close && !exchange.has_close && !upgraded && !tunnel;
+        let says_stay = http10 && !close && !exchange.has_connection;
         let out = added.as_mut().unwrap_or(&mut exchange.out);
-        if !has_connection && (http10 || close) {
+        if says_close || says_stay {
             let fate = if close { "close" } else { "keep-alive" };
-            let _ = encoder::field(out, b"Connection", fate.as_bytes());
+            encoder::plain_field(out, b"Connection", fate.as_bytes());
         }
         if !dated {
             let seconds = wall_time() as u64;
             DATE.with(py, |date| {
-                let _ = encoder::field(out, b"Date", date.at(seconds));
+                encoder::plain_field(out, b"Date", date.at(seconds));
             });
         }
         if let Some(length) = length {
             encoder::number_field(out, "Content-Length", length);
         } else if chunked {
-            let _ = encoder::field(out, b"Transfer-Encoding", b"chunked");
+            encoder::plain_field(out, b"Transfer-Encoding", b"chunked");
         }
     });
     if let (Some(listed), Some(added)) = (listed, added) {
@@ -343,6 +390,16 @@ pub fn head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 }
 
 impl Exchange {
+    /// Returns true if a response with this code ends HTTP on the connection: what follows is a tunnel's.
+    fn is_tunnel(&self, code: u16) -> bool {
+        self.decoded && self.head.is_connect() && (200..300).contains(&code)
+    }
+
+    /// Returns true if the request has a body.
+    fn has_body(&self) -> bool {
+        self.decoded && self.head.framing() != http1::Framing::None
+    }
+
     /// The head in a buffer of its own; what was written stays, for those who ask.
     fn copy_head(&self, py: Python<'_>) -> Vec<u8> {
         let mut out = spare::buffer(py);
@@ -380,12 +437,22 @@ fn rewrite(
     };
     encoder::status_line(&mut out, http1::Version::Http11, &line)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let mut framings = 0;
     if !listed.is_none() {
         for item in listed.try_iter()? {
             let (name, value) = pair(&item?)?;
-            encoder::field(&mut out, &bytes(&name)?, &bytes(&value)?)
+            let name = bytes(&name)?;
+            framings += usize::from(
+                name.eq_ignore_ascii_case(b"content-length")
+                    || name.eq_ignore_ascii_case(b"transfer-encoding"),
+            );
+            encoder::field(&mut out, &name, &bytes(&value)?)
                 .map_err(|error| PyValueError::new_err(error.to_string()))?;
         }
+    }
+    if framings > 1 {
+        let text = "Content-Length or Transfer-Encoding given twice";
+        return Err(PyValueError::new_err(text));
     }
     let old = this.exchange(py, |exchange| std::mem::replace(&mut exchange.out, out));
     spare::keep_buffer(py, old);

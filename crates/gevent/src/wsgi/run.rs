@@ -12,8 +12,9 @@ use crate::wsgi::attributes::Slot;
 use crate::wsgi::file_wrapper::{self, FileWrapper};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
 use crate::wsgi::overriding::{Step, Steps};
+use crate::wsgi::responder::Responder;
 use crate::wsgi::send::{self, SENDING};
-use crate::wsgi::{failure, log, response};
+use crate::wsgi::{failure, input, log, response};
 
 /// The steps by which a subclass may respond without the application's `start_response`.
 const RESPONDING: Steps = Steps::of(&[
@@ -39,6 +40,7 @@ pub fn handle_one_response(handler: &Handler<'_>) -> PyResult<()> {
 #[inline(never)]
 fn end_response(handler: &Handler<'_>, run: PyResult<()>) -> PyResult<()> {
     let py = handler.py();
+    attributes(handler).response_over(py);
     let dealt = match run {
         Ok(()) => Ok(()),
         Err(error) => deal_with(handler, error),
@@ -83,7 +85,7 @@ fn deal_with(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
         return send_error(handler, code);
     }
     if error.is_instance_of::<PyOSError>(py) {
-        let broken = this.state.with(py, |state| state.broken);
+        let broken = this.state.with(py, |state| state.broken) || input::has_failed(handler);
         if broken || failure::is_ignored(handler, &error)? {
             this.state.with(py, |state| state.close_connection = true);
             return Ok(());
@@ -130,7 +132,7 @@ fn parties<'py>(handler: &Handler<'py>) -> PyResult<[Bound<'py, PyAny>; 3]> {
         this.get(py, slot)
             .unwrap_or_else(|| py.None().into_bound(py))
     };
-    let start_response = handler.getattr(intern!(py, "start_response"))?;
+    let start_response = Responder::of(handler)?.into_any();
     Ok([of(Slot::Application), of(Slot::Environ), start_response])
 }
 

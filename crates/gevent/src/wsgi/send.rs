@@ -1,13 +1,14 @@
 //! A response's way to the client: head and body in as few system calls as there are writes of the application.
 
 use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
 
 use http1::{ChunkHead, LAST_CHUNK};
-use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString};
-use reactor::Direction;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice, PyString};
+use reactor::{Direction, Time};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
@@ -15,10 +16,14 @@ use crate::errors::errno_error;
 use crate::ffi::buffer::Readable;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::Patience;
+use crate::waiting::park;
+use crate::wsgi::allowance::Allowance;
 use crate::wsgi::attributes::Slot;
+use crate::wsgi::handle::{SSLWantReadError, SSLWantWriteError};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
 use crate::wsgi::overriding::{Step, Steps};
-use crate::wsgi::{input, response, spare};
+use crate::wsgi::request_file::{LEAST, is_timeout};
+use crate::wsgi::{failure, input, response, spare};
 
 /// The steps that send. With none of them overridden, what belongs together is sent together.
 pub const SENDING: Steps = Steps::of(&[
@@ -38,8 +43,11 @@ pub const NOT_STARTED: &str = "The application did not call start_response()";
 /// How much is sent from one piece of memory, whatever it consists of.
 const SMALL: usize = 4096;
 
+/// How much is sent before others get to run.
+const MOST_BYTES: usize = 256 * 1024;
+
 /// An error of the application's, of the class that the handler has for them.
-fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
+pub fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
     let class = handler.getattr(intern!(handler.py(), "ApplicationError"));
     match class.and_then(|class| class.call1((text,))) {
         Ok(error) => PyErr::from_value(error),
@@ -320,6 +328,12 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     this.state.with(py, |state| {
         (state.broken, state.close_connection) = (true, true);
     });
+    if is_timeout(py, &error) {
+        let text = "the response was not taken in time (write_timeout)";
+        if let Err(unlogged) = failure::log_limit(handler, text) {
+            unlogged.write_unraisable(py, None);
+        }
+    }
     if error.is_instance_of::<PyOSError>(py) {
         let text = format!("socket error: {}", error.value(py));
         let text = PyString::new(py, &text).into_any().unbind();
@@ -334,13 +348,6 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
         this.put(py, Slot::Status, Some(text));
     }
     error
-}
-
-fn write_timeout(handler: &Handler<'_>) -> Option<f64> {
-    attributes(handler).state.with(handler.py(), |state| {
-        let service = state.service.as_ref()?;
-        service.get().write_timeout
-    })
 }
 
 fn send_plain(
@@ -360,18 +367,27 @@ fn send_plain(
         spare::keep_buffer(py, whole);
         return sent;
     }
+    let mut done = 0;
     while !pieces.is_empty() {
         let some = &pieces[..pieces.len().min(MOST_PIECES)];
         let sent = socket.call(py, Direction::Write, false, |_, fd| match some {
-            [whole] => rustix::net::send(fd, whole, SendFlags::NOSIGNAL),
-            some => {
-                let mut control = SendAncillaryBuffer::default();
-                rustix::net::sendmsg(fd, some, &mut control, SendFlags::NOSIGNAL)
+            [whole] => {
+                let part = &whole[..whole.len().min(MOST_BYTES)];
+                rustix::net::send(fd, part, SendFlags::NOSIGNAL)
             }
+            some if total <= MOST_BYTES => gather(fd, some),
+            some => gather(fd, &first_bytes(some)),
         });
         match sent {
-            Ok(count) => IoSlice::advance_slices(&mut pieces, count),
-            Err(Errno::AGAIN) => wait_writable(handler, socket)?,
+            Ok(count) => {
+                IoSlice::advance_slices(&mut pieces, count);
+                done += count;
+                if count >= MOST_BYTES && !pieces.is_empty() {
+                    // A client that takes all at once does not keep the others waiting.
+                    park::yield_now(py)?;
+                }
+            }
+            Err(Errno::AGAIN) => wait_writable(handler, socket, Direction::Write, done as u64)?,
             Err(Errno::INTR) => py.check_signals()?,
             Err(error) => return Err(errno_error(error.raw_os_error())),
         }
@@ -379,16 +395,63 @@ fn send_plain(
     Ok(())
 }
 
-/// Waits until the client took some of what was sent; each time anew for as long as it may take.
+fn gather(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+    let mut control = SendAncillaryBuffer::default();
+    rustix::net::sendmsg(fd, pieces, &mut control, SendFlags::NOSIGNAL)
+}
+
+/// The first [`MOST_BYTES`] of these.
+fn first_bytes<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
+    let mut room = MOST_BYTES;
+    let mut some = Vec::new();
+    for piece in pieces {
+        let part = &piece[..piece.len().min(room)];
+        some.push(IoSlice::new(part));
+        room -= part.len();
+        if room == 0 {
+            break;
+        }
+    }
+    some
+}
+
+/// Waits until the client took some of what was sent, `done` bytes of it being taken since the response's length was
+/// counted last. What it took earns it more time, see [`Allowance`].
 ///
 /// # Errors
 /// `TimeoutError`, and as a socket's waiting.
-pub fn wait_writable(handler: &Handler<'_>, socket: &SocketBase) -> PyResult<()> {
-    let mut patience = Patience::seconds(write_timeout(handler));
-    socket.wait_ready(handler.py(), Direction::Write, &mut patience)
+pub fn wait_writable(
+    handler: &Handler<'_>,
+    socket: &SocketBase,
+    direction: Direction,
+    done: u64,
+) -> PyResult<()> {
+    let py = handler.py();
+    let this = attributes(handler);
+    let limits = this.state.with(py, |state| {
+        let service = state.service.as_ref()?.get();
+        Some((service.write_timeout?, service.min_rate))
+    });
+    let Some((timeout, rate)) = limits else {
+        return socket.wait_ready(py, direction, &mut Patience::seconds(None));
+    };
+    let (mut allowance, taken) = this.exchange(py, |exchange| {
+        let taken = exchange.response_length + done;
+        let (mut allowance, before) = exchange
+            .allowance
+            .unwrap_or_else(|| (Allowance::new(timeout, rate), taken));
+        allowance.earn(taken.saturating_sub(before));
+        (allowance, taken)
+    });
+    let mut patience = Patience::seconds(Some(allowance.left().max(LEAST)));
+    let begin = Time::now();
+    let waited = socket.wait_ready(py, direction, &mut patience);
+    allowance.spend(begin);
+    this.exchange(py, |exchange| exchange.allowance = Some((allowance, taken)));
+    waited
 }
 
-/// Sends by the method of an object that is like a socket.
+/// Sends by the methods of an object that is like a socket.
 fn send_by_method(handler: &Handler<'_>, pieces: &[IoSlice<'_>], total: usize) -> PyResult<()> {
     let py = handler.py();
     let socket = handler.getattr(intern!(py, "socket"))?;
@@ -400,19 +463,108 @@ fn send_by_method(handler: &Handler<'_>, pieces: &[IoSlice<'_>], total: usize) -
         data.extend_from_slice(piece);
     }
     let data = PyBytes::new(py, &data);
-    let timeout = write_timeout(handler);
-    let before = match socket.getattr_opt(intern!(py, "gettimeout"))? {
-        Some(gettimeout) if timeout.is_some() => Some(gettimeout.call0()?),
-        _ => None,
+    match socket.cast::<SocketBase>() {
+        Ok(base) if has_own_sendall(&socket)? => send_in_parts(handler, base, &data),
+        _ => send_by_sendall(handler, &socket, &data),
+    }
+}
+
+/// Returns true if a socket sends as those of this package do, so that `send` may take the place of `sendall`.
+fn has_own_sendall(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = socket.py();
+    let name = intern!(py, "sendall");
+    let its = socket.get_type().getattr(name)?;
+    let own = |module, class| {
+        let class = py.import(module)?.getattr(class)?;
+        Ok::<_, PyErr>(class.getattr(name)?.is(&its))
     };
-    if before.is_some() {
-        socket.call_method1(intern!(py, "settimeout"), (timeout,))?;
+    Ok(own("gevent._socket3", "socket")? || own("gevent._sslsocket", "SSLSocket")?)
+}
+
+/// As much as fits into one record of TLS.
+const RECORD: usize = 16 * 1024;
+
+/// Sends part after part without waiting in `send`, so that each that is taken counts as progress.
+fn send_in_parts(
+    handler: &Handler<'_>,
+    socket: &Bound<'_, SocketBase>,
+    data: &Bound<'_, PyBytes>,
+) -> PyResult<()> {
+    let py = handler.py();
+    let total = data.as_bytes().len();
+    let view = PyMemoryView::from(data.as_any())?;
+    let (mut done, mut unyielded) = (0, 0);
+    while done < total {
+        let end = total.min(done + RECORD);
+        let part = view.get_item(PySlice::new(py, done as isize, end as isize, 1))?;
+        let base = socket.get();
+        let before = base.state.with(py, |state| state.timeout.replace(0.0));
+        let sent = socket.call_method1(intern!(py, "send"), (part,));
+        base.state.with(py, |state| state.timeout = before);
+        let error = match sent {
+            Ok(sent) => {
+                let sent: usize = sent.extract()?;
+                (done, unyielded) = (done + sent, unyielded + sent);
+                if unyielded >= MOST_BYTES {
+                    unyielded = 0;
+                    park::yield_now(py)?;
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        let direction = if error.is_instance_of::<SSLWantReadError>(py) {
+            Direction::Read
+        } else if error.is_instance_of::<SSLWantWriteError>(py)
+            || error.is_instance_of::<PyBlockingIOError>(py)
+        {
+            Direction::Write
+        } else {
+            return Err(error);
+        };
+        wait_writable(handler, base, direction, done as u64)?;
     }
-    let sent = socket.call_method1(intern!(py, "sendall"), (data,));
-    if let Some(before) = before {
-        let restored = socket.call_method1(intern!(py, "settimeout"), (before,));
-        sent?;
-        return restored.map(drop);
+    Ok(())
+}
+
+/// Sends by the `sendall` of an object, or of a class that overrides it: part after part, each of which may take as long as
+/// is left.
+fn send_by_sendall(
+    handler: &Handler<'_>,
+    socket: &Bound<'_, PyAny>,
+    data: &Bound<'_, PyBytes>,
+) -> PyResult<()> {
+    let py = handler.py();
+    let name = intern!(py, "sendall");
+    let limits = attributes(handler).state.with(py, |state| {
+        let service = state.service.as_ref()?.get();
+        Some((service.write_timeout?, service.min_rate))
+    });
+    let gettimeout = socket.getattr_opt(intern!(py, "gettimeout"))?;
+    let (Some((timeout, rate)), Some(gettimeout)) = (limits, gettimeout) else {
+        return socket.call_method1(name, (data,)).map(drop);
+    };
+    let before = gettimeout.call0()?;
+    let mut allowance = Allowance::new(timeout, rate);
+    let mut sent = Ok(());
+    for part in data.as_bytes().chunks(RECORD) {
+        let left = allowance.left().max(LEAST);
+        socket.call_method1(intern!(py, "settimeout"), (left,))?;
+        let begin = Time::now();
+        let whole = part.len() == data.as_bytes().len();
+        sent = if whole {
+            socket.call_method1(name, (data,)).map(drop)
+        } else {
+            socket
+                .call_method1(name, (PyBytes::new(py, part),))
+                .map(drop)
+        };
+        if sent.is_err() {
+            break;
+        }
+        allowance.spend(begin);
+        allowance.earn(part.len() as u64);
     }
-    sent.map(drop)
+    let restored = socket.call_method1(intern!(py, "settimeout"), (before,));
+    sent.and(restored.map(drop))
 }

@@ -5,14 +5,11 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::wsgi::handle;
 use crate::wsgi::handler::{Handler, WSGIHandler};
 use crate::wsgi::overriding::{self, Step, Steps};
-use crate::wsgi::request_file::is_timeout;
-use crate::wsgi::service::Service;
 
 /// `gevent._core.serve_connection`.
 pub struct Serve;
@@ -62,11 +59,12 @@ fn meet<'py>(
     let sock = if tls.is_none() {
         sock.clone()
     } else {
-        match wrapped(server, sock, tls.cast::<PyDict>()?) {
-            Ok(wrapped) => wrapped,
-            Err(error) if is_timeout(py, &error) => return Ok(None),
-            Err(error) => return Err(error),
+        let wrapped = server.call_method1(intern!(py, "_negotiate"), (sock, address))?;
+        if wrapped.is_none() {
+            // There is no connection with TLS. The log says why.
+            return Ok(None);
         }
+        wrapped
     };
     let handler = server
         .getattr(intern!(py, "handler_class"))?
@@ -79,21 +77,4 @@ fn meet<'py>(
     let handled = handler.call_method0(intern!(py, "handle"));
     sock.call_method0(intern!(py, "close"))?;
     handled.map(|_| None)
-}
-
-/// The connection once TLS is negotiated, for which there is as much time as for a request's head.
-fn wrapped<'py>(
-    server: &Bound<'py, PyAny>,
-    sock: &Bound<'py, PyAny>,
-    tls: &Bound<'py, PyDict>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = server.py();
-    let limit = Service::of(server)?.get().header_timeout;
-    let before = sock.call_method0(intern!(py, "gettimeout"))?;
-    if limit.is_some() {
-        sock.call_method1(intern!(py, "settimeout"), (limit,))?;
-    }
-    let wrapped = server.call_method(intern!(py, "wrap_socket"), (sock,), Some(tls))?;
-    wrapped.call_method1(intern!(py, "settimeout"), (before,))?;
-    Ok(wrapped)
 }

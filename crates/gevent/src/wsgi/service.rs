@@ -1,5 +1,6 @@
 //! What a server's connections share: its limits, and which of them are idle, so that stopping ends those at once.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use http1::{Leniency, Limits, Policy};
@@ -24,10 +25,18 @@ pub struct Service {
     pub(crate) idle_timeout: Option<f64>,
     /// How many seconds to wait for the client to take more of a response.
     pub(crate) write_timeout: Option<f64>,
+    /// How many bytes a second a client has to send of a body, or to take of a response, for that to go on.
+    pub(crate) min_rate: Option<f64>,
+    /// How many seconds a connection is read from after its last response, while the client still sends; and how many of
+    /// them it may be silent.
+    pub(crate) linger_time: f64,
+    pub(crate) linger_timeout: f64,
     /// How many bytes of a body that the application did not read are skipped to keep the connection.
     pub(crate) max_discard: u64,
     /// Whether the server makes environments the ordinary way.
     pub(crate) plain: bool,
+    /// Whether the last line for the log was lost.
+    pub(crate) log_is_lost: AtomicBool,
     state: GilCell<State>,
 }
 
@@ -145,8 +154,12 @@ impl Default for Service {
             body_timeout: None,
             idle_timeout: None,
             write_timeout: None,
+            min_rate: None,
+            linger_time: 30.0,
+            linger_timeout: 5.0,
             max_discard: 1 << 20,
             plain: false,
+            log_is_lost: AtomicBool::new(false),
             state: GilCell::new(State::default()),
         }
     }
@@ -155,8 +168,8 @@ impl Default for Service {
 #[pymethods]
 impl Service {
     #[new]
-    #[pyo3(signature = (*, strict, plain, header_timeout, body_timeout, idle_timeout, write_timeout, max_request_line,
-        max_header_bytes, max_headers, max_body, max_discard))]
+    #[pyo3(signature = (*, strict, plain, header_timeout, body_timeout, idle_timeout, write_timeout, min_rate,
+        linger_time, linger_timeout, max_request_line, max_header_bytes, max_headers, max_body, max_discard))]
     #[allow(clippy::too_many_arguments, reason = "each is a named setting")]
     fn new(
         strict: bool,
@@ -165,6 +178,9 @@ impl Service {
         body_timeout: Option<f64>,
         idle_timeout: Option<f64>,
         write_timeout: Option<f64>,
+        min_rate: Option<f64>,
+        linger_time: Option<f64>,
+        linger_timeout: Option<f64>,
         max_request_line: usize,
         max_header_bytes: usize,
         max_headers: usize,
@@ -189,8 +205,12 @@ impl Service {
             body_timeout,
             idle_timeout,
             write_timeout,
+            min_rate,
+            linger_time: linger_time.unwrap_or(0.0),
+            linger_timeout: linger_timeout.unwrap_or(f64::INFINITY),
             max_discard,
             plain,
+            log_is_lost: AtomicBool::new(false),
             state: GilCell::new(State::default()),
         }
     }

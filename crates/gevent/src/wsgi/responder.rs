@@ -1,0 +1,90 @@
+//! `start_response` and `write` as an application gets them: bound to one request.
+//!
+//! An application may keep either beyond its request, in a greenlet that it spawned. The handler is at the connection's
+//! next request then, whose response must not get the bytes: behind a proxy it is another user's.
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::cell::Made;
+use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, is_overridden};
+use crate::wsgi::overriding::Step;
+use crate::wsgi::{response, send};
+
+/// WSGI's `start_response` of one request.
+#[pyclass(frozen, name = "Responder", module = "gevent._core")]
+pub struct Responder {
+    handler: Made<Py<WSGIHandler>>,
+    /// The handler's serial number of the request.
+    serial: u64,
+}
+
+impl Responder {
+    /// The responder of the request that the handler is at.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    #[inline]
+    pub fn of<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, Self>> {
+        let py = handler.py();
+        let serial = attributes(handler).state.with(py, |state| state.serial);
+        let handler = Made::new(handler.clone().unbind());
+        Bound::new(py, Self { handler, serial })
+    }
+
+    /// The handler, if it is still at the request.
+    fn current<'py>(&self, py: Python<'py>) -> PyResult<&Handler<'py>> {
+        let handler = self.handler.bind(py);
+        let serial = attributes(handler).state.with(py, |state| state.serial);
+        if serial == self.serial {
+            return Ok(handler);
+        }
+        let text = "the request that this start_response() belongs to is over";
+        Err(send::application_error(handler, text.into()))
+    }
+}
+
+#[pymethods]
+impl Responder {
+    /// Set how to respond; return the function that sends parts of the body.
+    #[pyo3(signature = (status, headers, exc_info = None))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let handler = slf.get().current(py)?;
+        if is_overridden(handler, Step::StartResponse) {
+            return match exc_info {
+                None => call(handler, Step::StartResponse, (status, headers)),
+                Some(info) => call(handler, Step::StartResponse, (status, headers, info)),
+            };
+        }
+        response::start_response(handler, status, headers, exc_info)?;
+        slf.getattr(intern!(py, "write"))
+    }
+
+    /// Send a part of the body, after the head if that was not sent yet.
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let handler = self.current(data.py())?;
+        if is_overridden(handler, Step::Write) {
+            call(handler, Step::Write, (data,)).map(drop)
+        } else {
+            send::write(handler, data)
+        }
+    }
+
+    /// The handler, as a bound method has it.
+    #[getter]
+    fn __self__(&self, py: Python<'_>) -> Py<WSGIHandler> {
+        self.handler.clone_ref(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(self.handler.peek())
+    }
+}
