@@ -120,6 +120,13 @@ def test_what_older_servers_accept(serve, case):
     assert b" 400 " in serve(application).send(LENIENT[case])
 
 
+def test_a_length_beside_chunks_ends_the_connection(serve):
+    web = serve(application, strict=False)
+    answer = web.send(LENIENT["length and chunks"] + GOOD)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close\r\n" in answer
+
+
 def test_the_environment_makes_a_process_lenient(output_of):
     code = "from gevent.pywsgi import WSGIServer; print(WSGIServer.strict)"
     assert output_of(code) == "True\n"

@@ -43,6 +43,9 @@ __all__ = [
 MAX_REQUEST_LINE = 8192
 
 
+_LIKE_GEVENT = os.environ.get("GEVENT_HTTP_STRICT") == "no"
+
+
 class LoggingLogAdapter:
     """Lets a :class:`logging.Logger` take the place of a log file.
 
@@ -129,8 +132,10 @@ class WSGIServer(StreamServer):
     #: Whether to refuse what current rules (RFC 9112) call invalid though older servers, gevent
     #: among them, accept it: HTTP/1.1 without ``Host``, ``Content-Length`` beside chunks, and
     #: header fields that go on in the next line. The environment variable ``GEVENT_HTTP_STRICT``
-    #: set to ``no`` has a process begin with ``False``.
-    strict: bool = os.environ.get("GEVENT_HTTP_STRICT") != "no"
+    #: set to ``no`` has a process begin with ``False``; such servers also go on after a request
+    #: with both, refuse to send a length with 304, and report broken-off uploads as errors of the
+    #: application, as gevent does.
+    strict: bool = not _LIKE_GEVENT
     #: How many seconds a connection may be idle; then it is closed.
     idle_timeout: float | None = 75.0
     #: How many seconds the head of a request may take as a whole, from its first byte on; then 408.
@@ -261,7 +266,9 @@ class WSGIServer(StreamServer):
     def _make_service(self) -> HttpService:
         kind = type(self)
         limits = {name: getattr(self, name) for name in self._LIMITS}
-        return HttpService(plain=kind.get_environ is _GET_ENVIRON, **limits)
+        like_gevent = _LIKE_GEVENT and not self.strict
+        plain = kind.get_environ is _GET_ENVIRON
+        return HttpService(plain=plain, like_gevent=like_gevent, **limits)
 
     def update_environ(self) -> None:
         """Set ``SERVER_NAME`` and ``SERVER_PORT``, unless *environ* said what they are."""

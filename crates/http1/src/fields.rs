@@ -225,7 +225,7 @@ impl<'p> Reading<'p> {
             // Where a length was ignored, whoever else reads this may have gone by it (RFC 9112 section 6.1).
             keep_alive: !self.close
                 && (current || self.stay)
-                && !(self.chunked && self.length.is_some()),
+                && (!self.chunked || self.length.is_none() || leniency.stays_after_both),
             expects_continue: current
                 && self.expects_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),

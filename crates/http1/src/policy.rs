@@ -47,6 +47,9 @@ pub struct Leniency {
     /// `Content-Length` beside `Transfer-Encoding: chunked`: the length is ignored (RFC 9112 section 6.1
     /// allows it, though the connection should end then).
     pub length_with_chunked: bool,
+    /// A connection goes on after `Content-Length` beside `Transfer-Encoding: chunked` (RFC 9112 section 6.1 says that it
+    /// must end).
+    pub stays_after_both: bool,
     /// A field continued on a line that begins with a space or tab (RFC 9112 section 5.2 allows reading the
     /// fold as spaces).
     pub folded_fields: bool,
@@ -57,6 +60,7 @@ impl Leniency {
     pub const ALL: Self = Self {
         missing_host: true,
         length_with_chunked: true,
+        stays_after_both: true,
         folded_fields: true,
     };
 }

@@ -42,6 +42,8 @@ pub struct Input {
     #[pyo3(get)]
     chunked_input: bool,
     max_discard: u64,
+    /// Whether a body that ends with its connection is an error of the application's, as with gevent.
+    blames_application: bool,
     state: GilCell<State>,
 }
 
@@ -104,6 +106,7 @@ impl Input {
             },
             chunked_input: framing == Framing::Chunked,
             max_discard: service.map_or(LARGEST, |service| service.max_discard),
+            blames_application: service.is_some_and(|service| service.like_gevent),
             state: GilCell::new(State {
                 body,
                 expected,
@@ -193,11 +196,16 @@ impl Input {
             state.failed = true;
             state.body.received()
         });
-        InvalidClientInput::new_err(if self.chunked_input {
+        let text = if self.chunked_input {
             "unexpected end of file while parsing chunked data".to_owned()
         } else {
             format!("unexpected end of file while reading request at position {position}")
-        })
+        };
+        if self.blames_application {
+            PyOSError::new_err(text)
+        } else {
+            InvalidClientInput::new_err(text)
+        }
     }
 
     fn refused(&self, py: Python<'_>, refusal: Refusal) -> PyErr {
@@ -280,7 +288,7 @@ impl Input {
 
     /// Returns true if an error came of reading it.
     pub fn has_failed(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.failed)
+        self.state.with(py, |state| state.failed) && !self.blames_application
     }
 
     /// Skips what the application did not read; false when the connection cannot be used any more.
@@ -341,6 +349,7 @@ impl Input {
             content_length,
             chunked_input,
             max_discard: LARGEST,
+            blames_application: false,
             state: GilCell::new(State {
                 body: Body::new(framing, &Limits::default()),
                 expected: socket.is_some(),

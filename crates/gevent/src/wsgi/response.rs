@@ -191,7 +191,7 @@ pub fn start_response<'py>(
         }
     }
     if let Some((value, length)) = &draft.length
-        && code == 204
+        && (code == 204 || (code == 304 && is_like_gevent(handler)))
         && *length != 0
     {
         let text = format!(
@@ -210,6 +210,13 @@ pub fn start_response<'py>(
     }
     adopt(handler, draft, code);
     Ok(())
+}
+
+fn is_like_gevent(handler: &Handler<'_>) -> bool {
+    attributes(handler).state.with(handler.py(), |state| {
+        let service = state.service.as_ref();
+        service.is_some_and(|service| service.get().like_gevent)
+    })
 }
 
 /// Makes the draft the response's head.

@@ -33,6 +33,8 @@ pub struct Service {
     pub(crate) linger_timeout: f64,
     /// How many bytes of a body that the application did not read are skipped to keep the connection.
     pub(crate) max_discard: u64,
+    /// Whether gevent's behaviour is kept where it is wrong by today's rules but its tests ask for it.
+    pub(crate) like_gevent: bool,
     /// Whether the server makes environments the ordinary way.
     pub(crate) plain: bool,
     /// Whether the last line for the log was lost.
@@ -158,6 +160,7 @@ impl Default for Service {
             linger_time: 30.0,
             linger_timeout: 5.0,
             max_discard: 1 << 20,
+            like_gevent: false,
             plain: false,
             log_is_lost: AtomicBool::new(false),
             state: GilCell::new(State::default()),
@@ -168,11 +171,12 @@ impl Default for Service {
 #[pymethods]
 impl Service {
     #[new]
-    #[pyo3(signature = (*, strict, plain, header_timeout, body_timeout, idle_timeout, write_timeout, min_rate,
+    #[pyo3(signature = (*, strict, like_gevent, plain, header_timeout, body_timeout, idle_timeout, write_timeout, min_rate,
         linger_time, linger_timeout, max_request_line, max_header_bytes, max_headers, max_body, max_discard))]
     #[allow(clippy::too_many_arguments, reason = "each is a named setting")]
     fn new(
         strict: bool,
+        like_gevent: bool,
         plain: bool,
         header_timeout: Option<f64>,
         body_timeout: Option<f64>,
@@ -197,7 +201,10 @@ impl Service {
         let leniency = if strict {
             Leniency::default()
         } else {
-            Leniency::ALL
+            Leniency {
+                stays_after_both: like_gevent,
+                ..Leniency::ALL
+            }
         };
         Self {
             policy: Policy { limits, leniency },
@@ -209,6 +216,7 @@ impl Service {
             linger_time: linger_time.unwrap_or(0.0),
             linger_timeout: linger_timeout.unwrap_or(f64::INFINITY),
             max_discard,
+            like_gevent,
             plain,
             log_is_lost: AtomicBool::new(false),
             state: GilCell::new(State::default()),
