@@ -147,7 +147,7 @@ pub fn messages(data: &[u8]) {
         return;
     };
     let deflate = deflate(flags);
-    let mut encoder = Encoder::new(sender(flags), deflate.as_ref());
+    let mut encoder = Encoder::new(sender(flags), deflate.as_ref()).unwrap();
     let mut wire = Vec::new();
     let mut sent = Vec::new();
     for part in content.split(|byte| *byte == 0xfe) {

@@ -337,6 +337,12 @@ class WSGIServer(StreamServer):
             super().stop(timeout)
             return
         left = self.stop_timeout if timeout is None else timeout
+        websockets = vars(self).get("_websockets")
+        if websockets:
+            # Nobody has any without the module.
+            from gevent.websocket.keeping import go_away
+
+            go_away(websockets)
         service.stop()
         self.close()
         last_call = min(left, self.last_call)

@@ -132,6 +132,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wsgi::overriding::install(py)?;
     add_class::<wsgi::input::Input>(module)?;
     add_class::<wsgi::file_wrapper::FileWrapper>(module)?;
+    add_class::<wsgi::responder::Responder>(module)?;
     module.add(
         "serve_connection",
         ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,

@@ -42,7 +42,7 @@ pub struct Request<'a> {
     pub origin: Option<&'a str>,
     /// The subprotocols, the preferred one first.
     pub protocols: &'a [&'a str],
-    /// Fields of the caller's own.
+    /// Fields of the caller's own. A `Host` among them takes the place of `host`.
     pub fields: &'a [(&'a str, &'a str)],
 }
 
@@ -92,7 +92,13 @@ impl Handshake {
             text.push_str("\r\n");
             Ok(())
         };
-        field("Host", request.host)?;
+        let has = |name: &str| {
+            let is = |(other, _): &(&str, &str)| other.eq_ignore_ascii_case(name);
+            request.fields.iter().any(is)
+        };
+        if !has("Host") {
+            field("Host", request.host)?;
+        }
         field("Upgrade", "websocket")?;
         field("Connection", "Upgrade")?;
         field("Sec-WebSocket-Key", &key)?;
@@ -134,13 +140,35 @@ impl Handshake {
     /// # Errors
     /// A [`ClientError`] when this is no agreement to what was asked for. The connection must be closed then.
     pub fn decode(&self, input: &[u8]) -> Result<Option<(usize, Agreed)>, ClientError> {
-        let mut headers = [httparse::EMPTY_HEADER; FIELDS];
-        let mut response = httparse::Response::new(&mut headers);
-        let taken = match response.parse(input) {
-            Ok(httparse::Status::Complete(taken)) => taken,
-            Ok(httparse::Status::Partial) if input.len() < HEAD_LIMIT => return Ok(None),
-            _ => return Err(ClientError::Response),
-        };
+        let mut skipped = 0;
+        // Responses that only say that the server is at it may come first (RFC 9110 section 15.2).
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; FIELDS];
+            let mut response = httparse::Response::new(&mut headers);
+            let taken = match response.parse(&input[skipped..]) {
+                Ok(httparse::Status::Complete(taken)) => taken,
+                Ok(httparse::Status::Partial) if input.len() < HEAD_LIMIT => return Ok(None),
+                _ => return Err(ClientError::Response),
+            };
+            match response.code.unwrap_or_default() {
+                101 | 200.. => {
+                    let agreed = self.judge(&response)?;
+                    return Ok(Some((skipped + taken, agreed)));
+                }
+                _ => skipped += taken,
+            }
+            if skipped > HEAD_LIMIT {
+                return Err(ClientError::Response);
+            }
+        }
+    }
+
+    /// Judge the head of the response.
+    fn judge(&self, response: &httparse::Response<'_, '_>) -> Result<Agreed, ClientError> {
+        if response.version != Some(1) {
+            // HTTP/1.0 knows no change of the protocol.
+            return Err(ClientError::Response);
+        }
         let status = response.code.unwrap_or_default();
         if status != 101 {
             return Err(ClientError::Status(
@@ -191,6 +219,6 @@ impl Handshake {
             ),
             (Some(_), None) => return Err(ClientError::Field("Sec-WebSocket-Extensions")),
         };
-        Ok(Some((taken, Agreed { protocol, deflate })))
+        Ok(Agreed { protocol, deflate })
     }
 }

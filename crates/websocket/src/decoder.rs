@@ -99,6 +99,12 @@ impl Decoder {
         self.inflater.is_some()
     }
 
+    /// Returns true if a frame or a message has begun whose end has not come.
+    #[must_use]
+    pub fn is_partway(&self) -> bool {
+        self.frame.is_some() || self.message.is_some()
+    }
+
     /// How many bytes of payload are still to come of the frame that has begun.
     #[must_use]
     pub fn pending(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Frames and messages, encoded (RFC 6455 sections 5 and 6).
 
+use sha1::{Digest, Sha1};
 use thiserror::Error;
 
 use crate::Role;
@@ -19,23 +20,33 @@ pub enum CloseError {
     TooLong,
 }
 
+/// There is no randomness for the masks of a client's frames, which nobody may foresee.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+#[error("no randomness")]
+pub struct NoRandomness;
+
 /// An encoder of what one side sends.
 #[derive(Debug)]
 pub struct Encoder {
-    sender: Role,
     deflater: Option<Deflater>,
-    keys: Keys,
+    /// The masks of a client.
+    keys: Option<Keys>,
 }
 
 impl Encoder {
     /// An encoder of what `sender` sends.
-    #[must_use]
-    pub fn new(sender: Role, deflate: Option<&Deflate>) -> Self {
-        Self {
-            sender,
+    ///
+    /// # Errors
+    /// [`NoRandomness`] for a client where the system has none. Later, none is needed.
+    pub fn new(sender: Role, deflate: Option<&Deflate>) -> Result<Self, NoRandomness> {
+        let keys = match sender {
+            Role::Client => Some(Keys::new()?),
+            Role::Server => None,
+        };
+        Ok(Self {
             deflater: deflate.map(|agreed| Deflater::new(agreed, sender)),
-            keys: Keys::default(),
-        }
+            keys,
+        })
     }
 
     /// Append a message of text.
@@ -106,10 +117,7 @@ impl Encoder {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let key = match self.sender {
-            Role::Client => Some(self.keys.next()),
-            Role::Server => None,
-        };
+        let key = self.keys.as_mut().map(Keys::next);
         out.reserve(payload.len() + 14);
         Header {
             fin,
@@ -127,26 +135,47 @@ impl Encoder {
     }
 }
 
-/// Masking keys that nobody can foresee (RFC 6455 section 10.3), taken from the system many at a time.
-#[derive(Debug, Default)]
+/// Masking keys that nobody can foresee (RFC 6455 section 10.3): digests of a number that the system gave at the beginning
+/// and a counter. So there is no moment later at which the system could have none to give.
 struct Keys {
-    pool: [[u8; 4]; 16],
+    seed: [u8; 32],
+    digests: u64,
+    pool: [u8; 20],
     left: usize,
 }
 
 impl Keys {
+    fn new() -> Result<Self, NoRandomness> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
+        Ok(Self {
+            seed,
+            digests: 0,
+            pool: [0; 20],
+            left: 0,
+        })
+    }
+
     fn next(&mut self) -> [u8; 4] {
         if self.left == 0 {
-            let mut bytes = [0; 64];
-            // A system without randomness could do no handshake either.
-            if getrandom::fill(&mut bytes).is_ok() {
-                for (key, four) in self.pool.iter_mut().zip(bytes.chunks_exact(4)) {
-                    key.copy_from_slice(four);
-                }
-            }
+            let digest = Sha1::new()
+                .chain_update(self.seed)
+                .chain_update(self.digests.to_be_bytes())
+                .finalize();
+            self.pool.copy_from_slice(&digest);
+            self.digests += 1;
             self.left = self.pool.len();
         }
-        self.left -= 1;
-        self.pool[self.left]
+        self.left -= 4;
+        let mut key = [0; 4];
+        key.copy_from_slice(&self.pool[self.left..self.left + 4]);
+        key
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The seed is a secret.
+        f.debug_struct("Keys").finish_non_exhaustive()
     }
 }

@@ -26,7 +26,7 @@ pub mod mask;
 mod utf8;
 
 pub use decoder::{Decoded, Decoder, Event};
-pub use encoder::{CloseError, Encoder};
+pub use encoder::{CloseError, Encoder, NoRandomness};
 pub use error::ProtocolError;
 pub use extension::Deflate;
 pub use frame::{CONTROL_LIMIT, Opcode, is_close_code};

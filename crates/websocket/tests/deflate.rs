@@ -230,7 +230,9 @@ fn large_messages_with_a_bad_block() {
 fn a_bomb_is_refused() {
     let agreed = Deflate::default();
     let mut wire = Vec::new();
-    Encoder::new(Role::Client, Some(&agreed)).binary(&vec![0; 10_000_000], &mut wire);
+    Encoder::new(Role::Client, Some(&agreed))
+        .unwrap()
+        .binary(&vec![0; 10_000_000], &mut wire);
     assert!(wire.len() < 20_000);
     let mut decoder = Decoder::new(Role::Client, 100_000, Some(&agreed));
     assert_eq!(
@@ -244,7 +246,9 @@ fn exactly_the_limit_after_decompression() {
     let agreed = Deflate::default();
     for (size, fits) in [(5000, true), (5001, false)] {
         let mut wire = Vec::new();
-        Encoder::new(Role::Client, Some(&agreed)).binary(&vec![0; size], &mut wire);
+        Encoder::new(Role::Client, Some(&agreed))
+            .unwrap()
+            .binary(&vec![0; size], &mut wire);
         let mut decoder = Decoder::new(Role::Client, 5000, Some(&agreed));
         assert_eq!(decoder.decode(&mut wire).is_ok(), fits, "{size}");
     }
@@ -265,7 +269,7 @@ fn nonsense_is_refused() {
 fn uncompressed_messages_may_come_between() {
     let agreed = Deflate::default();
     let mut wire = Vec::new();
-    let mut encoder = Encoder::new(Role::Server, Some(&agreed));
+    let mut encoder = Encoder::new(Role::Server, Some(&agreed)).unwrap();
     encoder.text("compressed", &mut wire);
     wire.extend(b"\x81\x05plain");
     encoder.text("compressed", &mut wire);
@@ -281,7 +285,7 @@ fn uncompressed_messages_may_come_between() {
 #[test]
 fn empty_messages_in_a_row() {
     let agreed = Deflate::default();
-    let mut encoder = Encoder::new(Role::Server, Some(&agreed));
+    let mut encoder = Encoder::new(Role::Server, Some(&agreed)).unwrap();
     let mut decoder = Decoder::new(Role::Server, 100, Some(&agreed));
     for _ in 0..4 {
         let mut wire = Vec::new();

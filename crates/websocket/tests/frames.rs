@@ -156,6 +156,7 @@ fn close_codes() {
         let mut out = Vec::new();
         assert_eq!(
             Encoder::new(Role::Server, None)
+                .unwrap()
                 .close(Some((code, "")), &mut out)
                 .is_ok(),
             valid
@@ -197,13 +198,15 @@ fn servers_do_not_mask() {
     );
     assert_eq!(masked, (vec![], Some(ProtocolError::Masked)));
     let mut out = Vec::new();
-    Encoder::new(Role::Server, None).text("hi", &mut out);
+    Encoder::new(Role::Server, None)
+        .unwrap()
+        .text("hi", &mut out);
     assert_eq!(out, b"\x81\x02hi");
 }
 
 #[test]
 fn keys_differ() {
-    let mut encoder = Encoder::new(Role::Client, None);
+    let mut encoder = Encoder::new(Role::Client, None).unwrap();
     let mut keys = std::collections::HashSet::new();
     for _ in 0..100 {
         let mut out = Vec::new();
@@ -215,7 +218,7 @@ fn keys_differ() {
 
 #[test]
 fn control_frames_that_may_not_be_sent() {
-    let mut encoder = Encoder::new(Role::Server, None);
+    let mut encoder = Encoder::new(Role::Server, None).unwrap();
     let mut out = Vec::new();
     let long = "x".repeat(124);
     assert_eq!(
@@ -268,7 +271,7 @@ proptest! {
         cut in 1..5000_usize,
     ) {
         let sender = if client { Role::Client } else { Role::Server };
-        let mut encoder = Encoder::new(sender, deflate.as_ref());
+        let mut encoder = Encoder::new(sender, deflate.as_ref()).unwrap();
         let mut wire = Vec::new();
         let mut expected = Vec::new();
         for content in contents {

@@ -41,6 +41,7 @@ from gevent.websocket.exceptions import (
     WebSocketError,
 )
 from gevent.websocket.handler import WebSocketHandler
+from gevent.websocket.keeping import same_origin
 from gevent.websocket.resource import Resource, WebSocketApplication
 from gevent.websocket.server import WebSocketServer
 
@@ -61,4 +62,5 @@ __all__ = [
     "WebSocketHandler",
     "WebSocketServer",
     "connect",
+    "same_origin",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import gevent
 from gevent import socket, ssl
@@ -48,6 +49,7 @@ class ClientWebSocket(WebSocket):
             self.wait_closed(timeout)
         finally:
             self._connection.socket.close()
+            self._connection_over()
 
 
 def connect(
@@ -64,9 +66,12 @@ def connect(
 ) -> ClientWebSocket:
     """Connect to a `ws:` or `wss:` URL, and return a `ClientWebSocket`.
 
+    A user and password in the URL are sent as `Authorization`, unless `headers` has one.
+
     :param protocols: the subprotocols to offer, the preferred one first.
     :param origin: the `Origin` to send.
-    :param headers: pairs of further header fields, or a dictionary of them.
+    :param headers: pairs of further header fields, or a dictionary of them; a `Host` among them is
+        sent in the place of the URL's.
     :param compression: a `PerMessageDeflate` to offer.
     :param max_message_size: the most bytes of a message that are accepted.
     :param timeout: seconds for connecting and the handshake together.
@@ -84,12 +89,17 @@ def connect(
         raise ValueError(f"a WebSocket URL has no fragment: {url!r}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = parts.port or PORTS[parts.scheme]
+    fields = [*(headers.items() if hasattr(headers, "items") else headers)]
+    if parts.username is not None and not any(n.lower() == "authorization" for n, _ in fields):
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        token = b64encode(user.encode()).decode()
+        fields.append(("Authorization", f"Basic {token}"))
     handshake = WebSocketHandshake(
         host if port == PORTS[parts.scheme] else f"{host}:{port}",
         (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         origin=origin,
         protocols=list(protocols),
-        headers=[*(headers.items() if hasattr(headers, "items") else headers)],
+        headers=fields,
         deflate=compression,
     )
     with gevent.Timeout(timeout, TimeoutError("timed out")):

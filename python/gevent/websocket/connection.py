@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
+import weakref
+from _socket import SHUT_RDWR, SHUT_WR
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
@@ -15,6 +18,18 @@ from gevent.websocket.exceptions import ProtocolError, WebSocketError
 __all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
 
 MSG_CLOSED = "Connection closed"
+
+# As many bytes are written in a time of their own.
+_PART = 16 * 1024
+
+
+def _abandon(ref: Any) -> None:
+    """End the connection of a WebSocket whose other side did not answer a close in time."""
+    ws = ref()
+    if ws is not None and not ws._ended:
+        ws.ended_by = ws.ended_by or "close_timeout"
+        with contextlib.suppress(OSError, AttributeError):
+            ws._connection.socket.shutdown(SHUT_RDWR)
 
 
 class Stream:
@@ -30,6 +45,23 @@ class Stream:
         self.socket = socket
         self.recv: Callable[[int], bytes] = socket.recv
         self.write: Callable[[bytes], object] = socket.sendall
+
+    def end_sending(self) -> None:
+        """Let the other side see the end of what is sent; it may be received from as before."""
+        sock = self.socket
+        tls = getattr(sock, "_sslobj", None)
+        try:
+            if tls is not None:
+                before = sock.gettimeout()
+                sock.settimeout(0)
+                # TLS's own farewell, if it can be sent at once.
+                with contextlib.suppress(OSError):
+                    tls.shutdown()
+                sock.settimeout(before)
+            sock.shutdown(SHUT_WR)
+        except (OSError, AttributeError):
+            # It is not there any more, or it is like a socket and cannot do that.
+            pass
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes; fewer when the connection ends before."""
@@ -61,7 +93,8 @@ class WebSocket(WebSocketBase):
     be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
     `WebSocketHandler`, None for a client. `close_code` and `close_reason` are what the other side
     closed with: None as long as it has not, 1005 when it gave no code, 1006 when the connection
-    ended without a close.
+    ended without a close. `ended_by` names the limit of the server that ended the connection, None
+    if none did.
     """
 
     OPCODE_CONTINUATION: ClassVar[int] = 0x00
@@ -82,6 +115,10 @@ class WebSocket(WebSocketBase):
         protocol: str | None = None,
         compression: PerMessageDeflate | None = None,
         max_message_size: int = 2**24,
+        message_timeout: float | None = None,
+        write_timeout: float | None = None,
+        close_timeout: float | None = None,
+        min_rate: float | None = None,
         received: bytes = b"",
     ) -> None:
         """Speak WebSocket over a `stream` on which the handshake is done.
@@ -90,16 +127,28 @@ class WebSocket(WebSocketBase):
         :param compression: the `PerMessageDeflate` that was agreed on.
         :param max_message_size: the most bytes of a message that are accepted, before and after
             decompression.
+        :param message_timeout: seconds to wait for more of a message that has begun.
+        :param write_timeout: seconds to wait for the other side to take more of what is sent.
+        :param close_timeout: seconds that the other side has, once this one closes, to close too.
+        :param min_rate: how many bytes earn a second more of the first two; without it, any do.
         :param received: what came behind the handshake.
         """
         super().__init__(
             self._is_client, max_message_size, compression, received, _plain_socket(stream)
         )
+        if message_timeout is not None:
+            self._limit_messages(message_timeout, min_rate)
         self.environ = environ
         self.stream: Stream | None = stream
-        self.handler = handler
+        # The handler has the WebSocket: both would wait for the collector.
+        self._handler = None if handler is None else weakref.ref(handler)
         self.close_code: int | None = None
         self.close_reason = ""
+        self.ended_by: str | None = None
+        self._write_timeout = write_timeout
+        self._close_timeout = close_timeout
+        self._min_rate = min_rate
+        self._deadline: Any = None
         self._protocol = protocol
         self._connection = stream
         self._ended = False
@@ -108,6 +157,11 @@ class WebSocket(WebSocketBase):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<{type(self).__name__} {self.path or ''} {state} at {id(self):#x}>"
+
+    @property
+    def handler(self) -> Any:
+        """The `WebSocketHandler`; None for a client, and once the connection is over."""
+        return None if self._handler is None else self._handler()
 
     @property
     def origin(self) -> str | None:
@@ -140,16 +194,33 @@ class WebSocket(WebSocketBase):
 
     def _receive_some(self) -> bool:
         """Receive by a stream's own method; return whether anything came."""
-        data = self._connection.recv(self._wanted)
+        left = self._message_patience()
+        if left is None:
+            data = self._connection.recv(self._wanted)
+        else:
+            begin, data = time.monotonic(), None
+            with gevent.Timeout(max(left, 0.001), False):
+                data = self._connection.recv(self._wanted)
+            self._message_waited(time.monotonic() - begin)
+            if data is None:
+                self._message_expired()
+                return False
         if data:
             self._feed(data)
         return bool(data)
+
+    def _message_expired(self) -> None:
+        """Close, as a message has begun and does not come."""
+        self.ended_by = "message_timeout"
+        self._break_off(1008, "message took too long")
 
     def _break_off(self, code: int, reason: str) -> None:
         """Close for what the other side did wrong."""
         self.close_code, self.close_reason = code, reason
         self._broken = True
         self.close(code, reason)
+        # The other side is to end the connection now, and sees that nothing follows the close.
+        self._connection.end_sending()
 
     def _control(self, opcode: int, payload: Any, reason: str = "") -> bool:
         """Take a control frame, of a close the code and reason; return whether it was the end."""
@@ -162,6 +233,9 @@ class WebSocket(WebSocketBase):
             self._ended = True
             if not self.closed:
                 self._send_close(payload, "")
+            if not self._is_client:
+                # It is for the server to end the connection first (RFC 6455 section 7.1.1).
+                self._connection.end_sending()
         return self._ended
 
     def handle_ping(self, payload: bytes) -> None:
@@ -180,6 +254,17 @@ class WebSocket(WebSocketBase):
             self.close_code = 1006
         self.closed = True
         self.stream = None
+        self._release()
+
+    def _connection_over(self) -> None:
+        """Give back what the connection needed, and break the circles that it was part of."""
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline is not gevent.getcurrent():
+            deadline.kill(block=False)
+        self._lost()
+        environ = self.environ
+        if environ is not None and environ.get("wsgi.websocket") is self:
+            environ["wsgi.websocket"] = None
 
     def _send_in_turn(self, message: Any, binary: bool | None) -> None:
         """Send a message after what others are sending."""
@@ -221,13 +306,37 @@ class WebSocket(WebSocketBase):
 
     def _write(self, data: bytes) -> None:
         try:
-            self._connection.write(data)
+            if self._write_timeout is None:
+                self._connection.write(data)
+            else:
+                self._write_in_time(data)
         except OSError as error:
             self._fail_to_send(error)
         except BaseException:
             # Part of a frame may be on its way (a timeout, a kill): nothing can follow it.
             self._lost()
             raise
+
+    def _write_in_time(self, data: bytes) -> None:
+        """Write in parts, each of which the other side takes in the time that is left.
+
+        What it takes earns more. Raises `TimeoutError` when it takes too long.
+        """
+        whole = left = self._write_timeout
+        view = memoryview(data)
+        for at in range(0, len(data), _PART):
+            part = data if len(data) <= _PART else view[at : at + _PART]
+            begin, limit = time.monotonic(), gevent.Timeout(left)
+            try:
+                with limit:
+                    self._connection.write(part)
+            except gevent.Timeout as expired:
+                if expired is not limit:
+                    raise
+                self.ended_by = self.ended_by or "write_timeout"
+                raise TimeoutError("message not taken in time (write_timeout)") from None
+            earned = len(part) / self._min_rate if self._min_rate else whole
+            left = max(0.001, min(whole, left - (time.monotonic() - begin) + earned))
 
     def close(self, code: int = 1000, message: str | bytes = b"") -> None:
         """Say that no more will be sent, for a reason of up to 123 bytes of UTF-8.
@@ -244,9 +353,11 @@ class WebSocket(WebSocketBase):
         data = self._encode_close(code, text)
         self.closed = True
         self.stream = None
+        if self._close_timeout is not None and not self._ended and self._deadline is None:
+            self._deadline = gevent.spawn_later(self._close_timeout, _abandon, weakref.ref(self))
         with self._sending:
             try:
-                self._connection.write(data)
+                self._write(data)
             except OSError:
                 self._lost()
 
@@ -266,11 +377,11 @@ class WebSocket(WebSocketBase):
         return self._ended
 
     def _drop_next(self) -> None:
-        item = None if self._broken else self._next()
+        item = None if self._broken or self._ended else self._next()
         if type(item) is tuple:
             self._control(*item)
         elif item is None:
-            data = self._connection.recv(self._wanted)
+            data = self._connection.recv(65536 if self._broken else self._wanted)
             if not data:
                 self._lost()
             elif not self._broken:  # else it is dropped: a close before a reset might not be read

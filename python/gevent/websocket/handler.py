@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 import gevent
 from gevent._core import websocket_respond
+from gevent._http_tls import log_client
 from gevent.pywsgi import WSGIHandler
 from gevent.websocket.connection import Stream, WebSocket
 from gevent.websocket.deflate import PerMessageDeflate
 from gevent.websocket.exceptions import HandshakeError, WebSocketError
+from gevent.websocket.keeping import ping_again_and_again, same_origin
 from gevent.websocket.resource import Resource
 
 __all__ = ["Client", "WebSocketHandler"]
@@ -42,9 +45,17 @@ class WebSocketHandler(WSGIHandler):
     - `compression`: a `PerMessageDeflate` that messages are compressed with at most, None for not
       at all;
     - `max_message_size`: the most bytes of a message that are accepted, before and after
-      decompression;
+      decompression, and with it the most that a connection holds for its client;
+    - `message_timeout`: how many seconds to wait for more of a message that has begun, None for any
+      time; then the WebSocket is closed with 1008. What comes earns more time, by the server's
+      `min_rate`, and what is sent must be taken within its `write_timeout` likewise;
     - `close_timeout`: how many seconds a client is given to take a close and answer it, None for
       any time;
+    - `ping_interval`: after how many seconds the client is sent a ping each time, None for never.
+      Only while the application receives can its answer be seen;
+    - `ping_timeout`: how many seconds the answer may take; then the connection ends;
+    - `allowed_origins`: the origins of pages that may connect, `"same-origin"` standing for the
+      server's own; None for all. Clients that are no browsers send none, and may;
     - `prevent_wsgi_call`: whether the application is left uncalled; `websocket` is there for
       whoever wants to go on with it.
     """
@@ -54,14 +65,19 @@ class WebSocketHandler(WSGIHandler):
 
     compression: PerMessageDeflate | None = None
     max_message_size: int = 2**24
+    message_timeout: float | None = 60.0
     close_timeout: float | None = 1.0
+    ping_interval: float | None = None
+    ping_timeout: float = 20.0
+    allowed_origins: Collection[str] | None = None
     prevent_wsgi_call: bool = False
     websocket: WebSocket | None = None
+    _client: Client | None = None
 
     @property
     def active_client(self) -> Client | None:
         """The `Client` of this connection, or None."""
-        return getattr(self.server, "clients", {}).get(self.client_address)
+        return self._client
 
     def run_application(self) -> None:
         """Turn the request into a WebSocket and call the application, or handle it as usual."""
@@ -110,6 +126,7 @@ class WebSocketHandler(WSGIHandler):
             headers.append(("Sec-WebSocket-Protocol", protocol))
         if extensions:
             headers.append(("Sec-WebSocket-Extensions", extensions))
+        limits = getattr(self.server, "write_timeout", None), getattr(self.server, "min_rate", None)
         self._send_response("101 Switching Protocols", headers)
         self.websocket = WebSocket(
             environ,
@@ -118,8 +135,13 @@ class WebSocketHandler(WSGIHandler):
             protocol=protocol,
             compression=agreed and PerMessageDeflate(*agreed),
             max_message_size=self.max_message_size,
+            message_timeout=self.message_timeout,
+            write_timeout=limits[0],
+            close_timeout=self.close_timeout,
+            min_rate=limits[1],
             received=self.rfile.read_available(),
         )
+        self.server.__dict__.setdefault("_websockets", weakref.WeakSet()).add(self.websocket)
         environ["wsgi.websocket"] = self.websocket
         environ["wsgi.websocket_version"] = environ["HTTP_SEC_WEBSOCKET_VERSION"]
         return []
@@ -127,11 +149,28 @@ class WebSocketHandler(WSGIHandler):
     def _check_request(self) -> None:
         if self.request_version != "HTTP/1.1":
             raise HandshakeError("WebSocket needs HTTP/1.1", 400)
+        environ = self.environ
+        if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("CONTENT_LENGTH", "0") != "0":
+            # It would be taken for frames.
+            raise HandshakeError("a request for a WebSocket has no body", 400)
+        if not self.check_origin(environ.get("HTTP_ORIGIN")):
+            raise HandshakeError("this origin may not connect", 403)
         application = self.server.application
         if isinstance(application, Resource):
             path = self.environ["PATH_INFO"]
             if application.find(path, True) is None:
                 raise HandshakeError("Not Found", 404)
+
+    def check_origin(self, origin: str | None) -> bool:
+        """Return whether a page of this origin may connect; a subclass may decide.
+
+        Browsers send any page's requests with the user's cookies, so an application that goes by
+        those has to know its pages. By default `allowed_origins` decides.
+        """
+        allowed = self.allowed_origins
+        if allowed is None or origin is None or origin in allowed:
+            return True
+        return "same-origin" in allowed and same_origin(self.environ)
 
     def _offered_protocols(self) -> list[str]:
         offered = self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")
@@ -149,7 +188,12 @@ class WebSocketHandler(WSGIHandler):
         return None
 
     def _refuse(self, error: HandshakeError) -> list[bytes]:
-        reasons = {400: "Bad Request", 404: "Not Found", 426: "Upgrade Required"}
+        reasons = {
+            400: "Bad Request",
+            403: "Forbidden",
+            404: "Not Found",
+            426: "Upgrade Required",
+        }
         body = str(error).encode()
         self.close_connection = True
         self.start_response(
@@ -171,30 +215,63 @@ class WebSocketHandler(WSGIHandler):
         self.response_headers = headers
         self.headers_sent = True
         self.close_connection = True
-        self.socket.sendall(data)
+        self._sendall(data)
         self.response_length = len(data)
 
     def run_websocket(self) -> None:
         """Call the application, then close what it left open and wait for the client to close."""
         ws = self.websocket
         clients = self.server.__dict__.setdefault("clients", {})
-        clients[self.client_address] = Client(self.client_address, ws)
+        self._client = Client(self.client_address, ws)
+        # Clients of a Unix socket have no address of their own.
+        key = self.client_address or (self.client_address, id(self._client))
+        clients[key] = self._client
+        pinging = None
+        if self.ping_interval is not None:
+            pinging = gevent.spawn(ping_again_and_again, ws, self.ping_interval, self.ping_timeout)
         code, patience = 1000, self.close_timeout
         try:
-            for _ in self.server.application(self.environ, _ignored) or ():
-                pass
-        except Exception as error:
+            self._call_application()
+        except WebSocketError as error:
             # Sending to a client that has left is how an application comes to know of it.
-            if ws.close_code is None or type(error) is not WebSocketError:
+            if not ws.closed or type(error) is not WebSocketError:
                 code = 1011
                 raise
+        except Exception:
+            code = 1011
+            raise
         except BaseException:
             # The server stops: it says so, but does not wait for anybody.
             code, patience = 1001, 0
             raise
         finally:
-            clients.pop(self.client_address, None)
+            clients.pop(key, None)
+            if pinging is not None:
+                pinging.kill(block=False)
             with gevent.Timeout(patience, False):
                 ws.close(code)
                 ws.wait_closed()
-            self.environ["wsgi.websocket"] = None
+            if ws.ended_by is not None:
+                self._log_end(ws, "ended by the server")
+            self._client = self.websocket = None
+            ws._connection_over()
+
+    def _call_application(self) -> None:
+        """Call the application, run what it returns, and close that."""
+        result = self.server.application(self.environ, _ignored)
+        if result is None:
+            return
+        try:
+            for _ in result:
+                pass
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    def _log_end(self, ws: WebSocket, text: str) -> None:
+        limit = f" ({ws.ended_by})" if ws.ended_by else ""
+        ws.ended_by = None
+        log_client(
+            self.server.error_log, f"(from {self.client_address!r}) WebSocket: {text}{limit}\n"
+        )

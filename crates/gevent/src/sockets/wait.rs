@@ -48,6 +48,15 @@ impl Patience {
         self.limit.is_some_and(|limit| limit <= 0.0)
     }
 
+    /// Returns true if it ends later than after so many seconds, which are none for ever.
+    pub fn is_longer_than(&mut self, seconds: Option<f64>) -> bool {
+        match (self.left(), seconds) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(left), Some(seconds)) => left.as_secs_f64() > seconds,
+        }
+    }
+
     /// What is left of it; none for ever.
     fn left(&mut self) -> Option<Duration> {
         let limit = self.limit.filter(|limit| *limit < LONGEST)?;

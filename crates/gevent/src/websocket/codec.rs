@@ -2,14 +2,16 @@
 
 use std::ops::RangeInclusive;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
+use reactor::Time;
 use websocket::{Decoder, Encoder, Event, Opcode, ProtocolError, Role};
 
 use super::deflate::{Fields, from_fields};
 use super::exceptions;
 use crate::ffi::buffer::Readable;
+use crate::wsgi::allowance::Allowance;
 use crate::wsgi::spare::{self, BLOCK};
 
 /// How much is received at once: a block if there is no message under way, and no more than a piece of a large one.
@@ -32,6 +34,12 @@ pub struct Codec {
     done: usize,
     /// What is to be sent, in order. Without memory while there is nothing.
     output: Vec<u8>,
+    /// How many seconds to wait for more of a message that has begun, and how many bytes earn another second.
+    limit: Option<(f64, Option<f64>)>,
+    /// How many bytes came in all.
+    pub heard: u64,
+    /// What is left of that for the message that is under way.
+    allowance: Option<Allowance>,
 }
 
 impl Codec {
@@ -48,11 +56,48 @@ impl Codec {
         let deflate = from_fields(deflate)?;
         Ok(Self {
             decoder: Decoder::new(other, max_message_size, deflate.as_ref()),
-            encoder: Encoder::new(me, deflate.as_ref()),
+            encoder: Encoder::new(me, deflate.as_ref())
+                .map_err(|error| PyOSError::new_err(error.to_string()))?,
+            limit: None,
+            allowance: None,
+            heard: 0,
             input: Vec::new(),
             done: 0,
             output: Vec::new(),
         })
+    }
+
+    /// Sets how long a message that has begun may be waited for.
+    pub fn set_limit(&mut self, timeout: Option<f64>, rate: Option<f64>) {
+        self.limit = timeout.map(|timeout| (timeout, rate));
+    }
+
+    /// How many seconds to wait for more at most now; none where no message has begun.
+    pub fn patience(&mut self) -> Option<f64> {
+        let (timeout, rate) = self.limit?;
+        if !self.decoder.is_partway() && !self.has_more() {
+            self.allowance = None;
+            return None;
+        }
+        let allowance = self
+            .allowance
+            .get_or_insert_with(|| Allowance::new(timeout, rate));
+        Some(allowance.left())
+    }
+
+    /// Counts the time since then as waited for more of a message.
+    pub fn spend(&mut self, begin: Time) {
+        if let Some(allowance) = &mut self.allowance {
+            allowance.spend(begin);
+        }
+    }
+
+    /// Counts bytes that came.
+    pub fn earn(&mut self, bytes: usize) {
+        self.heard = self.heard.wrapping_add(bytes as u64);
+        if let Some(allowance) = &mut self.allowance {
+            allowance.earn(bytes as u64);
+        }
     }
 
     /// How many bytes to receive next.
@@ -63,6 +108,7 @@ impl Codec {
 
     /// Adds to what was received.
     pub fn feed(&mut self, py: Python<'_>, data: &[u8]) {
+        self.earn(data.len());
         self.room(py, data.len()).extend_from_slice(data);
     }
 

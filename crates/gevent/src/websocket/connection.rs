@@ -14,7 +14,7 @@ use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use reactor::Direction;
+use reactor::{Direction, Time};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use websocket::ProtocolError;
@@ -34,6 +34,7 @@ use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::{Begun, Patience};
 use crate::sync::lock::Semaphore;
 use crate::waiting::wait::{Outcome, WaitRef};
+use crate::wsgi::request_file::LEAST;
 use crate::wsgi::spare;
 
 /// The base of `gevent.websocket.WebSocket`.
@@ -48,6 +49,8 @@ pub struct WebSocketBase {
     closed: AtomicBool,
     /// Whether the hub is about to send what is held.
     flushing: AtomicBool,
+    /// Whether the connection is over, and what it needed is given back.
+    released: AtomicBool,
 }
 
 /// The most that is held.
@@ -68,7 +71,54 @@ impl WebSocketBase {
             sending: Made::new(Py::new(py, Semaphore::of(1))?),
             closed: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
+            released: AtomicBool::new(false),
         })
+    }
+
+    /// Set how many seconds to wait for more of a message that has begun, and how many bytes of it earn another second.
+    fn _limit_messages(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        rate: Option<f64>,
+    ) -> PyResult<()> {
+        self.with_codec(py, |codec| {
+            codec.set_limit(timeout, rate);
+            Ok(())
+        })
+    }
+
+    /// How many seconds to wait at most for more of the message that has begun; None where none has, or there is no limit.
+    fn _message_patience(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        self.with_codec(py, |codec| Ok(codec.patience()))
+    }
+
+    /// Count seconds that were spent waiting for more of a message.
+    fn _message_waited(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let delay = std::time::Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default();
+        let begin = Time::from_nanos(
+            Time::now()
+                .as_nanos()
+                .saturating_sub(delay.as_nanos() as u64),
+        );
+        self.with_codec(py, |codec| {
+            codec.spend(begin);
+            Ok(())
+        })
+    }
+
+    /// How many bytes came from the other side.
+    #[getter]
+    fn _heard(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with_codec(py, |codec| Ok(codec.heard))
+    }
+
+    /// Give back what the connection needed: the program may keep this object as long as it likes.
+    fn _release(&self, py: Python<'_>) {
+        self.closed.store(true, Relaxed);
+        self.released.store(true, Relaxed);
+        let dropped = (self.codec.take(py), self.socket.replace(py, None));
+        drop(dropped);
     }
 
     /// Speak for one side, over a plain socket if there is one; `received` came behind the handshake.
@@ -233,12 +283,17 @@ impl WebSocketBase {
         f: impl FnOnce(&mut Codec) -> PyResult<R>,
     ) -> PyResult<R> {
         let Some(mut codec) = self.codec.take(py) else {
+            if self.released.load(Relaxed) {
+                return Err(WebSocketError::new_err(ALREADY_CLOSED));
+            }
             return Err(ConcurrentObjectUseError::new_err(
                 "this WebSocket is used by another call",
             ));
         };
         let outcome = f(&mut codec);
-        self.codec.replace(py, Some(codec));
+        if !self.released.load(Relaxed) {
+            self.codec.replace(py, Some(codec));
+        }
         outcome
     }
 
@@ -267,6 +322,9 @@ fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
     let work = move |py: Python<'_>| {
         let slf = owner.bind(py);
         slf.get().flushing.store(false, Relaxed);
+        if slf.get().released.load(Relaxed) {
+            return Ok(());
+        }
         if forks != fork::count() {
             // It is the parent's to send.
             return slf.get().with_codec(py, |codec| {
@@ -425,10 +483,39 @@ impl Receiving {
             self.force = true;
             return self.advance(slf);
         }
+        let limit = slf.get().with_codec(py, |codec| Ok(codec.patience()))?;
+        let begin = limit.map(|_| Time::now());
+        let mut limited = limit.map(|left| Patience::seconds(Some(left.max(LEAST))));
+        // The shorter one counts. The socket's own timeout holds for the whole call.
+        let patience = match &mut limited {
+            Some(limited) if patience.is_longer_than(limit) => limited,
+            _ => patience,
+        };
         let Begun { wait, place } = socket.get().begin_wait(py, Direction::Read, patience)?;
         let (owner, socket) = (slf.clone().unbind(), socket.clone().unbind());
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
             let slf = owner.bind(py);
+            if let Some(begin) = begin {
+                let counted = slf.get().with_codec(py, |codec| {
+                    codec.spend(begin);
+                    Ok(codec.patience())
+                });
+                if counted.is_ok_and(|left| left.is_some_and(|left| left <= 0.0)) {
+                    // The wait is taken back before anything else is done.
+                    let ended = socket
+                        .get()
+                        .end_wait(py, Direction::Read, place, wait, woken);
+                    return match ended {
+                        Err(error) if !error.is_instance_of::<PyOSError>(py) => Err(error),
+                        // What has come may be all that was missing.
+                        Ok(()) => self.go_on(slf),
+                        Err(_) => {
+                            slf.call_method0(intern!(py, "_message_expired"))?;
+                            Ok(Step::Done(py.None()))
+                        }
+                    };
+                }
+            }
             match socket
                 .get()
                 .end_wait(py, Direction::Read, place, wait, woken)
@@ -477,7 +564,7 @@ fn attempt<'py>(
             });
             match got {
                 Ok(0) => return Ok(Attempt::End),
-                Ok(_) => {}
+                Ok(count) => codec.earn(count),
                 Err(error) => {
                     codec.pause(py);
                     return Ok(match error {
