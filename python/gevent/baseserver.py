@@ -32,7 +32,7 @@ class BaseServer:
     """
 
     #: After an error, how many seconds to accept nothing: at first, and at most. It doubles with
-    #: each error. A negative ``min_delay``: do not hold back.
+    #: each error, of which the first alone is reported. A negative ``min_delay``: do not hold back.
     min_delay: float = 0.01
     max_delay: float = 1
     #: How many connections to accept before others get to run. Above 1, other processes that
@@ -165,7 +165,7 @@ class BaseServer:
             self.pool._semaphore.rawlink(self._start_accepting_if_started)
 
     def _reading_failed(self, failure: BaseException) -> None:
-        self.loop.handle_error(self, type(failure), failure, failure.__traceback__)
+        self._tell_once(self, failure)
         if self.is_fatal_error(failure):
             self.close()
             sys.stderr.write(f"ERROR: {self} failed with {failure}\n")
@@ -173,9 +173,13 @@ class BaseServer:
             self._hold_back()
 
     def _handling_failed(self, args: tuple[Any, ...], failure: BaseException) -> None:
-        context = (args[1:], self)
-        self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
+        self._tell_once((args[1:], self), failure)
         self._hold_back()
+
+    def _tell_once(self, context: Any, failure: BaseException) -> None:
+        """Report a failure, unless it follows another one: what lacks then is known."""
+        if self.delay <= self.min_delay or self.is_fatal_error(failure):
+            self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
 
     def _hold_back(self) -> None:
         if self.delay < 0 or not self.started:

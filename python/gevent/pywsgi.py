@@ -7,6 +7,7 @@ every size has a limit.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -18,7 +19,13 @@ from email.utils import formatdate
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
-from gevent._core import FileWrapper, HttpService, WSGIHandler, serve_connection
+from gevent._core import (
+    FileWrapper,
+    HttpService,
+    WSGIHandler,
+    _handle_and_close_when_done,
+    serve_connection,
+)
 from gevent._core import Input as Input
 from gevent._environ import Environ, SecureEnviron, WSGISecureEnviron
 from gevent._http import InvalidClientInput as _InvalidClientInput  # noqa: F401
@@ -26,7 +33,7 @@ from gevent._http import InvalidClientRequest as _InvalidClientRequest  # noqa: 
 from gevent._http import NoopLog as _NoopLog
 from gevent._http import OldMessage as OldMessage
 from gevent._http import headers_factory as headers_factory
-from gevent._http_tls import negotiate
+from gevent._http_tls import log_client, negotiate
 from gevent._socketcommon import getfqdn
 from gevent.server import _OWN_STEPS, StreamServer
 
@@ -122,6 +129,14 @@ class WSGIServer(StreamServer):
     :param environ: Items for the environment of every request.
     :param ssl_args: See :class:`gevent.server.StreamServer`. Besides, any of the limits below, by
         its name.
+
+    Every limit that ends a connection is named in :attr:`error_log`, but :attr:`idle_timeout`,
+    which is an ordinary end. No client can switch one off: only a ``101`` that the application
+    sent ends the limits of HTTP. A connection holds no more for its client than
+    :attr:`max_request_line` and :attr:`max_header_bytes`, a block of 16 KB, and what the
+    application reads; an idle one holds none of it. See :class:`gevent.websocket.WebSocketHandler`
+    for those of WebSockets. Where a pool of connections is full, or descriptors run out, the
+    connection that is idle longest makes room.
     """
 
     #: What handles each connection.
@@ -173,6 +188,10 @@ class WSGIServer(StreamServer):
     #: How many seconds :meth:`stop` leaves to a connection that has just come and brought nothing.
     last_call: float = 0.2
 
+    #: How many connections one address may have at a time, ``None``: any number. More are closed as
+    #: they come. Behind a proxy, all have the proxy's address.
+    max_per_address: int | None = None
+
     #: The environment of all servers.
     base_env: ClassVar[dict[str, Any]] = {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -223,7 +242,8 @@ class WSGIServer(StreamServer):
                 DeprecationWarning,
                 stacklevel=2,
             )
-        for name in self._LIMITS:
+        self._per_address: dict[Any, int] = {}
+        for name in (*self._LIMITS, "max_per_address"):
             if name in ssl_args:
                 setattr(self, name, ssl_args.pop(name))
         super().__init__(listener, backlog=backlog, spawn=spawn, **ssl_args)
@@ -298,6 +318,9 @@ class WSGIServer(StreamServer):
             and kind.wrap_socket_and_handle is _WRAP_AND_HANDLE
             and "handle" not in vars(self)
         )
+        if self.max_per_address is not None and len(args) == 2 and self._spawn is not None:
+            self._handle_counted(own, *args)
+            return
         if not own or self._spawn is None or len(args) != 2:
             super().do_handle(*args)
             return
@@ -307,6 +330,51 @@ class WSGIServer(StreamServer):
         except BaseException:
             self.do_close(*args)
             raise
+
+    def _handle_counted(self, own: bool, sock: Any, address: Any) -> None:
+        """Run the handler for a new connection, unless its address has as many as it may."""
+        host = address[0] if isinstance(address, tuple) else address
+        if self._per_address.get(host, 0) >= self.max_per_address:
+            self.do_close(sock, address)
+            log_client(self.error_log, f"(from {address!r}) one more (max_per_address)\n")
+            return
+        self._per_address[host] = self._per_address.get(host, 0) + 1
+        try:
+            self._spawn(self._serve_counted, host, own, sock, address)
+        except BaseException:
+            self._count_off(host)
+            self.do_close(sock, address)
+            raise
+
+    def _serve_counted(self, host: Any, own: bool, sock: Any, address: Any) -> None:
+        try:
+            if own:
+                serve_connection(self, sock, address)
+            else:
+                _handle_and_close_when_done(self._handle, self.do_close, (sock, address))
+        finally:
+            self._count_off(host)
+
+    def _count_off(self, host: Any) -> None:
+        self._per_address[host] -= 1
+        if not self._per_address[host]:
+            del self._per_address[host]
+
+    def start_accepting(self) -> None:
+        """Accept what comes from now on; :meth:`start` does it."""
+        service = getattr(self, "_service", None)
+        if service is not None:
+            service.has_room()
+        super().start_accepting()
+
+    def _wait_for_room(self) -> None:
+        super()._wait_for_room()
+        self._service.make_room()
+
+    def _reading_failed(self, failure: BaseException) -> None:
+        if isinstance(failure, OSError) and failure.errno in _SHORTAGES:
+            self._service.make_room()
+        super()._reading_failed(failure)
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Negotiate TLS within :attr:`header_timeout`, then run the handler.
@@ -354,6 +422,9 @@ class WSGIServer(StreamServer):
         else:
             super().stop(left)
 
+
+# What the end of another connection may mend when none can be accepted.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 # Methods as they are defined here, whoever replaces them later: what the engine may do itself.
 _HANDLE, _GET_ENVIRON = WSGIServer.handle, WSGIServer.get_environ

@@ -196,7 +196,9 @@ fn refusal(wire: &[u8], size: usize, limit: usize) -> Option<ProtocolError> {
 
 fn compressed(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
-    Encoder::new(Role::Server, Some(&Deflate::default())).binary(content, &mut wire);
+    Encoder::new(Role::Server, Some(&Deflate::default()))
+        .unwrap()
+        .binary(content, &mut wire);
     wire
 }
 

@@ -38,6 +38,8 @@ pub struct State {
     pub(crate) broken: bool,
     /// Whether the server counts the connection.
     pub(crate) counted: bool,
+    /// Whether the connection is to make room for another one.
+    pub(crate) evicted: bool,
     /// Whether nothing has come from the client.
     pub(crate) fresh: bool,
     /// Whether the client is to be given time to read the last answer.
@@ -212,6 +214,7 @@ impl Attributes {
                 close_connection: false,
                 broken: false,
                 counted: false,
+                evicted: false,
                 fresh: true,
                 lingers: false,
                 head_due: None,

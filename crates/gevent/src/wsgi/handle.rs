@@ -94,7 +94,11 @@ impl Parked {
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         let handler = self.handler.bind(py);
         let counted = is_counted(handler);
-        service(handler)?.get().resume(py, self.idle, counted);
+        if service(handler)?.get().resume(py, self.idle, counted) {
+            attributes(handler)
+                .state
+                .with(py, |state| state.evicted = true);
+        }
         Ok(())
     }
 }
@@ -181,7 +185,8 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
     let this = attributes(handler);
     let service = service(handler)?;
     let mut due = this.state.with(py, |state| state.head_due);
-    if due.is_none() {
+    let begun = due.is_some();
+    if !begun {
         this.forget(py);
         let reader = request::reader(handler)?;
         reader.get().release(py);
@@ -195,7 +200,9 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
             .get()
             .begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
     let fresh = this.state.with(py, |state| state.fresh);
-    let idle = service.get().idle(py, &wait, is_counted(handler), fresh);
+    let idle = service
+        .get()
+        .idle(py, &wait, is_counted(handler), fresh, begun);
     let handler = handler.clone().unbind();
     Ok((
         wait,
@@ -372,12 +379,16 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                 }
             }
         }
-        let ends = service.ends_idle(py, this.state.with(py, |state| state.fresh));
+        let (fresh, evicted) = this.state.with(py, |state| (state.fresh, state.evicted));
+        let ends = evicted || service.ends_idle(py, fresh);
         match &*file.source {
             Source::Socket(socket) => match file.try_fill(py, socket.get(), ends) {
                 Ok(0) => return Ok(Attempt::Came(Received::End)),
                 Ok(_) => {}
                 Err(Errno::AGAIN) if ends => return Ok(Attempt::Came(Received::End)),
+                Err(Errno::AGAIN) if gives_way(handler, service) => {
+                    return Ok(Attempt::Came(Received::End));
+                }
                 Err(Errno::AGAIN) => return Ok(Attempt::Wait(socket.clone_ref(py))),
                 Err(Errno::INTR) => py.check_signals()?,
                 Err(_) => return Ok(Attempt::Came(Received::End)),
@@ -387,7 +398,9 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                     match parks {
                         Filled::Some => continue,
                         Filled::None => return Ok(Attempt::Came(Received::End)),
-                        Filled::Wait(_) if ends => return Ok(Attempt::Came(Received::End)),
+                        Filled::Wait(_) if ends || gives_way(handler, service) => {
+                            return Ok(Attempt::Came(Received::End));
+                        }
                         Filled::Wait(socket) => return Ok(Attempt::Wait(socket)),
                     }
                 }
@@ -406,6 +419,15 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
             },
         }
     }
+}
+
+/// Returns true if a connection that has had a request, and has none now, ends for another one that waits for room.
+fn gives_way(handler: &Handler<'_>, service: &Service) -> bool {
+    let py = handler.py();
+    let idle = attributes(handler)
+        .state
+        .with(py, |state| !state.fresh && state.head_due.is_none());
+    idle && service.takes_room(py)
 }
 
 /// What came of asking for more.

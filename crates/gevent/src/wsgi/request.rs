@@ -329,7 +329,7 @@ pub fn took_head(handler: &Handler<'_>) {
                 Framing::Length(length) => i64::try_from(length).ok(),
                 Framing::Chunked | Framing::None => None,
             };
-            state.close_connection = !exchange.head.keep_alive();
+            state.close_connection = !exchange.head.keep_alive() || state.evicted;
         }
     });
 }

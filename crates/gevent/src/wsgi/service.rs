@@ -55,13 +55,30 @@ enum Stopping {
 
 #[derive(Default)]
 struct State {
-    /// Who waits, and whether nothing has come from there.
-    idle: Slab<(Weak<Wait>, bool)>,
+    /// The connections that wait for a client.
+    idle: Slab<Idle>,
+    /// How many waits began so far.
+    waits: u64,
+    /// Whether another connection waits for room, and none was idle to make it.
+    room_is_wanted: bool,
     /// How many connections are neither idle nor over.
     busy: usize,
     stopping: Stopping,
     /// Who waits for the last one.
     drained: Vec<WaitRef>,
+}
+
+/// A connection that waits for its client.
+struct Idle {
+    wait: Weak<Wait>,
+    /// Whether nothing has ever come from there.
+    fresh: bool,
+    /// Whether a part of a request has come.
+    begun: bool,
+    /// The number of its wait: the smallest has waited longest.
+    number: u64,
+    /// Whether it is to make room for another one.
+    evicted: bool,
 }
 
 impl State {
@@ -90,23 +107,44 @@ impl Service {
 
     /// Notes that a connection waits for a request; the key is for [`resume`](Self::resume). One that is counted as busy
     /// is not, meanwhile.
-    pub fn idle(&self, py: Python<'_>, wait: &WaitRef, counted: bool, fresh: bool) -> usize {
-        let key = self
-            .state
-            .with(py, |state| state.idle.insert((Arc::downgrade(wait), fresh)));
+    pub fn idle(
+        &self,
+        py: Python<'_>,
+        wait: &WaitRef,
+        counted: bool,
+        fresh: bool,
+        begun: bool,
+    ) -> usize {
+        let key = self.state.with(py, |state| {
+            state.waits += 1;
+            state.idle.insert(Idle {
+                wait: Arc::downgrade(wait),
+                fresh,
+                begun,
+                number: state.waits,
+                evicted: false,
+            })
+        });
         if counted {
             self.leave(py);
         }
         key
     }
 
-    /// Notes that it does not any more.
-    pub fn resume(&self, py: Python<'_>, key: usize, counted: bool) {
-        let wait = self.state.with(py, |state| {
+    /// Notes that it does not any more; true if it is to make room for another one.
+    pub fn resume(&self, py: Python<'_>, key: usize, counted: bool) -> bool {
+        let idle = self.state.with(py, |state| {
             state.busy += usize::from(counted);
             state.idle.try_remove(key)
         });
-        drop(wait);
+        idle.is_some_and(|idle| idle.evicted)
+    }
+
+    /// Returns true if a connection that would be idle now is to end, as another one waits for room. One does.
+    #[inline]
+    pub fn takes_room(&self, py: Python<'_>) -> bool {
+        self.state
+            .with(py, |state| std::mem::take(&mut state.room_is_wanted))
     }
 
     /// Counts a new connection.
@@ -246,14 +284,38 @@ impl Service {
             } else {
                 Stopping::Known
             };
-            let ending = state.idle.iter().filter(|(_, idle)| fresh || !idle.1);
+            let ending = state.idle.iter().filter(|(_, idle)| fresh || !idle.fresh);
             ending
-                .filter_map(|(_, (wait, _))| wait.upgrade())
+                .filter_map(|(_, idle)| idle.wait.upgrade())
                 .collect::<Vec<_>>()
         });
         for wait in idle {
             wait.wake_none(py);
         }
+    }
+
+    /// End the connection that is idle longest, to make room for another one; where none is idle, the first that will be.
+    fn make_room(&self, py: Python<'_>) {
+        let evicted = self.state.with(py, |state| {
+            let idle = state.idle.iter_mut().map(|(_, idle)| idle);
+            let longest = idle
+                .filter(|idle| !idle.begun && !idle.evicted)
+                .min_by_key(|idle| (idle.fresh, idle.number));
+            let Some(longest) = longest else {
+                state.room_is_wanted = true;
+                return None;
+            };
+            longest.evicted = true;
+            longest.wait.upgrade()
+        });
+        if let Some(wait) = evicted {
+            wait.wake_none(py);
+        }
+    }
+
+    /// Note that there is room.
+    fn has_room(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.room_is_wanted = false);
     }
 
     /// Wait until no connection is left, for at most so many seconds; return whether that came to be.
