@@ -12,7 +12,7 @@ import io
 import os
 import sys
 import warnings
-from _socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY
+from _socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY, TCP_NOTSENT_LOWAT
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from email.utils import formatdate
@@ -280,6 +280,8 @@ class WSGIServer(StreamServer):
         if self.family in (AF_INET, AF_INET6):
             # What it accepts inherits this.
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            with suppress(OSError):
+                self.socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, _MOST_UNSENT)
         self._service = self._make_service()
         self.update_environ()
 
@@ -422,6 +424,10 @@ class WSGIServer(StreamServer):
         else:
             super().stop(left)
 
+
+# As many bytes of a response the kernel takes at most ahead of what is on its way: megabytes for
+# each client that does not read would cost memory, and time that others wait for.
+_MOST_UNSENT = 1 << 18
 
 # What the end of another connection may mend when none can be accepted.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
