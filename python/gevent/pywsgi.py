@@ -208,6 +208,9 @@ class WSGIServer(StreamServer):
     #: The class that environments are printed by in error reports.
     secure_environ_class: type[SecureEnviron] = WSGISecureEnviron
 
+    # Watches for connections that come while there is no room.
+    _crowd: Any = None
+
     _LIMITS = (
         "strict",
         "idle_timeout",
@@ -367,10 +370,29 @@ class WSGIServer(StreamServer):
         service = getattr(self, "_service", None)
         if service is not None:
             service.has_room()
+        self._watch_no_crowd()
         super().start_accepting()
+
+    def stop_accepting(self) -> None:
+        """Accept nothing until :meth:`start_accepting`; the socket goes on listening."""
+        self._watch_no_crowd()
+        super().stop_accepting()
 
     def _wait_for_room(self) -> None:
         super()._wait_for_room()
+        # Room is made once a connection has come that needs it.
+        self._crowd = self.loop.io(self.socket.fileno(), 1)
+        self._crowd.start(self._make_room)
+
+    def _watch_no_crowd(self) -> None:
+        crowd, self._crowd = self._crowd, None
+        if crowd is not None:
+            crowd.stop()
+            crowd.close()
+
+    def _make_room(self) -> None:
+        if self._crowd is not None:
+            self._crowd.stop()
         self._service.make_room()
 
     def _reading_failed(self, failure: BaseException) -> None:
