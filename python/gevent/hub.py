@@ -20,6 +20,7 @@ from gevent._core import (
     BaseHub,
     Greenlet,
     Waiter,
+    check_signals,
     get_hub,
     set_hub,
     sleep,
@@ -31,6 +32,7 @@ from gevent._core import kill as kill
 from gevent._hub_local import get_loop as get_loop
 from gevent._hub_local import set_default_hub_class, set_loop
 from gevent._hub_report import print_failure
+from gevent._hub_signals import program_handles_signals
 from gevent._ident import IdentRegistry
 from gevent._waiting import iwait as iwait
 from gevent._waiting import wait as wait
@@ -159,6 +161,8 @@ class Hub(BaseHub):
     thread_ident: int | None = None
     #: A name for people.
     name = ""
+    # Set while the main greenlet waits for the end of everything else.
+    _joined = False
 
     def __init__(self, loop: Any = None, default: bool | None = None) -> None:
         super().__init__()
@@ -214,6 +218,26 @@ class Hub(BaseHub):
         if self._threadpool is not None:
             result += f" threadpool={self._threadpool!r}"
         return f"{result} thread_ident={hex(self.thread_ident)}>"
+
+    def run(self) -> None:
+        """Run the loop: the greenlet's own body, called when it is first switched to.
+
+        It never returns while its thread lives. When nothing is left that could wake anybody, it
+        raises :exc:`gevent.exceptions.LoopExit` in its parent.
+        """
+        # Idle time passes in this frame, where stack samples and profilers can name it.
+        super().run()
+
+    def _run_signal_handlers(self) -> None:
+        check_signals()
+
+    def _may_get_signal(self, watched: bool) -> bool:
+        """Return whether a signal may still wake the main greenlet.
+
+        :param watched: Whether the loop has watchers of signals.
+        """
+        handled = watched or (self.main_hub and program_handles_signals())
+        return handled and not self._joined
 
     def cancel_waits_close_and_then(
         self,
@@ -352,11 +376,13 @@ class Hub(BaseHub):
         if timeout is not None:
             timer = self.loop.timer(timeout, ref=False)
             timer.start(waiter.switch, None)
+        self._joined = True
         try:
             waiter.get()
         except LoopExit:
             return True
         finally:
+            self._joined = False
             if timer is not None:
                 timer.close()
         return False

@@ -301,11 +301,15 @@ impl BaseHub {
                     .error_handler
                     .replace(py, Some(slf.clone().into_any().unbind())),
             );
-            let ran = crate::event_loop::api::run(py, loop_.bind(py), false, false);
+            let ran = crate::event_loop::run::run(py, loop_.bind(py), false, false);
             drop(loop_.get().error_handler.take(py));
             ran?;
             if slf.get().loop_.with(py, |loop_| loop_.is_none()) {
                 return Ok(());
+            }
+            if may_get_signal(slf, loop_.get())? {
+                loop_.get().poll(py, true)?;
+                continue;
             }
             let Some(parent) = greenlet::parent(slf.as_any()) else {
                 return Ok(());
@@ -416,6 +420,23 @@ impl BaseHub {
     fn __clear__(&self, py: Python<'_>) {
         drop((self.wrapper.take(py), self.loop_.take(py)));
     }
+}
+
+/// Returns true if what waits is no deadlock, as a signal that the program handles may wake it.
+fn may_get_signal(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<bool> {
+    let py = hub.py();
+    if loop_.is_destroyed(py) {
+        return Ok(false);
+    }
+    let watched = crate::watcher::signal::has_watchers(py, loop_);
+    hub.call_method1(pyo3::intern!(py, "_may_get_signal"), (watched,))?
+        .is_truthy()
+}
+
+/// Run the handlers of signals that came. Raises what a handler raises.
+#[pyfunction]
+pub fn check_signals(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()
 }
 
 /// Stops or closes a watcher and raises `error` in the greenlet that its callback would have woken.

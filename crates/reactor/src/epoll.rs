@@ -202,7 +202,9 @@ impl EventBuffer {
     }
 
     /// The token and flags of each event of the last wait.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u64, EventFlags)> + '_ {
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (u64, EventFlags)> + ExactSizeIterator + '_ {
         self.events[..self.len].iter().map(unpack)
     }
 }

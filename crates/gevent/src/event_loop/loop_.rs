@@ -63,6 +63,9 @@ pub struct Loop {
     pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
     /// The parked greenlets of a native thread, for the end of that.
     pub(crate) waits: GilCell<Slab<Weak<Wait>>>,
+    /// Readers that are known to have something to read before the kernel says so. They are woken with the next turn's
+    /// descriptors, as that turn's timers come first.
+    noted: GilCell<Vec<WaitRef>>,
     pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
     pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
     pub(crate) kernel: GilCell<Option<Arc<Kernel>>>,
@@ -73,6 +76,8 @@ pub struct Loop {
     /// Watchers of prepare, check and idle that are active: then only the hub polls.
     pub(crate) phased: AtomicIsize,
     pub(crate) check_signals: AtomicBool,
+    /// Set while the hub is in the middle of a task; see [`in_task`](Self::in_task).
+    in_task: AtomicBool,
     pub(crate) polling: AtomicBool,
     /// Set when a task from another thread will probably come within microseconds.
     pub(crate) mail_is_near: AtomicBool,
@@ -112,6 +117,7 @@ impl Loop {
             watched: GilCell::new(Slab::new()),
             lingering: GilCell::new(Vec::new()),
             waits: GilCell::new(Slab::new()),
+            noted: GilCell::new(Vec::new()),
             phases: GilCell::new(Default::default()),
             error_handler: GilCell::new(None),
             kernel: GilCell::new(Some(kernel)),
@@ -120,6 +126,7 @@ impl Loop {
             refs: AtomicIsize::new(0),
             phased: AtomicIsize::new(0),
             check_signals: AtomicBool::new(false),
+            in_task: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             mail_is_near: AtomicBool::new(false),
             activity: AtomicU64::new(0),
@@ -212,8 +219,7 @@ impl Loop {
         }
     }
 
-    /// The next task, after the polls that are due; none when nothing is ready. `in_hub` allows polls that must run
-    /// watchers around them.
+    /// Returns the next task, after the polls that are due; none when nothing is ready.
     #[inline]
     pub fn next_task(&self, py: Python<'_>) -> Option<Task> {
         loop {
@@ -223,9 +229,52 @@ impl Loop {
                     return Some(task);
                 }
                 Next::Poll => self.glance(py),
-                Next::Empty => return None,
+                Next::Empty => {
+                    if self.noted.with(py, |noted| noted.is_empty()) {
+                        return None;
+                    }
+                    self.begin_turn(py, Time::now());
+                }
             }
         }
+    }
+
+    /// Has a reader woken with the descriptors of the next turn.
+    pub fn note_readable(&self, py: Python<'_>, reader: WaitRef) {
+        self.noted.with(py, |noted| noted.push(reader));
+    }
+
+    /// Queues what comes first in a turn that begins at `now`: the timers that are due, then the readers that were noted,
+    /// the last one first, as [`poll`](Self::poll) does with descriptors.
+    pub(crate) fn begin_turn(&self, py: Python<'_>, now: Time) {
+        self.now.store(now.as_nanos(), Relaxed);
+        self.expire(py, now);
+        while let Some(reader) = self.noted.with(py, Vec::pop) {
+            reader.wake_none(py);
+        }
+    }
+
+    /// Does a part of a hub's task that may call Python or raise in a greenlet, and so may switch away from the hub.
+    ///
+    /// The hub is then suspended in the middle of the task, and what the task still has to do, and what it holds, waits
+    /// with it. Greenlets that park onto each other would leave it there for as long as they are busy. So whoever parks
+    /// while this lasts gives the turn back to the hub, which ends the task before anybody else is resumed.
+    pub fn in_task<R>(&self, part: impl FnOnce() -> R) -> R {
+        let before = self.in_task.swap(true, Relaxed);
+        let result = part();
+        self.in_task.store(before, Relaxed);
+        result
+    }
+
+    /// Returns true if the hub is suspended in the middle of a task, and is to go on first.
+    #[inline]
+    pub fn owes_turn(&self) -> bool {
+        self.in_task.load(Relaxed)
+    }
+
+    /// Forgets a task whose hub ended in the middle of it.
+    pub(crate) fn forget_task(&self) {
+        self.in_task.store(false, Relaxed);
     }
 
     /// A number that changes when somebody waits or something is done.
@@ -247,7 +296,14 @@ impl Loop {
         self.refs.load(Relaxed) > 0
             || self.sources.with(py, |sources| sources.waiting() > 0)
             || self.inbox(py).is_some_and(|inbox| inbox.is_full())
-            || !self.queue.with(py, |queue| queue.is_empty())
+            || self.has_ready(py)
+    }
+
+    /// Returns true if a task is ready, or will be when the next turn begins.
+    #[inline]
+    pub fn has_ready(&self, py: Python<'_>) -> bool {
+        !self.queue.with(py, |queue| queue.is_empty())
+            || !self.noted.with(py, |noted| noted.is_empty())
     }
 
     /// Counts one more (or less) thing that keeps the loop running.
@@ -447,11 +503,12 @@ impl Loop {
         let phases = self.phases.replace(py, Default::default());
         let handler = self.error_handler.take(py);
         let waits = self.waits.replace(py, Slab::new());
+        let noted = self.noted.take(py);
         drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
         self.phased.store(0, Relaxed);
         drop((
-            kernel, inbox, tasks, timers, watched, watches, phases, handler,
+            kernel, inbox, tasks, timers, watched, watches, phases, handler, noted,
         ));
         if self.is_mine() {
             unwind(py, waits);

@@ -9,4 +9,5 @@ pub mod loop_;
 pub mod poll;
 pub mod ready;
 pub mod run;
+pub mod signal_handlers;
 pub mod spin;

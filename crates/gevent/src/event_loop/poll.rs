@@ -72,8 +72,10 @@ impl Loop {
         self.iterations
             .store(self.iterations.load(Relaxed) + 1, Relaxed);
         let now = Time::now();
-        self.now.store(now.as_nanos(), Relaxed);
         self.queue.with(py, |queue| queue.polled(now));
+        // The order within a turn is a contract that programs count on: timers that are due, then descriptors. A greenlet
+        // whose sleep ended closes a listener before a connection of the same turn is accepted.
+        self.begin_turn(py, now);
         let result = match polled {
             Ok(()) => {
                 if until_signals && buffers[0].is_empty() {
@@ -95,7 +97,6 @@ impl Loop {
         };
         drop(self.events.replace(py, Some(buffers)));
         self.take_mail(py);
-        self.expire(py, now);
         self.repeat_always_ready(py);
         result
     }
@@ -109,11 +110,7 @@ impl Loop {
     fn longest_wait(&self, py: Python<'_>) -> Option<Duration> {
         let always = self.watches.with(py, |watches| watches.has_always_ready());
         let full = self.inbox(py).is_some_and(|inbox| inbox.is_full());
-        if always
-            || full
-            || self.check_signals.load(Relaxed)
-            || !self.queue.with(py, |queue| queue.is_empty())
-        {
+        if always || full || self.check_signals.load(Relaxed) || self.has_ready(py) {
             return Some(Duration::ZERO);
         }
         self.timers
@@ -128,7 +125,8 @@ impl Loop {
         buffers: &mut [EventBuffer; 2],
     ) -> PyResult<()> {
         let [main, level] = buffers;
-        for (token, flags) in main.iter() {
+        // libev calls what became ready last first, and programs see that order.
+        for (token, flags) in main.iter().rev() {
             match token {
                 WAKER_TOKEN => {
                     kernel.waker.drain();
@@ -142,7 +140,7 @@ impl Loop {
                         .wait(level, Some(Duration::ZERO))
                         .map_err(|error| os_error(&error))?;
                     let mut stale = false;
-                    for (fd, flags) in level.iter() {
+                    for (fd, flags) in level.iter().rev() {
                         let ready: Vec<_> = self
                             .watches
                             .with(py, |watches| watches.ready(fd as i32, flags).collect());
@@ -219,7 +217,7 @@ impl Loop {
         }
     }
 
-    fn expire(&self, py: Python<'_>, now: Time) {
+    pub(crate) fn expire(&self, py: Python<'_>, now: Time) {
         while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
             match what {
                 Deadline::Wake(wait) => {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::errors::InvalidThreadUseError;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
+use crate::event_loop::signal_handlers;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Greenlet, raise_in};
 use crate::hub::{self, BaseHub};
@@ -43,7 +44,9 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
         this.adopt();
     }
     this.stopping.store(BREAK_NONE, Relaxed);
-    this.running.fetch_add(1, Relaxed);
+    if this.running.fetch_add(1, Relaxed) == 0 {
+        this.forget_task();
+    }
     let ran = turns(py, this, nowait, once);
     let result = match this.ending.take(py) {
         Some(error) => Err(error),
@@ -60,8 +63,11 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
 fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> {
     // The first turn is a whole one, also when nothing that counts is left.
     let mut first = true;
+    // A single turn ends, also when tasks keep scheduling tasks: it does those that are ready as it begins, and those that
+    // its poll finds.
+    let single = nowait || once;
     loop {
-        work(py, this)?;
+        work(py, this, single)?;
         let alive = this.is_alive(py);
         if is_ended(py, this) || !(alive || first) {
             return Ok(());
@@ -73,13 +79,13 @@ fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> 
         }
         let wait = alive && !nowait && !any_active(py, this, Phase::Idle);
         this.poll(py, wait)?;
-        let found = !this.queue.with(py, |queue| queue.is_empty());
+        let found = this.has_ready(py);
         run_phase(py, this, Phase::Check);
-        work(py, this)?;
+        work(py, this, single)?;
         if !found {
             run_phase(py, this, Phase::Idle);
         }
-        if nowait || once || is_ended(py, this) || !this.is_alive(py) {
+        if single || is_ended(py, this) || !this.is_alive(py) {
             return Ok(());
         }
     }
@@ -89,26 +95,24 @@ fn is_ended(py: Python<'_>, this: &Loop) -> bool {
     this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py)
 }
 
-/// Carries out what is ready. After `break_` only what was ready then.
-fn work(py: Python<'_>, this: &Loop) -> PyResult<()> {
-    let mut left = usize::MAX;
+/// Carries out what is ready: with `bounded`, or after `break_`, only what was ready then.
+fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
+    let ready = || this.queue.with(py, |queue| queue.len());
+    let mut left = if bounded { ready() } else { usize::MAX };
     while left > 0 {
-        // Here a handler's error is nobody's. In the next callback it would be that one's, and stop its watcher.
-        this.check_signals.store(false, Relaxed);
-        if let Err(error) = py.check_signals() {
-            hub::handle_error(py, this, None, error);
-        }
+        signal_handlers::run(py, this);
         let Some(task) = this.next_task(py) else {
             return Ok(());
         };
         run_task(py, this, task)?;
+        if bounded {
+            left -= 1;
+        }
         if this.stopping.load(Relaxed) != BREAK_NONE {
             if this.ending.with(py, |error| error.is_some()) {
                 return Ok(());
             }
-            left = left
-                .saturating_sub(1)
-                .min(this.queue.with(py, |queue| queue.len()));
+            left = left.saturating_sub(1).min(ready());
         }
     }
     Ok(())
@@ -131,47 +135,55 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
             }
             let target = wait.greenlet().clone_ref(py);
             drop(wait);
-            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+            resume(py, this, target)
         }
         Task::Yield(turn) => {
             if !turn.is_due(py) {
                 return Ok(());
             }
-            let target = turn.into_greenlet().into_any();
-            came_back(py, this, &target, greenlet::switch(target.bind(py)))
+            resume(py, this, turn.into_greenlet().into_any())
         }
-        Task::Start(target) => {
-            let launched = Greenlet::launch(target.clone_ref(py), py);
-            came_back(py, this, target.as_any(), launched)
-        }
-        Task::Switch(target, args) => {
+        Task::Start(target) => match Greenlet::begin(target, py) {
+            Some(target) => resume(py, this, target.into_any()),
+            None => Ok(()),
+        },
+        Task::Switch(target, args) => this.in_task(|| {
             let switched = greenlet::switch_with(target.bind(py), args.bind(py));
             came_back(py, this, &target, switched)
-        }
-        Task::Throw(pair) => {
+        }),
+        Task::Throw(pair) => this.in_task(|| {
             let (target, error) = *pair;
             came_back(py, this, &target, raise_in(target.bind(py), error))
-        }
-        Task::Timeout(timeout) => {
+        }),
+        Task::Timeout(timeout) => this.in_task(|| {
             let fired = Timeout::fire(timeout.bind(py));
             came_back(py, this, timeout.as_any(), fired)
-        }
-        Task::Callback(callback) => {
+        }),
+        Task::Callback(callback) => this.in_task(|| {
             if let Err(error) = callback.get().run(py) {
                 hub::handle_error(py, this, Some(callback.into_any()), error);
             }
             Ok(())
-        }
+        }),
         Task::Watcher(watcher) => {
             Watcher::run(&watcher, py, this);
             Ok(())
         }
-        Task::Native(work) => {
+        Task::Native(work) => this.in_task(|| {
             if let Err(error) = work(py) {
                 hub::handle_error(py, this, this.error_handler.get_ref(py), error);
             }
             Ok(())
-        }
+        }),
+    }
+}
+
+/// Switches to a greenlet with nothing else to do or to hold: while the hub is suspended here, greenlets may park onto each
+/// other for any time.
+fn resume(py: Python<'_>, this: &Loop, target: Py<PyAny>) -> PyResult<()> {
+    match greenlet::switch(target.bind(py)) {
+        Ok(_) => Ok(()),
+        Err(error) => this.in_task(|| came_back(py, this, &target, Err::<(), _>(error))),
     }
 }
 

@@ -262,11 +262,8 @@ impl Greenlet {
         Ok(first.then_some(loop_))
     }
 
-    /// Switches to the greenlet for the first time, in the hub; nothing when it was cancelled meanwhile.
-    ///
-    /// # Errors
-    /// What is thrown into the hub before the greenlet switches back.
-    pub fn launch(slf: Py<Self>, py: Python<'_>) -> PyResult<()> {
+    /// Takes note that the hub is about to switch to the greenlet for the first time; none when it was cancelled meanwhile.
+    pub fn begin(slf: Py<Self>, py: Python<'_>) -> Option<Py<Self>> {
         let due = slf.get().state.with(py, |state| {
             let due = state.stage == Stage::Scheduled;
             if due {
@@ -276,9 +273,10 @@ impl Greenlet {
             due
         });
         if due {
-            greenlet::switch(slf.bind(py).as_any()).map(drop)
+            Some(slf)
         } else {
-            Ok(())
+            drop(slf);
+            None
         }
     }
 

@@ -220,7 +220,7 @@ impl SocketBase {
             Ok((sent, state.tell_peer(py, sent)))
         })?;
         if let Some(reader) = reader {
-            reader.wake_none(py);
+            reader.wake_with_descriptors(py);
         }
         Ok(sent)
     }

@@ -2,7 +2,11 @@
 //!
 //! A parked greenlet does the loop's next task itself where it can: resuming a started greenlet is one direct switch, and
 //! resuming itself is no switch at all. Callbacks and starts are the hub's: the parker switches to it. With nothing ready
-//! the parker polls on its own stack, the GIL released.
+//! the parker polls once without waiting. The wait itself is the hub's, so that debuggers, profilers and watchdogs see
+//! idle time there, and not in whichever greenlet happened to park last.
+//!
+//! While the hub is suspended in the middle of a task (a callback switched away from it), whoever parks gives the turn back
+//! to it; see [`Loop::in_task`].
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -161,13 +165,16 @@ pub fn next_greenlet<'py>(
         if who.is_delivered(py) {
             return Ok(None);
         }
+        if loop_.owes_turn() {
+            return the_hub();
+        }
         let Some(task) = loop_.next_task(py) else {
-            if must_poll_in_hub(py, loop_) {
+            if must_poll_in_hub(loop_) {
                 loop_.progressed();
                 return the_hub();
             }
-            if loop_.poll(py, true).is_err() {
-                // The hub polls again and reports the failure as its own.
+            loop_.glance(py);
+            if !loop_.has_ready(py) {
                 return the_hub();
             }
             continue;
@@ -228,11 +235,11 @@ fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> 
     hub::call_switch_out(running)
 }
 
-fn must_poll_in_hub(py: Python<'_>, loop_: &Loop) -> bool {
+/// Returns true if even a poll without waiting is the hub's, which runs watchers around it or is about to end.
+fn must_poll_in_hub(loop_: &Loop) -> bool {
     loop_.phased.load(Relaxed) > 0
         || loop_.check_signals.load(Relaxed)
         || loop_.stopping.load(Relaxed) != 0
-        || !loop_.is_alive(py)
 }
 
 /// What a yield comes to.
@@ -267,7 +274,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
 #[inline]
 fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
     let last = Task::Yield(turn.clone_ref(py));
-    if loop_.phased.load(Relaxed) > 0 {
+    if loop_.phased.load(Relaxed) > 0 || loop_.owes_turn() {
         loop_.queue.with(py, |queue| queue.push(last));
         return None;
     }
@@ -315,8 +322,8 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         let empty = queue.is_empty();
         (empty, empty && queue.idle_yield())
     });
-    // Whoever watches the loop's phases sees every turn.
-    if loop_.phased.load(Relaxed) > 0 {
+    // Whoever watches the loop's phases sees every turn, and a hub in the middle of a task goes on.
+    if loop_.phased.load(Relaxed) > 0 || loop_.owes_turn() {
         return Ok(false);
     }
     if due {

@@ -162,6 +162,12 @@ impl Wait {
         true
     }
 
+    /// [`wake_none`](Self::wake_none) with the descriptors of the loop's next turn, which come after its timers.
+    pub fn wake_with_descriptors(self: Arc<Self>, py: Python<'_>) {
+        let loop_ = self.loop_.clone_ref(py);
+        loop_.get().note_readable(py, self);
+    }
+
     /// [`wake_none`](Self::wake_none) ahead of everything that is ready.
     pub fn wake_first(self: &Arc<Self>, py: Python<'_>) -> bool {
         if self.state.load(Relaxed) != WAITING {

@@ -171,6 +171,10 @@ impl Watcher {
 
     /// Calls the callback of a queued watcher; nothing when it was stopped meanwhile. Errors go to the loop's handler.
     pub fn run(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop) {
+        loop_.in_task(|| Self::call_back(watcher, py, loop_));
+    }
+
+    fn call_back(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop) {
         let this = watcher.get();
         let Some((events, callback, args)) = this.state.with(py, |state| {
             let events = state.pending.take()?;

@@ -103,7 +103,8 @@ fn is_of(watcher: &Py<Watcher>, loop_: &Loop) -> bool {
     std::ptr::eq(watcher.get().loop_(), loop_)
 }
 
-fn has_watchers(py: Python<'_>, loop_: &Loop) -> bool {
+/// Returns true if watchers of signals are active in a loop.
+pub fn has_watchers(py: Python<'_>, loop_: &Loop) -> bool {
     ACTIVE.with(py, |active| {
         active.iter().any(|(_, watcher)| is_of(watcher, loop_))
     })

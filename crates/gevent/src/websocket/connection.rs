@@ -371,7 +371,7 @@ fn send_some(py: Python<'_>, socket: &SocketBase, data: &[u8]) -> rustix::io::Re
     match sent {
         Ok((sent, reader)) => {
             if let Some(reader) = reader {
-                reader.wake_none(py);
+                reader.wake_with_descriptors(py);
             }
             Ok(sent)
         }
