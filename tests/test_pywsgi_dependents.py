@@ -114,7 +114,7 @@ def test_socketio_over_websockets_and_polling(output_of, library):
         from gevent import monkey; monkey.patch_all()
         import sys
         import warnings; warnings.simplefilter("ignore")
-        # A poll that comes just as the client leaves is answered with an error, under gevent too, which engineio logs.
+        # engineio logs a poll that comes just as the client leaves, under gevent too.
         import logging; logging.disable(logging.ERROR)
         arguments = {}
         if sys.argv[1] == "geventwebsocket":

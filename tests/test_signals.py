@@ -343,21 +343,84 @@ class TestHandlers:
         )
         assert out == "True\n"
 
-    def test_that_wait_fail_in_the_hub(self, program):
+    @pytest.mark.parametrize(
+        "wait",
+        [
+            pytest.param("gevent.sleep(0.01)", id="sleep"),
+            pytest.param("worker.join()", id="join"),
+            pytest.param("gevent.spawn(gevent.sleep, 0.01).get()", id="get"),
+            pytest.param("queue.get(timeout=LONG)", id="queue"),
+            pytest.param("lock.acquire()", id="lock"),
+            pytest.param(
+                "gevent.get_hub().threadpool.apply(time.sleep, (0.01,))", id="thread pool"
+            ),
+            pytest.param("gevent.subprocess.call(['true'])", id="child"),
+            pytest.param("gevent.socket.gethostbyname('localhost')", id="look-up"),
+        ],
+    )
+    @pytest.mark.parametrize("sender", ["timer", "thread"])
+    def test_may_wait_while_everything_waits(self, program, wait, sender):
+        out = program(
+            f"""
+            import gevent.lock, gevent.queue, gevent.socket, gevent.subprocess
+            begin, over = gevent.event.Event(), gevent.event.Event()
+            queue, lock = gevent.queue.Queue(), gevent.lock.RLock()
+
+            def work():
+                with lock:
+                    begin.wait()
+                    gevent.sleep(0.01)
+                    queue.put(1)
+
+            def handler(*_):
+                begin.set()
+                try:
+                    {wait}
+                    print("waited", gevent.getcurrent() is not get_hub())
+                finally:
+                    over.set()
+
+            worker = gevent.spawn(work)
+            gevent.sleep(0)
+            signal.signal(signal.SIGALRM, handler)
+            if {sender!r} == "timer":
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
+            else:
+                thread = threading.Timer(0.02, os.kill, [os.getpid(), signal.SIGALRM])
+                thread.start()
+            print(over.wait(LONG))
+            """
+        )
+        assert out == "waited True\nTrue\n"
+
+    def test_errors_after_a_wait_reach_the_main_greenlet(self, program):
         out = program(
             """
             def handler(*_):
-                gevent.sleep(0.001)
+                gevent.sleep(0.01)
+                raise ValueError("from the handler")
 
             signal.signal(signal.SIGALRM, handler)
             signal.setitimer(signal.ITIMER_REAL, 0.02)
             try:
                 gevent.sleep(LONG)
-            except AssertionError as error:
-                print(type(error).__name__)
+            except ValueError as error:
+                print(error)
+            gevent.sleep(0.01)
+            print("on")
             """
         )
-        assert out == "BlockingSwitchOutError\n"
+        assert out == "from the handler\non\n"
+
+    def test_get_a_frame(self, program):
+        out = program(
+            """
+            signal.signal(signal.SIGALRM, lambda number, frame: print(frame.f_code.co_name))
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            gevent.sleep(0.1)
+            """
+        )
+        assert out == "_run_signal_handlers\n"
 
     def test_that_spawn(self, program):
         out = program(
@@ -453,3 +516,58 @@ class TestUninterrupted:
             """
         )
         assert printed == "True\n"
+
+
+class TestNoDeadlock:
+    """What a signal may still wake waits for it; without a handler it waits for ever."""
+
+    @pytest.mark.parametrize(
+        ("make", "wait", "wake"),
+        [
+            ("gevent.event.Event()", "it.wait()", "it.set()"),
+            ("gevent.event.AsyncResult()", "it.get()", "it.set(1)"),
+            ("gevent.queue.Queue()", "it.get()", "it.put(1)"),
+            ("gevent.queue.Channel()", "it.get()", "gevent.spawn(it.put, 1)"),
+            ("gevent.lock.Semaphore(0)", "it.acquire()", "it.release()"),
+            ("gevent.spawn(get_hub().switch)", "it.join()", "it.kill(block=False)"),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["signal.signal", "gevent.signal_handler"])
+    def test_while_a_handler_is_set(self, program, make, wait, wake, how):
+        out = program(
+            f"""
+            import gevent.event, gevent.lock, gevent.queue
+            it = {make}
+            gevent.sleep(0)
+            kept = {how}(signal.SIGUSR1, lambda *_: {wake})
+            thread = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1])
+            thread.start()
+            {wait}
+            print("woken")
+            """
+        )
+        assert out == "woken\n"
+
+    @pytest.mark.parametrize("how", ["signal.signal", "gevent.signal_handler"])
+    def test_waiting_for_the_end_of_everything_ends(self, program, how):
+        out = program(
+            f"""
+            kept = {how}(signal.SIGUSR1, print)
+            gevent.spawn(gevent.sleep, 0.01)
+            gevent.wait()
+            print(get_hub().join())
+            """
+        )
+        assert out == "True\n"
+
+    def test_without_a_handler_it_is_one(self, program):
+        out = program(
+            """
+            import gevent.event
+            try:
+                gevent.event.Event().wait()
+            except gevent.exceptions.LoopExit:
+                print("LoopExit")
+            """
+        )
+        assert out == "LoopExit\n"

@@ -23,6 +23,7 @@ from gevent._core import (
     check_signals,
     get_hub,
     set_hub,
+    set_resumed_function,
     sleep,
     spawn_raw,
 )
@@ -489,6 +490,13 @@ class Hub(BaseHub):
 
 
 set_default_hub_class(Hub)
+
+
+def _resumed() -> None:
+    """Do nothing: greenlets call this as they go on, where a tracer written in C has to notice."""
+
+
+set_resumed_function(_resumed)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ use crate::errors::{
 };
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
+use crate::event_loop::{former, run};
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
@@ -27,6 +28,8 @@ use crate::waiting::waiter::Waiter;
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
 pub struct BaseHub {
     loop_: GilCell<Option<Py<Loop>>>,
+    /// Loops that it had before and that something may still wait on.
+    former: GilCell<Vec<Py<Loop>>>,
     /// What somebody put in the place of the loop, to see what is asked of it.
     wrapper: GilCell<Option<Py<PyAny>>>,
     /// Whether something has waited in it: then it has its monitor, if there is to be one.
@@ -232,6 +235,19 @@ fn call_handler(
 }
 
 impl BaseHub {
+    /// Returns the former loops that something waits on, and forgets the others.
+    fn former_waited_on(&self, py: Python<'_>) -> Vec<Py<Loop>> {
+        let all = self.former.take(py);
+        let waited: Vec<_> = all
+            .iter()
+            .filter(|old| former::is_waited_on(py, old.get()))
+            .map(|old| old.clone_ref(py))
+            .collect();
+        let kept = waited.iter().map(|old| old.clone_ref(py)).collect();
+        drop((self.former.replace(py, kept), all));
+        waited
+    }
+
     /// What stands in the place of the loop.
     pub fn wrapper(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.wrapper.get_ref(py)
@@ -249,6 +265,7 @@ impl BaseHub {
         PyClassInitializer::new(
             Self {
                 loop_: GilCell::new(None),
+                former: GilCell::new(Vec::new()),
                 wrapper: GilCell::new(None),
                 waited: AtomicBool::new(false),
             },
@@ -263,7 +280,7 @@ impl BaseHub {
             .or_else(|| self.loop_.get_ref(py).map(Py::into_any))
     }
 
-    /// A loop takes the place of the old one. Anything else is taken for a wrapper of the loop that the hub has: the
+    /// A loop takes the place of the old one, which the hub goes on to run for what waits on it. Anything else is taken for a wrapper of the loop that the hub has: the
     /// engine goes on with that, and asks the wrapper to run what comes from other threads.
     #[setter]
     fn set_loop(&self, py: Python<'_>, value: Option<Bound<'_, PyAny>>) {
@@ -281,6 +298,10 @@ impl BaseHub {
             loop_.map(|loop_| self.loop_.replace(py, loop_)),
             self.wrapper.replace(py, wrapper),
         );
+        if let (Some(Some(before)), _) = &old {
+            // The hub may be in the middle of running it.
+            before.get().end_innermost_run();
+        }
         drop(old);
     }
 
@@ -295,17 +316,33 @@ impl BaseHub {
             let Some(loop_) = slf.get().loop_.get_ref(py) else {
                 return Ok(());
             };
-            drop(
-                loop_
-                    .get()
-                    .error_handler
-                    .replace(py, Some(slf.clone().into_any().unbind())),
-            );
-            let ran = crate::event_loop::run::run(py, loop_.bind(py), false, false);
-            drop(loop_.get().error_handler.take(py));
+            let former = slf.get().former_waited_on(py);
+            set_error_handler(py, &loop_, Some(slf));
+            let ran = match former.as_slice() {
+                [] => run::run(py, loop_.bind(py), false, false),
+                former => {
+                    former
+                        .iter()
+                        .for_each(|old| set_error_handler(py, old, Some(slf)));
+                    let ran = former::turn(py, loop_.bind(py), former);
+                    former
+                        .iter()
+                        .for_each(|old| set_error_handler(py, old, None));
+                    ran
+                }
+            };
+            set_error_handler(py, &loop_, None);
             ran?;
-            if slf.get().loop_.with(py, |loop_| loop_.is_none()) {
-                return Ok(());
+            match slf.get().loop_.get_ref(py) {
+                None => return Ok(()),
+                Some(now) if !now.is(&loop_) => {
+                    slf.get().former.with(py, |former| former.push(loop_));
+                    continue;
+                }
+                Some(_) => {}
+            }
+            if !former.is_empty() {
+                continue;
             }
             if may_get_signal(slf, loop_.get())? {
                 loop_.get().poll(py, true)?;
@@ -412,14 +449,29 @@ impl BaseHub {
         self.wrapper
             .peek(&visit, |wrapper| visit.call(wrapper))
             .unwrap_or(Ok(()))?;
+        self.former
+            .peek(&visit, |former| {
+                former.iter().try_for_each(|old| visit.call(old))
+            })
+            .unwrap_or(Ok(()))?;
         self.loop_
             .peek(&visit, |loop_| visit.call(loop_))
             .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        drop((self.wrapper.take(py), self.loop_.take(py)));
+        drop((
+            self.wrapper.take(py),
+            self.loop_.take(py),
+            self.former.take(py),
+        ));
     }
+}
+
+/// Has the errors of a loop's callbacks go to `hub`, or to nobody.
+fn set_error_handler(py: Python<'_>, loop_: &Py<Loop>, hub: Option<&Bound<'_, BaseHub>>) {
+    let handler = hub.map(|hub| hub.clone().into_any().unbind());
+    drop(loop_.get().error_handler.replace(py, handler));
 }
 
 /// Returns true if what waits is no deadlock, as a signal that the program handles may wake it.

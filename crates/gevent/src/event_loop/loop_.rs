@@ -229,12 +229,8 @@ impl Loop {
                     return Some(task);
                 }
                 Next::Poll => self.glance(py),
-                Next::Empty => {
-                    if self.noted.with(py, |noted| noted.is_empty()) {
-                        return None;
-                    }
-                    self.begin_turn(py, Time::now());
-                }
+                Next::Empty if self.noted.with(py, |noted| noted.is_empty()) => return None,
+                Next::Empty => self.glance(py),
             }
         }
     }
@@ -244,11 +240,8 @@ impl Loop {
         self.noted.with(py, |noted| noted.push(reader));
     }
 
-    /// Queues what comes first in a turn that begins at `now`: the timers that are due, then the readers that were noted,
-    /// the last one first, as [`poll`](Self::poll) does with descriptors.
-    pub(crate) fn begin_turn(&self, py: Python<'_>, now: Time) {
-        self.now.store(now.as_nanos(), Relaxed);
-        self.expire(py, now);
+    /// Wakes the readers that were noted, the last one first, as [`poll`](Self::poll) does with descriptors.
+    pub(crate) fn wake_noted(&self, py: Python<'_>) {
         while let Some(reader) = self.noted.with(py, Vec::pop) {
             reader.wake_none(py);
         }

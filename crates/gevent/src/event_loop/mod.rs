@@ -4,6 +4,7 @@ pub mod api;
 pub mod callback;
 pub mod descriptors;
 pub mod flags;
+pub mod former;
 pub mod kernel;
 pub mod loop_;
 pub mod poll;

@@ -72,10 +72,12 @@ impl Loop {
         self.iterations
             .store(self.iterations.load(Relaxed) + 1, Relaxed);
         let now = Time::now();
+        self.now.store(now.as_nanos(), Relaxed);
         self.queue.with(py, |queue| queue.polled(now));
         // The order within a turn is a contract that programs count on: timers that are due, then descriptors. A greenlet
         // whose sleep ended closes a listener before a connection of the same turn is accepted.
-        self.begin_turn(py, now);
+        self.expire(py, now);
+        self.wake_noted(py);
         let result = match polled {
             Ok(()) => {
                 if until_signals && buffers[0].is_empty() {
@@ -217,7 +219,7 @@ impl Loop {
         }
     }
 
-    pub(crate) fn expire(&self, py: Python<'_>, now: Time) {
+    fn expire(&self, py: Python<'_>, now: Time) {
         while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
             match what {
                 Deadline::Wake(wait) => {

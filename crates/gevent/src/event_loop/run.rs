@@ -23,6 +23,11 @@ impl Loop {
     pub fn end_run(&self, py: Python<'_>, error: PyErr) {
         let old = self.ending.replace(py, Some(error));
         drop(old);
+        self.end_innermost_run();
+    }
+
+    /// Has the innermost run, if there is one, end after what is ready now.
+    pub fn end_innermost_run(&self) {
         self.stopping.store(BREAK_INNERMOST, Relaxed);
     }
 }

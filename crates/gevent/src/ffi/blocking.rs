@@ -15,7 +15,7 @@ use pyo3::types::PyTuple;
 use pyo3::{PyClass, PyTypeInfo};
 
 use super::attached::attached;
-use super::greenlet;
+use super::{greenlet, tracing};
 use crate::hub;
 use crate::waiting::park::{self, Came, Who};
 use crate::waiting::turn::Turn;
@@ -301,6 +301,7 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
             drop(Bound::from_owned_ptr(py, target));
             drop(Bound::from_owned_ptr_or_opt(py, came));
         }
+        tracing::resumed(py);
         error.map_or_else(|| Ok(py.None().into_ptr()), Err)
     })
     .unwrap_or(std::ptr::null_mut())

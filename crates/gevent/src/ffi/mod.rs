@@ -16,3 +16,4 @@ pub mod frames;
 pub mod greenlet;
 pub mod text;
 pub mod thread;
+pub mod tracing;

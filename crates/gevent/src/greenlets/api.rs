@@ -94,7 +94,9 @@ impl Greenlet {
         let Some(loop_) = Self::schedule(slf)? else {
             return Ok(());
         };
-        let at = reactor::Time::now().after(delay);
+        // From the time of the loop's turn, as any timer: a greenlet to be started at once comes ahead of those whose time
+        // has passed since, while the program was busy.
+        let at = loop_.get().cached_now().after(delay);
         let task = Task::Start(slf.clone().unbind());
         let key = loop_
             .get()

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
-use crate::ffi::greenlet;
+use crate::ffi::{greenlet, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::waiting::turn::Turn;
@@ -91,14 +91,16 @@ pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
 fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
     wait.forget_in_greenlet(py);
     let finished = wait.finish(py);
-    match came {
+    let resumed = match came {
         Came::Thrown => Err(greenlet::thrown(py)),
-        Came::Stayed => Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None())))),
+        Came::Stayed => return Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None())))),
         Came::Switched(value) => Ok(match finished {
             Some(outcome) => Resumed::Woken(outcome),
             None => Resumed::Switched(value),
         }),
-    }
+    };
+    tracing::resumed(py);
+    resumed
 }
 
 /// The greenlet to switch to; none when the caller itself is next.
