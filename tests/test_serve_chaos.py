@@ -102,13 +102,16 @@ def overlaps(request: tuple[float, float, str], spans: list[tuple[float, float]]
     return any(begun <= end + BLUR and start - BLUR <= ended for start, end in spans)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_every_request_is_answered_or_refused(serve_program, tmp_path, seed):
+@pytest.mark.parametrize(
+    ("seed", "more"),
+    [(1, ()), (2, ("--max-requests", "40", "--max-requests-jitter", "40"))],
+)
+def test_every_request_is_answered_or_refused(serve_program, tmp_path, seed, more):
     (tmp_path / "program.py").write_text(PROGRAM)
 
     def start(bind: str) -> Serving:
         options = ("--graceful-timeout", "20", "--access-log", str(tmp_path / "access"))
-        return serve_program("program:app", "--bind", bind, "--workers", "2", *options)
+        return serve_program("program:app", "--bind", bind, "--workers", "2", *options, *more)
 
     chaos = Chaos(start, seed)
     end = time.monotonic() + SECONDS

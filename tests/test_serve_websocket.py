@@ -72,8 +72,9 @@ def test_a_handler_by_name(serve_program, tmp_path):
         "    start_response('200 OK', [])\n"
         "    return [environ['mine'].encode()]\n"
     )
-    options = ("--bind", "127.0.0.1:0", "--handler", "program:Mine")
-    assert ask(serve_program("program:own", *options).address()) == ["yes"]
+    for name in ("program:Mine", "program.Mine"):
+        options = ("--bind", "127.0.0.1:0", "--handler", name)
+        assert ask(serve_program("program:own", *options).address()) == ["yes"]
 
 
 def test_websockets_are_found_in_the_application():

@@ -229,18 +229,19 @@ def test_a_busy_worker_does_not_keep_the_service_open(serve_program, tmp_path):
     assert serving.process.wait(30) == 0
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("kind", ["tcp", "unix", "limited"])
 def test_connections_that_wait_when_the_service_ends_are_answered(serve_program, tmp_path, kind):
     # The one worker is busy, so that they wait in the queue of the listening socket.
     (tmp_path / "program.py").write_text(STUCK.replace("+ 3", "+ 0.7"))
     path = str(tmp_path / "socket")
-    bind = "127.0.0.1:0" if kind == "tcp" else f"unix:{path}"
-    serving = serve_program("program:app", "--bind", bind)
-    if kind == "tcp":
-        address = serving.address()
-    else:
+    bind = f"unix:{path}" if kind == "unix" else "127.0.0.1:0"
+    options = ("--max-connections", "1") if kind == "limited" else ()
+    serving = serve_program("program:app", "--bind", bind, *options)
+    if kind == "unix":
         serving.wait_for("listening at")
         address = path
+    else:
+        address = serving.address()
     answers = []
     busy = threading.Thread(target=lambda: answers.append(ask(address, "/busy")))
     busy.start()

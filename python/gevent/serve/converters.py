@@ -98,15 +98,16 @@ def application(text: str) -> str:
 
 
 def handler(text: str) -> str:
-    """Return *text* when it is ``auto``, ``plain``, ``websocket`` or ``package.module:Class``."""
-    if text not in ("auto", "plain", "websocket"):
-        try:
-            application(text)
-        except ValueError:
-            raise ValueError(
-                f"{text!r} is not auto, plain, websocket or package.module:Class"
-            ) from None
-    return text
+    """Return ``auto``, ``plain``, ``websocket``, or a class as ``package.module:Class``.
+
+    A class may also be written with a dot in place of the colon.
+    """
+    if text in ("auto", "plain", "websocket"):
+        return text
+    module, _, name = text.rpartition(":" if ":" in text else ".")
+    if not (module and name):
+        raise ValueError(f"{text!r} is not auto, plain, websocket or package.module:Class")
+    return f"{module}:{name}"
 
 
 def network(text: str) -> str:

@@ -29,6 +29,10 @@ RETIRE = "retire"
 #: To a worker: accept what waits, and then do as for RETIRE.
 FINISH = "finish"
 
+#: How many seconds connections that wait to be accepted may keep the listening sockets from closing
+#: when the service ends.
+CLOSING = 1.0
+
 
 class State(enum.Enum):
     """How far a worker has come. It only ever moves down this list."""

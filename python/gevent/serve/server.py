@@ -8,15 +8,18 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+import time
 import types
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from gevent.serve.errors import ServeError
 from gevent.serve.loading import load_name
 from gevent.serve.options import Options
+from gevent.serve.process import CLOSING
 from gevent.socket import socket as GeventSocket
 
 #: Under this name an application finds its WebSocket in the environment of a request.
@@ -37,8 +40,18 @@ class Server(WSGIServer):
         super().__init__(*args, **kwargs)
 
     def accept_the_rest(self) -> None:
-        """Accept all connections that wait, as nobody will later; then :meth:`close` loses none."""
-        while self.started and not self.full():
+        """Accept all connections that wait, as nobody will later; then :meth:`close` loses none.
+
+        Where the number of connections is limited, they are accepted as others end, as long as the
+        supervisor lets them wait.
+        """
+        end = time.monotonic() + CLOSING
+        while self.started:
+            if self.full():
+                if time.monotonic() > end:
+                    return
+                gevent.sleep(0.01)
+                continue
             try:
                 accepted = self.do_read()
             except OSError:

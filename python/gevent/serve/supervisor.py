@@ -30,7 +30,7 @@ from gevent.serve.listeners import UNIX, Listener
 from gevent.serve.logs import Messages
 from gevent.serve.notify import Notifier
 from gevent.serve.options import LASTING, Options
-from gevent.serve.process import State, WorkerProcess, how_it_ended
+from gevent.serve.process import CLOSING, State, WorkerProcess, how_it_ended
 from gevent.serve.signals import Signals
 
 #: Seconds until a worker that ended soon after its start is replaced, from the second such end in a
@@ -42,10 +42,10 @@ SHORT_LIFE = 1.0
 GRACE = 2.0
 #: How many seconds a stuck worker has to write where it is stuck, before it is killed.
 LAST_WORDS = 1.0
-#: How many seconds connections that wait to be accepted may keep the sockets from closing, and
-#: how often to see whether any do.
-CLOSING, CLOSING_STEP = 1.0, 0.005
-#: How many seconds they may, if no worker is there when the service is to end and one is started.
+#: How often to see whether connections still wait to be accepted, at the end, in seconds.
+CLOSING_STEP = 0.005
+#: How many seconds they may wait if no worker is there when the service is to end and one is
+#: started.
 LAST_SHIFT = 5.0
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)

@@ -99,6 +99,8 @@ class _Serving:
         self.logs: list[LogFile] = []
         self.access_log = self._open_log(options.access_log) if options.access_log else None
         self.error_log = self._open_log(options.error_log)
+        # From here on, as the files may be renamed while the application is imported.
+        signal.signal(signal.SIGUSR1, self._reopen_logs)
         self.end = Event()
         self.finish = False
         self.fatigue = Fatigue(options, self._say_tired)
@@ -124,7 +126,6 @@ class _Serving:
         from gevent.socket import socket as cooperative
 
         gevent.signal_handler(signal.SIGTERM, self.end.set)
-        gevent.signal_handler(signal.SIGUSR1, self._reopen_logs)
         self.channel = cooperative(fileno=self.context.channel.detach())
         gevent.spawn(self._beat, gevent.sleep)
         gevent.spawn(self._obey)
@@ -169,7 +170,7 @@ class _Serving:
             self.fatigue.look_at_memory()
             sleep(period)
 
-    def _reopen_logs(self) -> None:
+    def _reopen_logs(self, *_: object) -> None:
         for log in self.logs:
             log.reopen()
 
