@@ -80,7 +80,8 @@ def make_servers(
     multiprocess: bool,
 ) -> list[Server]:
     """Return a server for each of the listening sockets, not started yet."""
-    arguments: dict[str, Any] = {name: getattr(options, name) for name in WSGIServer._LIMITS}
+    limits = (name for name in WSGIServer._LIMITS if hasattr(options, name))
+    arguments: dict[str, Any] = {name: getattr(options, name) for name in limits}
     if tls_context is not None:
         arguments["ssl_context"] = tls_context
     if options.max_connections is not None:
