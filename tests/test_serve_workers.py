@@ -129,6 +129,35 @@ def test_a_reload_fails_as_a_whole(serve_program, tmp_path):
     assert {ask(address)[0] for _ in range(20)} == {"first"}
 
 
+def test_a_reload_whose_worker_is_told_to_end_fails(serve_program, tmp_path):
+    serving = serve_program(*HERE, "--workers", "2")
+    address = serving.address()
+    # One new worker is ready and waits for the other, which imports the application for long.
+    (tmp_path / "program.py").write_text(
+        "import os, time\n"
+        "try:\n    os.mkdir('first')\n"
+        "except FileExistsError:\n    open('slow', 'w').close(); time.sleep(60)\n"
+        "else:\n    open('ready', 'w').write(str(os.getpid()))\n" + APPLICATION
+    )
+    serving.process.send_signal(signal.SIGHUP)
+    until((tmp_path / "slow").exists)
+    ready = tmp_path / "ready"
+    until(lambda: ready.exists() and ready.read_text())
+    time.sleep(1)
+    os.kill(int(ready.read_text()), signal.SIGTERM)
+    serving.wait_for("the reload failed; the workers that serve stay")
+    until(lambda: len(workers_of(serving)) == 2)
+    assert ask(address)[0] == "first"
+
+
+def test_a_stuck_worker_does_not_hold_up_the_end(serve_program, tmp_path):
+    (tmp_path / "program.py").write_text(STUCK)
+    serving = serve_program(*HERE, "--timeout", "2", "--graceful-timeout", "600")
+    with send(serving.address(), "/stuck"):
+        time.sleep(0.5)
+        assert serving.stop() == 0
+
+
 def test_a_worker_that_is_told_to_end_is_replaced_before_it_has_ended(serve_program, tmp_path):
     (tmp_path / "program.py").write_text(APPLICATION.replace("sleep(1)", "sleep(6)"))
     serving = serve_program(*HERE)

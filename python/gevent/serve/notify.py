@@ -39,8 +39,9 @@ class Notifier:
         self._send("STOPPING=1\nSTATUS=answering the last requests")
 
     def alive(self) -> None:
-        """Give the watchdog a sign of life."""
-        self._send("WATCHDOG=1")
+        """Give the watchdog a sign of life, if there is one."""
+        if self.watchdog:
+            self._send("WATCHDOG=1")
 
     def _send(self, state: str) -> None:
         if not self._address:

@@ -322,10 +322,11 @@ class Supervisor:
         # What it said at the end.
         self._listen_to(one)
         self.workers.remove(one)
-        if self.ending or one.state is State.ENDING:
+        needed = one.generation == self.coming or one.state is not State.ENDING
+        if self.ending or not needed:
             self.messages.debug(f"worker {one.pid} {how_it_ended(code)}")
             return
-        starting = one.state in (State.STARTING, State.LOADED)
+        starting = one.generation == self.coming or one.state is State.STARTING
         if not one.explained:
             what = " while it started" if starting else "; starting another"
             self.messages.fail(f"worker {one.pid} {how_it_ended(code)}{what}")
@@ -367,7 +368,7 @@ class Supervisor:
         for one in self.workers:
             if one.kill_at is not None:
                 yield one.kill_at
-            elif one.state is State.STARTING and self.options.start_timeout:
+            if one.state is State.STARTING and not one.explained and self.options.start_timeout:
                 yield one.started + self.options.start_timeout
         if self.options.timeout:
             yield self.last_look + self._watching_period()
@@ -396,10 +397,11 @@ class Supervisor:
         self.last_look = now
         self.notifier.alive()
         for one in self.workers:
-            if one.kill_at is not None:
-                if one.kill_at <= now:
-                    one.kill()
-                    one.kill_at = now + GRACE
+            if one.kill_at is not None and one.kill_at <= now:
+                one.kill()
+                one.kill_at = now + GRACE
+            elif one.explained:
+                continue
             elif one.state is State.STARTING:
                 limit = self.options.start_timeout
                 if limit and now - one.started > limit:
