@@ -41,12 +41,21 @@ def positive(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Return a finite number of seconds that is not negative."""
+    return _quantity(text, "seconds")
+
+
+def rate(text: str) -> float:
+    """Return a finite number of bytes that is not negative, with fractions."""
+    return _quantity(text, "bytes")
+
+
+def _quantity(text: str, unit: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 <= number < math.inf:
-        raise ValueError(f"{text!r} is no number of seconds")
+        raise ValueError(f"{text!r} is no number of {unit}")
     return number
 
 

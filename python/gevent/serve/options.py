@@ -236,6 +236,21 @@ class Options:
         default=60.0,
         **_SECONDS,
     )
+    min_rate: float | None = setting(
+        "how many bytes that a client sends or takes earn it another second, or none: any",
+        converters.optional(converters.rate),
+        default=100.0,
+        **_BYTES,
+    )
+    linger_time: float | None = setting(
+        "how long to read on after the last response, for clients that still send; 0: not at all",
+        _PATIENCE,
+        default=30.0,
+        **_SECONDS,
+    )
+    linger_timeout: float | None = setting(
+        "for how much of that a client may be silent", _PATIENCE, default=5.0, **_SECONDS
+    )
     max_request_line: int = setting(
         "how long a request line may be", converters.positive, default=8192, **_BYTES
     )
