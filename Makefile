@@ -96,7 +96,7 @@ wheels: $(RELEASE)/.ready
 
 # What pip, uv and pipx do with the wheel, beside gevent and without; they need the package index.
 test-install: build $(RELEASE)/.ready
-	$(RELEASE)/bin/python -m pytest -q -n 2 wheels/tests
+	$(RELEASE)/bin/python -m pytest -q -n 2 --dist loadgroup wheels/tests
 
 # Its setup.py imports what 3.12 left out.
 UNBUILDABLE := s/^zunzuncito==.*/&; python_version < "3.12"/

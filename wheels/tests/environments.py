@@ -28,13 +28,13 @@ def clean_environment(**extra: str) -> dict[str, str]:
 def run(*command: object, **options) -> str:
     """Run a command that must end well; return what it printed to both streams."""
     extra = options.pop("environment", {})
+    options.setdefault("timeout", 300)
     done = subprocess.run(
         [str(part) for part in command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
         env=clean_environment(**extra),
         check=False,
         **options,

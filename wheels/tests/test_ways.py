@@ -147,52 +147,59 @@ def test_the_stand_in_keeps_gevent_off_the_disk(
     assert not venv.gevents.exists()
 
 
+@pytest.mark.xdist_group("sources")
 class TestSources:
     """Installs that compile."""
 
-    @pytest.fixture(scope="class")
-    def cargo(self) -> dict[str, str]:
-        """A quick build, into a folder that all of these tests share."""
-        return {
-            "CARGO_TARGET_DIR": str(TOP / "target" / "installation"),
-            "CARGO_PROFILE_RELEASE_LTO": "off",
-            "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
-            "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
-            "CARGO_PROFILE_RELEASE_DEBUG": "none",
-        }
-
-    @pytest.fixture(scope="class")
-    def venv(self, tmp_path_factory: pytest.TempPathFactory) -> Venv:
-        venv = Venv(tmp_path_factory.mktemp("sources") / "venv", "pip")
-        venv.install(f"gevent=={GEVENT}", "greenlet", "maturin>=1.16,<2")
-        return venv
-
-    def test_the_source_distribution(self, venv: Venv, cargo: dict[str, str]) -> None:
-        out = venv.folder / "sdist"
-        maturin = [venv.python, "-m", "maturin", "sdist", "--out", out]
-        run(*maturin, cwd=TOP)
+    def test_the_source_distribution(self, sources: Venv, build: dict[str, str]) -> None:
+        out = sources.folder / "sdist"
+        run(sources.python, "-m", "maturin", "sdist", "--out", out, cwd=TOP)
         [archive] = out.glob("gevent_rs-*.tar.gz")
-        # Without isolation all builds have one interpreter, so that cargo compiles once.
-        pip = [venv.python, "-m", "pip", "install", "--no-build-isolation"]
-        run(*pip, archive, environment=cargo)
-        assert venv.imported() == venv.ours
-        assert venv.imported(GEVENT_RS="off") == venv.gevents
-        run(venv.python, "-m", "pip", "uninstall", "--yes", "gevent-rs")
+        pip = [sources.python, "-m", "pip", "install", "--no-build-isolation"]
+        run(*pip, archive, environment=build, timeout=900)
+        assert sources.imported() == sources.ours
+        assert sources.imported(GEVENT_RS="off") == sources.gevents
+        sources.uninstall("gevent-rs")
 
     @pytest.mark.parametrize("way", ["pip", "maturin"])
-    def test_editable(self, venv: Venv, cargo: dict[str, str], way: str, tmp_path: Path) -> None:
+    def test_editable(self, sources: Venv, build: dict[str, str], way: str, tmp_path: Path) -> None:
         # A copy, so that the extension module of the work tree stays as it is.
         copy = tmp_path / "sources"
         ignore = shutil.ignore_patterns("target", ".venv*", ".git", "dist", "build", "*.so")
         shutil.copytree(TOP, copy, ignore=ignore)
         if way == "pip":
-            pip = [venv.python, "-m", "pip", "install", "--no-build-isolation"]
-            run(*pip, "--editable", copy, environment=cargo)
+            pip = [sources.python, "-m", "pip", "install", "--no-build-isolation"]
+            run(*pip, "--editable", copy, environment=build, timeout=900)
         else:
-            develop = [venv.python, "-m", "maturin", "develop", "--release", "--quiet"]
-            run(*develop, cwd=copy, environment=cargo | {"VIRTUAL_ENV": str(venv.folder)})
-        assert venv.imported() == copy / "python" / "gevent"
-        assert venv.imported(GEVENT_RS="off") == venv.gevents
-        assert "import gevent gives gevent-rs" in venv.output("-m", "gevent_rs")
-        run(venv.python, "-m", "pip", "uninstall", "--yes", "gevent-rs")
-        assert venv.imported() == venv.gevents
+            develop = [sources.python, "-m", "maturin", "develop", "--release", "--quiet"]
+            run(*develop, cwd=copy, environment=build, timeout=900)
+        assert sources.imported() == copy / "python" / "gevent"
+        assert sources.imported(GEVENT_RS="off") == sources.gevents
+        assert "import gevent gives gevent-rs" in sources.output("-m", "gevent_rs")
+        sources.uninstall("gevent-rs")
+        assert sources.imported() == sources.gevents
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Venv:
+    """An environment with gevent, and with what builds this package."""
+    venv = Venv(tmp_path_factory.mktemp("sources") / "venv", "pip")
+    venv.install(f"gevent=={GEVENT}", "greenlet", "maturin>=1.16,<2")
+    return venv
+
+
+@pytest.fixture(scope="module")
+def build(sources: Venv) -> dict[str, str]:
+    """The environment variables of a quick build without isolation.
+
+    Isolation would give each build an interpreter of its own, and cargo compile for each anew.
+    """
+    return {
+        "CARGO_TARGET_DIR": str(TOP / "target" / "installation"),
+        "CARGO_PROFILE_RELEASE_LTO": "off",
+        "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
+        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+        "CARGO_PROFILE_RELEASE_DEBUG": "none",
+        "VIRTUAL_ENV": str(sources.folder),
+        "PATH": f"{sources.python.parent}{os.pathsep}{os.environ['PATH']}",
+    }
