@@ -118,6 +118,9 @@ prerequisites:
 	@test -n "$(PYTHON)" || { echo "gevent-rs: no CPython 3.11 or later found: install one, or name it with PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) wheels/prerequisites.py
 
+# The build backend is wheels/backend.py, which calls maturin.
+export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
+
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 
 $(BASIC): requirements/dev.txt | prerequisites

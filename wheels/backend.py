@@ -8,6 +8,7 @@ own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 Settings = Mapping[str, Any]
+
+# maturin warns of a backend by another name, which calls it all the same.
+os.environ["MATURIN_NO_MISSING_BUILD_BACKEND_WARNING"] = "1"
 
 
 def build_wheel(

@@ -55,7 +55,11 @@ def maturin(*options: str | Path) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "maturin", *options, "--out", folder]
     # maturin asks for zig with this interpreter, which may not be the one that is first on PATH.
-    environment = {**os.environ, "CARGO_ZIGBUILD_PYTHON_PATH": sys.executable}
+    environment = {
+        **os.environ,
+        "CARGO_ZIGBUILD_PYTHON_PATH": sys.executable,
+        "MATURIN_NO_MISSING_BUILD_BACKEND_WARNING": "1",
+    }
     subprocess.run(command, check=True, cwd=TOP, env=environment)
     return sorted(folder.iterdir())
 
