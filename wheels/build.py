@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import debug_info
+import musl
 import overlay
 import stand_in
 
@@ -66,8 +68,13 @@ def maturin(*options: str | Path) -> list[Path]:
 
 def finish(wheel: Path, out: Path) -> Path:
     """Lay a wheel of maturin's out as an overlay in the folder *out*, and return its path."""
-    debug_file = out / "debug" / f"{wheel.stem}.debug"
-    overlay.lay_out(wheel, lambda module: debug_info.take_out(module, debug_file))
+
+    def finished(module: bytes) -> bytes:
+        stripped = debug_info.take_out(module, out / "debug" / f"{wheel.stem}.debug")
+        on_musl = re.search(r"-musllinux_\d+_\d+_(\w+)$", wheel.stem)
+        return musl.name_library(stripped, on_musl[1]) if on_musl else stripped
+
+    overlay.lay_out(wheel, finished)
     return Path(shutil.move(wheel, out / wheel.name))
 
 

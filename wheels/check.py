@@ -78,6 +78,8 @@ def main() -> int:
         sys.exit(f"{options.dist} holds no wheels: run `make wheels`")
     subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], check=True)
 
+    for archive in (file for file in files if file.suffix == ".gz"):
+        print(f"{archive.stat().st_size / 1e6:5.1f} MB  {archive.name}")
     failed = []
     for wheel in (file for file in files if file.suffix == ".whl"):
         if not auditwheel_agrees(wheel):

@@ -13,14 +13,15 @@ from pathlib import Path
 
 
 def objcopy() -> str:
-    """Return the path of an objcopy for every machine: that of the Rust toolchain, or LLVM's."""
+    """Return the path of an objcopy: LLVM's, which knows every machine, or else this machine's."""
     command = ["rustc", "--print", "target-libdir"]
     libraries = Path(subprocess.check_output(command, text=True).strip())
-    found = shutil.which("llvm-objcopy", path=str(libraries.parent / "bin")) or shutil.which(
-        "llvm-objcopy"
-    )
+    of_the_toolchain = shutil.which("llvm-objcopy", path=str(libraries.parent / "bin"))
+    found = of_the_toolchain or shutil.which("llvm-objcopy") or shutil.which("objcopy")
     if not found:
-        raise SystemExit("no llvm-objcopy found: run `rustup component add llvm-tools`")
+        raise SystemExit(
+            "no objcopy found: install binutils, or run `rustup component add llvm-tools`"
+        )
     return found
 
 
