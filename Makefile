@@ -17,8 +17,8 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance stdlib bench lint fmt build wheels lock \
-    clean fuzz
+.PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance conformance-0.13 stdlib bench \
+    lint fmt build wheels lock clean fuzz
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -55,6 +55,10 @@ chaos: $(BUILT) $(READY)
 # ARGS=--update raises the floors; see tests/conformance/run.py --help.
 conformance: $(BUILT) $(READY)
 	$(PY) tests/conformance/run.py --jobs $(JOBS) $(ARGS)
+
+# gevent 0.13.1's own tests, carried to Python 3; see tests/conformance_0_13/run.py --help.
+conformance-0.13: $(BUILT) $(READY)
+	$(PY) tests/conformance_0_13/run.py --jobs $(JOBS) $(ARGS)
 
 # CPython's own tests of the patched modules; see tests/stdlib/run.py --help.
 stdlib: $(BUILT) $(READY)

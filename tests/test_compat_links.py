@@ -305,6 +305,10 @@ def test_listening():
         gevent.socket.bind_and_listen(listener, ("127.0.0.1", 0))
         with gevent.socket.create_connection(listener.getsockname()):
             listener.accept()[0].close()
+        with pytest.raises(OSError, match="in use"):
+            gevent.socket.tcp_listener(listener.getsockname())
+    with gevent.socket.tcp_listener(("127.0.0.1", 0)) as listener:
+        gevent.socket.create_connection(listener.getsockname()).close()
 
 
 def test_tls_over_a_connected_socket():

@@ -104,7 +104,10 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
             ("ssl", "wrap_ssl", "sslerror"),
             ("gevent.compat.tls", "gevent.ssl.SSLContext.wrap_socket(), gevent.ssl.SSLError"),
         ),
-        "bind_and_listen": ("gevent.compat.listening", "gevent.socket.create_server()"),
+        **dict.fromkeys(
+            ("bind_and_listen", "tcp_listener"),
+            ("gevent.compat.listening", "gevent.socket.create_server()"),
+        ),
     },
     "gevent.util": {
         "lazy_property": ("gevent.compat.properties", "functools.cached_property"),

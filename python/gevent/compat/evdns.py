@@ -9,6 +9,7 @@ the resolver of the hub does not say how long its answers hold.
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import EINVAL
 from typing import Any
 
 from gevent._core import Greenlet, get_hub
@@ -107,8 +108,11 @@ def _resolve(kind: int, record: int, name: str, flags: int, callback: Callable[.
 
 
 def _resolve_reverse(size: int, packed_ip: bytes, callback: Callable[..., Any]) -> None:
-    if not isinstance(packed_ip, bytes) or len(packed_ip) != size:
-        raise ValueError(f"an address of {size} packed bytes is wanted, not {packed_ip!r}")
+    if not isinstance(packed_ip, bytes):
+        kind = type(packed_ip).__name__
+        raise TypeError(f"an address of {size} packed bytes is wanted, not {kind}")
+    if len(packed_ip) != size:
+        raise OSError(EINVAL, f"an address of {size} packed bytes is wanted, not {packed_ip!r}")
     _start(DNS_PTR, callback, dns_client.names, packed_ip)
 
 

@@ -82,7 +82,6 @@ class http_request:
         default_response_headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._environ: dict[str, Any] | None = environ
-        self._send: Callable[[Any], object] | None = send
         self._input_headers: _Headers = [
             (key[5:].replace("_", "-").title(), value)
             for key, value in environ.items()
@@ -104,6 +103,8 @@ class http_request:
         self.input_buffer = buffer(environ["wsgi.input"].read())
         #: What the body of the reply begins with.
         self.output_buffer = buffer()
+        # Set last: one that could not be made has nothing to reply to.
+        self._send: Callable[[Any], object] | None = send
 
     def __del__(self) -> None:
         if getattr(self, "_send", None) is not None and not self.response_code:

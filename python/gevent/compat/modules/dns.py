@@ -23,7 +23,10 @@ class DNSError(gaierror):
 
 def _resolve(ask: Callable[..., Any], what: Any, flags: int) -> tuple[int, list[Any]]:
     answer: AsyncResult = AsyncResult()
-    ask(what, flags, lambda *given: answer.set(given))
+    try:
+        ask(what, flags, lambda *given: answer.set(given))
+    except OSError as failure:
+        raise DNSError(evdns.DNS_ERR_FORMAT) from failure
     result, _kind, ttl, found = answer.get()
     if result != evdns.DNS_ERR_NONE:
         raise DNSError(result)
