@@ -26,6 +26,10 @@ Events
     event classes name their entry point groups. Raising :exc:`gevent.events.DoNotPatch` from a
     "will" event leaves the module, or everything, alone.
 
+Exempting
+    ``with monkey.unpatched(): import module`` gives a module, such as an agent or a profiler, the
+    standard library as it is without patching; see :func:`unpatched` for the limits.
+
 Running programs
     ``python -m gevent.monkey script.py`` runs a script in a patched interpreter; see
     :func:`main`.
@@ -37,6 +41,7 @@ import sys as _sys
 from typing import Any
 
 from gevent import events
+from gevent.monkey._exempt import unpatched as unpatched
 from gevent.monkey._imports import when_imported
 from gevent.monkey._state import is_anything_patched as is_anything_patched
 from gevent.monkey._state import is_module_patched, is_object_patched, saved
@@ -66,6 +71,7 @@ __all__ = [
     "patch_sys",
     "patch_thread",
     "patch_time",
+    "unpatched",
 ]
 
 #: The rows for modules that programs import later, until they are applied or wait for that.

@@ -1,0 +1,40 @@
+"""multiprocessing, and Celery's fork of it, in processes where everything is patched."""
+
+import pytest
+
+METHODS = ["fork", "spawn", "forkserver"]
+PROGRAM = "patched_processes.py"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_primitive_lets_other_greenlets_run(result_of, method):
+    found, ticked = result_of(PROGRAM, "primitives", method, timeout=170)
+    assert [name for name, right in found.items() if not right] == []
+    assert len(found) == 17
+    assert ticked
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_children_are_killed(result_of, method):
+    assert result_of(PROGRAM, "kill_children", method) == [-9, "end", -15, True]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_parent_is_killed(result_of, method):
+    assert result_of(PROGRAM, "kill_parent", method) == [True, False]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_greenlets_are_killed(result_of, method):
+    got, sent, stuck = result_of(PROGRAM, "kill_greenlets", method)
+    assert got == ["first", "next"]
+    assert stuck == "BrokenPipeError"
+    assert sent
+
+
+def test_the_prefork_pool_of_celery(result_of, started, redis_server):
+    where = {"REDIS_URL": f"{redis_server}/14"}
+    with started("prefork_worker", "worker", "--pool", "prefork", "-c", 2, **where) as worker:
+        seen = result_of("prefork_worker.py", "use_worker", **where)
+        assert worker.wait(30) == 0
+    assert seen == {"sums": True, "processes": 2, "patched": [True], "failed": "ValueError('no')"}

@@ -1,0 +1,98 @@
+"""Modules that keep the standard library without gevent in a patched process."""
+
+import pytest
+
+MODULE = """
+import concurrent.futures.thread as pools
+from concurrent.futures import ThreadPoolExecutor
+import os, queue, select, signal, socket, ssl, subprocess, threading, time
+from threading import Thread
+from time import sleep
+
+def in_thread(call):
+    box = queue.Queue()
+    thread = Thread(target=lambda: box.put((threading.get_ident(), call())))
+    thread.start()
+    thread.join()
+    return box.get()
+
+def in_pool(call):
+    assert ThreadPoolExecutor is pools.ThreadPoolExecutor
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+"""
+PATCH = "from gevent import monkey; monkey.patch_all()\n"
+EXEMPT = "from gevent import monkey\nwith monkey.unpatched():\n    import exempt\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [PATCH + EXEMPT, EXEMPT + PATCH, "import ssl, queue\n" + PATCH + EXEMPT],
+    ids=["after", "before", "imported"],
+)
+def test_an_exempt_module_has_native_threads_and_waits(run_python, tmp_path, begin):
+    (tmp_path / "exempt.py").write_text(MODULE)
+    result = run_python(
+        f"""
+import sys
+{begin}
+import concurrent.futures
+import _thread, os, queue, select, signal, socket, ssl, subprocess, threading, time
+import gevent
+native = monkey.get_original("_thread", "get_ident")
+ticks = []
+def tick():
+    while True:
+        ticks.append(1)
+        gevent.sleep(0.001)
+gevent.spawn(tick)
+# It blocks this thread, and its threads are others.
+gevent.sleep(0.01)
+count = len(ticks)
+ident, value = exempt.in_thread(lambda: exempt.sleep(0.05) or native())
+assert ident == value != native() and len(ticks) == count
+assert exempt.in_pool(native) != native()
+pipe = os.pipe()
+assert exempt.select.select([pipe[0]], [], [], 0.01) == ([], [], [])
+assert exempt.subprocess.run(["sh", "-c", "exit 3"]).returncode == 3
+a, b = exempt.socket.socketpair()
+assert a.getblocking() and not type(a).__module__.startswith("gevent")
+assert len(ticks) == count
+assert not exempt.ssl.SSLContext.__module__.startswith("gevent")
+# Everybody else is patched.
+thread = threading.Thread(target=lambda: ticks.append(native()))
+thread.start()
+thread.join()
+assert native() in ticks
+time.sleep(0.01)
+assert len(ticks) > count + 1
+for module in (_thread, os, queue, select, signal, socket, ssl, subprocess, threading, time):
+    assert sys.modules[module.__name__] is module
+    assert module is not getattr(exempt, module.__name__, None)
+assert concurrent.futures.ThreadPoolExecutor is not exempt.ThreadPoolExecutor
+assert type(socket.socket()).__module__.startswith("gevent")
+# Waited for at the end of the program, as any thread that is no daemon.
+exempt.Thread(target=lambda: (exempt.sleep(0.1), print("right"))).start()
+""",
+        PYTHONPATH=str(tmp_path),
+        flags=["-W", "ignore"],
+    )
+    assert (result.stdout, result.stderr) == ("right\n", "")
+
+
+def test_an_import_that_fails_leaves_everything_as_it_was(run_python, tmp_path):
+    (tmp_path / "exempt.py").write_text("1 / 0")
+    result = run_python(
+        f"""
+import sys
+{PATCH}
+before = dict(sys.modules)
+try:
+    with monkey.unpatched():
+        import exempt
+except ZeroDivisionError:
+    print(all(sys.modules[name] is module for name, module in before.items()))
+""",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert (result.stdout, result.stderr) == ("True\n", "")
