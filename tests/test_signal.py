@@ -104,3 +104,69 @@ def test_a_handler_from_before_patching_gives_way(run_python):
         """
     )
     assert (result.stdout.strip(), result.stderr) == ("hello", "")
+
+
+def test_each_greenlet_has_a_wakeup_descriptor_of_its_own(run_python):
+    result = run_python(
+        """
+        from gevent import monkey; monkey.patch_all()
+        import os, signal, threading
+        import gevent
+        r1, w1 = os.pipe()
+        r2, w2 = os.pipe()
+        for fd in (r1, r2, w1, w2):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGUSR1, lambda *args: None)
+
+        def told(fd):
+            for pipe in (r1, r2):
+                try:
+                    os.read(pipe, 100)
+                except BlockingIOError:
+                    pass
+            os.kill(os.getpid(), signal.SIGUSR1)
+            try:
+                return os.read(fd, 10) == bytes([signal.SIGUSR1])
+            except BlockingIOError:
+                return False
+
+        # In one greenlet as in one thread.
+        print(signal.set_wakeup_fd(w1), signal.set_wakeup_fd(w2) == w1)
+        print(signal.set_wakeup_fd(-1) == w2, signal.set_wakeup_fd(-1))
+        # The one that came last counts, and gives way to the other in any order.
+        signal.set_wakeup_fd(w1)
+        taken = gevent.event.Event()
+        def other():
+            print(signal.set_wakeup_fd(w2), told(r2), told(r1))
+            taken.wait()
+            print(signal.set_wakeup_fd(-1) == w2)
+        thread = threading.Thread(target=other)
+        thread.start()
+        taken.set()
+        thread.join()
+        print(told(r1), told(r2))
+        thread = threading.Thread(target=signal.set_wakeup_fd, args=(w2,))
+        thread.start()
+        thread.join()
+        print(signal.set_wakeup_fd(-1) == w1, told(r2))
+        # One whose owner closed it is forgotten.
+        os.close(w2)
+        print(signal.set_wakeup_fd(w1), signal.set_wakeup_fd(-1) == w1, told(r1))
+        try:
+            signal.set_wakeup_fd(w2)
+        except OSError:
+            print("refused")
+        """,
+        flags=["-W", "error"],
+    )
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [
+        "-1 True",
+        "True -1",
+        "-1 True False",
+        "True",
+        "True False",
+        "True True",
+        "-1 True False",
+        "refused",
+    ]

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from gevent.greenlet import Greenlet
-from gevent.hub import get_hub
+from gevent.hub import get_hub, getcurrent
 from gevent.hub import signal as signal_handler
 
 __implements__ = ["getsignal", "set_wakeup_fd", "signal"]
@@ -33,6 +33,8 @@ _signal_set_wakeup_fd = _signal.set_wakeup_fd
 _child_handler: Any = None
 #: The hub of the thread that set it, in which it runs.
 _child_hub: Any = None
+#: The descriptors that greenlets set, and whether they are warned of a full buffer.
+_wakeup_fds: dict[Any, tuple[int, bool]] = {}
 _child_wakeup_fd = -1
 _child_wakeup_fd_warns = True
 
@@ -82,13 +84,30 @@ def signal(signalnum: int, handler: Any) -> Any:
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     """Have the number of each handled signal written to *fd* as a byte; return the former *fd*.
 
-    As :func:`signal.set_wakeup_fd`, whose place it takes for ``SIGCHLD``.
+    As :func:`signal.set_wakeup_fd`, whose place it takes for ``SIGCHLD``. Greenlets that each run
+    an event loop do so at once, unlike threads, of which only one may: each has a descriptor of
+    its own, and the one that was set last counts until it is taken back.
     """
     global _child_wakeup_fd, _child_wakeup_fd_warns
 
-    before = _signal_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
-    _child_wakeup_fd = fd
-    _child_wakeup_fd_warns = warn_on_full_buffer
+    greenlet = getcurrent()
+    owner = greenlet if greenlet in _wakeup_fds or fd != -1 else next(reversed(_wakeup_fds), None)
+    # Refuses what is no descriptor, or none to be used for that.
+    former = _signal_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    before, _ = _wakeup_fds.pop(owner, (former if not _wakeup_fds else -1, True))
+    if fd != -1:
+        _wakeup_fds[owner] = fd, warn_on_full_buffer
+    while _wakeup_fds:
+        last = next(reversed(_wakeup_fds))
+        _child_wakeup_fd, _child_wakeup_fd_warns = _wakeup_fds[last]
+        try:
+            _signal_set_wakeup_fd(_child_wakeup_fd, warn_on_full_buffer=_child_wakeup_fd_warns)
+        except OSError:
+            # Closed, by a greenlet that did not take it back.
+            del _wakeup_fds[last]
+        else:
+            return before
+    _child_wakeup_fd, _child_wakeup_fd_warns = -1, True
     return before
 
 

@@ -1,5 +1,7 @@
 """Run one test module of CPython in this process, patched, and report on each of its tests.
 
+A module in this directory takes the place of one that CPython does not install, and has its tests.
+
     python patched.py MODULE REPORT CHOICE
 
 REPORT gets a line of JSON when a test begins and when it ends, so that it tells also of a process
@@ -109,7 +111,9 @@ def main(module: str, report: str, choice: str) -> None:
     fit_support(module)
     skip, only = json.loads(Path(choice).read_text()).values()
     try:
-        found = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
+        own = Path(__file__).with_name(f"{module}.py").exists()
+        name = module if own else f"test.{module}"
+        found = unittest.defaultTestLoader.loadTestsFromName(name)
     except unittest.SkipTest as reason:
         print(f"{module} is skipped: {reason}")
         found = unittest.TestSuite()

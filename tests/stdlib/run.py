@@ -38,6 +38,7 @@ MODULES = (
         "test_wsgiref",
     ),
     *("test_urllib2", "test_xmlrpc", "test_docxmlrpc", "test_pty", "test_poll"),
+    "multiprocessing_fork",
     *("test_wait3", "test_wait4", "test_fork1", "test_posix", "test_popen", "test_sched"),
     *("test_robotparser", "test_threaded_import", "test_atexit", "test_eintr"),
 )
@@ -181,7 +182,8 @@ def arguments() -> argparse.Namespace:
 
 
 def available(python: str, module: str) -> bool:
-    command = [python, "-c", AVAILABLE, f"test.{module}"]
+    own = (HERE / f"{module}.py").exists()
+    command = [python, "-c", AVAILABLE, "test._test_multiprocessing" if own else f"test.{module}"]
     return subprocess.run(command, check=False, env=environment()).returncode == 0
 
 
