@@ -14,8 +14,9 @@ use crate::sync::thread_lock::{TRIES, limit_of};
 
 /// A lock that the greenlet which holds it may acquire again, and must release as often.
 ///
-/// It has the arguments of the standard library's, and works between threads too.
-#[pyclass(frozen, subclass, weakref, extends = RLock, name = "ThreadRLock", module = "gevent.thread")]
+/// It has the arguments of the standard library's, and works between threads too. Its module is that of the standard
+/// library's class in C, by which programs such as trio recognize a lock that signal handlers may take.
+#[pyclass(frozen, subclass, weakref, extends = RLock, name = "ThreadRLock", module = "_thread")]
 pub struct ThreadRLock {
     tries: BusyWait,
 }
