@@ -1,6 +1,7 @@
 """Tools that trace in C see whose frame each line is in: coverage, profilers."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,48 @@ def test_a_debuggers_trace_function_stops_in_no_frame_of_the_package(folder, run
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "True False\n"
+
+
+PROFILERS = {
+    "yappi": """
+        import yappi
+        yappi.set_context_backend("greenlet")
+        yappi.start()
+        exec(program, {"__name__": "__main__"})
+        yappi.stop()
+        stats = yappi.get_func_stats()
+        ours = [s for s in stats if s.module.endswith(("one.py", "two.py")) and s.name == "run"]
+        print(sorted((os.path.basename(s.module), s.ncall) for s in ours))
+    """,
+    "line_profiler": """
+        from line_profiler import LineProfiler
+        import one, two
+        profile = LineProfiler(one.run, two.run)
+        profile.enable()
+        exec(program, {"__name__": "__main__"})
+        profile.disable()
+        for (file, *_), lines in sorted(profile.get_stats().timings.items()):
+            print(os.path.basename(file), [hits for _, hits, _ in lines])
+    """,
+}
+COUNTS = {
+    "yappi": "[('one.py', 1), ('two.py', 1)]\n",
+    "line_profiler": "one.py [5, 4, 4, 4, 1, 1]\ntwo.py [5, 4, 4, 4, 1, 1]\n",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("profiler", PROFILERS)
+def test_profilers_count_exactly(folder, run_python, profiler, wait):
+    if profiler == "yappi" and sys.version_info >= (3, 15):
+        pytest.skip("yappi cannot be compiled for CPython 3.15 yet")
+    pytest.importorskip(profiler)
+    prelude = f"""
+        import os, sys
+        os.chdir({str(folder)!r}); sys.path.insert(0, ".")
+        sys.argv[:] = ["prog.py", {wait!r}]
+        program = compile(open("prog.py").read(), "prog.py", "exec")
+    """
+    done = run_python(prelude + PROFILERS[profiler], timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == COUNTS[profiler]
