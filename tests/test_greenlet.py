@@ -62,7 +62,7 @@ class TestStart:
             with pytest.raises(TypeError, match="must be callable"):
                 gevent.spawn(wrong)
         with pytest.raises(TypeError):
-            gevent.spawn()
+            gevent.spawn_later(0)
 
     def test_subclass_with_own_run(self):
         class Own(Greenlet):

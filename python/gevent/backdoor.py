@@ -12,6 +12,8 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent
 
+from gevent import pool as _pool  # noqa: F401
+from gevent import socket as _socket  # noqa: F401
 from gevent.pool import Pool
 from gevent.server import StreamServer
 

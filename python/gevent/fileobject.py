@@ -12,6 +12,7 @@ name of a class.
 
 from __future__ import annotations
 
+from gevent import lock as _lock  # noqa: F401
 from gevent._config import config
 from gevent._fileobjectcommon import FileObjectBlock, FileObjectThread
 from gevent._fileobjectposix import FileObjectPosix

@@ -30,6 +30,7 @@ from gevent._core import (
 from gevent._core import get_hub_if_exists as _get_hub
 from gevent._core import idle as idle
 from gevent._core import kill as kill
+from gevent._hub_local import get_hub_noargs as _get_hub_noargs  # noqa: F401
 from gevent._hub_local import get_loop as get_loop
 from gevent._hub_local import set_default_hub_class, set_loop
 from gevent._hub_report import print_failure
@@ -116,6 +117,21 @@ class signal:
             self.handler(*self.args, **self.kwargs)
         except BaseException:
             hub.handle_error(None, *sys.exc_info())
+
+
+class linkproxy:
+    """Calls *callback* with *obj*, once, whatever it is called with itself; for ``rawlink()``."""
+
+    __slots__ = ("callback", "obj")
+
+    def __init__(self, callback: Callable[[Any], Any], obj: Any) -> None:
+        self.callback = callback
+        self.obj = obj
+
+    def __call__(self, *args: Any) -> None:
+        callback, obj = self.callback, self.obj
+        self.callback = self.obj = None  # type: ignore[assignment]
+        callback(obj)
 
 
 def reinit(hub: Any = None) -> None:

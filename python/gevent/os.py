@@ -57,6 +57,8 @@ _waitpid = _os.waitpid
 
 _READ, _WRITE = 1, 2
 _AGAIN = (errno.EAGAIN, errno.EINTR)
+#: The errors after which reading and writing are tried again.
+ignored_errors = list(_AGAIN)
 
 _Buffer = bytes | bytearray | memoryview
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Full as QueueFull
 from typing import Any
 
+from gevent import monkey as _monkey  # noqa: F401
+from gevent import queue as _queue  # noqa: F401
 from gevent._config import config
 from gevent._core import BaseGroup, BasePool, getcurrent, sleep
 from gevent._imap import IMap, IMapUnordered

@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+from gevent import socket as _socket  # noqa: F401
 from gevent._config import config
 from gevent._socket3 import socket as GeventSocket
 from gevent.baseserver import _OWN_STEPS as _BASE_STEPS

@@ -23,6 +23,7 @@ from subprocess import getoutput as getoutput
 from subprocess import getstatusoutput as getstatusoutput
 from typing import Any
 
+from gevent import monkey as _monkey  # noqa: F401
 from gevent._fork import alone_in_child
 from gevent.event import AsyncResult
 from gevent.fileobject import FileObject

@@ -22,6 +22,7 @@ from _thread import stack_size as _original_stack_size
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from gevent import lock as _lock  # noqa: F401
 from gevent._core import LockType
 from gevent.event import Event
 from gevent.exceptions import GreenletExit

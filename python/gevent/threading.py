@@ -15,7 +15,9 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
-from gevent._core import BusyWait, ThreadRLock
+from gevent import monkey as _monkey  # noqa: F401
+from gevent._condition import wait as wait_at_condition
+from gevent._core import ThreadRLock
 from gevent.hub import getcurrent
 from gevent.local import local as local
 from gevent.lock import RLock as RLock
@@ -226,62 +228,9 @@ def _register_fork_hooks() -> None:
     )
 
 
-#: How many waits of no time in a row there may be before other greenlets run.
-_SHORT_WAITS = 10_000
-
-
-def _wait(self: Any, timeout: float | None = None) -> bool:
-    """Release the lock, wait until notified or for *timeout* seconds, and take the lock again.
-
-    :returns: Whether the caller was notified.
-    :raises RuntimeError: if the lock is not held.
-
-    Unlike the standard library's, it passes a notification on that comes for a waiter in which an
-    exception is raised (by a kill, or a :class:`gevent.Timeout`), so that it is not lost, and it
-    holds the lock however it ends. A wait of no time lets nobody run.
-    """
-    if not self._is_owned():
-        raise RuntimeError("cannot wait on un-acquired lock")
-    waiter = _allocate_lock()
-    waiter.acquire()
-    self._waiters.append(waiter)
-    saved = self._release_save()
-    raised = True
-    try:
-        try:
-            if timeout is None:
-                waiter.acquire()
-            elif timeout > 0:
-                waiter.acquire(True, timeout)
-            else:
-                _wait_no_time(self)
-        finally:
-            self._acquire_restore(saved)
-        raised = False
-    finally:
-        try:
-            self._waiters.remove(waiter)
-            notified = False
-        except ValueError:
-            notified = True
-        if raised and notified and self._is_owned():
-            self.notify()
-    return notified
-
-
-def _wait_no_time(condition: Any) -> None:
-    # In a loop that waits for no time each time, others must come to run at some point: here,
-    # where the lock is free for them.
-    try:
-        busy = condition._busy_wait
-    except AttributeError:
-        busy = condition._busy_wait = BusyWait()
-    busy.failed(_SHORT_WAITS)
-
-
 def _gevent_did_monkey_patch(
     target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
 ) -> None:
     _register_fork_hooks()
     # In place, as conditions and classes derived from theirs may exist.
-    target.Condition.wait = _wait
+    target.Condition.wait = wait_at_condition

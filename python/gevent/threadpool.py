@@ -16,6 +16,8 @@ from typing import Any
 
 from greenlet import greenlet as RawGreenlet
 
+from gevent import queue as _queue  # noqa: F401
+from gevent import util as _util  # noqa: F401
 from gevent._core import TaskQueue, get_hub, get_hub_if_exists, getcurrent, retire_workers
 from gevent._future import Future
 from gevent.event import AsyncResult
@@ -78,9 +80,11 @@ class _WorkerGreenlet(RawGreenlet):
                 self._run_task(job.func, job.args, job.kwargs, job)
                 self._after_task()
         except BaseException as error:
-            self._report((job.func, job.args, job.kwargs), error)
+            task = None if job is None else (job.func, job.args, job.kwargs)
+            self._report(task, error)
             self._task_queue.lose()
-            self._task_queue.give_back(job)
+            if job is not None:
+                self._task_queue.give_back(job)
         finally:
             self._leave()
 
@@ -167,6 +171,7 @@ class ThreadPool(GroupMappingMixin):
 
     :param idle_task_timeout: After how many seconds without a task a thread ends; -1: never.
     :raises ValueError: *maxsize* is negative.
+    :raises TypeError: *maxsize* or *idle_task_timeout* is no number.
     """
 
     __slots__ = (
@@ -189,7 +194,8 @@ class ThreadPool(GroupMappingMixin):
         self.manager = None
         #: The process that the threads run in.
         self.pid = os.getpid()
-        self._idle_task_timeout = idle_task_timeout
+        # A mistake is told where it is made: a worker would die of it.
+        self._idle_task_timeout = _checked_seconds(idle_task_timeout)
         self._worker_greenlets: set[Any] = set()
         self._maxsize = _checked(maxsize)
         # One more than there are threads: each finds its next task waiting.
@@ -317,6 +323,18 @@ def _checked(maxsize: Any) -> int:
     return maxsize
 
 
+def _checked_seconds(seconds: Any) -> float:
+    # None, as a number below zero, means no limit.
+    if seconds is None:
+        return -1
+    if not hasattr(seconds, "__float__") and not hasattr(seconds, "__index__"):
+        raise TypeError(f"idle_task_timeout must be a number: {seconds!r}")
+    number = float(seconds)
+    if number != number:
+        raise ValueError("idle_task_timeout must not be nan")
+    return number
+
+
 def _ignore(_result: Any) -> None:
     pass
 
@@ -392,7 +410,14 @@ class ThreadResult:
             self.destroy_in_main_thread()
 
 
-class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
+try:
+    _Executor = concurrent.futures.ThreadPoolExecutor
+except RuntimeError:
+    # First asked for while the interpreter ends, when it takes no more executors; pools work.
+    _Executor = concurrent.futures.Executor  # type: ignore[assignment,misc]
+
+
+class ThreadPoolExecutor(_Executor):
     """The standard executor, over a :class:`ThreadPool`: always native threads, never patched.
 
     The futures can be waited for with gevent's functions such as :func:`gevent.wait`. Those of

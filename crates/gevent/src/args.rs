@@ -1,6 +1,6 @@
 //! Arguments taken the way gevent takes them.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple, PyType};
 
@@ -43,7 +43,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(float) = object.cast::<PyFloat>() {
-            return Ok(Self(float.value() as i64));
+            return whole(float.value()).map(Self);
         }
         thread::enter();
         match object.extract() {
@@ -53,6 +53,16 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The whole part of a number.
+fn whole(number: f64) -> PyResult<i64> {
+    // Both bounds are powers of two, which a float has exactly.
+    if (-(2f64.powi(63))..2f64.powi(63)).contains(&number) {
+        Ok(number as i64)
+    } else {
+        Err(PyOverflowError::new_err("number too large to count to"))
     }
 }
 

@@ -10,7 +10,9 @@ use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
 use crate::greenlets::end::{exit_error, old_links, spawn_linked};
-use crate::greenlets::greenlet::{Ended, Greenlet, SETTINGS, Stage, spawn_of};
+use crate::greenlets::greenlet::{
+    Ended, Greenlet, SETTINGS, Stage, is_plain, not_callable, spawn_of,
+};
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::LinkKind;
 use crate::hub;
@@ -76,6 +78,9 @@ impl Greenlet {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Greenlet>> {
+        if args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) && is_plain(cls) {
+            return Err(not_callable());
+        }
         let new = crate::greenlets::greenlet::make(cls, args, kwargs)?;
         Self::start_later(&new, seconds)?;
         Ok(new)
@@ -565,6 +570,12 @@ fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
         py,
         Some(c"_run"),
         None,
-        |_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| (),
+        |args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| {
+            if args.is_empty() {
+                return Ok(args.py().None());
+            }
+            let message = format!("_run() takes no arguments ({} given)", args.len());
+            Err(PyTypeError::new_err(message))
+        },
     )
 }

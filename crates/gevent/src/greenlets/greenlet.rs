@@ -213,7 +213,7 @@ impl Greenlet {
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Self>> {
         let new = Bound::new(run.py(), Self::blank())?;
-        Self::init(&new, Some(run), args, kwargs)?;
+        Self::init(&new, Some(run).filter(|run| !run.is_none()), args, kwargs)?;
         Self::start(&new)?;
         Ok(new)
     }
@@ -505,7 +505,8 @@ fn is_ended(target: &Bound<'_, PyAny>) -> bool {
     greenlet::started(target) && !greenlet::active(target)
 }
 
-fn not_callable() -> PyErr {
+/// The error for what cannot be run.
+pub fn not_callable() -> PyErr {
     PyTypeError::new_err("The run argument or self._run must be callable")
 }
 
@@ -580,18 +581,19 @@ pub fn spawn_of<'py>(
     Ok(new)
 }
 
-/// An instance of `class`, which a `gevent.Greenlet` itself needs a function for.
+/// Returns true for `gevent.Greenlet` itself, false for a subclass.
+pub fn is_plain(class: &Bound<'_, PyType>) -> bool {
+    std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()))
+}
+
+/// An instance of `class`.
 ///
 /// # Errors
-/// `TypeError` without a function; what the class raises.
+/// What the class raises.
 pub fn make<'py>(
     class: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, Greenlet>> {
-    let plain = std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()));
-    if plain && args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
-        return Err(not_callable());
-    }
     Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
 }

@@ -23,7 +23,7 @@ use crate::greenlets::greenlet::Greenlet;
 ///
 /// A subclass's `__init__` runs again, with the arguments the object was made with, in every greenlet that comes to it.
 /// What a class declares in `__slots__` is shared. The attributes of a greenlet are dropped at its end.
-#[pyclass(frozen, subclass, name = "local", module = "gevent.local")]
+#[pyclass(frozen, subclass, weakref, name = "local", module = "gevent.local")]
 pub struct Local {
     shared: Made<Arc<Shared>>,
     args: GilCell<Option<Call>>,

@@ -148,7 +148,7 @@ fn is_hooked<T: PyClass + PyTypeInfo>(class: &Bound<'_, PyType>) -> bool {
 impl SimpleQueue {
     #[new]
     #[classmethod]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(maxsize=None, items=())")]
     fn new(
         class: &Bound<'_, PyType>,
         _args: &Bound<'_, PyAny>,
@@ -394,7 +394,7 @@ pub struct Queue;
 impl Queue {
     #[new]
     #[classmethod]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(maxsize=None, items=(), unfinished_tasks=None)")]
     fn new(
         class: &Bound<'_, PyType>,
         _args: &Bound<'_, PyAny>,
@@ -453,6 +453,35 @@ impl Queue {
             .with(slf.py(), |state| state.unfinished)
     }
 
+    /// The lock of the three conditions, as the standard library's queues have it. The queue itself needs no lock.
+    #[getter]
+    fn mutex<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        SimpleQueue::conditions(slf.as_super())?.getattr("mutex")
+    }
+
+    /// The condition that is notified when there may be an item.
+    #[getter]
+    fn not_empty<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        SimpleQueue::conditions(slf.as_super())?.getattr("not_empty")
+    }
+
+    /// The condition that is notified when there may be a free place.
+    #[getter]
+    fn not_full<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        SimpleQueue::conditions(slf.as_super())?.getattr("not_full")
+    }
+
+    /// The condition that is notified when an item is dealt with.
+    #[getter]
+    fn all_tasks_done<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        SimpleQueue::conditions(slf.as_super())?.getattr("all_tasks_done")
+    }
+
+    /// Wake those who can go on, after something was changed behind the queue's back.
+    fn _settle(slf: &Bound<'_, Self>) {
+        SimpleQueue::settle(slf.as_super());
+    }
+
     /// Report that an item that was got is dealt with. Raises `ValueError` when called more often than items were put.
     fn task_done(slf: &Bound<'_, Self>) -> PyResult<()> {
         SimpleQueue::task_done(slf.as_super())
@@ -503,7 +532,7 @@ pub struct LifoQueue;
 impl LifoQueue {
     #[new]
     #[classmethod]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(maxsize=None, items=(), unfinished_tasks=None)")]
     fn new(
         class: &Bound<'_, PyType>,
         _args: &Bound<'_, PyAny>,
@@ -527,7 +556,7 @@ pub struct PriorityQueue;
 impl PriorityQueue {
     #[new]
     #[classmethod]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(maxsize=None, items=(), unfinished_tasks=None)")]
     fn new(
         class: &Bound<'_, PyType>,
         _args: &Bound<'_, PyAny>,

@@ -128,7 +128,7 @@ impl Channel {
 impl Channel {
     #[new]
     #[classmethod]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(maxsize=None)")]
     fn new(
         class: &Bound<'_, PyType>,
         _args: &Bound<'_, PyAny>,

@@ -4,6 +4,7 @@
 //! show (`api.rs`). Putting, getting and waiting are in `wait.rs`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -26,8 +27,8 @@ use crate::waiting::wait::WaitRef;
 )]
 pub struct SimpleQueue {
     pub(crate) kind: Kind,
-    /// Whether a subclass may have a say in how items are kept.
-    hooked: bool,
+    /// Whether a subclass, or one who waits at the conditions, may have a say in how items are kept.
+    hooked: AtomicBool,
     pub(crate) state: GilCell<State>,
 }
 
@@ -46,6 +47,8 @@ pub struct State {
     pub(crate) changes: u64,
     pub(crate) unfinished: isize,
     pub(crate) joiners: Links,
+    /// The standard library's mutex and conditions, once somebody asked for them.
+    pub(crate) conditions: Option<Py<PyAny>>,
 }
 
 /// What became of an item to be put.
@@ -161,7 +164,7 @@ impl SimpleQueue {
         };
         Self {
             kind,
-            hooked,
+            hooked: AtomicBool::new(hooked),
             state: GilCell::new(State {
                 items,
                 ..State::default()
@@ -232,7 +235,50 @@ impl SimpleQueue {
 
     /// Whether a subclass may have a say in how items are kept.
     pub fn is_hooked(&self) -> bool {
-        self.hooked
+        self.hooked.load(Relaxed)
+    }
+
+    /// The mutex and the conditions that a queue of the standard library has, made for the first who asks. From then on all
+    /// that happens is told to those who wait at them.
+    ///
+    /// # Errors
+    /// What making them raises.
+    pub fn conditions<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let existing = || {
+            this.state
+                .with(py, |state| Some(state.conditions.as_ref()?.clone_ref(py)))
+        };
+        if let Some(found) = existing() {
+            return Ok(found.into_bound(py));
+        }
+        let new = py
+            .import("gevent._queue_conditions")?
+            .getattr("Conditions")?
+            .call1((slf,))?;
+        // Making them may have run somebody who made others.
+        if let Some(found) = existing() {
+            return Ok(found.into_bound(py));
+        }
+        let given = new.clone().unbind();
+        this.state.with(py, |state| state.conditions = Some(given));
+        this.hooked.store(true, Relaxed);
+        Ok(new)
+    }
+
+    /// Wakes those who wait at the conditions, if there are any: each looks for itself what has changed.
+    pub fn notify_conditions(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        let conditions = slf
+            .get()
+            .state
+            .with(py, |state| Some(state.conditions.as_ref()?.clone_ref(py)));
+        if let Some(conditions) = conditions
+            && let Err(error) = conditions.call_method0(py, pyo3::intern!(py, "changed"))
+        {
+            error.write_unraisable(py, Some(slf.as_any()));
+        }
     }
 
     /// `_qsize` as this class has it.
@@ -318,7 +364,7 @@ impl SimpleQueue {
     /// What the subclass raises.
     pub fn size(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let py = slf.py();
-        if slf.get().hooked {
+        if slf.get().is_hooked() {
             slf.call_method0(pyo3::intern!(py, "qsize"))?.extract()
         } else {
             slf.get().own_size(py).map(|size| size as isize)
@@ -331,7 +377,7 @@ impl SimpleQueue {
     /// What the subclass raises.
     pub fn inner_size(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let py = slf.py();
-        if slf.get().hooked {
+        if slf.get().is_hooked() {
             slf.call_method0(pyo3::intern!(py, "_qsize"))?.extract()
         } else {
             slf.get().own_size(py).map(|size| size as isize)
@@ -343,7 +389,7 @@ impl SimpleQueue {
     /// # Errors
     /// What the subclass raises, or comparing items.
     pub fn put_now(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
-        if slf.get().hooked {
+        if slf.get().is_hooked() {
             slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,))
                 .map(drop)
         } else {
@@ -357,7 +403,7 @@ impl SimpleQueue {
     /// What the subclass raises, or comparing items.
     pub fn get_now(slf: &Bound<'_, Self>, peek: bool) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        match (slf.get().hooked, peek) {
+        match (slf.get().is_hooked(), peek) {
             (false, false) => slf.get().own_get(py),
             (false, true) => slf.get().own_peek(py),
             (true, false) => slf
@@ -389,7 +435,8 @@ impl SimpleQueue {
             state.items.traverse(visit)?;
             state.getters.traverse(|_| Ok(()))?;
             state.putters.traverse(|item| visit.call(item))?;
-            state.joiners.traverse(visit)
+            state.joiners.traverse(visit)?;
+            visit.call(&state.conditions)
         };
         self.state.peek(&visit, traverse).unwrap_or(Ok(()))
     }
@@ -403,6 +450,7 @@ impl SimpleQueue {
                 state.getters.clear(),
                 state.putters.clear(),
                 state.joiners.take(),
+                state.conditions.take(),
             )
         });
         drop(taken);

@@ -152,6 +152,9 @@ impl SimpleQueue {
             };
             next.wake_none(py);
         }
+        if slf.get().is_hooked() {
+            Self::notify_conditions(slf);
+        }
     }
 
     /// Puts an item, waiting for a free place if it must and may.
@@ -503,6 +506,9 @@ impl SimpleQueue {
         };
         while let Some(Link::Wait(joiner)) = joiners.pop() {
             joiner.wake_none(py);
+        }
+        if slf.get().is_hooked() {
+            Self::notify_conditions(slf);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -139,11 +139,13 @@ impl Semaphore {
     /// Gives a permit back and returns how many there are.
     ///
     /// # Errors
-    /// What making a hub for linked callables raises.
+    /// `OverflowError` when there are as many as can be counted; what making a hub for linked callables raises.
     #[inline]
     pub fn give(slf: &Bound<'_, Self>) -> PyResult<i64> {
         let this = slf.get();
-        let counter = this.counter.load(Relaxed) + 1;
+        let Some(counter) = this.counter.load(Relaxed).checked_add(1) else {
+            return Err(PyOverflowError::new_err("too many permits to count"));
+        };
         this.counter.store(counter, Relaxed);
         if !this.links.is_empty(slf.py()) {
             Self::notify(slf, 0)?;
@@ -334,6 +336,8 @@ impl Semaphore {
     }
 
     /// Give a permit, wake whoever waited for it longest, and return how many permits there are.
+    ///
+    /// Raises `OverflowError` when there are 2**63 - 1 already.
     fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
         Self::give(slf)
     }

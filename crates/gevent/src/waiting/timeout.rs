@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyBaseException};
+use pyo3::exceptions::{PyAssertionError, PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -12,6 +12,7 @@ use reactor::{Time, TimerKey};
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
+use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::raise_in;
 use crate::hub;
@@ -136,9 +137,18 @@ impl Limit {
 /// Where a timeout stands. `Idle` is the zero value.
 enum Armed {
     Idle,
-    Pending(TimerKey, Py<Loop>, Py<PyAny>),
+    Pending(Pending),
     /// Its deadline passed; the hub is about to raise it.
     Firing(Py<PyAny>),
+}
+
+/// A deadline that is to come.
+struct Pending {
+    key: TimerKey,
+    loop_: Py<Loop>,
+    target: Py<PyAny>,
+    /// True if it keeps the loop running; the timeout's own setting may have changed since.
+    counted: bool,
 }
 
 struct State {
@@ -173,12 +183,13 @@ impl Timeout {
     pub fn expire(timeout: Py<Self>, py: Python<'_>, loop_: &Loop) {
         let this = timeout.get();
         let (counted, old) = this.state.with(py, |state| {
-            let target = match &state.armed {
-                Armed::Pending(_, _, target) | Armed::Firing(target) => target.clone_ref(py),
+            let (target, counted) = match &state.armed {
+                Armed::Pending(pending) => (pending.target.clone_ref(py), pending.counted),
+                Armed::Firing(target) => (target.clone_ref(py), false),
                 Armed::Idle => return (false, None),
             };
             (
-                state.counted,
+                counted,
                 Some(std::mem::replace(&mut state.armed, Armed::Firing(target))),
             )
         });
@@ -203,7 +214,14 @@ impl Timeout {
             .state
             .with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle))
         {
-            Armed::Firing(target) => raise_in(target.bind(py), slf.get().to_raise(slf)),
+            Armed::Firing(target) if slf.is_exact_instance_of::<Self>() => {
+                raise_in(target.bind(py), slf.get().to_raise(slf))
+            }
+            Armed::Firing(target) => {
+                let exception = slf.get().throws(slf);
+                let name = pyo3::intern!(py, "_on_expiration");
+                slf.call_method1(name, (target, exception)).map(drop)
+            }
             idle => {
                 drop(idle);
                 Ok(())
@@ -220,16 +238,25 @@ impl Timeout {
         })
     }
 
-    fn to_raise(&self, slf: &Bound<'_, Self>) -> PyErr {
+    /// What is to be raised: itself, or the exception that it was given, which may be a class.
+    fn throws(&self, slf: &Bound<'_, Self>) -> Py<PyAny> {
         let py = slf.py();
-        match self.exception(py) {
-            // What cannot be made or is no exception must not leave the greenlet waiting: it gets that error instead.
-            Some(other) if is_throwable(other.bind(py)) => PyTuple::new(py, [other])
-                .and_then(|args| crate::waiting::waiter::error_of(&args))
-                .unwrap_or_else(|error| error),
-            _ => PyErr::from_value(slf.clone().into_any()),
-        }
+        self.exception(py)
+            .filter(|exception| is_throwable(exception.bind(py)))
+            .unwrap_or_else(|| slf.clone().into_any().unbind())
     }
+
+    fn to_raise(&self, slf: &Bound<'_, Self>) -> PyErr {
+        made(slf.py(), self.throws(slf))
+    }
+}
+
+/// The error that an exception or its class describes. What cannot be made or is no exception must not leave the greenlet
+/// waiting: it gets that error instead.
+fn made(py: Python<'_>, exception: Py<PyAny>) -> PyErr {
+    PyTuple::new(py, [exception])
+        .and_then(|args| crate::waiting::waiter::error_of(&args))
+        .unwrap_or_else(|error| error)
 }
 
 fn is_throwable(exception: &Bound<'_, PyAny>) -> bool {
@@ -239,7 +266,10 @@ fn is_throwable(exception: &Bound<'_, PyAny>) -> bool {
 #[pymethods]
 impl Timeout {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(
+        signature = (*_args, **_kwargs),
+        text_signature = "(seconds=None, exception=None, ref=True, priority=-1, _one_shot=False)"
+    )]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
             state: GilCell::new(State {
@@ -260,7 +290,14 @@ impl Timeout {
         r#ref: bool,
         priority: i32,
         _one_shot: bool,
-    ) {
+    ) -> PyResult<()> {
+        if let Some(seconds) = &seconds
+            && !seconds.is_none(py)
+        {
+            // A mistake is told where it is made, not where the timeout starts.
+            seconds.extract::<f64>(py)?;
+        }
+        self.cancel(py);
         // One order for all deadlines: what is ready is always served before a timeout of the same turn.
         let _ = (priority, _one_shot);
         let old = self.state.with(py, |state| {
@@ -271,6 +308,7 @@ impl Timeout {
             )
         });
         drop(old);
+        Ok(())
     }
 
     /// The seconds it was given.
@@ -337,8 +375,14 @@ impl Timeout {
         if counted {
             loop_.get().count_ref(1);
         }
+        let pending = Pending {
+            key,
+            loop_,
+            target,
+            counted,
+        };
         this.state
-            .with(py, |state| state.armed = Armed::Pending(key, loop_, target));
+            .with(py, |state| state.armed = Armed::Pending(pending));
         Ok(())
     }
 
@@ -380,20 +424,31 @@ impl Timeout {
 
     /// Take it back: it will not be raised. It can be started again.
     pub fn cancel(&self, py: Python<'_>) {
-        let (armed, counted) = self.state.with(py, |state| {
-            (
-                std::mem::replace(&mut state.armed, Armed::Idle),
-                state.counted,
-            )
-        });
-        if let Armed::Pending(key, loop_, _) = &armed {
-            let taken = loop_.get().timers.with(py, |timers| timers.cancel(*key));
-            if taken.is_some() && counted {
-                loop_.get().count_ref(-1);
+        let armed = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle));
+        if let Armed::Pending(pending) = &armed {
+            let loop_ = pending.loop_.get();
+            let taken = loop_.timers.with(py, |timers| timers.cancel(pending.key));
+            if taken.is_some() && pending.counted {
+                loop_.count_ref(-1);
             }
             drop(taken);
         }
         drop(armed);
+    }
+
+    /// Called in the hub when the time is up: raises `ex`, the timeout itself or what it was given in its place, in the
+    /// greenlet that started it. A subclass may override it.
+    fn _on_expiration(
+        slf: &Bound<'_, Self>,
+        prev_greenlet: &Bound<'_, PyAny>,
+        ex: Py<PyAny>,
+    ) -> PyResult<()> {
+        if !prev_greenlet.is_instance_of::<PyGreenlet>() {
+            return Err(PyTypeError::new_err("prev_greenlet must be a greenlet"));
+        }
+        raise_in(prev_greenlet, made(slf.py(), ex))
     }
 
     /// The same as `cancel`.
@@ -467,9 +522,9 @@ impl Timeout {
             visit.call(&state.seconds)?;
             visit.call(&state.exception)?;
             match &state.armed {
-                Armed::Pending(_, loop_, target) => {
-                    visit.call(loop_)?;
-                    visit.call(target)
+                Armed::Pending(pending) => {
+                    visit.call(&pending.loop_)?;
+                    visit.call(&pending.target)
                 }
                 Armed::Firing(target) => visit.call(target),
                 Armed::Idle => Ok(()),

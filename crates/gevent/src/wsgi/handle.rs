@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use reactor::{Direction, Time};
 use rustix::io::Errno;
 
+use crate::errors::is_ssl_error;
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::text;
 use crate::sockets::socket::SocketBase;
@@ -28,9 +29,6 @@ use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::service::Service;
 use crate::wsgi::spare::BLOCK;
 use crate::wsgi::{finish, log, response, send};
-
-pyo3::import_exception!(ssl, SSLWantReadError);
-pyo3::import_exception!(ssl, SSLWantWriteError);
 
 /// After how many requests that were there at once others get to run.
 const BATCH: u32 = 32;
@@ -460,10 +458,10 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
         Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => {
             Ok(Some(Filled::Wait(base.clone().unbind())))
         }
-        Err(error) if error.is_instance_of::<SSLWantReadError>(py) => {
+        Err(error) if is_ssl_error(py, &error, "SSLWantReadError") => {
             Ok(Some(Filled::Wait(base.clone().unbind())))
         }
-        Err(error) if error.is_instance_of::<SSLWantWriteError>(py) => Ok(None),
+        Err(error) if is_ssl_error(py, &error, "SSLWantWriteError") => Ok(None),
         Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Some(Filled::None)),
         Err(error) => Err(error),
     }
