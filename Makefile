@@ -72,9 +72,11 @@ bench: $(BUILT) $(READY)
 	$(PY) benchmarks/web.py
 	$(PY) benchmarks/websocket.py
 
-# Every target of fuzz/ for so many seconds.
+# Every target of fuzz/, and random programs over all that can be waited for, for so many seconds.
 FUZZ_SECONDS ?= 60
-fuzz:
+fuzz: $(BUILT)
+	$(PY) tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
+	$(PY) -m gevent.monkey tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
 	fuzz/run $(FUZZ_SECONDS)
 
 lint: $(READY)

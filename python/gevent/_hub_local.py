@@ -37,7 +37,11 @@ class ThreadEnd(_core.ThreadEnd):
             hub._release(destroy_loop=True)
 
 
-class _Local(_thread._local):
+#: What belongs to a native thread. Bound before anything can be patched.
+ThreadState = _thread._local
+
+
+class _Local(ThreadState):
     loop: Any = None
 
 

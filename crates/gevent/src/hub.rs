@@ -87,7 +87,9 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// Makes `hub` this thread's, with a guard in the thread's own state that destroys it when the thread ends.
 fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
     let local = THREAD_LOCAL.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("_thread")?.getattr("_local")?.call0()?.unbind())
+        // That of the thread even where `_thread` is patched: a greenlet's would not end with the thread.
+        let class = py.import("gevent._hub_local")?.getattr("ThreadState")?;
+        Ok::<_, PyErr>(class.call0()?.unbind())
     })?;
     let local = local.bind(py);
     let guard = match local.getattr_opt(pyo3::intern!(py, "guard"))? {

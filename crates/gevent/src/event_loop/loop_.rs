@@ -1,5 +1,6 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -17,6 +18,7 @@ use crate::event_loop::ready::{Next, ReadyQueue, Task};
 use crate::ffi::fork;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
+use crate::waiting::threads;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
@@ -61,7 +63,7 @@ pub struct Loop {
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
     pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
-    /// The parked greenlets of a native thread, for the end of that.
+    /// The parked greenlets of a thread that is not the main one, for the end of that.
     pub(crate) waits: GilCell<Slab<Weak<Wait>>>,
     /// Readers that are known to have something to read before the kernel says so. They are woken with the next turn's
     /// descriptors, as that turn's timers come first.
@@ -497,6 +499,7 @@ impl Loop {
         let handler = self.error_handler.take(py);
         let waits = self.waits.replace(py, Slab::new());
         let noted = self.noted.take(py);
+        let parked = parked_greenlets(py, waits, &tasks);
         drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
         self.phased.store(0, Relaxed);
@@ -504,7 +507,7 @@ impl Loop {
             kernel, inbox, tasks, timers, watched, watches, phases, handler, noted,
         ));
         if self.is_mine() {
-            unwind(py, waits);
+            unwind(py, parked);
         }
     }
 
@@ -519,14 +522,29 @@ impl Loop {
     }
 }
 
+/// The greenlets that wait or yield, if the loop is not that of the main thread, where nothing is listed.
+fn parked_greenlets(
+    py: Python<'_>,
+    waits: Slab<Weak<Wait>>,
+    tasks: &VecDeque<Task>,
+) -> Vec<Py<PyAny>> {
+    if threads::is_main() {
+        return Vec::new();
+    }
+    let waiting = waits
+        .into_iter()
+        .filter_map(|(_, wait)| Some(wait.upgrade()?.greenlet().clone_ref(py)));
+    let yielding = tasks.iter().filter_map(|task| match task {
+        Task::Yield(turn) => Some(turn.greenlet().clone_ref(py).into_any()),
+        Task::Wake(wait) => Some(wait.greenlet().clone_ref(py)),
+        _ => None,
+    });
+    waiting.chain(yielding).collect()
+}
+
 /// Raises `GreenletExit` in the parked greenlets of a thread that ends. Each gives up its place wherever it waits, and passes
 /// on what it was woken for, which nobody else would get otherwise: what it waits on belongs to other threads too.
-fn unwind(py: Python<'_>, waits: Slab<Weak<Wait>>) {
-    let parked: Vec<_> = waits
-        .into_iter()
-        .filter_map(|(_, wait)| wait.upgrade())
-        .map(|wait| wait.greenlet().clone_ref(py))
-        .collect();
+fn unwind(py: Python<'_>, parked: Vec<Py<PyAny>>) {
     for target in parked {
         let target = target.into_bound(py);
         let ends = greenlet::active(&target) && !greenlet::is_main(&target);

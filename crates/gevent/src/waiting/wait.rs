@@ -31,7 +31,8 @@ pub struct Wait {
     state: AtomicU8,
     expired: AtomicBool,
     told: AtomicBool,
-    /// [`OWN_THREAD`], [`ANY_THREAD`], or above those its place among the loop's [`Loop::waits`].
+    /// [`OWN_THREAD`] or [`ANY_THREAD`], or, above those, twice its place among the loop's [`Loop::waits`] plus one if it keeps
+    /// the loop running.
     waker: AtomicU32,
     rest: GilCell<Rest>,
 }
@@ -85,41 +86,38 @@ impl Wait {
         })
     }
 
-    /// Keeps the loop running while the wait lasts, if the running thread is not the main one: such a thread is never
-    /// alone in the process, so what the greenlet waits for may come from another, and nothing that the loop knows of says
-    /// so. [`finish`](Self::finish) takes it back.
+    /// Makes the wait known to its loop, if the running thread is not the main one, so that the end of the thread ends it.
+    /// One that any thread may end also keeps the loop running: such a thread is never alone in the process, so what the
+    /// greenlet waits for may come from another, and nothing else that the loop knows of says so.
+    /// [`finish`](Self::finish) takes both back.
     #[inline]
     pub fn expect_other_threads(self: &Arc<Self>, py: Python<'_>) {
-        if self.waker.load(Relaxed) == ANY_THREAD && !threads::is_main() {
-            self.keep_loop_running(py);
+        if !threads::is_main() {
+            self.join_loop(py);
         }
     }
 
     #[cold]
-    fn keep_loop_running(self: &Arc<Self>, py: Python<'_>) {
-        if !self.is_waiting() {
+    fn join_loop(self: &Arc<Self>, py: Python<'_>) {
+        let waker = self.waker.load(Relaxed);
+        if !self.is_waiting() || waker >= PLACES {
             return;
         }
         let loop_ = self.loop_.get();
-        let place = loop_
-            .waits
-            .with(py, |waits| waits.insert(Arc::downgrade(self)));
-        loop_.count_ref(1);
-        self.waker.store(
-            u32::try_from(place).unwrap_or(u32::MAX - PLACES) + PLACES,
-            Relaxed,
-        );
+        let weak = Arc::downgrade(self);
+        let place = loop_.waits.with(py, |waits| waits.insert(weak));
+        loop_.count_ref(waker as isize);
+        let place = u32::try_from(place).unwrap_or(u32::MAX / 2 - PLACES);
+        self.waker.store(2 * place + waker + PLACES, Relaxed);
     }
 
     #[cold]
-    fn release_loop(&self, py: Python<'_>, place: u32) {
+    fn leave_loop(&self, py: Python<'_>, place: usize, counted: u32) {
         let loop_ = self.loop_.get();
-        let taken = loop_
-            .waits
-            .with(py, |waits| waits.try_remove(place as usize));
+        let taken = loop_.waits.with(py, |waits| waits.try_remove(place));
         // A destroyed loop has neither waits nor a count.
         if taken.is_some() {
-            loop_.count_ref(-1);
+            loop_.count_ref(-(counted as isize));
         }
     }
 
@@ -261,8 +259,9 @@ impl Wait {
         let delivered = self.state.load(Relaxed) == DELIVERED;
         self.state.store(OVER, Relaxed);
         if let Some(place) = self.waker.load(Relaxed).checked_sub(PLACES) {
-            self.waker.store(ANY_THREAD, Relaxed);
-            self.release_loop(py, place);
+            let counted = place % 2;
+            self.waker.store(counted, Relaxed);
+            self.leave_loop(py, (place / 2) as usize, counted);
         }
         let (outcome, deadline) = self
             .rest

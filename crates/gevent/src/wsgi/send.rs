@@ -12,14 +12,13 @@ use reactor::{Direction, Time};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use crate::errors::errno_error;
+use crate::errors::{errno_error, is_ssl_error};
 use crate::ffi::buffer::Readable;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::Patience;
 use crate::waiting::park;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::attributes::Slot;
-use crate::wsgi::handle::{SSLWantReadError, SSLWantWriteError};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{LEAST, is_timeout};
@@ -513,9 +512,9 @@ fn send_in_parts(
             }
             Err(error) => error,
         };
-        let direction = if error.is_instance_of::<SSLWantReadError>(py) {
+        let direction = if is_ssl_error(py, &error, "SSLWantReadError") {
             Direction::Read
-        } else if error.is_instance_of::<SSLWantWriteError>(py)
+        } else if is_ssl_error(py, &error, "SSLWantWriteError")
             || error.is_instance_of::<PyBlockingIOError>(py)
         {
             Direction::Write
