@@ -306,11 +306,13 @@ def test_handles_of_threads(patched):
     assert patched(
         """
         import threading
+        from gevent.threading import HANDLE
         thread = threading.Thread(target=threading.Event().wait, args=(0.01,))
-        print(thread._handle.is_done(), thread._handle.ident)
+        handle = getattr(thread, HANDLE)
+        print(handle.is_done(), handle.ident)
         thread.start()
-        print(thread._handle.is_done(), thread._handle.ident == thread.ident)
+        print(handle.is_done(), handle.ident == thread.ident)
         thread.join()
-        print(thread._handle.is_done(), threading.main_thread()._handle.is_done())
+        print(handle.is_done(), getattr(threading.main_thread(), HANDLE).is_done())
         """
     ) == ["False 0", "False True", "True False"]

@@ -17,6 +17,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 EXAMPLES = TESTS.parent / "examples" / "documents"
 LAUNCHER = Path(__file__).with_name("launcher.py")
+FORKING = Path(__file__).with_name("forking.py")
 #: What would change what the programs do.
 SETTINGS = ("PYTHON", "GEVENT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -38,12 +39,15 @@ class Outcome:
 
 @pytest.fixture
 def run() -> Callable[..., Outcome]:
-    """Run an example to its end: `run("tutorial/01_context_switch", SETTING="value")`."""
+    """Run an example to its end: `run("tutorial/01_context_switch", SETTING="value")`.
 
-    def run(name: str, **settings: str) -> Outcome:
+    With `forking=True` the processes that it starts are forked.
+    """
+
+    def run(name: str, *, forking: bool = False, **settings: str) -> Outcome:
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, EXAMPLES / f"{name}.py"],
+            [sys.executable, *[FORKING] * forking, EXAMPLES / f"{name}.py"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -61,8 +65,8 @@ def run() -> Callable[..., Outcome]:
 def output_of(run: Callable[..., Outcome]) -> Callable[..., list[str]]:
     """The lines that an example prints, which must end well."""
 
-    def lines(name: str, **settings: str) -> list[str]:
-        outcome = run(name, **settings)
+    def lines(name: str, *, forking: bool = False, **settings: str) -> list[str]:
+        outcome = run(name, forking=forking, **settings)
         assert outcome.status == 0, outcome.errors
         return outcome.lines
 

@@ -59,11 +59,11 @@ def test_fetch(output_of, web, tutorial):
 
 
 def test_determinism(output_of):
-    processes, greenlets = output_of("tutorial_ja/05_determinism")
+    processes, greenlets = output_of("tutorial_ja/05_determinism", forking=True)
     assert greenlets == "True"
     if processes == "True":
         # Chance may have the processes end in the same order, but hardly twice.
-        processes, _ = output_of("tutorial_ja/05_determinism")
+        processes, _ = output_of("tutorial_ja/05_determinism", forking=True)
     assert processes == "False"
 
 
