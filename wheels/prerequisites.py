@@ -19,13 +19,20 @@ RUSTUP = "install Rust from https://rustup.rs"
 
 def python():
     """Return what is wrong with this interpreter, or None."""
-    if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
-        version = ".".join(map(str, sys.version_info[:3]))
-        return (
-            f"CPython 3.11 or later is needed, {sys.executable} is {sys.implementation.name} "
-            f"{version}: choose another (make: PYTHON=/path/to/python)"
-        )
-    return None
+    free_threaded = "t" in getattr(sys, "abiflags", "")
+    if (
+        (sys.implementation.name, sys.platform) == ("cpython", "linux")
+        and (3, 11) <= sys.version_info[:2] < (3, 16)
+        and not free_threaded
+    ):
+        return None
+    version = ".".join(map(str, sys.version_info[:3]))
+    build = " (free-threaded)" if free_threaded else ""
+    return (
+        "CPython 3.11 to 3.15 on Linux is needed, with the GIL; "
+        f"{sys.executable} is {sys.implementation.name} {version}{build} on {sys.platform}: "
+        "choose another (make: PYTHON=/path/to/python)"
+    )
 
 
 def venv():

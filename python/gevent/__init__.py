@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gevent._installation import refuse_a_mixture
+from gevent._installation import refuse_a_mixture, refuse_other_pythons
 
-# Before the first import that a compiled module of gevent's could be found for.
+# Before the first import that takes a compiled module, or that one of gevent's could be found for.
+refuse_other_pythons()
 refuse_a_mixture(__path__[0])
 
 from gevent._config import config

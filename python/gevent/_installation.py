@@ -1,12 +1,39 @@
-"""Refuses to run from a folder that two distributions share."""
+"""Refuses what cannot work: an interpreter that is not supported, a folder of two distributions."""
 
 from __future__ import annotations
 
 import os
+import sys
 
-__all__ = ["refuse_a_mixture"]
+__all__ = ["refuse_a_mixture", "refuse_other_pythons"]
+
+#: The first supported version of CPython, and the first that is not supported any more.
+_FIRST, _BEYOND = (3, 11), (3, 16)
 
 _LIBRARY = (".so", ".pyd")
+
+
+def refuse_other_pythons() -> None:
+    """Raise :exc:`ImportError` unless this is CPython, of a supported version and kind, on Linux.
+
+    Otherwise the import would fail for want of a compiled module, which says nothing, or end in
+    corrupted memory: a free-threaded build runs what counts on the GIL without one, if asked to
+    (``PYTHON_GIL=0``).
+    """
+    name, version = sys.implementation.name, sys.version_info[:2]
+    free_threaded = "t" in getattr(sys, "abiflags", "")
+    if (
+        (name, sys.platform) == ("cpython", "linux")
+        and _FIRST <= version < _BEYOND
+        and not free_threaded
+    ):
+        return
+    build = ", free-threaded," if free_threaded else ""
+    raise ImportError(
+        "gevent-rs supports CPython 3.11 to 3.15 on Linux, with the GIL; "
+        f"this is {name} {version[0]}.{version[1]}{build} on {sys.platform}",
+        name="gevent",
+    )
 
 
 def refuse_a_mixture(folder: str) -> None:
