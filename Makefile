@@ -8,6 +8,8 @@ JOBS     ?= 2
 # Most tests wait most of the time.
 WORKERS  ?= 4
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
+# What test-versions makes for each version.
+SUITES   ?= test-python conformance stdlib
 
 RELEASE  := $(VENV)-release
 
@@ -32,7 +34,8 @@ test-rust: | prerequisites
 test-python: $(BUILT) $(READY)
 	$(PY) -m pytest -q -rs -n $(WORKERS)
 
-# The Python tests under every other version that is here, each with its own environment and build.
+# The tests under every other version that is here, each with its own environment and build. `.ci/debian-python` brings
+# those versions that the machine's distribution lacks.
 test-versions: $(READY)
 	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	for version in $(VERSIONS); do \
@@ -40,7 +43,7 @@ test-versions: $(READY)
 	    python=$$(.ci/find-python $$version) || { echo "CPython $$version is not here"; continue; }; \
 	    echo "CPython $$version:"; \
 	    CARGO_TARGET_DIR=target/cpython-$$version CARGO_PROFILE_RELEASE_LTO=off \
-	        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(MAKE) --no-print-directory test-python \
+	        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 $(MAKE) --no-print-directory $(SUITES) \
 	        PYTHON=$$python VENV=.venv-$$version || exit 1; \
 	done
 

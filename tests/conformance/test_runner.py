@@ -130,6 +130,16 @@ def test_update_raises_floors_and_never_lowers_them(run_main):
     assert floors == {"test_fails": 1, "test_mixed": 2, "test_new": 1}
 
 
+def test_a_version_may_have_floors_of_its_own(run_main, tmp_path):
+    own = tmp_path / f"floors-{sys.version_info[0]}.{sys.version_info[1]}.json"
+    own.write_text(json.dumps({"test_mixed": 1}))
+    status, floors, output = run_main({"test_mixed": 3}, "--update", test_mixed=MIXED)
+    assert status == 0
+    assert floors == {"test_mixed": 3}
+    assert json.loads(own.read_text()) == {"test_mixed": 2}
+    assert "conformance: 2 passed, 2 failed in 1 modules" in output
+
+
 def test_an_unknown_module_is_refused(run_main):
     with pytest.raises(SystemExit, match="no such test modules: test_missing"):
         run_main({}, "test_missing")

@@ -34,9 +34,18 @@ impl Bell {
     }
 
     fn heard(&self) -> bool {
-        self.rung
-            .fetch_update(SeqCst, SeqCst, |rung| rung.checked_sub(1))
-            .is_ok()
+        let mut rung = self.rung.load(SeqCst);
+        // Not by `fetch_update`, which newer compilers deprecate for a name that older ones do not have.
+        while rung > 0 {
+            match self
+                .rung
+                .compare_exchange_weak(rung, rung - 1, SeqCst, SeqCst)
+            {
+                Ok(_) => return true,
+                Err(now) => rung = now,
+            }
+        }
+        false
     }
 
     /// Waits until it is rung; false when that took longer than `limit`.
