@@ -195,7 +195,8 @@ def main() -> int:
     if not modules:
         sys.exit("stdlib: CPython's own tests are not installed (Debian: libpython3-testsuite)")
     if not (options.write or known.path.exists()):
-        sys.exit(f"stdlib: there is no {known.path.name}: see --help")
+        print(f"stdlib: left out, as there is no {known.path.name} yet: see --help")
+        return 0
     skip = set() if options.write or options.prune else known.fatal
 
     outcomes = []

@@ -1,0 +1,20 @@
+"""The smoke test, which `.ci/smoke-aarch64` runs on an emulated machine, on this one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_every_part(own_environment):
+    done = subprocess.run(
+        [sys.executable, HERE / "smoke.py", HERE / "data" / "localhost.pem"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=own_environment,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("passed:") == 8
