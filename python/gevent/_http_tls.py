@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ssl
 from contextlib import suppress
 from typing import Any
 
@@ -59,7 +58,8 @@ def negotiate(server: Any, sock: Any, address: Any) -> Any:
         if wrapped is None and ours and failure.errno not in _GONE:
             raise
         reason = str(failure) or type(failure).__name__
-        plain = isinstance(failure, ssl.SSLError) and failure.reason == "HTTP_REQUEST"
+        # Only the errors of ssl have a reason. That module may be missing, so it is not asked.
+        plain = getattr(failure, "reason", None) == "HTTP_REQUEST"
     except BaseException:
         _close(wrapped)
         raise
