@@ -117,3 +117,13 @@ def test_every_limit_reaches_the_server(serve_program):
         sock.sendall(b"GET /" + b"x" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b" 414 " in sock.recv(65536)
     until(lambda: ask(address)[0] == "first")
+
+
+def test_an_address_has_so_many_connections(serve_program):
+    serving = serve_program("program:app", "--bind", "127.0.0.1:0", "--max-per-address", "1")
+    address = serving.address()
+    with socket.create_connection(address, timeout=30) as first:
+        first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"200 OK" in first.recv(65536)
+        with socket.create_connection(address, timeout=30) as second:
+            assert second.recv(65536) == b""

@@ -285,6 +285,17 @@ def test_connections_that_wait_when_the_service_ends_are_answered(serve_program,
     assert len(answers) == 11
 
 
+def test_idle_connections_make_room_for_those_that_wait_when_the_service_ends(serve_program):
+    serving = serve_program(*HERE, "--max-connections", "1")
+    address = serving.address()
+    with socket.create_connection(address, timeout=30) as idle:
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"200 OK" in idle.recv(65536)
+        with send(address, "/") as waiting:
+            assert serving.stop() == 0
+            assert b"200 OK" in waiting.recv(65536)
+
+
 def test_connections_that_wait_when_all_workers_have_died_are_answered(serve_program, tmp_path):
     (tmp_path / "program.py").write_text("import time\ntime.sleep(0.5)\n" + APPLICATION)
     serving = serve_program(*HERE)

@@ -216,6 +216,11 @@ class Options:
         converters.optional(converters.positive),
         **_NUMBER,
     )
+    max_per_address: int | None = setting(
+        "how many connections one address has at once with each worker; more are closed",
+        converters.optional(converters.positive),
+        **_NUMBER,
+    )
     strict: bool = setting(
         "refuse requests that current rules call invalid though older servers accept them",
         converters.truth,

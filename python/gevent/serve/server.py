@@ -43,8 +43,10 @@ class Server(WSGIServer):
         """Accept all connections that wait, as nobody will later; then :meth:`close` loses none.
 
         Where the number of connections is limited, they are accepted as others end, as long as the
-        supervisor lets them wait.
+        supervisor lets them wait. Idle connections end now, and make room.
         """
+        if self.started:
+            self._service.stop()
         end = time.monotonic() + CLOSING
         while self.started:
             if self.full():
@@ -82,6 +84,8 @@ def make_servers(
     """Return a server for each of the listening sockets, not started yet."""
     limits = (name for name in WSGIServer._LIMITS if hasattr(options, name))
     arguments: dict[str, Any] = {name: getattr(options, name) for name in limits}
+    if options.max_per_address is not None:
+        arguments["max_per_address"] = options.max_per_address
     if tls_context is not None:
         arguments["ssl_context"] = tls_context
     if options.max_connections is not None:
