@@ -17,7 +17,8 @@ use crate::errors::{
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::event_loop::{former, run};
-use crate::ffi::base::PyGreenlet;
+use crate::ffi::base::{PyGreenlet, as_greenlet};
+use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::waiting::park::{Resumed, park_until_switched};
@@ -34,6 +35,13 @@ pub struct BaseHub {
     wrapper: GilCell<Option<Py<PyAny>>>,
     /// Whether something has waited in it: then it has its monitor, if there is to be one.
     pub(crate) waited: AtomicBool,
+    begun: Begun,
+}
+
+impl Collected for BaseHub {
+    fn begun(&self) -> &Begun {
+        &self.begun
+    }
 }
 
 thread_local! {
@@ -270,8 +278,9 @@ impl BaseHub {
                 former: GilCell::new(Vec::new()),
                 wrapper: GilCell::new(None),
                 waited: AtomicBool::new(false),
+                begun: Begun::default(),
             },
-            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+            as_greenlet(),
         )
     }
 
@@ -314,6 +323,7 @@ impl BaseHub {
         if !greenlet::current(py)?.is(slf) {
             return Err(PyAssertionError::new_err("Do not call Hub.run() directly"));
         }
+        slf.get().begun.set();
         loop {
             let Some(loop_) = slf.get().loop_.get_ref(py) else {
                 return Ok(());

@@ -25,6 +25,7 @@ mod wsgi;
 use pyo3::prelude::*;
 
 use cell::add_class;
+use greenlets::greenlet::Greenlet;
 
 thread_local! {
     static ANCHOR: u8 = const { 0 };
@@ -47,10 +48,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     add_class::<hub::BaseHub>(module)?;
+    ffi::collector::always_collected::<hub::BaseHub, hub::BaseHub>(py);
     add_class::<hub::ThreadEnd>(module)?;
     add_class::<event_loop::loop_::Loop>(module)?;
     add_class::<event_loop::callback::Callback>(module)?;
     add_class::<greenlets::greenlet::Greenlet>(module)?;
+    ffi::collector::always_collected::<Greenlet, Greenlet>(py);
     ffi::entry::install(py)?;
     ffi::blocking::add_method::<greenlets::wait::Join>(py)?;
     ffi::blocking::add_method::<greenlets::wait::GetEnd>(py)?;
@@ -119,7 +122,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<pools::group::BaseGroup>(module)?;
     add_class::<pools::group::BasePool>(module)?;
     add_class::<pools::imap::IMapUnordered>(module)?;
+    ffi::collector::always_collected::<Greenlet, pools::imap::IMapUnordered>(py);
     add_class::<pools::imap::IMap>(module)?;
+    ffi::collector::always_collected::<Greenlet, pools::imap::IMap>(py);
     add_class::<pools::threadpool::TaskQueue>(module)?;
     module.add_function(wrap_pyfunction!(pools::bell::retire_workers, module)?)?;
     event_loop::flags::register(module)?;

@@ -2,6 +2,7 @@
 //! extension, and Python's subclasses of our types have instances made here.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyImportError, PyTypeError};
@@ -45,6 +46,11 @@ impl PyClassBaseType for PyGreenlet {
     type Initializer = PyNativeTypeInitializer<Self>;
     type PyClassMutability = <PyAny as PyClassBaseType>::PyClassMutability;
     type Layout<T: PyClassImpl> = PyStaticClassObject<T>;
+}
+
+/// What the constructor of a class derived from greenlet's begins with: greenlet's own constructor.
+pub fn as_greenlet() -> <PyGreenlet as PyClassBaseType>::Initializer {
+    PyNativeTypeInitializer(PhantomData)
 }
 
 /// An instance of `class`, a subclass of `T`, as `T.__new__` makes it; `__init__` is not called.

@@ -8,6 +8,7 @@ pub mod blocking;
 pub mod buffer;
 pub mod chunks;
 pub mod clock;
+pub mod collector;
 pub mod descriptor;
 pub mod entry;
 pub mod fork;

@@ -13,7 +13,8 @@ use crate::cell::GilCell;
 use crate::errors::GreenletExit;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
-use crate::ffi::base::PyGreenlet;
+use crate::ffi::base::{PyGreenlet, as_greenlet};
+use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::entry::Call;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
@@ -48,7 +49,7 @@ pub enum Ended {
     Error(Py<PyAny>, Option<Py<PyAny>>),
 }
 
-/// Everything mutable. Valid when zeroed: the base type shows the object to the garbage collector before it is filled.
+/// Everything mutable.
 pub struct State {
     pub(crate) run: Option<Py<PyAny>>,
     pub(crate) args: Option<Py<PyTuple>>,
@@ -83,6 +84,13 @@ pub struct Label {
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "Greenlet", module = "gevent")]
 pub struct Greenlet {
     pub(crate) state: GilCell<State>,
+    begun: Begun,
+}
+
+impl Collected for Greenlet {
+    fn begun(&self) -> &Begun {
+        &self.begun
+    }
 }
 
 /// Settings of `gevent.config` and class attributes that are looked at per spawn.
@@ -130,8 +138,9 @@ impl Greenlet {
         PyClassInitializer::new(
             Self {
                 state: GilCell::new(state),
+                begun: Begun::default(),
             },
-            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
+            as_greenlet(),
         )
     }
 
@@ -286,6 +295,7 @@ impl Greenlet {
     /// What looking `_run` up raises.
     pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
         let py = slf.py();
+        slf.get().begun.set();
         let (run, args, kwargs) = slf.get().state.with(py, |state| {
             state.stage = Stage::Running;
             (

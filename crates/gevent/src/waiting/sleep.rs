@@ -10,7 +10,7 @@ use reactor::Time;
 
 use crate::errors::errno_error;
 use crate::event_loop::ready::Task;
-use crate::ffi::base::PyGreenlet;
+use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::greenlets::end::exit_error;
@@ -120,10 +120,7 @@ impl TrackedRawGreenlet {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::new(
-            Self,
-            pyo3::impl_::pyclass_init::PyNativeTypeInitializer(std::marker::PhantomData),
-        )
+        PyClassInitializer::new(Self, as_greenlet())
     }
 }
 
