@@ -1,60 +1,61 @@
 //! Small memory for the Python frames of greenlets that do not call deep.
 //!
 //! CPython keeps a thread's frames in chunks of 16 KiB, greenlet gives each greenlet chunks of its own, and one that waits
-//! in its handler's `recv` keeps a page resident for two frames. So `gevent.Greenlet` begins with a chunk of 1 KiB, four of
-//! which share a page. Where that is full, CPython appends a chunk of its own, and takes it away again, by itself. At its end
-//! greenlet gives all of a greenlet's chunks to the arena allocator, which brings these back here.
+//! in its handler's `recv` keeps a page resident for two frames. So `gevent.Greenlet` begins with a chunk of 1 KiB, as many of
+//! which share a page as fit. Where that is full, CPython appends a chunk of its own, and takes it away again, by itself.
+//!
+//! ```text
+//! segment   | page                      | page                      |      a page is the kernel's: 4, 16 or 64 KiB
+//! chunks    | head frames | head frames | head frames | free ...
+//! ```
+//!
+//! A chunk comes back as the greenlet's `run` ends ([`end`]). A greenlet that is dropped while it is under way leaves its chunks
+//! to greenlet, which gives them to the arena allocator: so that must be ours then, whatever another extension has installed
+//! meanwhile ([`Begun`](super::collector::Begun) sees to it).
 //!
 //! As in [`super::arena`], nobody waits for the lock: who does not get it goes without.
 
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
-use crate::ffi::frame_stack::{self, Chunk};
+use super::arena;
+use super::frame_stack::{self, Chunk, FrameStack};
+use super::segments::{self, Owner, Place, Segments};
 
-/// The size of such a chunk, which no other has.
-pub const CHUNK: usize = 1024;
-const PAGE: usize = 4096;
-/// Addresses for this many pages are reserved; greenlets beyond that begin with a chunk of CPython's.
-const PAGES: u32 = 256 * 1024;
-/// Unused pages that are kept for the next greenlets.
-const KEPT: usize = 2048;
-/// Pages that are returned to the kernel at once. Greenlets end in any order, and pages that do not lie side by side cost a
+const CHUNK: usize = 1024;
+/// CPython's smallest chunk; its others are multiples.
+const OF_CPYTHON: usize = 16 * 1024;
+/// Bytes of unused pages that are kept for the next greenlets.
+const KEPT: usize = 8 << 20;
+/// Bytes that are returned to the kernel at once. Greenlets end in any order, and pages that do not lie side by side cost a
 /// system call each: the more are returned together, the more of them do.
-const BATCH: usize = 2048;
+const BATCH: usize = 8 << 20;
 /// How often a chunk is given back to somebody who is busy.
 const TRIES: u32 = 1000;
 
 /// Where the fields of [`FrameStack`] are in a thread's state; 0 where this CPython is not known.
 static FIELDS: AtomicUsize = AtomicUsize::new(0);
 
-struct Store {
-    range: *mut c_void,
-    pages: Mutex<Pages>,
+static PAGES: Mutex<Pages> = Mutex::new(Pages::new());
+
+/// The chunks of one page.
+struct Page {
+    /// A bit for each that is free.
+    free: u64,
+    /// Whether its content is with the kernel.
+    cold: bool,
 }
 
-// SAFETY: the address is only copied.
-unsafe impl Send for Store {}
-// SAFETY: as for `Send`; what changes is behind the lock.
-unsafe impl Sync for Store {}
-
-static STORE: OnceLock<Store> = OnceLock::new();
-
-/// All four chunks of a page.
-const WHOLE: u8 = 0b1111;
-/// The page is with the kernel.
-const COLD: u8 = 0b1_0000;
-
 /// Which chunks of which pages are free.
-#[derive(Default)]
 struct Pages {
-    /// By page, a bit for each free chunk, and [`COLD`].
-    free: Vec<u8>,
+    segments: Segments,
+    /// How many chunks a page has, and the bits of all of them.
+    each: usize,
+    whole: u64,
+    pages: Vec<Page>,
     /// Pages with a free chunk that are not cold.
     open: Vec<u32>,
     /// How many of those are free as a whole.
@@ -63,81 +64,120 @@ struct Pages {
 }
 
 impl Pages {
-    fn take(&mut self) -> Option<u32> {
-        if let Some(page) = self.open.last().copied() {
-            let free = &mut self.free[page as usize];
-            if *free == WHOLE {
-                self.unused -= 1;
-            }
-            let which = free.trailing_zeros();
-            *free &= *free - 1;
-            if *free == 0 {
-                self.open.pop();
-            }
-            return Some(page * 4 + which);
+    const fn new() -> Self {
+        Self {
+            segments: Segments::new(),
+            each: 0,
+            whole: 0,
+            pages: Vec::new(),
+            open: Vec::new(),
+            unused: 0,
+            cold: Vec::new(),
         }
+    }
+
+    /// Sets how many chunks a page has; false when that is not possible.
+    fn lay_out(&mut self) -> bool {
+        let each = rustix::param::page_size() / CHUNK;
+        if !(1..=64).contains(&each) {
+            return false;
+        }
+        (self.each, self.whole) = (each, u64::MAX >> (64 - each));
+        true
+    }
+
+    fn page_size(&self) -> usize {
+        self.each * CHUNK
+    }
+
+    fn take(&mut self) -> Option<*mut Chunk> {
+        let page = match self.open.last().copied() {
+            Some(page) => page,
+            None => self.open_one()?,
+        };
+        let entry = &mut self.pages[page as usize];
+        if entry.free == self.whole {
+            self.unused -= 1;
+        }
+        let which = entry.free.trailing_zeros();
+        entry.free &= entry.free - 1;
+        if entry.free == 0 {
+            self.open.pop();
+        }
+        let index = page * self.each as u32 + which;
+        Some(self.segments.address(index, CHUNK).cast())
+    }
+
+    /// Makes one more page open: a cold one, or one that was never used.
+    fn open_one(&mut self) -> Option<u32> {
         let page = match self.cold.pop() {
             Some(page) => page,
             None => {
-                let fresh = u32::try_from(self.free.len()).ok()?;
-                if fresh == PAGES {
+                let mapped = self.segments.count() * (segments::SIZE / self.page_size());
+                if self.pages.len() == mapped && !self.segments.grow(Owner::Chunks) {
                     return None;
                 }
-                self.free.push(0);
-                fresh
+                self.pages.push(Page {
+                    free: self.whole,
+                    cold: false,
+                });
+                u32::try_from(self.pages.len() - 1).ok()?
             }
         };
-        self.free[page as usize] = WHOLE & !1;
+        let entry = &mut self.pages[page as usize];
+        (entry.free, entry.cold) = (self.whole, false);
+        self.unused += 1;
         self.open.push(page);
-        Some(page * 4)
+        Some(page)
     }
 
-    /// Takes a chunk back; the pages to return to the kernel, in order, when there are many.
-    fn give_back(&mut self, index: u32) -> Vec<u32> {
-        let page = index / 4;
-        let free = &mut self.free[page as usize];
-        if *free == 0 {
+    fn give_back(&mut self, index: u32) {
+        let (page, which) = (index / self.each as u32, index % self.each as u32);
+        let entry = &mut self.pages[page as usize];
+        if entry.free == 0 {
             self.open.push(page);
         }
-        *free |= 1 << (index % 4);
-        if *free != WHOLE {
-            return Vec::new();
+        entry.free |= 1 << which;
+        if entry.free == self.whole {
+            self.unused += 1;
+            if self.unused * self.page_size() >= KEPT + BATCH {
+                self.cool();
+            }
         }
-        self.unused += 1;
-        if self.unused < KEPT + BATCH {
-            return Vec::new();
-        }
-        self.cool()
     }
 
-    /// Picks the pages with the highest addresses: many of those lie side by side.
-    fn cool(&mut self) -> Vec<u32> {
-        let unused = (0..self.free.len()).rev();
-        let mut pages: Vec<u32> = unused
-            .filter(|page| self.free[*page] == WHOLE)
-            .take(BATCH)
+    /// Returns the unused pages with the highest addresses to the kernel: many of those lie side by side.
+    fn cool(&mut self) {
+        let most = BATCH / self.page_size();
+        let unused = (0..self.pages.len()).rev();
+        let mut chosen: Vec<u32> = unused
+            .filter(|page| self.pages[*page].free == self.whole && !self.pages[*page].cold)
+            .take(most)
             .map(|page| page as u32)
             .collect();
-        for page in &pages {
-            self.free[*page as usize] |= COLD;
+        for page in &chosen {
+            self.pages[*page as usize].cold = true;
         }
-        self.unused -= pages.len();
-        self.open
-            .retain(|page| self.free[*page as usize] & COLD == 0);
-        self.cold.extend(&pages);
-        pages.reverse();
-        pages
+        self.unused -= chosen.len();
+        self.open.retain(|page| !self.pages[*page as usize].cold);
+        self.cold.extend(&chosen);
+        chosen.reverse();
+        let in_a_segment = (segments::SIZE / self.page_size()) as u32;
+        for run in chosen.chunk_by(|one, next| one + 1 == *next && next % in_a_segment != 0) {
+            let start = self.segments.address(run[0], self.page_size());
+            // SAFETY: these pages lie side by side in a segment, and all their chunks were freed. They may be taken again as
+            // soon as the lock is released, which the caller holds.
+            unsafe { segments::forget(start, self.page_size() * run.len()) };
+        }
     }
 }
 
-/// Reserves the addresses and finds the fields. Idempotent; where either fails, greenlets begin as CPython has it.
+/// Finds where frames go in this CPython. Where that is not known, or pages are too large to be shared by chunks, greenlets
+/// begin as CPython has it.
 pub fn install(py: Python<'_>) {
     let Some(offset) = frame_stack::offset(py) else {
         return;
     };
-    if STORE.get().is_some() {
-        return;
-    }
     // SAFETY: the thread's state is live, and the offset lies in it.
     let stack = unsafe { &*frame_stack::at(offset) };
     // A layout that is not the one of these versions' headers hardly looks like it: the code that imports this has frames.
@@ -145,25 +185,36 @@ pub fn install(py: Python<'_>) {
     let plausible = start != 0
         && start % 8 == 0
         && stack.limit.addr().checked_sub(start).is_some_and(|size| {
-            size % (4 * PAGE) == 0 && size <= 1 << 24 && size > stack.top.addr().wrapping_sub(start)
+            size % OF_CPYTHON == 0 && size <= 1 << 24 && size > stack.top.addr().wrapping_sub(start)
         });
-    if !plausible {
-        return;
+    if plausible
+        && PAGES
+            .try_lock()
+            .is_ok_and(|mut pages| pages.each > 0 || pages.lay_out())
+    {
+        FIELDS.store(offset, Relaxed);
     }
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    let size = PAGE * PAGES as usize;
-    let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
-    let Ok(range) = (unsafe { mmap_anonymous(std::ptr::null_mut(), size, access, flags) }) else {
-        return;
-    };
-    // SAFETY: the range was just mapped and is not in use.
-    let _ = unsafe { madvise(range, size, Advice::LinuxNoHugepage) };
-    let _ = STORE.set(Store {
-        range,
-        pages: Mutex::default(),
-    });
-    FIELDS.store(offset, Relaxed);
+}
+
+/// Where frames begin in a chunk. CPython skips a word of a first chunk, so that it is never popped.
+///
+/// # Safety
+/// The chunk is live.
+unsafe fn base(chunk: *mut Chunk) -> *mut *mut ffi::PyObject {
+    // SAFETY: by this function's contract, it is larger than its head.
+    unsafe { chunk.add(1).cast::<*mut ffi::PyObject>().add(1) }
+}
+
+/// The fields of the running thread, where they are known.
+///
+/// # Safety
+/// The GIL is held.
+unsafe fn fields() -> Option<*mut FrameStack> {
+    match FIELDS.load(Relaxed) {
+        0 => None,
+        // SAFETY: by this function's contract; `install` found the fields at this offset.
+        offset => Some(unsafe { frame_stack::at(offset) }),
+    }
 }
 
 /// Gives the running greenlet, which has just begun, a small chunk, unless it has one already.
@@ -172,20 +223,21 @@ pub fn install(py: Python<'_>) {
 /// The GIL is held, and a greenlet runs whose chunks are freed at its end, not the thread's own.
 #[inline(never)]
 pub unsafe fn begin() {
-    let offset = FIELDS.load(Relaxed);
-    if offset == 0 {
+    // SAFETY: the GIL is held, so that nobody else uses the fields.
+    let (py, Some(stack)) = (unsafe { (Python::assume_attached(), fields()) }) else {
         return;
-    }
-    // SAFETY: `install` found the fields at this offset; the GIL is held.
-    let stack = unsafe { &mut *frame_stack::at(offset) };
+    };
+    // SAFETY: as above.
+    let stack = unsafe { &mut *stack };
     if !stack.chunk.is_null() {
         return;
     }
-    let Some(chunk) = STORE.get().and_then(Store::take) else {
+    arena::install(py);
+    let Some(chunk) = PAGES.try_lock().ok().and_then(|mut pages| pages.take()) else {
         return;
     };
     // SAFETY: the chunk is `CHUNK` bytes of our own memory, aligned to them, and handed out to nobody else. The fields get
-    // what CPython's `push_chunk` gives them for a first chunk, of which it skips one word so that it is never popped.
+    // what CPython's `push_chunk` gives them for a first chunk.
     unsafe {
         chunk.write(Chunk {
             previous: std::ptr::null_mut(),
@@ -193,55 +245,51 @@ pub unsafe fn begin() {
             top: 0,
         });
         stack.chunk = chunk;
-        stack.top = chunk.add(1).cast::<*mut ffi::PyObject>().add(1);
+        stack.top = base(chunk);
         stack.limit = chunk.byte_add(CHUNK).cast();
     }
 }
 
-/// Takes back what the arena allocator was given to free; false when that is none of ours.
-pub fn reclaim(block: *mut c_void) -> bool {
-    let Some(store) = STORE.get() else {
-        return false;
+/// Takes the chunk of the running greenlet, which is about to end, back.
+///
+/// # Safety
+/// The GIL is held, and nothing runs in the greenlet any more but the function that called [`begin`].
+#[inline(never)]
+pub unsafe fn end() {
+    // SAFETY: as in `begin`.
+    let (py, Some(stack)) = (unsafe { (Python::assume_attached(), fields()) }) else {
+        return;
     };
-    let Some(offset) = block.addr().checked_sub(store.range.addr()) else {
-        return false;
+    // SAFETY: as in `begin`.
+    let stack = unsafe { &mut *stack };
+    let Some(place) =
+        segments::find(stack.chunk.cast()).filter(|place| place.owner == Owner::Chunks)
+    else {
+        return;
     };
-    match u32::try_from(offset / CHUNK) {
-        Ok(index) if index / 4 < PAGES => {
-            store.give_back(index);
-            true
-        }
-        _ => false,
+    // SAFETY: the chunk is live.
+    if stack.top == unsafe { base(stack.chunk) } {
+        stack.chunk = std::ptr::null_mut();
+        stack.top = std::ptr::null_mut();
+        stack.limit = std::ptr::null_mut();
+        give_back(&place);
+    } else {
+        // Frames are left in it: greenlet frees it.
+        arena::install(py);
     }
 }
 
-impl Store {
-    fn take(&self) -> Option<*mut Chunk> {
-        let index = self.pages.try_lock().ok()?.take()?;
-        Some(self.range.wrapping_byte_add(CHUNK * index as usize).cast())
-    }
-
-    fn give_back(&self, index: u32) {
-        let lock = || {
-            let pages = self.pages.try_lock().ok();
-            if pages.is_none() {
-                std::hint::spin_loop();
-            }
-            pages
-        };
-        // Without the lock, a kilobyte is lost.
-        let Some(mut pages) = (0..TRIES).find_map(|_| lock()) else {
-            return;
-        };
-        // They are returned under the lock, as they may be taken as soon as it is released.
-        for run in pages
-            .give_back(index)
-            .chunk_by(|one, next| one + 1 == *next)
-        {
-            let start = self.range.wrapping_byte_add(PAGE * run[0] as usize);
-            // SAFETY: these pages lie in the range, and all their chunks were freed: their content may be forgotten. Should
-            // the call fail, they only stay resident.
-            let _ = unsafe { madvise(start, PAGE * run.len(), Advice::LinuxDontNeed) };
+/// Takes a chunk back that lies at this place.
+pub fn give_back(place: &Place) {
+    let lock = || -> Option<MutexGuard<'static, Pages>> {
+        let pages = PAGES.try_lock().ok();
+        if pages.is_none() {
+            std::hint::spin_loop();
         }
+        pages
+    };
+    // Without the lock, a kilobyte is lost.
+    if let Some(mut pages) = (0..TRIES).find_map(|_| lock()) {
+        pages.give_back(place.index(CHUNK));
     }
 }

@@ -10,27 +10,46 @@
 //! bound method, holds a reference to it that lies on its stack, where the collector does not count references.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::{PyClass, PyTypeInfo, ffi};
 
-use super::greenlet;
+use super::{arena, greenlet};
 
-/// Set once a greenlet executes the `run` of its class.
+/// How far a greenlet has come with the `run` of its class.
 #[derive(Default)]
-pub struct Begun(AtomicBool);
+pub struct Begun(AtomicU8);
+
+const BEGUN: u8 = 1;
+const ENDED: u8 = 2;
 
 impl Begun {
-    /// Notes that it does.
+    /// Notes that it executes it.
     #[inline]
     pub fn set(&self) {
-        self.0.store(true, Relaxed);
+        self.0.store(BEGUN, Relaxed);
+    }
+
+    /// Notes that it has given back the memory of its frames, or is about to.
+    #[inline]
+    pub fn end(&self) {
+        self.0.store(ENDED, Relaxed);
     }
 
     fn is_set(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.load(Relaxed) != 0
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.0.load(Relaxed) == BEGUN {
+            // SAFETY: CPython drops the fields of an object with the GIL held, before those of its base. greenlet is about to
+            // free the memory of the frames that never end.
+            arena::install(unsafe { Python::assume_attached() });
+        }
     }
 }
 

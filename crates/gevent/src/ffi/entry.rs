@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::attached::attached;
 use super::chunks;
+use super::collector::Collected;
 use crate::greenlets::greenlet::Greenlet;
 use crate::servers::handling::Handling;
 
@@ -66,12 +67,13 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 unsafe extern "C" fn run(slf: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: a `gevent.Greenlet` calls this as it begins, with the GIL held.
     unsafe { chunks::begin() };
-    let Some(call) = before(slf) else {
-        return none();
-    };
-    // SAFETY: three live objects (or NULL keywords) that `before` handed over, released below.
-    let result = unsafe { ffi::PyObject_Call(call.function, call.args, call.kwargs) };
-    after(slf, call, result);
+    if let Some(call) = before(slf) {
+        // SAFETY: three live objects (or NULL keywords) that `before` handed over, released below.
+        let result = unsafe { ffi::PyObject_Call(call.function, call.args, call.kwargs) };
+        after(slf, call, result);
+    }
+    // SAFETY: as for `begin`; the function has returned.
+    unsafe { chunks::end() };
     none()
 }
 
@@ -128,6 +130,7 @@ fn after(slf: *mut ffi::PyObject, call: RawCall, result: *mut ffi::PyObject) {
             Ok(value) => Greenlet::succeed(slf, value),
             Err(error) => Greenlet::fail(slf, error),
         }
+        slf.get().begun().end();
     });
 }
 

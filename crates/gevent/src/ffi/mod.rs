@@ -15,6 +15,7 @@ pub mod fork;
 pub mod frame_stack;
 pub mod frames;
 pub mod greenlet;
+pub mod segments;
 pub mod text;
 pub mod thread;
 pub mod tracing;

@@ -1,0 +1,179 @@
+//! Memory that is taken from the kernel a few megabytes at a time, and known again by its address.
+//!
+//! What [`super::arena`] and [`super::chunks`] hand out comes back through CPython's arena allocator, where anything may come
+//! that anybody allocated. So every segment is aligned to its size and listed in a table, which says without a lock whose
+//! an address is. Segments are mapped as they are needed: under a limit of the address space, or where the kernel does not
+//! promise more memory than it has, a large reservation would take what the program needs.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+/// The size of a segment, and its alignment.
+pub const SIZE: usize = 4 << 20;
+
+/// Segments are freed never, so that this bounds what greenlets that end leave: 8 GiB of addresses.
+const MOST: usize = 2048;
+
+/// Whose a segment is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// [`super::arena`].
+    Arena,
+    /// [`super::chunks`].
+    Chunks,
+}
+
+/// Where an address lies.
+pub struct Place {
+    /// Whose segment it is.
+    pub owner: Owner,
+    /// The number that the owner gave the segment.
+    pub number: usize,
+    /// How far from its start.
+    pub offset: usize,
+}
+
+/// A hash table with open addressing, half of which is used at most. An entry is the address of a segment with its number and
+/// owner in the low bits, which are zeroes in the address; 0 where there is none.
+static TABLE: [AtomicUsize; 2 * MOST] = [const { AtomicUsize::new(0) }; 2 * MOST];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+const LOW_BITS: usize = SIZE - 1;
+
+fn entries(address: usize) -> impl Iterator<Item = &'static AtomicUsize> {
+    // Segments tend to lie side by side: so do their entries.
+    let first = address / SIZE;
+    (0..TABLE.len()).map(move |step| &TABLE[(first + step) % TABLE.len()])
+}
+
+/// Maps one more segment, the owner's `number`th. `None` when the kernel has none to give, or there are too many.
+fn add(owner: Owner, number: usize) -> Option<*mut c_void> {
+    if number >= MOST || COUNT.fetch_add(1, Relaxed) >= MOST {
+        COUNT.fetch_sub(1, Relaxed);
+        return None;
+    }
+    let Some(start) = map() else {
+        COUNT.fetch_sub(1, Relaxed);
+        return None;
+    };
+    let entry = start.addr() | (number << 1) | usize::from(owner == Owner::Chunks);
+    for place in entries(start.addr()) {
+        // Two owners may add at once. The new entry is read by whoever got memory of the segment, later.
+        if place.compare_exchange(0, entry, Relaxed, Relaxed).is_ok() {
+            return Some(start);
+        }
+    }
+    None
+}
+
+/// Finds whose an address is; `None` when it lies in no segment.
+#[inline]
+pub fn find(address: *mut c_void) -> Option<Place> {
+    let address = address.addr();
+    let start = address & !LOW_BITS;
+    for place in entries(start) {
+        let entry = place.load(Relaxed);
+        if entry == 0 {
+            return None;
+        }
+        if entry & !LOW_BITS == start {
+            return Some(Place {
+                owner: if entry & 1 == 0 {
+                    Owner::Arena
+                } else {
+                    Owner::Chunks
+                },
+                number: (entry & LOW_BITS) >> 1,
+                offset: address & LOW_BITS,
+            });
+        }
+    }
+    None
+}
+
+/// Maps `SIZE` bytes that are aligned to as many.
+fn map() -> Option<*mut c_void> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
+    let found = unsafe { mmap_anonymous(std::ptr::null_mut(), 2 * SIZE, access, flags) }.ok()?;
+    let before = found.addr().wrapping_neg() & LOW_BITS;
+    let start = found.wrapping_byte_add(before);
+    // SAFETY: both parts lie in the new mapping, which nobody uses, and are multiples of the page size, as the mapping's
+    // address and `SIZE` are. A part of no length is refused, to no harm; one that stays is memory that nobody touches.
+    unsafe {
+        let _ = munmap(found, before);
+        let _ = munmap(start.wrapping_byte_add(SIZE), SIZE - before);
+    }
+    // A frame uses a page of its block, or a part of one: huge pages would make all of it resident.
+    // SAFETY: the segment was just mapped and is not in use.
+    let _ = unsafe { madvise(start, SIZE, Advice::LinuxNoHugepage) };
+    Some(start)
+}
+
+/// Returns the pages that lie wholly in `length` bytes from `start` on to the kernel.
+///
+/// # Safety
+/// The bytes lie in a segment, and nobody needs their content.
+pub unsafe fn forget(start: *mut c_void, length: usize) {
+    let page = rustix::param::page_size();
+    let before = start.addr().wrapping_neg() % page;
+    let Some(whole) = length.checked_sub(before) else {
+        return;
+    };
+    let whole = whole - whole % page;
+    if whole > 0 {
+        // SAFETY: by this function's contract; the kernel rounds neither end, as both are those of pages. Should the call
+        // fail, the pages only stay resident.
+        let _ = unsafe {
+            madvise(
+                start.wrapping_byte_add(before),
+                whole,
+                Advice::LinuxDontNeed,
+            )
+        };
+    }
+}
+
+/// The addresses of an owner's segments, by their numbers.
+pub struct Segments(Vec<Start>);
+
+struct Start(*mut c_void);
+
+// SAFETY: the address is only copied.
+unsafe impl Send for Start {}
+
+impl Segments {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a segment of `owner`; false when there is none to be had.
+    pub fn grow(&mut self, owner: Owner) -> bool {
+        let start = add(owner, self.0.len());
+        self.0.extend(start.map(Start));
+        start.is_some()
+    }
+
+    /// Returns how many segments there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the address of the piece with this index, where each segment consists of pieces of `size` bytes.
+    pub fn address(&self, index: u32, size: usize) -> *mut c_void {
+        let each = SIZE / size;
+        let (number, piece) = (index as usize / each, index as usize % each);
+        self.0[number].0.wrapping_byte_add(piece * size)
+    }
+}
+
+impl Place {
+    /// Returns the index of the piece of `size` bytes that lies here, as [`Segments::address`] takes it.
+    pub fn index(&self, size: usize) -> u32 {
+        (self.number * (SIZE / size) + self.offset / size) as u32
+    }
+}
