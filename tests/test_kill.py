@@ -461,3 +461,17 @@ def test_whoever_kills_goes_on_ahead_of_those_who_became_ready(all_at_once):
     greenlets = [gevent.spawn(killer), gevent.spawn(ready, "one"), gevent.spawn(ready, "other")]
     gevent.joinall(greenlets)
     assert log == ["killer", "one", "other"]
+
+
+class NoGreenlet:
+    """Looks like a greenlet that is under way."""
+
+    dead = False
+
+
+@pytest.mark.parametrize("what", [NoGreenlet(), NoGreenlet])
+@pytest.mark.parametrize("kill", [gevent.kill, lambda what: gevent.killall([what], block=False)])
+def test_what_is_no_greenlet(what, kill):
+    with pytest.raises((AttributeError, TypeError)):
+        kill(what)
+    gevent.sleep(0)

@@ -11,26 +11,41 @@ pub(crate) struct Anonymous {
     fd: ManuallyDrop<OwnedFd>,
     /// What the kernel calls the file.
     kind: &'static str,
+    /// Device and inode, which anonymous files share with one another and with nothing else.
+    inode: Option<(u64, u64)>,
     lost: AtomicBool,
 }
 
 impl Anonymous {
     pub(crate) fn new(fd: OwnedFd, kind: &'static str) -> Self {
-        let fd = ManuallyDrop::new(fd);
+        let inode = inode(fd.as_fd());
         Anonymous {
-            fd,
+            fd: ManuallyDrop::new(fd),
             kind,
+            inode,
             lost: AtomicBool::new(false),
         }
     }
 
     /// Notes whether the number still means this file: another of its kind, opened later, may get the number.
+    ///
+    /// Where `/proc` cannot be read, as in a chroot, its inode is all that is asked for.
     pub(crate) fn look(&self) {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        if !std::fs::read_link(link).is_ok_and(|file| file == Path::new(self.kind)) {
+        let is_ours = match std::fs::read_link(link) {
+            Ok(file) => file == Path::new(self.kind),
+            Err(_) => self.inode.is_some() && inode(self.fd.as_fd()) == self.inode,
+        };
+        if !is_ours {
             self.lost.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Device and inode of an open file.
+fn inode(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
+    let found = rustix::fs::fstat(fd).ok()?;
+    Some((found.st_dev, found.st_ino))
 }
 
 impl Drop for Anonymous {

@@ -302,6 +302,18 @@ impl<W> Sources<W> {
         woken
     }
 
+    /// Takes the waiters of a source that gets no events any more: every operation is worth trying, as in
+    /// [`closing`](Self::closing).
+    pub fn take_waiters(&mut self, key: SourceKey) -> [Option<W>; 2] {
+        let Some(source) = self.get_mut(key) else {
+            return [None, None];
+        };
+        source.readiness = UNKNOWN;
+        let woken = mem::take(&mut source.waiters);
+        self.waiting -= woken.iter().flatten().count();
+        woken
+    }
+
     /// What is known about a source; nothing when the key is stale.
     #[must_use]
     pub fn readiness(&self, key: SourceKey) -> Readiness {
@@ -391,7 +403,8 @@ impl<W> Sources<W> {
     /// Registers every source in a new set, as after `fork`. Keys and waiters stay; what is ready is
     /// unknown again.
     ///
-    /// Returns the sources for which that failed, which then get no events: their descriptors were closed.
+    /// Returns the sources for which that failed, which then get no events: their descriptors were closed. Whoever waits there is
+    /// to be [woken](Self::take_waiters), and learns of it from the system call.
     #[must_use]
     pub fn rearm_all(&mut self, new: &Epoll) -> Vec<(SourceKey, io::Error)> {
         let keys: Vec<SourceKey> = self

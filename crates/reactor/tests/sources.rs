@@ -370,6 +370,12 @@ fn everything_moves_to_a_new_set() {
     assert_eq!(failed, [gone, old]);
     assert!(f.sources.is_ready(kept, Direction::Read), "unknown again");
     assert_eq!(f.sources.waiting(), 2);
+    let lost: Vec<_> = failures
+        .iter()
+        .flat_map(|&(key, _)| f.sources.take_waiters(key))
+        .flatten()
+        .collect();
+    assert_eq!(f.sources.waiting(), 2 - lost.len());
     f.turn();
     peer.write_all(b"x").unwrap();
     assert_eq!(f.turn(), ["kept"]);

@@ -431,12 +431,28 @@ impl Loop {
         self.queue.with(py, |queue| queue.len()) > before
     }
 
-    /// Registers everything in new sets. What cannot be was closed behind our back.
+    /// Registers everything in new sets. What cannot be was closed behind our back: whoever waits there would wait for ever,
+    /// and learns of it from the system call.
     pub(crate) fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
-        self.sources
-            .with(py, |sources| drop(sources.rearm_all(&kernel.main)));
-        self.watches
-            .with(py, |watches| drop(watches.rearm_all(&kernel.level)));
+        let waits: Vec<_> = self.sources.with(py, |sources| {
+            let lost = sources.rearm_all(&kernel.main);
+            lost.iter()
+                .flat_map(|(key, _)| sources.take_waiters(*key))
+                .flatten()
+                .collect()
+        });
+        for wait in waits {
+            wait.wake_none(py);
+        }
+        let watches: Vec<_> = self.watches.with(py, |watches| {
+            let lost = watches.rearm_all(&kernel.level);
+            lost.iter()
+                .flat_map(|(fd, _)| watches.ready(*fd, EventFlags::HUP).collect::<Vec<_>>())
+                .collect()
+        });
+        for (key, interest) in watches {
+            self.watched_ready(py, key, u32::from(interest.bits()));
+        }
     }
 
     /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called

@@ -7,10 +7,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
 /// Takes over a descriptor that a Python object gives up.
-pub fn adopt(number: RawFd) -> OwnedFd {
-    // SAFETY: a number that names nothing, or something that is closed elsewhere, only makes system calls fail or act on
+///
+/// # Errors
+/// `EBADF` for a negative number, which Python's objects have once they are closed: it can be no descriptor.
+pub fn adopt(number: RawFd) -> rustix::io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not -1; a number that names nothing, or something that is closed elsewhere, only makes system calls fail or act on
     // whatever has the number then, as for every Python program; no memory depends on it.
-    unsafe { OwnedFd::from_raw_fd(number) }
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// What `f` makes of a descriptor that a Python object lends; none for a number that names none.

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use pyo3::exceptions::{PyBlockingIOError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -15,6 +15,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 use crate::errors::{BlockingSwitchOutError, errno_error};
 use crate::ffi::blocking::{Blocking, First, Look, Step};
 use crate::ffi::buffer::{Readable, Writable, filled};
+use crate::ffi::descriptor;
 use crate::sockets::addr;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::{Begun, Patience};
@@ -403,7 +404,7 @@ impl SocketBase {
         } else {
             let found = this.by_twin(py, Direction::Read, "_accept", &PyTuple::empty(py))?;
             let (number, address): (i32, Bound<'py, PyAny>) = found.extract()?;
-            (crate::ffi::descriptor::adopt(number), address)
+            (adopted(number)?, address)
         };
         let accepted = this.sibling(py, fd)?;
         Ok(PyTuple::new(py, [accepted, address])?.into_any())
@@ -438,7 +439,7 @@ impl SocketBase {
                 found => found?,
             };
             let (number, address): (i32, Bound<'py, PyAny>) = found.bind(py).extract()?;
-            return Ok(Some((crate::ffi::descriptor::adopt(number), address)));
+            return Ok(Some((adopted(number)?, address)));
         }
         match this.try_accept(py, true) {
             Ok((fd, address)) => Ok(Some((fd, addr::to_python(py, family, address)?))),
@@ -481,4 +482,9 @@ impl SocketBase {
             }
         }
     }
+}
+
+/// The descriptor that a standard library socket gave up, as a Python error where it has none.
+fn adopted(number: RawFd) -> PyResult<OwnedFd> {
+    descriptor::adopt(number).map_err(|error| errno_error(error.raw_os_error()))
 }

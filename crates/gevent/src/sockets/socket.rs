@@ -115,8 +115,10 @@ impl SocketBase {
         let number: RawFd = twin.call_method0(intern!(py, "fileno"))?.extract()?;
         let timeout = default_timeout(py)?;
         let old = self.release(py, "closed")?;
+        // From here on nothing fails: who drops a descriptor closes it, and the object has it, too.
+        let fd = descriptor::adopt(number).map_err(|error| errno_error(error.raw_os_error()))?;
         self.state.with(py, |state| {
-            state.fd = Some(descriptor::adopt(number));
+            state.fd = Some(fd);
             (state.family, state.kind, state.proto) = (family, kind, proto);
             state.timeout = timeout;
             state.closed = false;

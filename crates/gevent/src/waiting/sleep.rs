@@ -200,6 +200,8 @@ fn kill_soon(
     if let Ok(ours) = greenlet.cast::<Greenlet>() {
         return Greenlet::kill_soon(ours, exception);
     }
+    // What is switched to must be a greenlet.
+    let target = greenlet.cast::<PyGreenlet>()?;
     let error = match exception {
         Some(exception) => crate::waiting::waiter::error_of(&PyTuple::new(py, [exception])?)?,
         None => exit_error(py),
@@ -207,7 +209,7 @@ fn kill_soon(
     let loop_ = hub::current_loop(py)?;
     loop_.get().push(
         py,
-        Task::Throw(Box::new((greenlet.clone().unbind(), error))),
+        Task::Throw(Box::new((target.as_any().clone().unbind(), error))),
     );
     Ok(true)
 }
