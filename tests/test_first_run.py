@@ -83,24 +83,6 @@ def test_a_linker_that_cargo_is_told_of_is_enough(machine: Path):
     assert check(machine).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("version", "implementation"), [((3, 10, 13), "cpython"), ((3, 11, 9), "pypy")]
-)
-def test_an_unsupported_python(version: tuple[int, ...], implementation: str):
-    code = (
-        "import sys, types; sys.path.insert(0, sys.argv[1]); import prerequisites\n"
-        f"there = types.SimpleNamespace(name={implementation!r})\n"
-        "prerequisites.sys = types.SimpleNamespace(implementation=there, exit=sys.exit,\n"
-        f"    version_info={version}, executable='/bin/python')\n"
-        "prerequisites.check('python')"
-    )
-    command = [sys.executable, "-c", code, PREREQUISITES.parent]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert result.stderr.startswith("gevent-rs: CPython 3.11 or later is needed, /bin/python is ")
-    assert result.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize("target", ["demo", "test", "build"])
 @pytest.mark.parametrize("missing", ["cargo", "cc", "python3"])
 def test_make_says_it_before_it_does_anything(
