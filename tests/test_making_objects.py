@@ -22,19 +22,20 @@ ARGUMENTS = {
     "BaseHub": "()",
     "BasePool": "()",
     "BoundedSemaphore": "(1)",
+    "BusyWait": "()",
     "Channel": "()",
     "DummySemaphore": "()",
     "Event": "()",
     "FailureSpawnedLink": "(print)",
     "FileWrapper": "(io.BytesIO())",
     "Greenlet": "(print, 1, file=None)",
-    "HttpService": "(**LIMITS)",
     "IMap": "(print, [1])",
     "IMapUnordered": "(print, [1])",
     "Input": "(io.BytesIO(), 1)",
     "LifoQueue": "()",
     "LockType": "()",
     "NameService": "(loop, **SERVICE)",
+    "PollChanges": "()",
     "PriorityQueue": "()",
     "Queue": "()",
     "RLock": "()",
@@ -45,6 +46,7 @@ ARGUMENTS = {
     "SuccessSpawnedLink": "(print)",
     "TaskQueue": "(loop, 1)",
     "ThreadEnd": "()",
+    "ThreadRLock": "()",
     "Timeout": "(1, None)",
     "TrackedRawGreenlet": "(print)",
     "WSGIHandler": "(None, ('', 0), None, io.BytesIO())",
@@ -67,8 +69,10 @@ ARGUMENTS = {
 # Made by other objects only: each is made by what stands here.
 INDIRECT = {
     "HandlerAttributes": "gevent.pywsgi.WSGIHandler(None, ('', 0), None, io.BytesIO())",
+    "HttpService": "server()._make_service()",
     "LookUp": "service.addresses(print, b'localhost', True, False, False)",
     "RequestFile": "gevent.pywsgi.WSGIHandler(gevent.socket.socket(), ('', 0), None).rfile",
+    "Responder": "start_response()",
     "_Frame": "gevent.spawn(int).spawning_stack",
     "callback": "loop.run_callback(int)",
     "watcher": "loop.timer(1)",
@@ -80,11 +84,6 @@ import gevent, gevent.core, gevent.hub, gevent.pool, gevent.pywsgi, gevent.serve
 import gevent.socket, gevent.threadpool, gevent.websocket, gevent._imap
 from gevent import _core
 loop = gevent.core.loop(default=True)
-LIMITS = dict(
-    strict=True, plain=True, max_body=None, max_discard=1000,
-    header_timeout=None, body_timeout=1.0, idle_timeout=None, write_timeout=None,
-    max_request_line=1000, max_header_bytes=1000, max_headers=10,
-)
 SERVICE = dict(
     servers=[], flags=0, timeout=None, tries=None, ndots=None, udp_port=53, tcp_port=53,
     resolv_conf="/", hosts="/",
@@ -144,6 +143,19 @@ def test_made_by_others_while_the_collector_runs(output_of, name):
             loop, servers=[], flags=0, timeout=None, tries=None, ndots=None,
             udp_port=53, tcp_port=53, resolv_conf="/dev/null", hosts="/etc/hosts",
         )
+        def server(application=None):
+            return gevent.pywsgi.WSGIServer(("127.0.0.1", 0), application, log=None)
+        def start_response():
+            given = []
+            serving = server(lambda environ, start: given.append(start) or [])
+            serving.error_log = io.StringIO()
+            serving.start()
+            with gevent.socket.create_connection(serving.address) as client:
+                client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+                while client.recv(1000):
+                    pass
+            serving.stop()
+            return given[0]
         gc.set_threshold(1)
         made = [{INDIRECT[name]} for _ in range(30)]
         gc.set_threshold(700)
