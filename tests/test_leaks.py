@@ -2,7 +2,7 @@
 
 import pytest
 
-ROUND = 40
+ROUND = 30
 
 OPERATIONS = {
     "spawn": "gevent.spawn(len, 'x').get()",
@@ -12,10 +12,10 @@ OPERATIONS = {
     "error": "gevent.spawn(fail).join()",
     "kill": "gevent.spawn(gevent.sleep, 10).kill()",
     "kill before it starts": "gevent.spawn(int).kill()",
-    "killall": "gevent.killall([gevent.spawn(gevent.sleep, 10) for _ in range(3)])",
-    "joinall": "gevent.joinall([gevent.spawn(gevent.sleep, 0) for _ in range(3)])",
-    "iwait": "list(gevent.iwait([gevent.spawn(int) for _ in range(3)]))",
-    "wait": "gevent.wait([gevent.spawn(int) for _ in range(3)])",
+    "killall": "gevent.killall([gevent.spawn(gevent.sleep, 10) for _ in range(12)])",
+    "joinall": "gevent.joinall([gevent.spawn(gevent.sleep, 0) for _ in range(12)])",
+    "iwait": "list(gevent.iwait([gevent.spawn(int) for _ in range(12)]))",
+    "wait": "gevent.wait([gevent.spawn(int) for _ in range(12)])",
     "link": "greenlet = gevent.spawn(int); greenlet.link(lambda _: None); greenlet.join()",
     "cycle": "greenlet = gevent.spawn(int); greenlet.me = greenlet; greenlet.join()",
     "sleep": "gevent.sleep(0.0001)",
@@ -115,7 +115,7 @@ def repeat(times):
 gc.freeze()
 gc.set_threshold(1)
 repeat(20)
-rounds = [repeat(5)] + [repeat(ROUND) for _ in range(3)]
+rounds = [repeat(5)] + [repeat(ROUND) for _ in range(12)]
 gc.set_threshold(0)
 # Caches grow to a bound in one round or another; what leaks grows in each.
 for counts in zip(*rounds):
