@@ -131,7 +131,7 @@ impl Blocks {
         }
         let mut oldest: Vec<u32> = self.warm.drain(..BATCH).collect();
         oldest.sort_unstable();
-        let adjacent = |one: &u32, next: &u32| one + 1 == *next && next % EACH != 0;
+        let adjacent = |one: &u32, next: &u32| one + 1 == *next && !next.is_multiple_of(EACH);
         for run in oldest.chunk_by(adjacent) {
             let start = self.segments.address(run[0], BLOCK);
             // SAFETY: these blocks lie side by side in a segment, were freed by CPython and are handed out to nobody

@@ -153,13 +153,13 @@ pub fn start_response<'py>(
     let (begun, sent) = this.exchange(py, |exchange| {
         (!exchange.out.is_empty(), exchange.headers_sent)
     });
-    match exc_info {
-        Some(info) if info.is_truthy()? => {
-            if sent {
-                return Err(PyErr::from_value(info.get_item(1)?));
-            }
-        }
-        _ if begun => {
+    let failure = match exc_info {
+        Some(info) if info.is_truthy()? => Some(info),
+        _ => None,
+    };
+    match failure {
+        Some(info) if sent => return Err(PyErr::from_value(info.get_item(1)?)),
+        None if begun => {
             let text = "start_response() was called before, and is called without exc_info";
             return Err(send::application_error(handler, text.into()));
         }
