@@ -27,6 +27,8 @@ DANGEROUS = {
     "__init_subclass__",
     "__subclasshook__",
     "__class__",
+    # It waits for its lock whatever is raised meanwhile: a condition holds its lock when its wait ends.
+    "_acquire_restore",
 }
 #: The same, on the hub's own loop only.
 OF_THE_LOOP = {"destroy", "break_", "ref", "unref", "error_handler", "reinit"}
