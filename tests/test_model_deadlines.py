@@ -98,6 +98,8 @@ class Program:
             self.passed.append((setting, delay, next(self.sequence)))
 
         setting = next(self.sequence)
+        # Its delay counts from the time of the loop's turn, those of the others from the present.
+        get_hub().loop.update_now()
         later = gevent.spawn_later(delay, run)
         self.protected.add(later)
         self.greenlets.append(later)

@@ -27,7 +27,7 @@ DANGEROUS = {
     "__init_subclass__",
     "__subclasshook__",
     "__class__",
-    # It waits for its lock whatever is raised meanwhile: a condition holds its lock when its wait ends.
+    # It waits for its lock whatever is raised meanwhile, as a condition holds its lock at the end.
     "_acquire_restore",
 }
 #: The same, on the hub's own loop only.

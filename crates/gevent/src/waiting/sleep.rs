@@ -66,8 +66,7 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
                 Err(_) if whole.lt(0)? => -1.0,
                 Err(_) => f64::INFINITY,
             },
-            Err(_) if seconds.lt(0)? => -1.0,
-            Err(_) if seconds.le(0)? => return Ok(None),
+            Err(_) if seconds.le(0)? && !crate::compat::is_on(seconds.py())? => return Ok(None),
             Err(_) => seconds.extract()?,
         },
     };

@@ -157,9 +157,12 @@ pub fn start_response<'py>(
         Some(info) if info.is_truthy()? => Some(info),
         _ => None,
     };
+    // PEP 3333 forbids a second call "within the current invocation of the application". One that comes from the iterable
+    // which that returned, before anything was sent, states the head anew.
+    let is_invoked = !this.is_set(py, Slot::Result);
     match failure {
         Some(info) if sent => return Err(PyErr::from_value(info.get_item(1)?)),
-        None if begun => {
+        None if begun && (sent || is_invoked) => {
             let text = "start_response() was called before, and is called without exc_info";
             return Err(send::application_error(handler, text.into()));
         }
