@@ -377,6 +377,9 @@ class TestLoops:
             gevent.sleep(0)
             for _ in range(2):
                 hub.loop = core.loop()
+                # The same one again changes nothing.
+                hub.loop = hub.loop
+            hub.loop = hub.loop
             try:
                 gevent.spawn(gevent.sleep, 10).get(timeout=0.02)
             except gevent.Timeout:

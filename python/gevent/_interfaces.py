@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ICallback", "ILoop", "IWatcher"]
+from gevent._core import callback, loop, watchers
 
 try:
-    from zope.interface import Attribute, Interface
+    from zope.interface import Attribute, Interface, classImplements
 except ImportError:
+
+    def classImplements(cls: type, *interfaces: type) -> None:
+        """Declare nothing."""
 
     class Interface:  # type: ignore[no-redef]
         """Stands for the base of interfaces."""
@@ -21,6 +24,9 @@ except ImportError:
     def Attribute(__name__: str, __doc__: str = "") -> Any:
         """Return the description of an attribute."""
         return property(doc=__doc__ or __name__)
+
+
+__all__ = ["ICallback", "ILoop", "IWatcher"]
 
 
 class ILoop(Interface):
@@ -104,3 +110,8 @@ class ICallback(Interface):
 
     def close():
         """The same as :meth:`stop`."""
+
+
+classImplements(loop, ILoop)
+classImplements(watchers.watcher, IWatcher)
+classImplements(callback, ICallback)

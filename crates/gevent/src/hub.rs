@@ -309,7 +309,11 @@ impl BaseHub {
             loop_.map(|loop_| self.loop_.replace(py, loop_)),
             self.wrapper.replace(py, wrapper),
         );
-        if let (Some(Some(before)), _) = &old {
+        if let (Some(Some(before)), _) = &old
+            && !self
+                .loop_
+                .with(py, |now| now.as_ref().is_some_and(|now| now.is(before)))
+        {
             // The hub may be in the middle of running it.
             before.get().end_innermost_run();
         }

@@ -40,10 +40,15 @@ impl RLock {
     /// # Errors
     /// `MemoryError`.
     pub fn free(py: Python<'_>) -> PyResult<Self> {
-        Ok(Self {
-            block: Made::new(Py::new(py, Semaphore::of(1))?),
+        Ok(Self::over(Py::new(py, Semaphore::of(1))?))
+    }
+
+    /// A lock that nobody holds, over a semaphore with one permit.
+    pub fn over(block: Py<Semaphore>) -> Self {
+        Self {
+            block: Made::new(block),
             held: GilCell::new(Held::default()),
-        })
+        }
     }
 
     /// How often it is held, and by whom.

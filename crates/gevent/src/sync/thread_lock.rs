@@ -24,6 +24,15 @@ pub struct ThreadLock {
 }
 
 impl ThreadLock {
+    /// A lock that nobody holds.
+    pub fn free() -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Semaphore::of(1))
+            .add_subclass(BoundedSemaphore::of(1))
+            .add_subclass(Self {
+                tries: BusyWait::default(),
+            })
+    }
+
     fn semaphore<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Semaphore> {
         slf.as_super().as_super()
     }
@@ -81,11 +90,7 @@ pub fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<
 impl ThreadLock {
     #[new]
     fn new() -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Semaphore::of(1))
-            .add_subclass(BoundedSemaphore::of(1))
-            .add_subclass(Self {
-                tries: BusyWait::default(),
-            })
+        Self::free()
     }
 
     fn __init__(&self) {}

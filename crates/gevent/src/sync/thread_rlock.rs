@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::Flag;
 use crate::sync::busy_wait::BusyWait;
 use crate::sync::rlock::{RLock, running};
-use crate::sync::thread_lock::{TRIES, limit_of};
+use crate::sync::thread_lock::{TRIES, ThreadLock, limit_of};
 
 /// A lock that the greenlet which holds it may acquire again, and must release as often.
 ///
@@ -45,7 +45,10 @@ impl ThreadRLock {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let tries = BusyWait::default();
-        Ok(PyClassInitializer::from(RLock::free(py)?).add_subclass(Self { tries }))
+        // Programs that look into the lock find what `threading.Lock` makes, as in the standard library's class in Python.
+        let block = Bound::new(py, ThreadLock::free())?;
+        let block = block.into_super().into_super().unbind();
+        Ok(PyClassInitializer::from(RLock::over(block)).add_subclass(Self { tries }))
     }
 
     /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
