@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from gevent._core import Greenlet, Waiter, get_hub, get_hub_if_exists
@@ -97,7 +98,9 @@ class _WaitIterator:
     def _finish(self) -> None:
         self._left = 0
         if self._timer is not None:
-            self._timer.close()
+            # A greenlet that is ended with its thread has no loop any more, and no timer in it.
+            with suppress(ValueError):
+                self._timer.close()
             self._timer = None
         if self._begun:
             for obj in self._objects:

@@ -168,6 +168,7 @@ pub fn next_greenlet<'py>(
             return Ok(None);
         }
         if loop_.owes_turn() {
+            loop_.progressed();
             return the_hub();
         }
         let Some(task) = loop_.next_task(py) else {

@@ -55,10 +55,9 @@ impl Watcher {
         Ok(())
     }
 
-    /// The same as `stop`, for use when the watcher is not needed any more. It may come after the end of the loop, as where a
-    /// greenlet cleans up that is ended with its thread.
-    fn close(slf: &Bound<'_, Self>) {
-        Self::stop_now(slf.as_unbound(), slf.py());
+    /// The same as `stop`, for use when the watcher is not needed any more.
+    fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::stop(slf)
     }
 
     /// Behave as if `revents` had occurred: call `callback` with `args` once, soon.
@@ -191,8 +190,8 @@ impl Watcher {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) {
-        Self::close(slf);
+    fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        Self::close(slf)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
