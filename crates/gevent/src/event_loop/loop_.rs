@@ -232,7 +232,7 @@ impl Loop {
                 }
                 Next::Poll => self.glance(py),
                 Next::Empty if self.noted.with(py, |noted| noted.is_empty()) => return None,
-                Next::Empty => self.glance(py),
+                Next::Empty => self.begin_turn(py),
             }
         }
     }
@@ -240,6 +240,24 @@ impl Loop {
     /// Has a reader woken with the descriptors of the next turn.
     pub fn note_readable(&self, py: Python<'_>, reader: WaitRef) {
         self.noted.with(py, |noted| noted.push(reader));
+    }
+
+    /// Begins a turn because of the readers that were noted: with a poll, or, where there is next to nothing else that a poll
+    /// could find, with no more than the timers that are due.
+    fn begin_turn(&self, py: Python<'_>) {
+        let others = self.sources.with(py, |sources| sources.waiting());
+        if others > 1 || self.watched.with(py, |watched| !watched.is_empty()) {
+            return self.glance(py);
+        }
+        if self
+            .timers
+            .with(py, |timers| timers.next_deadline())
+            .is_some()
+        {
+            let now = self.update_time();
+            self.expire(py, now);
+        }
+        self.wake_noted(py);
     }
 
     /// Wakes the readers that were noted, the last one first, as [`poll`](Self::poll) does with descriptors.

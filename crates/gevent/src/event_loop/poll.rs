@@ -26,6 +26,20 @@ impl Loop {
         let _ = self.poll(py, false);
     }
 
+    /// Finds what is ready without waiting: in the inbox, where another thread's answer will probably come within microseconds,
+    /// and which is looked at for that long; else by a poll.
+    pub fn find_ready(&self, py: Python<'_>) -> bool {
+        if self.mail_is_near.swap(false, Relaxed)
+            && let Some(inbox) = self.inbox(py)
+            && py.detach(|| inbox.look_out())
+        {
+            self.take_mail(py);
+        } else {
+            self.glance(py);
+        }
+        self.has_ready(py)
+    }
+
     /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
     /// until something happens; an interrupting signal is noted in `check_signals`.
     ///
@@ -219,7 +233,7 @@ impl Loop {
         }
     }
 
-    fn expire(&self, py: Python<'_>, now: Time) {
+    pub(crate) fn expire(&self, py: Python<'_>, now: Time) {
         while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
             match what {
                 Deadline::Wake(wait) => {

@@ -176,8 +176,7 @@ pub fn next_greenlet<'py>(
                 loop_.progressed();
                 return the_hub();
             }
-            loop_.glance(py);
-            if !loop_.has_ready(py) {
+            if !loop_.find_ready(py) {
                 return the_hub();
             }
             continue;
