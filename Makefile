@@ -20,7 +20,7 @@ BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
 .PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance conformance-0.13 stdlib bench \
-    lint fmt build wheels lock clean fuzz
+    lint fmt build wheels lock clean fuzz sanitize
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -81,6 +81,10 @@ fuzz: $(BUILT)
 	$(PY) tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
 	$(PY) -m gevent.monkey tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
 	fuzz/run $(FUZZ_SECONDS)
+
+# Faults of memory and arithmetic, with builds of their own; see tests/sanitize/run.
+sanitize: $(READY)
+	tests/sanitize/run $(PY)
 
 lint: $(READY)
 	cargo fmt --all --check
