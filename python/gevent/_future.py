@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures._base import FINISHED, LOGGER, PENDING
+from concurrent.futures._base import (
+    CANCELLED_AND_NOTIFIED,
+    FINISHED,
+    LOGGER,
+    PENDING,
+    RUNNING,
+)
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +20,73 @@ from gevent.event import AsyncResult
 from gevent.monkey._state import is_module_patched
 from gevent.timeout import Timeout
 
-__all__ = ["Future"]
+__all__ = ["Future", "Reporter", "Work"]
+
+
+class Work:
+    """One call of an executor, which either a worker begins or somebody gives up, never both."""
+
+    __slots__ = ("_fate", "executor", "fn", "result")
+
+    def __init__(self, executor: Any, fn: Callable[..., Any]) -> None:
+        self.executor = executor
+        self.fn = fn
+        #: Where the outcome goes, once the pool has taken the call.
+        self.result: AsyncResult | None = None
+        # Empty, or one entry: why it was given up, or None when it was begun. The worker and those
+        # who give up are in different threads, and `setdefault` lets one of them win.
+        self._fate: dict[str, BaseException | None] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.executor._prepare_worker()
+        self.executor._queued.discard(self)
+        # The pool brings the error to the hub's thread.
+        error = self._fate.setdefault("", self.executor._broken_error())
+        if error is not None:
+            raise error
+        return self.fn(*args, **kwargs)
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it was given up, or ``None``."""
+        return self._fate.get("")
+
+    def begun(self) -> bool:
+        """Return whether a worker has begun it."""
+        return bool(self._fate) and self.error is None
+
+    def cancelled(self) -> bool:
+        """Return whether it was given up because it was cancelled."""
+        return isinstance(self.error, CancelledError)
+
+    def give_up(self, error: BaseException) -> None:
+        """Have it never run, and tell who waits for it, unless it was begun or given up before."""
+        if self._fate.setdefault("", error) is error:
+            self.executor._queued.discard(self)
+            self.tell()
+
+    def tell(self) -> None:
+        """Store why it was given up where it is waited for, if it was."""
+        if self.error is not None and self.result is not None and not self.result.ready():
+            self.result.set_exception(self.error)
+
+
+class Reporter:
+    """Stands for a hub where a pool reports errors: a call that was given up is no error."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+
+    def handle_error(self, context: Any, *exc_info: Any) -> None:
+        """Pass an error of a worker's task on to the hub, unless the task was given up."""
+        worker, work = context
+        if isinstance(work, Work):
+            if work.error is not None:
+                return
+            context = (worker, work.fn)
+        self.hub.handle_error(context, *exc_info)
 
 
 class _FutureLink:
@@ -38,8 +111,9 @@ class _FutureLink:
 class Future:
     """The interface of a :class:`concurrent.futures.Future` over an ``AsyncResult``."""
 
-    def __init__(self, asyncresult: AsyncResult) -> None:
+    def __init__(self, asyncresult: AsyncResult, work: Work) -> None:
         self.asyncresult = asyncresult
+        self._work = work
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.asyncresult, name)
@@ -63,39 +137,50 @@ class Future:
     def _tell_waiters(self, _result: Any) -> None:
         with self._condition:
             for waiter in self._waiters:
-                if self.asyncresult.exception is None:
+                if self.cancelled():
+                    waiter.add_cancelled(self)
+                elif self.asyncresult.exception is None:
                     waiter.add_result(self)
                 else:
                     waiter.add_exception(self)
 
     @property
     def _state(self) -> str:
-        return FINISHED if self.done() else PENDING
+        if self.done():
+            return CANCELLED_AND_NOTIFIED if self.cancelled() else FINISHED
+        return RUNNING if self._work.begun() else PENDING
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Return ``True``: a task that was submitted runs."""
-        return True
+        """Return whether the call was not cancelled; the executor does the rest by itself."""
+        return not self.cancelled()
 
     def cancel(self) -> bool:
-        """Return ``False``: a task that was submitted runs."""
-        return False
+        """Have the call never run, if no thread has begun it.
+
+        Those who wait and the callbacks are told at once.
+
+        :returns: whether it is cancelled: ``False`` when it runs or is done.
+        """
+        self._work.give_up(CancelledError())
+        return self.cancelled()
 
     def cancelled(self) -> bool:
-        """Return ``False``: a task that was submitted runs."""
-        return False
+        """Return whether the call was cancelled."""
+        return self._work.cancelled()
 
     def running(self) -> bool:
-        """Return whether the result is not there yet."""
-        return not self.done()
+        """Return whether a thread has begun the call and the result is not there yet."""
+        return self._work.begun() and not self.done()
 
     def done(self) -> bool:
-        """Return whether the result is there."""
+        """Return whether the result is there, or the call was cancelled."""
         return self.asyncresult.ready()
 
     def result(self, timeout: float | None = None) -> Any:
         """Return what the call returned, or raise what it raised; wait *timeout* seconds for it.
 
         :raises concurrent.futures.TimeoutError: it was not over by then.
+        :raises concurrent.futures.CancelledError: the call was cancelled.
         """
         try:
             return self.asyncresult.get(timeout=timeout)
@@ -109,9 +194,12 @@ class Future:
         """Return what the call raised or ``None``; wait *timeout* seconds for it.
 
         :raises concurrent.futures.TimeoutError: it was not over by then.
+        :raises concurrent.futures.CancelledError: the call was cancelled.
         """
         if not self.asyncresult.wait(timeout) and not self.done():
             raise FutureTimeoutError
+        if self.cancelled():
+            raise CancelledError
         return self.asyncresult.exception
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:

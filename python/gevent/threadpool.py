@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import itertools
 import os
 import sys
 import threading
@@ -19,7 +20,7 @@ from greenlet import greenlet as RawGreenlet
 from gevent import queue as _queue  # noqa: F401
 from gevent import util as _util  # noqa: F401
 from gevent._core import TaskQueue, get_hub, get_hub_if_exists, getcurrent, retire_workers
-from gevent._future import Future
+from gevent._future import LOGGER, Future, Reporter, Work
 from gevent.event import AsyncResult
 from gevent.exceptions import InvalidThreadUseError
 from gevent.monkey.api import get_original
@@ -57,6 +58,9 @@ class _WorkerGreenlet(RawGreenlet):
     _thread_ident = 0
     # The hub of the worker thread, if a task made one.
     _worker_hub: Any = None
+    # The executor has readied the thread for its first task, and has named it.
+    _prepared = False
+    _named = False
 
     def __init__(self, threadpool: ThreadPool) -> None:
         self._hub = threadpool.hub
@@ -149,6 +153,9 @@ class _WorkerGreenlet(RawGreenlet):
         self._worker_hub = None
         if hub is not None:
             hub.destroy(True)
+        if self._named:
+            # The entry would outlive the thread, which `threading` did not start.
+            threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
         on_exit, self._on_exit = self._on_exit, None
         on_exit(self)
 
@@ -177,6 +184,7 @@ class ThreadPool(GroupMappingMixin):
     __slots__ = (
         "_idle_task_timeout",
         "_maxsize",
+        "_reporter",
         "_worker_greenlets",
         "fork_watcher",
         "hub",
@@ -190,6 +198,8 @@ class ThreadPool(GroupMappingMixin):
     def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
         #: The hub that tasks are spawned from.
         self.hub = get_hub() if hub is None else hub
+        # What is told of the errors of tasks.
+        self._reporter: Any = self.hub
         #: Always ``None``: no greenlet is needed to change the number of threads.
         self.manager = None
         #: The process that the threads run in.
@@ -271,7 +281,7 @@ class ThreadPool(GroupMappingMixin):
             raise InvalidThreadUseError(hub, get_hub_if_exists())
         queue = self.task_queue
         queue.enter()
-        result = queue.submit(hub, func, args, kwargs)
+        result = queue.submit(self._reporter, func, args, kwargs)
         if queue.lacks_workers(self._maxsize):
             self.adjust()
         return result
@@ -412,38 +422,76 @@ class ThreadResult:
 
 try:
     _Executor = concurrent.futures.ThreadPoolExecutor
+    _BrokenPool = concurrent.futures.thread.BrokenThreadPool
 except RuntimeError:
     # First asked for while the interpreter ends, when it takes no more executors; pools work.
     _Executor = concurrent.futures.Executor  # type: ignore[assignment,misc]
+    _BrokenPool = concurrent.futures.BrokenExecutor  # type: ignore[assignment,misc]
 
 
 class ThreadPoolExecutor(_Executor):
     """The standard executor, over a :class:`ThreadPool`: always native threads, never patched.
 
     The futures can be waited for with gevent's functions such as :func:`gevent.wait`. Those of
-    :mod:`concurrent.futures` only wait for them where :mod:`threading` is patched. A task that was
-    submitted cannot be cancelled.
+    :mod:`concurrent.futures` only wait for them where :mod:`threading` is patched. Other than the
+    standard one, it makes :meth:`submit` wait while more than *max_workers* tasks are unfinished.
 
-    :param max_workers: How many threads there may be. The other arguments are not used.
+    :param max_workers: How many threads there may be.
+    :param thread_name_prefix: What the names of the threads begin with, if given.
+    :param initializer: Is called with *initargs* in each thread before its first task. When it
+        raises, the executor is broken: what is queued and what is submitted later fails with
+        :exc:`concurrent.futures.thread.BrokenThreadPool`.
+    :raises ValueError: *max_workers* is not positive.
+    :raises TypeError: *initializer* cannot be called.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        names = ("max_workers", "thread_name_prefix", "initializer", "initargs")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        self._thread_name_given = given.get("thread_name_prefix") or ""
+        self._thread_numbers = itertools.count()
+        self._call_first = given.get("initializer")
+        self._call_first_with = given.get("initargs", ())
+        #: What was submitted and neither begun nor given up.
+        self._queued: set[Work] = set()
         self._threadpool = ThreadPool(self._max_workers)
+        self._threadpool._reporter = Reporter(self._threadpool.hub)
 
     def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Have ``fn(*args, **kwargs)`` called in a thread; return a future.
 
+        :raises concurrent.futures.thread.BrokenThreadPool: an initializer failed.
         :raises RuntimeError: the executor was shut down.
         """
+        broken = self._broken_error()
+        if broken is not None:
+            raise broken
         if self._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        return Future(self._threadpool.spawn(fn, *args, **kwargs))
+        work = Work(self, fn)
+        self._queued.add(work)
+        try:
+            work.result = self._threadpool.spawn(work, *args, **kwargs)
+        except BaseException:
+            self._queued.discard(work)
+            raise
+        # It may have been given up while it waited for a place, and the executor shut down: the
+        # thread that was started for it is to end.
+        work.tell()
+        if self._shutdown:
+            self._threadpool.task_queue.dismiss(0)
+        return Future(work.result, work)
 
-    def shutdown(self, wait: bool = True, **kwargs: Any) -> None:
-        """Take no more tasks; with *wait* return when all are done."""
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **kwargs: Any) -> None:
+        """Take no more tasks; with *wait* return when all are done.
+
+        :param cancel_futures: Cancel the tasks that no thread has begun.
+        """
         with self._shutdown_lock:
             self._shutdown = True
+        if cancel_futures:
+            self._give_up_queued(concurrent.futures.CancelledError)
         if wait:
             self._threadpool.kill()
         else:
@@ -451,3 +499,34 @@ class ThreadPoolExecutor(_Executor):
 
     #: The same as :meth:`shutdown`.
     kill = shutdown
+
+    def _give_up_queued(self, make_error: Callable[[], BaseException | None]) -> None:
+        for work in list(self._queued):
+            error = make_error()
+            if error is not None:
+                work.give_up(error)
+
+    def _broken_error(self) -> BaseException | None:
+        return _BrokenPool(self._broken) if self._broken else None
+
+    def _prepare_worker(self) -> None:
+        # In the worker's thread.
+        worker = getcurrent()
+        if worker._prepared:
+            return
+        worker._prepared = True
+        if self._thread_name_given:
+            worker._named = True
+            number = next(self._thread_numbers)
+            threading.current_thread().name = f"{self._thread_name_given}_{number}"
+        if self._call_first is None:
+            return
+        try:
+            self._call_first(*self._call_first_with)
+        except BaseException:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            self._broken = "A thread initializer failed, the thread pool is not usable anymore"
+            # Links are told in the hub's thread.
+            self._threadpool.hub.loop.run_callback_threadsafe(
+                self._give_up_queued, self._broken_error
+            )
