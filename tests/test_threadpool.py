@@ -498,7 +498,9 @@ class TestExecutor:
         for wait in (future.result, future.exception):
             with pytest.raises(concurrent.futures.TimeoutError):
                 wait(timeout=0.001)
-        assert future.running()
+        with gevent.Timeout(30):
+            while not future.running():
+                gevent.sleep(0.001)
         gate.open()
         assert future.result() == "done"
 
