@@ -26,15 +26,10 @@ impl Loop {
         let _ = self.poll(py, false);
     }
 
-    /// Finds what is ready without waiting: in the inbox, where another thread's answer will probably come within microseconds,
-    /// and which is looked at for that long; else by a poll.
+    /// Polls without waiting; true if something is ready then. Where another thread's answer will probably come within
+    /// microseconds, that is left to the hub, which looks out for it.
     pub fn find_ready(&self, py: Python<'_>) -> bool {
-        if self.mail_is_near.swap(false, Relaxed)
-            && let Some(inbox) = self.inbox(py)
-            && py.detach(|| inbox.look_out())
-        {
-            self.take_mail(py);
-        } else {
+        if !self.mail_is_near.load(Relaxed) {
             self.glance(py);
         }
         self.has_ready(py)
