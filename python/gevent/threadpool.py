@@ -19,7 +19,14 @@ from greenlet import greenlet as RawGreenlet
 
 from gevent import queue as _queue  # noqa: F401
 from gevent import util as _util  # noqa: F401
-from gevent._core import TaskQueue, get_hub, get_hub_if_exists, getcurrent, retire_workers
+from gevent._core import (
+    TaskQueue,
+    get_hub,
+    get_hub_if_exists,
+    getcurrent,
+    retire_workers,
+    sleep,
+)
 from gevent._future import LOGGER, Future, Reporter, Work
 from gevent.event import AsyncResult
 from gevent.exceptions import InvalidThreadUseError
@@ -151,13 +158,15 @@ class _WorkerGreenlet(RawGreenlet):
     def _leave(self) -> None:
         hub = get_hub_if_exists()
         self._worker_hub = None
-        if hub is not None:
-            hub.destroy(True)
-        if self._named:
-            # The entry would outlive the thread, which `threading` did not start.
-            threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
-        on_exit, self._on_exit = self._on_exit, None
-        on_exit(self)
+        try:
+            if hub is not None:
+                hub.destroy(True)
+            if self._named:
+                # The entry would outlive the thread, which `threading` did not start.
+                threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
+        finally:
+            on_exit, self._on_exit = self._on_exit, None
+            on_exit(self)
 
     def __repr__(self) -> str:
         return (
@@ -265,6 +274,9 @@ class ThreadPool(GroupMappingMixin):
     def kill(self) -> None:
         """Wait until all tasks are done and all threads ended. New tasks start new threads."""
         self.size = 0
+        # A thread counts as ended when it takes no more tasks; its hub may still be there then.
+        while self._worker_greenlets and not self.task_queue.workers:
+            sleep(0.0005)
         if not self.task_queue.workers:
             self.fork_watcher.stop()
 
