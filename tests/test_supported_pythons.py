@@ -36,7 +36,9 @@ def test_import(run_python, other):
 def test_build(run_python, other):
     statements, name = OTHERS[other]
     code = RUN_PREREQUISITES.format(str(TOP / "wheels" / "prerequisites.py"))
-    result = run_python(f"import pathlib, sys; {statements}\n{code}")
+    # What the file imports cannot be loaded any more where the system says that it is another.
+    loaded = "import pathlib, shutil, subprocess, sys"
+    result = run_python(f"{loaded}; {statements}\n{code}")
     assert (result.returncode, result.stdout) == (1, "")
     [line] = result.stderr.splitlines()
     assert line.startswith("gevent-rs: CPython 3.11 to 3.15 on Linux is needed, with the GIL")
