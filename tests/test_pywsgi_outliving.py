@@ -21,6 +21,8 @@ GET = b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 LARGE = 2_000_000
 ROUNDS = 12
+#: By how many bytes the process may be larger after as many connections have ended.
+LIMIT = ROUNDS * LARGE // 2
 
 
 class Tracked(dict):
@@ -239,11 +241,17 @@ def test_every_end(uncollected, monkeypatch, end, taking):
         address = server.address
         ENDS[end](address)
         settle(watched)
-        before = resident()
-        gevent.joinall([gevent.spawn(ENDS[end], address) for _ in range(ROUNDS)], raise_error=True)
-        assert watched.living or end == "leaves at once"
-        assert settle(watched) == []
-        assert resident() - before < ROUNDS * LARGE // 2
+        # The allocator may keep what was freed, once. What is not freed grows each time.
+        grown = []
+        while len(grown) < 4 and min(grown, default=LIMIT) >= LIMIT:
+            before = resident()
+            gevent.joinall(
+                [gevent.spawn(ENDS[end], address) for _ in range(ROUNDS)], raise_error=True
+            )
+            assert watched.living or end == "leaves at once"
+            assert settle(watched) == []
+            grown.append(resident() - before)
+        assert min(grown) < LIMIT
 
 
 def test_the_end_of_the_server(uncollected):
