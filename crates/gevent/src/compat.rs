@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 /// Returns true if the setting `compat` is on.
 ///
 /// # Errors
-/// What reading it raises: `GEVENT_COMPAT` may be no boolean.
+/// The error of reading the setting, as `GEVENT_COMPAT` may be no boolean.
 pub fn is_on(py: Python<'_>) -> PyResult<bool> {
     py.import(pyo3::intern!(py, "gevent._config"))?
         .getattr(pyo3::intern!(py, "config"))?

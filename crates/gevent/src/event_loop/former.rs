@@ -39,7 +39,7 @@ pub fn turn(py: Python<'_>, loop_: &Bound<'_, Loop>, former: &[Py<Loop>]) -> PyR
         .min();
     let nothing = Deadline::Task(Box::new(Task::Native(Box::new(|_| Ok(())))));
     let timer = next.map(|at| this.set_deadline(py, at, nothing));
-    // What waits on an old loop counts for this one, too.
+    // A wait on an old loop keeps this one running, too.
     this.count_ref(1);
     let ran = run(py, loop_, ready, true);
     this.count_ref(-1);

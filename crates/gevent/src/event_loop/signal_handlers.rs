@@ -1,4 +1,4 @@
-//! Where Python's signal handlers run while everything waits.
+//! Runs Python's signal handlers while everything waits.
 //!
 //! CPython calls handlers between two instructions of the main thread. When its greenlets all wait, there is no instruction
 //! but those of the hub, in which nothing may block; and a handler may well want to: it joins a thread, takes a lock, logs,

@@ -48,7 +48,7 @@ impl PyClassBaseType for PyGreenlet {
     type Layout<T: PyClassImpl> = PyStaticClassObject<T>;
 }
 
-/// What the constructor of a class derived from greenlet's begins with: greenlet's own constructor.
+/// Calls greenlet's own constructor, with which that of a derived class begins.
 pub fn as_greenlet() -> <PyGreenlet as PyClassBaseType>::Initializer {
     PyNativeTypeInitializer(PhantomData)
 }

@@ -36,7 +36,7 @@ const BATCH: usize = 8 << 20;
 /// How often a chunk is given back to somebody who is busy.
 const TRIES: u32 = 1000;
 
-/// Where the fields of [`FrameStack`] are in a thread's state; 0 where this CPython is not known.
+/// The offset of the fields of [`FrameStack`] in a thread's state; it is 0 where this CPython is not known.
 static FIELDS: AtomicUsize = AtomicUsize::new(0);
 
 static PAGES: Mutex<Pages> = Mutex::new(Pages::new());
@@ -45,7 +45,7 @@ static PAGES: Mutex<Pages> = Mutex::new(Pages::new());
 struct Page {
     /// A bit for each that is free.
     free: u64,
-    /// Whether its content is with the kernel.
+    /// True if its memory was given back to the kernel.
     cold: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the garbage collector takes greenlets for.
+//! Shows greenlets to the garbage collector for as long as they live.
 //!
 //! greenlet declares the objects of greenlets that are under way to be none of the collector's (`tp_is_gc`), and changes that
 //! at their end. CPython does not expect a change: it stops tracking dictionaries and tuples in which it finds nothing to
@@ -18,7 +18,7 @@ use pyo3::{PyClass, PyTypeInfo, ffi};
 
 use super::{arena, greenlet};
 
-/// How far a greenlet has come with the `run` of its class.
+/// Tells how far a greenlet has come with the `run` of its class.
 #[derive(Default)]
 pub struct Begun(AtomicU8);
 
@@ -55,7 +55,7 @@ impl Drop for Begun {
 
 /// A class derived from greenlet's.
 pub trait Collected: PyClass<Frozen = True> + PyTypeInfo + Sync {
-    /// Whether the object executes, or executed, the `run` of its class.
+    /// Returns true if the object executes, or executed, the `run` of its class.
     fn begun(&self) -> &Begun;
 }
 

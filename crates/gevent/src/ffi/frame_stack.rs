@@ -1,4 +1,4 @@
-//! Where a thread's state keeps the memory of its Python frames.
+//! Finds the memory of a thread's Python frames in its state.
 //!
 //! The fields are not part of CPython's API. From 3.13 on CPython itself says where one of them is, in the table of offsets
 //! that it keeps for debuggers and profilers of other processes, which is right for debug builds too. CPython 3.11 and 3.12
