@@ -180,6 +180,8 @@ class Hub(BaseHub):
     name = ""
     # Set while the main greenlet waits for the end of everything else.
     _joined = False
+    # The asyncio loop of the greenlets of this hub, once one uses it: a gevent.aio.SharedLoop.
+    _aio_loop: Any = None
 
     def __init__(self, loop: Any = None, default: bool | None = None) -> None:
         super().__init__()
@@ -435,6 +437,7 @@ class Hub(BaseHub):
         loop = self.loop
         if loop is None:
             return
+        self._finish_shared_loop()
         if self.periodic_monitoring_thread is not None:
             self.periodic_monitoring_thread.kill()
             self.periodic_monitoring_thread = None
@@ -444,6 +447,12 @@ class Hub(BaseHub):
         if destroy_loop:
             loop.destroy()
         self.loop = None
+
+    def _finish_shared_loop(self) -> None:
+        shared, self._aio_loop = self._aio_loop, None
+        # Only in its own thread, outside of the hub, can it still run.
+        if shared is not None and _get_hub() is self and getcurrent() is not self:
+            shared.finish()
 
     def _stop(self, destroy_loop: bool) -> None:
         if getcurrent() is self:

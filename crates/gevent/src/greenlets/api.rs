@@ -334,6 +334,15 @@ impl Greenlet {
         greenlet::throw(slf.as_any(), error).map(Bound::unbind)
     }
 
+    /// Wait in a coroutine for the end of the greenlet; return its value or raise its error.
+    ///
+    /// When the awaiting task is cancelled the greenlet is killed, and the cancellation goes on once it has ended.
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        // Imported when first needed, as it takes asyncio with it.
+        let awaiting = slf.py().import("gevent.aio._awaiting")?;
+        awaiting.call_method1("await_greenlet", (slf,))
+    }
+
     /// Have `callback` called with this greenlet, in the hub, when it is over.
     fn rawlink(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
         let bound = callback.bind(slf.py());

@@ -1,0 +1,161 @@
+"""Asynchronous iterators, iterated over by greenlets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from gevent.aio._calls import _check_caller, _wait_for
+from gevent.aio._shared import SharedLoop, loop
+from gevent.exceptions import ConcurrentObjectUseError
+
+__all__ = ["iterate"]
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def iterate(iterable: AsyncIterable[T]) -> Iteration[T]:
+    """Return an iterator over the items of *iterable*, an asynchronous one, for a greenlet::
+
+        with aio.iterate(stream) as items:
+            for item in items:
+                ...
+
+    Each step waits for the next item, which is not asked for before. One task of the shared loop
+    takes all steps, in a copy of the caller's context. The ``with`` block ends the iteration, and
+    waits for the clean-up of an asynchronous generator; without it that happens some time after
+    the last reference is gone.
+
+    :raises TypeError: *iterable* is no asynchronous iterable.
+    """
+    if not hasattr(iterable, "__aiter__"):
+        raise TypeError(f"an asynchronous iterable was expected, got {iterable!r}")
+    return Iteration(loop(), iterable)
+
+
+class Iteration(Iterator[T], Generic[T]):
+    """An iterator over the items of an asynchronous iterable; :func:`iterate` makes it."""
+
+    def __init__(self, shared: SharedLoop, iterable: AsyncIterable[T]) -> None:
+        self._loop = shared
+        self._pump = _Pump(shared)
+        # The task refers to the pump only, so that it ends when this object is forgotten.
+        self._task = shared.create_waiting_task(self._pump.run(iterable))
+        self._stepping = False
+        self._over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._over:
+            raise StopIteration
+        if self._stepping:
+            raise ConcurrentObjectUseError("another greenlet takes the next item already")
+        _check_caller(self._loop, None, "iterate")
+        self._stepping = True
+        try:
+            item = _wait_for(self._loop, self._pump.ask(), self._task.cancel)
+        except BaseException:
+            self._over = True
+            raise
+        finally:
+            self._stepping = False
+        if item is _END:
+            self._over = True
+            raise StopIteration
+        return item
+
+    def close(self) -> None:
+        """End the iteration, and wait until an asynchronous generator has cleaned up.
+
+        :raises Exception: what its clean-up raised.
+        """
+        self._over = True
+        if self._task.done():
+            return
+        self._task.cancel()
+        try:
+            _wait_for(self._loop, self._task)
+        except asyncio.CancelledError:
+            if not self._task.cancelled():
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        t: type[BaseException] | None,
+        v: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        task = getattr(self, "_task", None)
+        if task is not None and not task.done():
+            # The last reference may go in another thread, or in the middle of a turn.
+            self._loop.call_soon_threadsafe(task.cancel)
+
+
+class _Pump(Generic[T]):
+    """Takes the steps of an asynchronous iterator, each when it is asked to.
+
+    It does all of it in one task, as generators may have blocks, such as timeouts and cancel
+    scopes, that must be left in the task that entered them.
+    """
+
+    def __init__(self, shared: SharedLoop) -> None:
+        self._loop = shared
+        #: Done when the next item was asked for.
+        self._demand: asyncio.Future[None] = shared.create_future()
+        #: Where the item goes that was asked for.
+        self._answer: asyncio.Future[Any] | None = None
+
+    def ask(self) -> asyncio.Future[Any]:
+        """Ask for the next item, and return a future that gets it, or ``_END``."""
+        self._answer = self._loop.create_future()
+        if not self._demand.done():
+            self._demand.set_result(None)
+        return self._answer
+
+    async def run(self, iterable: AsyncIterable[T]) -> None:
+        """Iterate over *iterable*: the body of the task."""
+        try:
+            await self._iterate(iterable)
+        except BaseException as error:
+            answer = self._answer
+            if answer is None or answer.done():
+                raise
+            if isinstance(error, asyncio.CancelledError):
+                answer.cancel()
+                raise
+            answer.set_exception(error)
+        else:
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_result(_END)
+
+    async def _iterate(self, iterable: AsyncIterable[T]) -> None:
+        await self._demand
+        iterator = aiter(iterable)
+        try:
+            while True:
+                try:
+                    item = await anext(iterator)
+                except StopAsyncIteration:
+                    return
+                answer, self._answer = self._answer, None
+                self._demand = self._loop.create_future()
+                if answer is not None and not answer.done():
+                    answer.set_result(item)
+                del item
+                await self._demand
+        finally:
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()

@@ -1,0 +1,193 @@
+"""The one loop for all greenlets of a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+from contextlib import suppress
+from typing import Any
+
+from gevent._core import Event, get_hub_if_exists, kill, spawn_raw
+from gevent.aio._loop import EventLoop
+from gevent.exceptions import GreenletExit
+from gevent.hub import get_hub, getcurrent
+
+__all__ = ["SharedLoop", "loop"]
+
+#: How many seconds a coroutine may block the loop when the loop is to end.
+_PATIENCE = 1.0
+
+
+class SharedLoop(EventLoop):
+    """The loop that greenlets share: it runs in a greenlet of its own as long as its hub.
+
+    It keeps the hub alive as long as it has tasks that are not done.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        super().__init__()
+        self._hub = hub
+        self._unfinished = 0
+        #: What greenlets wait for, and the events that wake these.
+        self._calls: dict[asyncio.Future[Any], Event] = {}
+        self._ending = False
+        #: True in the child of a fork, to which the loop does not belong.
+        self.left_behind = False
+        self._sleeper.keeps_hub_alive = self._is_busy
+        self._served = Event()
+        self._greenlet = spawn_raw(self._serve)
+
+    def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        """Return a new task that runs *coro*; see :meth:`asyncio.loop.create_task`."""
+        task = super().create_task(coro, **kwargs)
+        self._unfinished += 1
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, _task: asyncio.Task[Any]) -> None:
+        self._unfinished -= 1
+
+    def create_waiting_task(self, coro: Any) -> asyncio.Task[Any]:
+        """Return a new task that does nothing unless asked to, so it keeps no hub alive."""
+        return super().create_task(coro)
+
+    def _is_busy(self) -> bool:
+        return self._unfinished > 0 or bool(self._calls) or self._ending
+
+    def begin_call(self, future: asyncio.Future[Any]) -> Event:
+        """Return an event that is set when *future* is done."""
+        over = self._calls.get(future)
+        if over is None:
+            over = self._calls[future] = Event()
+            future.add_done_callback(self._end_call)
+            # A loop that sleeps does not know yet that it has to keep the hub alive.
+            self._sleeper.wake()
+        return over
+
+    def _end_call(self, future: asyncio.Future[Any]) -> None:
+        over = self._calls.pop(future)
+        # Greenlets do not go on when their thread ends.
+        if not self._ending:
+            over.set()
+
+    def _serve(self) -> None:
+        try:
+            while not self._ending:
+                try:
+                    super().run_forever()
+                except GreenletExit:
+                    return
+                except BaseException as error:
+                    # A task or a callback means to end the program.
+                    self._hub.handle_error(self, type(error), error, error.__traceback__)
+        finally:
+            self._served.set()
+
+    def finish(self) -> None:
+        """End the loop as :func:`asyncio.run` does: cancel the tasks, and let them clean up.
+
+        To be called in the thread of the loop, while its hub still works. Greenlets that wait for
+        tasks do not go on.
+        """
+        self._ending = True
+        super().stop()
+        if not self._served.wait(_PATIENCE):
+            kill(self._greenlet)
+            self._served.wait(_PATIENCE)
+        if self._sleeper.hub is None:
+            super().run_until_complete(self._clean_up())
+            super().close()
+
+    async def _clean_up(self) -> None:
+        tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                self.call_exception_handler(
+                    {
+                        "message": "unhandled exception at the end of the shared loop",
+                        "exception": task.exception(),
+                        "task": task,
+                    }
+                )
+        await self.shutdown_asyncgens()
+        await self.shutdown_default_executor()
+
+    def leave_behind(self) -> None:
+        """Leave the loop to the parent process, in the child of a fork.
+
+        No coroutine goes on here, not even to clean up, as that would be done twice.
+        """
+        self.left_behind = self._ending = True
+        _left_behind.append((self, asyncio.all_tasks(self)))
+        for over in self._calls.values():
+            over.set()
+        super().stop()
+        if getcurrent() is not self._greenlet:
+            kill(self._greenlet)
+
+    def run_forever(self) -> None:
+        """Raise :exc:`RuntimeError`: the shared loop runs all the time."""
+        if not self._ending:
+            raise _runs_by_itself()
+        super().run_forever()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Raise :exc:`RuntimeError`: the shared loop runs all the time."""
+        if asyncio.iscoroutine(future):
+            # It would be reported as never awaited.
+            future.close()
+        raise _runs_by_itself()
+
+    def stop(self) -> None:
+        """Raise :exc:`RuntimeError`: other greenlets use the shared loop too."""
+        if not self._ending:
+            raise RuntimeError("the shared loop cannot be stopped: it ends together with its hub")
+        super().stop()
+
+    def close(self) -> None:
+        """Raise :exc:`RuntimeError`: other greenlets use the shared loop too."""
+        raise RuntimeError("the shared loop cannot be closed: it ends together with its hub")
+
+
+def _runs_by_itself() -> RuntimeError:
+    return RuntimeError("the shared loop runs by itself: aio.run() waits for a coroutine")
+
+
+def loop() -> SharedLoop:
+    """Return the loop that the greenlets of the calling thread share; it runs already.
+
+    Its methods may be called from any greenlet of the thread, outside of coroutines too. An idle
+    loop, which has no unfinished task, does not keep :func:`gevent.wait` from returning.
+    """
+    hub = get_hub()
+    shared = hub._aio_loop
+    if shared is None:
+        shared = hub._aio_loop = SharedLoop(hub)
+    return shared
+
+
+#: Loops of the parent process with their tasks, which must not be collected: that would run the
+#: ``finally`` blocks of their coroutines.
+_left_behind: list[Any] = []
+
+
+def _leave_behind() -> None:
+    hub = get_hub_if_exists()
+    if hub is not None and hub._aio_loop is not None:
+        shared, hub._aio_loop = hub._aio_loop, None
+        shared.leave_behind()
+
+
+os.register_at_fork(after_in_child=_leave_behind)
+
+
+@atexit.register
+def _finish_at_exit() -> None:
+    hub = get_hub_if_exists()
+    if hub is not None and getcurrent() is not hub:
+        with suppress(KeyboardInterrupt):
+            hub._finish_shared_loop()
