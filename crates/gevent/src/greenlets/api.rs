@@ -4,7 +4,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyGenericAlias, PyTraceback, PyTuple, PyType};
 
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
@@ -56,6 +56,14 @@ impl Greenlet {
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<()> {
         Self::init(slf, run, args, kwargs)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class, item)
     }
 
     /// Create a greenlet that will run ``function(*args, **kwargs)`` and schedule it.

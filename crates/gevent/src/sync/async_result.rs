@@ -6,7 +6,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyGenericAlias, PyTuple, PyType};
 
 use crate::args;
 use crate::cell::GilCell;
@@ -191,6 +191,14 @@ impl AsyncResult {
             outcome: GilCell::new(Outcome::default()),
             links: Linkable::new(),
         })
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class, item)
     }
 
     /// Keep `value` and wake all who wait.

@@ -4,7 +4,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyGenericAlias, PyTuple, PyType};
 
 use crate::cell::GilCell;
 use crate::errors::ConcurrentObjectUseError;
@@ -170,6 +170,14 @@ impl Waiter {
             Some(hub) => Ok(Self::of_hub(hub)),
             None => Ok(Self::of_hub(hub::current(py)?.into_any().unbind())),
         }
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class, item)
     }
 
     /// Forget the value or error, so that the waiter can be used again.
