@@ -8,7 +8,7 @@ gevent that it stands for, which dependents compare; ``__implementation__`` says
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gevent._installation import refuse_a_mixture, refuse_other_pythons
 
@@ -67,7 +67,7 @@ __all__ = [
 
 __version__ = "26.9.0"
 # A plain name: with a module-level __getattr__ CPython would not specialise `gevent.sleep`.
-__implementation__ = f"gevent-rs {_own_version}"
+__implementation__: str = f"gevent-rs {_own_version}"
 
 
 class _VersionInfo(NamedTuple):
@@ -81,16 +81,38 @@ class _VersionInfo(NamedTuple):
 _VersionInfo.__name__ = "version_info"
 
 #: Not the version: what gevent has said here since version 20.
-version_info = _VersionInfo(20, 0, 0, "dev", 0)
+version_info: _VersionInfo = _VersionInfo(20, 0, 0, "dev", 0)
 
-spawn_later = Greenlet.spawn_later
+# The last three are of gevent 0.13.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
 
-# The rest is of gevent 0.13.
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
+
+    def spawn_later(
+        seconds: float, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Greenlet[..., _T]: ...
+
+    def spawn_link(
+        function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Greenlet[..., _T]: ...
+
+    def spawn_link_value(
+        function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Greenlet[..., _T]: ...
+
+    def spawn_link_exception(
+        function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Greenlet[..., _T]: ...
+else:
+    spawn_later = Greenlet.spawn_later
+    spawn_link = Greenlet.spawn_link
+    spawn_link_value = Greenlet.spawn_link_value
+    spawn_link_exception = Greenlet.spawn_link_exception
+
 from gevent import core as core
-
-spawn_link = Greenlet.spawn_link
-spawn_link_value = Greenlet.spawn_link_value
-spawn_link_exception = Greenlet.spawn_link_exception
 
 #: Where modules such as ``gevent.coros`` are.
 __path__.append(f"{__path__[0]}/compat/modules")

@@ -110,7 +110,7 @@ class NumberSetting(Setting):
 class PositiveSetting(NumberSetting):
     """A number that must be greater than zero; 0 in code, like ``None``, means none."""
 
-    type = float
+    type: Callable[[Any], Any] = float
 
     def convert(self, value: Any) -> Any:
         number = super().convert(value or None)
@@ -144,10 +144,10 @@ class ImportableSetting(Setting):
     """An object that can be given by name."""
 
     #: Names for the usual choices.
-    shortname_map: Mapping[str, str] = MappingProxyType({})
+    shortname_map: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> str:  # type: ignore[override]
         short = f" ({', '.join(self.shortname_map)})" if self.shortname_map else ""
         return (
             "It is the object itself, or 'package.module.object', or a short name"
@@ -205,7 +205,7 @@ class Resolver(ImportableSetting):
     environment_key = "GEVENT_RESOLVER"
     desc = "The class of gevent.hub.Hub.resolver, which looks up host names."
     default = ("thread", "dnspython", "ares", "block")
-    shortname_map: ClassVar = {
+    shortname_map: ClassVar[Mapping[str, str]] = {
         "ares": "gevent.resolver.ares.Resolver",
         "thread": "gevent.resolver.thread.Resolver",
         "block": "gevent.resolver.blocking.Resolver",
@@ -283,7 +283,7 @@ class FileObject(ImportableSetting):
     environment_key = "GEVENT_FILE"
     desc = "The class that is gevent.fileobject.FileObject."
     default = ("posix", "thread")
-    shortname_map: ClassVar = {
+    shortname_map: ClassVar[Mapping[str, str]] = {
         "thread": "gevent.fileobject.FileObjectThread",
         "posix": "gevent.fileobject.FileObjectPosix",
         "block": "gevent.fileobject.FileObjectBlock",
@@ -476,7 +476,7 @@ class Config:
 
 
 #: The settings of the process.
-config = Config()
+config: Config = Config()
 
 if __name__ == "__main__":
     config.print_help()

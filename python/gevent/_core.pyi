@@ -51,90 +51,90 @@ _Address: TypeAlias = Any
 _Event: TypeAlias = Literal["READ", "WRITE"]
 
 __all__ = [
-    "__version__",
-    "BaseHub",
-    "ThreadEnd",
-    "loop",
-    "callback",
-    "Greenlet",
-    "_Frame",
-    "SpawnedLink",
-    "SuccessSpawnedLink",
-    "FailureSpawnedLink",
-    "TrackedRawGreenlet",
-    "Waiter",
-    "Timeout",
-    "Event",
-    "AsyncResult",
-    "Semaphore",
-    "BoundedSemaphore",
-    "DummySemaphore",
-    "RLock",
-    "LockType",
-    "ThreadRLock",
-    "BusyWait",
-    "SimpleQueue",
-    "Queue",
-    "LifoQueue",
-    "PriorityQueue",
-    "Channel",
-    "local",
-    "all_local_dicts_for_greenlet",
-    "leave_hub",
-    "leave_hub_at_fork",
-    "get_hub",
-    "get_hub_if_exists",
-    "get_hub_class",
-    "set_hub",
-    "set_default_hub_class",
-    "getcurrent",
-    "set_resumed_function",
-    "check_signals",
-    "sleep",
-    "idle",
-    "spawn",
-    "spawn_raw",
-    "kill",
-    "join_greenlets",
-    "kill_greenlets",
-    "set_track_greenlet_tree",
-    "getswitchinterval",
-    "setswitchinterval",
-    "with_timeout",
-    "watchers",
     "EVENTS",
-    "BaseGroup",
-    "BasePool",
-    "IMapUnordered",
-    "IMap",
-    "TaskQueue",
-    "retire_workers",
-    "_flags_to_int",
-    "_flags_to_list",
-    "_check_flags",
-    "_events_to_str",
-    "supported_backends",
-    "NameService",
-    "LookUp",
-    "SocketBase",
-    "HttpService",
-    "RequestFile",
-    "HandlerAttributes",
-    "WSGIHandler",
-    "Input",
-    "FileWrapper",
-    "Responder",
-    "serve_connection",
-    "_handle_and_close_when_done",
-    "take_in",
-    "wait_descriptor",
-    "poll_descriptors",
-    "PollChanges",
-    "WebSocketBase",
     "MSG_ALREADY_CLOSED",
     "MSG_SOCKET_DEAD",
+    "AsyncResult",
+    "BaseGroup",
+    "BaseHub",
+    "BasePool",
+    "BoundedSemaphore",
+    "BusyWait",
+    "Channel",
+    "DummySemaphore",
+    "Event",
+    "FailureSpawnedLink",
+    "FileWrapper",
+    "Greenlet",
+    "HandlerAttributes",
+    "HttpService",
+    "IMap",
+    "IMapUnordered",
+    "Input",
+    "LifoQueue",
+    "LockType",
+    "LookUp",
+    "NameService",
+    "PollChanges",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "RequestFile",
+    "Responder",
+    "Semaphore",
+    "SimpleQueue",
+    "SocketBase",
+    "SpawnedLink",
+    "SuccessSpawnedLink",
+    "TaskQueue",
+    "ThreadEnd",
+    "ThreadRLock",
+    "Timeout",
+    "TrackedRawGreenlet",
+    "WSGIHandler",
+    "Waiter",
+    "WebSocketBase",
     "WebSocketHandshake",
+    "_Frame",
+    "__version__",
+    "_check_flags",
+    "_events_to_str",
+    "_flags_to_int",
+    "_flags_to_list",
+    "_handle_and_close_when_done",
+    "all_local_dicts_for_greenlet",
+    "callback",
+    "check_signals",
+    "get_hub",
+    "get_hub_class",
+    "get_hub_if_exists",
+    "getcurrent",
+    "getswitchinterval",
+    "idle",
+    "join_greenlets",
+    "kill",
+    "kill_greenlets",
+    "leave_hub",
+    "leave_hub_at_fork",
+    "local",
+    "loop",
+    "poll_descriptors",
+    "retire_workers",
+    "serve_connection",
+    "set_default_hub_class",
+    "set_hub",
+    "set_resumed_function",
+    "set_track_greenlet_tree",
+    "setswitchinterval",
+    "sleep",
+    "spawn",
+    "spawn_raw",
+    "supported_backends",
+    "take_in",
+    "wait_descriptor",
+    "watchers",
     "websocket_respond",
+    "with_timeout",
 ]
 
 __version__: Final[str]
@@ -1052,9 +1052,9 @@ class NameService:
     @property
     def loop(self) -> loop | None: ...
     def addresses(
-        self, callback: Callable[[int, Any], object], name: bytes, v4: bool, v6: bool, sorted: bool
+        self, callback: Callable[..., object], name: bytes, v4: bool, v6: bool, sorted: bool
     ) -> LookUp: ...
-    def names(self, callback: Callable[[int, Any], object], address: str) -> LookUp: ...
+    def names(self, callback: Callable[..., object], address: str) -> LookUp: ...
     def set_servers(self, servers: Sequence[str]) -> None: ...
     def after_fork(self) -> None: ...
     def close(self) -> None: ...
@@ -1178,21 +1178,22 @@ class Responder:
 
 @disjoint_base
 class HandlerAttributes:
-    application: WSGIApplication | None
+    application: WSGIApplication
     client_address: _Address
     close_connection: bool
     code: int | None
-    command: str | None
+    command: str
     connection_upgraded: bool
     content_length: int | None
-    environ: dict[str, Any] | None
+    # Set while a request is handled, and None between two.
+    environ: dict[str, Any]
     headers: HTTPMessage
     headers_sent: bool
-    path: str | None
+    path: str
     provided_content_length: int | None
     provided_date: str | None
-    request_version: str | None
-    requestline: str | None
+    request_version: str
+    requestline: str
     response_headers: list[tuple[str, str]]
     response_length: int
     response_use_chunked: bool
@@ -1203,7 +1204,7 @@ class HandlerAttributes:
     status: bytes | str | None
     time_finish: float
     time_start: float
-    wsgi_input: Input | None
+    wsgi_input: Input
     _orig_status: Any
 
 class WSGIHandler(HandlerAttributes):
@@ -1303,5 +1304,5 @@ class WebSocketHandshake:
     def decode(self, input: bytes) -> tuple[int, str | None, Any] | None: ...
 
 def websocket_respond(
-    key: str, version: str, extensions: str | None = None, deflate: Any = None
+    key: str | None, version: str | None, extensions: str | None = None, deflate: Any = None
 ) -> tuple[str, str | None, Any]: ...

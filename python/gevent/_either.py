@@ -72,7 +72,7 @@ def _warn(old: str) -> None:
 
 def _in_the_older_way(cls: type, old: Any, today: Any) -> type:
     """Return *cls*, a subclass of both meanings, for objects that are an *old*."""
-    known = vars(cls).get("_in_the_older_way")
+    known: type | None = vars(cls).get("_in_the_older_way")
     if known is not None:
         return known
 
@@ -88,7 +88,7 @@ def _in_the_older_way(cls: type, old: Any, today: Any) -> type:
     names = {name: value for name, value in names.items() if not _defines(cls, name, today)}
     names |= {"__new__": create, "__module__": cls.__module__}
     made = type(cls)(cls.__name__, (cls, old), names)
-    cls._in_the_older_way = made
+    cls._in_the_older_way = made  # type: ignore[attr-defined]
     return made
 
 

@@ -49,7 +49,7 @@ class WriteallMixin:
         with memoryview(value) as view, view.cast("B") as rest:
             written = 0
             while written < len(rest):
-                written += super().write(rest[written:]) or 0
+                written += super().write(rest[written:]) or 0  # type: ignore[misc]
             return written
 
     def write(self, value: Any) -> int:
@@ -182,7 +182,7 @@ class OpenDescriptor:
             line_buffering=line_buffering,
             write_through=self.buffering == 0,
         )
-        text.mode = self.mode
+        text.mode = self.mode  # type: ignore[misc]
         return text
 
     def _buffered(self, stream: Any) -> Any:

@@ -174,7 +174,7 @@ class GreenOpenDescriptor(OpenDescriptor):
         raw = kind(fileno, self.raw_mode, self.closefd, owner)
         name = fileno if owner is None else getattr(owner, "name", None)
         if name is not None:
-            raw.name = name
+            raw.name = name  # type: ignore[attr-defined]
         return raw
 
 
@@ -196,7 +196,7 @@ class FileObjectPosix(FileObjectBase):
         super().__init__(GreenOpenDescriptor(*args, **kwargs))
         stream = self._io
         while not isinstance(stream, GreenFileDescriptorIO):
-            stream = stream.buffer if isinstance(stream, io.TextIOBase) else stream.raw
+            stream = stream.buffer if isinstance(stream, io.TextIOBase) else stream.raw  # type: ignore[attr-defined]
         #: The raw stream below the buffers. Reading from it directly makes a mess of theirs.
         self.fileio = stream
 

@@ -14,13 +14,15 @@ from concurrent.futures._base import (
     RUNNING,
 )
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from gevent.event import AsyncResult
 from gevent.monkey._state import is_module_patched
 from gevent.timeout import Timeout
 
-__all__ = ["Future", "Reporter", "Work"]
+__all__ = ["LOGGER", "Future", "Reporter", "Work"]
+
+_T = TypeVar("_T")
 
 
 class Work:
@@ -94,7 +96,7 @@ class _FutureLink:
 
     __slots__ = ("callback", "future")
 
-    def __init__(self, future: Future, callback: Callable[[Any], object]) -> None:
+    def __init__(self, future: Future[Any], callback: Callable[[Any], object]) -> None:
         self.future = future
         self.callback = callback
 
@@ -108,10 +110,10 @@ class _FutureLink:
         return hash(self.callback)
 
 
-class Future:
+class Future(Generic[_T]):
     """The interface of a :class:`concurrent.futures.Future` over an ``AsyncResult``."""
 
-    def __init__(self, asyncresult: AsyncResult, work: Work) -> None:
+    def __init__(self, asyncresult: AsyncResult[_T], work: Work) -> None:
         self.asyncresult = asyncresult
         self._work = work
 
@@ -176,7 +178,7 @@ class Future:
         """Return whether the result is there, or the call was cancelled."""
         return self.asyncresult.ready()
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> _T:
         """Return what the call returned, or raise what it raised; wait *timeout* seconds for it.
 
         :raises concurrent.futures.TimeoutError: it was not over by then.
@@ -202,7 +204,7 @@ class Future:
             raise CancelledError
         return self.asyncresult.exception
 
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+    def add_done_callback(self, fn: Callable[[Self], object]) -> None:
         """Have *fn* called with this object when the result is there; at once if it is.
 
         What it raises is logged.
@@ -212,16 +214,16 @@ class Future:
         else:
             self.asyncresult.rawlink(lambda _result: self._call(fn))
 
-    def _call(self, fn: Callable[[Any], object]) -> None:
+    def _call(self, fn: Callable[[Self], object]) -> None:
         try:
             fn(self)
         except Exception:
             LOGGER.exception("exception calling callback for %r", self)
 
-    def rawlink(self, callback: Callable[[Any], object]) -> None:
+    def rawlink(self, callback: Callable[[Self], object]) -> None:
         """Have *callback* called with this object, in the hub, when the result is there."""
         self.asyncresult.rawlink(_FutureLink(self, callback))
 
-    def unlink(self, callback: Callable[[Any], object]) -> None:
+    def unlink(self, callback: Callable[[Self], object]) -> None:
         """Take back :meth:`rawlink`."""
         self.asyncresult.unlink(_FutureLink(self, callback))

@@ -57,6 +57,7 @@ class OldMessage(HTTPMessage):
     """The fields of a request, with the names of Python 2's messages beside today's."""
 
     status: str | None = ""
+    _headers: list[tuple[str, str]]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

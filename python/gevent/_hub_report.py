@@ -44,7 +44,7 @@ def print_failure(
         stream.write(f"{getattr(kind, '__name__', kind)}\n")
     else:
         if not isinstance(value, BaseException):
-            value = kind(value)
+            value = kind(value)  # type: ignore[misc]
         traceback.print_exception(kind, value, tb, file=stream)
     if context is None:
         stream.write(f"{gmctime()}\n")

@@ -7,24 +7,11 @@ provides them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gevent._core import callback, loop, watchers
-
-try:
-    from zope.interface import Attribute, Interface, classImplements
-except ImportError:
-
-    def classImplements(cls: type, *interfaces: type) -> None:
-        """Declare nothing."""
-
-    class Interface:  # type: ignore[no-redef]
-        """Stands for the base of interfaces."""
-
-    def Attribute(__name__: str, __doc__: str = "") -> Any:
-        """Return the description of an attribute."""
-        return property(doc=__doc__ or __name__)
-
+from gevent._zope import Attribute, Interface, classImplements
 
 __all__ = ["ICallback", "ILoop", "IWatcher"]
 
@@ -35,68 +22,72 @@ class ILoop(Interface):
     default = Attribute("True for the default loop, which handles signals and children.")
     approx_timer_resolution = Attribute("How exact timers are, in seconds.")
 
-    def run(nowait=False, once=False):
+    def run(nowait: bool = False, once: bool = False) -> Any:
         """Run until nothing is left to do; one turn with *nowait* or *once*."""
 
-    def now():
+    def now() -> Any:
         """Return the time that the loop last noted, in seconds."""
 
-    def update_now():
+    def update_now() -> Any:
         """Note the present time."""
 
-    def destroy():
+    def destroy() -> Any:
         """Stop everything and release all resources."""
 
-    def io(fd, events, ref=True, priority=None):
+    def io(fd: int, events: int, ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher of a descriptor: 1 for reading, 2 for writing."""
 
-    def closing_fd(fd):
+    def closing_fd(fd: int) -> Any:
         """Tell those who watch *fd* that it is about to be closed; return whether there are any."""
 
-    def timer(after, repeat=0.0, ref=True, priority=None):
+    def timer(
+        after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None
+    ) -> Any:
         """Return a watcher that is called after *after* seconds, then each *repeat* seconds."""
 
-    def signal(signum, ref=True, priority=None):
+    def signal(signum: int, ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher of a signal."""
 
-    def idle(ref=True, priority=None):
+    def idle(ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher that is called when there is nothing else to do."""
 
-    def prepare(ref=True, priority=None):
+    def prepare(ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher that is called before the loop polls."""
 
-    def check(ref=True, priority=None):
+    def check(ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher that is called after the loop polled."""
 
-    def fork(ref=True, priority=None):
+    def fork(ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher that is called in the child of a fork."""
 
-    def async_(ref=True, priority=None):
+    def async_(ref: bool = True, priority: int | None = None) -> Any:
         """Return a watcher whose ``send()`` any thread may call."""
 
-    def child(pid, trace=0, ref=True):
+    def child(pid: int, trace: int = 0, ref: bool = True) -> Any:
         """Return a watcher of the end of a child process; of the default loop only."""
 
-    def stat(path, interval=0.0, ref=True, priority=None):
+    def stat(
+        path: str | bytes, interval: float = 0.0, ref: bool = True, priority: int | None = None
+    ) -> Any:
         """Return a watcher of changes of a file."""
 
-    def run_callback(func, *args):
+    def run_callback(func: Callable[..., object], *args: Any) -> Any:
         """Have ``func(*args)`` called in the next turn; return an :class:`ICallback`."""
 
-    def run_callback_threadsafe(func, *args):
+    def run_callback_threadsafe(func: Callable[..., object], *args: Any) -> Any:
         """Like :meth:`run_callback`, from any thread."""
 
 
 class IWatcher(Interface):
     """Calls a function when what it watches happens."""
 
-    def start(callback, *args, **kwargs):
+    def start(callback: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
         """Begin to watch, and call ``callback(*args)`` each time."""
 
-    def stop():
+    def stop() -> Any:
         """Watch no more."""
 
-    def close():
+    def close() -> Any:
         """Stop, and release what the watcher holds."""
 
 
@@ -105,10 +96,10 @@ class ICallback(Interface):
 
     pending = Attribute("True until it is called or stopped.")
 
-    def stop():
+    def stop() -> Any:
         """Do not call it."""
 
-    def close():
+    def close() -> Any:
         """The same as :meth:`stop`."""
 
 

@@ -15,12 +15,12 @@ from greenlet import getcurrent
 from gevent._config import config
 from gevent._core import BaseHub
 from gevent._tracer import GreenletTracer, HubProbe
+from gevent._zope import implementer
 from gevent.events import (
     EventLoopBlocked,
     IPeriodicMonitorThread,
     MemoryUsageThresholdExceeded,
     MemoryUsageUnderThreshold,
-    implementer,
     notify,
 )
 from gevent.monkey import get_original
@@ -148,7 +148,7 @@ class PeriodicMonitoringThread:
 
     def __call__(self) -> None:
         # Says in a greenlet tree what this thread is.
-        getcurrent().gevent_monitoring_thread = ref(self)
+        getcurrent().gevent_monitoring_thread = ref(self)  # type: ignore[attr-defined]
         try:
             while self.should_run:
                 self.monitoring_functions()

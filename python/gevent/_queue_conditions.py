@@ -19,6 +19,7 @@ class _Condition(threading.Condition):
     """A condition whose waiters the queue wakes, and whose notification wakes the queue's."""
 
     wait = wait
+    _waiters: Any
 
     def __init__(self, mutex: Any, queue: Any) -> None:
         super().__init__(mutex)

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable
 from errno import EAGAIN, EALREADY, EBADF, EINPROGRESS, EISCONN
-from socket import (
+from socket import (  # type: ignore[attr-defined]
     AF_UNIX,
     MSG_DONTWAIT,
     SO_ERROR,
@@ -18,7 +18,7 @@ from socket import (
 )
 from socket import socket as _StdlibSocket
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gevent._core import SocketBase
 from gevent._socketcommon import _DEFAULT, _as_enum, _os_error, _resolve_addr
@@ -68,7 +68,16 @@ class _closedsocket:
         return f"<socket object [closed proxy at {place} {self._reason}]>"
 
 
-class socket(SocketBase):
+if TYPE_CHECKING:
+    # Programs hand sockets of ours to whatever takes the standard library's: in a patched process
+    # they are these, and elsewhere they do the same. So they are for type checkers.
+    class _Base(SocketBase, _StdlibSocket):  # type: ignore[misc]
+        pass
+else:
+    _Base = SocketBase
+
+
+class socket(_Base):
     """A socket whose operations let other greenlets run while they wait.
 
     Like :class:`socket.socket`, except: the descriptor itself never blocks, whatever the timeout
@@ -96,7 +105,7 @@ class socket(SocketBase):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
+    def __exit__(  # type: ignore[override]
         self,
         kind: type[BaseException] | None,
         value: BaseException | None,
@@ -150,18 +159,19 @@ class socket(SocketBase):
             return EBADF
         try:
             if self.timeout == 0:
-                return self._sock.connect_ex(_resolve_addr(self, address))
+                number: int = self._sock.connect_ex(_resolve_addr(self, address))
+                return number
             return self._connect(address)
         except TimeoutError:
             return EAGAIN
         except _socket.gaierror:
             raise
         except OSError as error:
-            return error.errno
+            return error.errno  # type: ignore[return-value]
 
     def _connect(self, address: Any) -> int:
         address = _resolve_addr(self, address)
-        number = self._sock.connect_ex(address)
+        number: int = self._sock.connect_ex(address)
         if number == EISCONN:
             return 0
         if number not in (EINPROGRESS, EALREADY) or self.timeout == 0:
@@ -225,11 +235,14 @@ class socket(SocketBase):
 
         :returns: ``(data, ancillary data, flags, address)``, as in the standard library.
         """
-        return self._retry(False, "recvmsg", *args)
+        received: tuple[bytes, list[Any], int, Any] = self._retry(False, "recvmsg", *args)
+        return received
 
     def recvmsg_into(self, buffers: Iterable[Any], *args: Any) -> tuple[int, list[Any], int, Any]:
         """Like :meth:`recvmsg`, into *buffers*; the first item is the number of bytes."""
-        return self._retry(False, "recvmsg_into", list(buffers), *args)
+        received: tuple[int, list[Any], int, Any]
+        received = self._retry(False, "recvmsg_into", list(buffers), *args)
+        return received
 
     def sendmsg(
         self,
@@ -244,8 +257,10 @@ class socket(SocketBase):
         """
         address = _resolve_addr(self, address)
         if flags & MSG_DONTWAIT:
-            return self._sock.sendmsg(buffers, ancdata, flags, address)
-        return self._retry(True, "sendmsg", list(buffers), list(ancdata), flags, address)
+            sent: int = self._sock.sendmsg(buffers, ancdata, flags, address)
+        else:
+            sent = self._retry(True, "sendmsg", list(buffers), list(ancdata), flags, address)
+        return sent
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send the binary file *file* from *offset*, up to *count* bytes (``None``: all).
@@ -259,7 +274,8 @@ class socket(SocketBase):
         try:
             return self._sendfile_use_sendfile(file, offset, count)
         except _GiveupOnSendfile:
-            return self._sendfile_use_send(file, offset, count)
+            sent: int = self._sendfile_use_send(file, offset, count)
+            return sent
 
     def _sendfile_use_sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         self._check_sendfile_params(file, offset, count)
@@ -294,9 +310,10 @@ class socket(SocketBase):
             if sent and hasattr(file, "seek"):
                 file.seek(offset + sent)
 
-    _check_sendfile_params = _StdlibSocket._check_sendfile_params
-    _sendfile_use_send = _StdlibSocket._sendfile_use_send
-    makefile = _StdlibSocket.makefile
+    _check_sendfile_params: Any = _StdlibSocket._check_sendfile_params  # type: ignore[attr-defined]
+    _sendfile_use_send: Any = _StdlibSocket._sendfile_use_send  # type: ignore[attr-defined]
+    if not TYPE_CHECKING:
+        makefile = _StdlibSocket.makefile
 
 
 socket._gevent_sock_class = socket

@@ -45,7 +45,8 @@ def _timed_out(seconds: float, timeout_exc: Any) -> BaseException:
     if isinstance(timeout_exc, BaseException):
         return timeout_exc
     if isinstance(timeout_exc, type):
-        return timeout_exc()
+        error: BaseException = timeout_exc()
+        return error
     return Timeout(seconds, timeout_exc)
 
 

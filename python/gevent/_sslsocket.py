@@ -19,7 +19,7 @@ from ssl import (
     SSLWantWriteError,
 )
 from types import CellType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from gevent._socket3 import socket
@@ -27,7 +27,15 @@ from gevent._socket3 import socket
 __all__ = ["SSLContext", "SSLSocket", "StdlibContext", "adopt_original_class", "wrap_socket"]
 
 
-class SSLSocket(socket):
+if TYPE_CHECKING:
+    # As with plain sockets, these are for whatever takes the standard library's.
+    class _Base(socket, ssl.SSLSocket):  # type: ignore[misc]
+        pass
+else:
+    _Base = socket
+
+
+class SSLSocket(_Base):
     """A socket with TLS, made by :meth:`SSLContext.wrap_socket`.
 
     Like :class:`ssl.SSLSocket`; the handshake, reading and writing let other greenlets run, and
@@ -111,7 +119,7 @@ class SSLSocket(socket):
             reason = "Closed before TLS handshake with data in recv buffer."
             error = SSLError(errno.ENOTCONN, reason)
             error.reason = reason
-            error.library = None
+            error.library = None  # type: ignore[assignment]
             raise error
         return False
 
@@ -202,7 +210,8 @@ class SSLSocket(socket):
 
     def write(self, data: Any) -> int:
         """Write *data*; return how many bytes."""
-        return self._persist("write", self._object("Write").write, data)
+        written: int = self._persist("write", self._object("Write").write, data)
+        return written
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         """Return the other side's certificate: a dict, empty if it was not verified, or DER."""
@@ -310,7 +319,8 @@ class SSLSocket(socket):
         if self._sslobj is None:
             return super().sendfile(file, offset, count)
         self._check_sendfile_params(file, offset, count)
-        return self._sendfile_use_send(file, offset, count)
+        sent: int = self._sendfile_use_send(file, offset, count)
+        return sent
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Receive up to *buflen* bytes."""
@@ -330,7 +340,8 @@ class SSLSocket(socket):
                 nbytes = view.nbytes
             if not nbytes:
                 return 0
-        return self.read(nbytes, buffer)
+        count: int = self.read(nbytes, buffer)
+        return count
 
     def recvfrom(self, buflen: int = 1024, flags: int = 0) -> tuple[bytes, Any]:
         """Receive without TLS; raise ``ValueError`` once TLS is in use."""
@@ -396,7 +407,8 @@ class SSLSocket(socket):
 
         Where the connection is not there yet, :meth:`do_handshake` may be called once it is.
         """
-        return self._connect_tls(super().connect_ex, addr)
+        number: int = self._connect_tls(super().connect_ex, addr)
+        return number
 
     def _connect_tls(self, connect: Callable[[Any], int | None], addr: Any) -> Any:
         if self.server_side:
@@ -433,7 +445,10 @@ class SSLSocket(socket):
 
 
 #: The context class of the standard library, whatever has replaced it in :mod:`ssl` by now.
-StdlibContext = next(cls for cls in ssl.SSLContext.__mro__ if _SSLContext in cls.__bases__)
+if TYPE_CHECKING:
+    StdlibContext = ssl.SSLContext
+else:
+    StdlibContext = next(cls for cls in ssl.SSLContext.__mro__ if _SSLContext in cls.__bases__)
 _StdlibSocket = next(cls for cls in ssl.SSLSocket.__mro__ if cls.__module__ == "ssl")
 _names = vars(ssl) | {"SSLContext": StdlibContext}
 
@@ -471,7 +486,8 @@ def _green_class(cls: type) -> type:
             if name not in ("__dict__", "__weakref__")
         }
         bases = tuple(_green_class(base) for base in cls.__bases__)
-        known = _green_classes[cls] = type(cls)(cls.__name__, bases, names)
+        metaclass: Any = type(cls)
+        known = _green_classes[cls] = metaclass(cls.__name__, bases, names)
         own_class.cell_contents = known
     return known
 
@@ -485,12 +501,13 @@ def _moved(value: Any, own_class: CellType) -> Any:
         return type(value)(_moved(value.__func__, own_class))
     if isinstance(value, property):
         parts = (value.fget, value.fset, value.fdel)
-        return property(*(_moved(part, own_class) for part in parts), value.__doc__)
+        getter, setter, deleter = (_moved(part, own_class) for part in parts)
+        return property(getter, setter, deleter, value.__doc__)
     if not isinstance(value, FunctionType) or "__class__" not in value.__code__.co_freevars:
         return value
     closure = tuple(
         own_class if name == "__class__" else cell
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__, strict=True)
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
     )
     moved = FunctionType(value.__code__, value.__globals__, value.__name__, None, closure)
     moved.__kwdefaults__ = value.__kwdefaults__
@@ -512,11 +529,12 @@ class SSLContext(StdlibContext, metaclass=ABCMeta):
 
     @classmethod
     def __subclasshook__(cls, other: type) -> Any:
-        if cls is SSLContext and StdlibContext.sslsocket_class is SSLSocket:
+        made: type = StdlibContext.sslsocket_class
+        if cls is SSLContext and made is SSLSocket:
             return issubclass(other, StdlibContext) or NotImplemented
         return NotImplemented
 
-    def wrap_socket(
+    def wrap_socket(  # type: ignore[override]
         self,
         sock: Any,
         server_side: bool = False,
@@ -532,7 +550,8 @@ class SSLContext(StdlibContext, metaclass=ABCMeta):
         :param server_hostname: The name to check the server's certificate against.
         :raises ssl.SSLError: The handshake failed.
         """
-        return _green_class(self.sslsocket_class)(
+        green: Any = _green_class(self.sslsocket_class)
+        wrapped: SSLSocket = green(
             sock=sock,
             server_side=server_side,
             do_handshake_on_connect=do_handshake_on_connect,
@@ -541,6 +560,7 @@ class SSLContext(StdlibContext, metaclass=ABCMeta):
             _session=session,
             _context=self,
         )
+        return wrapped
 
 
 for _name, _property in _own_setters():
@@ -555,9 +575,10 @@ def adopt_original_class() -> None:
     """
     for name, own in _own_setters():
         setattr(StdlibContext, name, own)
-    StdlibContext.sslsocket_class = SSLSocket
-    StdlibContext.wrap_socket = SSLContext.wrap_socket
-    SSLContext._abc_caches_clear()
+    patched: Any = StdlibContext
+    patched.sslsocket_class = SSLSocket
+    patched.wrap_socket = SSLContext.wrap_socket
+    SSLContext._abc_caches_clear()  # type: ignore[attr-defined]
 
 
 def _context_of(
@@ -575,7 +596,7 @@ def _context_of(
         raise ValueError("certfile must be specified")
     context = SSLContext(ssl_version)
     context.check_hostname = False
-    context.verify_mode = cert_reqs
+    context.verify_mode = cert_reqs  # type: ignore[assignment]
     if ca_certs:
         context.load_verify_locations(ca_certs)
     if certfile:

@@ -64,7 +64,7 @@ class GreenletTracer(BlockReporter):
         self.active_greenlet: Any = None
         self._seen = 0
         #: What was installed before, and is called as well.
-        self.previous_trace_function: Callable[[str, Any], Any] | None = settrace(self)
+        self.previous_trace_function: Callable[..., Any] | None = settrace(self)
 
     def kill(self) -> None:
         """Put back the trace function that was there before; to be called in the same thread."""

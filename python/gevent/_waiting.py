@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 from gevent._core import Greenlet, Waiter, get_hub, get_hub_if_exists
 
 __all__ = ["iwait", "wait"]
 
 
-class _WaitIterator:
+class Waitable(Protocol):
+    """What can be waited for: greenlets, events, results, semaphores, and whatever is like them."""
+
+    def rawlink(self, callback: Callable[[Any], object], /) -> object:
+        """Have *callback* called with this object when it is ready."""
+
+    def unlink(self, callback: Callable[[Any], object], /) -> object:
+        """Take back :meth:`rawlink`."""
+
+
+_W = TypeVar("_W", bound=Waitable)
+
+
+class _WaitIterator(Generic[_W]):
     """Yields objects as they become ready. Links to them from the first step to the last."""
 
-    def __init__(self, objects: Iterable[Any], timeout: float | None, count: int | None) -> None:
+    def __init__(self, objects: Iterable[_W], timeout: float | None, count: int | None) -> None:
         # An iterator can be read only once, and the collection may change meanwhile.
-        self._objects = tuple(objects)
+        self._objects: tuple[_W, ...] = tuple(objects)
         size = len(self._objects)
         self._left = size if count is None else min(count, size)
         self._timeout = timeout
         self._timer: Any = None
         self._timed_out = False
         self._begun = False
-        self._ready: deque[Any] = deque()
+        self._ready: deque[_W] = deque()
         self._waiter: Waiter | None = None
 
-    def __enter__(self) -> _WaitIterator:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._finish()
 
-    def __iter__(self) -> _WaitIterator:
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> _W:
         try:
             if not self._begun:
                 self._begin()
@@ -76,7 +89,7 @@ class _WaitIterator:
         finally:
             self._waiter = None
 
-    def _on_ready(self, obj: Any) -> None:
+    def _on_ready(self, obj: _W) -> None:
         self._ready.append(obj)
         self._wake()
 
@@ -112,8 +125,8 @@ class _WaitIterator:
 
 
 def iwait(
-    objects: Iterable[Any], timeout: float | None = None, count: int | None = None
-) -> _WaitIterator:
+    objects: Iterable[_W], timeout: float | None = None, count: int | None = None
+) -> _WaitIterator[_W]:
     """Return an iterator over *objects* that yields each as it becomes ready.
 
     It ends after all (or *count*) of them, or when *timeout* seconds have passed since the first
@@ -130,11 +143,21 @@ def iwait(
     return _WaitIterator(objects, timeout, count)
 
 
+@overload
+def wait(objects: None = None, timeout: float | None = None, count: int | None = None) -> bool: ...
+
+
+@overload
 def wait(
-    objects: Iterable[Any] | None = None,
+    objects: Iterable[_W], timeout: float | None = None, count: int | None = None
+) -> list[_W]: ...
+
+
+def wait(
+    objects: Iterable[_W] | None = None,
     timeout: float | None = None,
     count: int | None = None,
-) -> Any:
+) -> list[_W] | bool:
     """Wait until *objects*, or *count* of them, are ready; by default for the end of all work.
 
     :param objects: Objects with ``rawlink()`` and ``unlink()``; ``None`` waits until the loop has

@@ -32,7 +32,8 @@ class _ClientOutput(io.TextIOBase):
         self._sock = sock
 
     def fileno(self) -> int:
-        return self._sock.fileno()
+        number: int = self._sock.fileno()
+        return number
 
     def writable(self) -> bool:
         return True
@@ -96,7 +97,8 @@ class InteractiveConsole(code.InteractiveConsole):
         line = self._streams["stdin"].readline()
         if not line:
             raise EOFError
-        return line.removesuffix("\n")
+        text: str = line.removesuffix("\n")
+        return text
 
     def write(self, data: str) -> None:
         self._streams["stderr"].write(data)

@@ -109,7 +109,7 @@ class BaseServer:
             self.pool = None
             self._spawn = spawn
         if hasattr(self.pool, "full"):
-            self.full = self.pool.full
+            self.full = self.pool.full  # type: ignore[method-assign]
 
     def set_handle(self, handle: Callable[..., Any] | None) -> None:
         """Set what is called with each connection or message; ``None``: the method ``handle``."""
@@ -142,7 +142,7 @@ class BaseServer:
         spawn, handle, close = self._spawn, self._handle, self.do_close
         try:
             if spawn is None:
-                _handle_and_close_when_done(handle, close, args)
+                _handle_and_close_when_done(handle, close, args)  # type: ignore[arg-type]
             else:
                 spawn(_handle_and_close_when_done, handle, close, args)
         except BaseException:

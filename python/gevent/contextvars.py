@@ -21,7 +21,7 @@ __implements__ = __all__
 class _StandIn(type):
     """The class of what stands for ``_original``."""
 
-    _original: type
+    _original: Any
 
     def __init__(cls, name: str, bases: tuple[type, ...], names: dict[str, Any]) -> None:
         if bases:

@@ -7,7 +7,7 @@ says that it is the one that was asked for; nothing else comes of it.
 from __future__ import annotations
 
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent._config import config
 from gevent._core import EVENTS as EVENTS
@@ -24,7 +24,7 @@ __all__ = [
     "embeddable_backends",
     "get_header_version",
     "get_version",
-    "loop",  # noqa: F822
+    "loop",
     "recommended_backends",
     "supported_backends",
     "time",
@@ -105,18 +105,22 @@ def embeddable_backends() -> list[str]:
     return ["epoll"]
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        # Every import asks for __path__.
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "loop":
-        if not config.compat:
-            return _loop
-        # The function of gevent 0.13: a call of either looks the same.
-        from gevent.compat.libevent import loop
+if TYPE_CHECKING:
+    loop = _loop
+else:
 
-        return loop
-    # A name of gevent 0.13, or none at all.
-    from gevent.compat import old_name
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            # Every import asks for __path__.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "loop":
+            if not config.compat:
+                return _loop
+            # The function of gevent 0.13: a call of either looks the same.
+            from gevent.compat.libevent import loop
 
-    return old_name(__name__, name)
+            return loop
+        # A name of gevent 0.13, or none at all.
+        from gevent.compat import old_name
+
+        return old_name(__name__, name)

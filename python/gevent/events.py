@@ -16,36 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gevent._entry_points import entry_points
-
-try:
-    from zope.event import notify, subscribers
-except ImportError:
-    #: The callables that are told of every event.
-    subscribers: list[Callable[[Any], Any]] = []
-
-    def notify(event: Any) -> None:
-        """Call every subscriber with *event*; what one raises reaches the caller."""
-        for subscriber in subscribers:
-            subscriber(event)
-
-
-try:
-    from zope.interface import Attribute, Interface, implementer
-except ImportError:
-
-    class Interface:
-        """Stands for ``zope.interface.Interface``: documents a contract, checks nothing."""
-
-    class Attribute:
-        """Stands for ``zope.interface.Attribute``: documents one attribute of a contract."""
-
-        def __init__(self, name: str, doc: str = "") -> None:
-            self.__doc__ = doc or name
-
-    def implementer(*interfaces: type) -> Callable[[type], type]:
-        """Return a class decorator that leaves the class as it is."""
-        return lambda cls: cls
-
+from gevent._zope import Attribute, Interface, implementer
+from gevent._zope import notify as notify
+from gevent._zope import subscribers as subscribers
 
 __all__ = [
     "DoNotPatch",
@@ -159,7 +132,9 @@ class MemoryUsageUnderThreshold(_MemoryEvent):
 class IPeriodicMonitorThread(Interface):
     """What the thread that watches a hub offers."""
 
-    def add_monitoring_function(function, period):
+    def add_monitoring_function(  # type: ignore[misc]
+        function: Callable[[Any], object], period: float | None
+    ) -> Any:
         """Have *function* called with the hub about every *period* seconds.
 
         It is called in the monitor thread, where nothing of this package may be waited for.
@@ -270,7 +245,7 @@ class _PatchAllMixin:
     def __init__(
         self, patch_all_arguments: dict[str, Any], patch_all_kwargs: dict[str, Any]
     ) -> None:
-        super().__init__(None, None)
+        super().__init__(None, None)  # type: ignore[call-arg]
         self._patch_all_arguments = patch_all_arguments
         self._patch_all_kwargs = patch_all_kwargs
 
@@ -299,7 +274,7 @@ class IGeventWillPatchAllEvent(IGeventWillPatchEvent):
     patch_all_arguments = Attribute("A dictionary of the arguments of patch_all.")
     patch_all_kwargs = Attribute("A dictionary of the further arguments of patch_all.")
 
-    def will_patch_module(module_name):
+    def will_patch_module(module_name: str) -> Any:  # type: ignore[misc]
         """Return whether the module *module_name* is going to be patched."""
 
 

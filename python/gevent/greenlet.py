@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from greenlet import GreenletExit
+from greenlet import greenlet as RawGreenlet
 
 from gevent._core import (
     FailureSpawnedLink as FailureSpawnedLink,
@@ -22,28 +23,48 @@ from gevent._core import (
 from gevent._core import (
     SuccessSpawnedLink as SuccessSpawnedLink,
 )
-from gevent._waiting import iwait, wait
+from gevent._waiting import _W, iwait, wait
 from gevent.timeout import Timeout
 
 __all__ = ["Greenlet", "joinall", "killall"]
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        # Every import asks for __path__.
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A name of gevent 0.13, or none at all.
-    from gevent.compat import old_name
+if not TYPE_CHECKING:
 
-    return old_name(__name__, name)
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            # Every import asks for __path__.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # A name of gevent 0.13, or none at all.
+        from gevent.compat import old_name
+
+        return old_name(__name__, name)
 
 
+@overload
 def joinall(
-    greenlets: Iterable[Any] | None,
+    greenlets: None,
     timeout: float | None = None,
     raise_error: bool = False,
     count: int | None = None,
-) -> Any:
+) -> bool: ...
+
+
+@overload
+def joinall(
+    greenlets: Iterable[_W],
+    timeout: float | None = None,
+    raise_error: bool = False,
+    count: int | None = None,
+) -> list[_W]: ...
+
+
+def joinall(
+    greenlets: Iterable[_W] | None,
+    timeout: float | None = None,
+    raise_error: bool = False,
+    count: int | None = None,
+) -> list[_W] | bool:
     """Wait until *greenlets*, or *count* of them, are over.
 
     :param greenlets: The greenlets, or other objects with ``rawlink()`` and ``unlink()``.
@@ -61,17 +82,17 @@ def joinall(
         with iwait(greenlets, timeout, count) as ended:
             for greenlet in ended:
                 if getattr(greenlet, "exception", None) is not None:
-                    greenlet.get()
+                    greenlet.get()  # type: ignore[attr-defined]
                 over.append(greenlet)
         return over
     if greenlets and count is None and all(isinstance(each, Greenlet) for each in greenlets):
-        return join_greenlets(greenlets, timeout)
+        return join_greenlets(greenlets, timeout)  # type: ignore[arg-type,return-value]
     return wait(greenlets, timeout, count)
 
 
 def killall(
-    greenlets: Iterable[Any],
-    exception: Any = GreenletExit,
+    greenlets: Iterable[RawGreenlet],
+    exception: type[BaseException] | BaseException = GreenletExit,
     block: bool = True,
     timeout: float | None = None,
 ) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit as GreenletExit
 from greenlet import error as GreenletError
@@ -41,6 +41,29 @@ from gevent._waiting import wait as wait
 from gevent.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
 from gevent.exceptions import HubDestroyed, LoopExit
 
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from gevent.threadpool import ThreadPool
+
+    class _Resolver(Protocol):
+        def close(self) -> None: ...
+        def gethostbyname(self, hostname: Any, /) -> str: ...
+        def gethostbyname_ex(self, hostname: Any, /) -> tuple[str, list[str], list[str]]: ...
+        def gethostbyaddr(self, ip_address: Any, /) -> tuple[str, list[str], list[str]]: ...
+        def getnameinfo(self, sockaddr: Any, flags: int, /) -> tuple[str, str]: ...
+        def getaddrinfo(
+            self,
+            host: Any,
+            port: Any,
+            family: int = 0,
+            socktype: int = 0,
+            proto: int = 0,
+            flags: int = 0,
+            /,
+        ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]: ...
+
+
 __all__ = [
     "GreenletExit",
     "Hub",
@@ -55,9 +78,9 @@ __all__ = [
 ]
 
 # Bound before anything can be patched: hubs belong to native threads.
-get_thread_ident = threading.get_ident
+get_thread_ident: Callable[[], int] = threading.get_ident
 
-MAIN_THREAD_IDENT = threading.main_thread().ident
+MAIN_THREAD_IDENT: int | None = threading.main_thread().ident
 
 _hub_numbers = count(1)
 
@@ -82,7 +105,7 @@ class signal:
         if not callable(handler):
             raise TypeError("signal handler must be callable.")
         self.hub: Hub | None = get_hub()
-        self.watcher = self.hub.loop.signal(signalnum, ref=False)
+        self.watcher: Any = self.hub.loop.signal(signalnum, ref=False)
         self.handler: Callable[..., Any] | None = handler
         self.args: tuple[Any, ...] | None = args
         self.kwargs: dict[str, Any] | None = kwargs
@@ -91,7 +114,8 @@ class signal:
     @property
     def ref(self) -> bool:
         """Whether waiting for the signal keeps the loop running; it does not at first."""
-        return self.watcher.ref
+        ref: bool = self.watcher.ref
+        return ref
 
     @ref.setter
     def ref(self, value: bool) -> None:
@@ -101,7 +125,8 @@ class signal:
         """Stop calling the handler, and drop it and its arguments."""
         if self.watcher is not None:
             self.watcher.close()
-        self.hub = self.watcher = None
+        self.hub = None
+        self.watcher = None
         self.handler = self.args = self.kwargs = None
 
     def _start(self) -> None:
@@ -110,11 +135,11 @@ class signal:
     def handle(self) -> None:
         """Call the handler; what it raises goes to the main greenlet."""
         # The handler may cancel.
-        hub = self.hub
-        if hub is None:
+        hub, handler = self.hub, self.handler
+        if hub is None or handler is None:
             return
         try:
-            self.handler(*self.args, **self.kwargs)
+            handler(*(self.args or ()), **(self.kwargs or {}))
         except BaseException:
             hub.handle_error(None, *sys.exc_info())
 
@@ -171,13 +196,13 @@ class Hub(BaseHub):
         SystemError,
     )
     #: How many threads :attr:`threadpool` may have.
-    threadpool_size = 10
+    threadpool_size: int = 10
     #: The native thread that watches this hub, or ``None``.
     periodic_monitoring_thread: Any = None
     #: The identifier of the native thread that this hub belongs to.
     thread_ident: int | None = None
     #: A name for people.
-    name = ""
+    name: str = ""
     # Set while the main greenlet waits for the end of everything else.
     _joined = False
     # The asyncio loop of the greenlets of this hub, once one uses it: a gevent.aio.SharedLoop.
@@ -201,12 +226,13 @@ class Hub(BaseHub):
         self._resolver: Any = None
         self._threadpool: Any = None
         #: A small number, different for each hub.
-        self.minimal_ident = next(_hub_numbers)
+        self.minimal_ident: int = next(_hub_numbers)
 
     @property
     def loop_class(self) -> Callable[..., Any]:
         """The class of new loops: the setting ``loop``."""
-        return config.loop
+        loop_class: Callable[..., Any] = config.loop
+        return loop_class
 
     @property
     def backend(self) -> str | None:
@@ -227,7 +253,8 @@ class Hub(BaseHub):
     def format_context(self) -> Callable[[Any], str]:
         """The function that turns what failed into a string, for error reports."""
         # Not sooner: an import may have to wait for another thread, in the hub that is being made.
-        return config.format_context
+        format_context: Callable[[Any], str] = config.format_context
+        return format_context
 
     def __repr__(self) -> str:
         info = "destroyed" if self.loop is None else self.loop._format()
@@ -236,7 +263,7 @@ class Hub(BaseHub):
             result += f" resolver={self._resolver!r}"
         if self._threadpool is not None:
             result += f" threadpool={self._threadpool!r}"
-        return f"{result} thread_ident={hex(self.thread_ident)}>"
+        return f"{result} thread_ident={hex(self.thread_ident)}>"  # type: ignore[arg-type]
 
     def run(self) -> None:
         """Run the loop: the greenlet's own body, called when it is first switched to.
@@ -285,7 +312,7 @@ class Hub(BaseHub):
     ) -> tuple[type[BaseException] | None, BaseException | None, TracebackType | None]:
         # Exceptions may come as a class and its argument.
         if v is not None and not isinstance(v, BaseException):
-            v = t(v)
+            v = t(v)  # type: ignore[misc]
         return t, v, tb
 
     def handle_error(
@@ -308,10 +335,10 @@ class Hub(BaseHub):
         if type is HubDestroyed:
             # Meant for the hub itself.
             return
-        if not issubclass(type, self.NOT_ERROR):
+        if not issubclass(type, self.NOT_ERROR):  # type: ignore[arg-type]
             self.print_exception(context, type, value, tb)
-        if context is None or issubclass(type, self.SYSTEM_ERROR):
-            self.handle_system_error(type, value, tb)
+        if context is None or issubclass(type, self.SYSTEM_ERROR):  # type: ignore[arg-type]
+            self.handle_system_error(type, value, tb)  # type: ignore[arg-type]
 
     def handle_system_error(
         self,
@@ -326,12 +353,12 @@ class Hub(BaseHub):
             return
         current = getcurrent()
         if current is self or current is self.parent or loop is None:
-            self.parent.throw(type, value, tb)
+            self.parent.throw(type, value, tb)  # type: ignore[union-attr]
             return
         # The main greenlet does not come back by itself to the greenlet that reports.
         come_back = loop.run_callback(current.switch)
         try:
-            self.parent.throw(type, value, tb)
+            self.parent.throw(type, value, tb)  # type: ignore[union-attr]
         finally:
             come_back.stop()
 
@@ -446,7 +473,7 @@ class Hub(BaseHub):
         self._stop(destroy_loop)
         if destroy_loop:
             loop.destroy()
-        self.loop = None
+        self.loop = None  # type: ignore[assignment]
 
     def _finish_shared_loop(self) -> None:
         shared, self._aio_loop = self._aio_loop, None
@@ -466,14 +493,16 @@ class Hub(BaseHub):
     @property
     def resolver_class(self) -> Callable[..., Any]:
         """The class of :attr:`resolver`: the setting ``resolver``."""
-        return config.resolver
+        resolver_class: Callable[..., Any] = config.resolver
+        return resolver_class
 
     @property
-    def resolver(self) -> Any:
+    def resolver(self) -> _Resolver:
         """What looks up host names for :mod:`gevent.socket`."""
         if self._resolver is None:
             self._resolver = self.resolver_class(hub=self)
-        return self._resolver
+        resolver: _Resolver = self._resolver
+        return resolver
 
     @resolver.setter
     def resolver(self, value: Any) -> None:
@@ -489,10 +518,11 @@ class Hub(BaseHub):
     @property
     def threadpool_class(self) -> Callable[..., Any]:
         """The class of :attr:`threadpool`: the setting ``threadpool``."""
-        return config.threadpool
+        threadpool_class: Callable[..., Any] = config.threadpool
+        return threadpool_class
 
     @property
-    def threadpool(self) -> Any:
+    def threadpool(self) -> ThreadPool:
         """The native threads of this hub, for calls that would block it."""
         if self._threadpool is None:
             self._threadpool = self.threadpool_class(
@@ -500,7 +530,8 @@ class Hub(BaseHub):
                 hub=self,
                 idle_task_timeout=config.threadpool_idle_task_timeout,
             )
-        return self._threadpool
+        threadpool: ThreadPool = self._threadpool
+        return threadpool
 
     @threadpool.setter
     def threadpool(self, value: Any) -> None:
@@ -524,11 +555,13 @@ def _resumed() -> None:
 set_resumed_function(_resumed)
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        # Every import asks for __path__.
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A name of gevent 0.13, or none at all.
-    from gevent.compat import old_name
+if not TYPE_CHECKING:
 
-    return old_name(__name__, name)
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            # Every import asks for __path__.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # A name of gevent 0.13, or none at all.
+        from gevent.compat import old_name
+
+        return old_name(__name__, name)

@@ -19,7 +19,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from gevent._config import config
 from gevent._hub_local import get_hub_if_exists
@@ -60,6 +60,7 @@ _AGAIN = (errno.EAGAIN, errno.EINTR)
 #: The errors after which reading and writing are tried again.
 ignored_errors = list(_AGAIN)
 
+_T = TypeVar("_T")
 _Buffer = bytes | bytearray | memoryview
 
 
@@ -96,7 +97,7 @@ def nb_write(fd: int, buf: _Buffer) -> int:
     return _retry(_WRITE, fd, lambda: _write(fd, buf))
 
 
-def _retry(event: int, fd: int, operation: Callable[[], Any]) -> Any:
+def _retry(event: int, fd: int, operation: Callable[[], _T]) -> _T:
     hub = watcher = None
     try:
         while True:
@@ -108,7 +109,7 @@ def _retry(event: int, fd: int, operation: Callable[[], Any]) -> Any:
             if hub is None:
                 hub = get_hub()
                 watcher = hub.loop.io(fd, event)
-            hub.wait(watcher)
+            hub.wait(watcher)  # type: ignore[arg-type]
     finally:
         if watcher is not None:
             watcher.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Full as QueueFull
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from gevent import monkey as _monkey  # noqa: F401
 from gevent import queue as _queue  # noqa: F401
@@ -24,15 +24,22 @@ from gevent.timeout import Timeout
 
 __all__ = ["Group", "Pool", "PoolFull"]
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_S = TypeVar("_S")
+_S2 = TypeVar("_S2")
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        # Every import asks for __path__.
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A name of gevent 0.13, or none at all.
-    from gevent.compat import old_name
 
-    return old_name(__name__, name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            # Every import asks for __path__.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # A name of gevent 0.13, or none at all.
+        from gevent.compat import old_name
+
+        return old_name(__name__, name)
 
 
 class pass_value:
@@ -68,7 +75,7 @@ class GroupMappingMixin:
 
     __slots__ = ()
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def spawn(self, func: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Any:
         """Start a call of *func*; return a greenlet or something like one."""
         raise NotImplementedError
 
@@ -85,11 +92,11 @@ class GroupMappingMixin:
 
     def apply_cb(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         args: Iterable[Any] | None = None,
         kwds: Mapping[str, Any] | None = None,
-        callback: Callable[[Any], object] | None = None,
-    ) -> Any:
+        callback: Callable[[_T], object] | None = None,
+    ) -> _T:
         """Return what :meth:`apply` does; then *callback* is called with it, in a greenlet.
 
         The callback is not called if the function raises.
@@ -101,28 +108,28 @@ class GroupMappingMixin:
 
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         args: Iterable[Any] | None = None,
         kwds: Mapping[str, Any] | None = None,
-        callback: Callable[[Any], object] | None = None,
-    ) -> Any:
+        callback: Callable[[_T], object] | None = None,
+    ) -> Greenlet[..., _T]:
         """Like :meth:`apply`, but return a greenlet at once whose result is the function's.
 
         :param callback: Called with the result, unless the function raises. It may block.
         """
         if self._apply_async_use_greenlet():
             return Greenlet.spawn(self.apply_cb, func, args, kwds, callback)
-        greenlet = self.spawn(func, *(args or ()), **(kwds or {}))
+        greenlet: Greenlet[..., _T] = self.spawn(func, *(args or ()), **(kwds or {}))
         if callback is not None:
             greenlet.link(pass_value(callback))
         return greenlet
 
     def apply(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., _T],
         args: Iterable[Any] | None = None,
         kwds: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> _T:
         """Call ``func(*args, **kwds)`` in a greenlet and return its result, or raise its error.
 
         A greenlet of this group calls the function itself, so that it does not wait for its own
@@ -132,14 +139,15 @@ class GroupMappingMixin:
         kwds = {} if kwds is None else kwds
         if self._apply_immediately():
             return func(*args, **kwds)
-        return self.spawn(func, *args, **kwds).get()
+        result: _T = self.spawn(func, *args, **kwds).get()
+        return result
 
     def map_cb(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        callback: Callable[[list[Any]], object] | None = None,
-    ) -> list[Any]:
+        func: Callable[[_S], _T],
+        iterable: Iterable[_S],
+        callback: Callable[[list[_T]], object] | None = None,
+    ) -> list[_T]:
         """Return what :meth:`map` does, after a call of *callback* with it."""
         result = self.map(func, iterable)
         if callback is not None:
@@ -148,23 +156,51 @@ class GroupMappingMixin:
 
     def map_async(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        callback: Callable[[list[Any]], object] | None = None,
-    ) -> Greenlet:
+        func: Callable[[_S], _T],
+        iterable: Iterable[_S],
+        callback: Callable[[list[_T]], object] | None = None,
+    ) -> Greenlet[..., list[_T]]:
         """Return a greenlet that does what :meth:`map_cb` does."""
         return Greenlet.spawn(self.map_cb, func, iterable, callback)
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
+    def map(self, func: Callable[[_S], _T], iterable: Iterable[_S]) -> list[_T]:
         """Return the results of *func* for each item of *iterable*, in the order of the items.
 
         The first error that a call raises, in that order, is raised; the other calls go on.
         """
         return list(self.imap(func, iterable))
 
+    @overload
     def imap(
-        self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: Any = None
-    ) -> IMap:
+        self, func: Callable[[_S], _T], iterable: Iterable[_S], /, *, maxsize: int | None = None
+    ) -> IMap[_T]: ...
+
+    @overload
+    def imap(
+        self,
+        func: Callable[[_S, _S2], _T],
+        iterable1: Iterable[_S],
+        iterable2: Iterable[_S2],
+        /,
+        *,
+        maxsize: int | None = None,
+    ) -> IMap[_T]: ...
+
+    @overload
+    def imap(
+        self,
+        func: Callable[..., _T],
+        iterable1: Iterable[Any],
+        iterable2: Iterable[Any],
+        iterable3: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        maxsize: int | None = None,
+    ) -> IMap[_T]: ...
+
+    def imap(
+        self, func: Callable[..., _T], *iterables: Iterable[Any], maxsize: int | None = None
+    ) -> IMap[_T]:
         """Return an iterator over the results of *func*, in the order of the items.
 
         The calls are made at once, whether or not results are asked for. With several iterables,
@@ -174,20 +210,50 @@ class GroupMappingMixin:
         :param maxsize: How many calls may at most be begun whose results are not read;
             ``None``: any number.
         """
-        return self._imap(IMap, func, iterables, maxsize)
+        results: IMap[_T] = self._imap(IMap, func, iterables, maxsize)
+        return results
+
+    @overload
+    def imap_unordered(
+        self, func: Callable[[_S], _T], iterable: Iterable[_S], /, *, maxsize: int | None = None
+    ) -> IMapUnordered[_T]: ...
+
+    @overload
+    def imap_unordered(
+        self,
+        func: Callable[[_S, _S2], _T],
+        iterable1: Iterable[_S],
+        iterable2: Iterable[_S2],
+        /,
+        *,
+        maxsize: int | None = None,
+    ) -> IMapUnordered[_T]: ...
+
+    @overload
+    def imap_unordered(
+        self,
+        func: Callable[..., _T],
+        iterable1: Iterable[Any],
+        iterable2: Iterable[Any],
+        iterable3: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        maxsize: int | None = None,
+    ) -> IMapUnordered[_T]: ...
 
     def imap_unordered(
-        self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: Any = None
-    ) -> IMapUnordered:
+        self, func: Callable[..., _T], *iterables: Iterable[Any], maxsize: int | None = None
+    ) -> IMapUnordered[_T]:
         """Like :meth:`imap`, but results come in the order in which the calls end."""
-        return self._imap(IMapUnordered, func, iterables, maxsize)
+        results: IMapUnordered[_T] = self._imap(IMapUnordered, func, iterables, maxsize)
+        return results
 
     def _imap(
         self,
         cls: type[Any],
         func: Callable[..., Any],
         iterables: Sequence[Iterable[Any]],
-        maxsize: Any,
+        maxsize: int | None,
     ) -> Any:
         if len(iterables) == 1:
             return cls.spawn(func, iterables[0], self.spawn, maxsize)
@@ -210,19 +276,19 @@ class Group(BaseGroup, GroupMappingMixin):
         for greenlet in args[0] if args else ():
             self.add(greenlet)
 
-    def spawn_link(self, *args: Any, **kwargs: Any) -> Any:
+    def spawn_link(self, *args: Any, **kwargs: Any) -> Greenlet:
         """Spawn ``function(*args)``; its end is raised in the current greenlet. Of gevent 0.13."""
         return self._spawn_linked("link", args, kwargs)
 
-    def spawn_link_value(self, *args: Any, **kwargs: Any) -> Any:
+    def spawn_link_value(self, *args: Any, **kwargs: Any) -> Greenlet:
         """Like :meth:`spawn_link`, only if the function returns."""
         return self._spawn_linked("link_value", args, kwargs)
 
-    def spawn_link_exception(self, *args: Any, **kwargs: Any) -> Any:
+    def spawn_link_exception(self, *args: Any, **kwargs: Any) -> Greenlet:
         """Like :meth:`spawn_link`, only if the function raises."""
         return self._spawn_linked("link_exception", args, kwargs)
 
-    def _spawn_linked(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _spawn_linked(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Greenlet:
         from gevent.compat.links import spawn_linked
 
         return spawn_linked(self, method, args, kwargs, stacklevel=4)
@@ -243,7 +309,7 @@ class Group(BaseGroup, GroupMappingMixin):
         """Return whether the next greenlet would have to wait: for a group, never."""
         return False
 
-    def wait_available(self, timeout: float | None = None) -> Any:
+    def wait_available(self, timeout: float | None = None) -> int | None:
         """Wait until there is room for a greenlet: for a group, not at all."""
 
     def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
@@ -330,7 +396,7 @@ class Pool(BasePool, Group):
             raise ValueError("size must not be 0: nothing could ever be spawned")
         super().__init__()
         #: The greatest number of greenlets. Changing it does not change what the pool lets in.
-        self.size = size
+        self.size: int | None = size
         if greenlet_class is not None:
             self.greenlet_class = greenlet_class
         self._semaphore = DummySemaphore() if size is None else Semaphore(size)

@@ -339,7 +339,7 @@ class WSGIServer(StreamServer):
     def _handle_counted(self, own: bool, sock: Any, address: Any) -> None:
         """Run the handler for a new connection, unless its address has as many as it may."""
         host = address[0] if isinstance(address, tuple) else address
-        if self._per_address.get(host, 0) >= self.max_per_address:
+        if self._per_address.get(host, 0) >= self.max_per_address:  # type: ignore[operator]
             self.do_close(sock, address)
             log_client(self.error_log, f"(from {address!r}) one more (max_per_address)\n")
             return
@@ -356,7 +356,7 @@ class WSGIServer(StreamServer):
             if own:
                 serve_connection(self, sock, address)
             else:
-                _handle_and_close_when_done(self._handle, self.do_close, (sock, address))
+                _handle_and_close_when_done(self._handle, self.do_close, (sock, address))  # type: ignore[arg-type]
         finally:
             self._count_off(host)
 

@@ -13,22 +13,23 @@ it was: no item is lost, none is put.
 from __future__ import annotations
 
 import queue as _stdlib
+from collections.abc import Iterable
 from queue import Empty, Full
-from typing import Any
+from typing import Any, TypeVar
 
 from gevent._config import config
 from gevent._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
-__implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
-__extensions__ = ["JoinableQueue", "Channel"]
-__imports__ = ["Empty", "Full"]
+__implements__: list[str] = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
+__extensions__: list[str] = ["JoinableQueue", "Channel"]
+__imports__: list[str] = ["Empty", "Full"]
 
 if hasattr(_stdlib, "ShutDown"):  # since CPython 3.13
     ShutDown = _stdlib.ShutDown
     __imports__.append("ShutDown")
 else:
 
-    class ShutDown(Exception):
+    class ShutDown(Exception):  # type: ignore[no-redef]
         """Raised by ``put`` and ``get`` of a queue that was shut."""
 
     __extensions__.append("ShutDown")
@@ -45,6 +46,8 @@ __all__ = [
     "SimpleQueue",
 ]
 
+_T = TypeVar("_T")
+
 JoinableQueue = Queue
 
 
@@ -56,13 +59,13 @@ def _gevent_did_monkey_patch(target_module: Any, *args: Any, **kwargs: Any) -> N
         restore(target_module)
 
 
-class UnboundQueue(Queue):
+class UnboundQueue(Queue[_T]):
     """A :class:`Queue` without a limit, to which ``put`` never waits.
 
     *items* are the first items; *maxsize* must be ``None``, or :class:`ValueError` is raised.
     """
 
-    def __init__(self, maxsize: None = None, items: Any = ()) -> None:
+    def __init__(self, maxsize: None = None, items: Iterable[_T] = ()) -> None:
         if maxsize is not None:
             raise ValueError("UnboundQueue has no maxsize")
         super().__init__(maxsize, items)

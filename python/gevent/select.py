@@ -38,7 +38,7 @@ __imports__ = sorted(
     for name in dir(__select__)
     if not name.startswith("_") and name not in ("error", *__implements__)
 )
-error = OSError
+error = OSError  # type: ignore[misc]
 __all__ = ["error", *__implements__, *__imports__]
 
 # What select(2) takes for readable, writable, and exceptional.
@@ -84,7 +84,7 @@ def _checked_timeout(timeout: Any, most: float) -> Any:
     return timeout
 
 
-def select(
+def select(  # type: ignore[no-redef]
     rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """Wait until a descriptor of *rlist* is readable or one of *wlist* writable.
@@ -105,7 +105,8 @@ def select(
     # A `fileno` may change the list, which only the original sees through.
     lists = [files if isinstance(files, list) else list(files) for files in (rlist, wlist, xlist)]
     if any(lists):
-        ready = _original_select(*lists, 0)
+        ready: tuple[list[Any], list[Any], list[Any]]
+        ready = _original_select(lists[0], lists[1], lists[2], 0)
         if any(ready) or timeout == 0:
             # A loop around it must not keep everybody else from running.
             sleep(0)
@@ -124,7 +125,7 @@ def select(
     return readable, writable, exceptional
 
 
-class poll:
+class poll:  # type: ignore[no-redef]
     """A set of descriptors to wait for; see :func:`select.poll`.
 
     Unlike in the standard library, what changes in the set during :meth:`poll` counts at once.
@@ -183,7 +184,7 @@ class poll:
         ]
 
 
-class epoll:
+class epoll:  # type: ignore[no-redef]
     """An epoll set of the kernel; see :func:`select.epoll` for the arguments.
 
     Unlike that, :meth:`poll` blocks only the calling greenlet: the set's own descriptor is

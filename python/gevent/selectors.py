@@ -87,7 +87,7 @@ class GeventSelector(_selectors.PollSelector):
         """Forget everything, and end the waits in :meth:`select`."""
         if not self._closed:
             self._closed = True
-            self._selector.close()
+            self._selector.close()  # type: ignore[attr-defined]
         super().close()
 
 
@@ -98,7 +98,7 @@ def _select(*args: Any) -> Any:
     return select(*args)
 
 
-_select._gevent_monkey = True
+_select._gevent_monkey = True  # type: ignore[attr-defined]
 
 
 def _gevent_did_monkey_patch(

@@ -67,7 +67,7 @@ def _wrapping(context: Any) -> Callable[..., Any]:
 
     if not isinstance(context, ssl.SSLContext) or isinstance(context, SSLContext):
         return context.wrap_socket
-    stdlib = SSLContext.__mro__[1]
+    stdlib: Any = SSLContext.__mro__[1]
     if type(context).wrap_socket is not stdlib.wrap_socket:
         # The program's own way of wrapping.
         return context.wrap_socket
@@ -181,7 +181,7 @@ class StreamServer(BaseServer):
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Negotiate TLS, then run the handler."""
-        with closing(self.wrap_socket(client_socket, **self.ssl_args)) as wrapped:
+        with closing(self.wrap_socket(client_socket, **(self.ssl_args or {}))) as wrapped:
             return self.handle(wrapped, address)
 
 
@@ -221,11 +221,13 @@ class DatagramServer(BaseServer):
     def do_read(self) -> tuple[bytes, Any] | None:
         """Return the next message and its sender, ``None`` when there is none now."""
         try:
-            return self._socket.recvfrom(8192)
+            received: tuple[bytes, Any] = self._socket.recvfrom(8192)
+            return received
         except BlockingIOError:
             return None
 
     def sendto(self, *args: Any) -> int:
         """Send a message from the server's address: ``sendto(data[, flags], address)``."""
         with self._writelock:
-            return self.socket.sendto(*args)
+            sent: int = self.socket.sendto(*args)
+            return sent

@@ -14,7 +14,7 @@ from errno import EWOULDBLOCK as EWOULDBLOCK
 
 # All constants, and the functions that never wait.
 from socket import *  # noqa: F403
-from socket import (
+from socket import (  # type: ignore[attr-defined]
     _GLOBAL_DEFAULT_TIMEOUT,
     AF_INET,
     AF_INET6,
@@ -30,11 +30,11 @@ from socket import (
 from socket import AddressFamily as AddressFamily
 from socket import SocketKind as SocketKind
 from socket import close as close
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent._config import config
-from gevent._socket3 import SocketType as SocketType
-from gevent._socket3 import fromfd as fromfd
+from gevent._socket3 import SocketType as SocketType  # type: ignore[assignment]
+from gevent._socket3 import fromfd as fromfd  # type: ignore[assignment]
 from gevent._socket3 import socket
 from gevent._socket3 import socketpair as socketpair
 from gevent._socketcommon import _resolve_addr as _resolve_addr
@@ -85,17 +85,19 @@ if config.compat:
     __all__ += ["ssl", "sslerror"]  # noqa: F405
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        # Every import asks for __path__.
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A name of gevent 0.13, or none at all.
-    from gevent.compat import old_name
+if not TYPE_CHECKING:
 
-    return old_name(__name__, name)
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            # Every import asks for __path__.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # A name of gevent 0.13, or none at all.
+        from gevent.compat import old_name
+
+        return old_name(__name__, name)
 
 
-def create_connection(
+def create_connection(  # type: ignore[no-redef]
     address: tuple[str | None, int],
     timeout: Any = _GLOBAL_DEFAULT_TIMEOUT,
     source_address: tuple[str, int] | None = None,
@@ -144,7 +146,7 @@ def create_connection(
         failures = []
 
 
-def create_server(
+def create_server(  # type: ignore[no-redef]
     address: tuple[Any, ...],
     *,
     family: int = AF_INET,

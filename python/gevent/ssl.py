@@ -18,11 +18,11 @@ from gevent._sslsocket import SSLContext as SSLContext
 from gevent._sslsocket import SSLSocket as SSLSocket
 from gevent._sslsocket import StdlibContext as _StdlibContext
 from gevent._sslsocket import adopt_original_class as _adopt_original_class
-from gevent._sslsocket import wrap_socket as wrap_socket
+from gevent._sslsocket import wrap_socket as wrap_socket  # type: ignore[assignment]
 from gevent.socket import create_connection
 
 
-class SSLObject(__ssl__.SSLObject):
+class SSLObject(__ssl__.SSLObject):  # type: ignore[no-redef]
     """TLS over memory, as :meth:`SSLContext.wrap_bio` makes it. It never waits for anything.
 
     In addition to what the standard library's has, it takes a timeout, as all that may have one

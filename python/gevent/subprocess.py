@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
 from subprocess import SubprocessError as SubprocessError
-from subprocess import _fork_exec as _fork_exec
+from subprocess import _fork_exec as _fork_exec  # type: ignore[attr-defined]
 from subprocess import getoutput as getoutput
 from subprocess import getstatusoutput as getstatusoutput
-from typing import Any
+from typing import TYPE_CHECKING, Any, AnyStr, Self, TypeVar, overload
 
 from gevent import monkey as _monkey  # noqa: F401
 from gevent._fork import alone_in_child
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     return getattr(_subprocess, name)
 
 
-class Popen(_subprocess.Popen):
+class Popen(_subprocess.Popen[AnyStr]):
     """A child process; see :class:`subprocess.Popen` for the arguments.
 
     ``stdin``, ``stdout`` and ``stderr`` are file objects of :mod:`gevent.fileobject`. An object
@@ -85,30 +85,42 @@ class Popen(_subprocess.Popen):
     #: The greenlets at work for :meth:`communicate`.
     _communicating_greenlets: _CommunicatingGreenlets | None = None
 
-    def __init__(
-        self, args: Any, bufsize: int | None = -1, *rest: Any, threadpool: Any = None, **kwargs: Any
-    ) -> None:
-        loop = get_hub().loop
-        self.threadpool = threadpool
-        #: Gets the return code.
-        self.result = AsyncResult()
-        loop.install_sigchld()
-        super().__init__(args, bufsize, *rest, **kwargs)
-        self._watched = _watch_child(self.pid, self._on_child, loop, ref=True)
-        for name in ("stdin", "stdout", "stderr"):
-            stream = getattr(self, name)
-            if stream is not None:
-                setattr(self, name, _cooperative(stream, -1 if bufsize is None else bufsize))
+    #: Gets the return code.
+    result: AsyncResult[int]
+    threadpool: Any
+    _watched: Any
+
+    # By the standard library's, type checkers know whether the pipes are of text or of bytes.
+    if not TYPE_CHECKING:
+
+        def __init__(
+            self,
+            args: Any,
+            bufsize: int | None = -1,
+            *rest: Any,
+            threadpool: Any = None,
+            **kwargs: Any,
+        ) -> None:
+            loop = get_hub().loop
+            self.threadpool = threadpool
+            self.result = AsyncResult()
+            loop.install_sigchld()
+            super().__init__(args, bufsize, *rest, **kwargs)
+            self._watched = _watch_child(self.pid, self._on_child, loop, ref=True)
+            for name in ("stdin", "stdout", "stderr"):
+                stream = getattr(self, name)
+                if stream is not None:
+                    setattr(self, name, _cooperative(stream, -1 if bufsize is None else bufsize))
 
     def _execute_child(self, *args: Any) -> None:
         with alone_in_child():
-            super()._execute_child(*args)
+            super()._execute_child(*args)  # type: ignore[misc]
 
     def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
         for given in (stdin, stdout, stderr):
             if given is not None and given not in (PIPE, STDOUT, DEVNULL):
                 self._remove_nonblock_flag(given if isinstance(given, int) else given.fileno())
-        return super()._get_handles(stdin, stdout, stderr)
+        return super()._get_handles(stdin, stdout, stderr)  # type: ignore[misc]
 
     @staticmethod
     def _remove_nonblock_flag(fd: int) -> None:
@@ -121,10 +133,10 @@ class Popen(_subprocess.Popen):
         return os.pipe()
 
     def _on_child(self, watcher: Any) -> None:
-        self._handle_exitstatus(watcher.rstatus)
+        self._handle_exitstatus(watcher.rstatus)  # type: ignore[attr-defined]
         self.result.set(self.returncode)
 
-    def rawlink(self, callback: Callable[[Popen], Any]) -> None:
+    def rawlink(self, callback: Callable[[Self], object]) -> None:
         """Have *callback* called with this object, in the hub, when the child has ended."""
         self.result.rawlink(lambda result: callback(self))
 
@@ -145,6 +157,12 @@ class Popen(_subprocess.Popen):
             # Who asks here need not ask os.waitpid().
             _children.pop(self.pid, None)
         return self.returncode
+
+    @overload
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    @overload
+    def wait(self, timeout: float | None = None, *, _raise_exc: bool) -> int | None: ...
 
     def wait(self, timeout: float | None = None, _raise_exc: bool = True) -> int | None:
         """Wait until the child has ended, and return its return code.
@@ -167,7 +185,7 @@ class Popen(_subprocess.Popen):
         self._await_end(timeout)
         returncode = self._internal_poll()
         if returncode is None:
-            raise TimeoutExpired(self.args, timeout)
+            raise TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
         return returncode
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
@@ -197,7 +215,10 @@ class Popen(_subprocess.Popen):
             self._await_end(left)
         if self._internal_poll() is None or not all(g.ready() for g in greenlets):
             raise TimeoutExpired(
-                self.args, timeout, greenlets.so_far("stdout"), greenlets.so_far("stderr")
+                self.args,
+                timeout,  # type: ignore[arg-type]
+                greenlets.so_far("stdout"),
+                greenlets.so_far("stderr"),
             )
         return greenlets.output("stdout"), greenlets.output("stderr")
 
@@ -230,7 +251,7 @@ def _cooperative(stream: Any, bufsize: int) -> Any:
 class _CommunicatingGreenlets:
     """The greenlets that feed and empty the pipes of a child, and what they got so far."""
 
-    def __init__(self, popen: Popen, data: Any) -> None:
+    def __init__(self, popen: Any, data: Any) -> None:
         self.error: BaseException | None = None
         self._text = popen.text_mode
         self._translate = popen._translate_newlines
@@ -276,7 +297,9 @@ class _CommunicatingGreenlets:
 
     @staticmethod
     def _read(stream: Any, chunks: list[bytes]) -> None:
-        binary = stream.io.buffer if isinstance(stream.io, io.TextIOBase) else stream.io
+        binary: Any = stream.io
+        if isinstance(binary, io.TextIOBase):
+            binary = binary.buffer  # type: ignore[attr-defined]
         read = stream._wrap_method(getattr(binary, "read1", binary.read))
         while data := read(io.DEFAULT_BUFFER_SIZE):
             chunks.append(data)
@@ -308,10 +331,19 @@ def _open(stream: Any) -> bool:
     return stream is not None and not stream.closed
 
 
-class CompletedProcess(_subprocess.CompletedProcess):
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _typed_like(original: _F) -> Callable[[Callable[..., Any]], _F]:
+    """Return a decorator that gives a function the type of *original*, and changes nothing."""
+    return lambda function: function  # type: ignore[return-value]
+
+
+class CompletedProcess(_subprocess.CompletedProcess[AnyStr]):
     """What :func:`run` returns: the arguments, the return code and the output."""
 
 
+@_typed_like(_subprocess.run)
 def run(
     *popenargs: Any,
     input: Any = None,
@@ -319,7 +351,7 @@ def run(
     timeout: float | None = None,
     check: bool = False,
     **kwargs: Any,
-) -> CompletedProcess:
+) -> CompletedProcess[Any]:
     """Run a command, wait for it, and say what came of it.
 
     Takes the arguments of :class:`Popen`, and those of :func:`subprocess.run`:
@@ -350,9 +382,10 @@ def run(
         returncode = process.poll()
     if check and returncode:
         raise CalledProcessError(returncode, process.args, stdout, stderr)
-    return CompletedProcess(process.args, returncode, stdout, stderr)
+    return CompletedProcess(process.args, returncode, stdout, stderr)  # type: ignore[arg-type]
 
 
+@_typed_like(_subprocess.call)
 def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
     """Run a command and return its return code; see :func:`subprocess.call`.
 
@@ -367,6 +400,7 @@ def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
             raise
 
 
+@_typed_like(_subprocess.check_call)
 def check_call(*popenargs: Any, **kwargs: Any) -> int:
     """Run a command and return 0; see :func:`subprocess.check_call`.
 
@@ -378,6 +412,7 @@ def check_call(*popenargs: Any, **kwargs: Any) -> int:
     return 0
 
 
+@_typed_like(_subprocess.check_output)
 def check_output(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> Any:
     """Run a command and return what it prints; see :func:`subprocess.check_output`.
 
@@ -393,4 +428,7 @@ def check_output(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -
             kwargs.get(name) for name in ("universal_newlines", "text", "encoding", "errors")
         )
         kwargs["input"] = "" if text else b""
-    return run(*popenargs, stdout=PIPE, timeout=timeout, check=True, **kwargs).stdout
+    completed: CompletedProcess[Any] = run(  # type: ignore[call-overload]
+        *popenargs, stdout=PIPE, timeout=timeout, check=True, **kwargs
+    )
+    return completed.stdout

@@ -35,6 +35,8 @@ from gevent.thread import allocate_lock as allocate_lock
 
 if sys.version_info >= (3, 14):
     from gevent.thread import set_name as _set_native_name
+else:
+    _set_native_name: Callable[[str], None]
 
 PY313 = sys.version_info >= (3, 13)
 PY314 = sys.version_info >= (3, 14)
@@ -57,6 +59,9 @@ if PY314:
     __implements__.append("_set_name")
 
 __extensions__: list[str] = []
+
+# Names of :mod:`threading` that are its own affair.
+_inside: Any = _native
 
 Lock = _allocate_lock = LockType
 _get_main_thread_ident = get_ident
@@ -122,7 +127,7 @@ class _DummyThread(_native._DummyThread):
         if tracker is not None:
             # CPython would strike it off when the next greenlet of this thread gets one.
             del tracker._track_dummy_thread_ref
-            _native._active[self._ident] = self
+            _inside._active[self._ident] = self
         greenlet = getcurrent()
         forget = partial(_forget, self)
         if hasattr(greenlet, "rawlink"):
@@ -135,8 +140,8 @@ class _DummyThread(_native._DummyThread):
 
 
 def _forget(thread: _native.Thread, greenlet: Any = None) -> None:
-    if _native._active.get(thread.ident) is thread:
-        del _native._active[thread.ident]
+    if _inside._active.get(thread.ident) is thread:
+        del _inside._active[thread.ident]
 
 
 def _thread_shutdown() -> None:
@@ -165,8 +170,8 @@ class _ForkHooks:
 
     def before_fork_in_parent(self) -> None:
         """Note which threads are going to be lost."""
-        self._active = list(_native._active.values())
-        self._starting = list(_native._limbo.values())
+        self._active = list(_inside._active.values())
+        self._starting = list(_inside._limbo.values())
 
     def after_fork_in_parent(self) -> None:
         """Drop the note."""
@@ -175,19 +180,20 @@ class _ForkHooks:
 
     def after_fork_in_child(self) -> None:
         """See to what :func:`threading._after_fork` does not know of."""
-        main = _native.main_thread()
+        main: Any = _native.main_thread()
         if isinstance(main, _DummyThread):
             # It forked: since CPython 3.11.8, 3.12.2 and 3.13 threading itself does this.
-            main.__class__ = _native._MainThread
-            main._name = "MainThread"
-            main._daemonic = False
+            adopted: Any = main
+            adopted.__class__ = _inside._MainThread
+            adopted._name = "MainThread"
+            adopted._daemonic = False
             if not PY313:
-                main._tstate_lock = allocate_lock()
-                main._tstate_lock.acquire()
+                adopted._tstate_lock = allocate_lock()
+                adopted._tstate_lock.acquire()
         for thread in self._active:
             if thread is not main:
                 # Its greenlet, should it end, finds itself struck off the list already.
-                thread._delete = _nothing
+                thread._delete = _nothing  # type: ignore[attr-defined]
                 if PY313:
                     getattr(thread, HANDLE)._set_done()
         self._active = []
@@ -198,7 +204,7 @@ class _ForkHooks:
             # Waiting for the new main thread is for those who know when it ends.
             sentinel = main._tstate_lock
             if _threads.get(main.ident) is not sentinel:
-                _native._shutdown_locks.discard(sentinel)
+                _inside._shutdown_locks.discard(sentinel)
 
 
 def _end_start(thread: _native.Thread) -> None:
@@ -207,11 +213,11 @@ def _end_start(thread: _native.Thread) -> None:
     Whoever starts it there goes on, and finds a thread that has ended.
     """
     if thread.ident is None:
-        thread._bootstrap_inner = _nothing
+        thread._bootstrap_inner = _nothing  # type: ignore[attr-defined]
     else:
         # It has begun, and is about to strike itself off this list.
-        _native._limbo[thread] = thread
-    thread._started.set()
+        _inside._limbo[thread] = thread
+    thread._started.set()  # type: ignore[attr-defined]
 
 
 def _nothing() -> None:

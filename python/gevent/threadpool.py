@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from greenlet import greenlet as RawGreenlet
 
@@ -34,6 +34,12 @@ from gevent.monkey.api import get_original
 from gevent.pool import GroupMappingMixin
 
 __all__ = ["ThreadPool", "ThreadPoolExecutor", "ThreadResult"]
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # The threads are real ones, whatever was patched.
 start_new_thread = get_original("_thread", "start_new_thread")
@@ -204,23 +210,23 @@ class ThreadPool(GroupMappingMixin):
 
     _WorkerGreenlet = _WorkerGreenlet
 
-    def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
+    def __init__(self, maxsize: int, hub: Hub | None = None, idle_task_timeout: float = -1) -> None:
         #: The hub that tasks are spawned from.
-        self.hub = get_hub() if hub is None else hub
+        self.hub: Hub = get_hub() if hub is None else hub
         # What is told of the errors of tasks.
         self._reporter: Any = self.hub
         #: Always ``None``: no greenlet is needed to change the number of threads.
-        self.manager = None
+        self.manager: None = None
         #: The process that the threads run in.
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         # A mistake is told where it is made: a worker would die of it.
         self._idle_task_timeout = _checked_seconds(idle_task_timeout)
         self._worker_greenlets: set[Any] = set()
         self._maxsize = _checked(maxsize)
         # One more than there are threads: each finds its next task waiting.
-        self.task_queue = TaskQueue(self.hub.loop, maxsize + 1)
+        self.task_queue: TaskQueue = TaskQueue(self.hub.loop, maxsize + 1)
         #: What tells the pool of a fork.
-        self.fork_watcher = self.hub.loop.fork(ref=False)
+        self.fork_watcher: Any = self.hub.loop.fork(ref=False)
 
     def __repr__(self) -> str:
         return (
@@ -280,7 +286,9 @@ class ThreadPool(GroupMappingMixin):
         if not self.task_queue.workers:
             self.fork_watcher.stop()
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult:
+    def spawn(  # type: ignore[override]
+        self, func: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> AsyncResult[_T]:
         """Have ``func(*args, **kwargs)`` called in a thread.
 
         Waits while more than :attr:`maxsize` tasks are unfinished.
@@ -357,7 +365,7 @@ def _checked_seconds(seconds: Any) -> float:
     return number
 
 
-def _ignore(_result: Any) -> None:
+def _ignore(_result: Any = None) -> None:
     pass
 
 
@@ -418,7 +426,8 @@ class ThreadResult:
         self.async_watcher.close()
         self.hub = self.context = self.value = None
         self.exc_info = ()
-        self.receiver = self._call_when_ready = _ignore
+        self.receiver = _ignore
+        self._call_when_ready = _ignore
 
     def _on_async(self) -> None:
         self.async_watcher.close()
@@ -470,7 +479,9 @@ class ThreadPoolExecutor(_Executor):
         self._threadpool = ThreadPool(self._max_workers)
         self._threadpool._reporter = Reporter(self._threadpool.hub)
 
-    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def submit(  # type: ignore[override]
+        self, fn: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> Future[_T]:
         """Have ``fn(*args, **kwargs)`` called in a thread; return a future.
 
         :raises concurrent.futures.thread.BrokenThreadPool: an initializer failed.
@@ -523,7 +534,7 @@ class ThreadPoolExecutor(_Executor):
 
     def _prepare_worker(self) -> None:
         # In the worker's thread.
-        worker = getcurrent()
+        worker: Any = getcurrent()
         if worker._prepared:
             return
         worker._prepared = True
@@ -537,7 +548,8 @@ class ThreadPoolExecutor(_Executor):
             self._call_first(*self._call_first_with)
         except BaseException:
             LOGGER.critical("Exception in initializer:", exc_info=True)
-            self._broken = "A thread initializer failed, the thread pool is not usable anymore"
+            broken: Any = "A thread initializer failed, the thread pool is not usable anymore"
+            self._broken = broken
             # Links are told in the hub's thread.
             self._threadpool.hub.loop.run_callback_threadsafe(
                 self._give_up_queued, self._broken_error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time as _time
 from time import *  # noqa: F403
 
-from gevent.hub import sleep
+from gevent.hub import sleep  # type: ignore[assignment]
 
 __all__ = ["sleep"]
 __implements__ = __all__

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pprint import pformat
 from time import perf_counter
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from weakref import ref
 
 from greenlet import getcurrent
@@ -107,7 +107,8 @@ def _add_title(lines: list[str], title: str) -> None:
 
 def _format_threads(lines: list[str], stacks: bool, limit: int | None, current: int | None) -> None:
     # Not threading.enumerate(), which would take a lock and leave out threads of other origin.
-    names = {thread.ident: thread.name for thread in list(threading._active.values())}
+    known: Any = threading
+    names = {thread.ident: thread.name for thread in list(known._active.values())}
     if current is None:
         current = threading.get_ident()
     _add_title(lines, "Threads")
@@ -372,6 +373,7 @@ class assert_switches:
         self._poll_in_hub.close()
         hub, tracer = self.hub, self.tracer
         self.hub = self.tracer = None
+        assert tracer is not None
         tracer.kill()
         if t is not None:
             return
@@ -388,11 +390,13 @@ class assert_switches:
         return "\n".join((message, *lines))
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        # Every import asks for __path__.
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A name of gevent 0.13, or none at all.
-    from gevent.compat import old_name
+if not TYPE_CHECKING:
 
-    return old_name(__name__, name)
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            # Every import asks for __path__.
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # A name of gevent 0.13, or none at all.
+        from gevent.compat import old_name
+
+        return old_name(__name__, name)

@@ -91,7 +91,7 @@ class _Message:
     def _wait(self) -> None:
         if self.error is None:
             self._pause(lambda: wait(self._handle, self._event))
-        elif time.monotonic() - self._progress > GRACE:
+        elif time.monotonic() - self._progress > GRACE:  # type: ignore[operator]
             self._connection.close()
             raise self.error
         else:
@@ -122,7 +122,7 @@ def _send_bytes(self: Any, buf: Any) -> None:
 
 
 def _recv_bytes(self: Any, maxsize: int | None = None) -> io.BytesIO | None:
-    received = vars(self).pop(_KEPT, None)
+    received: io.BytesIO | None = vars(self).pop(_KEPT, None)
     if received is None:
         message = _Message(self, READ)
         (size,) = struct.unpack("!i", message.receive(4).getbuffer())

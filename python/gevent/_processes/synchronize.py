@@ -69,7 +69,8 @@ class _SemLock:
     def _wait(self, timeout: float | None) -> bool:
         if getcurrent() is get_hub():
             # It cannot wait for others.
-            return self._lock.acquire(True, timeout)
+            acquired: bool = self._lock.acquire(True, timeout)
+            return acquired
         began = now = time.monotonic()
         deadline = None if timeout is None else began + timeout
         while deadline is None or now < deadline:

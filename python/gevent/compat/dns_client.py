@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
+from typing import Any
 
 from gevent._config import config
 from gevent.resolver._hostsfile import HostsFile
@@ -144,7 +145,7 @@ def _candidates(name: str, search: bool, settings: _Settings) -> Iterator[str]:
     yield from [name, *in_domains] if is_complete else [*in_domains, name]
 
 
-def _ask(name: str, kind: int, settings: _Settings) -> tuple[int, list]:
+def _ask(name: str, kind: int, settings: _Settings) -> tuple[int, list[Any]]:
     """Ask one server after the other until one answers; return the least TTL, and the values."""
     query = _encode(name, kind)
     failure: Failed = TimedOut()
@@ -215,7 +216,7 @@ class _Record:
     end: int
 
 
-def _decode(message: bytes, query: bytes, kind: int) -> tuple[int, list]:
+def _decode(message: bytes, query: bytes, kind: int) -> tuple[int, list[Any]]:
     rcode = message[3] & 0x0F
     if rcode != _NOERROR:
         raise Failed(rcode)

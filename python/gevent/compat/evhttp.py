@@ -122,7 +122,8 @@ class http_request:
     @property
     def typestr(self) -> str:
         """The method: ``"GET"``, ``"POST"`` …"""
-        return self._item("REQUEST_METHOD")
+        method: str = self._item("REQUEST_METHOD")
+        return method
 
     @property
     def type(self) -> int:
@@ -157,7 +158,8 @@ class http_request:
     @property
     def remote_host(self) -> str:
         """The address of the client."""
-        return self._item("REMOTE_ADDR")
+        address: str = self._item("REMOTE_ADDR")
+        return address
 
     @property
     def remote_port(self) -> int:
@@ -352,7 +354,8 @@ class http:
 
     def bind(self, address: str = "127.0.0.1", port: int = 80) -> tuple[str, int]:
         """Listen at an address; return it, with the port that was chosen if *port* is 0."""
-        return self._serve((address, port)).address
+        bound: tuple[str, int] = self._serve((address, port)).address
+        return bound
 
     def accept(self, fd: int) -> None:
         """Serve the connections that come to *fd*, a socket that listens and stays the caller's."""

@@ -326,4 +326,4 @@ def loop(nonblock: bool = False) -> int:
 
 def get_method() -> str:
     """Return what the loop waits with."""
-    return get_hub().backend
+    return get_hub().backend  # type: ignore[return-value]

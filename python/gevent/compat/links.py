@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gevent._core import Greenlet, getcurrent, kill
@@ -41,7 +42,7 @@ class LinkedFailed(LinkedExited):
     """The greenlet raised an error."""
 
     def __init__(self, source: Any) -> None:
-        self.outcome = f"failed with {type(source.exception).__name__}"
+        self.outcome: str = f"failed with {type(source.exception).__name__}"
         super().__init__(source)
 
 
@@ -60,7 +61,7 @@ class _Link:
 
     def __init__(self, receiver: Any, method: str) -> None:
         self.receiver = receiver
-        self.concerns = {
+        self.concerns: Callable[[Any], bool] = {
             "link": lambda source: True,
             "link_value": lambda source: source.successful(),
             "link_exception": lambda source: not source.successful(),
@@ -113,7 +114,7 @@ def spawn_linked(
 ) -> Greenlet:
     """Spawn a greenlet by *owner*, a class of greenlets or a group, and link it to the current."""
     warn(f"spawn_{method}()", _TODAY, stacklevel)
-    greenlet = owner.spawn(*args, **(kwargs or {}))
+    greenlet: Greenlet = owner.spawn(*args, **(kwargs or {}))
     _link(greenlet, None, method)
     return greenlet
 

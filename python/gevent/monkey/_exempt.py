@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
+from typing import Any
 
 from gevent.monkey._state import saved
 from gevent.monkey._table import TABLE
@@ -85,7 +86,7 @@ def _make() -> None:
             vars(copy).update(vars(module) | saved.get(name, {}))
             _native[name] = sys.modules[name] = copy
         for name in _RUN_AGAIN:
-            spec = find_spec(name) if before[name] is None else before[name].__spec__
+            spec: Any = find_spec(name) if before[name] is None else before[name].__spec__  # type: ignore[union-attr]
             copy = module_from_spec(spec)
             _show({name: copy})
             try:
@@ -98,7 +99,7 @@ def _make() -> None:
     finally:
         _show(before)
     # These are loaded when they are first asked for, by name.
-    futures = _native["concurrent.futures"]
+    futures: Any = _native["concurrent.futures"]
     futures.thread = _native["concurrent.futures.thread"]
     futures.ThreadPoolExecutor = futures.thread.ThreadPoolExecutor
     # The interpreter waits for the threads of the module that it finds by name only.

@@ -42,10 +42,10 @@ class _Finder:
             find_spec = getattr(finder, "find_spec", None)
             if finder is cls or find_spec is None:
                 continue
-            spec = find_spec(name, path, target)
+            spec: ModuleSpec | None = find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -60,11 +60,12 @@ class _Loader:
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         # The module is to look as if it had been imported in the usual way.
-        module.__loader__ = module.__spec__.loader = self._loader
+        module.__loader__ = module.__spec__.loader = self._loader  # type: ignore[union-attr]
         self._loader.exec_module(module)
         calls = _waiting.pop(module.__name__, ())
         if not _waiting:

@@ -164,7 +164,8 @@ class _NativeHandle:
 
     @property
     def ident(self) -> int:
-        return self._handle.ident
+        ident: int = self._handle.ident
+        return ident
 
     def join(self, timeout: float | None = -1) -> None:
         _poll(self._handle.is_done, -1 if timeout is None else timeout)

@@ -202,16 +202,20 @@ class AbstractResolver:
             raise gaierror(EAI_SERVICE, "Servname not supported for ai_socktype")
         return self._getnameinfo(self._hostname_to_bytes(host), port, sockaddr, flags)
 
-    def _gethostbyname_ex(self, hostname_bytes: bytes, family: int) -> Any:
+    def _gethostbyname_ex(
+        self, hostname_bytes: bytes, family: int
+    ) -> tuple[str, list[str], list[str]]:
         raise NotImplementedError
 
     def _getaddrinfo(
         self, host_bytes: bytes, port: Any, family: int, socktype: int, proto: int, flags: int
-    ) -> Any:
+    ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
         raise NotImplementedError
 
-    def _gethostbyaddr(self, ip_address_bytes: bytes) -> Any:
+    def _gethostbyaddr(self, ip_address_bytes: bytes) -> tuple[str, list[str], list[str]]:
         raise NotImplementedError
 
-    def _getnameinfo(self, address_bytes: bytes, port: int, sockaddr: Any, flags: int) -> Any:
+    def _getnameinfo(
+        self, address_bytes: bytes, port: int, sockaddr: Any, flags: int
+    ) -> tuple[str, str]:
         raise NotImplementedError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from _socket import gaierror, herror
+from _socket import EAI_NONAME, gaierror, herror
 from typing import Any, ClassVar
 
 from gevent._config import config
 from gevent._core import Waiter, get_hub
-from gevent.resolver import EAI_NONAME, AbstractResolver
+from gevent.resolver import AbstractResolver
 from gevent.resolver.cares import channel
 
 __all__ = ["Resolver"]
@@ -116,7 +116,10 @@ class Resolver(AbstractResolver):
     def _getaddrinfo(
         self, host_bytes: bytes, port: Any, family: int, socktype: int, proto: int, flags: int
     ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
-        return self._ask("getaddrinfo", host_bytes, port, family, socktype, proto, flags)
+        found: list[tuple[int, int, int, str, tuple[Any, ...]]] = self._ask(
+            "getaddrinfo", host_bytes, port, family, socktype, proto, flags
+        )
+        return found
 
     def _gethostbyaddr(self, ip_address_bytes: bytes) -> tuple[str, list[str], list[str]]:
         return tuple(self._ask("gethostbyaddr", ip_address_bytes))
@@ -124,4 +127,5 @@ class Resolver(AbstractResolver):
     def _getnameinfo(
         self, address_bytes: bytes, port: int, sockaddr: Any, flags: int
     ) -> tuple[str, str]:
-        return self._ask("getnameinfo", sockaddr, flags)
+        names: tuple[str, str] = self._ask("getnameinfo", sockaddr, flags)
+        return names

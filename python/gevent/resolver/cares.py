@@ -59,7 +59,7 @@ class InvalidIP(ValueError):
     """Raised for what should be an address in figures and is not."""
 
 
-class ares_host_result(tuple):
+class ares_host_result(tuple[Any, ...]):
     """A name, its aliases and its addresses, which are of the family :attr:`family`."""
 
     family: Any

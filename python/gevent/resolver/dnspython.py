@@ -68,7 +68,7 @@ def _read_response(
             raise_on_truncation=datagram,
         )
     except dns.message.Truncated as truncated:
-        if request.is_response(truncated.message()):
+        if request.is_response(truncated.message()):  # type: ignore[no-untyped-call]
             raise
         return None
     except dns.exception.DNSException:
@@ -93,7 +93,7 @@ def _exchange(
     family = dns.inet.af_for_address(address)
     wire = request.to_wire()
     with (
-        Timeout.start_new(timeout, dns.exception.Timeout(timeout=timeout)),
+        Timeout.start_new(timeout, dns.exception.Timeout(timeout=timeout)),  # type: ignore[no-untyped-call]
         socket(family, SOCK_STREAM if tcp else SOCK_DGRAM) as sock,
     ):
         if any(source):
@@ -110,7 +110,7 @@ def _exchange(
             octets = stream.read(int.from_bytes(stream.read(2), "big"))
         response = _read_response(request, octets, False)
         if response is None:
-            raise dns.exception.FormError("no response to the request")
+            raise dns.exception.FormError("no response to the request")  # type: ignore[no-untyped-call]
         return response
 
 
@@ -161,13 +161,15 @@ class _DnsResolver(dns.resolver.Resolver):
         if isinstance(nameserver, dns.nameserver.Do53Nameserver):
             return _exchange(request, nameserver, timeout, tcp, source)
         # Over TLS or HTTPS, which dnspython does with blocking sockets.
-        return get_hub().threadpool.apply(
+        response: dns.message.Message = get_hub().threadpool.apply(
             nameserver.query, (request, timeout, source[0], source[1], tcp)
         )
+        return response
 
 
 def _text(name: Any) -> str:
-    return name.to_text(omit_final_dot=True)
+    text: str = name.to_text(omit_final_dot=True)
+    return text
 
 
 class Resolver(AbstractResolver):
@@ -217,7 +219,9 @@ class Resolver(AbstractResolver):
             raise gaierror(EAI_NONAME, self.EAI_NONAME_MSG) from None
 
     def _query(self, host: str, rdtypes: list[Any]) -> tuple[str, list[str], list[str]]:
-        name, aliases, addresses = host, [], []
+        name = host
+        aliases: list[str] = []
+        addresses: list[str] = []
         failure: dns.exception.DNSException | None = None
         for rdtype in rdtypes:
             try:

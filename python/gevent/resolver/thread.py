@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import _socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent._core import get_hub
 from gevent.resolver import is_address
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+    from gevent.threadpool import ThreadPool
 
 __all__ = ["Resolver"]
 
@@ -21,9 +25,9 @@ class Resolver:
         greenlet that fails with :exc:`socket.gaierror` or :exc:`socket.herror`.
     """
 
-    def __init__(self, hub: Any = None) -> None:
+    def __init__(self, hub: Hub | None = None) -> None:
         hub = get_hub() if hub is None else hub
-        self.pool = hub.threadpool
+        self.pool: ThreadPool = hub.threadpool
         silent = hub.NOT_ERROR if isinstance(hub.NOT_ERROR, tuple) else (hub.NOT_ERROR,)
         if _socket.gaierror not in silent:
             hub.NOT_ERROR = (*silent, _socket.gaierror, _socket.herror)

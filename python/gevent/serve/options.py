@@ -50,10 +50,10 @@ def setting(
     return field(default=default, metadata={"setting": Setting(text, convert, metavar, many)})
 
 
-_SECONDS = {"metavar": "SECONDS"}
-_BYTES = {"metavar": "BYTES"}
-_FILE = {"metavar": "FILE"}
-_NUMBER = {"metavar": "N"}
+_SECONDS: dict[str, Any] = {"metavar": "SECONDS"}
+_BYTES: dict[str, Any] = {"metavar": "BYTES"}
+_FILE: dict[str, Any] = {"metavar": "FILE"}
+_NUMBER: dict[str, Any] = {"metavar": "N"}
 _PATIENCE = converters.optional(converters.seconds)
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 
 import gevent
 from gevent._core import MSG_ALREADY_CLOSED, MSG_SOCKET_DEAD, WebSocketBase
-from gevent.socket import socket as plain_socket
+from gevent._socket3 import socket as plain_socket
 from gevent.websocket.deflate import PerMessageDeflate
 from gevent.websocket.exceptions import ProtocolError, WebSocketError
 
@@ -44,7 +44,7 @@ class Stream:
     def __init__(self, socket: Any) -> None:
         self.socket = socket
         self.recv: Callable[[int], bytes] = socket.recv
-        self.write: Callable[[bytes], object] = socket.sendall
+        self.write: Callable[[bytes | memoryview], object] = socket.sendall
 
     def end_sending(self) -> None:
         """Let the other side see the end of what is sent; it may be received from as before."""
@@ -322,6 +322,7 @@ class WebSocket(WebSocketBase):
 
         What it takes earns more. Raises `TimeoutError` when it takes too long.
         """
+        assert self._write_timeout is not None
         whole = left = self._write_timeout
         view = memoryview(data)
         for at in range(0, len(data), _PART):

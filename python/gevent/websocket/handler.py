@@ -197,7 +197,7 @@ class WebSocketHandler(WSGIHandler):
         body = str(error).encode()
         self.close_connection = True
         self.start_response(
-            f"{error.status} {reasons[error.status]}",
+            f"{error.status} {reasons[error.status]}",  # type: ignore[index]
             [
                 *error.headers,
                 ("Content-Type", "text/plain"),
@@ -221,6 +221,7 @@ class WebSocketHandler(WSGIHandler):
     def run_websocket(self) -> None:
         """Call the application, then close what it left open and wait for the client to close."""
         ws = self.websocket
+        assert ws is not None
         clients = self.server.__dict__.setdefault("clients", {})
         self._client = Client(self.client_address, ws)
         # Clients of a Unix socket have no address of their own.

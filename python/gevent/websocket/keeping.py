@@ -47,7 +47,7 @@ def ping_again_and_again(ws: WebSocket, interval: float, timeout: float) -> None
     del ws
     while True:
         gevent.sleep(interval)
-        ws = ref()
+        ws = ref()  # type: ignore[assignment]
         if ws is None or ws.closed:
             return
         heard = ws._heard

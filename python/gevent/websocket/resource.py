@@ -86,7 +86,8 @@ class Resource:
             )
             return [body]
         if ws is None:
-            return app(environ, start_response)
+            response: Iterable[bytes] = app(environ, start_response)
+            return response
         application = app(ws)
         client = getattr(ws.handler, "active_client", None)
         if client is not None:

@@ -40,7 +40,7 @@ class event(AsyncResult):
 class _Error:
     """An exception on its way through a queue."""
 
-    def __init__(self, exception: BaseException) -> None:
+    def __init__(self, exception: BaseException | type[BaseException]) -> None:
         self.exception = exception
 
 
@@ -50,11 +50,13 @@ class _Sending:
     put: Any
     get: Any
 
-    def send(self, result: Any = None, exc: BaseException | type | None = None) -> None:
+    def send(
+        self, result: Any = None, exc: BaseException | type[BaseException] | None = None
+    ) -> None:
         """Send *result*, or have the exception *exc* raised, to the one who waits next."""
         self.put(result if exc is None else _Error(exc))
 
-    def send_exception(self, exception: BaseException | type) -> None:
+    def send_exception(self, exception: BaseException | type[BaseException]) -> None:
         """Have an exception raised by the :meth:`wait` that comes next."""
         self.put(_Error(exception))
 
@@ -72,9 +74,9 @@ class _Sending:
         return self.wait()
 
 
-class Queue(_Sending, queue.Queue):
+class Queue(_Sending, queue.Queue):  # type: ignore[misc]
     """A queue in which :meth:`send` puts, without waiting, and :meth:`wait` gets."""
 
 
-class Channel(_Sending, queue.Channel):
+class Channel(_Sending, queue.Channel):  # type: ignore[misc]
     """A channel: :meth:`send` waits until somebody has taken the item by :meth:`wait`."""

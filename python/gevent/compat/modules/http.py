@@ -43,14 +43,17 @@ class HTTPServer(RequestServer):
         self.default_response_headers = list(default_response_headers)
         super().__init__(listener, backlog=backlog, spawn=spawn, log=None)
         if handle is not None:
-            self.handle = handle
+            self.handle = handle  # type: ignore[method-assign,assignment]
 
     def init_socket(self) -> None:
         """Make the socket, if there is none; for :meth:`start`."""
         super().init_socket()
         self._handle = self._converse
         self.application = application(
-            self.handle, self.default_response_headers, self._spawn_request, self.is_busy
+            self.handle,  # type: ignore[arg-type]
+            self.default_response_headers,
+            self._spawn_request,
+            self.is_busy,
         )
 
     def _converse(self, sock: Any, address: Any) -> None:
