@@ -1,6 +1,5 @@
 //! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when nobody else can.
 
-use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 
 use pyo3::PyTraverseError;
@@ -19,7 +18,7 @@ use crate::event_loop::ready::Task;
 use crate::event_loop::{former, run};
 use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};
-use crate::ffi::greenlet;
+use crate::ffi::{greenlet, hub_slot};
 use crate::greenlets::greenlet::Greenlet;
 use crate::waiting::park::{Resumed, park_until_switched};
 use crate::waiting::wait::Wait;
@@ -44,16 +43,8 @@ impl Collected for BaseHub {
     }
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Py<BaseHub>>> = const { RefCell::new(None) };
-}
-
 static HUB_CLASS: PyOnceLock<GilCell<Option<Py<PyAny>>>> = PyOnceLock::new();
 static THREAD_LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-fn existing(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
-    CURRENT.with(|current| current.borrow().as_ref().map(|hub| hub.bind(py).clone()))
-}
 
 /// The hub of this thread, made if there is none.
 ///
@@ -61,7 +52,7 @@ fn existing(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
 /// What the hub class raises, such as `OSError` when no descriptor is left for its loop.
 #[inline]
 pub fn current(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
-    match existing(py) {
+    match hub_slot::get(py) {
         Some(hub) => Ok(hub),
         None => make(py),
     }
@@ -77,7 +68,7 @@ fn make(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
 
 /// Takes the hub away from the thread, without a word to Python.
 pub fn take_current() -> Option<Py<BaseHub>> {
-    CURRENT.with(|current| current.borrow_mut().take())
+    hub_slot::replace(None)
 }
 
 fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -112,8 +103,7 @@ fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
         }
     };
     guard.setattr(pyo3::intern!(py, "hub"), &hub)?;
-    let old = CURRENT.with(|current| current.replace(hub));
-    drop(old);
+    drop(hub_slot::replace(hub));
     Ok(())
 }
 
@@ -142,8 +132,7 @@ impl ThreadEnd {
 impl Drop for ThreadEnd {
     fn drop(&mut self) {
         if self.is_mine() {
-            let hub = CURRENT.try_with(|current| current.take());
-            drop(hub);
+            drop(hub_slot::replace(None));
         }
     }
 }
@@ -543,7 +532,7 @@ pub fn get_hub(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
 /// Return this thread's hub, or None.
 #[pyfunction]
 pub fn get_hub_if_exists(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
-    existing(py)
+    hub_slot::get(py)
 }
 
 /// Make `hub` (or None) this thread's hub.

@@ -27,14 +27,10 @@ use pyo3::prelude::*;
 use cell::add_class;
 use greenlets::greenlet::Greenlet;
 
-thread_local! {
-    static ANCHOR: u8 = const { 0 };
-}
-
 /// A number that no other living thread has.
-#[inline]
+#[inline(always)]
 pub(crate) fn thread_id() -> u64 {
-    ANCHOR.with(|anchor| std::ptr::from_ref(anchor) as u64)
+    ffi::thread::id() as u64
 }
 
 #[pymodule(gil_used = true)]

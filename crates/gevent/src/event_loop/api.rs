@@ -71,7 +71,7 @@ impl Loop {
     #[pyo3(signature = (how = 1))]
     fn break_(&self, py: Python<'_>, how: u8) -> PyResult<()> {
         self.check(py)?;
-        self.stopping.store(how, Relaxed);
+        self.break_runs(how);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::errors::{GreenletExit, os_error};
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
+use crate::event_loop::unusual::Unusual;
 use crate::ffi::fork;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
@@ -75,11 +76,10 @@ pub struct Loop {
     pub(crate) events: GilCell<Option<Box<[EventBuffer; 2]>>>,
     /// Things that can wake somebody beside ready tasks, less those that do not count (`ref=False`).
     pub(crate) refs: AtomicIsize,
-    /// Watchers of prepare, check and idle that are active: then only the hub polls.
-    pub(crate) phased: AtomicIsize,
-    pub(crate) check_signals: AtomicBool,
-    /// Set while the hub is in the middle of a task; see [`in_task`](Self::in_task).
-    in_task: AtomicBool,
+    /// What is unusual now; see [`crate::event_loop::unusual`].
+    pub(crate) unusual: Unusual,
+    /// Watchers of prepare, check and idle that are active.
+    phased: AtomicIsize,
     pub(crate) polling: AtomicBool,
     /// Set when a task from another thread will probably come within microseconds.
     pub(crate) mail_is_near: AtomicBool,
@@ -126,9 +126,8 @@ impl Loop {
             inbox: GilCell::new(Some(Arc::new(inbox))),
             events: GilCell::new(Some(Box::new([EventBuffer::new(), EventBuffer::new()]))),
             refs: AtomicIsize::new(0),
+            unusual: Unusual::none(),
             phased: AtomicIsize::new(0),
-            check_signals: AtomicBool::new(false),
-            in_task: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             mail_is_near: AtomicBool::new(false),
             activity: AtomicU64::new(0),
@@ -160,8 +159,9 @@ impl Loop {
     }
 
     /// Whether `destroy` ran.
-    pub fn is_destroyed(&self, py: Python<'_>) -> bool {
-        self.kernel.with(py, |kernel| kernel.is_none())
+    #[inline]
+    pub fn is_destroyed(&self, _py: Python<'_>) -> bool {
+        self.unusual.any(Unusual::DESTROYED)
     }
 
     /// The mailbox for other threads, none once destroyed.
@@ -170,6 +170,7 @@ impl Loop {
     }
 
     /// Returns true if what this loop was to run will never run: it is destroyed, or was left behind by a fork.
+    #[inline]
     pub fn is_gone(&self, py: Python<'_>) -> bool {
         self.is_destroyed(py) || (!self.is_mine() && self.forks.load(Relaxed) != fork::count())
     }
@@ -188,6 +189,7 @@ impl Loop {
     /// Has the loop never run again, in no thread; what waits in it is kept.
     pub(crate) fn disown(&self, py: Python<'_>) {
         self.owner.store(u64::MAX, Relaxed);
+        self.unusual.put(Unusual::DESTROYED, true);
         drop(self.kernel.take(py));
         // The parent's other threads may have held its lock at the fork.
         std::mem::forget(self.inbox.take(py));
@@ -273,21 +275,28 @@ impl Loop {
     /// with it. Greenlets that park onto each other would leave it there for as long as they are busy. So whoever parks
     /// while this lasts gives the turn back to the hub, which ends the task before anybody else is resumed.
     pub fn in_task<R>(&self, part: impl FnOnce() -> R) -> R {
-        let before = self.in_task.swap(true, Relaxed);
+        let before = self.unusual.put(Unusual::IN_TASK, true);
         let result = part();
-        self.in_task.store(before, Relaxed);
+        self.unusual.put(Unusual::IN_TASK, before);
         result
     }
 
     /// Returns true if the hub is suspended in the middle of a task, and is to go on first.
     #[inline]
     pub fn owes_turn(&self) -> bool {
-        self.in_task.load(Relaxed)
+        self.unusual.any(Unusual::IN_TASK)
     }
 
     /// Forgets a task whose hub ended in the middle of it.
     pub(crate) fn forget_task(&self) {
-        self.in_task.store(false, Relaxed);
+        self.unusual.put(Unusual::IN_TASK, false);
+    }
+
+    /// Counts one more (or less) active watcher for which only the hub polls.
+    pub(crate) fn count_phased(&self, by: isize) {
+        let active = self.phased.load(Relaxed) + by;
+        self.phased.store(active, Relaxed);
+        self.unusual.put(Unusual::PHASED, active > 0);
     }
 
     /// A number that changes when somebody waits or something is done.
@@ -523,6 +532,7 @@ impl Loop {
     /// Closes the kernel objects and forgets everything that was scheduled.
     pub fn close(&self, py: Python<'_>) {
         crate::watcher::signal::forget_loop(py, self);
+        self.unusual.put(Unusual::DESTROYED, true);
         let kernel = self.kernel.replace(py, None);
         let inbox = self.inbox.replace(py, None);
         let tasks = self.queue.with(py, ReadyQueue::take_all);
@@ -536,7 +546,7 @@ impl Loop {
         let parked = parked_greenlets(py, waits, &tasks);
         drop(self.lingering.take(py));
         self.refs.store(0, Relaxed);
-        self.phased.store(0, Relaxed);
+        self.count_phased(-self.phased.load(Relaxed));
         drop((
             kernel, inbox, tasks, timers, watched, watches, phases, handler, noted,
         ));

@@ -12,3 +12,4 @@ pub mod ready;
 pub mod run;
 pub mod signal_handlers;
 pub mod spin;
+pub mod unusual;

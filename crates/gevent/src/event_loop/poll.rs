@@ -11,6 +11,7 @@ use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
 use crate::event_loop::loop_::{Deadline, Loop, Watched};
+use crate::event_loop::unusual::Unusual;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::WaitRef;
 use crate::watcher::Watcher;
@@ -36,7 +37,7 @@ impl Loop {
     }
 
     /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
-    /// until something happens; an interrupting signal is noted in `check_signals`.
+    /// until something happens; an interrupting signal is noted in [`Unusual::SIGNALS`].
     ///
     /// # Errors
     /// `OSError` when the poll itself fails, `ValueError` on a destroyed loop.
@@ -90,13 +91,13 @@ impl Loop {
         let result = match polled {
             Ok(()) => {
                 if until_signals && buffers[0].is_empty() {
-                    self.check_signals.store(true, Relaxed);
+                    self.unusual.put(Unusual::SIGNALS, true);
                 }
                 self.dispatch(py, &kernel, &mut buffers)
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                 crate::watcher::signal::deliver(py, self);
-                self.check_signals.store(true, Relaxed);
+                self.unusual.put(Unusual::SIGNALS, true);
                 Ok(())
             }
             // Somebody closed descriptors that are not theirs, and may have opened others in their place.
@@ -121,7 +122,7 @@ impl Loop {
     fn longest_wait(&self, py: Python<'_>) -> Option<Duration> {
         let always = self.watches.with(py, |watches| watches.has_always_ready());
         let full = self.inbox(py).is_some_and(|inbox| inbox.is_full());
-        if always || full || self.check_signals.load(Relaxed) || self.has_ready(py) {
+        if always || full || self.unusual.any(Unusual::SIGNALS) || self.has_ready(py) {
             return Some(Duration::ZERO);
         }
         self.timers
@@ -142,7 +143,7 @@ impl Loop {
                 WAKER_TOKEN => {
                     kernel.waker.drain();
                     if crate::watcher::signal::deliver(py, self) {
-                        self.check_signals.store(true, Relaxed);
+                        self.unusual.put(Unusual::SIGNALS, true);
                     }
                 }
                 LEVEL_TOKEN => {

@@ -8,6 +8,7 @@ use crate::errors::InvalidThreadUseError;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::event_loop::signal_handlers;
+use crate::event_loop::unusual::Unusual;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Greenlet, raise_in};
 use crate::hub::{self, BaseHub};
@@ -28,7 +29,13 @@ impl Loop {
 
     /// Has the innermost run, if there is one, end after what is ready now.
     pub fn end_innermost_run(&self) {
-        self.stopping.store(BREAK_INNERMOST, Relaxed);
+        self.break_runs(BREAK_INNERMOST);
+    }
+
+    /// Has the innermost run, or all, end; with `BREAK_NONE`, go on after all.
+    pub(crate) fn break_runs(&self, how: u8) {
+        self.stopping.store(how, Relaxed);
+        self.unusual.put(Unusual::STOPPING, how != BREAK_NONE);
     }
 }
 
@@ -48,7 +55,7 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
         }
         this.adopt();
     }
-    this.stopping.store(BREAK_NONE, Relaxed);
+    this.break_runs(BREAK_NONE);
     if this.running.fetch_add(1, Relaxed) == 0 {
         this.forget_task();
     }
@@ -60,7 +67,7 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
     this.running.fetch_sub(1, Relaxed);
     // Any other value is for the outer runs as well.
     if this.stopping.load(Relaxed) == BREAK_INNERMOST {
-        this.stopping.store(BREAK_NONE, Relaxed);
+        this.break_runs(BREAK_NONE);
     }
     result
 }
@@ -97,7 +104,7 @@ fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> 
 }
 
 fn is_ended(py: Python<'_>, this: &Loop) -> bool {
-    this.stopping.load(Relaxed) != BREAK_NONE || this.is_destroyed(py)
+    this.unusual.any(Unusual::STOPPING) || this.is_destroyed(py)
 }
 
 /// Carries out what is ready: with `bounded`, or after `break_`, only what was ready then.
@@ -113,7 +120,7 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
         if bounded {
             left -= 1;
         }
-        if this.stopping.load(Relaxed) != BREAK_NONE {
+        if this.unusual.any(Unusual::STOPPING) {
             if this.ending.with(py, |error| error.is_some()) {
                 return Ok(());
             }

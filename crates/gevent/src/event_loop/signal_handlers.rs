@@ -4,13 +4,12 @@
 //! but those of the hub, in which nothing may block; and a handler may well want to: it joins a thread, takes a lock, logs,
 //! or runs a child. So the hub makes a greenlet for the handlers that are due and goes on.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
+use crate::event_loop::unusual::Unusual;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
@@ -18,7 +17,7 @@ use crate::hub::{self, BaseHub};
 /// Runs the handlers of signals that came, before the hub's next task: in the next callback, an error of a handler would be
 /// taken for that callback's, and stop its watcher.
 pub fn run(py: Python<'_>, loop_: &Loop) {
-    let result = if loop_.check_signals.swap(false, Relaxed) {
+    let result = if loop_.unusual.put(Unusual::SIGNALS, false) {
         match running_hub(py) {
             Some(hub) => in_greenlet(&hub, loop_),
             None => py.check_signals(),

@@ -41,6 +41,9 @@ extern "C" fn in_child() {
     UNDER_WAY.store(0, SeqCst);
     WORKING.store(false, SeqCst);
     signals::forget_parent();
+    super::thread::in_child();
+    super::hub_slot::in_child();
+    crate::waiting::threads::in_child();
     crate::orphan::in_child();
 }
 

@@ -15,6 +15,7 @@ pub mod fork;
 pub mod frame_stack;
 pub mod frames;
 pub mod greenlet;
+pub mod hub_slot;
 pub mod segments;
 pub mod text;
 pub mod thread;

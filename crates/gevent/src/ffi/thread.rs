@@ -91,7 +91,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         // A thread that begins later may have this address.
-        let _ = LAST.compare_exchange(pointer(), 0, Relaxed, Relaxed);
+        let _ = LAST.compare_exchange(id(), 0, Relaxed, Relaxed);
         if let Some(Functions { pop, .. }) = functions() {
             // SAFETY: the record was pushed by this thread. At its end no frame is left, so that a record which was pushed
             // after this one and is dropped with it has nothing to clean up. Zero means that the handler is not called.
@@ -106,15 +106,15 @@ thread_local! {
     static REGISTERED: Registered = Registered::new();
 }
 
-/// An address that no other living thread has.
+/// A number that no other living thread has: the address of its control block.
 #[inline(always)]
-fn pointer() -> usize {
+pub fn id() -> usize {
     #[cfg(target_arch = "x86_64")]
     {
         let pointer: usize;
         // SAFETY: the first word of a thread's control block holds its own address (System V ABI, thread-local storage).
         unsafe {
-            std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
+            std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, pure, readonly));
         }
         pointer
     }
@@ -139,10 +139,15 @@ fn pointer() -> usize {
 /// does the entry of a function that may wait ([`super::attached`]).
 #[inline(always)]
 pub fn enter() {
-    let thread = pointer();
+    let thread = id();
     if LAST.load(Relaxed) != thread {
         enter_anew(thread);
     }
+}
+
+/// Forgets, in a forked child, which thread entered last: a new thread of the child may have the same address.
+pub fn in_child() {
+    LAST.store(0, Relaxed);
 }
 
 #[cold]

@@ -142,9 +142,10 @@ impl Lists {
         insert(&mut self.told, listener);
     }
 
-    /// How many were told and are still to run.
-    pub fn told(&self, py: Python<'_>) -> usize {
-        Self::living(&self.told, py)
+    /// Returns true if fewer than `permits` were told and are still to run.
+    pub fn has_told_fewer(&self, py: Python<'_>, permits: i64) -> bool {
+        let fewer = |told: usize| permits > told.try_into().unwrap_or(i64::MAX);
+        fewer(self.told.len()) || (permits > 0 && fewer(Self::living(&self.told, py)))
     }
 
     fn living(list: &VecDeque<Listener>, py: Python<'_>) -> usize {
@@ -155,9 +156,12 @@ impl Lists {
 
     /// Goes from the listener numbered `cursor` to the next one up to `end`.
     fn advance(&mut self, py: Python<'_>, cursor: &mut u64, end: u64) -> Option<Next> {
-        let at = self
-            .waiting
-            .partition_point(|listener| listener.id <= *cursor);
+        let at = match self.waiting.front() {
+            Some(front) if front.id > *cursor => 0,
+            _ => self
+                .waiting
+                .partition_point(|listener| listener.id <= *cursor),
+        };
         let found = self.waiting.get(at).filter(|listener| listener.id <= end)?;
         *cursor = found.id;
         match &found.who {
@@ -165,6 +169,7 @@ impl Lists {
                 found.id,
                 hub.as_ref().map(|hub| hub.clone_ref(py)),
             )),
+            _ if at == 0 => self.waiting.pop_front().map(Next::Waiter),
             _ => self.waiting.remove(at).map(Next::Waiter),
         }
     }

@@ -176,7 +176,7 @@ impl Semaphore {
         let this = slf.get();
         loop {
             let next = this.links.with(py, |lists| {
-                if this.count() > lists.told(py) as i64 {
+                if lists.has_told_fewer(py, this.count()) {
                     lists.first(py)
                 } else {
                     None

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
+use crate::event_loop::unusual::Unusual;
 use crate::ffi::{greenlet, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
@@ -183,7 +184,7 @@ pub fn next_greenlet<'py>(
         };
         let is_own = who.wakes_on(&task);
         // Prepare, check and idle watchers are owed a turn of the loop.
-        let for_hub = is_own && loop_.phased.load(Relaxed) > 0;
+        let for_hub = is_own && loop_.unusual.any(Unusual::PHASED);
         let target = match task {
             Task::Wake(next) if !for_hub => {
                 if !next.deliver() {
@@ -239,9 +240,9 @@ fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> 
 
 /// Returns true if even a poll without waiting is the hub's, which runs watchers around it or is about to end.
 fn must_poll_in_hub(loop_: &Loop) -> bool {
-    loop_.phased.load(Relaxed) > 0
-        || loop_.check_signals.load(Relaxed)
-        || loop_.stopping.load(Relaxed) != 0
+    loop_
+        .unusual
+        .any(Unusual::PHASED | Unusual::SIGNALS | Unusual::STOPPING)
 }
 
 /// What a yield comes to.
@@ -276,7 +277,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
 #[inline]
 fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
     let last = Task::Yield(turn.clone_ref(py));
-    if loop_.phased.load(Relaxed) > 0 || loop_.owes_turn() {
+    if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
         loop_.queue.with(py, |queue| queue.push(last));
         return None;
     }
@@ -325,7 +326,7 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         (empty, empty && queue.idle_yield())
     });
     // Whoever watches the loop's phases sees every turn, and a hub in the middle of a task goes on.
-    if loop_.phased.load(Relaxed) > 0 || loop_.owes_turn() {
+    if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
         return Ok(false);
     }
     if due {

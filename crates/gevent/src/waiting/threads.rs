@@ -1,19 +1,28 @@
 //! Tells the main thread from all others.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::ffi::fork;
+use crate::ffi::{fork, thread};
+
+/// The main thread's pointer, 0 until that thread asks.
+static MAIN: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The answer, and after how many forks it was found: the thread that forks is the main one of the child.
-    static MAIN: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
+    /// The answer to any other thread, and after how many forks it was found.
+    static ANSWER: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
 }
 
 /// Returns true in the main thread of the process.
 #[inline]
 pub fn is_main() -> bool {
+    MAIN.load(Relaxed) == thread::id() || ask()
+}
+
+#[inline(never)]
+fn ask() -> bool {
     let forks = fork::count();
-    match MAIN.get() {
+    match ANSWER.get() {
         Some((then, main)) if then == forks => main,
         _ => find_out(forks),
     }
@@ -22,6 +31,14 @@ pub fn is_main() -> bool {
 #[cold]
 fn find_out(forks: u64) -> bool {
     let main = rustix::thread::gettid() == rustix::process::getpid();
-    MAIN.set(Some((forks, main)));
+    if main {
+        MAIN.store(thread::id(), Relaxed);
+    }
+    ANSWER.set(Some((forks, main)));
     main
+}
+
+/// Notes, in a forked child, that the calling thread, its only one, is the main one now.
+pub fn in_child() {
+    MAIN.store(thread::id(), Relaxed);
 }

@@ -1,7 +1,6 @@
 //! Watchers that need no descriptor and no deadline: the loop keeps them in lists.
 
 use std::cmp::Reverse;
-use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::prelude::*;
 
@@ -55,7 +54,7 @@ pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyRes
         .phases
         .with(py, |phases| phases[phase as usize].push(kept));
     if phase.surrounds_polls() {
-        loop_.phased.fetch_add(1, Relaxed);
+        loop_.count_phased(1);
     }
     Ok(())
 }
@@ -69,7 +68,7 @@ pub(super) fn unlist(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
         Some(list.remove(at))
     });
     if taken.is_some() && phase.surrounds_polls() {
-        loop_.phased.fetch_sub(1, Relaxed);
+        loop_.count_phased(-1);
     }
     drop(taken);
 }

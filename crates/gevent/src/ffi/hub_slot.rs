@@ -1,0 +1,69 @@
+//! The hub of each thread, found without a look at the thread's own data in nearly every call.
+//!
+//! Reading a `thread_local!` of a shared library is a call into the dynamic linker, which costs more than what many an
+//! operation does here. So the hub that was asked for last stands in two statics beside the pointer of its thread, which is
+//! one register: with the GIL held, they are right whenever the pointers are equal. They are a copy without a reference; the
+//! thread's slot holds one, and whoever changes or ends the slot clears the copy first.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::thread;
+use crate::hub::BaseHub;
+
+/// The thread whose hub [`HUB`] is; 0 for none.
+static THREAD: AtomicUsize = AtomicUsize::new(0);
+static HUB: AtomicPtr<ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
+
+struct Slot(RefCell<Option<Py<BaseHub>>>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        forget_copy_of(thread::id());
+    }
+}
+
+thread_local! {
+    static SLOT: Slot = const { Slot(RefCell::new(None)) };
+}
+
+/// The hub of the calling thread, if it has one.
+#[inline]
+pub fn get(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
+    if THREAD.load(Relaxed) != thread::id() {
+        return look_up(py);
+    }
+    // SAFETY: the two statics are written together, with the GIL held, which `py` shows to be held now; only `THREAD` is
+    // cleared without it, by its own thread or in a forked child that has no other. So the pointer is that of this thread's
+    // hub, which the slot holds a reference to: it is cleared or changed after the copy only.
+    Some(unsafe { Bound::from_borrowed_ptr(py, HUB.load(Relaxed)).cast_into_unchecked() })
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
+    thread::enter();
+    let hub = SLOT.with(|slot| slot.0.borrow().as_ref().map(|hub| hub.bind(py).clone()))?;
+    HUB.store(hub.as_ptr(), Relaxed);
+    THREAD.store(thread::id(), Relaxed);
+    Some(hub)
+}
+
+/// Puts `hub` into the calling thread's slot and returns what was there, for the caller to drop; none also at the end of the
+/// thread, when the slot is gone.
+pub fn replace(hub: Option<Py<BaseHub>>) -> Option<Py<BaseHub>> {
+    forget_copy_of(thread::id());
+    SLOT.try_with(|slot| slot.0.replace(hub)).ok().flatten()
+}
+
+/// Forgets, in a forked child, which thread asked last: a new thread of the child may have the same pointer.
+pub fn in_child() {
+    THREAD.store(0, Relaxed);
+}
+
+fn forget_copy_of(thread: usize) {
+    let _ = THREAD.compare_exchange(thread, 0, Relaxed, Relaxed);
+}
