@@ -58,6 +58,7 @@ __all__ = [
     "is_object_patched",
     "main",
     "patch_all",
+    "patch_asyncio",
     "patch_builtins",
     "patch_dns",
     "patch_module",
@@ -85,6 +86,12 @@ _SIGNAL_WITHOUT_OS = (
     "called and os.waitpid may not function correctly if gevent.subprocess is used. This may "
     "raise an error in the future."
 )
+
+
+def _apply_late(option: str) -> None:
+    for row in [row for row in _unapplied if row.option == option]:
+        _unapplied.remove(row)
+        when_imported(row.target, row.apply)
 
 
 def _patch_row(row: Row, **kwargs: Any) -> bool:
@@ -146,9 +153,20 @@ def patch_processes() -> None:
     method, and a child that is forked runs none of the parent's greenlets. The same holds for
     ``billiard``, Celery's fork of it.
     """
-    for row in _unapplied:
-        when_imported(row.target, row.apply)
-    _unapplied.clear()
+    _apply_late("thread")
+
+
+def patch_asyncio() -> None:
+    """Patch :mod:`asyncio`, as it is imported: each greenlet is a thread to it.
+
+    A loop that runs in one greenlet is not seen by others, which may run loops of their own with
+    :func:`asyncio.run`; the policy keeps a loop for each greenlet. A greenlet that a coroutine
+    switches to directly still sees the coroutine's loop. Waiting for a loop of the standard
+    library lets other greenlets run, one of uvloop does not: making one issues a
+    :class:`MonkeyPatchWarning`. Useful only along with the other functions.
+    """
+    saved.setdefault("asyncio", {})
+    _apply_late("asyncio")
 
 
 def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
@@ -263,6 +281,7 @@ def patch_all(
     signal: bool = True,
     queue: bool = True,
     contextvars: bool = True,
+    asyncio: bool = True,
     **kwargs: Any,
 ) -> bool | None:
     """Patch everything, or what the arguments leave.
@@ -272,6 +291,8 @@ def patch_all(
 
     :param aggressive: Accepted for compatibility.
     :param Event: Also patch :class:`threading.Event`.
+    :param asyncio: Along with *thread*, also make each greenlet a thread to :mod:`asyncio`; see
+        :func:`patch_asyncio`. gevent has no such parameter.
     :param kwargs: Handed to the subscribers of the events, and otherwise ignored.
     :return: True if something was patched, ``None`` if nothing was left to do, ``False`` if a
         subscriber raised :exc:`gevent.events.DoNotPatch`.
@@ -303,6 +324,8 @@ def patch_all(
         patch_os()
     if thread:
         patch_thread(Event=Event, _warnings=pending)
+        if asyncio:
+            patch_asyncio()
     if time:
         patch_time()
     if socket:

@@ -62,23 +62,27 @@ class LateRow(NamedTuple):
 
 
 # fmt: off
-LATE = tuple(
-    LateRow("thread", target, *source)
-    for target, *source in (
-        ("_multiprocessing",                "gevent._processes.synchronize"),
-        ("multiprocessing.connection",      "gevent._processes.connection"),
-        ("multiprocessing.forkserver",      "gevent._processes.launch", "patch_forkserver"),
-        ("multiprocessing.popen_fork",      "gevent._processes.launch", "patch_popen"),
-        ("multiprocessing.reduction",       "gevent._processes.launch", "patch_reduction"),
-        ("multiprocessing.resource_sharer", "gevent._processes.launch", "patch_sharer"),
-        ("multiprocessing.util",            "gevent._processes.launch", "patch_util"),
-        # Celery's fork of multiprocessing.
-        ("_billiard",                       "gevent._processes.synchronize"),
-        ("billiard.connection",             "gevent._processes.connection"),
-        ("billiard.popen_fork",             "gevent._processes.launch", "patch_popen"),
-        ("billiard.resource_sharer",        "gevent._processes.launch", "patch_sharer"),
-        ("billiard.util",                   "gevent._processes.launch", "patch_util"),
-    )
+LATE = (
+    *(
+        LateRow("thread", target, *source)
+        for target, *source in (
+            ("_multiprocessing",                "gevent._processes.synchronize"),
+            ("multiprocessing.connection",      "gevent._processes.connection"),
+            ("multiprocessing.forkserver",      "gevent._processes.launch", "patch_forkserver"),
+            ("multiprocessing.popen_fork",      "gevent._processes.launch", "patch_popen"),
+            ("multiprocessing.reduction",       "gevent._processes.launch", "patch_reduction"),
+            ("multiprocessing.resource_sharer", "gevent._processes.launch", "patch_sharer"),
+            ("multiprocessing.util",            "gevent._processes.launch", "patch_util"),
+            # Celery's fork of multiprocessing.
+            ("_billiard",                       "gevent._processes.synchronize"),
+            ("billiard.connection",             "gevent._processes.connection"),
+            ("billiard.popen_fork",             "gevent._processes.launch", "patch_popen"),
+            ("billiard.resource_sharer",        "gevent._processes.launch", "patch_sharer"),
+            ("billiard.util",                   "gevent._processes.launch", "patch_util"),
+        )
+    ),
+    LateRow("asyncio", "asyncio.events", "gevent._asyncio"),
+    LateRow("asyncio", "uvloop",         "gevent._asyncio", "patch_uvloop"),
 )
 # fmt: on
 

@@ -12,6 +12,7 @@ use crate::event_loop::unusual::Unusual;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Greenlet, raise_in};
 use crate::hub::{self, BaseHub};
+use crate::waiting::asyncio;
 use crate::waiting::timeout::Timeout;
 use crate::watcher::{Phase, Watcher, any_active, run_phase};
 
@@ -117,6 +118,7 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
             return Ok(());
         };
         run_task(py, this, task)?;
+        asyncio::clear(py);
         if bounded {
             left -= 1;
         }

@@ -19,6 +19,7 @@ use crate::event_loop::unusual::Unusual;
 use crate::ffi::{greenlet, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
+use crate::waiting::asyncio;
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
@@ -94,12 +95,16 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
     let finished = wait.finish(py);
     let resumed = match came {
         Came::Thrown => Err(greenlet::thrown(py)),
-        Came::Stayed => return Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None())))),
+        Came::Stayed => {
+            asyncio::arrive(py, wait);
+            return Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None()))));
+        }
         Came::Switched(value) => Ok(match finished {
             Some(outcome) => Resumed::Woken(outcome),
             None => Resumed::Switched(value),
         }),
     };
+    asyncio::arrive(py, wait);
     tracing::resumed(py);
     resumed
 }
@@ -110,10 +115,14 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 /// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
 pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let chosen = may_block(py, wait)
-        .and_then(|()| next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait)));
+    let chosen = may_block(py, wait).and_then(|()| {
+        // This may call Python, which may wait, so it comes before a greenlet is chosen that only this one can resume.
+        asyncio::leave(py, wait);
+        next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait))
+    });
     if chosen.is_err() {
         wait.finish(py);
+        asyncio::arrive(py, wait);
     }
     chosen
 }
@@ -263,7 +272,10 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     let Some((running, loop_)) = company(py)? else {
         return Ok(Yielded::Alone);
     };
-    if let Ok(ours) = running.cast::<Greenlet>() {
+    // A turn has no room for what asyncio keeps of a greenlet that runs a loop.
+    if let Ok(ours) = running.cast::<Greenlet>()
+        && !asyncio::runs_a_loop(py)
+    {
         let turn = Turn::of(ours);
         let next = relay(py, loop_.get(), &turn);
         return Ok(Yielded::Turn(turn, next));

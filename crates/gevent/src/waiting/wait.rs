@@ -13,6 +13,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
+use crate::waiting::asyncio::AsyncioState;
 use crate::waiting::threads;
 
 /// What a wake-up brings: a value, or an error to raise.
@@ -50,6 +51,7 @@ struct Rest {
     outcome: Option<Box<Outcome>>,
     deadline: Option<(TimerKey, bool)>,
     then: Option<Then>,
+    asyncio: Option<Box<AsyncioState>>,
 }
 
 /// A shared wait.
@@ -198,6 +200,16 @@ impl Wait {
     /// Takes the second half of the call.
     pub fn take_then(&self, py: Python<'_>) -> Option<Then> {
         self.rest.with(py, |rest| rest.then.take())
+    }
+
+    /// Keeps what asyncio had in the state of the thread, and returns what was kept before.
+    pub fn keep_asyncio_state(
+        &self,
+        py: Python<'_>,
+        state: Option<Box<AsyncioState>>,
+    ) -> Option<Box<AsyncioState>> {
+        self.rest
+            .with(py, |rest| std::mem::replace(&mut rest.asyncio, state))
     }
 
     /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else

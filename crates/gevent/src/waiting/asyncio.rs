@@ -1,0 +1,253 @@
+//! Makes each greenlet a thread to asyncio.
+//!
+//! asyncio, and CPython for it, keep in the state of a native thread which event loop runs there, the task that it is
+//! carrying out (since 3.14), the hooks of async generators and how much of a coroutine's origin is recorded. A greenlet
+//! that parks in the middle of `asyncio.run` would leave all this to the greenlet that runs next, which then could start
+//! no loop of its own and would be refused by code that must not block a loop. So the state belongs to the wait: [`leave`]
+//! moves it there as the greenlet parks, and [`arrive`] puts it back as the wait ends, by an error or otherwise. Everything
+//! that the hub starts or calls in between finds a thread without a loop.
+//!
+//! A plain `greenlet.switch` does not come here and leaves the state as it is. SQLAlchemy's `greenlet_spawn` and greenback
+//! depend on that: their greenlets run parts of a coroutine and look for its loop.
+//!
+//! Nothing is done for that as long as no loop runs. `asyncio._set_running_loop` is wrapped by [`set_running_loop`], which
+//! counts the loops; a loop counts from its start to its end, also while a wait holds it.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::waiting::wait::Wait;
+
+/// The number of asyncio's loops that run in all threads: one load decides that there is nothing to do.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The number of them that run in this thread.
+    static RUNNING_HERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The functions that read and write the state of the running thread.
+struct Functions {
+    get_running_loop: Py<PyAny>,
+    set_running_loop: Py<PyAny>,
+    /// asyncio's function that replaces the current task of the running loop, where the task is in the thread's state.
+    swap_current_task: Option<Py<PyAny>>,
+    get_asyncgen_hooks: Py<PyAny>,
+    set_asyncgen_hooks: Py<PyAny>,
+    get_origin_depth: Py<PyAny>,
+    set_origin_depth: Py<PyAny>,
+}
+
+static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
+
+/// What asyncio had in the state of the thread when a greenlet parked.
+pub struct AsyncioState {
+    running_loop: Py<PyAny>,
+    current_task: Option<Py<PyAny>>,
+    /// The two hooks, if one of them is set.
+    asyncgen_hooks: Option<(Py<PyAny>, Py<PyAny>)>,
+    origin_depth: i32,
+}
+
+/// Moves asyncio's state from the thread into the wait of the greenlet that parks.
+#[inline]
+pub fn leave(py: Python<'_>, wait: &Wait) {
+    if RUNNING.load(Relaxed) != 0 {
+        move_to_wait(py, wait);
+    }
+}
+
+/// Moves the state that [`leave`] took back to the thread. No error may be set in the interpreter.
+#[inline]
+pub fn arrive(py: Python<'_>, wait: &Wait) {
+    if RUNNING.load(Relaxed) != 0 {
+        move_from_wait(py, wait);
+    }
+}
+
+/// Returns true if a loop of asyncio runs in the current greenlet.
+#[inline]
+pub fn runs_a_loop(py: Python<'_>) -> bool {
+    RUNNING.load(Relaxed) != 0 && finds_a_loop(py)
+}
+
+/// Clears the state that a greenlet which has ended left in the thread. The hub calls this as it goes on.
+#[inline]
+pub fn clear(py: Python<'_>) {
+    if RUNNING.load(Relaxed) != 0 {
+        clear_remainder(py);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn finds_a_loop(py: Python<'_>) -> bool {
+    let running_here = RUNNING_HERE.try_with(Cell::get).unwrap_or(0);
+    running_here > 0
+        && FUNCTIONS.get(py).is_some_and(|functions| {
+            report(py, functions.get_running_loop.call0(py))
+                .is_some_and(|running| !running.is_none(py))
+        })
+}
+
+#[cold]
+#[inline(never)]
+fn move_to_wait(py: Python<'_>, wait: &Wait) {
+    if finds_a_loop(py)
+        && let Some(functions) = FUNCTIONS.get(py)
+        && let Some(state) = report(py, AsyncioState::take(py, functions))
+    {
+        let old = wait.keep_asyncio_state(py, Some(Box::new(state)));
+        drop(old);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn move_from_wait(py: Python<'_>, wait: &Wait) {
+    if let Some(state) = wait.keep_asyncio_state(py, None)
+        && let Some(functions) = FUNCTIONS.get(py)
+    {
+        report(py, state.put_back(py, functions));
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn clear_remainder(py: Python<'_>) {
+    if finds_a_loop(py)
+        && let Some(functions) = FUNCTIONS.get(py)
+        && let Some(state) = report(py, AsyncioState::take(py, functions))
+    {
+        count(false);
+        drop(state);
+    }
+}
+
+/// Reports what asyncio's functions are not expected to raise: a wait must end as it was meant to.
+fn report<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
+    result
+        .map_err(|error| error.write_unraisable(py, None))
+        .ok()
+}
+
+impl AsyncioState {
+    /// Takes the state out of the running thread, in which a loop runs.
+    fn take(py: Python<'_>, functions: &Functions) -> PyResult<Self> {
+        let running_loop = functions.get_running_loop.call0(py)?;
+        // The task can be reached only while its loop is the running one.
+        let current_task = match &functions.swap_current_task {
+            Some(swap) => Some(swap.call1(py, (&running_loop, py.None()))?),
+            None => None,
+        };
+        functions.set_running_loop.call1(py, (py.None(),))?;
+        let hooks = functions.get_asyncgen_hooks.call0(py)?;
+        let (first, finalizer) = hooks.extract::<(Py<PyAny>, Py<PyAny>)>(py)?;
+        let asyncgen_hooks = if first.is_none(py) && finalizer.is_none(py) {
+            None
+        } else {
+            let none = (py.None(), py.None());
+            functions.set_asyncgen_hooks.call1(py, none)?;
+            Some((first, finalizer))
+        };
+        let origin_depth = functions.get_origin_depth.call0(py)?.extract(py)?;
+        if origin_depth != 0 {
+            functions.set_origin_depth.call1(py, (0,))?;
+        }
+        Ok(Self {
+            running_loop,
+            current_task: current_task.filter(|task| !task.is_none(py)),
+            asyncgen_hooks,
+            origin_depth,
+        })
+    }
+
+    /// Puts the state into the running thread.
+    fn put_back(self, py: Python<'_>, functions: &Functions) -> PyResult<()> {
+        functions
+            .set_running_loop
+            .call1(py, (&self.running_loop,))?;
+        if let (Some(swap), Some(task)) = (&functions.swap_current_task, self.current_task) {
+            swap.call1(py, (&self.running_loop, task))?;
+        }
+        if let Some(hooks) = self.asyncgen_hooks {
+            functions.set_asyncgen_hooks.call1(py, hooks)?;
+        }
+        if self.origin_depth != 0 {
+            functions.set_origin_depth.call1(py, (self.origin_depth,))?;
+        }
+        Ok(())
+    }
+}
+
+fn count(begins: bool) {
+    // Without thread-local data the thread is ending, and parks no more.
+    let _: Result<(), std::thread::AccessError> = RUNNING_HERE.try_with(|here| {
+        if begins {
+            here.set(here.get() + 1);
+            RUNNING.fetch_add(1, Relaxed);
+        } else if here.get() > 0 {
+            here.set(here.get() - 1);
+            RUNNING.fetch_sub(1, Relaxed);
+        }
+    });
+}
+
+/// Set the running event loop of the greenlet; None ends it.
+///
+/// It calls the function of asyncio that it stands in for, and counts the loops that run.
+#[pyfunction]
+#[pyo3(signature = (loop_, /))]
+fn set_running_loop(py: Python<'_>, loop_: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(functions) = FUNCTIONS.get(py) else {
+        return Ok(());
+    };
+    let before = functions.get_running_loop.call0(py)?;
+    functions.set_running_loop.call1(py, (loop_,))?;
+    if before.is_none(py) != loop_.is_none() {
+        count(before.is_none(py));
+    }
+    Ok(())
+}
+
+/// Keep asyncio's state apart for each greenlet from now on.
+///
+/// `get_running_loop` and `set_running_loop` are asyncio's own functions; whoever calls this puts the `set_running_loop` of
+/// this module in the place of the latter. `swap_current_task` is asyncio's function of that name where the current task is in
+/// the thread's state, else None.
+#[pyfunction]
+fn follow_running_loops(
+    py: Python<'_>,
+    get_running_loop: Py<PyAny>,
+    set_running_loop: Py<PyAny>,
+    swap_current_task: Option<Py<PyAny>>,
+) -> PyResult<()> {
+    let sys = py.import("sys")?;
+    let function = |name: &str| sys.getattr(name).map(Bound::unbind);
+    let functions = Functions {
+        get_running_loop,
+        set_running_loop,
+        swap_current_task,
+        get_asyncgen_hooks: function("get_asyncgen_hooks")?,
+        set_asyncgen_hooks: function("set_asyncgen_hooks")?,
+        get_origin_depth: function("get_coroutine_origin_tracking_depth")?,
+        set_origin_depth: function("set_coroutine_origin_tracking_depth")?,
+    };
+    let runs = !functions.get_running_loop.call0(py)?.is_none(py);
+    if FUNCTIONS.set(py, functions).is_ok() && runs {
+        count(true);
+    }
+    Ok(())
+}
+
+/// Adds what Python sees of this.
+///
+/// # Errors
+/// When it cannot be added.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(set_running_loop, module)?)?;
+    module.add_function(wrap_pyfunction!(follow_running_loops, module)?)
+}
