@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from gevent._core import Greenlet, getcurrent
-from gevent.aio._loop import EventLoop
+from gevent.aio._selector import AdaptedSelector, HubSelector
 from gevent.exceptions import GreenletExit
 from gevent.monkey._state import is_module_patched
 
@@ -90,7 +90,8 @@ def await_greenlet(greenlet: Greenlet) -> Generator[Any, None, Any]:
     loop = asyncio.get_running_loop()
     if greenlet is getcurrent():
         raise RuntimeError("a greenlet cannot await its own end")
-    if not isinstance(loop, EventLoop) and not is_module_patched("selectors"):
+    waits_in_hub = isinstance(getattr(loop, "_selector", None), HubSelector | AdaptedSelector)
+    if not waits_in_hub and not is_module_patched("selectors"):
         raise RuntimeError(
             f"no greenlet runs while {loop!r} waits: "
             "use a gevent.aio.EventLoop (see aio.install()), or patch the standard library"

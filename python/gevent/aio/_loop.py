@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+import socket
 import sys
+from asyncio import unix_events
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from gevent._core import get_hub_if_exists
+from gevent.aio import _signals
+from gevent.aio._awaiting import to_greenlet
+from gevent.aio._children import program_has_child_watcher, watch
+from gevent.aio._executor import make_executor
 from gevent.aio._selector import AdaptedSelector, HubSelector
 from gevent.hub import get_hub, get_thread_ident
+from gevent.monkey import is_object_patched
 
 __all__ = ["EventLoop", "new_event_loop"]
 
@@ -70,6 +79,9 @@ class EventLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Handle:
         """Have *callback* called with *args* in the next turn of the loop."""
         handle = super().call_soon(callback, *args, context=context)
+        if handle._source_traceback:
+            # The one who created it is the caller, not this method.
+            del handle._source_traceback[-1]
         self._sleeper.wake()
         return handle
 
@@ -78,6 +90,8 @@ class EventLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         """Have *callback* called with *args* at *when*, a time of :meth:`time` in seconds."""
         timer = super().call_at(when, callback, *args, context=context)
+        if timer._source_traceback:
+            del timer._source_traceback[-1]
         self._sleeper.wake()
         return timer
 
@@ -85,6 +99,95 @@ class EventLoop(asyncio.SelectorEventLoop):
         """Have :meth:`run_forever` return after the turn under way, or else the next one."""
         super().stop()
         self._sleeper.wake()
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+        """Have *executor* call *func* with *args*; by default that is done in a native thread."""
+        if executor is None and self._default_executor is None:
+            self._check_closed()
+            self._check_default_executor()
+            self._default_executor = make_executor()
+        return super().run_in_executor(executor, func, *args)
+
+    async def getaddrinfo(self, host: Any, port: Any, **kwargs: Any) -> Any:
+        """Look up an address; see :func:`socket.getaddrinfo`. The resolver is the hub's.
+
+        That holds in a patched process; in others a thread of the executor does it.
+        """
+        if not is_object_patched("socket", "getaddrinfo"):
+            return await super().getaddrinfo(host, port, **kwargs)
+        return await to_greenlet(socket.getaddrinfo, host, port, **kwargs)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """Look up names of an address, see :func:`socket.getnameinfo`, as :meth:`getaddrinfo`."""
+        if not is_object_patched("socket", "getnameinfo"):
+            return await super().getnameinfo(sockaddr, flags)
+        return await to_greenlet(socket.getnameinfo, sockaddr, flags)
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        if program_has_child_watcher():
+            return await super()._make_subprocess_transport(
+                protocol, args, shell, stdin, stdout, stderr, bufsize, extra=extra, **kwargs
+            )
+        waiter = self.create_future()
+        transport = unix_events._UnixSubprocessTransport(
+            self,
+            protocol,
+            args,
+            shell,
+            stdin,
+            stdout,
+            stderr,
+            bufsize,
+            waiter=waiter,
+            extra=extra,
+            **kwargs,
+        )
+        watch(transport._proc, partial(self._on_child_end, transport))
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        return transport
+
+    def _on_child_end(self, transport: Any, returncode: int) -> None:
+        if not self.is_closed():
+            # In the turn after the next, so that what the child has written comes first.
+            self.call_soon_threadsafe(self.call_soon, transport._process_exited, returncode)
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+        """Have *callback* called with *args* at each signal *sig*; in the main thread only.
+
+        Several loops of the main thread may handle signals, also the same one.
+        """
+        super().add_signal_handler(sig, callback, *args)
+        _signals.add_loop(self)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Stop calling what :meth:`add_signal_handler` was given; return false if nothing was."""
+        removed = super().remove_signal_handler(sig)
+        if removed:
+            _signals.leave_to_others(self, sig)
+        return removed
+
+    def _handle_signal(self, sig: int) -> None:
+        self._handle_own_signal(sig)
+        _signals.handle(self, sig)
+
+    def _handle_own_signal(self, sig: int) -> None:
+        super()._handle_signal(sig)
 
     def _write_to_self(self) -> None:
         self._sleeper.notify()
@@ -101,9 +204,13 @@ class EventLoop(asyncio.SelectorEventLoop):
         """Part from the parent process, in the child of a fork."""
         if self._selector is None:
             return
-        self._selector.reopen()
+        # Otherwise the loop is that of another thread or hub, neither of which goes on here.
+        goes_on = self._sleeper.hub is None or self._sleeper.hub is get_hub_if_exists()
+        self._selector.reopen(goes_on)
         self._close_self_pipe()
         self._make_self_pipe()
+        if self._signal_handlers and goes_on:
+            _signals.own_wakeups(self)
 
 
 def _reopen_all() -> None:

@@ -60,8 +60,11 @@ class HubSelector(selectors.EpollSelector):
     def _descriptors(self) -> Descriptors:
         return ((self.fileno(), 1),)
 
-    def reopen(self) -> None:
-        """Leave the set to the parent process, and make a new one with the same descriptors."""
+    def reopen(self, goes_on: bool) -> None:
+        """Leave the set to the parent process, and make a new one with the same descriptors.
+
+        :param goes_on: False if the greenlet that runs the loop is none of this process.
+        """
         former, self._selector = self._selector, self._selector_cls()
         former.close()
         for key in list(self.get_map().values()):
@@ -70,7 +73,7 @@ class HubSelector(selectors.EpollSelector):
             # One that was closed without being unregistered is in no set.
             with suppress(OSError):
                 self._selector.register(key.fd, read | write)
-        if self.sleeper.hub is not None:
+        if goes_on and self.sleeper.hub is not None:
             self.sleeper.watch_again(self._descriptors())
 
 
@@ -132,5 +135,5 @@ class AdaptedSelector(selectors.BaseSelector):
         """Close the adapted selector."""
         self.adapted.close()
 
-    def reopen(self) -> None:
+    def reopen(self, goes_on: bool) -> None:
         """Do nothing: a set that a program made is the program's to care for after a fork."""

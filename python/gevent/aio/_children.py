@@ -1,0 +1,44 @@
+"""The end of child processes, which the hub notices."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import warnings
+from asyncio import unix_events
+from collections.abc import Callable
+from typing import Any
+
+from gevent.os import _watch_child
+
+__all__ = ["program_has_child_watcher", "watch"]
+
+
+def watch(child: subprocess.Popen[Any], callback: Callable[[int], Any]) -> None:
+    """Have *callback* called with the return code of *child*, in the hub, when it has ended."""
+    rawlink = getattr(child, "rawlink", None)
+    if rawlink is not None:
+        # Started by gevent.subprocess, which watches it already.
+        rawlink(lambda ended: callback(ended.returncode))
+        return
+    _watch_child(
+        child.pid,
+        lambda watcher: callback(unix_events.waitstatus_to_exitcode(watcher.rstatus)),
+        ref=True,
+    )
+
+
+def program_has_child_watcher() -> bool:
+    """Return true if the program has chosen how asyncio watches children.
+
+    It may up to Python 3.13, with a child watcher of another class than the default ones.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        policy: Any = asyncio.get_event_loop_policy()
+        watcher = getattr(policy, "_watcher", None)
+        defaults = (
+            getattr(asyncio, "ThreadedChildWatcher", ()),
+            getattr(asyncio, "PidfdChildWatcher", ()),
+        )
+    return watcher is not None and type(watcher) not in defaults

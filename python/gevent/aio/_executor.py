@@ -1,0 +1,32 @@
+"""Native threads for what would block the loop."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gevent.hub import get_hub
+from gevent.monkey import unpatched
+from gevent.monkey._state import is_module_patched
+
+__all__ = ["make_executor"]
+
+
+def make_executor() -> ThreadPoolExecutor:
+    """Return an executor of native threads, also in a patched process.
+
+    There the threads of an ordinary one are greenlets, and what blocks in C blocks them all.
+    """
+    if not is_module_patched("threading"):
+        return ThreadPoolExecutor(thread_name_prefix="asyncio")
+    with unpatched():
+        from concurrent.futures.thread import ThreadPoolExecutor as Native
+
+    class NativeExecutor(Native):
+        def shutdown(self, wait: bool = True, **kwargs: Any) -> None:
+            super().shutdown(wait=False, **kwargs)
+            if wait:
+                # The threads may be waiting for this one.
+                get_hub().threadpool.apply(super().shutdown)
+
+    return NativeExecutor(thread_name_prefix="asyncio")

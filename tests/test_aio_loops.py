@@ -1,0 +1,592 @@
+"""gevent.aio: the loops: their waits, their ends, threads, forks, signals and children."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import gevent
+from gevent import aio
+
+
+async def give(value, after=0.001):
+    await asyncio.sleep(after)
+    return value
+
+
+def run_own(coroutine, **settings):
+    with asyncio.Runner(loop_factory=aio.new_event_loop, **settings) as runner:
+        return runner.run(coroutine)
+
+
+def in_thread(function):
+    """Return what *function* returns in a native thread, while the greenlets here run on."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    while thread.is_alive():
+        gevent.sleep(0.001)
+    return results[0]
+
+
+def test_own_loops_run_in_greenlets_at_the_same_time():
+    async def meet():
+        arrived.append(1)
+        while len(arrived) < 5:
+            await asyncio.sleep(0.001)
+        return asyncio.get_running_loop()
+
+    arrived = []
+    greenlets = [gevent.spawn(run_own, meet()) for _ in range(5)]
+    gevent.joinall(greenlets)
+    assert len({greenlet.value for greenlet in greenlets}) == 5
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_later", "set_result", "threadsafe"])
+def test_other_greenlets_wake_a_loop_that_sleeps(method):
+    async def main():
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        wake = {
+            "call_soon": lambda: loop.call_soon(future.set_result, 1),
+            "call_later": lambda: loop.call_later(0.001, future.set_result, 1),
+            "set_result": lambda: future.set_result(1),
+            "threadsafe": lambda: loop.call_soon_threadsafe(future.set_result, 1),
+        }
+        gevent.spawn_later(0.005, wake[method])
+        return await future
+
+    assert run_own(main()) == 1
+    assert aio.run(main()) == 1
+
+
+def test_other_threads_wake_a_loop_that_sleeps():
+    async def main():
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        timer = threading.Timer(0.005, loop.call_soon_threadsafe, (future.set_result, 1))
+        timer.start()
+        result = await future
+        timer.join()
+        return result
+
+    assert run_own(main()) == 1
+    assert aio.run(main()) == 1
+
+
+def test_a_coroutine_threadsafe_in_the_shared_loop():
+    loop = aio.loop()
+    assert in_thread(lambda: asyncio.run_coroutine_threadsafe(give(3), loop).result(10)) == 3
+
+
+def test_each_thread_has_a_shared_loop():
+    assert in_thread(lambda: aio.run(give(aio.loop()))) is not aio.loop()
+    assert aio.loop() is aio.loop()
+
+
+@pytest.mark.parametrize("kind", [None, "SelectSelector", "PollSelector", "EpollSelector"])
+def test_any_selector_will_do(kind):
+    import selectors
+
+    async def main():
+        reader, writer = await asyncio.open_connection(sock=left)
+        gevent.spawn_later(0.002, right.sendall, b"line\n")
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+
+    left, right = socket.socketpair()
+    loop = aio.EventLoop(kind and getattr(selectors, kind)())
+    with right:
+        assert loop.run_until_complete(main()) == b"line\n"
+        loop.close()
+
+
+def test_a_reader_added_while_the_loop_sleeps_counts():
+    import selectors
+
+    for selector in None, selectors.SelectSelector():
+        left, right = socket.socketpair()
+        loop = aio.EventLoop(selector)
+        greenlet = gevent.spawn(loop.run_forever)
+        gevent.sleep(0.002)
+        loop.add_reader(left, loop.stop)
+        right.send(b"x")
+        greenlet.get(timeout=10)
+        loop.remove_reader(left)
+        loop.close()
+        left.close()
+        right.close()
+
+
+def test_an_idle_shared_loop_lets_the_hub_end(run_python):
+    done = run_python("""
+        import asyncio, gevent
+        from gevent import aio
+
+        aio.run(asyncio.sleep(0))
+        aio.loop().call_later(60, print)
+        print(gevent.wait(timeout=20))
+        task = aio.loop().create_task(asyncio.sleep(0.01))
+        print(gevent.wait(timeout=20), task.done())
+        print(aio.run(asyncio.sleep(0.001, "again")))
+    """)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["True", "True", "True", "again"]
+
+
+def test_an_iteration_that_pauses_lets_the_hub_end(run_python):
+    done = run_python("""
+        import gevent
+        from gevent import aio
+
+        async def numbers():
+            yield 1
+            yield 2
+
+        items = aio.iterate(numbers())
+        print(next(items), gevent.wait(timeout=20), next(items))
+    """)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["1", "True", "2"]
+
+
+def test_the_end_of_the_interpreter_cancels_and_cleans_up(run_python):
+    done = run_python("""
+        import asyncio, gevent
+        from gevent import aio
+
+        async def background():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.001)
+                print("task")
+
+        async def numbers():
+            try:
+                yield 1
+                yield 2
+            finally:
+                await asyncio.sleep(0.001)
+                print("generator")
+
+        async def main():
+            tasks.append(asyncio.create_task(background()))
+            await anext(generator)
+
+        tasks, generator = [], numbers()
+        aio.run(main())
+        gevent.spawn(aio.run, background())
+        gevent.sleep(0.001)
+        print("end")
+    """)
+    assert done.stderr == ""
+    assert sorted(done.stdout.split()) == ["end", "generator", "task", "task"]
+    assert done.stdout.split()[0] == "end"
+
+
+def test_the_end_of_a_thread_cancels_and_cleans_up():
+    async def background():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append("task")
+
+    async def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append("generator")
+
+    async def main():
+        generator = numbers()
+        kept.extend((asyncio.create_task(background()), generator))
+        await anext(generator)
+
+    def thread():
+        aio.run(main())
+        return aio.loop()
+
+    ended, kept = [], []
+    loop = in_thread(thread)
+    assert sorted(ended) == ["generator", "task"]
+    assert loop.is_closed()
+
+
+def test_destroying_a_hub_ends_its_loop():
+    def thread():
+        loop = aio.loop()
+        aio.run(give(1))
+        gevent.get_hub().destroy()
+        result = loop.is_closed(), aio.run(give(2)), aio.loop() is loop
+        gevent.get_hub().destroy()
+        return result
+
+    assert in_thread(thread) == (True, 2, False)
+
+
+def test_sys_exit_in_a_coroutine_ends_the_program(run_python):
+    call = "import sys, asyncio, gevent; from gevent import aio\nasync def f(): sys.exit(3)\n"
+    assert run_python(call + "aio.run(f())").returncode == 3
+    in_greenlet = call + "gevent.spawn(aio.run, f()); gevent.sleep(10)"
+    assert run_python(in_greenlet).returncode == 3
+    in_background = call + "aio.loop().create_task(f()); gevent.sleep(10)"
+    assert run_python(in_background).returncode == 3
+
+
+def test_a_background_error_does_not_end_the_shared_loop(caplog):
+    async def fail():
+        raise ValueError("x")
+
+    async def main():
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(0.001)
+        return task.done()
+
+    assert aio.run(main())
+    gc.collect()
+    assert "never retrieved" in caplog.text
+    assert aio.run(give(1)) == 1
+
+
+def test_a_gevent_timeout_in_a_coroutine_does_not_end_the_shared_loop(capsys):
+    async def misuse():
+        timeout = gevent.Timeout.start_new(0.001)
+        await asyncio.sleep(0.01)
+        return timeout
+
+    aio.run(misuse())
+    assert "Timeout" in capsys.readouterr().err
+    assert aio.run(give(1)) == 1
+
+
+def test_the_child_of_a_fork_gets_a_shared_loop_of_its_own(run_python):
+    done = run_python("""
+        import asyncio, gevent, os, sys
+        from gevent import aio
+
+        async def background():
+            try:
+                await asyncio.sleep(0.2)
+            finally:
+                print("background", os.getpid() == parent)
+
+        parent = os.getpid()
+        task = aio.loop().create_task(background())
+        waiting = gevent.spawn(aio.run, task)
+        aio.run(asyncio.sleep(0.001))
+        loop = aio.loop()
+        sys.stdout.flush()
+        child = gevent.fork()
+        if not child:
+            print("child", aio.loop() is not loop, aio.run(asyncio.sleep(0.001, "works")))
+            try:
+                waiting.get()
+            except asyncio.CancelledError:
+                print("left")
+            sys.stdout.flush()
+            os._exit(0)
+        assert gevent.os.waitpid(child, 0)[1] == 0
+        waiting.get()
+        print("parent", aio.loop() is loop)
+    """)
+    assert done.stdout.splitlines() == [
+        "child True works",
+        "left",
+        "background True",
+        "parent True",
+    ]
+
+
+def test_an_own_loop_goes_on_in_the_child_of_a_fork(run_python):
+    done = run_python("""
+        import asyncio, gevent, os, socket, sys
+        from gevent import aio
+
+        async def read(left):
+            reader, writer = await asyncio.open_connection(sock=left)
+            first = await reader.readline()
+            writer.close()
+            return first
+
+        def run():
+            loop = aio.new_event_loop()
+            return loop.run_until_complete(read(left))
+
+        left, right = socket.socketpair()
+        greenlet = gevent.spawn(run)
+        gevent.sleep(0.01)
+        child = gevent.fork()
+        if not child:
+            # What is closed here stays registered in the parent.
+            other = aio.new_event_loop()
+            other.run_until_complete(asyncio.sleep(0.001))
+            other.close()
+            right.send(b"child\\n")
+            print(greenlet.get(timeout=10), flush=True)
+            os._exit(0)
+        assert gevent.os.waitpid(child, 0)[1] == 0
+        right.send(b"parent\\n")
+        print(greenlet.get(timeout=10))
+    """)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [r"b'child\n'", r"b'parent\n'"]
+
+
+def test_signal_handlers_of_several_loops(run_python):
+    done = run_python("""
+        import asyncio, gevent, os, signal
+        from gevent import aio
+
+        async def wait(name):
+            loop = asyncio.get_running_loop()
+            seen = loop.create_future()
+            loop.add_signal_handler(signal.SIGUSR1, seen.set_result, name)
+            if name == "last":
+                loop.call_later(0.01, os.kill, os.getpid(), signal.SIGUSR1)
+            result = await seen
+            loop.remove_signal_handler(signal.SIGUSR1)
+            await asyncio.sleep(0.01)
+            if name != "last":
+                loop.add_signal_handler(signal.SIGUSR2, print, f"USR2 {name}")
+                os.kill(os.getpid(), signal.SIGUSR2)
+                await asyncio.sleep(0.02)
+            return result
+
+        def own(name):
+            loop = aio.new_event_loop()
+            try:
+                return loop.run_until_complete(wait(name))
+            finally:
+                loop.close()
+
+        greenlets = [gevent.spawn(own, "first"), aio.spawn(wait("shared"))]
+        gevent.sleep(0.01)
+        greenlets.append(gevent.spawn(own, "last"))
+        print(*sorted(greenlet.get() for greenlet in greenlets))
+    """)
+    assert done.stderr == ""
+    assert set(done.stdout.splitlines()) == {"USR2 first", "USR2 shared", "first last shared"}
+
+
+def test_an_interrupt_reaches_the_main_greenlet(run_python):
+    done = run_python("""
+        import asyncio, os, signal
+        from gevent import aio
+
+        async def main():
+            asyncio.get_running_loop().call_later(0.005, os.kill, os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.001)
+                print("cleaned up")
+
+        try:
+            aio.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
+    """)
+    assert done.stdout.split("\n")[:2] == ["cleaned up", "interrupted"], done.stderr
+
+
+PROGRAM = "import sys; sys.stdout.write(sys.stdin.read().upper()); sys.exit(3)"
+
+
+async def _subprocess():
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    output, _ = await child.communicate(b"text")
+    return output, child.returncode
+
+
+def test_subprocesses():
+    async def main():
+        return await asyncio.gather(*(_subprocess() for _ in range(3)))
+
+    assert aio.run(main()) == [(b"TEXT", 3)] * 3
+    assert run_own(main()) == [(b"TEXT", 3)] * 3
+    assert in_thread(lambda: aio.run(_subprocess())) == (b"TEXT", 3)
+
+
+def test_a_subprocess_that_is_killed():
+    async def main():
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=-1)
+        child.kill()
+        return await child.wait()
+
+    assert aio.run(main()) == -signal.SIGKILL
+
+
+def test_in_a_patched_process(run_python):
+    done = run_python("""
+        from gevent import monkey
+        monkey.patch_all()
+        import asyncio, sys, threading, time
+        import gevent
+        from gevent import aio
+
+        blocking_sleep = monkey.get_original("time", "sleep")
+
+        async def child():
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "print(input()); exit(3)", stdin=-1, stdout=-1
+            )
+            output, _ = await process.communicate(b"text")
+            return output, process.returncode
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            ticks = []
+            ticker = gevent.spawn(lambda: [(gevent.sleep(0.001), ticks.append(1)) for _ in range(9)])
+            await loop.run_in_executor(None, blocking_sleep, 0.05)
+            assert len(ticks) > 1
+            await asyncio.to_thread(time.sleep, 0.001)
+            await loop.getaddrinfo("127.0.0.1", 80)
+            await loop.getnameinfo(("127.0.0.1", 80))
+            return await child()
+
+        print(aio.run(main()))
+        with asyncio.Runner(loop_factory=aio.EventLoop) as runner:
+            print(runner.run(main()))
+        aio.install()
+        print(asyncio.run(main()))
+    """)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [r"(b'text\n', 3)"] * 3
+
+
+def test_the_executor_runs_native_threads():
+    async def main():
+        loop = asyncio.get_running_loop()
+        here = threading.get_ident()
+        there = await loop.run_in_executor(None, threading.get_ident)
+        ticks = []
+        gevent.spawn_later(0.001, ticks.append, 1)
+        await asyncio.to_thread(time.sleep, 0.02)
+        return here != there and ticks
+
+    assert aio.run(main()) == [1]
+    assert run_own(main()) == [1]
+
+
+def test_install_and_the_policy(run_python):
+    done = run_python("""
+        import asyncio, gevent, sys, warnings
+        from gevent import aio
+
+        warnings.simplefilter("error")
+
+        async def main():
+            gevent.spawn(print, "greenlet")
+            await asyncio.sleep(0.01)
+            return type(asyncio.get_running_loop()).__name__
+
+        aio.install()
+        print(asyncio.run(main()))
+        loop = asyncio.new_event_loop()
+        print(type(loop).__name__)
+        loop.close()
+        if sys.version_info >= (3, 14):
+            try:
+                aio.EventLoopPolicy
+            except DeprecationWarning:
+                print("deprecated")
+        else:
+            assert issubclass(aio.EventLoopPolicy, asyncio.DefaultEventLoopPolicy)
+            asyncio.set_event_loop_policy(aio.EventLoopPolicy())
+            loop = asyncio.new_event_loop()
+            assert type(loop) is aio.EventLoop
+            loop.close()
+            print("deprecated")
+    """)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["greenlet", "EventLoop", "EventLoop", "deprecated"]
+
+
+class TestMisuse:
+    def test_another_thread_in_debug_mode(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.call_soon(print)
+            gevent.spawn(loop.call_later, 0, int).get()
+
+            def misuse():
+                with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+                    loop.call_soon(print)
+                return "refused"
+
+            return await aio.to_greenlet(in_thread, misuse)
+
+        assert run_own(main(), debug=True) == "refused"
+
+    def test_another_thread_without_debug_mode_loses_nothing(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            threading.Timer(0.005, loop.call_soon, (future.set_result, 1)).start()
+            return await future
+
+        assert run_own(main(), debug=False) == 1
+
+    def test_closing_a_running_loop(self):
+        async def main():
+            with pytest.raises(RuntimeError, match="running"):
+                asyncio.get_running_loop().close()
+
+        run_own(main())
+
+    def test_running_a_running_loop(self):
+        loop = aio.new_event_loop()
+        greenlet = gevent.spawn(loop.run_forever)
+        gevent.sleep(0.001)
+        with pytest.raises(RuntimeError, match="already running"):
+            loop.run_forever()
+        coroutine = give(1)
+        with pytest.raises(RuntimeError, match="already running"):
+            loop.run_until_complete(coroutine)
+        coroutine.close()
+        loop.stop()
+        greenlet.join()
+        loop.close()
+
+    @pytest.mark.parametrize("name", ["run_forever", "run_until_complete", "stop", "close"])
+    def test_the_shared_loop_is_not_to_be_run_or_ended(self, name, recwarn):
+        args = [give(1)] if name == "run_until_complete" else []
+        with pytest.raises(RuntimeError, match="shared loop"):
+            getattr(aio.loop(), name)(*args)
+        assert aio.run(give(1)) == 1
+        del args
+        gc.collect()
+        assert not recwarn.list
+
+
+def test_no_descriptor_is_left():
+    def use():
+        loop = aio.new_event_loop()
+        loop.run_until_complete(give(1))
+        loop.close()
+        in_thread(lambda: aio.run(give(1)))
+
+    use()
+    gc.collect()
+    gevent.sleep(0.01)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        use()
+    gc.collect()
+    gevent.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) <= before
