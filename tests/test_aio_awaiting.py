@@ -260,12 +260,15 @@ def test_a_task_group_ends_its_greenlets_when_one_fails(run):
         gevent.sleep(0.002)
         raise ValueError("x")
 
+    async def both(function):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(aio.to_greenlet(function))
+            group.create_task(aio.to_greenlet(fail))
+
     async def main():
         function = Endless()
         with pytest.raises(ExceptionGroup) as caught:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(aio.to_greenlet(function))
-                group.create_task(aio.to_greenlet(fail))
+            await both(function)
         assert function.cleaned_up
         assert isinstance(caught.value.exceptions[0], ValueError)
 

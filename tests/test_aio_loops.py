@@ -451,7 +451,8 @@ def test_in_a_patched_process(run_python):
         async def main():
             loop = asyncio.get_running_loop()
             ticks = []
-            ticker = gevent.spawn(lambda: [(gevent.sleep(0.001), ticks.append(1)) for _ in range(9)])
+            for number in range(9):
+                gevent.spawn_later(number / 1000, ticks.append, number)
             await loop.run_in_executor(None, blocking_sleep, 0.05)
             assert len(ticks) > 1
             await asyncio.to_thread(time.sleep, 0.001)
