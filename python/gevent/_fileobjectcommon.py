@@ -126,7 +126,7 @@ class OpenDescriptor:
             raise ValueError("can't have read/write/append mode at once")
         if not kinds:
             raise ValueError("must have exactly one of read/write/append mode")
-        self.text = "b" not in chars
+        self.text: bool = "b" not in chars
         if not self.text:
             for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
                 if value is not None:
@@ -135,9 +135,9 @@ class OpenDescriptor:
         self.fobj = fobj
         self.mode = mode
         #: The mode of the stream below all layers.
-        self.raw_mode = kinds.pop() + "b" + ("+" if "+" in chars else "")
-        self.reading = "r" in chars or "+" in chars
-        self.writing = "r" not in chars or "+" in chars
+        self.raw_mode: str = kinds.pop() + "b" + ("+" if "+" in chars else "")
+        self.reading: bool = "r" in chars or "+" in chars
+        self.writing: bool = "r" not in chars or "+" in chars
         self.buffering = buffering
         self.encoding = encoding
         self.errors = errors
@@ -372,7 +372,7 @@ class FileObjectThread(FileObjectBase):
     ) -> None:
         if lock is True:
             lock = Semaphore()
-        self.lock = lock or nullcontext()
+        self.lock: Any = lock or nullcontext()
         self._threadpool = threadpool
         super().__init__(OpenDescriptor(fobj, *args, **kwargs))
 

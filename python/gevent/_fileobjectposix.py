@@ -43,7 +43,7 @@ class GreenFileDescriptorIO(io.RawIOBase):
         self._seekable: bool | None = None
         self._watchers: dict[tuple[Any, int], Any] = {}
         self.mode = mode
-        self.hub = get_hub()
+        self.hub: Any = get_hub()
         # Where that fails, the descriptor is left alone.
         make_nonblocking(fileno)
         self._closefd = closefd

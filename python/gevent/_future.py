@@ -31,8 +31,8 @@ class Work:
     __slots__ = ("_fate", "executor", "fn", "result")
 
     def __init__(self, executor: Any, fn: Callable[..., Any]) -> None:
-        self.executor = executor
-        self.fn = fn
+        self.executor: Any = executor
+        self.fn: Callable[..., Any] = fn
         #: Where the outcome goes, once the pool has taken the call.
         self.result: AsyncResult | None = None
         # Empty, or one entry: why it was given up, or None when it was begun. The worker and those

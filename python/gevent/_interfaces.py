@@ -19,8 +19,8 @@ __all__ = ["ICallback", "ILoop", "IWatcher"]
 class ILoop(Interface):
     """An event loop: it makes watchers and callbacks, and calls them as it runs."""
 
-    default = Attribute("True for the default loop, which handles signals and children.")
-    approx_timer_resolution = Attribute("How exact timers are, in seconds.")
+    default: Attribute = Attribute("True for the default loop, which handles signals and children.")
+    approx_timer_resolution: Attribute = Attribute("How exact timers are, in seconds.")
 
     def run(nowait: bool = False, once: bool = False) -> Any:
         """Run until nothing is left to do; one turn with *nowait* or *once*."""
@@ -94,7 +94,7 @@ class IWatcher(Interface):
 class ICallback(Interface):
     """A function that the loop is going to call."""
 
-    pending = Attribute("True until it is called or stopped.")
+    pending: Attribute = Attribute("True until it is called or stopped.")
 
     def stop() -> Any:
         """Do not call it."""

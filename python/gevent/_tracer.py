@@ -59,7 +59,7 @@ class GreenletTracer(BlockReporter):
 
     def __init__(self) -> None:
         #: How many switches there were.
-        self.greenlet_switch_counter = 0
+        self.greenlet_switch_counter: int = 0
         #: The greenlet last switched to, unless nothing is to be reported about it.
         self.active_greenlet: Any = None
         self._seen = 0

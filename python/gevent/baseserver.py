@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from gevent._core import Greenlet, _handle_and_close_when_done, get_hub, spawn_raw, take_in
+from gevent._core import loop as _Loop
 from gevent.event import Event
 
 __all__ = ["BaseServer"]
@@ -64,8 +65,8 @@ class BaseServer:
             self.set_listener(listener)
             self.set_spawn(spawn)
             self.set_handle(handle)
-            self.delay = self.min_delay
-            self.loop = get_hub().loop
+            self.delay: float = self.min_delay
+            self.loop: _Loop = get_hub().loop
             if self.max_accept < 1:
                 raise ValueError(f"max_accept must be positive int: {self.max_accept!r}")
         except BaseException:
@@ -83,8 +84,8 @@ class BaseServer:
         if hasattr(listener, "accept"):
             if hasattr(listener, "do_handshake"):
                 raise TypeError(f"Expected a regular socket, not SSLSocket: {listener!r}")
-            self.family = listener.family
-            self.address = listener.getsockname()
+            self.family: Any = listener.family
+            self.address: Any = listener.getsockname()
             self.socket = listener
         else:
             self.family, self.address = parse_address(listener)

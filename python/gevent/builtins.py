@@ -18,4 +18,4 @@ from gevent.lock import RLock as RLock
 __all__: list[str] = []
 __target__ = "builtins"
 __implements__ = __all__
-__imports__ = [name for name in dir(_builtins) if name[0] != "_"]
+__imports__: list[str] = [name for name in dir(_builtins) if name[0] != "_"]

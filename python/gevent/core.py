@@ -32,8 +32,8 @@ __all__ = [
 
 watcher = watchers.watcher
 io = watchers.io
-timer = either(watchers.timer, "timer")
-signal = either(watchers.signal, "signal")
+timer: type[Any] = either(watchers.timer, "timer")
+signal: type[Any] = either(watchers.signal, "signal")
 idle = watchers.idle
 prepare = watchers.prepare
 check = watchers.check

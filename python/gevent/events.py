@@ -63,10 +63,10 @@ def notify_and_call_entry_points(event: Any) -> None:
 class IEventLoopBlocked(Interface):
     """Emitted, in the monitor thread, when the loop has been blocked for too long."""
 
-    greenlet = Attribute("The greenlet that appears to block the loop.")
-    blocking_time = Attribute("For about how many seconds the loop has been blocked.")
-    info = Attribute("A list of lines with further details; subscribers may change it.")
-    hub = Attribute("The blocked hub, or None when it is not known.")
+    greenlet: Attribute = Attribute("The greenlet that appears to block the loop.")
+    blocking_time: Attribute = Attribute("For about how many seconds the loop has been blocked.")
+    info: Attribute = Attribute("A list of lines with further details; subscribers may change it.")
+    hub: Attribute = Attribute("The blocked hub, or None when it is not known.")
 
 
 @implementer(IEventLoopBlocked)
@@ -88,9 +88,9 @@ class IMemoryUsageThresholdExceeded(Interface):
     Emitted again only as memory grows further, or rises again after having dropped.
     """
 
-    mem_usage = Attribute("The memory the process uses, in bytes.")
-    max_allowed = Attribute("The memory the process may use, in bytes.")
-    memory_info = Attribute("The named tuple of figures that psutil returned.")
+    mem_usage: Attribute = Attribute("The memory the process uses, in bytes.")
+    max_allowed: Attribute = Attribute("The memory the process may use, in bytes.")
+    memory_info: Attribute = Attribute("The named tuple of figures that psutil returned.")
 
 
 class _MemoryEvent:
@@ -114,10 +114,12 @@ class MemoryUsageThresholdExceeded(_MemoryEvent):
 class IMemoryUsageUnderThreshold(Interface):
     """Emitted, in the monitor thread, when memory is back under the limit it had exceeded."""
 
-    mem_usage = Attribute("The memory the process uses, in bytes.")
-    max_allowed = Attribute("The memory the process may use, in bytes.")
-    max_memory_usage = Attribute("The usage, in bytes, last reported as exceeding the limit.")
-    memory_info = Attribute("The named tuple of figures that psutil returned.")
+    mem_usage: Attribute = Attribute("The memory the process uses, in bytes.")
+    max_allowed: Attribute = Attribute("The memory the process may use, in bytes.")
+    max_memory_usage: Attribute = Attribute(
+        "The usage, in bytes, last reported as exceeding the limit."
+    )
+    memory_info: Attribute = Attribute("The named tuple of figures that psutil returned.")
 
 
 @implementer(IMemoryUsageUnderThreshold)
@@ -146,7 +148,7 @@ class IPeriodicMonitorThread(Interface):
 class IPeriodicMonitorThreadStartedEvent(Interface):
     """Emitted when a hub gets its monitor thread: the moment to add monitoring functions."""
 
-    monitor = Attribute("The IPeriodicMonitorThread that was started.")
+    monitor: Attribute = Attribute("The IPeriodicMonitorThread that was started.")
 
 
 @implementer(IPeriodicMonitorThreadStartedEvent)
@@ -163,8 +165,8 @@ class PeriodicMonitorThreadStartedEvent:
 class IGeventPatchEvent(Interface):
     """The root of the events that monkey-patching emits."""
 
-    source = Attribute("The object that provides the replacements.")
-    target = Attribute("The object that is patched.")
+    source: Attribute = Attribute("The object that provides the replacements.")
+    target: Attribute = Attribute("The object that is patched.")
 
 
 @implementer(IGeventPatchEvent)
@@ -206,8 +208,10 @@ class GeventDidPatchEvent(GeventPatchEvent):
 class IGeventWillPatchModuleEvent(IGeventWillPatchEvent):
     """Emitted before a module is patched; source and target are modules."""
 
-    module_name = Attribute("The name of the module to patch, as in target.__name__.")
-    target_item_names = Attribute("The list of the names to patch, which may be changed.")
+    module_name: Attribute = Attribute("The name of the module to patch, as in target.__name__.")
+    target_item_names: Attribute = Attribute(
+        "The list of the names to patch, which may be changed."
+    )
 
 
 @implementer(IGeventWillPatchModuleEvent)
@@ -226,7 +230,7 @@ class GeventWillPatchModuleEvent(GeventWillPatchEvent):
 class IGeventDidPatchModuleEvent(IGeventDidPatchEvent):
     """Emitted after a module was patched; source and target are modules."""
 
-    module_name = Attribute("The name of the patched module, as in target.__name__.")
+    module_name: Attribute = Attribute("The name of the patched module, as in target.__name__.")
 
 
 @implementer(IGeventDidPatchModuleEvent)
@@ -271,8 +275,8 @@ class IGeventWillPatchAllEvent(IGeventWillPatchEvent):
     :exc:`DoNotPatch` leaves everything unpatched. Source and target mean nothing here.
     """
 
-    patch_all_arguments = Attribute("A dictionary of the arguments of patch_all.")
-    patch_all_kwargs = Attribute("A dictionary of the further arguments of patch_all.")
+    patch_all_arguments: Attribute = Attribute("A dictionary of the arguments of patch_all.")
+    patch_all_kwargs: Attribute = Attribute("A dictionary of the further arguments of patch_all.")
 
     def will_patch_module(module_name: str) -> Any:  # type: ignore[misc]
         """Return whether the module *module_name* is going to be patched."""
@@ -296,8 +300,8 @@ class IGeventDidPatchBuiltinModulesEvent(IGeventDidPatchEvent):
     The moment to patch further packages. Source and target mean nothing here.
     """
 
-    patch_all_arguments = Attribute("A dictionary of the arguments of patch_all.")
-    patch_all_kwargs = Attribute("A dictionary of the further arguments of patch_all.")
+    patch_all_arguments: Attribute = Attribute("A dictionary of the arguments of patch_all.")
+    patch_all_kwargs: Attribute = Attribute("A dictionary of the further arguments of patch_all.")
 
 
 @implementer(IGeventDidPatchBuiltinModulesEvent)

@@ -44,6 +44,7 @@ from gevent.exceptions import HubDestroyed, LoopExit
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from gevent._core import loop as _Loop
     from gevent.threadpool import ThreadPool
 
     class _Resolver(Protocol):
@@ -150,8 +151,8 @@ class linkproxy:
     __slots__ = ("callback", "obj")
 
     def __init__(self, callback: Callable[[Any], Any], obj: Any) -> None:
-        self.callback = callback
-        self.obj = obj
+        self.callback: Callable[[Any], Any] = callback
+        self.obj: Any = obj
 
     def __call__(self, *args: Any) -> None:
         callback, obj = self.callback, self.obj
@@ -203,6 +204,8 @@ class Hub(BaseHub):
     thread_ident: int | None = None
     #: A name for people.
     name: str = ""
+    #: The event loop; ``None`` once the hub is destroyed.
+    loop: _Loop
     # Set while the main greenlet waits for the end of everything else.
     _joined = False
     # The asyncio loop of the greenlets of this hub, once one uses it: a gevent.aio.SharedLoop.

@@ -27,12 +27,19 @@ from gevent.event import AsyncResult
 from gevent.hub import get_hub, getcurrent, reinit, sleep
 from gevent.signal import _on_child_hook
 
-__implements__ = ["close", "fork", "forkpty", "posix_spawn", "posix_spawnp", "waitpid"]
+__implements__: list[str] = [
+    "close",
+    "fork",
+    "forkpty",
+    "posix_spawn",
+    "posix_spawnp",
+    "waitpid",
+]
 if config.disable_watch_children:
     # The environment variable GEVENT_NOWAITPID.
     __implements__ = ["close", "fork", "forkpty"]
 
-__extensions__ = [
+__extensions__: list[str] = [
     "fork_and_watch",
     "fork_gevent",
     "forkpty_and_watch",
@@ -58,7 +65,7 @@ _waitpid = _os.waitpid
 _READ, _WRITE = 1, 2
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 #: The errors after which reading and writing are tried again.
-ignored_errors = list(_AGAIN)
+ignored_errors: list[int] = list(_AGAIN)
 
 _T = TypeVar("_T")
 _Buffer = bytes | bytearray | memoryview

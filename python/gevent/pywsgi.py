@@ -261,7 +261,7 @@ class WSGIServer(StreamServer):
 
     def set_environ(self, environ: Any = None) -> None:
         """Begin the environment anew: :attr:`base_env`, what the server says, and *environ*."""
-        self.environ = self.environ_class(self.base_env)
+        self.environ: dict[str, Any] = self.environ_class(self.base_env)
         self.environ["wsgi.url_scheme"] = "https" if self.ssl_enabled else "http"
         if environ is not None:
             self.environ.update(environ)

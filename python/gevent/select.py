@@ -32,13 +32,13 @@ from gevent._core import (
     wait_descriptor,
 )
 
-__implements__ = ["epoll", "poll", "select"]
-__imports__ = sorted(
+__implements__: list[str] = ["epoll", "poll", "select"]
+__imports__: list[str] = sorted(
     name
     for name in dir(__select__)
     if not name.startswith("_") and name not in ("error", *__implements__)
 )
-error = OSError  # type: ignore[misc]
+error: type[OSError] = OSError  # type: ignore[no-redef]
 __all__ = ["error", *__implements__, *__imports__]
 
 # What select(2) takes for readable, writable, and exceptional.

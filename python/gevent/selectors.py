@@ -15,8 +15,8 @@ from typing import Any
 from gevent.hub import get_hub
 from gevent.select import epoll, poll, select
 
-__implements__ = ["DefaultSelector"]
-__extensions__ = ["GeventSelector"]
+__implements__: list[str] = ["DefaultSelector"]
+__extensions__: list[str] = ["GeventSelector"]
 __all__ = __implements__ + __extensions__
 
 

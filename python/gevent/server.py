@@ -147,7 +147,7 @@ class StreamServer(BaseServer):
         """Make the socket, bind it and have it listen, if there is none; for :meth:`start`."""
         if not hasattr(self, "socket"):
             self.socket = self.get_listener(self.address, self.backlog, self.family)
-            self.address = self.socket.getsockname()
+            self.address: Any = self.socket.getsockname()
         elif not isinstance(self.socket, GeventSocket):
             # One of the standard library, in which the hub must not wait.
             self.socket.setblocking(False)
@@ -209,7 +209,7 @@ class DatagramServer(BaseServer):
         """Make the socket and bind it, if there is none; for :meth:`start`."""
         if not hasattr(self, "socket"):
             self.socket = self.get_listener(self.address, self.family)
-            self.address = self.socket.getsockname()
+            self.address: Any = self.socket.getsockname()
         # For reading without waiting.
         self._socket = getattr(self.socket, "_sock", self.socket)
 

@@ -21,7 +21,7 @@ from gevent.greenlet import Greenlet
 from gevent.hub import get_hub, getcurrent
 from gevent.hub import signal as signal_handler
 
-__implements__ = ["getsignal", "set_wakeup_fd", "signal"]
+__implements__: list[str] = ["getsignal", "set_wakeup_fd", "signal"]
 __extensions__: list[str] = []
 __all__ = __implements__ + __extensions__
 

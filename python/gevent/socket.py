@@ -51,7 +51,7 @@ from gevent._socketcommon import wait_read as wait_read
 from gevent._socketcommon import wait_readwrite as wait_readwrite
 from gevent._socketcommon import wait_write as wait_write
 
-__implements__ = [
+__implements__: list[str] = [
     "SocketType",
     "create_connection",
     "create_server",
@@ -65,9 +65,9 @@ __implements__ = [
     "socket",
     "socketpair",
 ]
-__extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
+__extensions__: list[str] = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
 # Constants differ from one system to another.
-__imports__ = sorted(
+__imports__: list[str] = sorted(
     {
         "AddressFamily",
         "SocketKind",

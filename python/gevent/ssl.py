@@ -12,7 +12,7 @@ from collections.abc import Callable
 # All constants and errors, and what works without a socket.
 from ssl import *  # noqa: F403
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from gevent._sslsocket import SSLContext as SSLContext
 from gevent._sslsocket import SSLSocket as SSLSocket
@@ -20,6 +20,8 @@ from gevent._sslsocket import StdlibContext as _StdlibContext
 from gevent._sslsocket import adopt_original_class as _adopt_original_class
 from gevent._sslsocket import wrap_socket as wrap_socket  # type: ignore[assignment]
 from gevent.socket import create_connection
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class SSLObject(__ssl__.SSLObject):  # type: ignore[no-redef]
@@ -56,16 +58,16 @@ _names = {
 }
 
 
-def _with_our_classes(original: Any) -> Any:
+def _with_our_classes(original: _F) -> _F:
     """Return a function of :mod:`ssl` that makes contexts and connections of ours.
 
     The code is the original's, so that the policy is that of each Python version.
     """
-    adopted = FunctionType(original.__code__, _names, original.__name__, original.__defaults__)
+    adopted: Any = FunctionType(original.__code__, _names, original.__name__, original.__defaults__)
     adopted.__kwdefaults__ = original.__kwdefaults__
     adopted.__doc__ = original.__doc__
     adopted.__module__ = __name__
-    return adopted
+    return adopted  # type: ignore[no-any-return]
 
 
 create_default_context = _with_our_classes(__ssl__.create_default_context)
@@ -74,10 +76,10 @@ _create_stdlib_context = _names["_create_stdlib_context"] = _create_unverified_c
 _create_default_https_context = create_default_context
 get_server_certificate = _with_our_classes(__ssl__.get_server_certificate)
 
-__implements__ = ["SSLContext", "SSLSocket", "get_server_certificate"]
+__implements__: list[str] = ["SSLContext", "SSLSocket", "get_server_certificate"]
 if hasattr(__ssl__, "wrap_socket"):  # until CPython 3.11
     __implements__.append("wrap_socket")
-__imports__ = sorted(
+__imports__: list[str] = sorted(
     name
     for name, value in vars(__ssl__).items()
     if not name.startswith("__") and name not in globals() and not isinstance(value, ModuleType)

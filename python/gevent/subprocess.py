@@ -31,7 +31,7 @@ from gevent.greenlet import Greenlet, joinall, killall
 from gevent.hub import get_hub, getcurrent, sleep
 from gevent.os import _children, _watch_child
 
-__implements__ = [
+__implements__: list[str] = [
     "CompletedProcess",
     "Popen",
     "_USE_POSIX_SPAWN",
@@ -42,7 +42,7 @@ __implements__ = [
     "run",
 ]
 
-__imports__ = [
+__imports__: list[str] = [
     "CalledProcessError",
     "DEVNULL",
     "PIPE",
@@ -54,7 +54,7 @@ __imports__ = [
     "getstatusoutput",
 ]
 
-__extensions__ = ["_posixsubprocess"]
+__extensions__: list[str] = ["_posixsubprocess"]
 
 __all__ = [*__implements__, *__imports__, *__extensions__]
 

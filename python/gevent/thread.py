@@ -30,7 +30,7 @@ from gevent.greenlet import Greenlet
 from gevent.hub import getcurrent
 from gevent.local import local
 
-__implements__ = [
+__implements__: list[str] = [
     "LockType",
     "_local",
     "allocate_lock",
@@ -40,7 +40,7 @@ __implements__ = [
     "start_new_thread",
 ]
 
-__imports__ = [
+__imports__: list[str] = [
     "RLock",
     "TIMEOUT_MAX",
     "allocate",
@@ -149,7 +149,7 @@ class _ThreadHandle:
     __slots__ = ("_done", "ident")
 
     def __init__(self) -> None:
-        self.ident = 0
+        self.ident: int = 0
         self._done = Event()
 
     def __repr__(self) -> str:

@@ -44,7 +44,14 @@ PY314 = sys.version_info >= (3, 14)
 #: subclass that class, and may have attributes of the other name: the version decides.
 HANDLE = "_os_thread_handle" if PY314 else "_handle"
 
-__implements__ = ["Lock", "_CRLock", "_DummyThread", "_allocate_lock", "get_ident", "local"]
+__implements__: list[str] = [
+    "Lock",
+    "_CRLock",
+    "_DummyThread",
+    "_allocate_lock",
+    "get_ident",
+    "local",
+]
 if PY313:
     __implements__ += [
         "_ThreadHandle",
@@ -90,7 +97,7 @@ class LazyOnClass:
 
     def __init__(self, func: Callable[[Any], Any], name: str | None = None) -> None:
         self.func = func
-        self.name = name or func.__name__
+        self.name: str = name or func.__name__
 
     @classmethod
     def lazy(cls, cls_dict: dict[str, Any], func: Callable[[Any], Any]) -> None:

@@ -42,8 +42,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 # The threads are real ones, whatever was patched.
-start_new_thread = get_original("_thread", "start_new_thread")
-get_thread_ident = get_original("_thread", "get_ident")
+start_new_thread: Any = get_original("_thread", "start_new_thread")
+get_thread_ident: Any = get_original("_thread", "get_ident")
 
 atexit.register(retire_workers)
 
@@ -389,13 +389,13 @@ class ThreadResult:
     def __init__(
         self, receiver: Callable[[Any], object], hub: Any, call_when_ready: Callable[[], object]
     ) -> None:
-        self.receiver = receiver
-        self.hub = hub
+        self.receiver: Callable[[Any], object] = receiver
+        self.hub: Any = hub
         self.value: Any = None
         self.context: Any = None
         self.exc_info: Any = ()
         self._call_when_ready = call_when_ready
-        self.async_watcher = hub.loop.async_()
+        self.async_watcher: Any = hub.loop.async_()
         self.async_watcher.start(self._on_async)
 
     @property
@@ -441,13 +441,17 @@ class ThreadResult:
             self.destroy_in_main_thread()
 
 
-try:
-    _Executor = concurrent.futures.ThreadPoolExecutor
-    _BrokenPool = concurrent.futures.thread.BrokenThreadPool
-except RuntimeError:
-    # First asked for while the interpreter ends, when it takes no more executors; pools work.
-    _Executor = concurrent.futures.Executor  # type: ignore[assignment,misc]
-    _BrokenPool = concurrent.futures.BrokenExecutor  # type: ignore[assignment,misc]
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor as _Executor
+    from concurrent.futures.thread import BrokenThreadPool as _BrokenPool
+else:
+    try:
+        _Executor = concurrent.futures.ThreadPoolExecutor
+        _BrokenPool = concurrent.futures.thread.BrokenThreadPool
+    except RuntimeError:
+        # First asked for while the interpreter ends, when it takes no more executors; pools work.
+        _Executor = concurrent.futures.Executor
+        _BrokenPool = concurrent.futures.BrokenExecutor
 
 
 class ThreadPoolExecutor(_Executor):

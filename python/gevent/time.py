@@ -9,4 +9,6 @@ from gevent.hub import sleep  # type: ignore[assignment]
 
 __all__ = ["sleep"]
 __implements__ = __all__
-__imports__ = [name for name in dir(_time) if name[0] != "_" and name not in __implements__]
+__imports__: list[str] = [
+    name for name in dir(_time) if name[0] != "_" and name not in __implements__
+]

@@ -137,7 +137,7 @@ class GreenletTree:
     """
 
     #: What :meth:`format` shows unless told otherwise.
-    DEFAULT_DETAILS = {  # noqa: RUF012 - programs change it
+    DEFAULT_DETAILS: dict[str, Any] = {  # noqa: RUF012 - programs change it
         "running_stacks": True,
         "running_stack_limit": None,
         "spawning_stacks": True,

@@ -92,17 +92,17 @@ class http_request:
                 self._input_headers.append((key.replace("_", "-").title(), environ[key]))
         self._output_headers: _Headers = []
         #: Headers that the reply has unless :meth:`add_output_header` was called for them.
-        self.default_response_headers = list(default_response_headers)
+        self.default_response_headers: list[tuple[str, str]] = list(default_response_headers)
         #: The status of the reply, 0 before it.
-        self.response_code = 0
+        self.response_code: int = 0
         #: The reason of the reply.
-        self.response_code_line = ""
+        self.response_code_line: str = ""
         #: Whether the body of the reply is sent in pieces.
-        self.chunked = False
+        self.chunked: bool = False
         #: What the client sent.
-        self.input_buffer = buffer(environ["wsgi.input"].read())
+        self.input_buffer: buffer = buffer(environ["wsgi.input"].read())
         #: What the body of the reply begins with.
-        self.output_buffer = buffer()
+        self.output_buffer: buffer = buffer()
         # Set last: one that could not be made has nothing to reply to.
         self._send: Callable[[Any], object] | None = send
 
@@ -331,7 +331,7 @@ class http:
         #: What is called with each request.
         self.handle = handle
         #: What every reply has in its header.
-        self.default_response_headers = list(default_response_headers)
+        self.default_response_headers: list[tuple[str, str]] = list(default_response_headers)
         # Weakly, as a request that nobody holds any more is answered with an error.
         self._requests: WeakSet[http_request] = WeakSet()
         self._servers: list[WSGIServer] = []

@@ -40,9 +40,9 @@ __all__ = ()
 # What resolvers made elsewhere import from here.
 MAC = PYPY = False
 text_type = str
-string_types = (str,)
-integer_types = (int,)
-hostname_types = (str, bytes, bytearray)
+string_types: tuple[type, ...] = (str,)
+integer_types: tuple[type, ...] = (int,)
+hostname_types: tuple[type, ...] = (str, bytes, bytearray)
 
 
 # They stand for any address, and for all hosts of the network.

@@ -64,10 +64,10 @@ class Resolver(AbstractResolver):
     fork_watcher: Any = None
 
     def __init__(self, hub: Any = None, use_environ: bool = True, **kwargs: Any) -> None:
-        self.hub = get_hub() if hub is None else hub
-        self.params = {**(_from_settings() if use_environ else {}), **kwargs}
+        self.hub: Any = get_hub() if hub is None else hub
+        self.params: dict[str, Any] = {**(_from_settings() if use_environ else {}), **kwargs}
         self.cares = self.cares_class(self.hub.loop, **self.params)
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self.fork_watcher = self.hub.loop.fork(ref=False)
         # Only the channel: a bound method would keep this object, and so never end it.
         self.fork_watcher.start(self.cares._on_fork)

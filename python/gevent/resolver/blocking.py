@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Resolver"]
@@ -22,10 +23,10 @@ class Resolver:
     def close(self) -> None:
         """Do nothing."""
 
-    gethostbyname = staticmethod(_socket.gethostbyname)
-    gethostbyname_ex = staticmethod(_socket.gethostbyname_ex)
-    getaddrinfo = staticmethod(_socket.getaddrinfo)
-    gethostbyaddr = staticmethod(_socket.gethostbyaddr)
-    getnameinfo = staticmethod(_socket.getnameinfo)
+    gethostbyname: Callable[..., Any] = staticmethod(_socket.gethostbyname)
+    gethostbyname_ex: Callable[..., Any] = staticmethod(_socket.gethostbyname_ex)
+    getaddrinfo: Callable[..., Any] = staticmethod(_socket.getaddrinfo)
+    gethostbyaddr: Callable[..., Any] = staticmethod(_socket.gethostbyaddr)
+    getnameinfo: Callable[..., Any] = staticmethod(_socket.getnameinfo)
     #: Another name of the last.
-    method = getnameinfo
+    method: Callable[..., Any] = getnameinfo

@@ -79,8 +79,8 @@ class Result:
     __slots__ = ("exception", "value")
 
     def __init__(self, value: Any = None, exception: BaseException | None = None) -> None:
-        self.value = value
-        self.exception = exception
+        self.value: Any = value
+        self.exception: BaseException | None = exception
 
     def __repr__(self) -> str:
         if self.exception is None:

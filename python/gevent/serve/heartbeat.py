@@ -20,7 +20,7 @@ class Heartbeats:
     def __init__(self) -> None:
         # A number of eight aligned bytes is written and read whole by the processors that Linux
         # runs on, so the two sides need no lock.
-        self.times = memoryview(mmap.mmap(-1, 8 * PLACES)).cast("q")
+        self.times: memoryview[int] = memoryview(mmap.mmap(-1, 8 * PLACES)).cast("q")
         self._free = list(range(PLACES - 1, -1, -1))
 
     def take(self) -> Heartbeat:

@@ -68,7 +68,7 @@ class PidFile:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
+        self.path: str = os.path.abspath(path)
         other = self._read()
         if other and other != os.getpid() and _runs(other):
             raise ServeError(f"cannot write {path}: process {other} runs already")

@@ -54,9 +54,9 @@ class Listener:
     def __init__(self, sock: socket.socket, *, inherited: bool = False) -> None:
         self.sock = sock
         self.inherited = inherited
-        self.is_unix = sock.family == socket.AF_UNIX
+        self.is_unix: bool = sock.family == socket.AF_UNIX
         #: The address as it would be written in a URL.
-        self.address = address_of(sock)
+        self.address: str = address_of(sock)
         self._file = None if inherited or not self.is_unix else _identity(sock.getsockname())
 
     def refuse_new(self) -> None:

@@ -101,7 +101,7 @@ class Messages:
     """
 
     def __init__(self, path: str | None = None, level: str = "info") -> None:
-        self.file = LogFile(path)
+        self.file: LogFile = LogFile(path)
         self.level = level
 
     def say(self, text: str, level: str = "info") -> None:

@@ -81,35 +81,35 @@ class Supervisor:
         messages: Messages,
         notifier: Notifier,
     ) -> None:
-        self.options = options
+        self.options: Options = options
         self.read_again = read_again
-        self.listeners = listeners
+        self.listeners: list[Listener] = listeners
         self.key_password = key_password
         self.messages = messages
         self.notifier = notifier
         #: How many workers there should be.
-        self.wanted = options.workers
+        self.wanted: int = options.workers
         #: The generation that serves, 0 before the first; and the one that starts, if any.
-        self.current = 0
+        self.current: int = 0
         self.coming: int | None = None
-        self.last_generation = 0
+        self.last_generation: int = 0
         #: True if another reload is to follow.
-        self.reload_again = False
+        self.reload_again: bool = False
         #: True once the service ends.
-        self.ending = False
+        self.ending: bool = False
         #: Until when connections that wait may keep the listening sockets open, once it ends.
         self.closing_until: float | None = None
         #: True once a worker was started only to accept what waited when the service was to end.
-        self.last_shift = False
-        self.status = 0
+        self.last_shift: bool = False
+        self.status: int = 0
         #: When the next worker may replace one that ended, and how long to wait the next time.
-        self.replace_at = 0.0
-        self.pause = 0.0
-        self.last_look = time.monotonic()
+        self.replace_at: float = 0.0
+        self.pause: float = 0.0
+        self.last_look: float = time.monotonic()
         #: The settings and the number of workers before a reload, for when it fails.
         self.before_reload = (options, self.wanted)
-        self.signals = Signals(CAUGHT)
-        self.workers = Crew(self.signals)
+        self.signals: Signals = Signals(CAUGHT)
+        self.workers: Crew = Crew(self.signals)
 
     def run(self) -> int:
         """Serve until told to end; return the exit status, 1 when the first workers fail."""

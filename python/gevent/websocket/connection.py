@@ -42,7 +42,7 @@ class Stream:
     __slots__ = ("recv", "socket", "write")
 
     def __init__(self, socket: Any) -> None:
-        self.socket = socket
+        self.socket: Any = socket
         self.recv: Callable[[int], bytes] = socket.recv
         self.write: Callable[[bytes | memoryview], object] = socket.sendall
 
@@ -143,7 +143,7 @@ class WebSocket(WebSocketBase):
         # The handler has the WebSocket: both would wait for the collector.
         self._handler = None if handler is None else weakref.ref(handler)
         self.close_code: int | None = None
-        self.close_reason = ""
+        self.close_reason: str = ""
         self.ended_by: str | None = None
         self._write_timeout = write_timeout
         self._close_timeout = close_timeout

@@ -48,4 +48,4 @@ class HandshakeError(WebSocketError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = list(headers)
+        self.headers: list[tuple[str, str]] = list(headers)

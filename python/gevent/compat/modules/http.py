@@ -40,7 +40,7 @@ class HTTPServer(RequestServer):
         if handle is None and type(self).handle is RequestServer.handle:
             raise TypeError("'handle' must be provided")
         #: What every reply has in its header unless it says otherwise.
-        self.default_response_headers = list(default_response_headers)
+        self.default_response_headers: list[tuple[str, str]] = list(default_response_headers)
         super().__init__(listener, backlog=backlog, spawn=spawn, log=None)
         if handle is not None:
             self.handle = handle  # type: ignore[method-assign,assignment]
@@ -49,7 +49,7 @@ class HTTPServer(RequestServer):
         """Make the socket, if there is none; for :meth:`start`."""
         super().init_socket()
         self._handle = self._converse
-        self.application = application(
+        self.application: Callable[..., Iterable[bytes]] = application(
             self.handle,  # type: ignore[arg-type]
             self.default_response_headers,
             self._spawn_request,

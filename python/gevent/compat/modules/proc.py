@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gevent.compat import warn
@@ -52,15 +52,15 @@ class Proc(Greenlet):
 class ProcSet(GreenletSet):
     """A collection of greenlets that lets go of those that are over."""
 
-    greenlet_class = Proc
+    greenlet_class: type[Greenlet] = Proc
 
 
 RunningProcSet = ProcSet
 
-spawn = Proc.spawn
-spawn_link = Proc.spawn_link
-spawn_link_value = Proc.spawn_link_value
-spawn_link_exception = Proc.spawn_link_exception
+spawn: Callable[..., Proc] = Proc.spawn
+spawn_link: Callable[..., Greenlet] = Proc.spawn_link
+spawn_link_value: Callable[..., Greenlet] = Proc.spawn_link_value
+spawn_link_exception: Callable[..., Greenlet] = Proc.spawn_link_exception
 
 
 def waitall(procs: Iterable[Any], timeout: float | None = None) -> list[Any]:
