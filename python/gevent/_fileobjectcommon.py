@@ -132,7 +132,7 @@ class OpenDescriptor:
                 if value is not None:
                     raise ValueError(f"binary mode doesn't take {_article(name)} {name} argument")
 
-        self.fobj = fobj
+        self.fobj: Any = fobj
         self.mode = mode
         #: The mode of the stream below all layers.
         self.raw_mode: str = kinds.pop() + "b" + ("+" if "+" in chars else "")

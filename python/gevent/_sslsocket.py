@@ -79,7 +79,7 @@ class SSLSocket(_Base):
         self._context = _context
         self._session = _session
         self.server_side = server_side
-        self.server_hostname = _context._encode_hostname(server_hostname)
+        self.server_hostname: str | None = _context._encode_hostname(server_hostname)
         self.do_handshake_on_connect = do_handshake_on_connect
         self.suppress_ragged_eofs = suppress_ragged_eofs
         if sock is None:

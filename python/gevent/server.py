@@ -146,7 +146,7 @@ class StreamServer(BaseServer):
     def init_socket(self) -> None:
         """Make the socket, bind it and have it listen, if there is none; for :meth:`start`."""
         if not hasattr(self, "socket"):
-            self.socket = self.get_listener(self.address, self.backlog, self.family)
+            self.socket: Any = self.get_listener(self.address, self.backlog, self.family)
             self.address: Any = self.socket.getsockname()
         elif not isinstance(self.socket, GeventSocket):
             # One of the standard library, in which the hub must not wait.
@@ -208,7 +208,7 @@ class DatagramServer(BaseServer):
     def init_socket(self) -> None:
         """Make the socket and bind it, if there is none; for :meth:`start`."""
         if not hasattr(self, "socket"):
-            self.socket = self.get_listener(self.address, self.family)
+            self.socket: Any = self.get_listener(self.address, self.family)
             self.address: Any = self.socket.getsockname()
         # For reading without waiting.
         self._socket = getattr(self.socket, "_sock", self.socket)

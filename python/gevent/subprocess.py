@@ -152,7 +152,7 @@ class Popen(_subprocess.Popen[AnyStr]):
 
     def _internal_poll(self, _deadstate: Any = None) -> int | None:
         if self.returncode is None and self.result.ready():
-            self.returncode = self.result.value
+            self.returncode: int | Any = self.result.value
         if self.returncode is not None:
             # Who asks here need not ask os.waitpid().
             _children.pop(self.pid, None)

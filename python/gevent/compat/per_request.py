@@ -42,7 +42,7 @@ class PerRequest(WSGIHandler):
         By the setting ``compat``, request and response are in memory as a whole, as in gevent 0.13.
         """
         if config.compat:
-            self.application = buffered(self.application)
+            self.application: Callable[..., Iterable[bytes]] = buffered(self.application)
         pool = self.server.pool
         if pool is None:
             super().run_application()

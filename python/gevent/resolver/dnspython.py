@@ -42,10 +42,10 @@ try:
     import dns.rdatatype
     import dns.resolver
     import dns.reversename
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
         "the resolver dnspython needs the package dnspython: pip install 'gevent-rs[dnspython]'"
-    ) from missing
+    ) from _missing
 
 __all__ = ["Resolver"]
 

@@ -32,7 +32,7 @@ class Server(WSGIServer):
     """A server at a listening socket that other processes have too."""
 
     #: Longer than usual: reloads happen under load, when clients are slow to send as well.
-    last_call = 2.0
+    last_call: float = 2.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The WebSockets that are connected, for their handler.

@@ -107,7 +107,7 @@ class Supervisor:
         self.pause: float = 0.0
         self.last_look: float = time.monotonic()
         #: The settings and the number of workers before a reload, for when it fails.
-        self.before_reload = (options, self.wanted)
+        self.before_reload: tuple[Options, int] = (options, self.wanted)
         self.signals: Signals = Signals(CAUGHT)
         self.workers: Crew = Crew(self.signals)
 

@@ -252,7 +252,7 @@ class WebSocket(WebSocketBase):
         self._ended = True
         if self.close_code is None:
             self.close_code = 1006
-        self.closed = True
+        self.closed: bool = True
         self.stream = None
         self._release()
 

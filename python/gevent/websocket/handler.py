@@ -86,7 +86,7 @@ class WebSocketHandler(WSGIHandler):
             return
         body = self.upgrade_websocket()
         if self.websocket is None:
-            self.result = body
+            self.result: Any = body
             self.process_result()
         elif not self.prevent_wsgi_call:
             self.run_websocket()
@@ -195,7 +195,7 @@ class WebSocketHandler(WSGIHandler):
             426: "Upgrade Required",
         }
         body = str(error).encode()
-        self.close_connection = True
+        self.close_connection: bool = True
         self.start_response(
             f"{error.status} {reasons[error.status]}",  # type: ignore[index]
             [
@@ -211,12 +211,12 @@ class WebSocketHandler(WSGIHandler):
         """Send a head that nothing is added to, and be done with HTTP on this connection."""
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
         data = "\r\n".join(lines).encode("latin-1")
-        self.status = status
+        self.status: Any = status
         self.response_headers = headers
         self.headers_sent = True
         self.close_connection = True
         self._sendall(data)
-        self.response_length = len(data)
+        self.response_length: int = len(data)
 
     def run_websocket(self) -> None:
         """Call the application, then close what it left open and wait for the client to close."""

@@ -22,5 +22,5 @@ class WSGIServer(RequestServer):
     def init_socket(self) -> None:
         """Make the socket, if there is none; for :meth:`start`."""
         if self.pool is not None or config.compat:
-            self.handler_class = handler_of(self.handler_class)
+            self.handler_class: type = handler_of(self.handler_class)
         super().init_socket()
