@@ -121,16 +121,24 @@ class DNSServer:
     :param fallback: How to answer for every other name; ``None``: they do not exist.
     :param port: At which port; 0: at any.
     :param gather: Answer only when so many answers are due, and then them all.
+    :param follow: Whether to answer for an alias with the whole chain, as a server that asks others
+        does, or with one link of it.
     """
 
     def __init__(
-        self, zone: Zone, fallback: Reply | None = None, port: int = 0, gather: int = 0
+        self,
+        zone: Zone,
+        fallback: Reply | None = None,
+        port: int = 0,
+        gather: int = 0,
+        follow: bool = True,
     ) -> None:
         self.zone = {name.lower(): self._as_reply(reply) for name, reply in zone.items()}
         self.fallback = fallback
         #: Every question that came: the name, the type, and "udp" or "tcp".
         self.asked: list[tuple[str, str, str]] = []
         self.gather = gather
+        self.follow = follow
         self._gathered: list[tuple[bytes, object]] = []
         self._udp, self._tcp = self._bind(port)
         self._due: list[tuple[float, int, bytes, object]] = []
@@ -306,6 +314,8 @@ class DNSServer:
         seen: set[str] = set()
         while (alias := reply.records.get("CNAME")) and kind != "CNAME":
             found.append(_record(encode_name(name), "CNAME", encode_name(alias[0])))
+            if not self.follow:
+                return found
             if name in seen:
                 break
             seen.add(name)

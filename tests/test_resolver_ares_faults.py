@@ -36,12 +36,7 @@ EXPECTED = {
     "forged first": (FINE, FINE),
     "hang up": (SILENT, SILENT),
 }
-# Over TCP: what is no reply counts for nothing there, and nobody can forge one.
-OVER_TCP = {
-    **{fault: SILENT for fault, (expected, _) in EXPECTED.items() if expected == BAD},
-    "wrong class": BAD,
-    "hang up": "ARES_ECONNREFUSED",
-}
+OVER_TCP = {"hang up": "ARES_ECONNREFUSED"}
 
 REPLIES = {
     "loop.test": Reply({"CNAME": ["loop2.test"]}),
@@ -177,6 +172,28 @@ def test_chains_of_aliases_end(make):
     assert (name, len(aliases), addresses) == ("chain30.test", 10, [FINE])
     resolver = make()
     assert resolver.gethostbyname_ex("chain0.test")[1:][1] == [FINE]
+
+
+def test_chains_of_aliases_that_come_one_link_an_answer():
+    zone = {f"link{i}.test": Reply({"CNAME": [f"link{i + 1}.test"]}) for i in range(8)}
+    zone |= {"link8.test": Reply({"A": [FINE], "AAAA": ["2001:db8::1"]})}
+    zone |= {"ring0.test": Reply({"CNAME": ["ring1.test"]})}
+    zone |= {"ring1.test": Reply({"CNAME": ["ring0.test"]})}
+    zone |= {"dead.test": Reply({"CNAME": ["missing.test"]})}
+    with DNSServer(zone, follow=False) as server:
+        ports = {"udp_port": server.port, "tcp_port": server.port}
+        resolver = Resolver(
+            use_environ=False, servers=["127.0.0.1"], timeout=PATIENT, tries=1, **ports
+        )
+        name, aliases, addresses = resolver.gethostbyname_ex("link0.test")
+        assert (name, addresses) == ("link8.test", [FINE])
+        assert aliases == [f"link{i}.test" for i in range(8)]
+        found = {address[0] for *_, address in resolver.getaddrinfo("link0.test", 80)}
+        assert found == {FINE, "2001:db8::1"}
+        for name in ("ring0.test", "dead.test"):
+            with pytest.raises(socket.gaierror, match=NO_NAME):
+                resolver.getaddrinfo(name, 80)
+        resolver.close()
 
 
 def test_a_lost_datagram_is_sent_again(make, server):

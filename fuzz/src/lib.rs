@@ -5,6 +5,10 @@ mod connection;
 #[path = "../../crates/websocket/tests/common/mod.rs"]
 mod frames_in;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use dns::{Action, Hosts, Lookup, Plan, Question, ResolvConf, Settings, Sources};
 use frames_in::{Came, receive};
 use http1::{Body, ChunkHead, Framing, LAST_CHUNK, Leniency, Limits, Policy};
 use websocket::client::{Handshake, Request};
@@ -15,12 +19,14 @@ use websocket::{Decoder, Deflate, Encoder, Role};
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("requests", requests),
     ("chunks", chunks),
     ("frames", frames),
     ("messages", messages),
     ("handshakes", handshakes),
+    ("replies", replies),
+    ("name_files", name_files),
 ];
 
 /// Two bytes that choose how to go about the rest.
@@ -195,4 +201,64 @@ pub fn handshakes(data: &[u8]) {
         .agree(&offer.offer())
         .expect("an offer of ours");
     assert_eq!(offer.confirm(&answer), Some(agreed));
+}
+
+/// Whatever name servers reply, a look-up ends, after a bounded number of questions.
+///
+/// The input is the replies in turn, each after its length in two octets. The first octets of each are made those of its query:
+/// the id, and the bit that makes a reply of it.
+pub fn replies(data: &[u8]) {
+    let conf = ResolvConf::parse(
+        "nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch b.test\n",
+        |_| None,
+    );
+    let plan = Arc::new(Plan::new(&Settings::default(), conf));
+    let question = Question::Addresses {
+        name: b"a.test".to_vec(),
+        v4: true,
+        v6: true,
+    };
+    let mut lookup = Lookup::new(&question, &Hosts::parse(""), plan, 0, || 7);
+    let (mut input, mut now, mut asked) = (data, Duration::ZERO, 0);
+    loop {
+        match lookup.poll(now) {
+            Action::Done(_) => break,
+            Action::Wait(until) => now = until.expect("it waits for nothing"),
+            Action::Send(query) => {
+                asked += 1;
+                assert!(asked < 2000);
+                lookup.sent(query.id, now);
+                if let Some((length, rest)) = input.split_first_chunk() {
+                    let length = usize::from(u16::from_be_bytes(*length)) % 600;
+                    let (reply, rest) = rest.split_at(length.min(rest.len()));
+                    input = rest;
+                    let mut reply = reply.to_vec();
+                    for (octet, right) in reply.iter_mut().zip([0, 7]) {
+                        *octet = right;
+                    }
+                    if let Some(flags) = reply.get_mut(2) {
+                        *flags |= 0x80;
+                    }
+                    lookup.receive(query.id, &reply);
+                }
+            }
+        }
+    }
+}
+
+/// Files of the system's resolver are read whatever is in them, and stay within libc's bounds.
+pub fn name_files(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let conf = ResolvConf::parse(&text, |_| Some(1)).overridden(Some(&text), Some(&text));
+    assert!(!conf.servers.is_empty());
+    assert!(
+        conf.ndots <= 15 && (1..=30).contains(&conf.timeout) && (1..=5).contains(&conf.attempts)
+    );
+    let _ = Sources::parse(&text).is_plain();
+    let hosts = Hosts::parse(&text);
+    for word in text.split_whitespace().take(50) {
+        if let Some(answer) = hosts.addresses(word, true, true) {
+            assert!(!answer.name.is_empty() && !answer.addresses.is_empty());
+        }
+    }
 }

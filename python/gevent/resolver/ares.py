@@ -1,4 +1,4 @@
-"""The resolver that asks name servers itself, in one native thread for any number of names."""
+"""The resolver that asks name servers itself, on the hub's own loop."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ def _from_settings() -> dict[str, Any]:
 
 
 class Resolver(AbstractResolver):
-    """Looks up names in ``/etc/hosts`` and then at name servers, without a thread per name.
+    """Looks up names in ``/etc/hosts`` and then at name servers, without any thread.
 
-    All look-ups of the process run in one native thread that never takes the interpreter's lock.
     A look-up that fails at the servers raises :exc:`socket.herror` or :exc:`socket.gaierror` with
     a number of c-ares, such as ``herror(12, "ARES_ETIMEOUT: ...")``.
 

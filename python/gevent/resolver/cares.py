@@ -1,6 +1,6 @@
 """The channel of :mod:`gevent.resolver.ares`: look-ups that end by calling a function in the hub.
 
-It has the names and the manner of a binding to c-ares, but looks up in one native thread, in Rust.
+It has the names and the manner of a binding to c-ares; the look-ups are in Rust, on the loop.
 """
 
 from __future__ import annotations

@@ -44,6 +44,8 @@ pub enum Watched {
     Wake(WaitRef),
     /// Wake the greenlet that waits for several descriptors, and tell which one it was.
     Report(Arc<Reports>, i32),
+    /// Call this in the hub, each time; it must not block.
+    Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
     /// Nobody: the watch is to be ended.
     Nobody,
 }

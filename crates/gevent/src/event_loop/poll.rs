@@ -11,6 +11,7 @@ use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
 use crate::event_loop::loop_::{Deadline, Loop, Watched};
+use crate::event_loop::ready::Task;
 use crate::event_loop::unusual::Unusual;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::WaitRef;
@@ -188,12 +189,14 @@ impl Loop {
             Watcher(Py<Watcher>),
             Wait(WaitRef),
             Report(Arc<Reports>, i32),
+            Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
         }
         let found = self.watched.with(py, |watched| {
             watched.get(key).and_then(|entry| match entry {
                 Watched::Watcher(watcher) => Some(Found::Watcher(watcher.clone_ref(py))),
                 Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
                 Watched::Report(reports, fd) => Some(Found::Report(reports.clone(), *fd)),
+                Watched::Call(call) => Some(Found::Call(call.clone())),
                 Watched::Nobody => None,
             })
         });
@@ -203,6 +206,13 @@ impl Loop {
                 wait.wake_none(py);
             }
             Some(Found::Report(reports, fd)) => reports.add(py, fd, events),
+            Some(Found::Call(call)) => {
+                let task = move |py: Python<'_>| {
+                    call(py);
+                    Ok(())
+                };
+                self.push(py, Task::Native(Box::new(task)));
+            }
             None => {}
         }
     }

@@ -31,14 +31,14 @@ impl Version {
 }
 
 /// What a file says, as of its current version.
-pub struct Watched<T> {
+pub struct FollowedFile<T> {
     path: PathBuf,
     seen: Option<Option<Version>>,
     value: Arc<T>,
     parse: fn(&str) -> T,
 }
 
-impl<T> Watched<T> {
+impl<T> FollowedFile<T> {
     /// A file and how to read it. A file that is not there is read as an empty one.
     pub fn new(path: PathBuf, parse: fn(&str) -> T) -> Self {
         let value = Arc::new(parse(""));

@@ -7,27 +7,29 @@ const MOST_NDOTS: usize = 15;
 const MOST_SECONDS: u64 = 30;
 const MOST_ATTEMPTS: usize = 5;
 
+/// Returns the number of the network interface with a name.
+pub type Interfaces = fn(&str) -> Option<u32>;
+
 /// Where a name server is. Link-local addresses need the number of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServerAddress {
+    /// The address.
     pub ip: IpAddr,
+    /// The number of the interface, or 0.
     pub scope: u32,
 }
 
 impl ServerAddress {
-    /// Reads an address in figures, possibly with `%` and an interface.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// Reads an address in figures, possibly with `%` and the name or number of an interface. Nothing where it is none, or
+    /// the interface is not there.
+    #[must_use]
+    pub fn parse(text: &str, interfaces: Interfaces) -> Option<Self> {
         let (figures, zone) = text.split_once('%').unwrap_or((text, ""));
         let ip: IpAddr = figures.parse().ok()?;
         if zone.is_empty() {
             return Some(Self { ip, scope: 0 });
         }
-        let index = format!("/sys/class/net/{zone}/ifindex");
-        let number = zone.parse().ok().or_else(|| {
-            let plain = !zone.contains('/') && zone != "..";
-            let text = plain.then(|| std::fs::read_to_string(index).ok())??;
-            text.trim().parse().ok()
-        })?;
+        let number = zone.parse().ok().or_else(|| interfaces(zone))?;
         ip.is_ipv6().then_some(Self { ip, scope: number })
     }
 }
@@ -35,21 +37,32 @@ impl ServerAddress {
 /// What `/etc/resolv.conf` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
+    /// The name servers, in the order in which to ask them.
     pub servers: Vec<ServerAddress>,
+    /// The domains of the search list.
     pub search: Vec<String>,
+    /// With how many dots in it a name is first taken as complete.
     pub ndots: usize,
     /// Seconds for one try at one server.
     pub timeout: u64,
+    /// How often to ask every server.
     pub attempts: usize,
+    /// True if each look-up begins with another server.
     pub rotate: bool,
+    /// True if to ask over TCP from the start.
     pub use_tcp: bool,
+    /// True if the servers are told that longer datagrams are welcome.
     pub edns: bool,
+    /// True if no address of IPv6 is to be asked for.
     pub no_aaaa: bool,
+    /// True if the file has a line or an option that has no meaning here, such as `sortlist`.
+    pub has_unknown: bool,
 }
 
 impl ResolvConf {
     /// Reads the text of the file. Later lines win, and what is not known counts for nothing, as for libc.
-    pub fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str, interfaces: Interfaces) -> Self {
         let mut conf = Self {
             servers: Vec::new(),
             search: Vec::new(),
@@ -60,6 +73,7 @@ impl ResolvConf {
             use_tcp: false,
             edns: false,
             no_aaaa: false,
+            has_unknown: false,
         };
         for line in text.lines() {
             if line.starts_with(['#', ';']) {
@@ -67,13 +81,16 @@ impl ResolvConf {
             }
             let mut words = line.split_ascii_whitespace();
             match words.next() {
-                Some("nameserver") => conf
-                    .servers
-                    .extend(words.next().and_then(ServerAddress::parse)),
+                Some("nameserver") => conf.servers.extend(
+                    words
+                        .next()
+                        .and_then(|word| ServerAddress::parse(word, interfaces)),
+                ),
                 Some("domain") => conf.set_search(words.take(1)),
                 Some("search") => conf.set_search(words),
                 Some("options") => conf.set_options(words),
-                _ => {}
+                Some(_) => conf.has_unknown = true,
+                None => {}
             }
         }
         if conf.servers.is_empty() {
@@ -84,6 +101,7 @@ impl ResolvConf {
     }
 
     /// The same with what the environment variables say: `LOCALDOMAIN` the search list, `RES_OPTIONS` options.
+    #[must_use]
     pub fn overridden(mut self, local_domain: Option<&str>, options: Option<&str>) -> Self {
         if let Some(domains) = local_domain {
             self.set_search(domains.split_ascii_whitespace());
@@ -112,7 +130,9 @@ impl ResolvConf {
                 ("use-vc", _) => self.use_tcp = true,
                 ("edns0", _) => self.edns = true,
                 ("no-aaaa", _) => self.no_aaaa = true,
-                _ => {}
+                // They say how to ask, and make no difference to what is found.
+                ("single-request" | "single-request-reopen" | "trust-ad" | "no-reload", _) => {}
+                _ => self.has_unknown = true,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The order in which to try addresses: RFC 6724, section 6.
 
 use std::cmp::Reverse;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Prefix, its length, precedence, label: RFC 6724, section 2.1.
 const POLICIES: [(Ipv6Addr, u32, u8, u8); 9] = [
@@ -54,17 +54,8 @@ fn scope(address: IpAddr) -> u8 {
     }
 }
 
-/// The local address that datagrams to `destination` would have, none where they cannot be sent.
-fn source(destination: IpAddr) -> Option<IpAddr> {
-    let any: SocketAddr = match destination {
-        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).ok()?;
-    // No datagram is sent: this only looks for the route.
-    socket.connect((destination, 53)).ok()?;
-    Some(socket.local_addr().ok()?.ip())
-}
+/// Returns the local address that datagrams to an address would have; nothing where none can be sent.
+pub type Route = fn(IpAddr) -> Option<IpAddr>;
 
 /// What to compare destinations by, best first. Rules 3, 4 and 7 need what only the kernel knows.
 type Rank = (
@@ -76,8 +67,8 @@ type Rank = (
     Reverse<u32>,
 );
 
-fn rank(destination: IpAddr) -> Rank {
-    let source = source(destination);
+fn rank(destination: IpAddr, route: Route) -> Rank {
+    let source = route(destination);
     let (precedence, label) = policy(destination);
     let scope_of_it = scope(destination);
     let same_scope = source.is_some_and(|source| scope(source) == scope_of_it);
@@ -100,8 +91,8 @@ fn rank(destination: IpAddr) -> Rank {
 }
 
 /// Puts addresses in the order in which to try them.
-pub fn sort(addresses: &mut [IpAddr]) {
+pub fn sort(addresses: &mut [IpAddr], route: Route) {
     if addresses.len() > 1 {
-        addresses.sort_by_cached_key(|address| rank(*address));
+        addresses.sort_by_cached_key(|address| rank(*address, route));
     }
 }

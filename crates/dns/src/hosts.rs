@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::resolver::server::Answer;
+use crate::answer::Answer;
 
 /// What `/etc/hosts` says.
 pub struct Hosts {
@@ -14,6 +14,7 @@ pub struct Hosts {
 
 impl Hosts {
     /// Reads the text of the file; lines that make no sense count for nothing.
+    #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut hosts = Self {
             lines: Vec::new(),
@@ -47,6 +48,7 @@ impl Hosts {
     }
 
     /// What the file says of `name`: its first name, its other names, and its addresses of the families asked for.
+    #[must_use]
     pub fn addresses(&self, name: &str, v4: bool, v6: bool) -> Option<Answer> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let mut answer: Option<Answer> = None;
@@ -68,6 +70,7 @@ impl Hosts {
     }
 
     /// What the first line of an address says.
+    #[must_use]
     pub fn names(&self, address: IpAddr) -> Option<Answer> {
         let (address, names) = self.lines.get(*self.by_address.get(&address)?)?;
         Some(Answer::new(names, *address))

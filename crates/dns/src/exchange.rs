@@ -1,0 +1,257 @@
+//! One kind of records of one complete name: which server is asked when, until one of them answers.
+//!
+//! ```text
+//!              next            sent             received: records, "no such name", "no such records"
+//!   Unsent ──────────▶ Handed ──────▶ Sent ──────────────────────────────────────────────────────────▶ Done
+//!     ▲                   │             │
+//!     └───────────────────┴─────────────┘
+//!       a failure, or its time is over: the next server, and all of them again, as often as the plan says;
+//!       a cut answer: the same server over TCP; an alias without records: the name that it stands for
+//! ```
+
+use std::time::Duration;
+
+use crate::answer::Answer;
+use crate::failure::Failure;
+use crate::lookup::{Query, QueryId, Transport};
+use crate::message::{self, Data, Kind, Name, Reply};
+use crate::plan::Plan;
+
+/// The longest chain of aliases that is followed.
+const MOST_ALIASES: usize = 64;
+/// How often a chain of aliases may take another query, as each answer has only a part of it.
+const MOST_LINKS: usize = 16;
+
+enum State {
+    Unsent(Transport),
+    /// The caller has the query, and has still to say that it was sent.
+    Handed(Flight),
+    /// The reply is due until this time.
+    Sent(Flight, Duration),
+    Done(Result<Answer, Failure>),
+}
+
+/// A query that is under way.
+#[derive(Clone, Copy)]
+struct Flight {
+    query: QueryId,
+    /// The id in the message.
+    message: u16,
+    transport: Transport,
+}
+
+/// The search for one kind of records.
+pub struct Exchange {
+    /// What is asked for: the name itself, or what the chain of aliases has led to.
+    name: Name,
+    kind: Kind,
+    aliases: Vec<Name>,
+    links: usize,
+    /// The server that is asked first.
+    first: usize,
+    /// How many servers of this round have failed, and how many rounds are over.
+    failed: usize,
+    rounds: usize,
+    state: State,
+}
+
+impl Exchange {
+    /// Begins with the server of that number.
+    pub fn new(name: Name, kind: Kind, first: usize, plan: &Plan) -> Self {
+        let state = if plan.servers.is_empty() {
+            State::Done(Err(Failure::NoServer))
+        } else {
+            State::Unsent(first_transport(plan))
+        };
+        Self {
+            name,
+            kind,
+            aliases: Vec::new(),
+            links: 0,
+            first,
+            failed: 0,
+            rounds: 0,
+            state,
+        }
+    }
+
+    /// Returns what is to be sent next, after taking note of a reply that is overdue.
+    pub fn next(
+        &mut self,
+        now: Duration,
+        plan: &Plan,
+        query: QueryId,
+        message: u16,
+    ) -> Option<Query> {
+        if let State::Sent(_, until) = self.state
+            && until <= now
+        {
+            self.fail(Failure::Timeout, plan);
+        }
+        let State::Unsent(transport) = self.state else {
+            return None;
+        };
+        let octets = message::query(message, &self.name, self.kind, plan.recursion, plan.edns);
+        match octets {
+            Ok(octets) => {
+                self.state = State::Handed(Flight {
+                    query,
+                    message,
+                    transport,
+                });
+                Some(Query {
+                    id: query,
+                    server: (self.first + self.failed) % plan.servers.len(),
+                    transport,
+                    message: octets,
+                })
+            }
+            Err(failure) => {
+                self.state = State::Done(Err(failure));
+                None
+            }
+        }
+    }
+
+    /// Returns true if this query is under way.
+    pub fn waits_for(&self, query: QueryId) -> bool {
+        self.flight().is_some_and(|flight| flight.query == query)
+    }
+
+    fn flight(&self) -> Option<Flight> {
+        match self.state {
+            State::Handed(flight) | State::Sent(flight, _) => Some(flight),
+            State::Unsent(_) | State::Done(_) => None,
+        }
+    }
+
+    /// Notes that the query went out: its time begins.
+    pub fn sent(&mut self, now: Duration, plan: &Plan) {
+        if let State::Handed(flight) = self.state {
+            self.state = State::Sent(flight, now.saturating_add(plan.timeout));
+        }
+    }
+
+    /// Takes in what came for the query that is under way.
+    pub fn receive(&mut self, octets: &[u8], plan: &Plan) {
+        let Some(flight) = self.flight() else {
+            return;
+        };
+        let reply = message::read(
+            octets,
+            flight.message,
+            &self.name,
+            self.kind,
+            plan.cut_is_fine,
+        );
+        match reply {
+            Ok(None) => {}
+            Ok(Some(Reply::Records { records, is_final })) => {
+                self.follow(&records, is_final, plan);
+            }
+            Ok(Some(Reply::Truncated)) if flight.transport == Transport::Udp => {
+                self.state = State::Unsent(Transport::Tcp);
+            }
+            Ok(Some(Reply::Truncated)) => self.fail(Failure::BadResp, plan),
+            Ok(Some(Reply::Failed(failure))) | Err(failure) => self.fail(failure, plan),
+        }
+    }
+
+    /// Takes in that the query that is under way has failed.
+    pub fn fail(&mut self, failure: Failure, plan: &Plan) {
+        if failure.is_answer() || plan.failure_is_answer {
+            self.state = State::Done(Err(failure));
+            return;
+        }
+        self.failed += 1;
+        if self.failed >= plan.servers.len() {
+            self.failed = 0;
+            self.rounds += 1;
+            // A server that says what is wrong with the query says it again.
+            let passes = matches!(failure, Failure::Timeout | Failure::ConnRefused);
+            if self.rounds >= plan.tries || !passes {
+                self.state = State::Done(Err(failure));
+                return;
+            }
+        }
+        self.state = State::Unsent(first_transport(plan));
+    }
+
+    /// Follows the aliases through the records of an answer, and on to another query where they lead out of it.
+    fn follow(&mut self, records: &[(Name, Data)], is_final: bool, plan: &Plan) {
+        let mut owner = self.name.clone();
+        while let Some(target) = records.iter().find_map(|(name, data)| match data {
+            Data::Alias(target) if *name == owner => Some(target),
+            _ => None,
+        }) {
+            self.aliases.push(owner);
+            if self.aliases.contains(target) || self.aliases.len() > MOST_ALIASES {
+                self.state = State::Done(Err(Failure::NoData));
+                return;
+            }
+            owner = target.clone();
+        }
+        if let Some(answer) = self.found(&owner, records) {
+            self.state = State::Done(Ok(answer));
+        } else if owner == self.name || is_final || self.links >= MOST_LINKS {
+            self.state = State::Done(Err(Failure::NoData));
+        } else {
+            self.name = owner;
+            self.links += 1;
+            self.failed = 0;
+            self.rounds = 0;
+            self.state = State::Unsent(first_transport(plan));
+        }
+    }
+
+    fn found(&self, owner: &Name, records: &[(Name, Data)]) -> Option<Answer> {
+        let mut answer = Answer {
+            name: String::new(),
+            aliases: self.aliases.iter().map(Name::to_string).collect(),
+            addresses: Vec::new(),
+        };
+        let mut names = Vec::new();
+        for (name, data) in records.iter().filter(|(name, _)| name == owner) {
+            match data {
+                Data::Address(address) => {
+                    answer.addresses.push(*address);
+                    // As the server spells it.
+                    answer.name = name.to_string();
+                }
+                Data::Pointer(target) => names.push(target.to_string()),
+                Data::Alias(_) => {}
+            }
+        }
+        if let Some((first, others)) = names.split_first() {
+            answer.name.clone_from(first);
+            answer.aliases = others.to_vec();
+        } else if answer.addresses.is_empty() {
+            return None;
+        }
+        Some(answer)
+    }
+
+    /// Returns when a reply is overdue, if one is awaited.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Sent(_, until) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Returns what was found, once that is known.
+    pub fn result(&self) -> Option<&Result<Answer, Failure>> {
+        match &self.state {
+            State::Done(result) => Some(result),
+            _ => None,
+        }
+    }
+}
+
+fn first_transport(plan: &Plan) -> Transport {
+    if plan.tcp_only {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    }
+}

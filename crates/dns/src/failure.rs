@@ -1,0 +1,85 @@
+//! Why a look-up failed, by the numbers of c-ares.
+
+use domain::base::iana::Rcode;
+use thiserror::Error;
+
+/// Why a look-up failed. The numbers are those of c-ares, which programs see in exceptions.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Failure {
+    /// The name exists, with other records.
+    #[error("the name has no such records")]
+    NoData = 1,
+    /// The server answered `FORMERR`.
+    #[error("the server could not read the query")]
+    FormErr = 2,
+    /// The server answered `SERVFAIL`, or with a code that means nothing else here.
+    #[error("the server failed")]
+    ServFail = 3,
+    /// The server answered `NXDOMAIN`.
+    #[error("there is no such name")]
+    NotFound = 4,
+    /// The server answered `NOTIMP`.
+    #[error("the server does not know that kind of query")]
+    NotImp = 5,
+    /// The server answered `REFUSED`.
+    #[error("the server refused the query")]
+    Refused = 6,
+    /// What was asked for has not the form of a host name.
+    #[error("it cannot be a name")]
+    BadName = 8,
+    /// What the server sent cannot be read as a reply.
+    #[error("the server sent what is no reply")]
+    BadResp = 10,
+    /// No server listens.
+    #[error("no server could be reached")]
+    ConnRefused = 11,
+    /// No server replied in time.
+    #[error("no server replied in time")]
+    Timeout = 12,
+    /// The configuration names no server.
+    #[error("no server is known")]
+    NoServer = 26,
+}
+
+impl Failure {
+    /// Returns true if another server would say the same.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::NoData | Self::NotFound)
+    }
+
+    /// Returns true if another name of the search list may still be found, as for libc's `res_search`.
+    #[must_use]
+    pub fn leaves_hope(self) -> bool {
+        matches!(self, Self::NoData | Self::NotFound | Self::ServFail)
+    }
+
+    /// Returns the one of two failures that says more, as for libc's `res_search`.
+    #[must_use]
+    pub fn graver(self, other: Self) -> Self {
+        let gravity = |failure| match failure {
+            Self::NotFound => 0,
+            Self::ServFail => 1,
+            Self::NoData => 2,
+            _ => 3,
+        };
+        if gravity(other) > gravity(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl From<Rcode> for Failure {
+    fn from(code: Rcode) -> Self {
+        match code {
+            Rcode::NOERROR => Self::NoData,
+            Rcode::NXDOMAIN => Self::NotFound,
+            Rcode::FORMERR => Self::FormErr,
+            Rcode::NOTIMP => Self::NotImp,
+            Rcode::REFUSED => Self::Refused,
+            _ => Self::ServFail,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Whom to ask, and how: what the program sets, and where it does not, what `/etc/resolv.conf` says.
+
+use std::time::Duration;
+
+use crate::resolv_conf::{ResolvConf, ServerAddress};
+
+/// The flags of c-ares that mean something here.
+pub mod flags {
+    /// Ask over TCP only.
+    pub const USEVC: u32 = 1 << 0;
+    /// Ask the first server only.
+    pub const PRIMARY: u32 = 1 << 1;
+    /// Do not ask again over TCP when an answer was cut off.
+    pub const IGNTC: u32 = 1 << 2;
+    /// Ask for what the server knows itself.
+    pub const NORECURSE: u32 = 1 << 3;
+    /// Do not try the domains of the search list.
+    pub const NOSEARCH: u32 = 1 << 5;
+    /// Take a server's failure for the answer.
+    pub const NOCHECKRESP: u32 = 1 << 7;
+    /// Tell servers that longer datagrams are welcome.
+    pub const EDNS: u32 = 1 << 8;
+}
+
+/// What the program sets.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// A sum of [`flags`].
+    pub flags: u32,
+    /// For one try at one server.
+    pub timeout: Option<Duration>,
+    /// How often to ask every server.
+    pub tries: Option<usize>,
+    /// With how many dots in it a name is first taken as complete.
+    pub ndots: Option<usize>,
+    /// The servers to ask in place of those of resolv.conf.
+    pub servers: Option<Vec<ServerAddress>>,
+    /// The environment variable `LOCALDOMAIN`, which overrides the search list.
+    pub local_domain: Option<String>,
+    /// The environment variable `RES_OPTIONS`, which overrides options.
+    pub res_options: Option<String>,
+}
+
+/// Whom to ask, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order in which to ask them.
+    pub servers: Vec<ServerAddress>,
+    /// The domains of the search list.
+    pub search: Vec<String>,
+    /// With how many dots in it a name is first taken as complete.
+    pub ndots: usize,
+    /// For one try at one server.
+    pub timeout: Duration,
+    /// How often to ask every server.
+    pub tries: usize,
+    /// True if each look-up begins with another server.
+    pub rotate: bool,
+    /// False if no address of IPv6 is to be asked for.
+    pub asks_v6: bool,
+    /// True if to ask over TCP from the start.
+    pub tcp_only: bool,
+    /// True if the servers are told that longer datagrams are welcome.
+    pub edns: bool,
+    /// True if the servers are to find out what they do not know.
+    pub recursion: bool,
+    /// True if to be content with an answer that was cut off.
+    pub cut_is_fine: bool,
+    /// True if the domains of the search list are tried.
+    pub searches: bool,
+    /// True if a server's failure is the answer, so that no other is asked.
+    pub failure_is_answer: bool,
+}
+
+impl Plan {
+    /// Combines what the program sets with what `resolv.conf` says.
+    #[must_use]
+    pub fn new(settings: &Settings, conf: ResolvConf) -> Self {
+        let conf = conf.overridden(
+            settings.local_domain.as_deref(),
+            settings.res_options.as_deref(),
+        );
+        let has = |flag| settings.flags & flag != 0;
+        let mut servers = settings.servers.clone().unwrap_or(conf.servers);
+        if has(flags::PRIMARY) {
+            servers.truncate(1);
+        }
+        Self {
+            servers,
+            search: conf.search,
+            ndots: settings.ndots.unwrap_or(conf.ndots),
+            timeout: settings
+                .timeout
+                .unwrap_or(Duration::from_secs(conf.timeout)),
+            tries: settings.tries.unwrap_or(conf.attempts).max(1),
+            rotate: conf.rotate,
+            asks_v6: !conf.no_aaaa,
+            tcp_only: conf.use_tcp || has(flags::USEVC),
+            edns: conf.edns || has(flags::EDNS),
+            recursion: !has(flags::NORECURSE),
+            cut_is_fine: has(flags::IGNTC),
+            searches: !has(flags::NOSEARCH),
+            failure_is_answer: has(flags::NOCHECKRESP),
+        }
+    }
+}
