@@ -32,6 +32,7 @@ from greenlet import greenlet
 from typing_extensions import ParamSpec, TypeVar, disjoint_base
 
 from gevent._socket3 import socket as _socket
+from gevent._waiting import Waitable as _Waitable
 from gevent.hub import Hub
 from gevent.pywsgi import WSGIServer
 
@@ -142,7 +143,7 @@ __version__: Final[str]
 # Greenlets
 
 @disjoint_base
-class Greenlet(greenlet, Generic[_P, _T_co]):
+class Greenlet(greenlet, _Waitable, Generic[_P, _T_co]):
     spawning_stack_limit: ClassVar[int]
     spawn_tree_locals: dict[str, Any] | None
     name: str
@@ -647,7 +648,7 @@ def supported_backends() -> list[str]: ...
 # Events, results and locks
 
 @disjoint_base
-class Event:
+class Event(_Waitable):
     @property
     def hub(self) -> Hub | None: ...
     def is_set(self) -> bool: ...
@@ -662,7 +663,7 @@ class Event:
     def _at_fork_reinit(self) -> None: ...
 
 @disjoint_base
-class AsyncResult(Generic[_T]):
+class AsyncResult(_Waitable, Generic[_T]):
     def __class_getitem__(cls, item: Any) -> Any: ...
     def __call__(self, source: Any) -> None: ...
     @property
@@ -699,7 +700,7 @@ class AsyncResult(Generic[_T]):
     def _at_fork_reinit(self) -> None: ...
 
 @disjoint_base
-class Semaphore:
+class Semaphore(_Waitable):
     counter: int
     def __init__(self, value: int = 1, hub: BaseHub | None = None) -> None: ...
     def __enter__(self) -> None: ...
@@ -724,7 +725,7 @@ class BoundedSemaphore(Semaphore):
     @property
     def _initial_value(self) -> int: ...
 
-class DummySemaphore:
+class DummySemaphore(_Waitable):
     def __init__(self, value: int | None = None) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(

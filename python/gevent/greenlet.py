@@ -60,11 +60,11 @@ def joinall(
 
 
 def joinall(
-    greenlets: Iterable[_W] | None,
+    greenlets: Iterable[Any] | None,
     timeout: float | None = None,
     raise_error: bool = False,
     count: int | None = None,
-) -> list[_W] | bool:
+) -> list[Any] | bool:
     """Wait until *greenlets*, or *count* of them, are over.
 
     :param greenlets: The greenlets, or other objects with ``rawlink()`` and ``unlink()``.
@@ -82,11 +82,11 @@ def joinall(
         with iwait(greenlets, timeout, count) as ended:
             for greenlet in ended:
                 if getattr(greenlet, "exception", None) is not None:
-                    greenlet.get()  # type: ignore[attr-defined]
+                    greenlet.get()
                 over.append(greenlet)
         return over
     if greenlets and count is None and all(isinstance(each, Greenlet) for each in greenlets):
-        return join_greenlets(greenlets, timeout)  # type: ignore[arg-type,return-value]
+        return join_greenlets(greenlets, timeout)
     return wait(greenlets, timeout, count)
 
 

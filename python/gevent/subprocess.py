@@ -16,8 +16,12 @@ import subprocess as _subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
+from subprocess import DEVNULL as DEVNULL
+from subprocess import PIPE as PIPE
+from subprocess import STDOUT as STDOUT
+from subprocess import CalledProcessError as CalledProcessError
 from subprocess import SubprocessError as SubprocessError
+from subprocess import TimeoutExpired as TimeoutExpired
 from subprocess import _fork_exec as _fork_exec  # type: ignore[attr-defined]
 from subprocess import getoutput as getoutput
 from subprocess import getstatusoutput as getstatusoutput
@@ -188,7 +192,9 @@ class Popen(_subprocess.Popen[AnyStr]):
             raise TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
         return returncode
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+    def communicate(
+        self, input: AnyStr | None = None, timeout: float | None = None
+    ) -> tuple[AnyStr, AnyStr]:
         """Send *input*, read the output to its end, wait for the child, and return the output.
 
         May be called again after a timeout, and then loses nothing.
