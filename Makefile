@@ -86,11 +86,16 @@ fuzz: $(BUILT)
 sanitize: $(READY)
 	tests/sanitize/run $(PY)
 
-lint: $(READY)
+# The types are checked in three ways: mypy reads the modules, stubtest compares the stub of the extension with the
+# extension, and pyright says of how many public names the type is known.
+lint: $(BUILT) $(READY)
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest gevent._core --concise --allowlist tests/typing/stubtest.txt
+	$(PY) tests/verify_types.py
 
 fmt: $(READY)
 	cargo fmt --all
