@@ -12,19 +12,29 @@ import json
 import sys
 
 import celery
-from celery_tasks import app, collect, fail, take_too_long, try_again, wait_with_others
+from celery_tasks import (
+    app,
+    collect,
+    fail,
+    run_a_loop,
+    take_too_long,
+    try_again,
+    wait_with_others,
+)
 
 
 def use_worker():
     """Send all kinds of tasks at once, then grow the pool of the worker."""
     waiting = [wait_with_others.delay(number) for number in range(60)]
     failing, hanging, retried = fail.delay(), take_too_long.delay(), try_again.delay()
+    looping = [run_a_loop.delay(number) for number in range(20)]
     results = [each.get(timeout=30) for each in waiting]
     seen = {
         "numbers": [number for number, _, _ in results] == list(range(60)),
         "most": max(most for _, most, _ in results),
         "greenlets": sorted({module for _, _, module in results}),
         "failed": repr(failing.get(timeout=30, propagate=False)),
+        "loops": [each.get(timeout=30) for each in looping] == list(range(20)),
         "retried": retried.get(timeout=30),
     }
     try:

@@ -3,6 +3,7 @@
 usage: celery --app celery_tasks worker --pool gevent     with REDIS_URL in the environment
 """
 
+import asyncio
 import os
 import time
 
@@ -29,6 +30,18 @@ def wait_with_others(number):
         time.sleep(0.01)
     inside -= 1
     return number, most, type(gevent.getcurrent()).__module__
+
+
+@app.task
+def run_a_loop(number):
+    """Run a loop of asyncio beside those of other tasks."""
+
+    async def main():
+        await asyncio.to_thread(time.sleep, 0.05)
+        await asyncio.sleep(0.05)
+        return number
+
+    return asyncio.run(main())
 
 
 @app.task

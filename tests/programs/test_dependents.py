@@ -17,6 +17,7 @@ def test_celery_worker(result_of, started, redis_server):
         "most": 50,
         "greenlets": ["gevent"],
         "failed": "ValueError('on purpose')",
+        "loops": True,
         "retried": 2,
         "limited": True,
         "chord": 5,
