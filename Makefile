@@ -8,10 +8,14 @@ JOBS     ?= 2
 # Most tests wait most of the time.
 WORKERS  ?= 4
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
+# Where docs-serve listens.
+DOCS_PORT ?= 8000
 # What test-versions makes for each version.
 SUITES   ?= test-python conformance stdlib
 
 RELEASE  := $(VENV)-release
+DOCS     := $(VENV)-docs
+SITE     := build/docs
 
 # The environment with what builds and runs the package; that with all that its tests and tools need; the package in it.
 BASIC := $(VENV)/.basic
@@ -20,7 +24,7 @@ BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
 .PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance conformance-0.13 stdlib bench \
-    lint fmt build wheels lock clean fuzz sanitize
+    lint fmt build wheels lock clean fuzz sanitize docs docs-serve test-docs charts
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -74,6 +78,23 @@ bench: $(BUILT) $(READY)
 	$(PY) benchmarks/stdlib.py
 	$(PY) benchmarks/web.py
 	$(PY) benchmarks/websocket.py
+	$(PY) benchmarks/charts.py
+
+# The charts of benchmarks/RESULTS.md, in docs/charts, without measuring anew.
+charts: $(BASIC)
+	$(PY) benchmarks/charts.py
+
+# The documentation, in build/docs. A warning is an error; nothing is fetched.
+docs: $(BUILT) $(DOCS)/.ready
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html docs $(SITE)
+	@echo "The documentation is in $(SITE)/index.html"
+
+docs-serve: docs
+	$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(DOCS_PORT)
+
+# What the site holds, and how a browser shows it.
+test-docs: docs
+	$(DOCS)/bin/python -m pytest -q -c docs/tests/pytest.ini docs/tests
 
 # Every target of fuzz/, and random programs over all that can be waited for, for so many seconds.
 FUZZ_SECONDS ?= 60
@@ -126,9 +147,12 @@ lock: $(READY)
 	$(PYTHON) -m venv --clear $(RELEASE)
 	$(RELEASE)/bin/python -m pip install --quiet -r requirements/release.in
 	{ echo '# Pinned from release.in by `make lock`.'; $(RELEASE)/bin/python -m pip freeze; } > requirements/release.txt
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet -r requirements/docs.in
+	{ echo '# Pinned from docs.in by `make lock`.'; $(DOCS)/bin/python -m pip freeze; } > requirements/docs.txt
 
 clean:
-	rm -rf build dist target fuzz/target .venv .venv-* .pytest_cache .ruff_cache
+	rm -rf build dist docs/reference/api target fuzz/target .venv .venv-* .pytest_cache .ruff_cache
 	find python -name '*.so' -delete
 
 # What is missing is told in one line, before anything is downloaded or compiled.
@@ -155,6 +179,11 @@ $(RELEASE)/.ready: requirements/release.txt | prerequisites
 	$(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/python $(PIP_INSTALL) -r $<
 	touch $@
+
+$(DOCS)/.ready: requirements/docs.txt | prerequisites
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python $(PIP_INSTALL) -r $<
+	@touch $@
 
 # The extension is installed in place: only a change of the Rust sources asks for a new build.
 $(BUILT): $(BASIC) $(RUST)

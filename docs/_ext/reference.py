@@ -144,6 +144,11 @@ def _constant(name: Name, comments: dict[str, str]) -> str:
 def add_docs(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Supply what C and the language leave without a docstring, and tidy what autodoc found."""
     last = name.rpartition(".")[2]
+    home = getattr(obj, "__module__", None) or "gevent"
+    if any(lines) and not home.startswith(("gevent", "greenlet")):
+        # The standard library's own words are not reStructuredText.
+        first = " ".join(lines[: lines.index("") if "" in lines else None])
+        lines[:] = [first, "", f"Inherited from the standard library's ``{home}``.", ""]
     if not any(lines):
         lines[:] = [PROTOCOL_DOCS.get(last) or C_DOCS.get(last) or "", ""]
 
@@ -205,12 +210,29 @@ class Help(SphinxDirective):
             [sys.executable, *words],
             capture_output=True,
             text=True,
-            env=os.environ | {"COLUMNS": "78"},
+            env=os.environ | {"COLUMNS": "78", "PYTHONPATH": str(PAGES.parents[2] / "python")},
             timeout=60,
             check=True,
         )
         text = done.stdout.strip()
         return [nodes.literal_block(text, text, language="text")]
+
+
+class Packages(SphinxDirective):
+    """A table of packages, lines of a name and a purpose, with their versions of dev.txt."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        pinned = (PAGES.parents[2] / "requirements" / "dev.txt").read_text()
+        lines = ["| package | version | tried |", "|---|---|---|"]
+        for line in self.content:
+            name, _, purpose = line.partition(": ")
+            found = re.search(rf"^{re.escape(name)}==([^;\s]+)", pinned, re.M | re.I)
+            if found is None:
+                raise self.error(f"requirements/dev.txt does not pin {name}")
+            lines.append(f"| {name} | {found[1]} | {purpose} |")
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -220,4 +242,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("gevent-settings", Settings)
     app.add_directive("gevent-limits", Limits)
     app.add_directive("command-help", Help)
+    app.add_directive("known-packages", Packages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
