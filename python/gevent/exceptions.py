@@ -30,6 +30,14 @@ class LoopExit(Exception):
 
     def __init__(self, *args: Any, code: int | None = None) -> None:
         super().__init__(*args if code is None else (*args, code))
+        #: What the main greenlet waited for, and which greenlets waited for each other in a
+        #: circle (who holds which lock): lines for people, empty where the exception is expected.
+        self.waits = ""
+        if len(args) == 3 and not getattr(args[1], "_joined", True):
+            # Now, as locks are released on the exception's way out.
+            from gevent._waits import deadlocks
+
+            self.waits = deadlocks()
 
     @property
     def code(self) -> Any:
@@ -48,7 +56,8 @@ class LoopExit(Exception):
         from pprint import pformat
 
         message, hub, handles = self.args
-        return f"{message}\n\tHub: {hub}\n\tHandles:\n{pformat(handles)}"
+        text = f"{message}\n\tHub: {hub}\n\tHandles:\n{pformat(handles)}"
+        return f"{text}\n{self.waits}" if self.waits else text
 
 
 class BlockingSwitchOutError(AssertionError):

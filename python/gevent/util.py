@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import sys
 import threading
 import traceback
@@ -16,15 +15,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 from weakref import ref
 
 from greenlet import getcurrent
-from greenlet import greenlet as RawGreenlet
 
 from gevent._tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
+from gevent._waits import WaitGraph, all_greenlets, waiting_for
 
 __all__ = [
     "GreenletTree",
     "assert_switches",
     "format_run_info",
     "print_run_info",
+    "waiting_for",
     "wrap_errors",
 ]
 
@@ -169,7 +169,7 @@ class GreenletTree:
         """Return the trees of all greenlets there are: one for each thread, as a rule."""
         trees = {
             greenlet: cls(greenlet)
-            for greenlet in _all_greenlets()
+            for greenlet in all_greenlets()
             if not getattr(greenlet, "greenlet_tree_is_ignored", False)
         }
         roots = []
@@ -213,11 +213,16 @@ class GreenletTree:
         else:
             shown = self.DEFAULT_DETAILS if details else None
         lines: list[str] = []
-        self._add_lines(lines, shown, None, ())
+        self._add_lines(lines, shown, None, (), WaitGraph())
         return lines
 
     def _add_lines(
-        self, lines: list[str], shown: dict[str, Any] | None, spawner: Any, last: tuple[bool, ...]
+        self,
+        lines: list[str],
+        shown: dict[str, Any] | None,
+        spawner: Any,
+        last: tuple[bool, ...],
+        waits: WaitGraph,
     ) -> None:
         """Add the lines of this tree, whose root *spawner* spawned.
 
@@ -227,11 +232,11 @@ class GreenletTree:
         lines.append(f"{branches} +--- {self._label()}" if last else self._label())
         if shown is not None:
             rail = ("  " if last and last[0] else " :") + " " * (4 + 6 * len(last))
-            for detail in self._details(shown, spawner):
+            for detail in self._details(shown, spawner, waits):
                 lines.extend(rail + line for line in detail.splitlines())
         for index, child in enumerate(self.child_trees, 1):
             is_last = index == len(self.child_trees)
-            child._add_lines(lines, shown, self.greenlet, (*last, is_last))
+            child._add_lines(lines, shown, self.greenlet, (*last, is_last), waits)
 
     def _label(self) -> str:
         greenlet = self.greenlet
@@ -244,9 +249,11 @@ class GreenletTree:
             return f"{label}; finished with value {repr(greenlet.value)[:30]}"
         return f"{label}; finished with exception {greenlet.exception!r}"
 
-    def _details(self, shown: dict[str, Any], spawner: Any) -> Iterator[str]:
+    def _details(self, shown: dict[str, Any], spawner: Any, waits: WaitGraph) -> Iterator[str]:
         greenlet = self.greenlet
         yield f"Parent: {greenlet.parent!r}"
+        if wait := waits.text(greenlet):
+            yield wait[:1].upper() + wait[1:]
         monitor = getattr(greenlet, "gevent_monitoring_thread", None)
         if monitor is not None:
             yield f"Monitoring Thread:{monitor()!r}"
@@ -266,11 +273,6 @@ class GreenletTree:
             yield pformat(tree_locals)
         if shown["locals"]:
             yield from _greenlet_locals(greenlet)
-
-
-def _all_greenlets() -> list[Any]:
-    # The greenlets of other threads included; nothing but the collector knows of all of them.
-    return [obj for obj in gc.get_objects() if isinstance(obj, RawGreenlet)]
 
 
 def _spawner(greenlet: Any) -> Any:

@@ -21,6 +21,7 @@ use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::{greenlet, hub_slot};
 use crate::greenlets::greenlet::Greenlet;
 use crate::waiting::park::{Resumed, park_until_switched};
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::Wait;
 use crate::waiting::waiter::Waiter;
 
@@ -165,6 +166,15 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
 #[inline]
 pub fn new_wait(py: Python<'_>) -> PyResult<crate::waiting::wait::WaitRef> {
     Wait::new(py, current_loop(py)?)
+}
+
+/// [`new_wait`] for a call that says what it waits for.
+///
+/// # Errors
+/// As [`current_loop`].
+#[inline]
+pub fn new_wait_for(py: Python<'_>, reason: Reason) -> PyResult<crate::waiting::wait::WaitRef> {
+    Wait::new_for(py, current_loop(py)?, reason)
 }
 
 /// Calls the `switch_out` of a greenlet class that defines one.
@@ -374,7 +384,8 @@ impl BaseHub {
         if running.is(slf) {
             return Err(blocking_in_hub());
         }
-        let wait = Wait::of(running.unbind(), loop_of(slf)?.unbind());
+        let reason = Reason::only(WaitKind::Switch);
+        let wait = Wait::of_for(running.unbind(), loop_of(slf)?.unbind(), reason);
         match park_until_switched(py, &wait)? {
             Resumed::Switched(value) => Ok(value),
             Resumed::Woken(outcome) => outcome,
@@ -394,7 +405,7 @@ impl BaseHub {
             pyo3::intern!(py, "start"),
             (waiter.getattr(pyo3::intern!(py, "switch"))?, &waiter),
         )?;
-        let got = Waiter::wait(&waiter);
+        let got = Waiter::wait_for(&waiter, Reason::on(WaitKind::Watcher, watcher));
         let stopped = watcher.call_method0(pyo3::intern!(py, "stop"));
         let got = got?;
         stopped?;

@@ -114,6 +114,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(waiting::sleep::getswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::sleep::setswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
+    waiting::reason::register(module)?;
     watcher::register(module)?;
 
     add_class::<pools::group::BaseGroup>(module)?;

@@ -18,6 +18,7 @@ use crate::event_loop::loop_::Watched;
 use crate::ffi::descriptor;
 use crate::hub;
 use crate::waiting::park::{park, yield_now};
+use crate::waiting::reason::Reason;
 use crate::waiting::wait::WaitRef;
 
 const READING: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND;
@@ -89,7 +90,10 @@ fn park_for(
     until: Option<Time>,
     changes: Option<&Py<PollChanges>>,
 ) -> PyResult<Arc<Reports>> {
-    let wait = hub::new_wait(py)?;
+    let wait = hub::new_wait_for(
+        py,
+        Reason::descriptors(entries.iter().map(|entry| entry.fd)),
+    )?;
     let reports = Arc::new(Reports {
         wait: wait.clone(),
         seen: GilCell::new(Vec::new()),

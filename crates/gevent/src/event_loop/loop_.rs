@@ -19,6 +19,7 @@ use crate::event_loop::unusual::Unusual;
 use crate::ffi::fork;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
+use crate::waiting::running;
 use crate::waiting::threads;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
@@ -306,6 +307,14 @@ impl Loop {
         self.activity
             .load(Relaxed)
             .wrapping_add(self.iterations.load(Relaxed))
+    }
+
+    /// Notes which greenlet is about to run, by its address, or 0 for a callback: for the monitor, and for locks, which name
+    /// their holder in reports of deadlocks.
+    #[inline]
+    pub(crate) fn lets_run(&self, address: usize) {
+        self.active.store(address, Relaxed);
+        running::lets_run(address);
     }
 
     /// Notes that something is done.

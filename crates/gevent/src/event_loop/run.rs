@@ -141,7 +141,7 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         Task::Throw(pair) => pair.0.as_ptr() as usize,
         Task::Timeout(_) | Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
     };
-    this.active.store(active, Relaxed);
+    this.lets_run(active);
     match task {
         Task::Wake(wait) => {
             if !wait.deliver() {

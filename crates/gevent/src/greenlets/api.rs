@@ -24,6 +24,13 @@ use crate::waiting::waiter::error_of;
 type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 
 impl Greenlet {
+    fn label_call(slf: &Bound<'_, Self>, call: Option<String>) {
+        let old = Self::read(slf, |state| {
+            std::mem::replace(&mut state.label.get_or_insert_default().call, call)
+        });
+        drop(old);
+    }
+
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
         Self::read(slf, |state| {
@@ -512,8 +519,12 @@ impl Greenlet {
                 None => String::new(),
             },
         };
+        let waits = match crate::waiting::reason::describe(slf.as_any())? {
+            Some(text) => format!(" {text}"),
+            None => String::new(),
+        };
         Ok(format!(
-            "<{class}{name} at {:#x}: {}>",
+            "<{class}{name} at {:#x}: {}{waits}>",
             slf.as_ptr() as usize,
             Self::_formatinfo(slf)?
         ))
@@ -526,11 +537,11 @@ impl Greenlet {
         if let Some(call) = known {
             return Ok(call);
         }
-        let call = crate::greenlets::spawned_link::describe_call(slf)?;
-        Self::read(slf, |state| {
-            state.label.get_or_insert_default().call = Some(call.clone())
-        });
-        Ok(call)
+        // An argument may show the greenlet again, as a lock shows its holder: that ends here.
+        Self::label_call(slf, Some("...".to_owned()));
+        let call = crate::greenlets::spawned_link::describe_call(slf);
+        Self::label_call(slf, call.as_ref().ok().cloned());
+        call
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -12,6 +12,7 @@ use crate::greenlets::greenlet::{Ended, Greenlet, State};
 use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
 use crate::hub;
 use crate::waiting::links::Link;
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Limit;
 use crate::waiting::waiter::error_of;
 
@@ -44,7 +45,7 @@ impl Greenlet {
             return Ok(true);
         }
         let py = slf.py();
-        let wait = hub::new_wait(py)?;
+        let wait = hub::new_wait_for(py, Reason::on(WaitKind::Join, slf))?;
         Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
         let resumed = limit.park(py, &wait);
         let left = Self::read(slf, |state| state.links.remove_wait(&wait));

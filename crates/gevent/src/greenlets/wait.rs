@@ -9,6 +9,7 @@ use crate::ffi::blocking::{Blocking, First, Step};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 use crate::waiting::links::Link;
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::{Limit, Timeout};
 
 impl Greenlet {
@@ -16,11 +17,12 @@ impl Greenlet {
     /// given the limit that passed.
     fn when_over(
         slf: &Bound<'_, Self>,
+        kind: WaitKind,
         limit: Limit,
         then: fn(&Bound<'_, Self>, Option<&Limit>) -> PyResult<Py<PyAny>>,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let wait = hub::new_wait(py)?;
+        let wait = hub::new_wait_for(py, Reason::on(kind, slf))?;
         limit.begin(py, &wait)?;
         Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
         let greenlet = slf.clone().unbind();
@@ -57,7 +59,8 @@ Wait until it is over, or for `timeout` seconds. Returns None in any case.";
             return Ok(Step::Done(slf.py().None()).into());
         }
         let limit = Limit::of(arguments[0].as_ref())?;
-        Greenlet::when_over(slf, limit, |slf, _| Ok(slf.py().None())).map(Into::into)
+        Greenlet::when_over(slf, WaitKind::Join, limit, |slf, _| Ok(slf.py().None()))
+            .map(Into::into)
     }
 }
 
@@ -80,7 +83,7 @@ Raises `gevent.Timeout` when it is not over by then, or at once with ``block=Fal
             return Err(Timeout::error(slf.py(), None)?);
         }
         let limit = Limit::of(arguments[1].as_ref())?;
-        let step = Greenlet::when_over(slf, limit, |slf, passed| match passed {
+        let step = Greenlet::when_over(slf, WaitKind::Get, limit, |slf, passed| match passed {
             Some(limit) => Err(limit.error(slf.py())?),
             None => Greenlet::result_or_none(slf),
         });

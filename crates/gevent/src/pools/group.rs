@@ -303,7 +303,7 @@ impl BasePool {
     ) -> PyResult<bool> {
         let semaphore = self.semaphore(py)?;
         match semaphore.cast_exact::<Semaphore>() {
-            Ok(ours) if ours.get().try_take() => Ok(true),
+            Ok(ours) if ours.get().try_take(ours.py()) => Ok(true),
             Ok(ours) if blocking => Semaphore::take(ours, &Limit::of(timeout)?),
             Ok(_) => Ok(false),
             Err(_) => semaphore

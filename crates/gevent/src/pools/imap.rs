@@ -14,6 +14,7 @@ use crate::pools::group::BaseGroup;
 use crate::pools::imap_results::{ResultLink, Results, Slot, Taken};
 use crate::waiting::links::{Link, Listener};
 use crate::waiting::park;
+use crate::waiting::reason::{Reason, WaitKind};
 
 #[derive(Default)]
 struct Plan {
@@ -235,7 +236,7 @@ impl IMapUnordered {
                 results.end(py);
                 continue;
             }
-            let wait = hub::new_wait(py)?;
+            let wait = hub::new_wait_for(py, Reason::on(WaitKind::Next, slf))?;
             results.push_reader(py, &wait);
             let state = &greenlet.get().state;
             // Until it has begun, its end does not go through the results.

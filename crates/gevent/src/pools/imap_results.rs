@@ -11,6 +11,7 @@ use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::WaitRef;
 
 /// What became of one call.
@@ -198,7 +199,7 @@ impl Results {
             .queued
             .with(py, |queued| queued.begun - queued.read >= most)
         {
-            let wait = hub::new_wait(py)?;
+            let wait = hub::new_wait_for(py, Reason::only(WaitKind::Room))?;
             self.queued
                 .with(py, |queued| queued.spawner.push(Link::Wait(wait.clone())));
             let woken = park::park(py, &wait);

@@ -24,6 +24,7 @@ use crate::pools::job::Job;
 use crate::sync::async_result::AsyncResult;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
+use crate::waiting::reason::{Reason, WaitKind};
 
 /// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
 const HUB_LETS_GO: Duration = Duration::from_micros(2);
@@ -77,7 +78,7 @@ impl TaskQueue {
 
     /// Parks the running greenlet among the links that `choose` picks until somebody wakes it.
     fn park(&self, py: Python<'_>, choose: impl Fn(&mut State) -> &mut Links) -> PyResult<()> {
-        let wait = hub::new_wait(py)?;
+        let wait = hub::new_wait_for(py, Reason::only(WaitKind::Room))?;
         self.state
             .with(py, |state| choose(state).push(Link::Wait(wait.clone())));
         let woken = park::park(py, &wait);

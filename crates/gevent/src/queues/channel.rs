@@ -13,6 +13,7 @@ use crate::cell::GilCell;
 use crate::errors::{Empty, Full};
 use crate::hub::{self, BaseHub};
 use crate::queues::line::{Line, wake};
+use crate::waiting::reason::{Reason, WaitKind};
 
 use crate::queues::api::describe;
 use crate::queues::items::{self, Kind};
@@ -84,15 +85,19 @@ impl Channel {
         }
     }
 
-    fn put_waiting(&self, item: Bound<'_, PyAny>, mut patience: Patience) -> PyResult<()> {
-        let py = item.py();
-        let wait = hub::new_wait(py)?;
-        let ticket = self
+    fn put_waiting(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        mut patience: Patience,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
+        let ticket = this
             .state
             .with(py, |state| state.putters.join(wait.clone(), item.unbind()));
-        self.settle(py);
+        this.settle(py);
         let woken = patience.park(py, &wait);
-        let left = self.state.with(py, |state| state.putters.leave(ticket));
+        let left = this.state.with(py, |state| state.putters.leave(ticket));
         let taken = left.is_none();
         drop(left);
         if woken? || taken {
@@ -102,23 +107,24 @@ impl Channel {
         }
     }
 
-    fn get_waiting(&self, py: Python<'_>, mut patience: Patience) -> PyResult<Py<PyAny>> {
-        let mut wait = hub::new_wait(py)?;
-        let ticket = self
+    fn get_waiting(slf: &Bound<'_, Self>, mut patience: Patience) -> PyResult<Py<PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
+        let ticket = this
             .state
             .with(py, |state| state.getters.join(wait.clone(), ()));
         loop {
             let woken = patience.park(py, &wait);
-            let left = self.state.with(py, |state| state.getters.leave(ticket));
+            let left = this.state.with(py, |state| state.getters.leave(ticket));
             drop(left);
             if !woken? {
                 return Err(patience.error(py, Empty::new_err(())));
             }
-            if let Some(item) = self.take(py) {
+            if let Some(item) = this.take(py) {
                 return Ok(item);
             }
-            wait = hub::new_wait(py)?;
-            self.state
+            wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
+            this.state
                 .with(py, |state| state.getters.rejoin(ticket, wait.clone(), ()));
         }
     }
@@ -216,16 +222,19 @@ impl Channel {
     /// only hand it to one that waits already. A `Timeout` given as `timeout` is raised itself.
     #[pyo3(signature = (item, block = Flag(true), timeout = None), text_signature = "($self, item, block=True, timeout=None)")]
     fn put(
-        &self,
+        slf: &Bound<'_, Self>,
         item: Bound<'_, PyAny>,
         block: Flag,
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = item.py();
         if block.0 && !in_hub(py)? {
-            return self.put_waiting(item, Patience::new(Limit::of(timeout.as_ref())?));
+            return Self::put_waiting(slf, item, Patience::new(Limit::of(timeout.as_ref())?));
         }
-        let given = self.state.with(py, |state| state.give(py, item.unbind()));
+        let given = slf
+            .get()
+            .state
+            .with(py, |state| state.give(py, item.unbind()));
         match given {
             Ok(getter) => {
                 wake(py, getter);
@@ -242,7 +251,7 @@ impl Channel {
                 .call_method1(pyo3::intern!(slf.py(), "put"), (item, false))
                 .map(drop);
         }
-        slf.get().put(item, Flag(false), None)
+        Self::put(slf, item, Flag(false), None)
     }
 
     /// Return the item of a greenlet that puts one.
@@ -251,12 +260,12 @@ impl Channel {
     /// A `Timeout` given as `timeout` is raised itself.
     #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
     fn get(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         block: Flag,
         timeout: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let item = self.state.with(py, |state| {
+        let (py, this) = (slf.py(), slf.get());
+        let item = this.state.with(py, |state| {
             // What getters were woken for is theirs.
             if state.offers(py) > state.getters.woken(py) {
                 state.take(py)
@@ -271,8 +280,8 @@ impl Channel {
         if !block.0 {
             return Err(Empty::new_err(()));
         }
-        let got = self.get_waiting(py, Patience::new(Limit::of(timeout.as_ref())?));
-        self.settle(py);
+        let got = Self::get_waiting(slf, Patience::new(Limit::of(timeout.as_ref())?));
+        this.settle(py);
         got
     }
 
@@ -284,7 +293,7 @@ impl Channel {
                 .call_method1(pyo3::intern!(py, "get"), (false, py.None()))
                 .map(Bound::unbind);
         }
-        slf.get().get(py, Flag(false), None)
+        Self::get(slf, Flag(false), None)
     }
 
     fn __iter__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
@@ -297,7 +306,7 @@ impl Channel {
             slf.call_method1(pyo3::intern!(py, "get"), (true, py.None()))?
                 .unbind()
         } else {
-            slf.get().get(py, Flag(true), None)?
+            Self::get(slf, Flag(true), None)?
         };
         if item.bind(py).is(py.get_type::<PyStopIteration>()) {
             return Err(PyStopIteration::new_err(()));

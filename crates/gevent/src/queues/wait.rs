@@ -19,6 +19,7 @@ use crate::queues::line::wake;
 use crate::queues::queue::{Got, Put, SimpleQueue, State};
 use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::{Limit, Timeout};
 use crate::waiting::wait::{Outcome, WaitRef};
 
@@ -287,7 +288,7 @@ impl SimpleQueue {
     ) -> PyResult<()> {
         let py = slf.py();
         let state = &slf.get().state;
-        let mut wait = hub::new_wait(py)?;
+        let mut wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
         let with = item.clone().unbind();
         let ticket = state.with(py, |state| state.putters.join(wait.clone(), with));
         if state.with(py, |state| state.is_channel()) {
@@ -314,7 +315,7 @@ impl SimpleQueue {
             if !Self::is_full(slf)? {
                 return Self::put_now(slf, item);
             }
-            wait = hub::new_wait(py)?;
+            wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
             let with = item.clone().unbind();
             state.with(py, |state| state.putters.rejoin(ticket, wait.clone(), with));
         }
@@ -404,7 +405,7 @@ impl SimpleQueue {
         place: Option<u64>,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let wait = hub::new_wait(py)?;
+        let wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
         patience.begin(py, &wait)?;
         let ticket = slf.get().state.with(py, |state| match place {
             None => state.getters.join(wait.clone(), peek),
@@ -523,7 +524,7 @@ impl SimpleQueue {
         if state.with(py, |state| state.unfinished == 0) {
             return Ok(true);
         }
-        let wait = hub::new_wait(py)?;
+        let wait = hub::new_wait_for(py, Reason::on(WaitKind::Join, slf))?;
         state.with(py, |state| state.joiners.push(Link::Wait(wait.clone())));
         let woken = limit.park(py, &wait);
         let left = state.with(py, |state| state.joiners.remove_wait(&wait));

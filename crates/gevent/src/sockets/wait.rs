@@ -17,6 +17,7 @@ use crate::ffi::descriptor;
 use crate::hub;
 use crate::sockets::socket::{SocketBase, State};
 use crate::waiting::park::park;
+use crate::waiting::reason::Reason;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
 /// The longest time that is told apart from for ever, in seconds.
@@ -306,8 +307,11 @@ impl SocketBase {
             let text = "Resource temporarily unavailable";
             return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));
         }
-        let wait = hub::new_wait(py)?;
-        let counted = self.state.with(py, |state| state.counted);
+        let (counted, number) = self.state.with(py, |state| {
+            let number = state.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            (state.counted, number)
+        });
+        let wait = hub::new_wait_for(py, Reason::socket(direction, number))?;
         let place = self.enlist(py, direction, &wait, counted)?;
         if let Some(left) = patience.left() {
             wait.limit(py, left, counted);

@@ -13,6 +13,7 @@ use crate::cell::GilCell;
 use crate::ffi::blocking::{self, Blocking, First, Step};
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
+use crate::waiting::reason::WaitKind;
 use crate::waiting::timeout::Limit;
 
 #[derive(Default)]
@@ -39,6 +40,7 @@ pub struct AsyncResult {
 
 impl Linked for AsyncResult {
     const RECURS: bool = false;
+    const WAITS: WaitKind = WaitKind::Get;
 
     fn links(&self) -> &Linkable {
         &self.links

@@ -14,6 +14,7 @@ use crate::ffi::greenlet;
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
 use crate::waiting::park::park;
+use crate::waiting::reason::WaitKind;
 use crate::waiting::timeout::Limit;
 
 /// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
@@ -27,6 +28,7 @@ pub struct Event {
 
 impl Linked for Event {
     const RECURS: bool = true;
+    const WAITS: WaitKind = WaitKind::Wait;
 
     fn links(&self) -> &Linkable {
         &self.links

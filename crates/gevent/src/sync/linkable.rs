@@ -15,6 +15,7 @@ use crate::cell::GilCell;
 use crate::event_loop::ready::Task;
 use crate::ffi::blocking::Step;
 use crate::hub::{self, BaseHub};
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Limit;
 use crate::waiting::wait::{Wait, WaitRef};
 
@@ -248,6 +249,8 @@ pub struct Linkable {
 pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
     /// Whether listeners come again and again, and who was told matters until it runs.
     const RECURS: bool;
+    /// The kind of call that [`Linkable::wait_for`] is a part of.
+    const WAITS: WaitKind;
 
     /// What it keeps for them.
     fn links(&self) -> &Linkable;
@@ -278,9 +281,14 @@ impl Linkable {
     ///
     /// # Errors
     /// What making a hub raises.
-    pub fn wait_here(&self, py: Python<'_>, place: Option<u64>) -> PyResult<(WaitRef, u64)> {
+    pub fn wait_here(
+        &self,
+        py: Python<'_>,
+        place: Option<u64>,
+        reason: Reason,
+    ) -> PyResult<(WaitRef, u64)> {
         let hub = hub::current(py)?;
-        let wait = Wait::new(py, hub::loop_of(&hub)?.unbind())?;
+        let wait = Wait::new_for(py, hub::loop_of(&hub)?.unbind(), reason)?;
         let id = self.lists.with(py, |lists| {
             let lists = lists.get_or_insert_default();
             if lists.hub.is_none() {
@@ -323,7 +331,10 @@ impl Linkable {
         then: impl FnOnce(&Bound<'_, T>, Option<&Limit>) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let (wait, id) = slf.get().links().wait_here(py, None)?;
+        let (wait, id) = slf
+            .get()
+            .links()
+            .wait_here(py, None, Reason::on(T::WAITS, slf))?;
         if let Err(error) = limit.begin(py, &wait) {
             slf.get().links().leave(py, id);
             return Err(error);

@@ -5,7 +5,7 @@
 //! leaves it to the next: so no permit is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
@@ -18,12 +18,20 @@ use crate::args::{Count, Flag};
 use crate::errors::{BlockingSwitchOutError, HubDestroyed, LoopExit};
 use crate::hub::{self, BaseHub};
 use crate::sync::linkable::{Linkable, Linked, Next, ThreadWait, Who};
+use crate::waiting::reason::{Reason, WaitKind};
+use crate::waiting::running;
 use crate::waiting::threads;
 use crate::waiting::timeout::{Limit, Timeout};
+
+/// What a greenlet that waits for a permit does, and on what.
+type Waits<'a, 'py> = (WaitKind, &'a Bound<'py, PyAny>);
 
 /// `Semaphore::user` before the first acquire, and once it was acquired in several threads.
 const NOBODY: u64 = 0;
 const SEVERAL: u64 = u64::MAX;
+
+/// `Semaphore::holder` before the first acquire.
+const UNTAKEN: usize = usize::MAX;
 
 /// Counts permits: `acquire` takes one, waiting for it if there is none, `release` gives one back.
 ///
@@ -33,6 +41,8 @@ pub struct Semaphore {
     counter: AtomicI64,
     /// The thread that acquires it.
     user: AtomicU64,
+    /// Address of the greenlet that took the last permit. It is told in reports of deadlocks, never followed.
+    holder: AtomicUsize,
     /// Whether the hub is about to call linked callables.
     calling: AtomicBool,
     links: Linkable,
@@ -40,6 +50,7 @@ pub struct Semaphore {
 
 impl Linked for Semaphore {
     const RECURS: bool = true;
+    const WAITS: WaitKind = WaitKind::Acquire;
 
     fn links(&self) -> &Linkable {
         &self.links
@@ -52,6 +63,7 @@ impl Semaphore {
         Self {
             counter: AtomicI64::new(counter),
             user: AtomicU64::new(NOBODY),
+            holder: AtomicUsize::new(UNTAKEN),
             calling: AtomicBool::new(false),
             links: Linkable::new(),
         }
@@ -84,18 +96,20 @@ impl Semaphore {
         this.links.after_fork(slf.py());
         this.counter.store(counter, Relaxed);
         this.user.store(NOBODY, Relaxed);
+        this.holder.store(UNTAKEN, Relaxed);
         this.calling.store(false, Relaxed);
         Self::notify(slf, 0)
     }
 
     /// Takes a permit if there is one.
     #[inline]
-    pub fn try_take(&self) -> bool {
+    pub fn try_take(&self, py: Python<'_>) -> bool {
         let counter = self.counter.load(Relaxed);
         if counter <= 0 {
             return false;
         }
         self.counter.store(counter - 1, Relaxed);
+        self.holder.store(running::address(py), Relaxed);
         let me = crate::thread_id();
         if self.user.load(Relaxed) != me {
             let several = self.user.load(Relaxed) != NOBODY;
@@ -109,19 +123,35 @@ impl Semaphore {
     /// # Errors
     /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
     pub fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
-        Self::wait_until(slf, limit, |this| this.try_take())
+        Self::take_in(slf, limit, slf.as_any())
+    }
+
+    /// [`take`](Self::take) for `lock`, which the semaphore is a part of.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_in(
+        slf: &Bound<'_, Self>,
+        limit: &Limit,
+        lock: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let waits = (WaitKind::Acquire, lock);
+        Self::wait_until(slf, limit, waits, |this, py| this.try_take(py))
     }
 
     /// Takes a permit whatever is thrown into the greenlet meanwhile, and returns the last of that, for the caller to raise
-    /// when it has done what the permit is for.
+    /// when it has done what the permit is for. `lock` is what the semaphore is a part of.
     ///
     /// # Errors
     /// What says that the permit cannot be waited for.
-    pub fn take_in_any_case(slf: &Bound<'_, Self>) -> PyResult<Option<PyErr>> {
+    pub fn take_in_any_case(
+        slf: &Bound<'_, Self>,
+        lock: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<PyErr>> {
         let py = slf.py();
         let (mut place, mut thrown) = (None, None);
-        while !slf.get().try_take() {
-            match Self::wait_turn(slf, &mut place, None) {
+        while !slf.get().try_take(py) {
+            match Self::wait_turn(slf, &mut place, None, (WaitKind::Acquire, lock)) {
                 Ok(_) => {}
                 Err(error)
                     if error.is_instance_of::<LoopExit>(py)
@@ -134,6 +164,13 @@ impl Semaphore {
             }
         }
         Ok(thrown)
+    }
+
+    /// The address of the greenlet that took the last permit, while there is none; 0 for a callback of the hub's. See
+    /// [`running::address`].
+    pub fn holder(&self) -> Option<usize> {
+        let holder = self.holder.load(Relaxed);
+        (holder != UNTAKEN && !self.has_permit()).then_some(holder)
     }
 
     /// Gives a permit back and returns how many there are.
@@ -208,10 +245,17 @@ impl Semaphore {
     }
 
     /// Waits within the limit until `done` says so, asked each time that there is a permit.
-    fn wait_until(slf: &Bound<'_, Self>, limit: &Limit, done: fn(&Self) -> bool) -> PyResult<bool> {
+    fn wait_until(
+        slf: &Bound<'_, Self>,
+        limit: &Limit,
+        waits: Waits<'_, '_>,
+        done: fn(&Self, Python<'_>) -> bool,
+    ) -> PyResult<bool> {
         match limit {
-            Limit::Never => Self::wait_turns(slf, None, done),
-            Limit::After(delay, _) => Self::wait_turns(slf, Some(Time::now().after(*delay)), done),
+            Limit::Never => Self::wait_turns(slf, None, waits, done),
+            Limit::After(delay, _) => {
+                Self::wait_turns(slf, Some(Time::now().after(*delay)), waits, done)
+            }
             Limit::Object(timeout) => {
                 let timeout = timeout.bind(slf.py());
                 if !timeout
@@ -220,7 +264,7 @@ impl Semaphore {
                 {
                     Timeout::start(timeout)?;
                 }
-                let result = Self::wait_turns(slf, None, done);
+                let result = Self::wait_turns(slf, None, waits, done);
                 timeout.get().cancel(slf.py());
                 match result {
                     Err(error)
@@ -238,14 +282,15 @@ impl Semaphore {
     fn wait_turns(
         slf: &Bound<'_, Self>,
         until: Option<Time>,
-        done: fn(&Self) -> bool,
+        waits: Waits<'_, '_>,
+        done: fn(&Self, Python<'_>) -> bool,
     ) -> PyResult<bool> {
         let mut place = None;
         loop {
-            if !Self::wait_turn(slf, &mut place, until)? {
+            if !Self::wait_turn(slf, &mut place, until, waits)? {
                 return Ok(false);
             }
-            if done(slf.get()) {
+            if done(slf.get(), slf.py()) {
                 return Ok(true);
             }
         }
@@ -256,6 +301,7 @@ impl Semaphore {
         slf: &Bound<'_, Self>,
         place: &mut Option<u64>,
         until: Option<Time>,
+        (kind, lock): Waits<'_, '_>,
     ) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
@@ -263,7 +309,7 @@ impl Semaphore {
         if !main && hub::get_hub_if_exists(py).is_none() {
             return Ok(this.block_thread(py, place, until));
         }
-        let (wait, id) = this.links.wait_here(py, *place)?;
+        let (wait, id) = this.links.wait_here(py, *place, Reason::on(kind, lock))?;
         *place = Some(id);
         let limit = match until {
             Some(until) => Limit::After(until.until(Time::now()), py.None()),
@@ -326,7 +372,7 @@ impl Semaphore {
         blocking: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        if slf.get().try_take() {
+        if slf.get().try_take(slf.py()) {
             return Ok(true);
         }
         if !blocking.0 {
@@ -348,8 +394,11 @@ impl Semaphore {
     #[pyo3(signature = (timeout = None))]
     fn wait(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<i64> {
         let this = slf.get();
-        if this.count() <= 0 && Self::wait_until(slf, &Limit::of(timeout)?, |_| true)? {
-            Self::notify(slf, 0)?;
+        if this.count() <= 0 {
+            let waits = (WaitKind::Wait, slf.as_any());
+            if Self::wait_until(slf, &Limit::of(timeout)?, waits, |_, _| true)? {
+                Self::notify(slf, 0)?;
+            }
         }
         Ok(this.count())
     }
@@ -406,7 +455,7 @@ impl Semaphore {
                 .call_method0(pyo3::intern!(slf.py(), "acquire"))
                 .map(drop);
         }
-        if !slf.get().try_take() {
+        if !slf.get().try_take(slf.py()) {
             Self::take(slf, &Limit::Never)?;
         }
         Ok(())

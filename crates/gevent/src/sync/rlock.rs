@@ -73,12 +73,11 @@ impl RLock {
 
     #[inline]
     fn take(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         blocking: bool,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        self.take_within(py, || blocking.then(|| Limit::of(timeout)).transpose())
+        Self::take_within(slf, || blocking.then(|| Limit::of(timeout)).transpose())
     }
 
     /// Takes the lock, waiting for it as long as `limit` says if it must; true if it was taken.
@@ -87,23 +86,23 @@ impl RLock {
     /// What `limit` raises, and what is thrown into the greenlet meanwhile.
     #[inline]
     pub fn take_within(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         limit: impl FnOnce() -> PyResult<Option<Limit>>,
     ) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
         let me = running(py);
-        if self.take_again(py, &me) {
+        if this.take_again(py, &me) {
             return Ok(true);
         }
-        let taken = self.block.get().try_take()
+        let taken = this.block.get().try_take(py)
             || match limit()? {
-                Some(limit) => Semaphore::take(self.block.bind(py), &limit)?,
+                Some(limit) => Semaphore::take_in(this.block.bind(py), &limit, slf.as_any())?,
                 None => false,
             };
         if !taken {
             return Ok(false);
         }
-        self.own(py, Some(me.unbind()), 1);
+        this.own(py, Some(me.unbind()), 1);
         Ok(true)
     }
 
@@ -182,12 +181,11 @@ impl RLock {
         text_signature = "($self, blocking=True, timeout=None)"
     )]
     fn acquire(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         blocking: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        self.take(py, blocking.0, timeout)
+        Self::take(slf, blocking.0, timeout)
     }
 
     /// Undo one `acquire`; the last one wakes whoever waited longest.
@@ -202,8 +200,8 @@ impl RLock {
         self.held.with(py, |held| held.count > 0)
     }
 
-    fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
-        self.take(py, true, None)
+    fn __enter__(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::take(slf, true, None)
     }
 
     fn __exit__(
@@ -253,13 +251,13 @@ impl RLock {
 
     /// Take the lock again, so often for this owner; what is thrown into the greenlet meanwhile is raised then.
     fn _acquire_restore(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         count_owner: (i64, Option<Py<PyAny>>),
     ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
         let (count, owner) = count_owner;
-        let thrown = Semaphore::take_in_any_case(self.block.bind(py))?;
-        self.own(py, owner, count);
+        let thrown = Semaphore::take_in_any_case(this.block.bind(py), slf.as_any())?;
+        this.own(py, owner, count);
         thrown.map_or(Ok(()), Err)
     }
 

@@ -40,7 +40,7 @@ impl ThreadLock {
     #[inline]
     fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
         let semaphore = Self::semaphore(slf);
-        Ok(semaphore.get().try_take() || Semaphore::take(semaphore, limit)?)
+        Ok(semaphore.get().try_take(slf.py()) || Semaphore::take(semaphore, limit)?)
     }
 
     #[inline]
@@ -120,7 +120,7 @@ impl ThreadLock {
         if let Some(limit) = limit_of(blocking.0, timeout)? {
             return Self::take(slf, &limit);
         }
-        let taken = Self::semaphore(slf).get().try_take();
+        let taken = Self::semaphore(slf).get().try_take(slf.py());
         if !taken {
             slf.get().tries.failed(slf.py(), TRIES)?;
         }
@@ -143,7 +143,7 @@ impl ThreadLock {
     /// meanwhile is raised when the lock is taken.
     fn _acquire_restore(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = state;
-        Semaphore::take_in_any_case(Self::semaphore(slf))?.map_or(Ok(()), Err)
+        Semaphore::take_in_any_case(Self::semaphore(slf), slf.as_any())?.map_or(Ok(()), Err)
     }
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<bool> {

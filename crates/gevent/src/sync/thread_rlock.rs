@@ -68,7 +68,7 @@ impl ThreadRLock {
         let py = slf.py();
         let limit = limit_of(blocking.0, timeout)?;
         let tries = limit.is_none();
-        let taken = Self::lock(slf).take_within(py, || Ok(limit))?;
+        let taken = RLock::take_within(slf.as_super(), || Ok(limit))?;
         if !taken && tries {
             slf.get().tries.failed(py, TRIES)?;
         }

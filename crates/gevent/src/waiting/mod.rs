@@ -3,6 +3,8 @@
 pub mod asyncio;
 pub mod links;
 pub mod park;
+pub mod reason;
+pub mod running;
 pub mod sleep;
 pub mod threads;
 pub mod timeout;

@@ -216,7 +216,7 @@ pub fn next_greenlet<'py>(
                 return the_hub();
             }
         };
-        loop_.active.store(target.as_ptr() as usize, Relaxed);
+        loop_.lets_run(target.as_ptr() as usize);
         return Ok((!is_own).then(|| target.into_bound(py)));
     }
 }
@@ -299,7 +299,7 @@ fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
         _ => return None,
     };
     loop_.progressed();
-    loop_.active.store(next.as_ptr() as usize, Relaxed);
+    loop_.lets_run(next.as_ptr() as usize);
     Some(next)
 }
 

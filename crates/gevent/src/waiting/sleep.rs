@@ -17,6 +17,7 @@ use crate::greenlets::end::exit_error;
 use crate::greenlets::greenlet::{Greenlet, SETTINGS, spawn_of};
 use crate::hub;
 use crate::waiting::park::{self, Yielded};
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Limit;
 use crate::waiting::wait::Wait;
 
@@ -47,7 +48,12 @@ Unlike `time.sleep`, only this greenlet sleeps.";
         let counted = arguments[1]
             .as_ref()
             .map_or(Ok(true), PyAnyMethods::is_truthy)?;
-        let wait = Wait::of(greenlet::current(py)?.unbind(), hub::current_loop(py)?);
+        let reason = Reason::only(WaitKind::Sleep);
+        let wait = Wait::of_for(
+            greenlet::current(py)?.unbind(),
+            hub::current_loop(py)?,
+            reason,
+        );
         wait.limit(py, delay, counted);
         Ok(Step::Park(wait).into())
     }

@@ -14,6 +14,7 @@ use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::waiting::asyncio::AsyncioState;
+use crate::waiting::reason::{self, Reason, Subject, WaitKind};
 use crate::waiting::threads;
 
 /// What a wake-up brings: a value, or an error to raise.
@@ -32,6 +33,11 @@ pub struct Wait {
     state: AtomicU8,
     expired: AtomicBool,
     told: AtomicBool,
+    kind: WaitKind,
+    /// The place in the list of raw greenlets' waits, or [`UNLISTED`].
+    listed: AtomicU32,
+    /// The loop's time when the wait was made.
+    since: Time,
     /// [`OWN_THREAD`] or [`ANY_THREAD`], or, above those, twice its place among the loop's [`Loop::waits`] plus one if it keeps
     /// the loop running.
     waker: AtomicU32,
@@ -45,6 +51,9 @@ const ANY_THREAD: u32 = 1;
 /// What is added to the place of a wait that is among the loop's.
 const PLACES: u32 = 2;
 
+/// The place of a wait that is not in the list of raw greenlets' waits.
+const UNLISTED: u32 = u32::MAX;
+
 /// What a wait seldom has. There may be a hundred thousand waits, so it is kept small.
 #[derive(Default)]
 struct Rest {
@@ -52,6 +61,7 @@ struct Rest {
     deadline: Option<(TimerKey, bool)>,
     then: Option<Then>,
     asyncio: Option<Box<AsyncioState>>,
+    subject: Subject,
 }
 
 /// A shared wait.
@@ -66,25 +76,55 @@ impl Wait {
         Ok(Self::of_any_thread(greenlet::current(py)?.unbind(), loop_))
     }
 
+    /// [`new`](Self::new) for a call that says what it waits for.
+    ///
+    /// # Errors
+    /// `RuntimeError` once the interpreter is being finalized.
+    #[inline]
+    pub fn new_for(py: Python<'_>, loop_: Py<Loop>, reason: Reason) -> PyResult<WaitRef> {
+        let running = greenlet::current(py)?.unbind();
+        Ok(Self::with_waker(running, loop_, ANY_THREAD, reason))
+    }
+
     /// A wait of `greenlet`, which is the running one, that any thread may end.
     pub fn of_any_thread(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
-        Self::with_waker(greenlet, loop_, ANY_THREAD)
+        Self::with_waker(greenlet, loop_, ANY_THREAD, Reason::only(WaitKind::Other))
     }
 
     /// A wait of `greenlet`, which is the running one, that only its own thread can end.
     pub fn of(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
-        Self::with_waker(greenlet, loop_, OWN_THREAD)
+        Self::of_for(greenlet, loop_, Reason::only(WaitKind::Other))
     }
 
-    fn with_waker(greenlet: Py<PyAny>, loop_: Py<Loop>, waker: u32) -> WaitRef {
+    /// [`of`](Self::of) for a call that says what it waits for.
+    #[inline]
+    pub fn of_for(greenlet: Py<PyAny>, loop_: Py<Loop>, reason: Reason) -> WaitRef {
+        Self::with_waker(greenlet, loop_, OWN_THREAD, reason)
+    }
+
+    /// [`of_any_thread`](Self::of_any_thread) for a call that says what it waits for.
+    #[inline]
+    pub fn of_any_thread_for(greenlet: Py<PyAny>, loop_: Py<Loop>, reason: Reason) -> WaitRef {
+        Self::with_waker(greenlet, loop_, ANY_THREAD, reason)
+    }
+
+    fn with_waker(greenlet: Py<PyAny>, loop_: Py<Loop>, waker: u32, reason: Reason) -> WaitRef {
+        let since = loop_.get().cached_now();
+        let rest = Rest {
+            subject: reason.subject,
+            ..Rest::default()
+        };
         Arc::new(Self {
             greenlet,
             loop_,
+            kind: reason.kind,
+            listed: AtomicU32::new(UNLISTED),
+            since,
             state: AtomicU8::new(WAITING),
             expired: AtomicBool::new(false),
             told: AtomicBool::new(false),
             waker: AtomicU32::new(waker),
-            rest: GilCell::new(Rest::default()),
+            rest: GilCell::new(rest),
         })
     }
 
@@ -236,13 +276,18 @@ impl Wait {
         }
     }
 
-    /// Lets a greenlet of ours know what it is about to park on, so that an error can end the wait.
+    /// Lets a greenlet of ours know what it is about to park on, so that an error can end the wait, and a raw one's wait be
+    /// found by whoever asks what it waits for.
     pub fn tell_greenlet(self: &Arc<Self>, py: Python<'_>) {
-        if self.is_waiting()
-            && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
-        {
-            self.told.store(true, Relaxed);
-            ours.get().set_wait(py, Some(Arc::clone(self)));
+        if !self.is_waiting() {
+            return;
+        }
+        match self.greenlet.bind(py).cast::<Greenlet>() {
+            Ok(ours) => {
+                self.told.store(true, Relaxed);
+                ours.get().set_wait(py, Some(Arc::clone(self)));
+            }
+            Err(_) => self.listed.store(reason::list(py, self), Relaxed),
         }
     }
 
@@ -275,9 +320,16 @@ impl Wait {
             self.waker.store(counted, Relaxed);
             self.leave_loop(py, (place / 2) as usize, counted);
         }
-        let (outcome, deadline) = self
-            .rest
-            .with(py, |rest| (rest.outcome.take(), rest.deadline.take()));
+        let place = self.listed.load(Relaxed);
+        if place != UNLISTED {
+            self.listed.store(UNLISTED, Relaxed);
+            reason::unlist(py, place);
+        }
+        let (outcome, deadline, subject) = self.rest.with(py, |rest| {
+            let subject = std::mem::take(&mut rest.subject);
+            (rest.outcome.take(), rest.deadline.take(), subject)
+        });
+        drop(subject);
         if let Some((key, counted)) = deadline {
             let loop_ = self.loop_.get();
             if !counted {
@@ -291,6 +343,21 @@ impl Wait {
     /// The waiting greenlet.
     pub fn greenlet(&self) -> &Py<PyAny> {
         &self.greenlet
+    }
+
+    /// The kind of call that waits.
+    pub fn kind(&self) -> WaitKind {
+        self.kind
+    }
+
+    /// What the call is on, until the wait is over.
+    pub fn subject(&self, py: Python<'_>) -> Subject {
+        self.rest.with(py, |rest| rest.subject.clone_ref(py))
+    }
+
+    /// The loop's time when the wait was made.
+    pub fn since(&self) -> Time {
+        self.since
     }
 
     /// The loop that will resume it.

@@ -12,6 +12,7 @@ use crate::event_loop::loop_::Loop;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
 use crate::waiting::park::{Resumed, park_until_switched};
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::{Wait, WaitRef};
 
 #[derive(Default)]
@@ -58,10 +59,22 @@ impl Waiter {
     /// # Errors
     /// The error it was given, or `ConcurrentObjectUseError` when another greenlet waits already.
     pub fn wait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::park(slf, Wait::of)
+        Self::wait_for(slf, Reason::on(WaitKind::Get, slf))
     }
 
-    fn park(slf: &Bound<'_, Self>, new: fn(Py<PyAny>, Py<Loop>) -> WaitRef) -> PyResult<Py<PyAny>> {
+    /// [`wait`](Self::wait) for a call that says what it waits for.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_for(slf: &Bound<'_, Self>, reason: Reason) -> PyResult<Py<PyAny>> {
+        Self::park(slf, reason, Wait::of_for)
+    }
+
+    fn park(
+        slf: &Bound<'_, Self>,
+        reason: Reason,
+        new: fn(Py<PyAny>, Py<Loop>, Reason) -> WaitRef,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let this = slf.get();
         match this.held(py) {
@@ -80,7 +93,7 @@ impl Waiter {
             Some(hub) => hub::loop_of(hub.bind(py).cast::<BaseHub>()?)?.unbind(),
             None => hub::current_loop(py)?,
         };
-        let wait = new(greenlet::current(py)?.unbind(), loop_);
+        let wait = new(greenlet::current(py)?.unbind(), loop_, reason);
         this.wait.with(py, |slot| *slot = Some(wait.clone()));
         let resumed = park_until_switched(py, &wait);
         let mine = this.wait.take(py);
@@ -271,7 +284,7 @@ impl Waiter {
     /// Like `get`, where the hub gives what another thread may bring: so the wait is no deadlock in a thread that is not the
     /// main one.
     fn _get_from_any_thread(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::park(slf, Wait::of_any_thread)
+        Self::park(slf, Reason::on(WaitKind::Get, slf), Wait::of_any_thread_for)
     }
 
     /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.

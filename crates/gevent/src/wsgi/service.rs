@@ -11,6 +11,7 @@ use slab::Slab;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::waiting::park::park;
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::{Wait, WaitRef};
 
 /// The limits of a server and the state of its connections.
@@ -324,7 +325,7 @@ impl Service {
         if self.state.with(py, |state| state.is_drained()) {
             return Ok(true);
         }
-        let wait = hub::new_wait(py)?;
+        let wait = hub::new_wait_for(py, Reason::only(WaitKind::Join))?;
         if let Some(delay) = super::request_file::seconds(timeout) {
             wait.limit(py, delay, true);
         }

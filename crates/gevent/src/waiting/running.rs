@@ -1,0 +1,37 @@
+//! Which greenlet runs, as far as the engine let it run: what locks remember their holder by.
+//!
+//! greenlet's own function for it costs as much as taking a lock does. So each switch of the engine stores the address, and
+//! the thread that it is true of: a thread that finds another's number here asks greenlet.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use pyo3::prelude::*;
+
+use crate::ffi::greenlet;
+
+/// The thread in which the engine switched last.
+static THREAD: AtomicU64 = AtomicU64::new(0);
+/// The address of the greenlet that it let run there.
+static GREENLET: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes which greenlet is about to run in this thread, by its address; 0 for a callback of the hub's.
+#[inline]
+pub fn lets_run(address: usize) {
+    THREAD.store(crate::thread_id(), Relaxed);
+    GREENLET.store(address, Relaxed);
+}
+
+/// The address of the running greenlet, never to be followed; 0 in a callback of the hub's. One that was switched to directly
+/// is taken for the greenlet that did so.
+#[inline]
+pub fn address(py: Python<'_>) -> usize {
+    if THREAD.load(Relaxed) == crate::thread_id() {
+        return GREENLET.load(Relaxed);
+    }
+    current(py)
+}
+
+#[cold]
+fn current(py: Python<'_>) -> usize {
+    greenlet::current(py).map_or(0, |running| running.as_ptr() as usize)
+}
