@@ -6,15 +6,14 @@ import asyncio
 import os
 import selectors
 import socket
-import sys
 from asyncio import unix_events
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from gevent._asyncio import follow_running_loops
 from gevent._core import get_hub_if_exists
 from gevent.aio import _signals
 from gevent.aio._awaiting import to_greenlet
@@ -25,6 +24,9 @@ from gevent.hub import get_hub, get_thread_ident
 from gevent.monkey import is_object_patched
 
 __all__ = ["EventLoop", "new_event_loop"]
+
+# Loops run beside each other in the greenlets of one thread, patched or not.
+follow_running_loops(asyncio.events)
 
 _loops: WeakSet[EventLoop] = WeakSet()
 
@@ -57,22 +59,6 @@ class EventLoop(asyncio.SelectorEventLoop):
             super().run_forever()
         finally:
             sleeper.unbind()
-
-    def _run_once(self) -> None:
-        # The greenlets that run while this one waits are not within the loop.
-        self._selector.sleeper.outside = self._outside
-        super()._run_once()
-
-    @contextmanager
-    def _outside(self) -> Iterator[None]:
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(None)
-        sys.set_asyncgen_hooks(None, None)
-        try:
-            yield
-        finally:
-            asyncio._set_running_loop(self)
-            sys.set_asyncgen_hooks(*hooks)
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None

@@ -46,14 +46,12 @@ class HubSelector(selectors.EpollSelector):
         sleeper.begin_turn()
         at_once = timeout is not None and timeout <= 0
         if at_once or not self._has_slept:
-            with sleeper.outside():
-                sleep(0)
+            sleep(0)
         ready = super().select(0)
         self._has_slept = False
         if ready or at_once:
             return ready
-        with sleeper.outside():
-            sleeper.sleep(timeout, self._descriptors())
+        sleeper.sleep(timeout, self._descriptors())
         self._has_slept = True
         return super().select(0)
 
@@ -114,13 +112,11 @@ class AdaptedSelector(selectors.BaseSelector):
         if sleeper.hub is None:
             return self.adapted.select(timeout)
         sleeper.begin_turn()
-        with sleeper.outside():
-            sleep(0)
+        sleep(0)
         ready = self.adapted.select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        with sleeper.outside():
-            sleeper.sleep(timeout, [(key.fd, key.events) for key in self.get_map().values()])
+        sleeper.sleep(timeout, [(key.fd, key.events) for key in self.get_map().values()])
         return self.adapted.select(0)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
