@@ -4,7 +4,7 @@
 that the extension does not have exist for type checkers alone.
 """
 
-from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Generator, Iterable, MutableSequence, Sequence
 from http.client import HTTPMessage
 from os import stat_result
 from threading import Condition
@@ -228,6 +228,7 @@ class Greenlet(greenlet, _Waitable, Generic[_P, _T_co]):
     def ready(self) -> bool: ...
     def successful(self) -> bool: ...
     def get(self, block: bool = True, timeout: float | None = None) -> _T_co: ...
+    def __await__(self) -> Generator[Any, None, _T_co]: ...
     def join(self, timeout: float | None = None) -> None: ...
     def kill(
         self,

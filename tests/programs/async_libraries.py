@@ -166,7 +166,9 @@ def websockets_echo():
             lambda: [aio.run(connection.send(f"{number}.{turn}")) for turn in range(10)]
         )
         with aio.iterate(connection) as messages:
-            right = [next(messages) for _ in range(10)] == [f"{number}.{turn}" for turn in range(10)]
+            right = [next(messages) for _ in range(10)] == [
+                f"{number}.{turn}" for turn in range(10)
+            ]
         sender.get()
         aio.run(connection.close())
         return right
@@ -337,7 +339,7 @@ def sqlalchemy_asyncio(parameters):
 
 
 def anyio_groups():
-    """anyio's task groups, cancel scopes and threads, in the shared loop and in one of their own."""
+    """anyio's task groups, cancel scopes and threads, in the shared loop and in own ones."""
     import anyio
 
     async def main():

@@ -30,7 +30,7 @@ from gevent.aio._policy import install
 from gevent.aio._shared import loop
 
 if TYPE_CHECKING:
-    from gevent.aio._policy import EventLoopPolicy
+    from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
 
 __all__ = [
     "EventLoop",

@@ -38,7 +38,8 @@ async def to_greenlet(function: Callable[..., T], /, *args: Any, **kwargs: Any) 
     greenlet.gr_context = copy_context()
     greenlet.start()
     await greenlet
-    return call.result()
+    result: T = call.result()
+    return result
 
 
 class _Call:
@@ -82,7 +83,7 @@ def _presentable(error: BaseException) -> BaseException:
     return error
 
 
-def await_greenlet(greenlet: Greenlet) -> Generator[Any, None, Any]:
+def await_greenlet(greenlet: Greenlet[..., Any]) -> Generator[Any, None, Any]:
     """Wait in a coroutine for the end of *greenlet*; return its value or raise its error.
 
     This is ``Greenlet.__await__``.
@@ -113,12 +114,12 @@ def await_greenlet(greenlet: Greenlet) -> Generator[Any, None, Any]:
             raise cancelled
         finally:
             del cancelled
-    error = greenlet.exception
-    if error is not None:
+    failure = greenlet.exception
+    if failure is not None:
         try:
-            raise _presentable(error)
+            raise _presentable(failure)
         finally:
-            del error
+            del failure
     if isinstance(greenlet.value, GreenletExit):
         raise asyncio.CancelledError(f"{greenlet!r} was killed")
     return greenlet.value

@@ -78,10 +78,13 @@ def _check_caller(shared: SharedLoop, awaitable: Any, name: str) -> None:
         raise error(message)
 
 
-def _task_of(shared: SharedLoop, awaitable: Any) -> asyncio.Future[Any]:
+def _task_of(shared: SharedLoop, awaitable: Awaitable[T]) -> asyncio.Future[T]:
+    task: asyncio.Future[T]
     if asyncio.iscoroutine(awaitable):
-        return shared.create_task(awaitable)
-    return asyncio.ensure_future(awaitable, loop=shared)
+        task = shared.create_task(awaitable)
+    else:
+        task = asyncio.ensure_future(awaitable, loop=shared)
+    return task
 
 
 def _check_awaitable(awaitable: Any) -> None:

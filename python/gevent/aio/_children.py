@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import warnings
 from asyncio import unix_events
@@ -11,7 +12,10 @@ from typing import Any
 
 from gevent.os import _watch_child
 
-__all__ = ["program_has_child_watcher", "watch"]
+__all__ = ["program_has_child_watcher", "subprocess_transport", "watch"]
+
+#: The class of asyncio's transports of child processes.
+subprocess_transport: Any = vars(unix_events)["_UnixSubprocessTransport"]
 
 
 def watch(child: subprocess.Popen[Any], callback: Callable[[int], Any]) -> None:
@@ -23,7 +27,7 @@ def watch(child: subprocess.Popen[Any], callback: Callable[[int], Any]) -> None:
         return
     _watch_child(
         child.pid,
-        lambda watcher: callback(unix_events.waitstatus_to_exitcode(watcher.rstatus)),
+        lambda watcher: callback(os.waitstatus_to_exitcode(watcher.rstatus)),
         ref=True,
     )
 

@@ -42,7 +42,7 @@ class Iteration(Iterator[T], Generic[T]):
 
     def __init__(self, shared: SharedLoop, iterable: AsyncIterable[T]) -> None:
         self._loop = shared
-        self._pump = _Pump(shared)
+        self._pump: _Pump[T] = _Pump(shared)
         # The task refers to the pump only, so that it ends when this object is forgotten.
         self._task = shared.create_waiting_task(self._pump.run(iterable))
         self._stepping = False
@@ -58,6 +58,7 @@ class Iteration(Iterator[T], Generic[T]):
             raise ConcurrentObjectUseError("another greenlet takes the next item already")
         _check_caller(self._loop, None, "iterate")
         self._stepping = True
+        item: T
         try:
             item = _wait_for(self._loop, self._pump.ask(), self._task.cancel)
         except BaseException:

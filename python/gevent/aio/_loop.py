@@ -6,18 +6,22 @@ import asyncio
 import os
 import selectors
 import socket
-from asyncio import unix_events
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 from gevent._asyncio import follow_running_loops
 from gevent._core import get_hub_if_exists
 from gevent.aio import _signals
 from gevent.aio._awaiting import to_greenlet
-from gevent.aio._children import program_has_child_watcher, watch
+from gevent.aio._children import (
+    program_has_child_watcher,
+    subprocess_transport,
+    watch,
+)
 from gevent.aio._executor import make_executor
 from gevent.aio._selector import AdaptedSelector, HubSelector
 from gevent.hub import get_hub, get_thread_ident
@@ -31,7 +35,30 @@ follow_running_loops(asyncio.events)
 _loops: WeakSet[EventLoop] = WeakSet()
 
 
-class EventLoop(asyncio.SelectorEventLoop):
+Ts = TypeVarTuple("Ts")
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+
+    class AsyncioLoop(asyncio.SelectorEventLoop):
+        """What is used here of asyncio's loop beside its public methods."""
+
+        _csock: socket.socket
+        _default_executor: Executor | None
+        _signal_handlers: dict[int, asyncio.Handle]
+
+        def _check_closed(self) -> None: ...
+        def _check_default_executor(self) -> None: ...
+        def _close_self_pipe(self) -> None: ...
+        def _make_self_pipe(self) -> None: ...
+        def _handle_signal(self, sig: int) -> None: ...
+        async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any: ...
+
+else:
+    AsyncioLoop = asyncio.SelectorEventLoop
+
+
+class EventLoop(AsyncioLoop):
     """An event loop that waits in the hub of the thread that runs it.
 
     It is what :class:`asyncio.SelectorEventLoop` is, with these differences. Only the greenlet that
@@ -61,23 +88,24 @@ class EventLoop(asyncio.SelectorEventLoop):
             sleeper.unbind()
 
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Have *callback* called with *args* in the next turn of the loop."""
         handle = super().call_soon(callback, *args, context=context)
-        if handle._source_traceback:
-            # The one who created it is the caller, not this method.
-            del handle._source_traceback[-1]
+        _hide_caller(handle)
         self._sleeper.wake()
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Have *callback* called with *args* at *when*, a time of :meth:`time` in seconds."""
         timer = super().call_at(when, callback, *args, context=context)
-        if timer._source_traceback:
-            del timer._source_traceback[-1]
+        _hide_caller(timer)
         self._sleeper.wake()
         return timer
 
@@ -86,7 +114,9 @@ class EventLoop(asyncio.SelectorEventLoop):
         super().stop()
         self._sleeper.wake()
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Have *executor* call *func* with *args*; by default that is done in a native thread."""
         if executor is None and self._default_executor is None:
             self._check_closed()
@@ -110,34 +140,13 @@ class EventLoop(asyncio.SelectorEventLoop):
         return await to_greenlet(socket.getnameinfo, sockaddr, flags)
 
     async def _make_subprocess_transport(
-        self,
-        protocol: Any,
-        args: Any,
-        shell: bool,
-        stdin: Any,
-        stdout: Any,
-        stderr: Any,
-        bufsize: int,
-        extra: Any = None,
-        **kwargs: Any,
+        self, protocol: Any, args: Any, shell: bool, *pipes: Any, **kwargs: Any
     ) -> Any:
         if program_has_child_watcher():
-            return await super()._make_subprocess_transport(
-                protocol, args, shell, stdin, stdout, stderr, bufsize, extra=extra, **kwargs
-            )
+            return await super()._make_subprocess_transport(protocol, args, shell, *pipes, **kwargs)
         waiter = self.create_future()
-        transport = unix_events._UnixSubprocessTransport(
-            self,
-            protocol,
-            args,
-            shell,
-            stdin,
-            stdout,
-            stderr,
-            bufsize,
-            waiter=waiter,
-            extra=extra,
-            **kwargs,
+        transport = subprocess_transport(
+            self, protocol, args, shell, *pipes, waiter=waiter, **kwargs
         )
         watch(transport._proc, partial(self._on_child_end, transport))
         try:
@@ -153,7 +162,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             # In the turn after the next, so that what the child has written comes first.
             self.call_soon_threadsafe(self.call_soon, transport._process_exited, returncode)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Have *callback* called with *args* at each signal *sig*; in the main thread only.
 
         Several loops of the main thread may handle signals, also the same one.
@@ -197,6 +206,12 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._make_self_pipe()
         if self._signal_handlers and goes_on:
             _signals.own_wakeups(self)
+
+
+def _hide_caller(handle: Any) -> None:
+    """Make who called the caller of this the one who has created *handle*, in debug mode."""
+    if handle._source_traceback:
+        del handle._source_traceback[-1]
 
 
 def _reopen_all() -> None:

@@ -16,23 +16,15 @@ _PYTHON = sys.version_info[:2]
 
 
 @cache
-def _policy_class() -> type:
-    # The name is private where the public one warns: CPython 3.14 and 3.15.
-    base: Any = getattr(asyncio.events, "_DefaultEventLoopPolicy", None)
-    if base is None:
-        base = getattr(asyncio.unix_events, "_UnixDefaultEventLoopPolicy", None)
-
-    class EventLoopPolicy(base):
-        """asyncio's default policy, with :class:`gevent.aio.EventLoop` as the class of loops."""
-
-        _loop_factory = EventLoop
-
-    EventLoopPolicy.__module__ = "gevent.aio"
-    EventLoopPolicy.__qualname__ = "EventLoopPolicy"
-    return EventLoopPolicy
+def _policy_class() -> Any:
+    # The public name of the base warns since CPython 3.14.
+    base = vars(asyncio.unix_events)["_UnixDefaultEventLoopPolicy"]
+    doc = "asyncio's default policy, with :class:`gevent.aio.EventLoop` as the class of loops."
+    names = {"_loop_factory": EventLoop, "__doc__": doc, "__module__": "gevent.aio"}
+    return type("EventLoopPolicy", (base,), names)
 
 
-def policy_class() -> type:
+def policy_class() -> Any:
     """Return ``gevent.aio.EventLoopPolicy``.
 
     :raises AttributeError: asyncio has no policies any more.
@@ -57,10 +49,11 @@ def install() -> None:
 
     That holds for the whole process, where no loop is named: best called once, at the start.
     """
+    events: Any = asyncio.events
     if _PYTHON >= (3, 16):
-        asyncio.events.EventLoop = asyncio.EventLoop = EventLoop
+        events.EventLoop = vars(asyncio)["EventLoop"] = EventLoop
     elif _PYTHON >= (3, 14):
         # The public function warns.
-        asyncio.events._set_event_loop_policy(_policy_class()())
+        events._set_event_loop_policy(_policy_class()())
     else:
-        asyncio.set_event_loop_policy(_policy_class()())
+        events.set_event_loop_policy(_policy_class()())

@@ -26,7 +26,8 @@ class HubSelector(selectors.EpollSelector):
     The set is always the native one, as its polls never wait.
     """
 
-    _selector_cls = get_original("select", "epoll")
+    _selector: Any
+    _selector_cls: Any = get_original("select", "epoll")
 
     def __init__(self) -> None:
         super().__init__()

@@ -164,7 +164,7 @@ def loop() -> SharedLoop:
     loop, which has no unfinished task, does not keep :func:`gevent.wait` from returning.
     """
     hub = get_hub()
-    shared = hub._aio_loop
+    shared: SharedLoop | None = hub._aio_loop
     if shared is None:
         shared = hub._aio_loop = SharedLoop(hub)
     return shared

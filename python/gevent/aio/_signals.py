@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add_loop", "handle", "leave_to_others", "own_wakeups"]
 
+#: What asyncio sets as the handler of a signal that a loop reads.
+_ignore: Any = vars(unix_events)["_sighandler_noop"]
+
 #: The loops that handle signals or did so.
-_loops: WeakSet[Any] = WeakSet()
+_loops: WeakSet[EventLoop] = WeakSet()
 
 
 def add_loop(loop: EventLoop) -> None:
@@ -44,7 +47,7 @@ def leave_to_others(loop: EventLoop, number: int) -> None:
     """Let the other loops have the signal *number*, for which *loop* removed its handler."""
     others = _others(loop)
     if any(number in other._signal_handlers for other in others):
-        signal.signal(number, unix_events._sighandler_noop)
+        signal.signal(number, _ignore)
     # gevent.signal restores the descriptor by itself.
     if others and not loop._signal_handlers and not is_object_patched("signal", "set_wakeup_fd"):
         own_wakeups(others[0])
