@@ -4,6 +4,7 @@
 that the extension does not have exist for type checkers alone.
 """
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Generator, Iterable, MutableSequence, Sequence
 from http.client import HTTPMessage
 from os import stat_result
@@ -106,6 +107,7 @@ __all__ = [
     "all_local_dicts_for_greenlet",
     "callback",
     "check_signals",
+    "follow_running_loops",
     "get_hub",
     "get_hub_class",
     "get_hub_if_exists",
@@ -125,6 +127,7 @@ __all__ = [
     "set_default_hub_class",
     "set_hub",
     "set_resumed_function",
+    "set_running_loop",
     "set_track_greenlet_tree",
     "setswitchinterval",
     "sleep",
@@ -401,6 +404,12 @@ def get_hub_class() -> type[Hub]: ...
 def set_hub(hub: BaseHub | None) -> None: ...
 def set_default_hub_class(class_: type[BaseHub], /) -> None: ...
 def set_resumed_function(function: Callable[[], object]) -> None: ...
+def set_running_loop(loop: AbstractEventLoop | None, /) -> None: ...
+def follow_running_loops(
+    get_running_loop: Callable[[], AbstractEventLoop | None],
+    set_running_loop: Callable[[AbstractEventLoop | None], None],
+    swap_current_task: Callable[[Any, Any], Any] | None,
+) -> None: ...
 def leave_hub() -> None: ...
 def leave_hub_at_fork(leave: bool) -> None: ...
 def check_signals() -> None: ...
