@@ -76,7 +76,9 @@ __imports__: list[str] = sorted(
     }
 )
 if sys.version_info >= (3, 13):
-    from socket import _fallback_socketpair as _fallback_socketpair
+    from socket import (  # type: ignore[attr-defined]
+        _fallback_socketpair as _fallback_socketpair,
+    )
 
     __imports__.append("_fallback_socketpair")
 __all__ = __implements__ + __extensions__ + __imports__

@@ -18,7 +18,7 @@ from gevent._sslsocket import SSLContext as SSLContext
 from gevent._sslsocket import SSLSocket as SSLSocket
 from gevent._sslsocket import StdlibContext as _StdlibContext
 from gevent._sslsocket import adopt_original_class as _adopt_original_class
-from gevent._sslsocket import wrap_socket as wrap_socket  # type: ignore[assignment]
+from gevent._sslsocket import wrap_socket as wrap_socket  # type: ignore[assignment,unused-ignore]
 from gevent.socket import create_connection as create_connection
 
 _F = TypeVar("_F", bound=Callable[..., Any])
