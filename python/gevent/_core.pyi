@@ -1,7 +1,8 @@
 """The types of the extension module, in the order of its storeys.
 
-``make lint`` compares this file with the extension itself. Names that begin with an underscore and
-that the extension does not have exist for type checkers alone.
+``make lint`` has stubtest compare this file with the extension itself; it is one file because
+stubtest looks at what a module declares, not at what it imports. Names that begin with an
+underscore and that the extension does not have exist for type checkers alone.
 """
 
 from asyncio import AbstractEventLoop
@@ -50,7 +51,8 @@ _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | 
 _Link: TypeAlias = Callable[[Any], object]
 # Of a socket: a pair, a tuple of four, a path or bytes, by its family.
 _Address: TypeAlias = Any
-_Event: TypeAlias = Literal["READ", "WRITE"]
+# Of a wait: the kind of call, the object and the descriptors that it is on, and its seconds so far.
+_Told: TypeAlias = tuple[str, Any, tuple[int, ...], float]
 
 __all__ = [
     "EVENTS",
@@ -113,6 +115,7 @@ __all__ = [
     "get_hub_if_exists",
     "getcurrent",
     "getswitchinterval",
+    "holder_of",
     "idle",
     "join_greenlets",
     "kill",
@@ -136,6 +139,8 @@ __all__ = [
     "supported_backends",
     "take_in",
     "wait_descriptor",
+    "wait_of",
+    "waits_of",
     "watchers",
     "websocket_respond",
     "with_timeout",
@@ -425,6 +430,9 @@ def join_greenlets(
     greenlets: Sequence[Greenlet[..., _R]], timeout: float | None = None
 ) -> list[Greenlet[..., _R]]: ...
 def kill_greenlets(greenlets: Sequence[greenlet], exception: _Raised | None = None) -> bool: ...
+def wait_of(greenlet: greenlet) -> _Told | None: ...
+def waits_of(greenlets: list[Any]) -> dict[Any, _Told]: ...
+def holder_of(lock: Any) -> int | None: ...
 def set_track_greenlet_tree(value: bool) -> None: ...
 def getswitchinterval() -> float: ...
 def setswitchinterval(interval: float) -> None: ...

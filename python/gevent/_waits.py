@@ -287,7 +287,7 @@ def deadlocks() -> str:
         )
         for greenlet in cycle:
             lines.append(f"  {_titled(greenlet)} is {graph.text(greenlet)}")
-            awaited, is_lock = graph.awaited(greenlet)
+            awaited, is_lock = graph.awaited(greenlet)  # type: ignore[misc]
             what = "held by" if is_lock else "that is the end of"
             lines.append(f"    {what} {_titled(awaited)}")
     return "\n".join(lines)
