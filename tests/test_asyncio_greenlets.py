@@ -203,12 +203,15 @@ print("done")
 def test_a_greenlet_that_is_switched_to_sees_the_loop(run_patched):
     run_patched("""
 import greenlet
+called = []
 
 async def main():
     before = state()
     mine = gevent.getcurrent()
     def child():
         assert state() == before
+        # In debug mode, too, it is of the thread that the loop is of.
+        asyncio.get_running_loop().call_soon(called.append, True)
         gevent.sleep(0.001)
         assert state() == before
         got = mine.switch("asked")
@@ -223,10 +226,19 @@ async def main():
     assert state() == before
     assert other.switch("answer") == "over"
     assert state() == before
+    await asyncio.sleep(0)
+    # Other greenlets are other threads.
+    loop = before[0]
+    def refused():
+        try:
+            loop.call_soon(called.append, False)
+        except RuntimeError:
+            return "refused"
+    assert gevent.spawn(refused).get() == "refused"
 
 runs = [gevent.spawn(lambda: asyncio.run(main(), debug=True)) for _ in range(3)]
 gevent.joinall(runs, raise_error=True)
-assert state() == EMPTY
+assert state() == EMPTY and called == [True] * 3
 print("done")
 """)
 

@@ -19,7 +19,7 @@ from gevent._hub_local import ThreadState
 from gevent.hub import getcurrent
 from gevent.local import local
 
-__all__ = ["follow_running_loops", "patch", "patch_uvloop"]
+__all__ = ["follow_running_loops", "patch", "patch_loops", "patch_uvloop"]
 
 #: The current task is in the state of the thread, no longer in a dictionary of loops.
 _TASK_IN_THREAD = sys.version_info >= (3, 14)
@@ -92,6 +92,19 @@ def _policy_data(kept: type) -> type:
         setattr(Data, name, value)
     Data.__name__ = Data.__qualname__ = "_Local"
     return Data
+
+
+def patch_loops(base_events: ModuleType) -> None:
+    """Let greenlets that a coroutine switches to use its loop in debug mode, as they may else."""
+    loop_class = base_events.BaseEventLoop
+    check = loop_class._check_thread
+
+    def _check_thread(self: Any) -> None:
+        # The identity of such a greenlet is another one, but the loop runs in it.
+        if base_events.events._get_running_loop() is not self:
+            check(self)
+
+    loop_class._check_thread = _check_thread
 
 
 def patch_uvloop(uvloop: ModuleType) -> None:

@@ -17,7 +17,9 @@ import gevent
 
 def run_in_greenlets(count, main, *args):
     """Run as many loops at once, each in a greenlet; return what they return."""
-    everyone = [gevent.spawn(lambda n=n: asyncio.run(main(n, *args))) for n in range(count)]
+    everyone = [
+        gevent.spawn(lambda n=n: asyncio.run(main(n, *args), debug=n % 2)) for n in range(count)
+    ]
     gevent.joinall(everyone, raise_error=True)
     return [each.value for each in everyone]
 

@@ -81,8 +81,9 @@ LATE = (
             ("billiard.util",                   "gevent._processes.launch", "patch_util"),
         )
     ),
-    LateRow("asyncio", "asyncio.events", "gevent._asyncio"),
-    LateRow("asyncio", "uvloop",         "gevent._asyncio", "patch_uvloop"),
+    LateRow("asyncio", "asyncio.events",      "gevent._asyncio"),
+    LateRow("asyncio", "asyncio.base_events", "gevent._asyncio", "patch_loops"),
+    LateRow("asyncio", "uvloop",              "gevent._asyncio", "patch_uvloop"),
 )
 # fmt: on
 
