@@ -213,6 +213,16 @@ class Resolver(ImportableSetting):
     }
 
 
+class NativeLookups(BoolSetting):
+    name = "native_lookups"
+    environment_key = "GEVENT_NATIVE_LOOKUPS"
+    desc = (
+        "Whether the default resolver asks name servers on the hub's loop, without a thread, where "
+        "the system looks names up in /etc/hosts and at name servers only."
+    )
+    default = True
+
+
 class Threadpool(ImportableSetting):
     name = "threadpool"
     environment_key = "GEVENT_THREADPOOL"

@@ -57,6 +57,14 @@ fn scope(address: IpAddr) -> u8 {
 /// Returns the local address that datagrams to an address would have; nothing where none can be sent.
 pub type Route = fn(IpAddr) -> Option<IpAddr>;
 
+/// Returns true if a `gai.conf` leaves the order as RFC 6724 has it: gai.conf(5).
+#[must_use]
+pub fn is_default(gai_conf: &str) -> bool {
+    gai_conf
+        .lines()
+        .all(|line| matches!(line.trim_start().bytes().next(), None | Some(b'#')))
+}
+
 /// What to compare destinations by, best first. Rules 3, 4 and 7 need what only the kernel knows.
 type Rank = (
     Reverse<bool>,

@@ -70,6 +70,8 @@ pub struct Plan {
     pub searches: bool,
     /// True if a server's failure is the answer, so that no other is asked.
     pub failure_is_answer: bool,
+    /// True if the configuration has lines or options that have no meaning here.
+    pub has_unknown: bool,
 }
 
 impl Plan {
@@ -101,6 +103,7 @@ impl Plan {
             cut_is_fine: has(flags::IGNTC),
             searches: !has(flags::NOSEARCH),
             failure_is_answer: has(flags::NOCHECKRESP),
+            has_unknown: conf.has_unknown,
         }
     }
 }

@@ -106,14 +106,6 @@ def _host_error(status: int) -> herror:
     return herror(status, _TEXTS[status])
 
 
-def _address_error(status: int) -> gaierror:
-    if status in (ARES_ENODATA, ARES_ENOTFOUND):
-        return gaierror(EAI_NONAME, "Name or service not known")
-    if status == ARES_ENOTIMP:
-        return gaierror(EAI_FAMILY, "ai_family not supported")
-    return gaierror(status, _TEXTS[status])
-
-
 def _family_of(address: str) -> int:
     return AF_INET6 if ":" in address else AF_INET
 
@@ -161,6 +153,9 @@ class channel:
     :param servers: The addresses of the servers, as a list or separated by commas.
     :param resolv_conf: The file to read in place of ``/etc/resolv.conf``.
     :param hosts: The file to read in place of ``/etc/hosts``.
+    :param nsswitch_conf: The file to read in place of ``/etc/nsswitch.conf``, for
+        :meth:`is_complete` only.
+    :param gai_conf: The file to read in place of ``/etc/gai.conf``, for :meth:`is_complete` only.
     :raises InvalidIP: One of *servers* is not an address.
     """
 
@@ -177,6 +172,8 @@ class channel:
         *,
         resolv_conf: str = "/etc/resolv.conf",
         hosts: str = "/etc/hosts",
+        nsswitch_conf: str = "/etc/nsswitch.conf",
+        gai_conf: str = "/etc/gai.conf",
     ) -> None:
         settings = {
             "flags": _number(flags, int, 0) or 0,
@@ -187,6 +184,8 @@ class channel:
             "tcp_port": _port(tcp_port),
             "resolv_conf": resolv_conf,
             "hosts": hosts,
+            "nsswitch_conf": nsswitch_conf,
+            "gai_conf": gai_conf,
         }
         try:
             self._service = NameService(loop, servers=_servers(servers) or None, **settings)
@@ -201,6 +200,15 @@ class channel:
         """The loop; ``None`` once destroyed."""
         return self._service.loop
 
+    @staticmethod
+    def address_error(status: int) -> gaierror:
+        """Return the exception of :meth:`getaddrinfo` for a status of c-ares."""
+        if status in (ARES_ENODATA, ARES_ENOTFOUND):
+            return gaierror(EAI_NONAME, "Name or service not known")
+        if status == ARES_ENOTIMP:
+            return gaierror(EAI_FAMILY, "ai_family not supported")
+        return gaierror(status, _TEXTS[status])
+
     def destroy(self) -> None:
         """End. Functions that wait for look-ups get an error (``ARES_EDESTRUCTION``)."""
         self._service.close()
@@ -211,6 +219,15 @@ class channel:
     def _check(self) -> None:
         if self._service.loop is None:
             raise gaierror(ARES_EDESTRUCTION, _TEXTS[ARES_EDESTRUCTION])
+
+    def is_complete(self) -> bool:
+        """Return whether the system is configured to look nowhere but here.
+
+        That is so where ``nsswitch.conf`` has ``hosts: files dns``, ``resolv.conf`` nothing that
+        is not known here, and ``gai.conf`` nothing.
+        """
+        self._check()
+        return self._service.is_complete()
 
     def set_servers(self, servers: Any = None) -> None:
         """Ask *servers* from now on; without any, every look-up of a server fails.
@@ -300,7 +317,7 @@ class channel:
             if not status:
                 callback(Result((_shortened(found, flags), service)))
             elif flags & NI_NAMEREQD:
-                callback(Result(exception=_address_error(ARES_ENOTFOUND)))
+                callback(Result(exception=self.address_error(ARES_ENOTFOUND)))
             else:
                 callback(Result((figures, service)))
 
@@ -325,7 +342,7 @@ class channel:
         self._check()
         octets = _octets(name)
         if family not in _FAMILIES:
-            callback(Result(exception=_address_error(ARES_ENOTIMP)))
+            callback(Result(exception=self.address_error(ARES_ENOTIMP)))
             return None
         kinds = {}
         for each in (family,) if family else (AF_INET, AF_INET6):
@@ -337,14 +354,14 @@ class channel:
                 if family or not regarded:
                     raise
         if not kinds:
-            callback(Result(exception=_address_error(ARES_ENOTFOUND)))
+            callback(Result(exception=self.address_error(ARES_ENOTFOUND)))
             return None
         v4, v6 = AF_INET in kinds, AF_INET6 in kinds
         mapped = family == AF_INET6 and flags & AI_V4MAPPED
 
         def finish(status: int, found: str, aliases: list[str], addresses: list[str]) -> None:
             if status:
-                callback(Result(exception=_address_error(status)))
+                callback(Result(exception=self.address_error(status)))
                 return
             if mapped:
                 if not flags & AI_ALL:

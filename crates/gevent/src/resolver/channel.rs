@@ -97,7 +97,7 @@ fn addresses(servers: Vec<String>) -> PyResult<Vec<ServerAddress>> {
 #[pymethods]
 impl NameService {
     #[new]
-    #[pyo3(signature = (r#loop, *, servers, flags, timeout, tries, ndots, udp_port, tcp_port, resolv_conf, hosts))]
+    #[pyo3(signature = (r#loop, *, servers, flags, timeout, tries, ndots, udp_port, tcp_port, resolv_conf, hosts, nsswitch_conf, gai_conf))]
     #[expect(clippy::too_many_arguments)]
     fn new(
         r#loop: Py<Loop>,
@@ -110,6 +110,8 @@ impl NameService {
         tcp_port: u16,
         resolv_conf: PathBuf,
         hosts: PathBuf,
+        nsswitch_conf: PathBuf,
+        gai_conf: PathBuf,
     ) -> PyResult<Self> {
         let settings = Settings {
             flags,
@@ -125,6 +127,8 @@ impl NameService {
             tcp_port,
             resolv_conf,
             hosts,
+            nsswitch_conf,
+            gai_conf,
         };
         Ok(Self {
             driver: GilCell::new(Some(Arc::new(Driver::new(r#loop, ends, settings)))),
@@ -149,6 +153,12 @@ impl NameService {
     /// Look up the names of an address.
     fn names(&self, py: Python<'_>, callback: Py<PyAny>, address: IpAddr) -> PyResult<LookUp> {
         self.start(py, Question::Names(address), false, callback)
+    }
+
+    /// Return whether the system's own look-ups would find the same: nothing but the file of hosts and name servers is
+    /// configured.
+    fn is_complete(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.current(py)?.is_complete(py))
     }
 
     /// Ask these servers from now on, in place of those known before.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dns::{
     Action, Answer, Failure, Hosts, Lookup, Plan, Query, QueryId, Question, ResolvConf, Settings,
-    Transport, order,
+    Sources, Transport, order,
 };
 use pyo3::prelude::*;
 use reactor::{Interest, Time, TimerKey};
@@ -39,6 +39,8 @@ pub struct Ends {
     pub tcp_port: u16,
     pub resolv_conf: PathBuf,
     pub hosts: PathBuf,
+    pub nsswitch_conf: PathBuf,
+    pub gai_conf: PathBuf,
 }
 
 /// A look-up as asked for.
@@ -83,6 +85,9 @@ struct State {
     settings: Settings,
     conf: FollowedFile<ResolvConf>,
     hosts: FollowedFile<Hosts>,
+    sources: FollowedFile<Sources>,
+    /// True if `gai.conf` says nothing.
+    order: FollowedFile<bool>,
     /// The plan, as of a version of the configuration.
     plan: Option<(Arc<ResolvConf>, Arc<Plan>)>,
     turn: usize,
@@ -111,6 +116,8 @@ impl Driver {
             settings,
             conf: FollowedFile::new(ends.resolv_conf.clone(), parse_conf),
             hosts: FollowedFile::new(ends.hosts.clone(), Hosts::parse),
+            sources: FollowedFile::new(ends.nsswitch_conf.clone(), Sources::parse),
+            order: FollowedFile::new(ends.gai_conf.clone(), order::is_default),
             plan: None,
             turn: 0,
             numbers: 0,
@@ -138,6 +145,15 @@ impl Driver {
             state.settings.servers = Some(servers);
             state.plan = None;
         });
+    }
+
+    /// Returns true if the system's configuration has nothing that look-ups here do not know: other sources of names than
+    /// the file of hosts and the servers, or another order of addresses.
+    pub fn is_complete(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| {
+            let (_, plan) = state.current();
+            !plan.has_unknown && state.sources.current().is_plain() && *state.order.current()
+        })
     }
 
     /// Begins a look-up, and returns its number. It keeps the loop running.
