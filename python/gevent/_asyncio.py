@@ -55,9 +55,10 @@ def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None
         accelerator = None
     swap = accelerator._swap_current_task if accelerator and _TASK_IN_THREAD else None
     _core.follow_running_loops(events._get_running_loop, original, swap)
-    for module in list(sys.modules.values()):
+    # Anything may stand in sys.modules; only modules have such names.
+    for module in [one for one in sys.modules.values() if isinstance(one, ModuleType)]:
         for name in ("_set_running_loop", "_c__set_running_loop"):
-            if getattr(module, "__dict__", {}).get(name) is original:
+            if vars(module).get(name) is original:
                 replace(module, name, _core.set_running_loop)
 
 
