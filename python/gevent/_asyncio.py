@@ -16,6 +16,7 @@ from typing import Any
 
 from gevent import _core
 from gevent._hub_local import ThreadState
+from gevent._modules import imported_modules
 from gevent.hub import getcurrent
 from gevent.local import local
 
@@ -55,10 +56,9 @@ def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None
         accelerator = None
     swap = accelerator._swap_current_task if accelerator and _TASK_IN_THREAD else None
     _core.follow_running_loops(events._get_running_loop, original, swap)
-    # Anything may stand in sys.modules; only modules have such names.
-    for module in [one for one in sys.modules.values() if isinstance(one, ModuleType)]:
+    for _, module, names in imported_modules():
         for name in ("_set_running_loop", "_c__set_running_loop"):
-            if vars(module).get(name) is original:
+            if names.get(name) is original:
                 replace(module, name, _core.set_running_loop)
 
 

@@ -41,6 +41,17 @@ MODULES = (
     "multiprocessing_fork",
     *("test_wait3", "test_wait4", "test_fork1", "test_posix", "test_popen", "test_sched"),
     *("test_robotparser", "test_threaded_import", "test_atexit", "test_eintr"),
+    # All of asyncio but its parts for Windows.
+    *(
+        f"test_asyncio.test_{name}"
+        for name in (
+            *("tasks", "events", "subprocess", "ssl", "streams", "sock_lowlevel", "futures"),
+            *("taskgroups", "sendfile", "sslproto", "base_events", "unix_events", "locks"),
+            *("selector_events", "waitfor", "queues", "runners", "timeouts", "server", "pep492"),
+            *("futures2", "threads", "transports", "protocols", "context", "buffered_proto"),
+            *("eager_task_factory", "graph", "staggered", "tools"),
+        )
+    ),
 )
 #: What became of a test during which the process ended, by itself or for its time limit.
 FATAL = "fatal"

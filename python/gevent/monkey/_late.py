@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from operator import itemgetter
+
+from gevent._modules import imported_modules
 
 __all__ = ["ssl_message"]
 
@@ -15,10 +18,10 @@ def ssl_message() -> str | None:
         return None
     importers = [
         f"{name} ({getattr(module, '__file__', None) or 'built-in'})"
-        for name, module in sorted(sys.modules.items())
+        for name, module, names in sorted(imported_modules(), key=itemgetter(0))
         if name != "ssl"
         and not name.startswith("gevent.")
-        and any(value is original for value in getattr(module, "__dict__", {}).values())
+        and any(value is original for value in names.values())
     ]
     subclasses = [
         str(cls) for cls in original.__subclasses__() if not cls.__module__.startswith("gevent.")
