@@ -32,12 +32,12 @@ class LoopExit(Exception):
         super().__init__(*args if code is None else (*args, code))
         #: What the main greenlet waited for, and which greenlets waited for each other in a
         #: circle (who holds which lock): lines for people, empty where the exception is expected.
-        self.waits = ""
+        self.waits: str = ""
         if len(args) == 3 and not getattr(args[1], "_joined", True):
             # Now, as locks are released on the exception's way out.
             from gevent._waits import deadlocks
 
-            self.waits = deadlocks()
+            self.waits: str = deadlocks()
 
     @property
     def code(self) -> Any:

@@ -36,6 +36,7 @@ from gevent._config import config
 from gevent._socket3 import SocketType as SocketType  # type: ignore[assignment]
 from gevent._socket3 import fromfd as fromfd  # type: ignore[assignment]
 from gevent._socket3 import socket
+from gevent._socket3 import socket as _GeventSocket
 from gevent._socket3 import socketpair as socketpair
 from gevent._socketcommon import _resolve_addr as _resolve_addr
 from gevent._socketcommon import cancel_wait as cancel_wait
@@ -105,7 +106,7 @@ def create_connection(  # type: ignore[no-redef]
     source_address: tuple[str, int] | None = None,
     *,
     all_errors: bool = False,
-) -> socket:
+) -> _GeventSocket:
     """Connect to a host and port, trying every address that the host has, in order.
 
     :param timeout: The timeout of the new socket in seconds, which limits each try; by default
@@ -127,7 +128,7 @@ def create_connection(  # type: ignore[no-redef]
                 if source_address:
                     sock.bind(source_address)
                 sock.connect(where)
-                return sock
+                return sock  # type: ignore[return-value]
             except OSError as failure:
                 if not all_errors:
                     failures.clear()
@@ -155,7 +156,7 @@ def create_server(  # type: ignore[no-redef]
     backlog: int | None = None,
     reuse_port: bool = False,
     dualstack_ipv6: bool = False,
-) -> socket:
+) -> _GeventSocket:
     """Return a socket that listens at *address*.
 
     :param family: ``AF_INET`` or ``AF_INET6``.
@@ -188,4 +189,4 @@ def create_server(  # type: ignore[no-redef]
     except OSError:
         sock.close()
         raise
-    return sock
+    return sock  # type: ignore[return-value]

@@ -14,7 +14,7 @@ import io
 import os
 import subprocess as _subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from subprocess import DEVNULL as DEVNULL
 from subprocess import PIPE as PIPE
@@ -25,7 +25,7 @@ from subprocess import TimeoutExpired as TimeoutExpired
 from subprocess import _fork_exec as _fork_exec  # type: ignore[attr-defined]
 from subprocess import getoutput as getoutput
 from subprocess import getstatusoutput as getstatusoutput
-from typing import TYPE_CHECKING, Any, AnyStr, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, AnyStr, Literal, Self, TypeVar, overload
 
 from gevent import monkey as _monkey  # noqa: F401
 from gevent._fork import alone_in_child
@@ -77,6 +77,10 @@ def __getattr__(name: str) -> Any:
     return getattr(_subprocess, name)
 
 
+_Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_Command = _Path | Sequence[_Path]
+
+
 class Popen(_subprocess.Popen[AnyStr]):
     """A child process; see :class:`subprocess.Popen` for the arguments.
 
@@ -94,8 +98,61 @@ class Popen(_subprocess.Popen[AnyStr]):
     threadpool: Any
     _watched: Any
 
-    # By the standard library's, type checkers know whether the pipes are of text or of bytes.
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        # The pipes are of text or of bytes.
+        @overload
+        def __init__(
+            self: Popen[str],
+            args: _Command,
+            bufsize: int | None = -1,
+            *rest: Any,
+            text: Literal[True],
+            **kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[str],
+            args: _Command,
+            bufsize: int | None = -1,
+            *rest: Any,
+            encoding: str,
+            **kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[str],
+            args: _Command,
+            bufsize: int | None = -1,
+            *rest: Any,
+            universal_newlines: Literal[True],
+            **kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[bytes],
+            args: _Command,
+            bufsize: int | None = -1,
+            *rest: Any,
+            text: Literal[False] | None = None,
+            encoding: None = None,
+            universal_newlines: Literal[False] | None = None,
+            errors: None = None,
+            **kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[Any],
+            args: _Command,
+            bufsize: int | None = -1,
+            *rest: Any,
+            text: bool | None = None,
+            encoding: str | None = None,
+            universal_newlines: bool | None = None,
+            **kwargs: Any,
+        ) -> None: ...
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    else:
 
         def __init__(
             self,

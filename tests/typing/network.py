@@ -19,6 +19,7 @@ def use(sock: stdlib.socket) -> None:
 
 def sockets() -> None:
     sock = socket.create_connection(("127.0.0.1", 80), timeout=1)
+    handle(sock, ("127.0.0.1", 80))
     sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
     assert_type(sock.recv(1024), bytes)
     use(sock)
@@ -72,10 +73,11 @@ def web() -> None:
 
 def processes() -> None:
     child = subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True)
-    output, _ = child.communicate()
-    print(output.upper())
+    assert_type(child.communicate(), tuple[str, str])
+    assert_type(subprocess.Popen("true", shell=True).communicate()[0], bytes)
     assert_type(child.wait(), int)
     assert_type(subprocess.check_output(["true"]), bytes)
     assert_type(subprocess.run(["true"], text=True), CompletedProcess[str])
     subprocess.call(["true"], timeout="1")  # E: seconds are a number
+    subprocess.Popen([1])  # E: an argument is text
     subprocess.Popen(["true"], bufsize="1")  # E: a size is a number
