@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import warnings
+import sys
 from asyncio import unix_events
 from collections.abc import Callable
 from typing import Any
@@ -37,12 +37,8 @@ def program_has_child_watcher() -> bool:
 
     It may up to Python 3.13, with a child watcher of another class than the default ones.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        policy: Any = asyncio.get_event_loop_policy()
-        watcher = getattr(policy, "_watcher", None)
-        defaults = (
-            getattr(asyncio, "ThreadedChildWatcher", ()),
-            getattr(asyncio, "PidfdChildWatcher", ()),
-        )
+    if sys.version_info >= (3, 14):
+        return False
+    watcher = getattr(asyncio.get_event_loop_policy(), "_watcher", None)
+    defaults = (asyncio.ThreadedChildWatcher, asyncio.PidfdChildWatcher)
     return watcher is not None and type(watcher) not in defaults
