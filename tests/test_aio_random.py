@@ -89,9 +89,11 @@ class Program:
                 await asyncio.sleep(0)
             return await self.body_of_coroutine(node)
         finally:
-            if node.slow_clean_up:
-                await asyncio.sleep(0.001)
-            self.running.remove(node)
+            try:
+                if node.slow_clean_up:
+                    await asyncio.sleep(0.001)
+            finally:
+                self.running.remove(node)
 
     async def body_of_coroutine(self, node):
         if node.kind == "value":
@@ -133,9 +135,11 @@ class Program:
                 gevent.sleep(0)
             return self.body_of_greenlet(node)
         finally:
-            if node.slow_clean_up:
-                gevent.sleep(0.001)
-            self.running.remove(node)
+            try:
+                if node.slow_clean_up:
+                    gevent.sleep(0.001)
+            finally:
+                self.running.remove(node)
 
     def body_of_greenlet(self, node):
         if node.kind == "value":
@@ -217,6 +221,11 @@ def run(root, own):
         greenlet.kill()
         assert isinstance(greenlet.value, gevent.GreenletExit) or greenlet.exception is None
         found = NEVER
+        # The kill may have ended the wait for a clean-up, which goes on by itself.
+        for _ in range(1000):
+            if not program.running:
+                break
+            gevent.sleep(0.002)
     else:
         greenlet.join()
         found = greenlet.exception or greenlet.value
@@ -224,7 +233,7 @@ def run(root, own):
     return found
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_programs(seed):
     rng = random.Random(seed)
     with QuietHub():
@@ -261,6 +270,13 @@ def test_cancelled_calls_leave_nothing():
         with aio.iterate(ticks()) as items:
             list(items)
 
+    def spawned():
+        greenlet = aio.spawn(nested())
+        try:
+            greenlet.get()
+        finally:
+            greenlet.kill()
+
     def own():
         with asyncio.Runner(loop_factory=aio.EventLoop) as runner:
             runner.run(asyncio.sleep(60))
@@ -269,7 +285,7 @@ def test_cancelled_calls_leave_nothing():
         lambda: aio.run(asyncio.sleep(60)),
         lambda: aio.run(read()),
         lambda: aio.run(nested()),
-        lambda: aio.spawn(nested()).get(),
+        spawned,
         iterate,
         own,
     ]
