@@ -78,6 +78,7 @@ bench: $(BUILT) $(READY)
 	$(PY) benchmarks/stdlib.py
 	$(PY) benchmarks/web.py
 	$(PY) benchmarks/websocket.py
+	$(PY) benchmarks/asyncio_loop.py
 	$(PY) benchmarks/charts.py
 
 # The charts of benchmarks/RESULTS.md, in docs/charts, without measuring anew.

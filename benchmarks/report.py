@@ -7,7 +7,15 @@ from pathlib import Path
 from catalogue import Operation
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-SECTIONS = ("Operations", "Network", "Look-ups", "Standard library", "Web", "WebSocket")
+SECTIONS = (
+    "Operations",
+    "Network",
+    "Look-ups",
+    "Standard library",
+    "Web",
+    "WebSocket",
+    "Event loops",
+)
 HEADER = ("operation", "gevent µs", "ours µs", "times faster", "bar", "asyncio", "uvloop")
 
 

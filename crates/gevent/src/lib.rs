@@ -3,6 +3,7 @@
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
 
 mod args;
+mod asyncio;
 mod cell;
 mod compat;
 mod errors;
@@ -157,5 +158,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?)?;
     module.add_class::<event_loop::descriptors::PollChanges>()?;
     websocket::register(module)?;
+    asyncio::register(module)?;
     Ok(())
 }

@@ -8,7 +8,6 @@ import selectors
 import socket
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
@@ -23,7 +22,9 @@ from gevent.aio._children import (
     watch,
 )
 from gevent.aio._executor import make_executor
+from gevent.aio._fast import FastLoop
 from gevent.aio._selector import AdaptedSelector, HubSelector
+from gevent.aio._sleeper import Sleeper
 from gevent.hub import get_hub, get_thread_ident
 from gevent.monkey import is_object_patched
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
         async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any: ...
 
 else:
-    AsyncioLoop = asyncio.SelectorEventLoop
+    AsyncioLoop = FastLoop
 
 
 class EventLoop(AsyncioLoop):
@@ -72,7 +73,7 @@ class EventLoop(AsyncioLoop):
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         super().__init__(HubSelector() if selector is None else AdaptedSelector(selector))
-        self._sleeper = self._selector.sleeper
+        self._sleeper = Sleeper(self)
         _loops.add(self)
 
     def run_forever(self) -> None:
@@ -86,33 +87,6 @@ class EventLoop(AsyncioLoop):
             super().run_forever()
         finally:
             sleeper.unbind()
-
-    def call_soon(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.Handle:
-        """Have *callback* called with *args* in the next turn of the loop."""
-        handle = super().call_soon(callback, *args, context=context)
-        _hide_caller(handle)
-        self._sleeper.wake()
-        return handle
-
-    def call_at(
-        self,
-        when: float,
-        callback: Callable[[*Ts], object],
-        *args: *Ts,
-        context: Context | None = None,
-    ) -> asyncio.TimerHandle:
-        """Have *callback* called with *args* at *when*, a time of :meth:`time` in seconds."""
-        timer = super().call_at(when, callback, *args, context=context)
-        _hide_caller(timer)
-        self._sleeper.wake()
-        return timer
-
-    def stop(self) -> None:
-        """Have :meth:`run_forever` return after the turn under way, or else the next one."""
-        super().stop()
-        self._sleeper.wake()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
@@ -206,12 +180,6 @@ class EventLoop(AsyncioLoop):
         self._make_self_pipe()
         if self._signal_handlers and goes_on:
             _signals.own_wakeups(self)
-
-
-def _hide_caller(handle: Any) -> None:
-    """Make who called the caller of this the one who has created *handle*, in debug mode."""
-    if handle._source_traceback:
-        del handle._source_traceback[-1]
 
 
 def _reopen_all() -> None:

@@ -1,4 +1,4 @@
-"""The selectors of event loops: they poll without waiting, and sleep in the hub."""
+"""The selectors of event loops: they poll without waiting, and the loop sleeps in the hub."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from gevent._core import sleep
-from gevent.aio._sleeper import Descriptors, Sleeper
 from gevent.monkey.api import get_original
 
 __all__ = ["AdaptedSelector", "HubSelector", "Ready"]
@@ -16,12 +14,8 @@ __all__ = ["AdaptedSelector", "HubSelector", "Ready"]
 Ready = list[tuple[selectors.SelectorKey, int]]
 
 
-def _yes() -> bool:
-    return True
-
-
 class HubSelector(selectors.EpollSelector):
-    """A set of descriptors in the kernel, whose own descriptor the hub watches during sleeps.
+    """A set of descriptors in the kernel, whose own descriptor the hub watches for the loop.
 
     The set is always the native one, as its polls never wait.
     """
@@ -31,9 +25,12 @@ class HubSelector(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sleeper = Sleeper(_yes)
-        # True if greenlets have had their turn since the last poll that found something.
-        self._has_slept = False
+        #: The loop that the selector belongs to.
+        self.loop: Any = None
+
+    def poll(self) -> Ready:
+        """Return what is ready now."""
+        return super().select(0)
 
     def select(self, timeout: float | None = None) -> Ready:
         """Return what is ready; sleep at most *timeout* seconds for it, ``None``: any time.
@@ -41,23 +38,11 @@ class HubSelector(selectors.EpollSelector):
         Without a sleep the other greenlets get one turn, so that a busy loop starves nobody.
         Nothing runs between the poll and the return: what is ready belongs to the present keys.
         """
-        sleeper = self.sleeper
-        if sleeper.hub is None:
+        loop = self.loop
+        if loop is None or not loop.is_running():
             return super().select(timeout)
-        sleeper.begin_turn()
-        at_once = timeout is not None and timeout <= 0
-        if at_once or not self._has_slept:
-            sleep(0)
-        ready = super().select(0)
-        self._has_slept = False
-        if ready or at_once:
-            return ready
-        sleeper.sleep(timeout, self._descriptors())
-        self._has_slept = True
+        loop._wait(timeout)
         return super().select(0)
-
-    def _descriptors(self) -> Descriptors:
-        return ((self.fileno(), 1),)
 
     def reopen(self, goes_on: bool) -> None:
         """Leave the set to the parent process, and make a new one with the same descriptors.
@@ -72,19 +57,23 @@ class HubSelector(selectors.EpollSelector):
             # One that was closed without being unregistered is in no set.
             with suppress(OSError):
                 self._selector.register(key.fd, read | write)
-        if goes_on and self.sleeper.hub is not None:
-            self.sleeper.watch_again(self._descriptors())
+        if goes_on and self.loop is not None:
+            # A sleep that is under way watches the set of the parent.
+            self.loop._watch_selector(self.fileno())
+            self.loop._wake()
 
 
 class AdaptedSelector(selectors.BaseSelector):
     """Has a selector that a program made wait in the hub.
 
-    :param selector: Any selector. Its ``select`` is called with a timeout of 0 only.
+    :param selector: Any selector. Its ``select`` is called with a timeout of 0 only, once the loop
+        runs.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.adapted = selector
-        self.sleeper = Sleeper(_yes)
+        #: The loop that the selector belongs to.
+        self.loop: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.adapted, name)
@@ -103,21 +92,29 @@ class AdaptedSelector(selectors.BaseSelector):
 
     def _changed(self, key: selectors.SelectorKey) -> selectors.SelectorKey:
         # A sleep watches the descriptors that were there when it began.
-        if self.sleeper.asleep:
-            self.sleeper.wake()
+        if self.loop is not None:
+            self.loop._wake()
         return key
 
     def select(self, timeout: float | None = None) -> Ready:
         """Return what is ready, as :meth:`HubSelector.select`."""
-        sleeper = self.sleeper
-        if sleeper.hub is None:
+        loop = self.loop
+        if loop is None or not loop.is_running():
             return self.adapted.select(timeout)
-        sleeper.begin_turn()
-        sleep(0)
+        loop._wait(0)
         ready = self.adapted.select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        sleeper.sleep(timeout, [(key.fd, key.events) for key in self.get_map().values()])
+        hub_loop, watchers = loop._sleeper.hub.loop, []
+        try:
+            for key in self.get_map().values():
+                watcher = hub_loop.io(key.fd, key.events, ref=False)
+                watchers.append(watcher)
+                watcher.start(loop._wake)
+            loop._wait(timeout)
+        finally:
+            for watcher in watchers:
+                watcher.close()
         return self.adapted.select(0)
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:

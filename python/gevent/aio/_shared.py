@@ -34,7 +34,7 @@ class SharedLoop(EventLoop):
         self._ending = False
         #: True in the child of a fork, to which the loop does not belong.
         self.left_behind = False
-        self._sleeper.keeps_hub_alive = self._is_busy
+        self._counted = False
         self._served = Event()
         self._greenlet = spawn_raw(self._serve)
 
@@ -42,11 +42,13 @@ class SharedLoop(EventLoop):
         """Return a new task that runs *coro*; see :meth:`asyncio.loop.create_task`."""
         task = super().create_task(coro, **kwargs)
         self._unfinished += 1
+        self._counted = True
         task.add_done_callback(self._on_task_done)
         return task
 
     def _on_task_done(self, _task: asyncio.Task[Any]) -> None:
         self._unfinished -= 1
+        self._counted = self._is_busy()
 
     def create_waiting_task(self, coro: Any) -> asyncio.Task[Any]:
         """Return a new task that does nothing unless asked to, so it keeps no hub alive."""
@@ -61,12 +63,12 @@ class SharedLoop(EventLoop):
         if over is None:
             over = self._calls[future] = Event()
             future.add_done_callback(self._end_call)
-            # A loop that sleeps does not know yet that it has to keep the hub alive.
-            self._sleeper.wake()
+            self._counted = True
         return over
 
     def _end_call(self, future: asyncio.Future[Any]) -> None:
         over = self._calls.pop(future)
+        self._counted = self._is_busy()
         # Greenlets do not go on when their thread ends.
         if not self._ending:
             over.set()
@@ -90,7 +92,7 @@ class SharedLoop(EventLoop):
         To be called in the thread of the loop, while its hub still works. Greenlets that wait for
         tasks do not go on.
         """
-        self._ending = True
+        self._ending = self._counted = True
         super().stop()
         if not self._served.wait(_PATIENCE):
             kill(self._greenlet)

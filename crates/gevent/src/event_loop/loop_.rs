@@ -14,6 +14,7 @@ use crate::cell::GilCell;
 use crate::errors::{GreenletExit, os_error};
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
+use crate::event_loop::parked::{Listener, Parked};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
 use crate::event_loop::unusual::Unusual;
 use crate::ffi::fork;
@@ -47,6 +48,8 @@ pub enum Watched {
     Report(Arc<Reports>, i32),
     /// Call this in the hub, each time; it must not block.
     Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
+    /// Notify the listener of this descriptor, once: the watch ends then.
+    Listener(i32, Arc<dyn Listener>),
     /// Nobody: the watch is to be ended.
     Nobody,
 }
@@ -63,7 +66,9 @@ const LINGERING: usize = 16;
 pub struct Loop {
     pub(crate) queue: GilCell<ReadyQueue>,
     pub(crate) timers: GilCell<Timers<Deadline>>,
-    pub(crate) sources: GilCell<Sources<WaitRef>>,
+    pub(crate) sources: GilCell<Sources<Parked>>,
+    /// How many of those who are parked in `sources` are listeners, which do not keep the loop running.
+    pub(crate) listeners: AtomicUsize,
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
     pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
@@ -118,6 +123,7 @@ impl Loop {
             queue: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
             sources: GilCell::new(Sources::new()),
+            listeners: AtomicUsize::new(0),
             watches: GilCell::new(Watches::new()),
             watched: GilCell::new(Slab::new()),
             lingering: GilCell::new(Vec::new()),
@@ -327,7 +333,7 @@ impl Loop {
     /// Whether something may still make a task ready.
     pub fn is_alive(&self, py: Python<'_>) -> bool {
         self.refs.load(Relaxed) > 0
-            || self.sources.with(py, |sources| sources.waiting() > 0)
+            || self.sources.with(py, |sources| sources.waiting()) > self.listeners.load(Relaxed)
             || self.inbox(py).is_some_and(|inbox| inbox.is_full())
             || self.has_ready(py)
     }
@@ -385,12 +391,12 @@ impl Loop {
 
     /// Forgets a socket, waking whoever waits on it.
     pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
-        match self.kernel(py).ok() {
-            Some(kernel) => self
-                .sources
-                .with(py, |sources| sources.deregister(&kernel.main, key)),
-            None => [None, None],
-        }
+        let Ok(kernel) = self.kernel(py) else {
+            return [None, None];
+        };
+        self.sources
+            .with(py, |sources| sources.deregister(&kernel.main, key))
+            .map(|parked| self.forget_parked(parked))
     }
 
     /// Watches a descriptor, level-triggered, until [`unwatch`](Self::unwatch).
@@ -460,9 +466,7 @@ impl Loop {
             .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
         let before = self.queue.with(py, |queue| queue.len());
         let waiting = self.sources.with(py, |sources| sources.closing(fd));
-        for wait in waiting.into_iter().flatten() {
-            wait.wake(py, Ok(py.None()));
-        }
+        self.wake_parked(py, waiting);
         for (key, interest) in watches {
             self.watched_ready(py, key, u32::from(interest.bits()));
         }
@@ -472,15 +476,14 @@ impl Loop {
     /// Registers everything in new sets. What cannot be was closed behind our back: whoever waits there would wait for ever,
     /// and learns of it from the system call.
     pub(crate) fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
-        let waits: Vec<_> = self.sources.with(py, |sources| {
+        let parked: Vec<_> = self.sources.with(py, |sources| {
             let lost = sources.rearm_all(&kernel.main);
             lost.iter()
-                .flat_map(|(key, _)| sources.take_waiters(*key))
-                .flatten()
+                .map(|(key, _)| sources.take_waiters(*key))
                 .collect()
         });
-        for wait in waits {
-            wait.wake_none(py);
+        for parked in parked {
+            self.wake_parked(py, parked);
         }
         let watches: Vec<_> = self.watches.with(py, |watches| {
             let lost = watches.rearm_all(&kernel.level);

@@ -7,6 +7,7 @@ pub mod flags;
 pub mod former;
 pub mod kernel;
 pub mod loop_;
+pub mod parked;
 pub mod poll;
 pub mod ready;
 pub mod run;

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use reactor::{EventBuffer, Time};
+use reactor::{Direction, EventBuffer, Time};
 
 use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
 use crate::event_loop::loop_::{Deadline, Loop, Watched};
+use crate::event_loop::parked::Listener;
 use crate::event_loop::ready::Task;
 use crate::event_loop::unusual::Unusual;
 use crate::waiting::timeout::Timeout;
@@ -171,12 +172,10 @@ impl Loop {
                     }
                 }
                 _ => {
-                    let waiters = self
+                    let parked = self
                         .sources
                         .with(py, |sources| sources.on_event(token, flags));
-                    for waiter in waiters.into_iter().flatten() {
-                        waiter.wake_none(py);
-                    }
+                    self.wake_parked(py, parked);
                 }
             }
         }
@@ -190,13 +189,18 @@ impl Loop {
             Wait(WaitRef),
             Report(Arc<Reports>, i32),
             Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
+            Listener(i32, Arc<dyn Listener>),
         }
         let found = self.watched.with(py, |watched| {
-            watched.get(key).and_then(|entry| match entry {
+            watched.get_mut(key).and_then(|entry| match entry {
                 Watched::Watcher(watcher) => Some(Found::Watcher(watcher.clone_ref(py))),
                 Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
                 Watched::Report(reports, fd) => Some(Found::Report(reports.clone(), *fd)),
                 Watched::Call(call) => Some(Found::Call(call.clone())),
+                Watched::Listener(..) => match std::mem::replace(entry, Watched::Nobody) {
+                    Watched::Listener(fd, listener) => Some(Found::Listener(fd, listener)),
+                    _ => None,
+                },
                 Watched::Nobody => None,
             })
         });
@@ -212,6 +216,10 @@ impl Loop {
                     Ok(())
                 };
                 self.push(py, Task::Native(Box::new(task)));
+            }
+            Some(Found::Listener(fd, listener)) => {
+                self.unwatch_soon(py, fd, key);
+                listener.ready(py, Direction::Read);
             }
             None => {}
         }

@@ -164,7 +164,9 @@ impl SocketBase {
         let (parked, watching, watcher) = self.state.with(py, |state| {
             let parked = state.source.as_ref().and_then(|(loop_, key)| {
                 let sources = &loop_.get().sources;
-                sources.with(py, |sources| sources.take_waiter(*key, direction))
+                sources
+                    .with(py, |sources| sources.take_waiter(*key, direction))?
+                    .into_wait()
             });
             let watcher = state.watchers[direction as usize].as_ref();
             (

@@ -12,6 +12,7 @@ use rustix::net::RecvFlags;
 
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::loop_::{Loop, Watched};
+use crate::event_loop::parked::Parked;
 use crate::ffi::blocking::Look;
 use crate::ffi::descriptor;
 use crate::hub;
@@ -197,7 +198,8 @@ impl State {
             }
             loop_
                 .sources
-                .with(py, |sources| sources.note_readable(*key))
+                .with(py, |sources| sources.note_readable(*key))?
+                .into_wait()
         })
     }
 }
@@ -351,11 +353,14 @@ impl SocketBase {
         if counted && let Some(key) = self.source_in(py, wait.loop_())? {
             let other = loop_.sources.with(py, |sources| {
                 sources.clear(key, direction);
-                match sources.set_waiter(key, direction, wait.clone()) {
+                match sources.set_waiter(key, direction, Parked::Greenlet(wait.clone())) {
                     Ok(()) => None,
                     Err(refused) => {
                         let other = sources.take_waiter(key, direction);
-                        let name = other.as_ref().map(|other| other.greenlet().clone_ref(py));
+                        let name = match &other {
+                            Some(Parked::Greenlet(other)) => Some(other.greenlet().clone_ref(py)),
+                            _ => None,
+                        };
                         let _ = other.map(|other| sources.set_waiter(key, direction, other));
                         Some((refused, name))
                     }
@@ -403,7 +408,7 @@ impl SocketBase {
             Place::Source(key) => {
                 let mine = loop_.sources.with(py, |sources| {
                     let waiting = sources.take_waiter(key, direction)?;
-                    if same(&waiting, wait) {
+                    if matches!(&waiting, Parked::Greenlet(waiting) if same(waiting, wait)) {
                         return Some(waiting);
                     }
                     // Another greenlet came meanwhile.

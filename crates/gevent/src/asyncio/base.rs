@@ -1,0 +1,452 @@
+//! `AsyncioLoop`, the base class of `gevent.aio.EventLoop`: what asyncio's own loop does in Python for each callback and timer.
+
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed,
+};
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use reactor::Direction;
+use slab::Slab;
+
+use crate::asyncio::datagram::DatagramTransport;
+use crate::asyncio::handle::{Call, Handles};
+use crate::asyncio::mailbox::{Mailbox, Ready, ReadyView, SelectorListener};
+use crate::asyncio::registration::Registration;
+use crate::asyncio::stream::StreamTransport;
+use crate::asyncio::{scheduled, turn};
+use crate::cell::{GilCell, Made};
+use crate::event_loop::loop_::Loop;
+
+/// An object whose descriptor is registered for a loop.
+pub enum Io {
+    /// A transport of a stream socket.
+    Stream(Py<StreamTransport>),
+    /// A transport of a datagram socket.
+    Datagram(Py<DatagramTransport>),
+}
+
+impl Io {
+    /// Another reference to the object.
+    pub fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Stream(stream) => Self::Stream(stream.clone_ref(py)),
+            Self::Datagram(datagram) => Self::Datagram(datagram.clone_ref(py)),
+        }
+    }
+
+    /// Its registration, unless it is closed.
+    pub fn registration(&self, py: Python<'_>) -> Option<Arc<Registration>> {
+        match self {
+            Self::Stream(stream) => stream.get().registration(py),
+            Self::Datagram(datagram) => datagram.get().registration(py),
+        }
+    }
+
+    fn as_any(&self) -> &Py<PyAny> {
+        match self {
+            Self::Stream(stream) => stream.as_any(),
+            Self::Datagram(datagram) => datagram.as_any(),
+        }
+    }
+}
+
+/// The watch of a selector's descriptor, which ends when it was notified.
+pub struct SelectorWatch {
+    /// The loop of the hub that watches.
+    pub hub_loop: Py<Loop>,
+    /// The selector's descriptor.
+    pub fd: i32,
+    /// The key of the watch.
+    pub key: usize,
+    /// Who is notified.
+    pub listener: Arc<SelectorListener>,
+}
+
+/// The ready queue, timers and turns of an event loop of asyncio that shares its thread with greenlets.
+#[pyclass(frozen, subclass, module = "gevent._core", name = "AsyncioLoop")]
+pub struct AsyncioLoop {
+    mailbox: Made<Arc<Mailbox>>,
+    pub(super) io: GilCell<Slab<Io>>,
+    pub(super) scheduled: GilCell<Option<Py<PyList>>>,
+    pub(super) timer_cancelled: AtomicI64,
+    debug: AtomicBool,
+    closed: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    /// Set while `_run_once` is to run turns until the loop stops.
+    runs_on: AtomicBool,
+    /// Callbacks that ran since the last poll.
+    pub(super) ran: AtomicU32,
+    /// The time of the last poll by the coarse clock.
+    pub(super) polled: AtomicU64,
+    /// Set when its waits do not keep the hub running.
+    pub(super) uncounted: AtomicBool,
+    /// The hub's loop in which its greenlet waits.
+    pub(super) parked_in: GilCell<Option<Py<Loop>>>,
+    /// One more than the selector's descriptor.
+    pub(super) selector: AtomicI32,
+    pub(super) watch: GilCell<Option<SelectorWatch>>,
+    /// Handles that ran and that nobody else refers to.
+    spare: GilCell<Vec<Py<PyAny>>>,
+}
+
+/// How many handles are kept for reuse.
+const SPARE: usize = 256;
+
+impl AsyncioLoop {
+    /// What it has to do.
+    #[inline]
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Returns true if calls take asyncio's own way: in debug mode, and to be refused after `close`.
+    #[inline]
+    fn is_special(&self) -> bool {
+        self.debug.load(Relaxed) || self.closed.load(Relaxed)
+    }
+
+    /// Returns true in debug mode.
+    #[inline]
+    pub fn is_debug(&self) -> bool {
+        self.debug.load(Relaxed)
+    }
+
+    /// Keeps a handle that ran for the next call, unless somebody refers to it: nearly all handles are of no use to those who
+    /// get them, and making one takes longer than the rest of `call_soon`.
+    #[inline]
+    pub fn keep_spare(&self, handle: Bound<'_, PyAny>) {
+        let py = handle.py();
+        if let Ok(handles) = Handles::get(py)
+            && self.spare.with(py, |spare| spare.len()) < SPARE
+            && let Some(empty) = handles.emptied(handle)
+        {
+            let empty = empty.unbind();
+            self.spare.with(py, |spare| spare.push(empty));
+        }
+    }
+
+    /// The timers, as a list of handles.
+    pub fn timers(&self, py: Python<'_>) -> Option<Py<PyList>> {
+        self.scheduled
+            .with(py, |list| list.as_ref().map(|list| list.clone_ref(py)))
+    }
+}
+
+/// Calls a method of asyncio's own loop, which this class overrides.
+fn by_asyncio<'py>(
+    slf: &Bound<'py, AsyncioLoop>,
+    name: &Bound<'py, pyo3::types::PyString>,
+    first: &[Bound<'py, PyAny>],
+    args: &Bound<'py, PyTuple>,
+    context: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = slf.py();
+    let class = CLASS.import(py, "asyncio.base_events", "BaseEventLoop")?;
+    let all = std::iter::once(slf.clone().into_any())
+        .chain(first.iter().cloned())
+        .chain(args.iter());
+    let all = PyTuple::new(py, all.collect::<Vec<_>>())?;
+    let kwargs = PyDict::new(py);
+    kwargs.set_item(intern!(py, "context"), context)?;
+    class.getattr(name)?.call(all, Some(&kwargs))
+}
+
+#[pymethods]
+impl AsyncioLoop {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Handles::get(py)?;
+        Ok(Self {
+            mailbox: Made::new(Arc::new(Mailbox::new())),
+            io: GilCell::new(Slab::new()),
+            scheduled: GilCell::new(Some(PyList::empty(py).unbind())),
+            timer_cancelled: AtomicI64::new(0),
+            debug: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            runs_on: AtomicBool::new(false),
+            ran: AtomicU32::new(0),
+            polled: AtomicU64::new(0),
+            uncounted: AtomicBool::new(false),
+            parked_in: GilCell::new(None),
+            selector: AtomicI32::new(0),
+            watch: GilCell::new(None),
+            spare: GilCell::new(Vec::new()),
+        })
+    }
+
+    /// Have ``callback(*args)`` called with the loop's next turn; return its handle. `context` is the
+    /// `contextvars.Context` to call it in (None: a copy of the current one).
+    ///
+    /// Unlike asyncio's loop, this one may be called from any greenlet of its thread while it waits.
+    #[pyo3(signature = (callback, *args, context = None))]
+    fn call_soon<'py>(
+        slf: &Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.is_special() {
+            return by_asyncio(slf, intern!(py, "call_soon"), &[callback], &args, context);
+        }
+        let call = Call {
+            callback,
+            args,
+            context,
+        };
+        let spare = this.spare.with(py, Vec::pop);
+        let handle = Handles::get(py)?.handle(slf.as_any(), call, spare)?;
+        this.mailbox
+            .push(py, Ready::Handle(handle.clone().unbind()));
+        Ok(handle)
+    }
+
+    /// Have ``callback(*args)`` called with the loop's next turn, from any thread; return its handle.
+    #[pyo3(signature = (callback, *args, context = None))]
+    fn call_soon_threadsafe<'py>(
+        slf: &Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if slf.get().is_special() {
+            let name = intern!(py, "call_soon_threadsafe");
+            return by_asyncio(slf, name, &[callback], &args, context);
+        }
+        Self::call_soon(slf, callback, args, context)
+    }
+
+    /// Have ``callback(*args)`` called in `delay` seconds; return its handle.
+    #[pyo3(signature = (delay, callback, *args, context = None))]
+    fn call_later<'py>(
+        slf: &Bound<'py, Self>,
+        delay: Bound<'py, PyAny>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if slf.get().is_special() || delay.is_none() {
+            let name = intern!(py, "call_later");
+            return by_asyncio(slf, name, &[delay, callback], &args, context);
+        }
+        let when = slf.call_method0(intern!(py, "time"))?.add(delay)?;
+        Self::call_at(slf, when, callback, args, context)
+    }
+
+    /// Have ``callback(*args)`` called at the time `when` of the loop's clock; return its handle.
+    #[pyo3(signature = (when, callback, *args, context = None))]
+    fn call_at<'py>(
+        slf: &Bound<'py, Self>,
+        when: Bound<'py, PyAny>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let is_number = when.extract::<f64>().is_ok();
+        if this.is_special() || !is_number {
+            let name = intern!(py, "call_at");
+            let handle = by_asyncio(slf, name, &[when, callback], &args, context)?;
+            this.mailbox.wake(py);
+            return Ok(handle);
+        }
+        let call = Call {
+            callback,
+            args,
+            context,
+        };
+        let handle = Handles::get(py)?.timer(slf.as_any(), when, call)?;
+        if let Some(timers) = this.timers(py) {
+            scheduled::push(timers.bind(py), handle.clone())?;
+        }
+        // The greenlet that waits may have to wait less long.
+        this.mailbox.wake(py);
+        Ok(handle)
+    }
+
+    fn _timer_handle_cancelled(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = intern!(handle.py(), "_scheduled");
+        if handle.getattr(name)?.is_truthy()? {
+            self.timer_cancelled.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Run one turn of the loop: wait for something to do, and do all that is there then. With `_runs_on` set, run turns
+    /// until `stop` is called.
+    fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().runs_on.load(Relaxed) {
+            turn::run_turns(slf)
+        } else {
+            turn::run_once(slf)
+        }
+    }
+
+    /// Have the object at `place` try what it does in a direction (0: reading, 1: writing).
+    fn _io_ready(slf: &Bound<'_, Self>, place: u32, direction: u8) -> PyResult<()> {
+        turn::run_io(slf, place, Direction::BOTH[usize::from(direction != 0)])
+    }
+
+    #[getter]
+    fn _runs_on(&self) -> bool {
+        self.runs_on.load(Relaxed)
+    }
+
+    #[setter(_runs_on)]
+    fn set_runs_on(&self, value: bool) {
+        self.runs_on.store(value, Relaxed);
+    }
+
+    /// Have the greenlet wait, for `timeout` seconds at most (None: any time), until there is something to do.
+    #[pyo3(signature = (timeout = None))]
+    fn _wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+        turn::poll(slf, timeout)
+    }
+
+    /// Watch the descriptor of the loop's selector, and call `_poll_selector` in the turn after it became ready; -1 ends that.
+    fn _watch_selector(&self, py: Python<'_>, fd: i32) {
+        self.selector.store(fd.saturating_add(1).max(0), Relaxed);
+        turn::end_watch(py, self);
+    }
+
+    /// Wake the greenlet that waits in the loop's turn.
+    fn _wake(&self, py: Python<'_>) {
+        self.mailbox.wake(py);
+    }
+
+    /// Forget everything that is to run, and the registrations of transports that were not closed.
+    fn _release(&self, py: Python<'_>) {
+        turn::end_watch(py, self);
+        drop(self.mailbox.take_all(py));
+        drop(self.spare.take(py));
+        let all: Vec<_> = self.io.with(py, |places| {
+            places.iter().map(|(_, io)| io.clone_ref(py)).collect()
+        });
+        for io in all {
+            if let Some(registration) = io.registration(py) {
+                registration.end(py, self);
+            }
+        }
+    }
+
+    #[getter]
+    fn _ready(slf: &Bound<'_, Self>) -> ReadyView {
+        ReadyView::of(slf)
+    }
+
+    #[setter(_ready)]
+    fn set_ready(&self, py: Python<'_>, handles: &Bound<'_, PyAny>) -> PyResult<()> {
+        drop(self.mailbox.take_all(py));
+        for handle in handles.try_iter()? {
+            self.mailbox.push(py, Ready::Handle(handle?.unbind()));
+        }
+        Ok(())
+    }
+
+    #[getter]
+    fn _scheduled(&self, py: Python<'_>) -> Option<Py<PyList>> {
+        self.timers(py)
+    }
+
+    #[setter(_scheduled)]
+    fn set_scheduled(&self, py: Python<'_>, list: Py<PyList>) {
+        drop(self.scheduled.replace(py, Some(list)));
+    }
+
+    #[getter]
+    fn _timer_cancelled_count(&self) -> i64 {
+        self.timer_cancelled.load(Relaxed)
+    }
+
+    #[setter(_timer_cancelled_count)]
+    fn set_timer_cancelled_count(&self, count: i64) {
+        self.timer_cancelled.store(count, Relaxed);
+    }
+
+    #[getter]
+    fn _debug(&self) -> bool {
+        self.is_debug()
+    }
+
+    #[setter(_debug)]
+    fn set_debug_flag(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.debug.store(value.is_truthy()?, Relaxed);
+        Ok(())
+    }
+
+    #[getter]
+    fn _closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    #[setter(_closed)]
+    fn set_closed(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.closed.store(value.is_truthy()?, Relaxed);
+        Ok(())
+    }
+
+    #[getter]
+    fn _stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.stopping.store(value.is_truthy()?, Relaxed);
+        self.mailbox.wake(value.py());
+        Ok(())
+    }
+
+    /// True if the hub keeps running for this loop's waits.
+    #[getter]
+    fn _counted(&self) -> bool {
+        !self.uncounted.load(Relaxed)
+    }
+
+    #[setter(_counted)]
+    fn set_counted(&self, py: Python<'_>, value: bool) {
+        if self.uncounted.swap(!value, Relaxed) == value
+            && let Some(hub_loop) = self.parked_in.with(py, |parked| {
+                parked.as_ref().map(|parked| parked.clone_ref(py))
+            })
+        {
+            hub_loop.get().count_ref(if value { 1 } else { -1 });
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(mailbox) = self.mailbox.peek() {
+            mailbox.visit(&visit)?;
+        }
+        let timers = self.scheduled.peek(&visit, |list| visit.call(list));
+        timers.unwrap_or(Ok(()))?;
+        let visit_all = |places: &Slab<Io>| {
+            places
+                .iter()
+                .try_for_each(|(_, io)| visit.call(io.as_any()))
+        };
+        self.io.peek(&visit, visit_all).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self._release(py);
+        drop(self.scheduled.take(py));
+    }
+}

@@ -1,0 +1,266 @@
+//! What an event loop of asyncio has to do: callbacks and transports that are ready, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use reactor::Direction;
+
+use crate::asyncio::base::AsyncioLoop;
+use crate::asyncio::handle::{Call, Handles};
+use crate::cell::{GilCell, Made};
+use crate::event_loop::parked::Listener;
+use crate::waiting::wait::WaitRef;
+
+/// One thing to do.
+pub enum Ready {
+    /// Run a handle.
+    Handle(Py<PyAny>),
+    /// Have the object at this place of the loop try what it does in this direction.
+    Io(u32, Direction),
+}
+
+/// Room that an empty queue keeps after a burst.
+const KEPT: usize = 4096;
+
+/// The ready queue of one event loop, which wakes the greenlet that waits for something to be put in.
+///
+/// It is apart from the loop's object, as sources refer to it: they must not keep the loop alive.
+pub struct Mailbox {
+    ready: GilCell<VecDeque<Ready>>,
+    parked: GilCell<Option<WaitRef>>,
+    /// Set when the loop's selector has something to report.
+    selector: AtomicBool,
+}
+
+impl Mailbox {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self {
+            ready: GilCell::new(VecDeque::new()),
+            parked: GilCell::new(None),
+            selector: AtomicBool::new(false),
+        }
+    }
+
+    /// Appends something to do, from any thread that holds the GIL.
+    #[inline]
+    pub fn push(&self, py: Python<'_>, ready: Ready) {
+        self.ready.with(py, |queue| queue.push_back(ready));
+        self.wake(py);
+    }
+
+    /// Wakes the greenlet that waits in the loop's turn, if it does.
+    #[inline]
+    pub fn wake(&self, py: Python<'_>) {
+        if let Some(wait) = self.parked.take(py) {
+            wait.wake_none(py);
+        }
+    }
+
+    /// Has `wait` woken with the next thing that is put in; none to take it back.
+    pub fn park(&self, py: Python<'_>, wait: Option<WaitRef>) {
+        drop(self.parked.replace(py, wait));
+    }
+
+    /// The first thing to do.
+    #[inline]
+    pub fn pop(&self, py: Python<'_>) -> Option<Ready> {
+        self.ready.with(py, |queue| {
+            let first = queue.pop_front();
+            if first.is_none() && queue.capacity() > KEPT {
+                queue.shrink_to(KEPT);
+            }
+            first
+        })
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self, py: Python<'_>) -> usize {
+        self.ready.with(py, |queue| queue.len())
+    }
+
+    /// Returns true if there is anything to do.
+    #[inline]
+    pub fn has_mail(&self, py: Python<'_>) -> bool {
+        self.selector.load(Relaxed) || self.len(py) > 0
+    }
+
+    /// Takes all there is to do.
+    pub fn take_all(&self, py: Python<'_>) -> VecDeque<Ready> {
+        self.ready.take(py)
+    }
+
+    /// Returns true once after the selector's descriptor became ready.
+    #[inline]
+    pub fn take_selector(&self) -> bool {
+        self.selector.load(Relaxed) && self.selector.swap(false, Relaxed)
+    }
+
+    /// Visits the handles, for the loop that owns the mailbox.
+    ///
+    /// # Errors
+    /// What the visitor returns.
+    pub fn visit(&self, visit: &pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        let visit_all = |queue: &VecDeque<Ready>| {
+            queue.iter().try_for_each(|ready| match ready {
+                Ready::Handle(handle) => visit.call(handle),
+                Ready::Io(..) => Ok(()),
+            })
+        };
+        self.ready.peek(visit, visit_all).unwrap_or(Ok(()))
+    }
+
+    fn handles(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.ready.with(py, |queue| {
+            let handle = |ready: &Ready| match ready {
+                Ready::Handle(handle) => Some(handle.clone_ref(py)),
+                Ready::Io(..) => None,
+            };
+            queue.iter().filter_map(handle).collect()
+        })
+    }
+}
+
+/// Notifies a loop that its selector, for descriptors that were given to `add_reader` and the like, has something to report.
+pub struct SelectorListener {
+    /// The loop's mailbox.
+    pub mailbox: Arc<Mailbox>,
+    /// Set when it was notified, which ended the watch.
+    pub is_over: AtomicBool,
+}
+
+impl Listener for SelectorListener {
+    fn ready(&self, py: Python<'_>, _direction: Direction) {
+        self.is_over.store(true, Relaxed);
+        self.mailbox.selector.store(true, Relaxed);
+        self.mailbox.wake(py);
+    }
+}
+
+/// The handles that are to run, as a queue that can be used like the `deque` that asyncio's loops have as `_ready`.
+#[pyclass(frozen, sequence, module = "gevent._core", name = "ReadyView")]
+pub struct ReadyView {
+    owner: Made<Py<AsyncioLoop>>,
+}
+
+impl ReadyView {
+    /// A view of a loop's mailbox.
+    pub fn of(owner: &Bound<'_, AsyncioLoop>) -> Self {
+        Self {
+            owner: Made::new(owner.clone().unbind()),
+        }
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        self.owner.get().mailbox()
+    }
+}
+
+#[pymethods]
+impl ReadyView {
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.mailbox().len(py)
+    }
+
+    fn __contains__(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) -> bool {
+        let handles = self.mailbox().handles(py);
+        handles.iter().any(|other| other.is(handle))
+    }
+
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Py<PyAny>> {
+        let mut handles = self.mailbox().handles(py);
+        let index = if index < 0 {
+            handles.len().checked_add_signed(index)
+        } else {
+            Some(index.unsigned_abs())
+        };
+        match index.filter(|index| *index < handles.len()) {
+            Some(index) => Ok(handles.swap_remove(index)),
+            None => Err(PyIndexError::new_err("deque index out of range")),
+        }
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        PyList::new(py, self.mailbox().handles(py))?.call_method0("__iter__")
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let handles = PyList::new(py, self.mailbox().handles(py))?;
+        Ok(format!("ReadyView({})", handles.repr()?))
+    }
+
+    /// Append a handle.
+    fn append(&self, py: Python<'_>, handle: Py<PyAny>) {
+        self.mailbox().push(py, Ready::Handle(handle));
+    }
+
+    /// Append the handles of an iterable.
+    fn extend(&self, py: Python<'_>, handles: &Bound<'_, PyAny>) -> PyResult<()> {
+        for handle in handles.try_iter()? {
+            self.mailbox().push(py, Ready::Handle(handle?.unbind()));
+        }
+        Ok(())
+    }
+
+    /// Put a handle ahead of all others.
+    fn appendleft(&self, py: Python<'_>, handle: Py<PyAny>) {
+        let ready = Ready::Handle(handle);
+        self.mailbox()
+            .ready
+            .with(py, |queue| queue.push_front(ready));
+        self.mailbox().wake(py);
+    }
+
+    /// Remove and return the first handle.
+    ///
+    /// Raises `IndexError` when there is none.
+    fn popleft(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.mailbox().pop(py) {
+            Some(Ready::Handle(handle)) => Ok(handle),
+            Some(Ready::Io(place, direction)) => {
+                let owner = self.owner.bind(py).as_any();
+                let call = Call {
+                    callback: owner.getattr(intern!(py, "_io_ready"))?,
+                    args: (place, direction as u8).into_pyobject(py)?,
+                    context: None,
+                };
+                Handles::get(py)?
+                    .handle(owner, call, None)
+                    .map(Bound::unbind)
+            }
+            None => Err(PyIndexError::new_err("pop from an empty deque")),
+        }
+    }
+
+    /// Remove a handle.
+    ///
+    /// Raises `ValueError` when it is not there.
+    fn remove(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        let removed = self.mailbox().ready.with(py, |queue| {
+            let place = queue
+                .iter()
+                .position(|ready| matches!(ready, Ready::Handle(other) if other.is(handle)))?;
+            queue.remove(place)
+        });
+        match removed {
+            Some(_) => Ok(()),
+            None => Err(PyValueError::new_err("deque.remove(x): x not in deque")),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        self.owner.peek().map_or(Ok(()), |owner| visit.call(owner))
+    }
+
+    /// Remove everything.
+    fn clear(&self, py: Python<'_>) {
+        drop(self.mailbox().take_all(py));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a transport has still to send, in the pieces in which it was written.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// The most pieces that one system call is given.
+const PIECES: usize = 64;
+/// Up to this size a piece is joined to the one before, so that many small writes become one system call's few pieces.
+const SMALL: usize = 16 * 1024;
+
+/// One piece.
+pub enum Piece {
+    /// An object that does not change.
+    Bytes(Py<PyBytes>),
+    /// A copy.
+    Copy(Vec<u8>),
+}
+
+impl Piece {
+    fn as_slice<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.as_bytes(py),
+            Self::Copy(copy) => copy,
+        }
+    }
+}
+
+/// The pieces, in order.
+#[derive(Default)]
+pub struct OutBuffer {
+    pieces: VecDeque<Piece>,
+    /// How much of the first piece is sent.
+    sent: usize,
+    size: usize,
+}
+
+impl OutBuffer {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.size
+    }
+
+    /// Returns true if there is nothing to send.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
+    /// Appends bytes, of which the first `sent` have been sent already.
+    pub fn push_bytes(&mut self, py: Python<'_>, bytes: &Py<PyBytes>, sent: usize) {
+        let rest = &bytes.as_bytes(py)[sent..];
+        if rest.len() > SMALL && sent == 0 {
+            self.size += rest.len();
+            self.pieces.push_back(Piece::Bytes(bytes.clone_ref(py)));
+        } else if self.is_empty() && rest.len() > SMALL {
+            self.size = rest.len();
+            self.sent = sent;
+            self.pieces.push_back(Piece::Bytes(bytes.clone_ref(py)));
+        } else {
+            self.push_copy(rest);
+        }
+    }
+
+    /// Appends a copy of bytes that may change.
+    pub fn push_copy(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.size += bytes.len();
+        if let Some(Piece::Copy(last)) = self.pieces.back_mut()
+            && last.len() + bytes.len() <= SMALL
+        {
+            last.extend_from_slice(bytes);
+            return;
+        }
+        self.pieces.push_back(Piece::Copy(bytes.to_vec()));
+    }
+
+    /// Calls `send` with the first pieces.
+    pub fn with_slices<R>(&self, py: Python<'_>, send: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        let mut slices = Vec::with_capacity(self.pieces.len().min(PIECES));
+        for (place, piece) in self.pieces.iter().take(PIECES).enumerate() {
+            let bytes = piece.as_slice(py);
+            let from = if place == 0 { self.sent } else { 0 };
+            slices.push(IoSlice::new(&bytes[from..]));
+        }
+        send(&slices)
+    }
+
+    /// Removes the first `sent` bytes; returns the pieces that are done with, for the caller to drop.
+    pub fn advance(&mut self, py: Python<'_>, sent: usize) -> Vec<Piece> {
+        let mut done = Vec::new();
+        let mut left = self.sent + sent;
+        self.size -= sent.min(self.size);
+        while let Some(first) = self.pieces.front() {
+            let length = first.as_slice(py).len();
+            if left < length {
+                break;
+            }
+            left -= length;
+            done.extend(self.pieces.pop_front());
+        }
+        self.sent = left;
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OutBuffer;
+
+    #[test]
+    fn small_pieces_are_joined_and_counted() {
+        let mut out = OutBuffer::default();
+        out.push_copy(b"abc");
+        out.push_copy(b"");
+        out.push_copy(b"de");
+        assert_eq!(out.len(), 5);
+        assert_eq!(out.pieces.len(), 1);
+        out.push_copy(&[0; super::SMALL]);
+        assert_eq!(out.pieces.len(), 2);
+    }
+}

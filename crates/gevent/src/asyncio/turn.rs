@@ -1,0 +1,284 @@
+//! A turn of the loop: timers that are cancelled go, the greenlet waits or lets others run, and what is ready is done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use reactor::{Direction, Interest};
+
+use crate::asyncio::base::{AsyncioLoop, Io, SelectorWatch};
+use crate::asyncio::datagram::DatagramTransport;
+use crate::asyncio::handle::Handles;
+use crate::asyncio::mailbox::{Ready, SelectorListener};
+use crate::asyncio::scheduled;
+use crate::asyncio::stream::StreamTransport;
+use crate::event_loop::loop_::{Loop, Watched};
+use crate::event_loop::unusual::Unusual;
+use crate::hub;
+use crate::waiting::park;
+
+/// The longest wait, in seconds, as in asyncio.
+const LONGEST: f64 = 24.0 * 3600.0;
+/// Callbacks between two polls of a busy loop, at most.
+const BATCH: u32 = 64;
+
+/// Runs turns until the loop is to stop.
+///
+/// # Errors
+/// What ends a turn.
+pub fn run_turns(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
+    let this = slf.get();
+    // The first turn polls, so that a run of a single turn finds what is ready.
+    this.ran.store(BATCH, Relaxed);
+    loop {
+        run_once(slf)?;
+        if this.stopping.load(Relaxed) {
+            return Ok(());
+        }
+    }
+}
+
+/// Runs one turn.
+///
+/// # Errors
+/// `KeyboardInterrupt` and `SystemExit` of a callback, and what is thrown into the greenlet while it waits.
+pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    py.check_signals()?;
+    let timeout = timeout(slf)?;
+    poll(slf, timeout)?;
+    if this.mailbox().take_selector() {
+        slf.call_method0(intern!(py, "_poll_selector"))?;
+    }
+    expire(slf)?;
+    // What these put in is for the next turn.
+    for _ in 0..this.mailbox().len(py) {
+        match this.mailbox().pop(py) {
+            Some(Ready::Handle(handle)) => run_handle(slf, handle.into_bound(py))?,
+            Some(Ready::Io(place, direction)) => run_io(slf, place, direction)?,
+            None => break,
+        }
+        this.ran
+            .store(this.ran.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+    Ok(())
+}
+
+/// Has the object at `place` try what it does in a direction; nothing when it is closed.
+///
+/// # Errors
+/// `KeyboardInterrupt` and `SystemExit` of the protocol.
+pub fn run_io(slf: &Bound<'_, AsyncioLoop>, place: u32, direction: Direction) -> PyResult<()> {
+    let py = slf.py();
+    let io = slf.get().io.with(py, |places| {
+        places.get(place as usize).map(|io| io.clone_ref(py))
+    });
+    match io {
+        Some(Io::Stream(stream)) => StreamTransport::ready(stream.bind(py), direction),
+        Some(Io::Datagram(datagram)) => DatagramTransport::ready(datagram.bind(py), direction),
+        None => Ok(()),
+    }
+}
+
+fn run_handle(slf: &Bound<'_, AsyncioLoop>, handle: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = slf.py();
+    if slf.get().is_debug() {
+        slf.call_method1(intern!(py, "_run_in_debug_mode"), (handle,))?;
+        return Ok(());
+    }
+    let call = match Handles::get(py)?.call_of(handle.clone()) {
+        Ok(Some(call)) => call,
+        Ok(None) => return Ok(()),
+        Err(other) => {
+            if !other.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+                other.call_method0(intern!(py, "_run"))?;
+            }
+            return Ok(());
+        }
+    };
+    match call.run() {
+        Ok(()) => {
+            drop(call);
+            slf.get().keep_spare(handle);
+            Ok(())
+        }
+        Err(error) if ends_loop(py, &error) => Err(error),
+        Err(error) => {
+            let error = error.into_value(py);
+            slf.call_method1(intern!(py, "_callback_failed"), (handle, error))?;
+            Ok(())
+        }
+    }
+}
+
+/// Returns true for the exceptions that no loop of asyncio holds back.
+pub fn ends_loop(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// How long the turn may wait, in seconds; none for any time.
+fn timeout(slf: &Bound<'_, AsyncioLoop>) -> PyResult<Option<f64>> {
+    let py = slf.py();
+    let this = slf.get();
+    let Some(timers) = this.timers(py) else {
+        return Ok(Some(0.0));
+    };
+    let timers = timers.bind(py);
+    if !timers.is_empty() {
+        let cancelled = this.timer_cancelled.load(Relaxed);
+        let left = scheduled::remove_cancelled(timers, cancelled)?;
+        this.timer_cancelled.store(left, Relaxed);
+    }
+    if this.mailbox().len(py) > 0 || this.stopping.load(Relaxed) {
+        return Ok(Some(0.0));
+    }
+    let Some((_, when)) = scheduled::first(timers)? else {
+        return Ok(None);
+    };
+    let now: f64 = slf.call_method0(intern!(py, "time"))?.extract()?;
+    Ok(Some((when - now).clamp(0.0, LONGEST)))
+}
+
+/// Puts the handles of timers that are due into the mailbox.
+fn expire(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
+    let py = slf.py();
+    let Some(timers) = slf.get().timers(py) else {
+        return Ok(());
+    };
+    let timers = timers.bind(py);
+    if timers.is_empty() {
+        return Ok(());
+    }
+    let now: f64 = slf.call_method0(intern!(py, "time"))?.extract()?;
+    let resolution: f64 = slf.getattr(intern!(py, "_clock_resolution"))?.extract()?;
+    while let Some((_, when)) = scheduled::first(timers)? {
+        if when >= now + resolution {
+            break;
+        }
+        let handle = scheduled::pop(timers)?;
+        slf.get().mailbox().push(py, Ready::Handle(handle.unbind()));
+    }
+    Ok(())
+}
+
+/// Waits for something to do, for `timeout` seconds at most (none: any time); without any, lets other greenlets run and polls
+/// the hub's descriptors now and then.
+///
+/// # Errors
+/// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
+pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    let hub_loop = hub::current_loop(py)?;
+    watch_selector(slf, &hub_loop)?;
+    if timeout.is_none_or(|seconds| seconds > 0.0) {
+        if find_ready(py, this, hub_loop.get()) {
+            return park::yield_now(py);
+        }
+        return wait(slf, hub_loop, timeout);
+    }
+    let hub_loop = hub_loop.get();
+    let tick = coarse_time();
+    if this.ran.load(Relaxed) >= BATCH || this.polled.load(Relaxed) != tick {
+        this.ran.store(0, Relaxed);
+        this.polled.store(tick, Relaxed);
+        if !hub_loop.unusual.any(Unusual::PHASED) {
+            hub_loop.glance(py);
+        }
+    }
+    park::yield_now(py)
+}
+
+/// Polls without waiting where nobody else is ready, which spares a busy loop the parking; true if it has something to do then.
+fn find_ready(py: Python<'_>, this: &AsyncioLoop, hub_loop: &Loop) -> bool {
+    let for_hub = Unusual::IN_TASK | Unusual::PHASED | Unusual::SIGNALS | Unusual::STOPPING;
+    if hub_loop.unusual.any(for_hub) || hub_loop.has_ready(py) {
+        return false;
+    }
+    this.ran.store(0, Relaxed);
+    hub_loop.glance(py);
+    this.mailbox().has_mail(py)
+}
+
+/// The time in ticks of a clock that is cheap to read and coarse: a busy loop polls as often as it changes at least.
+fn coarse_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000) + now.tv_nsec as u64
+}
+
+fn wait(slf: &Bound<'_, AsyncioLoop>, hub_loop: Py<Loop>, timeout: Option<f64>) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    this.ran.store(0, Relaxed);
+    let wait = hub::new_wait(py)?;
+    if let Some(seconds) = timeout {
+        wait.limit(py, Duration::from_secs_f64(seconds.min(LONGEST)), false);
+    }
+    this.mailbox().park(py, Some(Arc::clone(&wait)));
+    if this.mailbox().len(py) > 0 {
+        this.mailbox().wake(py);
+    }
+    drop(this.parked_in.replace(py, Some(hub_loop.clone_ref(py))));
+    if !this.uncounted.load(Relaxed) {
+        hub_loop.get().count_ref(1);
+    }
+    let woken = park::park(py, &wait);
+    if !this.uncounted.load(Relaxed) {
+        hub_loop.get().count_ref(-1);
+    }
+    drop(this.parked_in.take(py));
+    this.mailbox().park(py, None);
+    woken.map(drop)
+}
+
+/// Has the hub watch the selector's descriptor, unless it does.
+fn watch_selector(slf: &Bound<'_, AsyncioLoop>, hub_loop: &Py<Loop>) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    let fd = this.selector.load(Relaxed) - 1;
+    if fd < 0 {
+        return Ok(());
+    }
+    let watched = this.watch.with(py, |watch| {
+        watch
+            .as_ref()
+            .is_some_and(|watch| watch.serves(fd, hub_loop))
+    });
+    if watched {
+        return Ok(());
+    }
+    end_watch(py, this);
+    let listener = Arc::new(SelectorListener {
+        mailbox: Arc::clone(this.mailbox()),
+        is_over: AtomicBool::new(false),
+    });
+    let watched = Watched::Listener(fd, listener.clone());
+    let key = hub_loop.get().watch(py, fd, Interest::READ, watched)?;
+    let watch = SelectorWatch {
+        hub_loop: hub_loop.clone_ref(py),
+        fd,
+        key,
+        listener,
+    };
+    drop(this.watch.replace(py, Some(watch)));
+    Ok(())
+}
+
+impl SelectorWatch {
+    fn serves(&self, fd: i32, hub_loop: &Py<Loop>) -> bool {
+        !self.listener.is_over.load(Relaxed) && self.fd == fd && self.hub_loop.is(hub_loop)
+    }
+}
+
+/// Ends the watch of the selector's descriptor.
+pub fn end_watch(py: Python<'_>, this: &AsyncioLoop) {
+    if let Some(watch) = this.watch.take(py)
+        && !watch.listener.is_over.load(Relaxed)
+    {
+        watch.hub_loop.get().unwatch_soon(py, watch.fd, watch.key);
+    }
+}

@@ -1,0 +1,173 @@
+//! The fields of instances of a Python class with `__slots__`, read and written where they lie.
+//!
+//! asyncio's `Handle` is such a class. A loop makes one for each callback, and going through its constructor takes longer
+//! than everything else that the loop does for the callback.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+type Object = *mut ffi::PyObject;
+
+/// The layout of CPython's `PyMemberDescrObject`, the same from 3.11 to 3.15.
+#[repr(C)]
+struct MemberDescriptor {
+    ob_base: ffi::PyObject,
+    d_type: *mut ffi::PyTypeObject,
+    d_name: Object,
+    d_qualname: Object,
+    d_member: *mut ffi::PyMemberDef,
+}
+
+/// A class whose instances are made without its constructor.
+pub struct SlottedClass {
+    class: Py<PyType>,
+}
+
+/// Where a field lies in the instances of one class and of those derived from it.
+#[derive(Copy, Clone)]
+pub struct Slot {
+    offset: usize,
+}
+
+/// An instance of a class for which slots were looked up.
+pub struct Slotted<'py>(Bound<'py, PyAny>);
+
+impl SlottedClass {
+    /// The class, of which instances are to be made.
+    pub fn new(class: Bound<'_, PyType>) -> Self {
+        Self {
+            class: class.unbind(),
+        }
+    }
+
+    /// Returns true if the object is an instance of this very class.
+    #[inline]
+    pub fn is_exact(&self, object: &Bound<'_, PyAny>) -> bool {
+        object.get_type_ptr() == self.class.as_ptr().cast()
+    }
+
+    /// The object with its fields, if it is an instance of this very class.
+    #[inline]
+    pub fn fields<'py>(
+        &self,
+        object: Bound<'py, PyAny>,
+    ) -> Result<Slotted<'py>, Bound<'py, PyAny>> {
+        if self.is_exact(&object) {
+            Ok(Slotted(object))
+        } else {
+            Err(object)
+        }
+    }
+
+    /// A new instance whose fields are all unset.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    #[inline]
+    pub fn allocate<'py>(&self, py: Python<'py>) -> PyResult<Slotted<'py>> {
+        let class: *mut ffi::PyTypeObject = self.class.as_ptr().cast();
+        // SAFETY: the class is a live type that was made by a `class` statement, whose instances are valid when their memory
+        // is zeroed, as the slot for allocation leaves it: unset fields are NULL.
+        unsafe {
+            let allocate = (*class).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
+            Bound::from_owned_ptr_or_err(py, allocate(class, 0)).map(Slotted)
+        }
+    }
+
+    /// Returns true if the caller's reference to the instance is the only one, weak ones included.
+    #[inline]
+    pub fn is_unshared(&self, instance: &Slotted<'_>) -> bool {
+        let class: *mut ffi::PyTypeObject = self.class.as_ptr().cast();
+        let object = instance.0.as_ptr();
+        // SAFETY: the object is a live instance of the class, which says where the list of weak references lies, if it has
+        // one: a pointer, NULL where there are none.
+        unsafe {
+            let offset = (*class).tp_weaklistoffset;
+            let list = usize::try_from(offset).ok().filter(|offset| *offset > 0);
+            let no_weak = list.is_none_or(|offset| {
+                let list: *mut Object = object.cast::<u8>().add(offset).cast();
+                (*list).is_null()
+            });
+            no_weak && ffi::Py_REFCNT(object) == 1
+        }
+    }
+
+    /// Where the class, or one that it is derived from, keeps the field `name`.
+    ///
+    /// # Errors
+    /// `AttributeError` when there is none, `TypeError` when it is no slot.
+    pub fn slot(&self, py: Python<'_>, name: &str) -> PyResult<Slot> {
+        let descriptor = self.class.bind(py).getattr(PyString::new(py, name))?;
+        let kind = &raw mut ffi::PyMemberDescr_Type;
+        if descriptor.get_type_ptr() != kind {
+            return Err(PyTypeError::new_err(format!("'{name}' is no slot")));
+        }
+        // SAFETY: a member descriptor has this layout, and its definition lives as long as the class that defines it, which
+        // this class keeps alive.
+        let (offset, is_object) = unsafe {
+            let member = (*descriptor.as_ptr().cast::<MemberDescriptor>()).d_member;
+            let kind = (*member).type_code;
+            ((*member).offset, kind == ffi::Py_T_OBJECT_EX)
+        };
+        match usize::try_from(offset) {
+            Ok(offset) if is_object && offset > 0 => Ok(Slot { offset }),
+            _ => Err(PyTypeError::new_err(format!("'{name}' is no slot"))),
+        }
+    }
+}
+
+impl<'py> Slotted<'py> {
+    fn place(&self, slot: Slot) -> *mut Object {
+        // SAFETY: the object is an instance of the class that the slot was looked up for, or of one with the same fields at
+        // its start, so that a pointer to an object, or NULL, lies at the offset.
+        unsafe { self.0.as_ptr().cast::<u8>().add(slot.offset).cast() }
+    }
+
+    /// What the field holds, if it is set.
+    #[inline]
+    pub fn get(&self, slot: Slot) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the field holds NULL or an object that it owns; the GIL is held.
+        unsafe { Bound::from_borrowed_ptr_or_opt(self.0.py(), *self.place(slot)) }
+    }
+
+    /// Returns true if the field holds this very object.
+    #[inline]
+    pub fn holds(&self, slot: Slot, object: Borrowed<'_, 'py, PyAny>) -> bool {
+        // SAFETY: the field may be read, as the GIL is held.
+        unsafe { *self.place(slot) == object.as_ptr() }
+    }
+
+    /// Puts an object into the field; what was there is dropped afterwards.
+    #[inline]
+    pub fn set(&self, slot: Slot, value: Bound<'py, PyAny>) {
+        // SAFETY: the field owns what it holds. The old object is released when the new one is in place, as its release may
+        // run code that looks at the field.
+        unsafe {
+            let place = self.place(slot);
+            let old = std::mem::replace(&mut *place, value.into_ptr());
+            drop(Bound::from_owned_ptr_or_opt(self.0.py(), old));
+        }
+    }
+
+    /// Unsets the field.
+    #[inline]
+    pub fn unset(&self, slot: Slot) {
+        // SAFETY: as in `set`; NULL says that the field is not set.
+        unsafe {
+            let old = std::mem::replace(&mut *self.place(slot), std::ptr::null_mut());
+            drop(Bound::from_owned_ptr_or_opt(self.0.py(), old));
+        }
+    }
+
+    /// The object.
+    pub fn object(&self) -> &Bound<'py, PyAny> {
+        &self.0
+    }
+
+    /// The object.
+    pub fn into_object(self) -> Bound<'py, PyAny> {
+        self.0
+    }
+}

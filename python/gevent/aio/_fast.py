@@ -1,0 +1,127 @@
+"""What an event loop leaves to the engine: its ready queue, timers, turns and transports."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import base_events as _base
+from asyncio import format_helpers, sslproto
+from asyncio.log import logger
+from contextvars import Context
+from types import MethodType
+from typing import Any
+
+from gevent._core import AsyncioLoop
+from gevent.aio._selector import AdaptedSelector, HubSelector
+from gevent.aio._transports import DatagramTransport, SocketTransport
+
+__all__ = ["FastLoop"]
+
+_RUN_ONCE = AsyncioLoop._run_once
+
+
+class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
+    """An event loop of asyncio whose turns and stream transports are the engine's.
+
+    :param selector: Knows the descriptors of :meth:`add_reader` and the like.
+    """
+
+    _selector: HubSelector | AdaptedSelector
+
+    def __init__(self, selector: HubSelector | AdaptedSelector) -> None:
+        super().__init__(selector)
+        selector.loop = self
+        if isinstance(selector, HubSelector):
+            self._watch_selector(selector.fileno())
+        else:
+            # Nobody can watch such a selector, which has to be asked in each turn.
+            self._run_once = MethodType(_base.BaseEventLoop._run_once, self)
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called, while other greenlets run too."""
+        overridden = "_run_once" in self.__dict__ or type(self)._run_once is not _RUN_ONCE
+        self._runs_on = not overridden
+        try:
+            super().run_forever()
+        finally:
+            self._runs_on = False
+
+    def _poll_selector(self) -> None:
+        selector = self._selector
+        if isinstance(selector, HubSelector):
+            self._process_events(selector.poll())
+
+    def close(self) -> None:
+        """Close the loop: nothing can be run in it any more."""
+        super().close()
+        if self._closed:
+            self._watch_selector(-1)
+            self._release()
+
+    def _callback_failed(self, handle: Any, error: BaseException) -> None:
+        callback, args = handle._callback, handle._args
+        source = format_helpers._format_callback_source(callback, args)
+        context = {
+            "message": f"Exception in callback {source}",
+            "exception": error,
+            "handle": handle,
+        }
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
+
+    def _run_in_debug_mode(self, handle: Any) -> None:
+        if handle._cancelled:
+            return
+        self._current_handle = handle
+        try:
+            began = self.time()
+            handle._run()
+            took = self.time() - began
+            if took >= self.slow_callback_duration:
+                logger.warning("Executing %s took %.3f seconds", _base._format_handle(handle), took)
+        finally:
+            self._current_handle = None
+
+    def _make_socket_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+    ) -> SocketTransport:
+        return SocketTransport(self, sock, protocol, waiter, extra, server, context)
+
+    def _make_datagram_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: dict[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> DatagramTransport:
+        return DatagramTransport(self, sock, protocol, address, waiter, extra, context)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+        **timeouts: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        tls = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        SocketTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        return tls._app_transport
