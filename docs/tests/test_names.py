@@ -1,0 +1,51 @@
+"""Every public name has an entry in the reference, and every entry says something."""
+
+import inspect
+import re
+import zlib
+
+import public_names
+
+
+def entries(site):
+    """Return the names of the reference's index, which Sphinx writes for other sites."""
+    data = (site / "objects.inv").read_bytes()
+    lines = zlib.decompress(data.split(b"\n", 4)[4]).decode().splitlines()
+    return {line.split(" ")[0] for line in lines if " py:" in line}
+
+
+def test_no_public_name_is_missing(site):
+    found = list(public_names.documented(entries(site)))
+    missing = [name for name, there in found if not there]
+    print(f"{len(found) - len(missing)} of {len(found)} public names are documented")
+    assert not missing
+    # The names of gevent 26.9.0 alone are more than these.
+    assert len(found) > 2000
+
+
+def test_every_module_is_there(site):
+    modules = {module.__name__ for module in public_names.modules()}
+    assert modules <= entries(site)
+    for name in ("gevent", "gevent.pywsgi", "gevent.socket", "gevent.websocket", "gevent.wsgi"):
+        assert name in modules
+
+
+def test_every_entry_says_something():
+    # Of classes and functions of our own; attributes may be told by their class.
+    silent = [
+        name.full
+        for names in public_names.public().values()
+        for name in names
+        if not (name.standard or name.described_by or name.kind == "data")
+        and not inspect.getdoc(name.value)
+    ]
+    # Those of the standard library that say nothing there either.
+    assert set(silent) <= {"gevent.ssl.get_protocol_name", "gevent.subprocess._use_posix_spawn"}
+
+
+def test_every_refusal_is_explained(site):
+    source = (site.parents[1] / "crates" / "http1" / "src" / "refusal.rs").read_text()
+    reasons = set(re.findall(r'#\[error\("(.+?)"\)\]', source))
+    page = (site.parents[1] / "docs" / "explanation" / "refusals.md").read_text()
+    explained = set(re.findall(r"^\| ([^|`]+?) \| \d{3} \|", page, re.MULTILINE))
+    assert reasons == explained
