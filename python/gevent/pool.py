@@ -263,7 +263,18 @@ class GroupMappingMixin:
 class Group(BaseGroup, GroupMappingMixin):
     """A collection of greenlets that lets go of those that are over.
 
+    :meth:`spawn` starts a greenlet in it, :meth:`join` waits until none is left, :meth:`kill` ends
+    all. ``map``, ``imap`` and their like call a function for many items, each in a greenlet of its
+    own. Other than an executor of :mod:`concurrent.futures` it has no size; see :class:`Pool`.
+
     :param args: At most one: an iterable of greenlets, which are added.
+
+    Example::
+
+        group = Group()
+        group.spawn(print, "one of many")
+        group.join(timeout=5, raise_error=True)
+        assert group.map(abs, [-1, -2]) == [1, 2]
     """
 
     #: The class of the greenlets that :meth:`spawn` makes.
@@ -382,9 +393,19 @@ class PoolFull(QueueFull):
 class Pool(BasePool, Group):
     """A group of at most *size* greenlets; adding one to a full pool waits until one is over.
 
+    Whoever spawns into a full pool waits, also a greenlet of that pool: if all of them do, none
+    ever ends. Let such work go through a :class:`gevent.queue.Queue`. Other than an executor of
+    :mod:`concurrent.futures` it keeps no tasks: ``spawn`` waits instead.
+
     :param size: The number of greenlets, ``None`` for any.
     :param greenlet_class: The class of the greenlets that :meth:`spawn` makes.
     :raises ValueError: *size* is negative, or by the setting ``compat`` 0.
+
+    Example::
+
+        pool = Pool(20)
+        for answer in pool.imap_unordered(fetch, addresses):
+            print(answer)
     """
 
     def __init__(

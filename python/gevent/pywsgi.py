@@ -137,6 +137,14 @@ class WSGIServer(StreamServer):
     application reads; an idle one holds none of it. See :class:`gevent.websocket.WebSocketHandler`
     for those of WebSockets. Where a pool of connections is full, or descriptors run out, the
     connection that is idle longest makes room.
+
+    Example::
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"hello"]
+
+        WSGIServer(("127.0.0.1", 8000), application, max_body=1 << 20).serve_forever()
     """
 
     #: What handles each connection.

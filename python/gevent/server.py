@@ -105,6 +105,14 @@ class StreamServer(BaseServer):
         :func:`gevent.ssl.wrap_socket` takes.
     :raises TypeError: *backlog* is given with a socket, or *ssl_context* makes sockets of a class
         that would stop the whole process while one of them waits.
+
+    Example::
+
+        def echo(connection, address):
+            for line in connection.makefile("rb"):
+                connection.sendall(line)
+
+        StreamServer(("127.0.0.1", 8023), echo, spawn=1000).serve_forever()
     """
 
     #: How many connections may wait to be accepted, unless stated.

@@ -81,6 +81,28 @@ pub struct Label {
 }
 
 /// A greenlet scheduled by the hub of the thread that made it.
+///
+/// ``Greenlet(function, *args, **kwargs)`` makes one, and `start` schedules it; `gevent.spawn` does both. A subclass may
+/// override ``_run`` instead of giving a function. When it is over, `value` has what the function returned, or `exception` the
+/// error that ended it, and whoever waits in `join` or `get` goes on.
+///
+/// Other than a ``threading.Thread`` it can be killed, has a result, and runs only while all others wait.
+///
+/// :param args: The function and its positional arguments.
+/// :param kwargs: The keyword arguments of the function.
+/// :raises TypeError: The function cannot be called.
+///
+/// Example::
+///
+///     class Ticker(gevent.Greenlet):
+///         def _run(self):
+///             while True:
+///                 gevent.sleep(1)
+///                 print("tick")
+///
+///     ticker = Ticker.spawn()
+///     ticker.join(timeout=3)
+///     ticker.kill()
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "Greenlet", module = "gevent")]
 pub struct Greenlet {
     pub(crate) state: GilCell<State>,

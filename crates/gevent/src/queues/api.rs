@@ -386,7 +386,28 @@ impl SimpleQueue {
     }
 }
 
-/// A queue whose users can wait until every item was dealt with.
+/// A queue between greenlets, first in, first out, whose users can wait until every item was dealt with.
+///
+/// It has the interface of ``queue.Queue``; greenlets of several threads may share it. Beside that it can be iterated over, until an
+/// item is ``StopIteration`` itself, and `peek` looks at the next item without taking it.
+///
+/// :param maxsize: How many items it holds at most, ``None`` for any number; who puts more waits. It can be changed. 0 means
+///     ``None``, with a ``DeprecationWarning``: it once made a channel.
+/// :param items: The first items, an iterable.
+/// :param unfinished_tasks: How many items count as put and not dealt with, the number of `items` unless given.
+///
+/// Example::
+///
+///     jobs = Queue(maxsize=100)
+///
+///     def work():
+///         for job in jobs:
+///             handle(job)
+///             jobs.task_done()
+///
+///     workers = [gevent.spawn(work) for _ in range(10)]
+///     jobs.put("a job")
+///     jobs.join()
 #[pyclass(frozen, subclass, extends = SimpleQueue, name = "Queue", module = "gevent.queue")]
 pub struct Queue;
 

@@ -17,7 +17,12 @@ use crate::queues::line::Line;
 use crate::waiting::links::Links;
 use crate::waiting::wait::WaitRef;
 
-/// A queue that cannot be joined: `gevent.queue.SimpleQueue`, and the state of those that can.
+/// A queue without `Queue.join`: items go in by `put` and come out by `get`, first in, first out.
+///
+/// Other than ``queue.SimpleQueue`` it can have a largest size, and be iterated over and looked into.
+///
+/// :param maxsize: How many items it holds at most, ``None`` for any number.
+/// :param items: The first items, an iterable.
 #[pyclass(
     frozen,
     subclass,

@@ -25,7 +25,15 @@ struct Outcome {
 
 /// Holds one value or exception, which greenlets wait for.
 ///
-/// As a callable it is a target for `Greenlet.link`: it takes over how the greenlet ended.
+/// `set` and `set_exception` wake all who wait in `get` and `wait`, also in other threads. It may be set again, which
+/// replaces the value. It has the methods ``done``, ``result``, ``set_result`` and so on of ``concurrent.futures.Future``, and cannot
+/// be cancelled. As a callable it is a target for `Greenlet.link`: it takes over how the greenlet ended.
+///
+/// Example::
+///
+///     answer = AsyncResult()
+///     gevent.spawn(lambda: answer.set(6 * 7))
+///     assert answer.get(timeout=5) == 42
 #[pyclass(
     frozen,
     subclass,

@@ -19,7 +19,14 @@ use crate::waiting::timeout::Limit;
 
 /// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
 ///
-/// Like `threading.Event`, for greenlets, also those of several threads.
+/// Greenlets of several threads may share it. Beside what ``threading.Event`` does, it can be waited for among others with
+/// `gevent.wait`, and linked with `rawlink`.
+///
+/// Example::
+///
+///     ready = Event()
+///     gevent.spawn_later(0.1, ready.set)
+///     assert ready.wait(timeout=5)
 #[pyclass(frozen, subclass, weakref, name = "Event", module = "gevent.event")]
 pub struct Event {
     flag: AtomicBool,

@@ -102,7 +102,20 @@ pub fn idle(py: Python<'_>, priority: i32) -> PyResult<()> {
         .map(drop)
 }
 
-/// Create a `Greenlet` that runs ``function(*args, **kwargs)`` and schedule it.
+/// Create a `Greenlet` that runs ``function(*args, **kwargs)``, and schedule it.
+///
+/// It runs when the caller next waits. An error ends it alone: it is printed, and kept for `Greenlet.get`. Other than a
+/// ``threading.Thread`` it is started already, keeps what the function returns, and does not keep the process alive.
+///
+/// :param args: The function and its positional arguments; with none, it does nothing and its value is ``None``.
+/// :param kwargs: The keyword arguments of the function.
+/// :returns: The greenlet.
+/// :raises TypeError: The function cannot be called.
+///
+/// Example::
+///
+///     job = gevent.spawn(socket.gethostbyname, "localhost")
+///     print(job.get(timeout=2))
 #[pyfunction]
 #[pyo3(signature = (*args, **kwargs))]
 pub fn spawn<'py>(

@@ -159,6 +159,29 @@ struct State {
 }
 
 /// Raises itself (or another exception) in the greenlet that started it, when its time is up before it is cancelled.
+///
+/// As a context manager it is started and cancelled by its ``with``. It interrupts whatever the greenlet waits for, but no
+/// computation. It is a ``BaseException``, so that ``except Exception`` does not swallow it, and no ``TimeoutError`` of the standard
+/// library; which one of several it is, ``is`` tells.
+///
+/// :param seconds: After how many seconds, a number; ``None`` for never, 0 for as soon as the greenlet waits.
+/// :param exception: What is raised in its place, a class or an exception. False raises the timeout itself, and has its ``with``
+///     swallow it.
+/// :param ref: With False the timeout alone does not keep the loop running.
+/// :param priority: Accepted for compatibility.
+/// :raises TypeError: `seconds` is no number.
+///
+/// Example::
+///
+///     with gevent.Timeout(2, False):
+///         answer = connection.recv(4096)      # else, after two seconds, goes on behind the block
+///
+///     try:
+///         with gevent.Timeout(2) as limit:
+///             fetch()
+///     except gevent.Timeout as timeout:
+///         if timeout is not limit:
+///             raise                           # one from further out
 #[pyclass(frozen, subclass, extends = PyBaseException, name = "Timeout", module = "gevent.timeout", weakref)]
 pub struct Timeout {
     state: GilCell<State>,
