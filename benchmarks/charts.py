@@ -207,6 +207,9 @@ def svg(chart: Chart) -> str:
         f'<text x="16" y="46">{escape(chart.unit)}</text>',
         *legend(sides, width),
     ]
+    if chart.mark is not None:
+        x = LABEL + chart.mark / most * BARS
+        lines.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="58" y2="{height - 24}"/>')
     y = 64
     for label, bars in chart.groups:
         middle = y + len(bars) * LINE / 2 + 4
@@ -219,9 +222,6 @@ def svg(chart: Chart) -> str:
             lines.append(f"<text {words}>{escape(bar.text)}</text>")
             y += LINE
         y += GAP
-    if chart.mark is not None:
-        x = LABEL + chart.mark / most * BARS
-        lines.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="58" y2="{y - GAP}"/>')
     return "\n".join([*lines, "</svg>", ""])
 
 

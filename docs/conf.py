@@ -31,6 +31,7 @@ html_theme = "furo"
 html_title = f"gevent-rs {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sphinx = False
 # Nothing is fetched from anywhere else, so the site works from a folder.

@@ -20,7 +20,7 @@ from typing import Any
 
 #: Modules whose names are not for programs: `gevent.serve` is a command, and what `gevent.compat`
 #: and `gevent.websocket` have in parts is offered by the packages themselves.
-INTERNAL = ("gevent._", "gevent.serve.", "gevent.compat.", "gevent.websocket.", "gevent.monkey.")
+INTERNAL = ("gevent.serve.", "gevent.compat.", "gevent.websocket.", "gevent.monkey.")
 #: Special methods that belong to what a class promises.
 PROTOCOL = (
     "__enter__",
@@ -65,7 +65,8 @@ def modules() -> list[types.ModuleType]:
 
     found = [gevent]
     for info in pkgutil.walk_packages(gevent.__path__, "gevent."):
-        if not info.name.startswith(INTERNAL) and info.name != "gevent.serve":
+        private = any(part.startswith("_") for part in info.name.split("."))
+        if not (private or info.name.startswith(INTERNAL) or info.name == "gevent.serve"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found.append(importlib.import_module(info.name))

@@ -7,6 +7,7 @@ public module, whose names `public_names` finds. What they say comes from the do
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -87,17 +88,21 @@ def _page(module: str, names: list[Name]) -> str:
         lines += _entry(name)
     comments = _comments(module)
     for name in constants:
-        lines += [f".. py:data:: {name.full}", "", f"   {_constant(name, comments)}", ""]
+        lines += [*_described(name), "", f"   {_constant(name, comments)}", ""]
     for name in others:
-        lines += [f".. py:attribute:: {name.full}", ""]
+        lines += [*_described(name), ""]
         lines += [f"   The same as :py:obj:`{name.described_by}`.", ""]
     if standard:
         lines += ["Of the standard library", "-" * 23, ""]
         lines += ["Offered unchanged, as the standard library has them:", ""]
         lines += [", ".join(f"``{name.name}``" for name in standard) + ".", ""]
         for name in standard:
-            lines += [f".. py:data:: {name.full}", "   :no-typesetting:", ""]
+            lines += [*_described(name), "   :no-typesetting:", ""]
     return "\n".join(lines) + "\n"
+
+
+def _described(name: Name) -> list[str]:
+    return [f".. py:data:: {name.name}", f"   :module: {name.module}"]
 
 
 def _entry(name: Name) -> list[str]:
@@ -113,7 +118,7 @@ def _entry(name: Name) -> list[str]:
     lines += ["   :show-inheritance:", ""]
     for member in name.nested:
         value = getattr(name.value, member)
-        lines += [f"   .. py:attribute:: {name.full}.{member}", ""]
+        lines += [f"   .. py:attribute:: {member}", ""]
         lines += [f"      The class ``{value.__module__}.{value.__qualname__}``.", ""]
     for owner, members in name.inherited.items():
         links = ", ".join(f":py:obj:`{member} <{owner}.{member}>`" for member in members)
@@ -149,8 +154,18 @@ def add_docs(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
         # The standard library's own words are not reStructuredText.
         first = " ".join(lines[: lines.index("") if "" in lines else None])
         lines[:] = [first, "", f"Inherited from the standard library's ``{home}``.", ""]
+    # The engine's docstrings put parameters into backticks, which would make them references.
+    for parameter in _parameters(obj):
+        lines[:] = [re.sub(rf"(?<!`)`{parameter}`(?!`)", f"*{parameter}*", line) for line in lines]
     if not any(lines):
         lines[:] = [PROTOCOL_DOCS.get(last) or C_DOCS.get(last) or "", ""]
+
+
+def _parameters(obj: Any) -> list[str]:
+    try:
+        return list(inspect.signature(obj).parameters)
+    except (TypeError, ValueError):
+        return []
 
 
 def tidy_signature(

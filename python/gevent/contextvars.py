@@ -43,7 +43,8 @@ class _StandIn(type):
 
 def _stand_in(original: type) -> Any:
     members = {name: value for name, value in vars(original).items() if name != "__new__"}
-    names = {**members, "_original": original, "__module__": __name__}
+    doc = f"Stands for :class:`contextvars.{original.__name__}` of the standard library."
+    names = {**members, "_original": original, "__module__": __name__, "__doc__": doc}
     return _StandIn(original.__name__, (), names)
 
 

@@ -70,6 +70,7 @@ _USE_POSIX_SPAWN = False
 
 
 def _use_posix_spawn() -> bool:
+    """Return false: children are forked, so that the loop can watch them."""
     return _USE_POSIX_SPAWN
 
 
