@@ -76,7 +76,7 @@ def modules() -> list[types.ModuleType]:
 def names_of(module: types.ModuleType) -> list[str]:
     """Return the names that a module makes public."""
     listed = getattr(module, "__all__", None)
-    if listed is None:
+    if not listed:
         listed = [name for name in vars(module) if not name.startswith("_")]
     return sorted({name for name in listed if hasattr(module, name)})
 
@@ -112,7 +112,8 @@ def _names(module: types.ModuleType) -> Iterator[Name]:
         if isinstance(value, types.ModuleType):
             continue
         home = getattr(value, "__module__", None) or ""
-        if not hasattr(module, "__all__") and not home.startswith("gevent"):
+        foreign = inspect.isclass(value) and not home.startswith("gevent")
+        if foreign and not hasattr(module, "__all__"):
             continue
         standard = (twin is not None and getattr(twin, name, _MISSING) is value) or (
             callable(value) and bool(home) and not home.startswith(("gevent", "greenlet"))
@@ -127,10 +128,12 @@ def _kind(value: Any) -> str:
 
 
 def _describing(same: list[Name]) -> Name:
-    """Return the name under which an object says that it can be found, or else the first."""
+    """Return the name by which an object says that it can be found, or its own, or the first."""
     value = same[0].value
     home = (getattr(value, "__module__", ""), getattr(value, "__name__", ""))
-    return next((name for name in same if (name.module, name.name) == home), same[0])
+    fits = [name for name in same if (name.module, name.name) == home]
+    fits += [name for name in same if name.name == home[1]]
+    return [*fits, same[0]][0]
 
 
 def _add_members(name: Name, classes: dict[type, str]) -> None:

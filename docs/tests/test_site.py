@@ -62,9 +62,9 @@ def page(browser):
     """A page as wide as a telephone; its errors are in `page.errors`."""
     made = browser.new_page(viewport=PHONE)
     errors = []
-    made.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    made.on("console", lambda message: message.type == "error" and errors.append(f"{message.text} {message.location}"))
+    made.on("response", lambda answer: answer.status >= 400 and errors.append(answer.url))
     made.on("pageerror", lambda error: errors.append(str(error)))
-    made.on("requestfailed", lambda request: errors.append(request.url))
     yield made, errors
     made.close()
 
