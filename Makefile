@@ -70,6 +70,7 @@ conformance-0.13: $(BUILT) $(READY)
 # CPython's own tests of the patched modules; see tests/stdlib/run.py --help.
 stdlib: $(BUILT) $(READY)
 	$(PY) tests/stdlib/run.py --jobs $(JOBS) $(ARGS)
+	$(PY) tests/stdlib/own_loop.py --jobs $(JOBS)
 
 bench: $(BUILT) $(READY)
 	$(PY) benchmarks/run.py
