@@ -1198,6 +1198,8 @@ class NameService:
         tcp_port: int,
         resolv_conf: str,
         hosts: str,
+        nsswitch_conf: str,
+        gai_conf: str,
     ) -> Self: ...
     @property
     def loop(self) -> loop | None: ...
@@ -1205,6 +1207,7 @@ class NameService:
         self, callback: Callable[..., object], name: bytes, v4: bool, v6: bool, sorted: bool
     ) -> LookUp: ...
     def names(self, callback: Callable[..., object], address: str) -> LookUp: ...
+    def is_complete(self) -> bool: ...
     def set_servers(self, servers: Sequence[str]) -> None: ...
     def after_fork(self) -> None: ...
     def close(self) -> None: ...
@@ -1349,7 +1352,8 @@ class HandlerAttributes:
     response_use_chunked: bool
     result: Iterable[bytes] | None
     rfile: Any
-    server: WSGIServer
+    # A WSGIServer, or what has its attributes; programs add some of their own.
+    server: Any
     socket: Any
     status: bytes | str | None
     time_finish: float

@@ -37,7 +37,7 @@ class LoopExit(Exception):
             # Now, as locks are released on the exception's way out.
             from gevent._waits import deadlocks
 
-            self.waits: str = deadlocks()
+            self.waits = deadlocks()
 
     @property
     def code(self) -> Any:

@@ -33,7 +33,7 @@ class SharedLoop(EventLoop):
         self._calls: dict[asyncio.Future[Any], Event] = {}
         self._ending = False
         #: True in the child of a fork, to which the loop does not belong.
-        self.left_behind = False
+        self.left_behind: bool = False
         self._counted = False
         self._served = Event()
         self._greenlet = spawn_raw(self._serve)

@@ -47,7 +47,7 @@ class PerRequest(WSGIHandler):
         if pool is None:
             super().run_application()
             return
-        if self.server.is_busy():  # type: ignore[attr-defined]
+        if self.server.is_busy():
             self.application = turn_away
             super().run_application()
             return
