@@ -18,12 +18,15 @@ refuse_a_mixture(__path__[0])
 
 from gevent._config import config
 from gevent._core import (
+    CancelScope,
     Greenlet,
+    fail_after,
     get_hub,
     getcurrent,
     getswitchinterval,
     idle,
     kill,
+    move_on_after,
     setswitchinterval,
     sleep,
     spawn,
@@ -32,8 +35,9 @@ from gevent._core import (
 from gevent._core import (
     __version__ as _own_version,
 )
+from gevent._structured import TaskGroup
 from gevent._waiting import iwait, wait
-from gevent.exceptions import GreenletExit
+from gevent.exceptions import Cancelled, GreenletExit
 from gevent.greenlet import joinall, killall
 from gevent.hub import reinit
 from gevent.hub import signal as signal_handler
@@ -41,10 +45,14 @@ from gevent.os import fork
 from gevent.timeout import Timeout, with_timeout
 
 __all__ = [
+    "CancelScope",
+    "Cancelled",
     "Greenlet",
     "GreenletExit",
+    "TaskGroup",
     "Timeout",
     "config",
+    "fail_after",
     "fork",
     "get_hub",
     "getcurrent",
@@ -54,6 +62,7 @@ __all__ = [
     "joinall",
     "kill",
     "killall",
+    "move_on_after",
     "reinit",
     "setswitchinterval",
     "signal_handler",

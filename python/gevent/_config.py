@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -323,6 +324,17 @@ class TraceMalloc(NumberSetting):
     desc = "How many frames the interpreter's tracemalloc keeps of each allocation."
 
 
+class InheritContext(BoolSetting):
+    name = "inherit_context"
+    environment_key = "GEVENT_INHERIT_CONTEXT"
+    desc = (
+        "Whether greenlets, those of pools and patched threads too, begin with a copy of the "
+        "contextvars context of what spawned them, and not with an empty one."
+    )
+    #: As the interpreter's threads do: since CPython 3.14, by ``-X thread_inherit_context=1``.
+    default = bool(getattr(sys.flags, "thread_inherit_context", False))
+
+
 class TrackGreenletTree(BoolSetting):
     name = "track_greenlet_tree"
     environment_key = "GEVENT_TRACK_GREENLET_TREE"
@@ -449,7 +461,7 @@ class Config:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.settings:
-            self.settings[name].set(value)
+            self.set(name, value)
         else:
             # Newer or older programs may set what this version does not know.
             super().__setattr__(name, value)
@@ -460,6 +472,8 @@ class Config:
         :raises AttributeError: there is no such setting.
         """
         self._setting(name).set(value)
+        if name in SPAWN_SETTINGS and self is globals().get("config"):
+            apply_spawn_settings()
 
     def _setting(self, name: str) -> Setting:
         try:
@@ -483,6 +497,21 @@ class Config:
                 if text:
                     print(textwrap.fill(text, 88, initial_indent="    ", subsequent_indent="    "))
             print()
+
+
+#: Settings that the engine has a copy of, as it uses them at each spawn.
+SPAWN_SETTINGS = ("inherit_context", "track_greenlet_tree")
+
+
+def apply_spawn_settings() -> None:
+    """Hand the settings about spawning to the engine, which asks for them at the first spawn.
+
+    :raises ValueError: the environment has what is no boolean for one of them.
+    """
+    from gevent import _core
+
+    for name in SPAWN_SETTINGS:
+        getattr(_core, f"set_{name}")(getattr(config, name))
 
 
 #: The settings of the process.

@@ -8,6 +8,7 @@ from greenlet import GreenletExit
 
 __all__ = [
     "BlockingSwitchOutError",
+    "Cancelled",
     "ConcurrentObjectUseError",
     "GreenletExit",
     "HubDestroyed",
@@ -58,6 +59,24 @@ class LoopExit(Exception):
         message, hub, handles = self.args
         text = f"{message}\n\tHub: {hub}\n\tHandles:\n{pformat(handles)}"
         return f"{text}\n{self.waits}" if self.waits else text
+
+
+class Cancelled(GreenletExit):
+    """Raised, once, in a greenlet whose block is cancelled.
+
+    The block is that of a :class:`gevent.CancelScope`, or of a :class:`gevent.TaskGroup`, whose
+    children get it too. Code may clean up when it comes, but should let it pass: only the block
+    that it names swallows it. As a :class:`greenlet.GreenletExit` it ends a greenlet without an
+    error.
+    """
+
+    @property
+    def scope(self) -> Any:
+        """The :class:`gevent.CancelScope` that was cancelled; a group has one of its own."""
+        return self.args[0] if self.args else None
+
+    def __str__(self) -> str:
+        return f"cancelled by {self.scope!r}" if self.args else ""
 
 
 class BlockingSwitchOutError(AssertionError):

@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
+pyo3::import_exception!(gevent.exceptions, Cancelled);
 pyo3::import_exception!(gevent.exceptions, LoopExit);
 pyo3::import_exception!(gevent.exceptions, BlockingSwitchOutError);
 pyo3::import_exception!(gevent.exceptions, InvalidSwitchError);

@@ -17,6 +17,7 @@ mod queues;
 mod resolver;
 mod servers;
 mod sockets;
+mod structured;
 mod sync;
 mod waiting;
 mod watcher;
@@ -116,6 +117,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(waiting::sleep::setswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
     waiting::reason::register(module)?;
+    structured::register(module)?;
     watcher::register(module)?;
 
     add_class::<pools::group::BaseGroup>(module)?;

@@ -9,6 +9,7 @@ use reactor::Time;
 
 use crate::event_loop::callback::Callback;
 use crate::greenlets::greenlet::Greenlet;
+use crate::structured::scope::CancelScope;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::WaitRef;
@@ -28,6 +29,8 @@ pub enum Task {
     Throw(Box<(Py<PyAny>, PyErr)>),
     /// Raise a timeout whose time is up, unless it was cancelled meanwhile.
     Timeout(Py<Timeout>),
+    /// Raise the cancellation of a scope, unless its block is over.
+    Scope(Py<CancelScope>),
     /// Call a function that `run_callback` took.
     Callback(Py<Callback>),
     /// Call a watcher's callback, unless it was stopped meanwhile.

@@ -12,6 +12,8 @@ use crate::event_loop::unusual::Unusual;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Greenlet, raise_in};
 use crate::hub::{self, BaseHub};
+use crate::structured::nest;
+use crate::structured::scope::CancelScope;
 use crate::waiting::asyncio;
 use crate::waiting::timeout::Timeout;
 use crate::watcher::{Phase, Watcher, any_active, run_phase};
@@ -139,7 +141,11 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         Task::Start(target) => target.as_ptr() as usize,
         Task::Switch(target, _) => target.as_ptr() as usize,
         Task::Throw(pair) => pair.0.as_ptr() as usize,
-        Task::Timeout(_) | Task::Callback(_) | Task::Watcher(_) | Task::Native(_) => 0,
+        Task::Timeout(_)
+        | Task::Scope(_)
+        | Task::Callback(_)
+        | Task::Watcher(_)
+        | Task::Native(_) => 0,
     };
     this.lets_run(active);
     match task {
@@ -167,11 +173,18 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
         }),
         Task::Throw(pair) => this.in_task(|| {
             let (target, error) = *pair;
-            came_back(py, this, &target, raise_in(target.bind(py), error))
+            match nest::hold_back(target.bind(py), error) {
+                Ok(()) => Ok(()),
+                Err(error) => came_back(py, this, &target, raise_in(target.bind(py), error)),
+            }
         }),
         Task::Timeout(timeout) => this.in_task(|| {
             let fired = Timeout::fire(timeout.bind(py));
             came_back(py, this, timeout.as_any(), fired)
+        }),
+        Task::Scope(scope) => this.in_task(|| {
+            let raised = CancelScope::carry_out(scope.bind(py));
+            came_back(py, this, scope.as_any(), raised)
         }),
         Task::Callback(callback) => this.in_task(|| {
             if let Err(error) = callback.get().run(py) {

@@ -17,6 +17,7 @@ use pyo3::{PyClass, PyTypeInfo};
 use super::attached::attached;
 use super::{greenlet, tracing};
 use crate::hub;
+use crate::structured::interruption;
 use crate::waiting::park::{self, Came, Who};
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
@@ -302,7 +303,10 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
             drop(Bound::from_owned_ptr_or_opt(py, came));
         }
         tracing::resumed(py);
-        error.map_or_else(|| Ok(py.None().into_ptr()), Err)
+        match error {
+            Some(error) => Err(interruption::in_context(py, error)),
+            None => Ok(py.None().into_ptr()),
+        }
     })
     .unwrap_or(std::ptr::null_mut())
 }

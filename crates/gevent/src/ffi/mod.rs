@@ -17,6 +17,7 @@ pub mod frame_stack;
 pub mod frames;
 pub mod greenlet;
 pub mod hub_slot;
+pub mod interpreter;
 pub mod segments;
 pub mod slots;
 pub mod text;

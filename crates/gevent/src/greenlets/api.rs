@@ -16,6 +16,8 @@ use crate::greenlets::greenlet::{
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::LinkKind;
 use crate::hub;
+use crate::structured::membership::describe_group;
+use crate::structured::nest::Nest;
 use crate::waiting::links::Link;
 use crate::waiting::park;
 use crate::waiting::waiter::error_of;
@@ -286,7 +288,8 @@ impl Greenlet {
     /// Raise `exception` (`GreenletExit` unless given) in the greenlet, which then ends if it lets it pass.
     ///
     /// With `block` (the default) waits until it is over, at most `timeout` seconds. A greenlet that has not begun never
-    /// will. Returns None and raises nothing of the greenlet's.
+    /// will. Returns None and raises nothing of the greenlet's, but `Timeout` if it is not over in time because it is in a
+    /// `CancelScope` with a shield.
     #[pyo3(signature = (exception = None, block = true, timeout = None))]
     pub fn kill(
         slf: &Bound<'_, Self>,
@@ -303,8 +306,8 @@ impl Greenlet {
             park::yield_now(slf.py())?;
         }
         // A subclass may have a `join` of its own.
-        slf.call_method1(pyo3::intern!(slf.py(), "join"), (timeout,))
-            .map(drop)
+        slf.call_method1(pyo3::intern!(slf.py(), "join"), (&timeout,))?;
+        Nest::check_killed(slf, timeout)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -524,9 +527,10 @@ impl Greenlet {
             None => String::new(),
         };
         Ok(format!(
-            "<{class}{name} at {:#x}: {}{waits}>",
+            "<{class}{name} at {:#x}: {}{}{waits}>",
             slf.as_ptr() as usize,
-            Self::_formatinfo(slf)?
+            Self::_formatinfo(slf)?,
+            describe_group(slf)?,
         ))
     }
 
@@ -551,6 +555,8 @@ impl Greenlet {
             visit.call(&state.kwargs)?;
             visit.call(&state.spawner)?;
             visit.call(&state.tree_locals)?;
+            visit.call(&state.nest)?;
+            visit.call(&state.group)?;
             match &state.ended {
                 Some(Ended::Value(value)) => visit.call(value)?,
                 Some(Ended::Error(value, traceback)) => {
@@ -571,6 +577,8 @@ impl Greenlet {
                 state.args.take(),
                 state.kwargs.take(),
                 state.tree_locals.take(),
+                state.nest.take(),
+                state.group.take(),
                 state.ended.take(),
                 state.links.take(),
             )

@@ -22,6 +22,8 @@ use crate::greenlets::local::{self, Visited};
 use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
 use crate::hub;
 use crate::servers::handling::Handling;
+use crate::structured::nest::{self, Nest};
+use crate::structured::{context, membership};
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
 
@@ -64,6 +66,10 @@ pub struct State {
     pub(crate) stack: Option<Stack>,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) label: Option<Box<Label>>,
+    /// The cancel scopes that it is inside of.
+    pub(crate) nest: Option<Py<Nest>>,
+    /// The task group that it is a child of.
+    pub(crate) group: Option<Py<PyAny>>,
     pub(crate) stage: Stage,
     pub(crate) notifying: bool,
     pub(crate) end_order: u64,
@@ -117,15 +123,45 @@ impl Collected for Greenlet {
 
 /// Settings of `gevent.config` and class attributes that are looked at per spawn.
 pub struct SpawnSettings {
+    /// False until the configuration was read.
+    pub(crate) is_known: bool,
     pub(crate) track_tree: bool,
+    /// True if each begins with a copy of its spawner's context.
+    pub(crate) inherit_context: bool,
     pub(crate) callbacks: Vec<Py<PyAny>>,
+}
+
+/// Returns whether spawned greenlets are tracked, and whether they inherit the context.
+///
+/// # Errors
+/// The error of reading a setting, as the environment may hold what is no boolean.
+#[inline]
+pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
+    let read = |settings: &mut SpawnSettings| {
+        (
+            settings.is_known,
+            settings.track_tree,
+            settings.inherit_context,
+        )
+    };
+    let (is_known, tracked, inherits) = SETTINGS.with(py, read);
+    if is_known {
+        return Ok((tracked, inherits));
+    }
+    py.import("gevent._config")?
+        .call_method0("apply_spawn_settings")?;
+    SETTINGS.with(py, |settings| settings.is_known = true);
+    let (_, tracked, inherits) = SETTINGS.with(py, read);
+    Ok((tracked, inherits))
 }
 
 /// How many greenlets have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSettings {
+    is_known: false,
     track_tree: true,
+    inherit_context: false,
     callbacks: Vec::new(),
 });
 
@@ -152,6 +188,8 @@ impl Greenlet {
             stack: None,
             timer: None,
             label: None,
+            nest: None,
+            group: None,
             stage: Stage::New,
             notifying: false,
             end_order: 0,
@@ -205,7 +243,7 @@ impl Greenlet {
         let hub = hub::current(py)?;
         greenlet::set_parent(slf.as_any(), hub.as_any())?;
         let loop_ = hub::loop_of(&hub)?.unbind();
-        let tracked = SETTINGS.with(py, |settings| settings.track_tree);
+        let (tracked, inherits) = spawn_settings(py)?;
         let spawner = if tracked {
             Some(greenlet::current(py)?)
         } else {
@@ -231,6 +269,9 @@ impl Greenlet {
             state.tree_locals = locals;
             state.stack = stack;
         });
+        if inherits {
+            context::inherit(slf.as_any())?;
+        }
         Ok(())
     }
 
@@ -373,6 +414,21 @@ impl Greenlet {
             .filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
         this.keep(py, kept);
+        if !membership::end_in_group(slf, Some(&value)) {
+            Self::report(slf, &value, traceback);
+        }
+        this.forget_call(py);
+        local::leave_all(slf);
+        Self::schedule_links(slf);
+    }
+
+    /// Has the hub report the error that it ended with.
+    fn report(
+        slf: &Bound<'_, Self>,
+        value: &Bound<'_, PyAny>,
+        traceback: Option<Bound<'_, PyAny>>,
+    ) {
+        let py = slf.py();
         let handler = greenlet::parent(slf.as_any()).and_then(|parent| {
             parent
                 .getattr_opt(pyo3::intern!(py, "handle_error"))
@@ -380,18 +436,16 @@ impl Greenlet {
                 .flatten()
         });
         if let Some(handler) = handler {
-            let called = handler.call1((slf, value.get_type(), &value, traceback));
+            let called = handler.call1((slf, value.get_type(), value, traceback));
             if let Err(error) = called {
                 error.write_unraisable(py, Some(slf.as_any()));
             }
         }
-        this.forget_call(py);
-        local::leave_all(slf);
-        Self::schedule_links(slf);
     }
 
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
         self.keep(slf.py(), how);
+        membership::end_in_group(slf, None);
         self.forget_call(slf.py());
         local::leave_all(slf);
         Self::schedule_links(slf);
@@ -574,6 +628,7 @@ pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     if is_ended(target) {
         return Ok(());
     }
+    nest::note_raised(target, &error);
     let wait = match target.cast::<Greenlet>() {
         Ok(ours) => ours.get().state.with(py, |state| state.wait.clone()),
         Err(_) => None,

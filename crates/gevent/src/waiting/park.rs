@@ -19,6 +19,7 @@ use crate::event_loop::unusual::Unusual;
 use crate::ffi::{greenlet, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
+use crate::structured::interruption;
 use crate::waiting::asyncio;
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
@@ -94,12 +95,13 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
     wait.forget_in_greenlet(py);
     let finished = wait.finish(py);
     let resumed = match came {
-        Came::Thrown => Err(greenlet::thrown(py)),
+        Came::Thrown => Err(interruption::in_context(py, greenlet::thrown(py))),
         Came::Stayed => {
             asyncio::arrive(py, wait);
             return Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None()))));
         }
         Came::Switched(value) => Ok(match finished {
+            Some(Err(error)) => Resumed::Woken(Err(interruption::in_context(py, error))),
             Some(outcome) => Resumed::Woken(outcome),
             None => Resumed::Switched(value),
         }),

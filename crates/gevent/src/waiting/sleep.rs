@@ -14,8 +14,9 @@ use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::greenlets::end::exit_error;
-use crate::greenlets::greenlet::{Greenlet, SETTINGS, spawn_of};
+use crate::greenlets::greenlet::{Greenlet, SETTINGS, spawn_of, spawn_settings};
 use crate::hub;
+use crate::structured::context;
 use crate::waiting::park::{self, Yielded};
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Limit;
@@ -163,7 +164,7 @@ pub fn spawn_raw<'py>(
         }
         None => function,
     };
-    let tracked = SETTINGS.with(py, |settings| settings.track_tree);
+    let (tracked, inherits) = spawn_settings(py)?;
     let class = if tracked {
         py.get_type::<TrackedRawGreenlet>()
     } else {
@@ -188,6 +189,9 @@ pub fn spawn_raw<'py>(
             }
         };
         new.setattr(pyo3::intern!(py, "spawn_tree_locals"), locals)?;
+    }
+    if inherits {
+        context::inherit(&new)?;
     }
     loop_
         .get()

@@ -1,0 +1,205 @@
+//! The Python methods of `CancelScope`, and the functions that make one with a deadline from now.
+
+use std::time::Duration;
+
+use pyo3::PyTraverseError;
+use pyo3::exceptions::{PyBaseException, PyValueError};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use reactor::Time;
+
+use crate::structured::scope::{CancelScope, Settings, Stage};
+
+/// The longest time, in seconds, that is told apart from never.
+const LONGEST: f64 = 1e9;
+
+/// A number of seconds as a duration, none for never; nothing or less is none at all.
+fn seconds_of(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    match seconds {
+        Some(nan) if nan.is_nan() => Err(PyValueError::new_err("nan is no time")),
+        Some(seconds) if seconds < LONGEST => Ok(Some(Duration::from_secs_f64(seconds.max(0.0)))),
+        _ => Ok(None),
+    }
+}
+
+fn time_of(deadline: Option<f64>) -> PyResult<Option<Time>> {
+    let since_start = seconds_of(deadline)?;
+    Ok(since_start.map(|since_start| Time::from_nanos(0).after(since_start)))
+}
+
+fn limited(seconds: Option<f64>, shield: bool, fails: bool) -> PyResult<CancelScope> {
+    Ok(CancelScope::with_settings(Settings {
+        deadline: None,
+        delay: seconds_of(seconds)?,
+        shield,
+        fails,
+    }))
+}
+
+/// Return a `CancelScope` that cancels its block `seconds` seconds after it begins; None is never::
+///
+///     with gevent.move_on_after(2) as scope:
+///         answer = fetch(url)
+///     if scope.cancelled_caught:
+///         answer = None
+///
+/// Unlike a `gevent.Timeout` it ends no other block than its own: the exception of a limit outside passes through it. The
+/// exception is raised where the block waits; a block that does not wait is not ended.
+#[pyfunction]
+#[pyo3(signature = (seconds, *, shield = false))]
+pub fn move_on_after(seconds: Option<f64>, shield: bool) -> PyResult<CancelScope> {
+    limited(seconds, shield, false)
+}
+
+/// Return a `CancelScope` like `move_on_after`; where it cancels its block, the end of the block raises `TimeoutError`::
+///
+///     with gevent.fail_after(2):
+///         answer = fetch(url)
+///
+/// A block that is ended by the scope's `cancel` raises nothing.
+#[pyfunction]
+#[pyo3(signature = (seconds, *, shield = false))]
+pub fn fail_after(seconds: Option<f64>, shield: bool) -> PyResult<CancelScope> {
+    limited(seconds, shield, true)
+}
+
+#[pymethods]
+impl CancelScope {
+    #[new]
+    #[pyo3(signature = (deadline = None, shield = false))]
+    fn new(deadline: Option<f64>, shield: bool) -> PyResult<Self> {
+        Ok(Self::with_settings(Settings {
+            deadline: time_of(deadline)?,
+            delay: None,
+            shield,
+            fails: false,
+        }))
+    }
+
+    /// The time of `time.monotonic()`, in seconds, at which the block is cancelled, or None. It may be set at any time.
+    #[getter]
+    fn deadline(&self, py: Python<'_>) -> Option<f64> {
+        let deadline = self.state.with(py, |state| state.settings.deadline)?;
+        Some(Duration::from_nanos(deadline.as_nanos()).as_secs_f64())
+    }
+
+    #[setter(deadline)]
+    fn put_deadline(slf: &Bound<'_, Self>, value: Option<f64>) -> PyResult<()> {
+        Self::set_deadline(slf, time_of(value)?);
+        Ok(())
+    }
+
+    /// Whether kills and cancellations from outside are put off to the end of the block. It may be set at any time.
+    #[getter]
+    fn shield(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.settings.shield)
+    }
+
+    #[setter(shield)]
+    fn put_shield(slf: &Bound<'_, Self>, value: bool) -> PyResult<()> {
+        Self::set_shield(slf, value)
+    }
+
+    /// Whether `cancel` was called or the deadline passed while the block was under way.
+    #[getter]
+    fn cancel_called(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.is_cancelled)
+    }
+
+    /// Whether the cancellation ended the block.
+    #[getter]
+    fn cancelled_caught(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.is_caught)
+    }
+
+    /// Cancel the block: the greenlet in it gets `Cancelled`, once, when it waits next.
+    ///
+    /// May be called from any greenlet or thread, also before the block begins. Nothing happens when it was called before,
+    /// or the block is over.
+    #[pyo3(name = "cancel")]
+    fn py_cancel(slf: &Bound<'_, Self>) {
+        Self::cancel(slf);
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        Self::enter(&slf)?;
+        Ok(slf)
+    }
+
+    fn __exit__(
+        slf: &Bound<'_, Self>,
+        t: &Bound<'_, PyAny>,
+        v: Option<&Bound<'_, PyAny>>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let _ = (t, tb);
+        Self::exit(slf, v)
+    }
+
+    /// End the body with the exception `error`, or None: nothing is raised from here on.
+    ///
+    /// Returns whether that was this scope's cancellation, what it interrupted and is to go on, and the error of leaving it
+    /// in the wrong order.
+    #[allow(clippy::type_complexity)]
+    fn _close<'py>(
+        slf: &Bound<'py, Self>,
+        error: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(
+        bool,
+        Option<Bound<'py, PyAny>>,
+        Option<Bound<'py, PyBaseException>>,
+    )> {
+        let wrong = Self::close(slf)?.map(|wrong| wrong.value(slf.py()).clone());
+        let (own, interrupted) = match error {
+            Some(error) => Self::catch(slf, error),
+            None => (false, None),
+        };
+        Ok((own, interrupted, wrong))
+    }
+
+    /// Leave the block after `_close`.
+    fn _leave(slf: &Bound<'_, Self>) {
+        Self::leave(slf);
+    }
+
+    /// Whether `error` was raised in the greenlet from outside: by a kill, a timeout or a scope.
+    fn _came_from_outside(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> bool {
+        Self::came_from_outside(slf, error)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let state = slf.get().state.with(slf.py(), |state| {
+            let mut words = vec![match state.stage {
+                Stage::New => "not entered",
+                Stage::Active | Stage::Closing => "active",
+                Stage::Left => "left",
+            }];
+            if state.settings.shield {
+                words.push("shield");
+            }
+            if state.is_cancelled {
+                words.push("cancelled");
+            }
+            let deadline = state.settings.deadline.filter(|_| !state.is_cancelled);
+            (words.join(", "), deadline)
+        });
+        let (mut text, deadline) = state;
+        if let Some(deadline) = deadline {
+            let left = deadline.until(Time::now()).as_secs_f64();
+            text.push_str(&format!(", deadline in {left:.3} s"));
+        }
+        Ok(format!(
+            "<{} at {:#x}: {text}>",
+            slf.get_type().name()?,
+            slf.as_ptr() as usize
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit(visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.clear(py);
+    }
+}

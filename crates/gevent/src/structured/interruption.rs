@@ -1,0 +1,82 @@
+//! Which exception goes on where one interrupted another.
+//!
+//! A greenlet that was cancelled, killed or timed out cleans up, and while it does, the deadline of a scope inside may end
+//! that. Python then has the new exception replace the old one, and the scope inside swallows the new one: the old one would
+//! be lost, and with it a cancellation that comes only once. So what the engine raises has the exception that was being
+//! handled as its context, as an exception of a `raise` statement has, and a scope that swallows its own cancellation looks
+//! there for an interruption that is not yet where it was going, which then goes on.
+
+use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PySystemExit};
+use pyo3::prelude::*;
+
+use crate::errors::{Cancelled, GreenletExit};
+use crate::ffi::interpreter;
+use crate::structured::nest::Nest;
+use crate::waiting::timeout::Timeout;
+
+/// How far a chain of contexts is followed, as programs may have made a circle of it.
+const LONGEST: usize = 1000;
+
+/// Gives a cancellation, about to be raised in the running greenlet, the exception that is handled there as its context.
+#[cold]
+#[inline(never)]
+pub fn in_context(py: Python<'_>, error: PyErr) -> PyErr {
+    if error.is_instance_of::<Cancelled>(py)
+        && let Some(handled) = interpreter::handled_exception(py)
+        && !handled.is(error.value(py))
+    {
+        // It is informative only: where it cannot be set, the error itself is what counts.
+        let _ = error
+            .value(py)
+            .setattr(pyo3::intern!(py, "__context__"), handled);
+    }
+    error
+}
+
+/// Returns true if `exception` is the cancellation of `scope`.
+pub fn is_cancellation_of(exception: &Bound<'_, PyAny>, scope: &Py<PyAny>) -> bool {
+    scope_of(exception).is_some_and(|other| other.is(scope))
+}
+
+fn scope_of<'py>(exception: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if !exception.is_instance_of::<Cancelled>() {
+        return None;
+    }
+    exception
+        .getattr(pyo3::intern!(exception.py(), "scope"))
+        .ok()
+}
+
+/// Finds what the cancellation `exception` of a scope interrupted, and what is to go on: a cancellation of one of the scopes
+/// in `nest`, those around it, a kill, a timeout, or an exception that ends the program. The search ends at `before`, which
+/// was being handled as the scope was entered.
+pub fn find_interrupted<'py>(
+    exception: &Bound<'py, PyAny>,
+    nest: &Nest,
+    before: Option<&Py<PyAny>>,
+) -> Option<Bound<'py, PyAny>> {
+    let py = exception.py();
+    let name = pyo3::intern!(py, "__context__");
+    let mut at = exception.getattr(name).ok()?;
+    for _ in 0..LONGEST {
+        if at.is_none() || before.is_some_and(|before| before.is(&at)) {
+            return None;
+        }
+        let goes_on = match scope_of(&at) {
+            Some(scope) => nest.contains(py, &scope.unbind()),
+            None => is_interruption(&at),
+        };
+        if goes_on && at.is_instance_of::<PyBaseException>() {
+            return Some(at);
+        }
+        at = at.getattr(name).ok()?;
+    }
+    None
+}
+
+fn is_interruption(exception: &Bound<'_, PyAny>) -> bool {
+    exception.is_instance_of::<GreenletExit>()
+        || exception.is_instance_of::<Timeout>()
+        || exception.is_instance_of::<PyKeyboardInterrupt>()
+        || exception.is_instance_of::<PySystemExit>()
+}

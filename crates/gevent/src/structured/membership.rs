@@ -1,0 +1,67 @@
+//! Greenlets that belong to a task group: the group hears of their ends in place of the hub.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::greenlets::greenlet::{Greenlet, SETTINGS};
+use crate::structured::context;
+
+/// Start a greenlet that runs ``function(*args, **kwargs)`` as a child of `group`, in a copy of the running context.
+///
+/// Its end is `group._child_over(child, error)`, with None for no error, in place of the hub's report of an error.
+#[pyfunction]
+pub fn spawn_in_group<'py>(
+    group: Bound<'py, PyAny>,
+    function: Bound<'py, PyAny>,
+    args: Bound<'py, PyTuple>,
+    kwargs: Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let py = group.py();
+    let new = Bound::new(py, Greenlet::blank())?;
+    let kwargs = Some(kwargs).filter(|kwargs| !kwargs.is_empty());
+    Greenlet::init(&new, Some(function), args, kwargs)?;
+    if !SETTINGS.with(py, |settings| settings.inherit_context) {
+        context::inherit(new.as_any())?;
+    }
+    Greenlet::read(&new, |state| state.group = Some(group.unbind()));
+    Greenlet::start(&new)?;
+    Ok(new)
+}
+
+/// Return the task group that `greenlet` is or was a child of, or None.
+#[pyfunction]
+pub fn group_of(greenlet: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+    let py = greenlet.py();
+    let ours = greenlet.cast::<Greenlet>().ok()?;
+    Greenlet::read(ours, |state| {
+        state.group.as_ref().map(|group| group.clone_ref(py))
+    })
+}
+
+/// Lets the group of `child` know of its end; false if it belongs to none, so that an error is the hub's to report.
+pub fn end_in_group(child: &Bound<'_, Greenlet>, error: Option<&Bound<'_, PyAny>>) -> bool {
+    let py = child.py();
+    let Some(group) = group_of(child.as_any()) else {
+        return false;
+    };
+    let name = pyo3::intern!(py, "_child_over");
+    if let Err(failed) = group.bind(py).call_method1(name, (child, error)) {
+        failed.write_unraisable(py, Some(child.as_any()));
+    }
+    true
+}
+
+/// The words of `repr` for the group of a greenlet, empty if it belongs to none.
+///
+/// # Errors
+/// What the group's `_label` raises.
+pub fn describe_group(child: &Bound<'_, Greenlet>) -> PyResult<String> {
+    let py = child.py();
+    match group_of(child.as_any()) {
+        Some(group) => Ok(format!(
+            " in {}",
+            group.bind(py).call_method0(pyo3::intern!(py, "_label"))?
+        )),
+        None => Ok(String::new()),
+    }
+}

@@ -1,0 +1,38 @@
+//! Structured concurrency: cancel scopes, the shields that put off what is raised in a greenlet, and what a task group
+//! needs of the engine. The group itself is Python (`gevent/_structured.py`).
+//!
+//! | file | what |
+//! |---|---|
+//! | `scope.rs` | `CancelScope`: when its cancellation is raised, once, and how it is taken back |
+//! | `api.rs` | its Python methods, `move_on_after` and `fail_after` |
+//! | `nest.rs` | the scopes that one greenlet is inside of, and the kills that their shields hold back |
+//! | `interruption.rs` | which exception goes on where one interrupted another |
+//! | `membership.rs` | greenlets that belong to a group |
+//! | `context.rs` | greenlets that begin with a copy of their spawner's context |
+
+use pyo3::prelude::*;
+
+use crate::cell::add_class;
+
+mod api;
+pub mod context;
+pub mod interruption;
+pub mod membership;
+pub mod nest;
+pub mod scope;
+
+/// Adds the classes and functions of this folder to the module.
+///
+/// # Errors
+/// When a type object cannot be made.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_class::<scope::CancelScope>(module)?;
+    add_class::<nest::Nest>(module)?;
+    module.add_function(wrap_pyfunction!(api::move_on_after, module)?)?;
+    module.add_function(wrap_pyfunction!(api::fail_after, module)?)?;
+    module.add_function(wrap_pyfunction!(membership::spawn_in_group, module)?)?;
+    module.add_function(wrap_pyfunction!(membership::group_of, module)?)?;
+    module.add_function(wrap_pyfunction!(nest::scopes_of, module)?)?;
+    module.add_function(wrap_pyfunction!(context::set_inherit_context, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The cancel scopes that one greenlet is inside of, and what their shields hold back.
+//!
+//! A `gevent.Greenlet` has its nest in its state, any other greenlet, such as a thread's main one, among its attributes: so
+//! it lives as long as the greenlet and the collector sees through it.
+
+use std::collections::VecDeque;
+
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::cell::GilCell;
+use crate::event_loop::ready::Task;
+use crate::ffi::base::PyGreenlet;
+use crate::greenlets::greenlet::Greenlet;
+use crate::hub;
+use crate::structured::scope::CancelScope;
+use crate::waiting::timeout::Timeout;
+
+/// The attribute of a greenlet that is not a `gevent.Greenlet`.
+const ATTRIBUTE: &str = "_gevent_scopes";
+
+#[derive(Default)]
+struct Inner {
+    /// The scopes, the outermost first.
+    scopes: Vec<Py<CancelScope>>,
+    /// Kills that a shield holds back, in the order in which they came.
+    kills: VecDeque<Py<PyAny>>,
+    /// The exception that was last raised in the greenlet from outside: by a kill, a timeout or a scope.
+    raised: Option<Py<PyAny>>,
+}
+
+/// The cancel scopes that a greenlet is inside of.
+#[pyclass(frozen, name = "Nest", module = "gevent._core")]
+pub struct Nest {
+    inner: GilCell<Inner>,
+}
+
+impl Nest {
+    /// The nest of `greenlet`; none if it never entered a scope.
+    pub fn of(greenlet: &Bound<'_, PyAny>) -> Option<Py<Self>> {
+        let py = greenlet.py();
+        if let Ok(ours) = greenlet.cast::<Greenlet>() {
+            return Greenlet::read(ours, |state| {
+                state.nest.as_ref().map(|nest| nest.clone_ref(py))
+            });
+        }
+        let attributes = greenlet.getattr(pyo3::intern!(py, "__dict__")).ok()?;
+        let found = attributes.cast::<PyDict>().ok()?.get_item(ATTRIBUTE).ok()?;
+        found?.cast_into::<Self>().ok().map(Bound::unbind)
+    }
+
+    /// The nest of `greenlet`, made if there is none.
+    ///
+    /// # Errors
+    /// `MemoryError`, and what setting an attribute of the greenlet raises.
+    pub fn make(greenlet: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        if let Some(nest) = Self::of(greenlet) {
+            return Ok(nest);
+        }
+        let py = greenlet.py();
+        let inner = GilCell::new(Inner::default());
+        let new = Py::new(py, Self { inner })?;
+        let kept = new.clone_ref(py);
+        match greenlet.cast::<Greenlet>() {
+            Ok(ours) => Greenlet::read(ours, |state| state.nest = Some(kept)),
+            Err(_) => greenlet.setattr(ATTRIBUTE, kept)?,
+        }
+        Ok(new)
+    }
+
+    /// Adds the innermost scope.
+    pub fn push(&self, py: Python<'_>, scope: Py<CancelScope>) {
+        self.inner.with(py, |inner| inner.scopes.push(scope));
+    }
+
+    /// The innermost scope.
+    pub fn last(&self, py: Python<'_>) -> Option<Py<CancelScope>> {
+        self.inner.with(py, |inner| {
+            inner.scopes.last().map(|scope| scope.clone_ref(py))
+        })
+    }
+
+    /// Takes out `scope` and the scopes inside it; returns these, the outermost first.
+    pub fn remove(&self, py: Python<'_>, scope: &Py<CancelScope>) -> Vec<Py<CancelScope>> {
+        let (mut removed, raised) = self.inner.with(py, |inner| {
+            let found = inner.scopes.iter().position(|other| other.is(scope));
+            let removed = found.map_or_else(Vec::new, |at| inner.scopes.split_off(at));
+            let raised = if inner.scopes.is_empty() {
+                inner.raised.take()
+            } else {
+                None
+            };
+            (removed, raised)
+        });
+        drop(raised);
+        if !removed.is_empty() {
+            drop(removed.remove(0));
+        }
+        removed
+    }
+
+    /// New references to the scopes, the outermost first.
+    pub fn scopes(&self, py: Python<'_>) -> Vec<Py<CancelScope>> {
+        self.inner.with(py, |inner| {
+            inner
+                .scopes
+                .iter()
+                .map(|scope| scope.clone_ref(py))
+                .collect()
+        })
+    }
+
+    /// The scopes that hold back kills, the outermost first.
+    pub fn shields(&self, py: Python<'_>) -> Vec<Py<CancelScope>> {
+        let mut scopes = self.scopes(py);
+        scopes.retain(|scope| scope.get().is_shield(py));
+        scopes
+    }
+
+    /// Returns true if a shield is on: kills are held back.
+    pub fn is_shielded(&self, py: Python<'_>) -> bool {
+        self.inner.with(py, |inner| {
+            inner.scopes.iter().any(|scope| scope.get().is_shield(py))
+        })
+    }
+
+    /// Returns true if a shield inside `scope` is on: the cancellation of the scope is held back.
+    pub fn is_shielded_from(&self, py: Python<'_>, scope: &Py<CancelScope>) -> bool {
+        self.inner.with(py, |inner| {
+            let inside = inner.scopes.iter().rev();
+            let mut inside = inside.take_while(|other| !other.is(scope));
+            inside.any(|other| other.get().is_shield(py))
+        })
+    }
+
+    /// Returns true if the greenlet is inside `scope`.
+    pub fn contains(&self, py: Python<'_>, scope: &Py<PyAny>) -> bool {
+        self.inner
+            .with(py, |inner| inner.scopes.iter().any(|other| other.is(scope)))
+    }
+
+    /// Keeps a kill until the shield ends; gives it back where there is none.
+    ///
+    /// # Errors
+    /// The error of the kill, untouched.
+    pub fn hold_back(&self, py: Python<'_>, error: PyErr) -> Result<(), PyErr> {
+        if !self.is_shielded(py) {
+            return Err(error);
+        }
+        let exception = error.into_value(py).into_any();
+        self.inner
+            .with(py, |inner| inner.kills.push_back(exception));
+        Ok(())
+    }
+
+    /// Takes out what the shields no longer hold back, as an exception to be raised now; the rest of it is queued, to be
+    /// raised when the greenlet waits. With `queue_all` all of it is.
+    ///
+    /// # Errors
+    /// When the exception of a cancellation cannot be made.
+    pub fn release(
+        &self,
+        greenlet: &Bound<'_, PyAny>,
+        queue_all: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = greenlet.py();
+        let mut now = None;
+        if !self.is_shielded(py) {
+            let kills = self
+                .inner
+                .with(py, |inner| std::mem::take(&mut inner.kills));
+            for kill in kills {
+                if now.is_none() && !queue_all {
+                    now = Some(kill);
+                    continue;
+                }
+                let error = PyErr::from_value(kill.into_bound(py));
+                let task = Task::Throw(Box::new((greenlet.clone().unbind(), error)));
+                hub::current_loop(py)?.get().push(py, task);
+            }
+        }
+        for scope in self.scopes(py) {
+            if !scope.get().is_held_back(py) || self.is_shielded_from(py, &scope) {
+                continue;
+            }
+            if now.is_none() && !queue_all {
+                now = Some(CancelScope::raise_now(scope.bind(py))?);
+            } else {
+                CancelScope::queue_again(scope.bind(py));
+            }
+        }
+        Ok(now)
+    }
+
+    /// Notes what is about to be raised in the greenlet from outside.
+    pub fn note_raised(&self, py: Python<'_>, exception: &Py<PyAny>) {
+        let noted = exception.clone_ref(py);
+        let old = self.inner.with(py, |inner| {
+            if inner.scopes.is_empty() {
+                return Some(noted);
+            }
+            inner.raised.replace(noted)
+        });
+        drop(old);
+    }
+
+    /// Returns true if `exception` is what was last raised in the greenlet from outside.
+    pub fn was_raised(&self, py: Python<'_>, exception: &Bound<'_, PyAny>) -> bool {
+        self.inner.with(py, |inner| {
+            inner
+                .raised
+                .as_ref()
+                .is_some_and(|raised| raised.is(exception))
+        })
+    }
+}
+
+#[pymethods]
+impl Nest {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.inner.peek(&visit, |inner| {
+            for scope in &inner.scopes {
+                visit.call(scope)?;
+            }
+            for kill in &inner.kills {
+                visit.call(kill)?;
+            }
+            visit.call(&inner.raised)
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.inner.take(py));
+    }
+}
+
+/// Keeps the error of a kill for the end of the shield that `target` is inside of; gives it back where there is none.
+///
+/// # Errors
+/// The error, untouched.
+pub fn hold_back(target: &Bound<'_, PyAny>, error: PyErr) -> Result<(), PyErr> {
+    match Nest::of(target) {
+        Some(nest) => nest.get().hold_back(target.py(), error),
+        None => Err(error),
+    }
+}
+
+/// Notes what is about to be raised in `target` from outside, if it is inside of a scope.
+pub fn note_raised(target: &Bound<'_, PyAny>, error: &PyErr) {
+    if let Some(nest) = Nest::of(target) {
+        let exception = error.value(target.py()).clone().into_any().unbind();
+        nest.get().note_raised(target.py(), &exception);
+    }
+}
+
+/// Return the cancel scopes that `greenlet` is inside of, the outermost first.
+#[pyfunction]
+pub fn scopes_of(greenlet: &Bound<'_, PyGreenlet>) -> Vec<Py<CancelScope>> {
+    let nest = Nest::of(greenlet.as_any());
+    nest.map_or_else(Vec::new, |nest| nest.get().scopes(greenlet.py()))
+}
+
+impl Nest {
+    /// Checks that `target`, which was killed and waited for `timeout` seconds for, is not alive because of a shield.
+    ///
+    /// # Errors
+    /// `Timeout`, which names the shields.
+    pub fn check_killed(
+        target: &Bound<'_, Greenlet>,
+        timeout: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = target.py();
+        let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else {
+            return Ok(());
+        };
+        if Greenlet::is_ready(target) {
+            return Ok(());
+        }
+        let shields =
+            Self::of(target.as_any()).map_or_else(Vec::new, |nest| nest.get().shields(py));
+        if shields.is_empty() {
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        for shield in &shields {
+            names.push(shield.bind(py).repr()?.to_string());
+        }
+        let text = format!(
+            "{} puts its kill off to the end of {}",
+            target.repr()?,
+            names.join(", in ")
+        );
+        let seconds = match timeout.cast::<Timeout>() {
+            Ok(given) => given.getattr(pyo3::intern!(py, "seconds"))?,
+            Err(_) => timeout,
+        };
+        let error = py.get_type::<Timeout>().call1((seconds, text))?;
+        Err(PyErr::from_value(error))
+    }
+}

@@ -1,0 +1,364 @@
+"""Task groups: greenlets that end before the block that spawned them does.
+
+The engine has the cancel scopes (:class:`gevent.CancelScope`), and lets a group know of the ends of
+its children; what a group makes of them is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+from greenlet import GreenletExit, getcurrent
+
+from gevent._core import CancelScope, Greenlet, get_hub, kill, spawn_in_group
+from gevent.event import Event
+from gevent.exceptions import Cancelled, InvalidThreadUseError, LoopExit
+from gevent.timeout import Timeout
+
+__all__ = ["TaskGroup", "TaskStatus"]
+
+#: What ends the program is raised alone, as nobody looks for it in an exception group.
+_ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
+
+
+class _GroupScope(CancelScope):
+    """The scope of a group's body, which the exceptions of its cancellation name."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = ref(group)
+
+    def __new__(cls, group: TaskGroup) -> _GroupScope:
+        return super().__new__(cls)
+
+    def cancel(self) -> None:
+        """Cancel the group, its children included."""
+        group = self._group()
+        if group is not None:
+            group.cancel()
+
+    def __repr__(self) -> str:
+        group = self._group()
+        return super().__repr__() if group is None else f"<scope of {group._label()}>"
+
+
+class TaskStatus:
+    """What :meth:`TaskGroup.start` hands to the function: how that says that it is ready."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self._child: Greenlet | None = None
+        self._changed = Event()
+        self._is_started = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def started(self, value: Any = None) -> None:
+        """Have :meth:`TaskGroup.start` return *value*; the function goes on as a child.
+
+        :raises RuntimeError: it was called before.
+        """
+        if self._is_started:
+            raise RuntimeError(f"started() was called before, by {self._child!r}")
+        self._is_started = True
+        self._value = value
+        self._group._starting.pop(self._child, None)
+        self._changed.set()
+
+    def _child_over(self, error: BaseException | None) -> None:
+        self._error = error
+        self._changed.set()
+
+
+class TaskGroup:
+    """A block that ends when all greenlets that were spawned in it have ended.
+
+    ::
+
+        with gevent.TaskGroup() as group:
+            users = group.spawn(fetch, "/users")
+            items = group.spawn(fetch, "/items")
+        print(users.value, items.value)
+
+    If a child ends with an error, every other child and the body get :class:`gevent.Cancelled`,
+    once each. When all have ended, the block raises the errors, that of the body included, as an
+    :class:`ExceptionGroup`. A ``KeyboardInterrupt`` or ``SystemExit`` is raised alone. Unlike
+    with :func:`gevent.spawn` the hub prints nothing about errors that the group raises, and a
+    child runs in a copy of its spawner's :mod:`contextvars` context. A child that ends by a
+    :class:`gevent.GreenletExit`, because it was killed for instance, has not failed.
+
+    If the greenlet in the block is itself killed, cancelled or timed out, in the body or while it
+    waits for the children, these are cancelled and waited for, and then that exception goes on,
+    with the errors of the group as its ``__context__``.
+
+    A group is for one block of one greenlet. Its children may spawn into it, too.
+
+    :param name: What reports and ``repr()`` call the group, by default its address.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        self._scope = _GroupScope(self)
+        self._hub: Any = None
+        self._host: Any = None
+        self._children: set[Greenlet] = set()
+        #: The children that have not called `TaskStatus.started` yet.
+        self._starting: dict[Any, TaskStatus] = {}
+        self._childless = Event()
+        self._errors: list[BaseException] = []
+        #: The first exception that ends the program, if there was one.
+        self._program_end: BaseException | None = None
+        self._is_exiting = False
+        self._is_cancelling = False
+        self._is_over = False
+
+    def __repr__(self) -> str:
+        if self._hub is None:
+            state = "not entered"
+        elif self._is_over:
+            state = "over"
+        else:
+            count = len(self._children)
+            state = f"{count} {'child' if count == 1 else 'children'}"
+        return f"<{self._label()}: {state}{', cancelled' if self._is_cancelling else ''}>"
+
+    def _label(self) -> str:
+        kind = type(self).__name__
+        return f"{kind} at {id(self):#x}" if self.name is None else f"{kind} {self.name!r}"
+
+    def spawn(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Greenlet:
+        """Spawn a child that runs ``function(*args, **kwargs)``, and return it.
+
+        It may be called by any greenlet of the thread while the body runs or another child lives.
+        The child has the value that the function returned once the block is over.
+
+        :raises RuntimeError: the group has not been entered, is over or is being cancelled.
+        :raises gevent.exceptions.InvalidThreadUseError: the group is another thread's.
+        """
+        self._check_open("spawn into")
+        child = spawn_in_group(self, function, args, kwargs)
+        self._children.add(child)
+        return child
+
+    def start(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Spawn a child, and wait until it says that it is ready; return the value it says so with.
+
+        The function is called with *args*, *kwargs* and a keyword argument ``task_status``, and
+        says so by ``task_status.started(value)``::
+
+            def serve(address, *, task_status):
+                listener = listen(address)
+                task_status.started(listener.getsockname())
+                accept_forever(listener)
+
+            address = group.start(serve, ("localhost", 0))
+
+        An error of the child before that is raised here and is none of the group's. If the
+        caller is killed, cancelled or timed out meanwhile, the child is cancelled and waited for.
+
+        :raises RuntimeError: the child ended without calling ``started()``; and as :meth:`spawn`.
+        """
+        self._check_open("start a child in")
+        status = TaskStatus(self)
+        child = spawn_in_group(self, function, args, {**kwargs, "task_status": status})
+        status._child = child
+        self._children.add(child)
+        self._starting[child] = status
+        try:
+            status._changed.wait()
+        except BaseException:
+            if not status._is_started:
+                self._give_up(child)
+            raise
+        if status._is_started:
+            return status._value
+        try:
+            if status._error is not None:
+                raise status._error
+            raise RuntimeError(f"{child!r} ended without calling task_status.started()")
+        finally:
+            # The error refers to this frame.
+            status._error = None
+            del status
+
+    def _give_up(self, child: Greenlet) -> None:
+        """Cancel a child whose start nobody waits for any more, and wait for its end."""
+        if not self._is_cancelling:
+            kill(child, Cancelled(self._scope))
+        while not child.dead:
+            try:
+                child.join()
+            except LoopExit:
+                raise
+            except BaseException:
+                # It was cancelled already: there is nothing to add, and it must not outlive this.
+                continue
+
+    def cancel(self) -> None:
+        """Cancel the children and the body: each gets :class:`gevent.Cancelled`, once.
+
+        That is no error: the block ends without one, unless a child or the body raises something
+        else. Nothing happens when it was called before, or the block is over. A group that is
+        cancelled before its block begins is cancelled as soon as that waits.
+
+        :raises gevent.exceptions.InvalidThreadUseError: the group is another thread's.
+        """
+        self._check_thread("cancel")
+        if self._is_cancelling or self._is_over:
+            return
+        self._is_cancelling = True
+        if not self._is_exiting:
+            CancelScope.cancel(self._scope)
+        # A child that has not begun ends here and now.
+        for child in list(self._children):
+            kill(child, Cancelled(self._scope))
+
+    def _check_thread(self, what: str) -> None:
+        if self._hub is not None and get_hub() is not self._hub:
+            raise InvalidThreadUseError(f"cannot {what} {self!r} from another thread")
+
+    def _check_open(self, what: str) -> None:
+        self._check_thread(what)
+        if self._hub is None:
+            why = "has not been entered"
+        elif self._is_over or (self._is_exiting and not self._children):
+            why = "is finished"
+        elif self._is_cancelling:
+            why = "is shutting down"
+        else:
+            return
+        raise RuntimeError(f"cannot {what} {self!r}, which {why}")
+
+    def _child_over(self, child: Greenlet, error: BaseException | None) -> None:
+        """Take note of a child's end; the engine calls this in the greenlet that ends."""
+        self._children.discard(child)
+        status = self._starting.pop(child, None)
+        if status is not None:
+            status._child_over(error)
+        elif error is not None:
+            self._fail(child, error)
+        if not self._children:
+            self._childless.set()
+
+    def _fail(self, child: Greenlet, error: BaseException) -> None:
+        if hasattr(error, "add_note"):
+            error.add_note(f"Raised in {child!r}")
+        if not isinstance(error, _ENDS_PROGRAM):
+            self._errors.append(error)
+        elif self._program_end is None:
+            self._program_end = error
+        self.cancel()
+
+    def __enter__(self) -> TaskGroup:
+        if self._hub is not None:
+            raise RuntimeError(f"{self!r} was entered already: each block needs its own")
+        self._scope.__enter__()
+        self._hub = get_hub()
+        self._host = getcurrent()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> bool:
+        is_own, leaving, misuse = self._scope._close(error)
+        if misuse is not None:
+            self._errors.append(misuse)
+        self._is_exiting = True
+        if error is not None and not is_own:
+            leaving = self._sort(error)
+        if misuse is not None or (error is not None and not is_own):
+            self.cancel()
+        try:
+            leaving = self._wait_for_children(leaving)
+            self._is_over = True
+            self._scope._leave()
+            self._raise_outcome(error, leaving)
+            return is_own
+        finally:
+            self._is_over = True
+            # Exceptions refer to this frame, and must not be referred to by it.
+            self._errors = []
+            self._program_end = self._host = None
+            del error, leaving, misuse, tb
+
+    def _sort(self, error: BaseException) -> BaseException | None:
+        """Take what the body raised for an error of the group, or return it if it is to go on."""
+        if isinstance(error, _ENDS_PROGRAM):
+            if self._program_end is None:
+                self._program_end = error
+        elif isinstance(error, (GreenletExit, Timeout)) or self._scope._came_from_outside(error):
+            return error
+        else:
+            self._errors.append(error)
+        return None
+
+    def _wait_for_children(self, leaving: BaseException | None) -> BaseException | None:
+        """Wait until there are no children; return what is to be raised for what came meanwhile."""
+        try:
+            while self._children:
+                self._childless.clear()
+                try:
+                    self._childless.wait()
+                except BaseException as interruption:
+                    if isinstance(interruption, LoopExit) and self._is_cancelling:
+                        # The children that are left swallowed their cancellation, and wait for
+                        # what never comes.
+                        raise
+                    leaving = _outranking(leaving, interruption)
+                self.cancel() if leaving is not None else None
+            return leaving
+        finally:
+            del leaving
+
+    def _raise_outcome(self, error: BaseException | None, leaving: BaseException | None) -> None:
+        """Raise what the block ends with, unless it is *error*, with which its body ended."""
+        group_error = None
+        try:
+            if self._errors:
+                count = len(self._errors)
+                group_error = BaseExceptionGroup(
+                    f"unhandled errors in {self._label()}", self._errors
+                )
+            if self._program_end is not None:
+                leaving = self._program_end
+            if leaving is None:
+                if group_error is not None:
+                    raise group_error from None
+                return
+            if group_error is not None:
+                if leaving.__context__ is not None:
+                    group_error.__context__ = leaving.__context__
+                leaving.__context__ = group_error
+                if isinstance(leaving, GreenletExit):
+                    self._report_errors()
+            if leaving is error:
+                return
+            context = leaving.__context__
+            try:
+                raise leaving
+            finally:
+                # In place of what is being handled here.
+                leaving.__context__ = context
+                context = None
+        finally:
+            del error, leaving, group_error
+
+    def _report_errors(self) -> None:
+        """Have the hub report the errors, as what goes on in their place will hardly be seen."""
+        for error in self._errors:
+            self._hub.handle_error(self, type(error), error, error.__traceback__)
+
+
+def _outranking(old: BaseException | None, new: BaseException) -> BaseException:
+    """Return which of two exceptions goes on that came one after the other.
+
+    The new one, as when it comes in the middle of a clean-up, but for what ends the program and for
+    a kill, which no scope or timeout swallows.
+    """
+    if isinstance(old, _ENDS_PROGRAM):
+        return old
+    is_kill = isinstance(old, GreenletExit) and not isinstance(old, Cancelled)
+    if is_kill and not isinstance(new, _ENDS_PROGRAM):
+        return old
+    if old is not None and new.__context__ is None:
+        new.__context__ = old
+    return new
