@@ -23,6 +23,7 @@ ARGUMENTS = {
     "BasePool": "()",
     "BoundedSemaphore": "(1)",
     "BusyWait": "()",
+    "CancelScope": "()",
     "Channel": "()",
     "DummySemaphore": "()",
     "Event": "()",
@@ -68,6 +69,7 @@ ARGUMENTS = {
 }
 # Made by other objects only: each is made by what stands here.
 INDIRECT = {
+    "Nest": "nest_of_a_greenlet()",
     "HandlerAttributes": "gevent.pywsgi.WSGIHandler(None, ('', 0), None, io.BytesIO())",
     "HttpService": "server()._make_service()",
     "LookUp": "service.addresses(print, b'localhost', True, False, False)",
@@ -136,7 +138,7 @@ def test_made_while_the_collector_runs(output_of, name):
 def test_made_by_others_while_the_collector_runs(output_of, name):
     program = f"""
         import gc, io
-        import gevent, gevent.pywsgi, gevent.socket
+        import gevent, gevent.pywsgi, gevent.socket, greenlet
         from gevent import _core
         loop = gevent.get_hub().loop
         service = _core.NameService(
@@ -145,6 +147,10 @@ def test_made_by_others_while_the_collector_runs(output_of, name):
         )
         def server(application=None):
             return gevent.pywsgi.WSGIServer(("127.0.0.1", 0), application, log=None)
+        def nest_of_a_greenlet():
+            inside = greenlet.greenlet(gevent.CancelScope().__enter__)
+            inside.switch()
+            return inside._gevent_scopes
         def start_response():
             given = []
             serving = server(lambda environ, start: given.append(start) or [])

@@ -29,7 +29,7 @@ class _GroupScope(CancelScope):
     def __init__(self, group: TaskGroup) -> None:
         self._group = ref(group)
 
-    def __new__(cls, group: TaskGroup) -> _GroupScope:
+    def __new__(cls, *args: Any) -> _GroupScope:
         return super().__new__(cls)
 
     def cancel(self) -> None:
@@ -40,7 +40,7 @@ class _GroupScope(CancelScope):
 
     def __repr__(self) -> str:
         group = self._group()
-        return super().__repr__() if group is None else f"<scope of {group._label()}>"
+        return super().__repr__() if group is None else f"<scope of {group!r}>"
 
 
 class TaskStatus:
@@ -60,14 +60,17 @@ class TaskStatus:
         :raises RuntimeError: it was called before.
         """
         if self._is_started:
-            raise RuntimeError(f"started() was called before, by {self._child!r}")
+            raise RuntimeError("started() was called before")
         self._is_started = True
         self._value = value
         self._group._starting.pop(self._child, None)
+        self._child = None
         self._changed.set()
 
     def _child_over(self, error: BaseException | None) -> None:
         self._error = error
+        # An error refers to the function's frame, which refers to this object.
+        self._child = None
         self._changed.set()
 
 
@@ -167,10 +170,17 @@ class TaskGroup:
         self._starting[child] = status
         try:
             status._changed.wait()
-        except BaseException:
-            if not status._is_started:
-                self._give_up(child)
-            raise
+        except BaseException as error:
+            if status._is_started:
+                raise
+            leaving = self._give_up(child, error)
+            try:
+                if leaving is error:
+                    raise
+                raise leaving from None
+            finally:
+                # Exceptions refer to this frame, and must not be referred to by it.
+                del leaving
         if status._is_started:
             return status._value
         try:
@@ -178,22 +188,27 @@ class TaskGroup:
                 raise status._error
             raise RuntimeError(f"{child!r} ended without calling task_status.started()")
         finally:
-            # The error refers to this frame.
+            # The error refers to this frame, which must not refer to it.
             status._error = None
-            del status
+            del child, status
 
-    def _give_up(self, child: Greenlet) -> None:
-        """Cancel a child whose start nobody waits for any more, and wait for its end."""
+    def _give_up(self, child: Greenlet, leaving: BaseException) -> BaseException:
+        """Cancel a child whose start is not waited for any more, and wait for its end.
+
+        Returns what is to be raised, *leaving* unless something came meanwhile.
+        """
+        # Its error is the group's from now on.
+        self._starting.pop(child, None)
         if not self._is_cancelling:
             kill(child, Cancelled(self._scope))
         while not child.dead:
             try:
                 child.join()
-            except LoopExit:
-                raise
-            except BaseException:
-                # It was cancelled already: there is nothing to add, and it must not outlive this.
-                continue
+            except LoopExit as stuck:
+                return stuck
+            except BaseException as interruption:
+                leaving = _outranking(leaving, interruption)
+        return leaving
 
     def cancel(self) -> None:
         """Cancel the children and the body: each gets :class:`gevent.Cancelled`, once.
@@ -260,21 +275,20 @@ class TaskGroup:
 
     def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> bool:
         is_own, leaving, misuse = self._scope._close(error)
-        if misuse is not None:
-            self._errors.append(misuse)
         self._is_exiting = True
-        if error is not None and not is_own:
-            leaving = self._sort(error)
-        if misuse is not None or (error is not None and not is_own):
-            self.cancel()
         try:
+            if error is not None and not is_own:
+                leaving = self._sort(error)
+                self.cancel()
+            if misuse is not None:
+                leaving = misuse
             leaving = self._wait_for_children(leaving)
             self._is_over = True
-            self._scope._leave()
             self._raise_outcome(error, leaving)
             return is_own
         finally:
             self._is_over = True
+            self._scope._leave()
             # Exceptions refer to this frame, and must not be referred to by it.
             self._errors = []
             self._program_end = self._host = None
@@ -295,16 +309,20 @@ class TaskGroup:
         """Wait until there are no children; return what is to be raised for what came meanwhile."""
         try:
             while self._children:
+                if leaving is not None:
+                    self.cancel()
                 self._childless.clear()
                 try:
-                    self._childless.wait()
-                except BaseException as interruption:
-                    if isinstance(interruption, LoopExit) and self._is_cancelling:
-                        # The children that are left swallowed their cancellation, and wait for
+                    if self._children:
+                        self._childless.wait()
+                except LoopExit as stuck:
+                    if self._is_cancelling:
+                        # What is left of the children swallowed its cancellation, and waits for
                         # what never comes.
-                        raise
+                        return stuck
+                    leaving = stuck
+                except BaseException as interruption:
                     leaving = _outranking(leaving, interruption)
-                self.cancel() if leaving is not None else None
             return leaving
         finally:
             del leaving
@@ -314,7 +332,6 @@ class TaskGroup:
         group_error = None
         try:
             if self._errors:
-                count = len(self._errors)
                 group_error = BaseExceptionGroup(
                     f"unhandled errors in {self._label()}", self._errors
                 )
@@ -325,9 +342,7 @@ class TaskGroup:
                     raise group_error from None
                 return
             if group_error is not None:
-                if leaving.__context__ is not None:
-                    group_error.__context__ = leaving.__context__
-                leaving.__context__ = group_error
+                _append_context(leaving, group_error)
                 if isinstance(leaving, GreenletExit):
                     self._report_errors()
             if leaving is error:
@@ -359,6 +374,18 @@ def _outranking(old: BaseException | None, new: BaseException) -> BaseException:
     is_kill = isinstance(old, GreenletExit) and not isinstance(old, Cancelled)
     if is_kill and not isinstance(new, _ENDS_PROGRAM):
         return old
-    if old is not None and new.__context__ is None:
-        new.__context__ = old
+    if old is not None:
+        _append_context(new, old)
     return new
+
+
+def _append_context(error: BaseException, context: BaseException) -> None:
+    """Make *context* the last of the exceptions in whose context *error* was raised."""
+    seen = {id(error)}
+    while error.__context__ is not None and error is not context:
+        error = error.__context__
+        if id(error) in seen:
+            return
+        seen.add(id(error))
+    if error is not context:
+        error.__context__ = context

@@ -13,6 +13,7 @@ from gevent._core import (
 )
 from gevent._core import (
     Greenlet,
+    check_killed,
     join_greenlets,
     kill_greenlets,
     sleep,
@@ -107,8 +108,17 @@ def killall(
     coming = kill_greenlets(doomed, exception)
     if not block or not doomed:
         return
-    with Timeout.start_new(timeout):
+    limit = Timeout.start_new(timeout)
+    try:
         if coming:
             # Right behind the last exception; raw greenlets cannot be joined.
             sleep(0)
         join_greenlets([greenlet for greenlet in doomed if isinstance(greenlet, Greenlet)])
+    except Timeout as expired:
+        if expired is limit:
+            for greenlet in doomed:
+                # Where it puts its end off, the error says why.
+                check_killed(greenlet, timeout)
+        raise
+    finally:
+        limit.close()

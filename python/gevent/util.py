@@ -16,6 +16,7 @@ from weakref import ref
 
 from greenlet import getcurrent
 
+from gevent._core import group_of, scopes_of
 from gevent._tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
 from gevent._waits import WaitGraph, all_greenlets, waiting_for
 
@@ -254,6 +255,11 @@ class GreenletTree:
         yield f"Parent: {greenlet.parent!r}"
         if wait := waits.text(greenlet):
             yield wait[:1].upper() + wait[1:]
+        group = group_of(greenlet)
+        if group is not None:
+            yield f"Child of: {group!r}"
+        for scope in scopes_of(greenlet):
+            yield f"Inside: {scope!r}"
         monitor = getattr(greenlet, "gevent_monitoring_thread", None)
         if monitor is not None:
             yield f"Monitoring Thread:{monitor()!r}"

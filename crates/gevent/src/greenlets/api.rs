@@ -10,14 +10,13 @@ use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
 use crate::greenlets::end::{exit_error, old_links, spawn_linked};
-use crate::greenlets::greenlet::{
-    Ended, Greenlet, SETTINGS, Stage, is_plain, not_callable, spawn_of,
-};
+use crate::greenlets::greenlet::{Ended, Greenlet, Stage, is_plain, not_callable, spawn_of};
+use crate::greenlets::spawn_settings::SETTINGS;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::LinkKind;
 use crate::hub;
 use crate::structured::membership::describe_group;
-use crate::structured::nest::Nest;
+use crate::structured::shielded_kill::check_killed;
 use crate::waiting::links::Link;
 use crate::waiting::park;
 use crate::waiting::waiter::error_of;
@@ -307,7 +306,7 @@ impl Greenlet {
         }
         // A subclass may have a `join` of its own.
         slf.call_method1(pyo3::intern!(slf.py(), "join"), (&timeout,))?;
-        Nest::check_killed(slf, timeout)
+        check_killed(slf.as_any(), timeout)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -19,11 +19,11 @@ use crate::ffi::entry::Call;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
 use crate::greenlets::local::{self, Visited};
+use crate::greenlets::spawn_settings::{call_spawn_callbacks, spawn_settings};
 use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
 use crate::hub;
 use crate::servers::handling::Handling;
-use crate::structured::nest::{self, Nest};
-use crate::structured::{context, membership};
+use crate::structured::{context, membership, nest};
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
 
@@ -67,7 +67,7 @@ pub struct State {
     pub(crate) timer: Option<TimerKey>,
     pub(crate) label: Option<Box<Label>>,
     /// The cancel scopes that it is inside of.
-    pub(crate) nest: Option<Py<Nest>>,
+    pub(crate) nest: Option<Py<nest::Nest>>,
     /// The task group that it is a child of.
     pub(crate) group: Option<Py<PyAny>>,
     pub(crate) stage: Stage,
@@ -121,49 +121,8 @@ impl Collected for Greenlet {
     }
 }
 
-/// Settings of `gevent.config` and class attributes that are looked at per spawn.
-pub struct SpawnSettings {
-    /// False until the configuration was read.
-    pub(crate) is_known: bool,
-    pub(crate) track_tree: bool,
-    /// True if each begins with a copy of its spawner's context.
-    pub(crate) inherit_context: bool,
-    pub(crate) callbacks: Vec<Py<PyAny>>,
-}
-
-/// Returns whether spawned greenlets are tracked, and whether they inherit the context.
-///
-/// # Errors
-/// The error of reading a setting, as the environment may hold what is no boolean.
-#[inline]
-pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
-    let read = |settings: &mut SpawnSettings| {
-        (
-            settings.is_known,
-            settings.track_tree,
-            settings.inherit_context,
-        )
-    };
-    let (is_known, tracked, inherits) = SETTINGS.with(py, read);
-    if is_known {
-        return Ok((tracked, inherits));
-    }
-    py.import("gevent._config")?
-        .call_method0("apply_spawn_settings")?;
-    SETTINGS.with(py, |settings| settings.is_known = true);
-    let (_, tracked, inherits) = SETTINGS.with(py, read);
-    Ok((tracked, inherits))
-}
-
 /// How many greenlets have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
-
-pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSettings {
-    is_known: false,
-    track_tree: true,
-    inherit_context: false,
-    callbacks: Vec::new(),
-});
 
 impl Greenlet {
     /// The type object, for comparing exact types.
@@ -594,28 +553,6 @@ fn is_ended(target: &Bound<'_, PyAny>) -> bool {
 /// The error for what cannot be run.
 pub fn not_callable() -> PyErr {
     PyTypeError::new_err("The run argument or self._run must be callable")
-}
-
-/// Tells those who asked to know of every start.
-///
-/// # Errors
-/// What a callback raises.
-fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
-    let py = slf.py();
-    let callbacks = SETTINGS.with(py, |settings| {
-        if settings.callbacks.is_empty() {
-            return Vec::new();
-        }
-        settings
-            .callbacks
-            .iter()
-            .map(|callback| callback.clone_ref(py))
-            .collect()
-    });
-    for callback in callbacks {
-        callback.call1(py, (slf,))?;
-    }
-    Ok(())
 }
 
 /// Raises `error` in `target` now, from the hub. A greenlet of ours that is parked finds the error as the outcome of its

@@ -4,6 +4,7 @@ pub mod api;
 pub mod end;
 pub mod greenlet;
 pub mod local;
+pub mod spawn_settings;
 pub mod spawn_tree;
 pub mod spawned_link;
 pub mod wait;

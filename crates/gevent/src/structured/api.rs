@@ -96,8 +96,8 @@ impl CancelScope {
     }
 
     #[setter(shield)]
-    fn put_shield(slf: &Bound<'_, Self>, value: bool) -> PyResult<()> {
-        Self::set_shield(slf, value)
+    fn put_shield(slf: &Bound<'_, Self>, value: bool) {
+        Self::set_shield(slf, value);
     }
 
     /// Whether `cancel` was called or the deadline passed while the block was under way.

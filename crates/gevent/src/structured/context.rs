@@ -6,7 +6,7 @@
 use pyo3::prelude::*;
 
 use crate::ffi::interpreter;
-use crate::greenlets::greenlet::SETTINGS;
+use crate::greenlets::spawn_settings::SETTINGS;
 
 /// Has `greenlet`, which has not begun, run in a copy of the running context.
 ///

@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::greenlets::greenlet::{Greenlet, SETTINGS};
+use crate::greenlets::greenlet::Greenlet;
+use crate::greenlets::spawn_settings::SETTINGS;
 use crate::structured::context;
 
 /// Start a greenlet that runs ``function(*args, **kwargs)`` as a child of `group`, in a copy of the running context.

@@ -7,6 +7,7 @@
 //! | `api.rs` | its Python methods, `move_on_after` and `fail_after` |
 //! | `nest.rs` | the scopes that one greenlet is inside of, and the kills that their shields hold back |
 //! | `interruption.rs` | which exception goes on where one interrupted another |
+//! | `shielded_kill.rs` | what a kill says that a shield puts off |
 //! | `membership.rs` | greenlets that belong to a group |
 //! | `context.rs` | greenlets that begin with a copy of their spawner's context |
 
@@ -20,6 +21,7 @@ pub mod interruption;
 pub mod membership;
 pub mod nest;
 pub mod scope;
+pub mod shielded_kill;
 
 /// Adds the classes and functions of this folder to the module.
 ///
@@ -33,6 +35,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(membership::spawn_in_group, module)?)?;
     module.add_function(wrap_pyfunction!(membership::group_of, module)?)?;
     module.add_function(wrap_pyfunction!(nest::scopes_of, module)?)?;
+    module.add_function(wrap_pyfunction!(shielded_kill::check_killed, module)?)?;
     module.add_function(wrap_pyfunction!(context::set_inherit_context, module)?)?;
     Ok(())
 }

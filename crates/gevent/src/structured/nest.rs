@@ -16,7 +16,6 @@ use crate::ffi::base::PyGreenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 use crate::structured::scope::CancelScope;
-use crate::waiting::timeout::Timeout;
 
 /// The attribute of a greenlet that is not a `gevent.Greenlet`.
 const ATTRIBUTE: &str = "_gevent_scopes";
@@ -75,30 +74,26 @@ impl Nest {
         self.inner.with(py, |inner| inner.scopes.push(scope));
     }
 
-    /// The innermost scope.
-    pub fn last(&self, py: Python<'_>) -> Option<Py<CancelScope>> {
+    /// Takes out the scopes inside `scope`; returns them, the outermost first.
+    pub fn remove_inside(&self, py: Python<'_>, scope: &Py<CancelScope>) -> Vec<Py<CancelScope>> {
         self.inner.with(py, |inner| {
-            inner.scopes.last().map(|scope| scope.clone_ref(py))
+            let found = inner.scopes.iter().position(|other| other.is(scope));
+            found.map_or_else(Vec::new, |at| inner.scopes.split_off(at + 1))
         })
     }
 
-    /// Takes out `scope` and the scopes inside it; returns these, the outermost first.
-    pub fn remove(&self, py: Python<'_>, scope: &Py<CancelScope>) -> Vec<Py<CancelScope>> {
-        let (mut removed, raised) = self.inner.with(py, |inner| {
-            let found = inner.scopes.iter().position(|other| other.is(scope));
-            let removed = found.map_or_else(Vec::new, |at| inner.scopes.split_off(at));
+    /// Takes out `scope`, which is the innermost one.
+    pub fn remove(&self, py: Python<'_>, scope: &Py<CancelScope>) {
+        let removed = self.inner.with(py, |inner| {
+            let last = inner.scopes.pop_if(|last| last.is(scope));
             let raised = if inner.scopes.is_empty() {
                 inner.raised.take()
             } else {
                 None
             };
-            (removed, raised)
+            (last, raised)
         });
-        drop(raised);
-        if !removed.is_empty() {
-            drop(removed.remove(0));
-        }
-        removed
+        drop(removed);
     }
 
     /// New references to the scopes, the outermost first.
@@ -261,43 +256,4 @@ pub fn note_raised(target: &Bound<'_, PyAny>, error: &PyErr) {
 pub fn scopes_of(greenlet: &Bound<'_, PyGreenlet>) -> Vec<Py<CancelScope>> {
     let nest = Nest::of(greenlet.as_any());
     nest.map_or_else(Vec::new, |nest| nest.get().scopes(greenlet.py()))
-}
-
-impl Nest {
-    /// Checks that `target`, which was killed and waited for `timeout` seconds for, is not alive because of a shield.
-    ///
-    /// # Errors
-    /// `Timeout`, which names the shields.
-    pub fn check_killed(
-        target: &Bound<'_, Greenlet>,
-        timeout: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let py = target.py();
-        let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else {
-            return Ok(());
-        };
-        if Greenlet::is_ready(target) {
-            return Ok(());
-        }
-        let shields =
-            Self::of(target.as_any()).map_or_else(Vec::new, |nest| nest.get().shields(py));
-        if shields.is_empty() {
-            return Ok(());
-        }
-        let mut names = Vec::new();
-        for shield in &shields {
-            names.push(shield.bind(py).repr()?.to_string());
-        }
-        let text = format!(
-            "{} puts its kill off to the end of {}",
-            target.repr()?,
-            names.join(", in ")
-        );
-        let seconds = match timeout.cast::<Timeout>() {
-            Ok(given) => given.getattr(pyo3::intern!(py, "seconds"))?,
-            Err(_) => timeout,
-        };
-        let error = py.get_type::<Timeout>().call1((seconds, text))?;
-        Err(PyErr::from_value(error))
-    }
 }

@@ -219,20 +219,29 @@ impl CancelScope {
     }
 
     /// Sets whether it is a shield. What it held back until now is raised when the greenlet waits next.
-    ///
-    /// # Errors
-    /// When the exception of a cancellation cannot be made.
-    pub fn set_shield(slf: &Bound<'_, Self>, shield: bool) -> PyResult<()> {
+    pub fn set_shield(slf: &Bound<'_, Self>, shield: bool) {
         let py = slf.py();
         let inside = Self::read(slf, |state| {
             state.settings.shield = shield;
             let nest = state.nest.as_ref().map(|nest| nest.clone_ref(py));
             nest.zip(state.host.as_ref().map(|host| host.clone_ref(py)))
         });
-        match inside.filter(|_| !shield) {
-            Some((nest, host)) => nest.get().release(host.bind(py), true).map(drop),
-            None => Ok(()),
-        }
+        let Some((nest, host)) = inside.filter(|_| !shield) else {
+            return;
+        };
+        let loop_ = Self::read(slf, |state| {
+            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
+        });
+        let Some(loop_) = loop_ else { return };
+        let slf = slf.clone().unbind();
+        // In the thread that the greenlet is of.
+        let release = move |py: Python<'_>| {
+            if slf.get().is_shield(py) {
+                return Ok(());
+            }
+            nest.get().release(host.bind(py), true).map(drop)
+        };
+        loop_.get().push(py, Task::Native(Box::new(release)));
     }
 
     /// Asks for the cancellation, once.
@@ -337,8 +346,7 @@ impl CancelScope {
             state.stage = Stage::Closing;
             state.delivery = Delivery::None;
         });
-        let inner = nest.get().remove(py, slf.as_unbound());
-        nest.get().push(py, slf.clone().unbind());
+        let inner = nest.get().remove_inside(py, slf.as_unbound());
         let mut wrong = None;
         for scope in inner {
             let scope = scope.bind(py);
@@ -374,7 +382,7 @@ impl CancelScope {
             state.nest.as_ref().map(|nest| nest.clone_ref(py))
         });
         if let Some(nest) = nest {
-            drop(nest.get().remove(py, slf.as_unbound()));
+            nest.get().remove(py, slf.as_unbound());
         }
         Self::forget(slf);
     }

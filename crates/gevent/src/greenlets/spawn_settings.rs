@@ -1,0 +1,69 @@
+//! What holds for every spawn: settings of `gevent.config`, of which the engine has a copy, and the spawn callbacks.
+
+use pyo3::prelude::*;
+
+use crate::cell::GilCell;
+use crate::greenlets::greenlet::Greenlet;
+
+/// Settings of `gevent.config` and class attributes that are looked at per spawn.
+pub struct SpawnSettings {
+    /// False until the configuration was read.
+    pub(crate) is_known: bool,
+    pub(crate) track_tree: bool,
+    /// True if each begins with a copy of its spawner's context.
+    pub(crate) inherit_context: bool,
+    pub(crate) callbacks: Vec<Py<PyAny>>,
+}
+
+pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSettings {
+    is_known: false,
+    track_tree: true,
+    inherit_context: false,
+    callbacks: Vec::new(),
+});
+
+/// Returns whether spawned greenlets are tracked, and whether they inherit the context.
+///
+/// # Errors
+/// The error of reading a setting, as the environment may hold what is no boolean.
+#[inline]
+pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
+    let read = |settings: &mut SpawnSettings| {
+        (
+            settings.is_known,
+            settings.track_tree,
+            settings.inherit_context,
+        )
+    };
+    let (is_known, tracked, inherits) = SETTINGS.with(py, read);
+    if is_known {
+        return Ok((tracked, inherits));
+    }
+    py.import("gevent._config")?
+        .call_method0("apply_spawn_settings")?;
+    SETTINGS.with(py, |settings| settings.is_known = true);
+    let (_, tracked, inherits) = SETTINGS.with(py, read);
+    Ok((tracked, inherits))
+}
+
+/// Tells those who asked to know of every start.
+///
+/// # Errors
+/// What a callback raises.
+pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
+    let py = slf.py();
+    let callbacks = SETTINGS.with(py, |settings| {
+        if settings.callbacks.is_empty() {
+            return Vec::new();
+        }
+        settings
+            .callbacks
+            .iter()
+            .map(|callback| callback.clone_ref(py))
+            .collect()
+    });
+    for callback in callbacks {
+        callback.call1(py, (slf,))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,716 @@
+"""Task groups: what a block with children does when they end, fail, or are cancelled with it."""
+
+# The block of a group or a scope, as a whole, is what raises.
+# ruff: noqa: PT012, SIM117
+
+import contextlib
+import gc
+import io
+import threading
+
+import pytest
+
+import gevent
+from gevent import Cancelled, TaskGroup
+from gevent.event import AsyncResult, Event
+from gevent.exceptions import InvalidThreadUseError, LoopExit
+from gevent.queue import Queue
+
+#: Longer than any test may take.
+FOR_EVER = 30
+
+
+@pytest.fixture(autouse=True)
+def reports():
+    """What the hub reports meanwhile."""
+    hub = gevent.get_hub()
+    before = hub.exception_stream
+    hub.exception_stream = stream = io.StringIO()
+    yield stream
+    hub.exception_stream = before
+
+
+def returning(value, after=0.0):
+    gevent.sleep(after)
+    return value
+
+
+def failing(error=ZeroDivisionError, after=0.001):
+    gevent.sleep(after)
+    raise error
+
+
+class Patient:
+    """Waits until it is cancelled, and counts how often that happens to it."""
+
+    def __init__(self, clean_up=0.002, error=None):
+        self.cancelled = 0
+        self.cleaned = False
+        self.clean_up = clean_up
+        self.error = error
+
+    def __call__(self):
+        try:
+            gevent.sleep(FOR_EVER)
+        except Cancelled:
+            self.cancelled += 1
+            try:
+                gevent.sleep(self.clean_up)
+            except Cancelled:
+                self.cancelled += 1
+                raise
+            self.cleaned = True
+            if self.error is not None:
+                raise self.error from None
+            raise
+
+
+def kinds(group_error):
+    return sorted(type(error).__name__ for error in group_error.exceptions)
+
+
+def value_of(child):
+    return type(child.value)
+
+
+def test_waits_for_all_children_and_has_their_values():
+    with TaskGroup() as group:
+        one, other = group.spawn(returning, 42, 0.002), group.spawn(returning, 11, after=0.001)
+    assert (one.value, other.value) == (42, 11)
+
+
+def test_children_that_end_before_the_body():
+    with TaskGroup() as group:
+        one = group.spawn(returning, 42)
+        gevent.sleep(0.002)
+        other = group.spawn(returning, 11)
+    assert (one.value, other.value) == (42, 11)
+
+
+def test_the_body_waits_for_a_child():
+    with TaskGroup() as group:
+        assert group.spawn(returning, 42, 0.001).get() == 42
+        assert group.spawn(returning, 11, 0.001).get() == 11
+
+
+def test_a_group_without_children():
+    with TaskGroup():
+        pass
+
+
+def test_a_failing_child_cancels_body_and_siblings():
+    patient = Patient()
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        child = group.spawn(patient)
+        group.spawn(failing)
+        gevent.sleep(FOR_EVER)
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+    assert patient.cancelled == 1
+    assert patient.cleaned
+    assert value_of(child) is Cancelled
+
+
+def test_a_child_fails_while_the_group_waits():
+    patients = [Patient(0.001 * count) for count in range(5)]
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        for patient in patients:
+            group.spawn(patient)
+        group.spawn(failing)
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+    assert [(patient.cancelled, patient.cleaned) for patient in patients] == [(1, True)] * 5
+
+
+def test_a_child_fails_after_the_body_and_before_it_waits():
+    """A cancellation of the body that is still queued at its end is taken back."""
+    with pytest.raises(ExceptionGroup), TaskGroup() as group:
+        group.spawn(failing, after=0)
+        while not group._is_cancelling:
+            gevent.sleep(0)
+    gevent.sleep(0.001)
+
+
+def test_killing_the_host_in_the_body():
+    patients = [Patient(), Patient()]
+
+    def host():
+        with TaskGroup() as group:
+            for patient in patients:
+                group.spawn(patient)
+            gevent.sleep(FOR_EVER)
+
+    greenlet = gevent.spawn(host)
+    gevent.sleep(0.001)
+    greenlet.kill()
+    assert type(greenlet.value) is gevent.GreenletExit
+    assert [(patient.cancelled, patient.cleaned) for patient in patients] == [(1, True)] * 2
+
+
+def test_killing_the_host_while_it_waits():
+    patients = [Patient(), Patient()]
+
+    def host():
+        with TaskGroup() as group:
+            for patient in patients:
+                group.spawn(patient)
+
+    greenlet = gevent.spawn(host)
+    gevent.sleep(0.001)
+    greenlet.kill()
+    assert type(greenlet.value) is gevent.GreenletExit
+    assert [(patient.cancelled, patient.cleaned) for patient in patients] == [(1, True)] * 2
+
+
+def test_killing_the_host_again_breaks_off_no_clean_up():
+    patient = Patient(0.005)
+
+    def host():
+        with TaskGroup() as group:
+            group.spawn(patient)
+
+    greenlet = gevent.spawn(host)
+    gevent.sleep(0.001)
+    greenlet.kill(block=False)
+    gevent.sleep(0.001)
+    greenlet.kill()
+    assert (patient.cancelled, patient.cleaned) == (1, True)
+
+
+def test_errors_of_the_children_of_a_killed_host(reports):
+    """They are the context of what goes on, and reported, as nobody sees a kill."""
+
+    def host():
+        with TaskGroup("crawl") as group:
+            group.spawn(Patient(error=KeyError("lost")))
+            group.spawn(Patient(error=ValueError("lost")))
+
+    greenlet = gevent.spawn(host)
+    gevent.sleep(0.001)
+    greenlet.kill()
+    assert type(greenlet.value) is gevent.GreenletExit
+    assert kinds(greenlet.value.__context__) == ["KeyError", "ValueError"]
+    text = reports.getvalue()
+    assert "KeyError: 'lost'" in text
+    assert "<TaskGroup 'crawl'" in text
+
+
+def test_timing_the_host_out():
+    for in_body in (True, False):
+        patient = Patient(error=KeyError())
+        with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.002) as timeout:
+            with TaskGroup() as group:
+                group.spawn(patient)
+                if in_body:
+                    gevent.sleep(FOR_EVER)
+        assert caught.value is timeout
+        assert patient.cleaned
+        assert kinds(timeout.__context__) == ["KeyError"]
+
+
+def test_timing_the_host_out_with_an_error_of_another_kind():
+    for in_body in (True, False):
+        with pytest.raises(LookupError), gevent.Timeout(0.002, LookupError):
+            with TaskGroup() as group:
+                group.spawn(Patient())
+                if in_body:
+                    gevent.sleep(FOR_EVER)
+
+
+def test_a_silent_timeout_around_a_group():
+    patient = Patient()
+    with gevent.Timeout(0.002, False), TaskGroup() as group:
+        group.spawn(patient)
+    assert patient.cleaned
+
+
+def test_a_scope_around_a_group():
+    patient = Patient()
+    with gevent.move_on_after(0.002) as scope, TaskGroup() as group:
+        child = group.spawn(patient)
+    assert scope.cancelled_caught
+    assert patient.cleaned
+    assert isinstance(child.value, Cancelled)
+    assert child.value.scope is not scope
+
+
+def test_an_error_of_the_body_joins_those_of_the_children():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(Patient(error=KeyError()))
+        gevent.sleep(0.001)
+        raise ValueError
+    assert kinds(caught.value) == ["KeyError", "ValueError"]
+
+
+def test_an_error_of_the_body_alone():
+    patient = Patient()
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(patient)
+        gevent.sleep(0.001)
+        raise ValueError
+    assert kinds(caught.value) == ["ValueError"]
+    assert patient.cleaned
+
+
+def test_a_timeout_that_the_body_got_from_a_call_goes_on():
+    with pytest.raises(gevent.Timeout), TaskGroup() as group:
+        group.spawn(Patient())
+        AsyncResult().get(timeout=0.001)
+
+
+def test_the_body_turns_its_cancellation_into_an_error():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(failing)
+        try:
+            gevent.sleep(FOR_EVER)
+        except Cancelled:
+            raise ValueError from None
+    assert kinds(caught.value) == ["ValueError", "ZeroDivisionError"]
+
+
+def test_the_body_swallows_its_cancellation():
+    went_on = []
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(failing)
+        with contextlib.suppress(Cancelled):
+            gevent.sleep(FOR_EVER)
+        gevent.sleep(0.001)
+        went_on.append(1)
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+    assert went_on == [1]
+
+
+def test_several_children_fail():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(failing, KeyError)
+        group.spawn(failing, ValueError)
+        group.spawn(Patient(error=TypeError()))
+    assert kinds(caught.value) == ["KeyError", "TypeError", "ValueError"]
+
+
+def test_an_error_that_is_no_exception_makes_a_base_exception_group():
+    class Special(BaseException):
+        pass
+
+    with pytest.raises(BaseExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(failing, Special)
+        group.spawn(failing, ValueError)
+    assert kinds(caught.value) == ["Special", "ValueError"]
+    assert not isinstance(caught.value, Exception)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["child", "body"])
+def test_what_ends_the_program_is_raised_alone(kind, where):
+    patient = Patient(error=KeyError())
+    with pytest.raises(kind) as caught, TaskGroup() as group:
+        group.spawn(patient)
+        if where == "child":
+            group.spawn(failing, kind)
+        gevent.sleep(0.001)
+        if where == "body":
+            raise kind
+        gevent.sleep(FOR_EVER)
+    assert patient.cleaned
+    assert kinds(caught.value.__context__) == ["KeyError"]
+
+
+def test_nested_groups_end_from_the_inside():
+    order = []
+
+    def inner(name):
+        try:
+            with TaskGroup() as group:
+                group.spawn(Patient(0.001))
+                group.spawn(Patient(0.002))
+        finally:
+            order.append(name)
+
+    def outer():
+        with TaskGroup() as group:
+            group.spawn(inner, 1)
+            group.spawn(inner, 2)
+        order.append("never")
+
+    greenlet = gevent.spawn(outer)
+    gevent.sleep(0.001)
+    greenlet.kill()
+    assert sorted(order) == [1, 2]
+    assert type(greenlet.value) is gevent.GreenletExit
+
+
+def test_an_inner_group_fails():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as outer:
+
+        def inner():
+            with TaskGroup() as group:
+                group.spawn(failing)
+
+        outer.spawn(inner)
+        outer.spawn(Patient())
+    assert kinds(caught.value) == ["ExceptionGroup"]
+    assert kinds(caught.value.exceptions[0]) == ["ZeroDivisionError"]
+
+
+def test_an_inner_group_of_the_same_greenlet_is_cancelled_with_the_outer_one():
+    patient = Patient()
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as outer:
+        outer.spawn(failing)
+        with TaskGroup() as inner:
+            inner.spawn(patient)
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+    assert patient.cleaned
+
+
+def test_an_inner_group_fails_while_the_outer_one_is_cancelled():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as outer:
+        outer.spawn(failing)
+        with TaskGroup() as inner:
+            inner.spawn(Patient(error=KeyError()))
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+
+
+def test_a_killed_child_has_not_failed():
+    with TaskGroup() as group:
+        patient = group.spawn(gevent.sleep, FOR_EVER)
+        unbegun = group.spawn(gevent.sleep, FOR_EVER)
+        unbegun.kill()
+        gevent.sleep(0)
+        patient.kill()
+        other = group.spawn(returning, 1)
+    assert other.value == 1
+
+
+def test_a_child_that_has_not_begun_never_does():
+    ran = []
+    with pytest.raises(ExceptionGroup), TaskGroup() as group:
+        child = group.spawn(ran.append, 1)
+        raise ValueError
+    assert not ran
+    assert value_of(child) is Cancelled
+
+
+def test_cancel_is_no_error_and_idempotent():
+    patient = Patient()
+    with TaskGroup() as group:
+        group.spawn(patient)
+        gevent.sleep(0.001)
+        group.cancel()
+        group.cancel()
+        gevent.sleep(FOR_EVER)
+    assert (patient.cancelled, patient.cleaned) == (1, True)
+    group.cancel()
+
+
+def test_a_child_cancels_the_group():
+    with TaskGroup() as group:
+        group.spawn(Patient())
+        group.spawn(group.cancel)
+        gevent.sleep(FOR_EVER)
+
+
+def test_cancel_while_the_group_waits():
+    with TaskGroup() as group:
+        group.spawn(Patient())
+        gevent.spawn_later(0.001, group.cancel)
+
+
+def test_cancel_before_the_block():
+    group = TaskGroup()
+    group.cancel()
+    ran = []
+    with group:
+        ran.append("begun")
+        gevent.sleep(FOR_EVER)
+        ran.append("never")
+    assert ran == ["begun"]
+
+
+def test_cancel_and_errors():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(Patient(error=KeyError()))
+        gevent.sleep(0.001)
+        group.cancel()
+        raise ValueError
+    assert kinds(caught.value) == ["KeyError", "ValueError"]
+
+
+def test_the_scope_of_a_cancelled_child_cancels_its_group():
+    scopes = []
+
+    def child():
+        try:
+            gevent.sleep(FOR_EVER)
+        except Cancelled as error:
+            scopes.append(error.scope)
+            raise
+
+    with TaskGroup("one") as group:
+        group.spawn(child)
+        gevent.sleep(0)
+        group.cancel()
+    assert repr(scopes[0]) == "<scope of <TaskGroup 'one': over, cancelled>>"
+    with TaskGroup() as other:
+        other.spawn(Patient())
+        gevent.sleep(0)
+        other._scope.cancel()
+
+
+def test_spawning_into_a_closed_group():
+    group = TaskGroup()
+    with pytest.raises(RuntimeError, match="has not been entered"):
+        group.spawn(int)
+    with group:
+        pass
+    with pytest.raises(RuntimeError, match="is finished"):
+        group.spawn(int)
+    with TaskGroup() as group:
+        group.spawn(Patient())
+        group.cancel()
+        with pytest.raises(RuntimeError, match="is shutting down"):
+            group.spawn(int)
+        with pytest.raises(RuntimeError, match="is shutting down"):
+            group.start(int)
+
+
+def test_spawning_while_the_group_waits():
+    values = []
+
+    def child(depth):
+        gevent.sleep(0)
+        values.append(depth)
+        if depth:
+            group.spawn(child, depth - 1)
+
+    with TaskGroup() as group:
+        group.spawn(child, 3)
+    assert values == [3, 2, 1, 0]
+
+
+def test_entering_a_group_twice():
+    group = TaskGroup()
+    with group, pytest.raises(RuntimeError, match="was entered already"):
+        group.__enter__()
+    with pytest.raises(RuntimeError, match="was entered already"):
+        group.__enter__()
+
+
+def test_leaving_a_group_that_is_not_ones_own():
+    group = TaskGroup()
+    patient = Patient()
+    with pytest.raises(RuntimeError, match="no greenlet is in it"):
+        group.__exit__(None, None, None)
+    with group:
+        group.spawn(patient)
+        with pytest.raises(RuntimeError, match="is left by"):
+            gevent.spawn(group.__exit__, None, None, None).get()
+        group.cancel()
+    assert patient.cancelled <= 1
+
+
+def test_leaving_a_group_before_a_scope_inside_it():
+    group, scope, patient = TaskGroup(), gevent.CancelScope(), Patient()
+    group.__enter__()
+    scope.__enter__()
+    group.spawn(patient)
+    gevent.sleep(0)
+    with pytest.raises(RuntimeError, match="is left before"):
+        group.cancel()
+        group.__exit__(None, None, None)
+    assert patient.cleaned
+
+
+def test_a_group_of_another_thread():
+    errors = []
+
+    def other_thread(group):
+        for call in (lambda: group.spawn(int), lambda: group.start(int), group.cancel):
+            try:
+                call()
+            except InvalidThreadUseError as error:
+                errors.append(str(error))
+
+    with TaskGroup() as group:
+        thread = threading.Thread(target=other_thread, args=(group,))
+        thread.start()
+        thread.join()
+    assert len(errors) == 3
+    assert all("from another thread" in error for error in errors)
+
+
+def test_children_that_wait_for_what_never_comes():
+    with pytest.raises(LoopExit), TaskGroup() as group:
+        child = group.spawn(Event().wait)
+    assert value_of(child) is Cancelled
+
+
+def test_children_that_never_end():
+    def stubborn():
+        while True:
+            with contextlib.suppress(Cancelled):
+                Event().wait()
+
+    with pytest.raises(LoopExit), TaskGroup() as group:
+        child = group.spawn(stubborn)
+    assert repr(group) == f"<TaskGroup at {id(group):#x}: over, cancelled>"
+    child.kill()
+
+
+def test_start_waits_until_the_child_is_ready():
+    order = []
+
+    def serve(address, *, task_status):
+        gevent.sleep(0.001)
+        order.append("ready")
+        task_status.started((address, 80))
+        gevent.sleep(0.001)
+        order.append("over")
+
+    with TaskGroup() as group:
+        assert group.start(serve, "localhost") == ("localhost", 80)
+        order.append("started")
+    assert order == ["ready", "started", "over"]
+
+
+def test_a_child_that_fails_to_start():
+    with TaskGroup() as group:
+        other = group.spawn(returning, 1, 0.002)
+        with pytest.raises(ZeroDivisionError):
+            group.start(lambda task_status: failing())
+        with pytest.raises(RuntimeError, match=r"without calling task_status\.started"):
+            group.start(lambda task_status: None)
+    assert other.value == 1
+
+
+def test_a_child_that_fails_after_its_start():
+    def serve(task_status):
+        task_status.started()
+        with pytest.raises(RuntimeError, match="was called before"):
+            task_status.started()
+        failing()
+
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        assert group.start(serve) is None
+        gevent.sleep(FOR_EVER)
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+
+
+def test_a_start_that_is_given_up():
+    patient = Patient()
+    with TaskGroup() as group:
+        with gevent.move_on_after(0.002) as scope:
+            group.start(lambda task_status: patient())
+        assert scope.cancelled_caught
+        assert patient.cleaned
+        with pytest.raises(gevent.Timeout), gevent.Timeout(0.002):
+            group.start(lambda task_status: Patient()())
+
+
+def test_the_group_is_cancelled_during_a_start():
+    patient = Patient()
+    with TaskGroup() as group:
+        gevent.spawn_later(0.001, group.cancel)
+        group.start(lambda task_status: patient())
+    assert (patient.cancelled, patient.cleaned) == (1, True)
+
+
+def test_nothing_is_reported_of_errors_that_the_group_raises(reports):
+    with pytest.raises(ExceptionGroup), TaskGroup() as group:
+        group.spawn(failing)
+        group.spawn(Patient(error=KeyError()))
+    assert reports.getvalue() == ""
+
+
+def test_links_of_children_are_told():
+    ended = []
+    with pytest.raises(ExceptionGroup), TaskGroup() as group:
+        group.spawn(failing).rawlink(lambda child: ended.append(type(child.exception)))
+        group.spawn(Patient()).rawlink(lambda child: ended.append(type(child.value)))
+        gevent.sleep(FOR_EVER)
+    gevent.sleep(0)
+    assert set(ended) == {ZeroDivisionError, Cancelled}
+
+
+def test_queues_keep_what_a_cancelled_child_did_not_get():
+    queue = Queue()
+    with TaskGroup() as group:
+        group.spawn(queue.get)
+        gevent.sleep(0)
+        queue.put(1)
+        group.cancel()
+        gevent.sleep(FOR_EVER)
+    left = [] if queue.empty() else [queue.get()]
+    assert left in ([], [1])
+
+
+def no_circles(make):
+    """What *make* raises is freed without the collector."""
+
+    class Tracked(Exception):
+        alive = 0
+
+        def __init__(self):
+            Tracked.alive += 1
+
+        def __del__(self):
+            Tracked.alive -= 1
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(BaseException):
+            make(Tracked)
+        gevent.sleep(0)
+        gevent.sleep(0)
+        assert Tracked.alive == 0
+    finally:
+        gc.enable()
+
+
+def test_no_circles_through_an_error_of_a_child():
+    def make(kind):
+        with TaskGroup() as group:
+            group.spawn(failing, kind)
+
+    no_circles(make)
+
+
+def test_no_circles_through_an_error_of_the_body():
+    def make(kind):
+        with TaskGroup():
+            raise kind
+
+    no_circles(make)
+
+
+def test_no_circles_through_an_error_that_comes_while_the_group_waits():
+    def make(kind):
+        with gevent.Timeout(0.001, kind), TaskGroup() as group:
+            group.spawn(Patient())
+
+    no_circles(make)
+
+
+def test_no_circles_through_an_error_of_a_start():
+    def make(kind):
+        with TaskGroup() as group:
+            group.start(lambda task_status: failing(kind))
+
+    no_circles(make)
+
+
+def test_many_children_leave_nothing():
+    def host():
+        with TaskGroup() as group:
+            for _ in range(20_000):
+                group.spawn(gevent.sleep, FOR_EVER)
+
+    for killed in (False, True):
+        greenlet = gevent.spawn(host)
+        gevent.sleep(0)
+        if not killed:
+            gevent.sleep(0)
+        greenlet.kill()
+        assert greenlet.dead
+        del greenlet
+    gc.collect()
+    ours = [each for each in gc.get_objects() if isinstance(each, TaskGroup)]
+    assert not ours
