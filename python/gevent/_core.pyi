@@ -68,6 +68,7 @@ __all__ = [
     "BasePool",
     "BoundedSemaphore",
     "BusyWait",
+    "CancelScope",
     "Channel",
     "DatagramTransport",
     "DummySemaphore",
@@ -84,6 +85,7 @@ __all__ = [
     "LockType",
     "LookUp",
     "NameService",
+    "Nest",
     "PollChanges",
     "PriorityQueue",
     "Queue",
@@ -115,13 +117,16 @@ __all__ = [
     "_handle_and_close_when_done",
     "all_local_dicts_for_greenlet",
     "callback",
+    "check_killed",
     "check_signals",
+    "fail_after",
     "follow_running_loops",
     "get_hub",
     "get_hub_class",
     "get_hub_if_exists",
     "getcurrent",
     "getswitchinterval",
+    "group_of",
     "holder_of",
     "idle",
     "join_greenlets",
@@ -131,17 +136,21 @@ __all__ = [
     "leave_hub_at_fork",
     "local",
     "loop",
+    "move_on_after",
     "poll_descriptors",
     "retire_workers",
+    "scopes_of",
     "serve_connection",
     "set_default_hub_class",
     "set_hub",
+    "set_inherit_context",
     "set_resumed_function",
     "set_running_loop",
     "set_track_greenlet_tree",
     "setswitchinterval",
     "sleep",
     "spawn",
+    "spawn_in_group",
     "spawn_raw",
     "supported_backends",
     "take_in",
@@ -441,6 +450,40 @@ def wait_of(greenlet: greenlet) -> _Told | None: ...
 def waits_of(greenlets: list[Any]) -> dict[Any, _Told]: ...
 def holder_of(lock: Any) -> int | None: ...
 def set_track_greenlet_tree(value: bool) -> None: ...
+
+@disjoint_base
+class CancelScope:
+    deadline: float | None
+    shield: bool
+    @property
+    def cancel_called(self) -> bool: ...
+    @property
+    def cancelled_caught(self) -> bool: ...
+    def __new__(cls, deadline: float | None = None, shield: bool = False) -> Self: ...
+    def cancel(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    # As a block that is cancelled is left in the middle.
+    def __exit__(
+        self, t: type[BaseException] | None, v: BaseException | None, tb: TracebackType | None
+    ) -> bool: ...
+    def _close(
+        self, error: BaseException | None
+    ) -> tuple[bool, BaseException | None, BaseException | None]: ...
+    def _leave(self) -> None: ...
+    def _came_from_outside(self, error: BaseException) -> bool: ...
+
+@final
+class Nest: ...
+
+def move_on_after(seconds: float | None, *, shield: bool = False) -> CancelScope: ...
+def fail_after(seconds: float | None, *, shield: bool = False) -> CancelScope: ...
+def spawn_in_group(
+    group: Any, function: Callable[..., _R], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Greenlet[..., _R]: ...
+def group_of(greenlet: greenlet) -> Any: ...
+def scopes_of(greenlet: greenlet) -> list[CancelScope]: ...
+def check_killed(greenlet: greenlet, timeout: float | None) -> None: ...
+def set_inherit_context(value: bool) -> None: ...
 def getswitchinterval() -> float: ...
 def setswitchinterval(interval: float) -> None: ...
 
