@@ -213,3 +213,41 @@ print(names, len(ours), "gevent.aio" in str(ours[0].message))
 def test_uvloop_warns_once(output_of, first):
     pytest.importorskip("uvloop")
     assert output_of(UVLOOP.format(first=first)) == "['uvloop', 'uvloop', 'uvloop'] 1 True\n"
+
+
+def test_an_executor_of_native_threads(run_python):
+    # It reports errors of calls, as pools do.
+    result = run_python(
+        PATCHED
+        + """
+import concurrent.futures
+from gevent.threadpool import ThreadPoolExecutor
+sleep = monkey.get_original("time", "sleep")
+
+def fail():
+    raise KeyError("on purpose")
+
+async def main():
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as pool:
+        call = loop.run_in_executor
+        assert await call(pool, lambda: sleep(0.001) or "value") == "value"
+        try:
+            await call(pool, fail)
+        except KeyError as error:
+            print(error)
+        running, waiting = call(pool, sleep, 0.05), call(pool, fail)
+        waiting.cancel()
+        await running
+        return waiting.cancelled()
+
+print(asyncio.run(main(), debug=True))
+with ThreadPoolExecutor(1) as pool:
+    future = pool.submit(sleep, 0)
+    print(isinstance(future, concurrent.futures.Future), future._get_snapshot()[0])
+    gevent.wait([future])
+    print(future._get_snapshot())
+"""
+    )
+    expected = "'on purpose'\nTrue\nTrue False\n(True, False, None, None)\n"
+    assert (result.stdout, result.returncode) == (expected, 0)

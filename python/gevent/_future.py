@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from concurrent.futures import Future as _StandardFuture
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures._base import (
     CANCELLED_AND_NOTIFIED,
@@ -20,7 +21,7 @@ from gevent.event import AsyncResult
 from gevent.monkey._state import is_module_patched
 from gevent.timeout import Timeout
 
-__all__ = ["LOGGER", "Future", "Reporter", "Work"]
+__all__ = ["LOGGER", "Future", "Reporter", "StandardFuture", "Work"]
 
 _T = TypeVar("_T")
 
@@ -121,7 +122,7 @@ class Future(Generic[_T]):
         return getattr(self.asyncresult, name)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {hex(id(self))} {self._state.lower()}>"
+        return f"<Future at {hex(id(self))} {self._state.lower()}>"
 
     @cached_property
     def _condition(self) -> Any:
@@ -227,3 +228,29 @@ class Future(Generic[_T]):
     def unlink(self, callback: Callable[[Self], object]) -> None:
         """Take back :meth:`rawlink`."""
         self.asyncresult.unlink(_FutureLink(self, callback))
+
+
+class StandardFuture(Future[_T], _StandardFuture[_T]):  # type: ignore[override]
+    """A :class:`Future` that is one of :mod:`concurrent.futures` as well, which gevent's never is.
+
+    asyncio takes no other from an executor, and needs one for calls that block natively. It waits
+    for them only where its loop lets the hub run, so only where :mod:`threading` is patched.
+    """
+
+    # The state of the standard one stays unset: each method that uses it is replaced.
+
+    def set_result(self, result: _T) -> None:
+        """Store a result in place of that of the call."""
+        self.asyncresult.set(result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Store an error in place of what the call raises."""
+        self.asyncresult.set_exception(exception)
+
+    def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
+        # The asyncio of CPython 3.15 asks for all at once.
+        if not self.done():
+            return False, False, None, None
+        if self.cancelled():
+            return True, True, None, None
+        return True, False, self.asyncresult.value, self.asyncresult.exception

@@ -27,9 +27,10 @@ from gevent._core import (
     retire_workers,
     sleep,
 )
-from gevent._future import LOGGER, Future, Reporter, Work
+from gevent._future import LOGGER, Future, Reporter, StandardFuture, Work
 from gevent.event import AsyncResult
 from gevent.exceptions import InvalidThreadUseError
+from gevent.monkey._state import is_module_patched
 from gevent.monkey.api import get_original
 from gevent.pool import GroupMappingMixin
 
@@ -508,7 +509,8 @@ class ThreadPoolExecutor(_Executor):
         work.tell()
         if self._shutdown:
             self._threadpool.task_queue.dismiss(0)
-        return Future(work.result, work)
+        kind = StandardFuture if is_module_patched("threading") else Future
+        return kind(work.result, work)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **kwargs: Any) -> None:
         """Take no more tasks; with *wait* return when all are done.
