@@ -246,6 +246,39 @@ def test_sys_exit_in_a_coroutine_ends_the_program(run_python):
     assert run_python(in_background).returncode == 3
 
 
+def test_a_killed_shared_loop_is_replaced(run_python):
+    done = run_python("""
+        import asyncio, gc, gevent, greenlet
+        from gevent import aio
+
+        async def background():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.001)
+                print("cleaned up")
+
+        def wait():
+            try:
+                aio.run(background())
+            except asyncio.CancelledError:
+                print("cancelled")
+
+        waiting = gevent.spawn(wait)
+        gevent.sleep(0.001)
+        loop = aio.loop()
+        for each in gc.get_objects():
+            # What some programs do to end all greenlets.
+            if isinstance(each, greenlet.greenlet) and each.parent is gevent.get_hub():
+                if each is not waiting:
+                    gevent.kill(each)
+        waiting.join()
+        print(aio.run(asyncio.sleep(0.001, "works")), aio.loop() is loop, loop.is_closed())
+    """)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["cleaned up", "cancelled", "works False True"]
+
+
 def test_a_background_error_does_not_end_the_shared_loop(caplog):
     async def fail():
         raise ValueError("x")
@@ -482,6 +515,13 @@ def test_the_executor_runs_native_threads():
 
     assert aio.run(main()) == [1]
     assert run_own(main()) == [1]
+
+
+def test_a_worker_of_a_thread_pool_has_a_shared_loop():
+    pool = gevent.get_hub().threadpool
+    found = pool.apply(lambda: (aio.run(give(1)), aio.loop()))
+    assert found[0] == 1
+    assert found[1] is not aio.loop()
 
 
 def test_install_and_the_policy(run_python):

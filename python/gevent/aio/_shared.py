@@ -32,6 +32,8 @@ class SharedLoop(EventLoop):
         #: What greenlets wait for, and the events that wake these.
         self._calls: dict[asyncio.Future[Any], Event] = {}
         self._ending = False
+        # Greenlets that wait for tasks do not go on when their thread or the interpreter ends.
+        self._wakes_callers = True
         #: True in the child of a fork, to which the loop does not belong.
         self.left_behind: bool = False
         self._counted = False
@@ -69,8 +71,7 @@ class SharedLoop(EventLoop):
     def _end_call(self, future: asyncio.Future[Any]) -> None:
         over = self._calls.pop(future)
         self._counted = self._is_busy()
-        # Greenlets do not go on when their thread ends.
-        if not self._ending:
+        if self._wakes_callers:
             over.set()
 
     def _serve(self) -> None:
@@ -79,6 +80,8 @@ class SharedLoop(EventLoop):
                 try:
                     super().run_forever()
                 except GreenletExit:
+                    if not self._ending:
+                        self._end_by_kill()
                     return
                 except BaseException as error:
                     # A task or a callback means to end the program.
@@ -92,6 +95,7 @@ class SharedLoop(EventLoop):
         To be called in the thread of the loop, while its hub still works. Greenlets that wait for
         tasks do not go on.
         """
+        self._wakes_callers = False
         self._ending = self._counted = True
         super().stop()
         if not self._served.wait(_PATIENCE):
@@ -100,6 +104,14 @@ class SharedLoop(EventLoop):
         if self._sleeper.hub is None:
             super().run_until_complete(self._clean_up())
             super().close()
+
+    def _end_by_kill(self) -> None:
+        """End the loop because a program has killed every greenlet that it could find."""
+        self._ending = self._counted = True
+        # The next call gets another one.
+        self._hub._aio_loop = None
+        super().run_until_complete(self._clean_up())
+        super().close()
 
     async def _clean_up(self) -> None:
         tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
