@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 #: Programs in which a line with a mistake says so by the comment `# E: what is wrong`.
 PROGRAMS = Path(__file__).parent / "typing"
 MARK = "# E: "
+#: Modules that have the constants of the standard library's.
+OF_THE_SYSTEM = ("gevent.os", "gevent.select", "gevent.signal", "gevent.socket", "gevent.ssl")
 
 Place = tuple[str, int]
 
@@ -54,7 +56,9 @@ def run(checker: str, *args: str) -> str:
 
 def found_by_mypy(*paths: object) -> Iterator[tuple[Place, str]]:
     """Yield file, line and message of each error."""
-    for line in run("mypy", *map(str, paths)).splitlines():
+    # Without a cache, which several processes would write to at once.
+    output = run("mypy", f"--cache-dir={os.devnull}", *map(str, paths))
+    for line in output.splitlines():
         if match := re.match(r"(.+?):(\d+): error: (.*)", line):
             yield (Path(match[1]).name, int(match[2])), match[3]
 
@@ -85,7 +89,9 @@ def public_names() -> Iterator[tuple[str, str]]:
         if module.name.partition(".")[2].startswith("_") or module.name == "gevent.ares":
             continue
         for name in getattr(importlib.import_module(module.name), "__all__", ()):
-            yield module.name, name
+            # Which constants of the standard library there are depends on the system.
+            if not (module.name in OF_THE_SYSTEM and name.isupper()):
+                yield module.name, name
     for name in gevent.__all__:
         yield "gevent", name
 
