@@ -7,7 +7,7 @@ its children; what a group makes of them is here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from weakref import ref
 
 from greenlet import GreenletExit, getcurrent
@@ -18,6 +18,9 @@ from gevent.exceptions import Cancelled, InvalidThreadUseError, LoopExit
 from gevent.timeout import Timeout
 
 __all__ = ["TaskGroup", "TaskStatus"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 #: What ends the program is raised alone, as nobody looks for it in an exception group.
 _ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
@@ -130,7 +133,9 @@ class TaskGroup:
         kind = type(self).__name__
         return f"{kind} at {id(self):#x}" if self.name is None else f"{kind} {self.name!r}"
 
-    def spawn(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Greenlet:
+    def spawn(
+        self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Greenlet[..., _T]:
         """Spawn a child that runs ``function(*args, **kwargs)``, and return it.
 
         It may be called by any greenlet of the thread while the body runs or another child lives.
@@ -373,7 +378,7 @@ def _outranking(old: BaseException | None, new: BaseException) -> BaseException:
         return old
     is_kill = isinstance(old, GreenletExit) and not isinstance(old, Cancelled)
     if is_kill and not isinstance(new, _ENDS_PROGRAM):
-        return old
+        return old  # type: ignore[return-value]
     if old is not None:
         _append_context(new, old)
     return new

@@ -117,3 +117,16 @@ def current() -> None:
     hub.loop.timer(0.1).start(print, "over")
     hub.loop.timer("0.1")  # E: seconds are a number
     hub.loop.io(0, "r")  # E: events are a number
+
+
+def groups() -> bytes:
+    with gevent.TaskGroup() as group:
+        child = group.spawn(fetch, "http://localhost/")
+        assert_type(child, gevent.Greenlet[..., bytes])
+        group.spawn(fetch, 1)  # E: a URL is text
+        group.cancel(1)  # E: it takes nothing
+    with gevent.move_on_after(0.5) as scope:
+        gevent.sleep(1)
+    assert_type(scope.cancelled_caught, bool)
+    gevent.move_on_after("0.5")  # E: seconds are a number
+    return child.get()

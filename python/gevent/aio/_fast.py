@@ -34,7 +34,8 @@ class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
             self._watch_selector(selector.fileno())
         else:
             # Nobody can watch such a selector, which has to be asked in each turn.
-            self._run_once = MethodType(_base.BaseEventLoop._run_once, self)
+            run_once: Any = vars(_base.BaseEventLoop)["_run_once"]
+            self._run_once = MethodType(run_once, self)  # type: ignore[method-assign]
 
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called, while other greenlets run too."""
@@ -48,7 +49,7 @@ class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
     def _poll_selector(self) -> None:
         selector = self._selector
         if isinstance(selector, HubSelector):
-            self._process_events(selector.poll())
+            self._process_events(selector.poll())  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Close the loop: nothing can be run in it any more."""
@@ -78,7 +79,8 @@ class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
             handle._run()
             took = self.time() - began
             if took >= self.slow_callback_duration:
-                logger.warning("Executing %s took %.3f seconds", _base._format_handle(handle), took)
+                what = _base._format_handle(handle)  # type: ignore[attr-defined]
+                logger.warning("Executing %s took %.3f seconds", what, took)
         finally:
             self._current_handle = None
 
@@ -119,7 +121,7 @@ class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
         context: Context | None = None,
         **timeouts: Any,
     ) -> Any:
-        self._ensure_fd_no_transport(rawsock)
+        self._ensure_fd_no_transport(rawsock)  # type: ignore[attr-defined]
         tls = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )

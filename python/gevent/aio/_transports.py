@@ -50,6 +50,13 @@ class _SocketTransport:
 
     # What the destructor looks at, also when the constructor failed.
     _server: Any = None
+    # What the engine has for each kind of them.
+    set_protocol: Any
+    is_reading: Any
+    get_write_buffer_size: Any
+    _begin_reading: Any
+    _detach: Any
+    _force_close: Any
     _sock: Any
     _sock_fd: int
     _loop: Any
@@ -192,7 +199,7 @@ class SocketTransport(_SocketTransport, StreamTransport):
     from it, as both have fields that are laid out in memory.
     """
 
-    __class__ = property(lambda self: _StreamInterface)  # type: ignore[assignment]
+    __class__ = property(lambda self: _StreamInterface)
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
@@ -206,7 +213,7 @@ class SocketTransport(_SocketTransport, StreamTransport):
         server: Any = None,
         context: Context | None = None,
     ) -> None:
-        base_events._set_nodelay(sock)
+        base_events._set_nodelay(sock)  # type: ignore[attr-defined]
         self._server = server
         if server is not None:
             server._attach(*self._as_client())
@@ -251,7 +258,7 @@ class _DatagramInterface(transports._FlowControlMixin, transports.DatagramTransp
 class DatagramTransport(_SocketTransport, _DatagramTransport):
     """The transport of a datagram socket; it passes for an :class:`asyncio.DatagramTransport`."""
 
-    __class__ = property(lambda self: _DatagramInterface)  # type: ignore[assignment]
+    __class__ = property(lambda self: _DatagramInterface)
 
     def __init__(
         self,
