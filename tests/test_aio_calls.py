@@ -262,3 +262,45 @@ def test_an_error_leaves_no_reference_cycle():
         assert sum(isinstance(each, Marked) for each in gc.get_objects()) == 0
     finally:
         gc.enable()
+
+
+def test_a_task_factory_of_the_shared_loop():
+    def factory(loop, coroutine, **kwargs):
+        made.append(loop)
+        return asyncio.Task(coroutine, loop=loop, **kwargs)
+
+    made = []
+    loop = aio.loop()
+    loop.set_task_factory(factory)
+    try:
+        assert aio.run(give(1)) == 1
+    finally:
+        loop.set_task_factory(None)
+    assert made == [loop]
+
+
+@pytest.mark.skipif(
+    not hasattr(asyncio, "eager_task_factory"), reason="tasks are eager since Python 3.12"
+)
+def test_eager_tasks_of_the_shared_loop():
+    async def main(blocks):
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if blocks:
+            gevent.sleep(0.001)
+            assert asyncio.get_running_loop() is loop
+            assert asyncio.current_task() is task
+        await asyncio.sleep(0.001)
+        return loop is asyncio.get_running_loop() and task is asyncio.current_task()
+
+    async def nothing():
+        return "done"
+
+    loop = aio.loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        greenlets = [gevent.spawn(aio.run, main(number % 2)) for number in range(4)]
+        assert [greenlet.get() for greenlet in greenlets] == [True] * 4
+        assert aio.run(nothing()) == "done"
+        assert asyncio._get_running_loop() is None
+    finally:
+        loop.set_task_factory(None)

@@ -42,11 +42,23 @@ class SharedLoop(EventLoop):
 
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Return a new task that runs *coro*; see :meth:`asyncio.loop.create_task`."""
-        task = super().create_task(coro, **kwargs)
+        if self.get_task_factory() is None:
+            task = super().create_task(coro, **kwargs)
+        else:
+            task = self._create_task_inside(coro, kwargs)
         self._unfinished += 1
         self._counted = True
         task.add_done_callback(self._on_task_done)
         return task
+
+    def _create_task_inside(self, coro: Any, kwargs: dict[str, Any]) -> asyncio.Task[Any]:
+        # An eager task takes its first step here, and has to find its loop running.
+        outside = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            return super().create_task(coro, **kwargs)
+        finally:
+            asyncio._set_running_loop(outside)
 
     def _on_task_done(self, _task: asyncio.Task[Any]) -> None:
         self._unfinished -= 1
