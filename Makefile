@@ -88,7 +88,8 @@ charts: $(BASIC)
 
 # The documentation, in build/docs. A warning is an error; nothing is fetched.
 docs: $(BUILT) $(DOCS)/.ready
-	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html docs $(SITE)
+	@rm -rf $(SITE)
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html -d build/doctrees docs $(SITE)
 	@echo "The documentation is in $(SITE)/index.html"
 
 docs-serve: docs

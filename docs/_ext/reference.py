@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,8 @@ PROTOCOL_DOCS = {
     "__bool__": "Returns the object's truth value.",
     "__call__": "Calls the object.",
 }
-#: Attributes that classes in C have without a docstring: greenlet's and those of ``ssl``.
-C_DOCS = {
-    "gr_context": "The :class:`contextvars.Context` that the greenlet runs in; see greenlet.",
-    "gr_frame": "The frame that a suspended greenlet stopped in, else ``None``; see greenlet.",
-    "parent": "The greenlet that goes on when this one ends; see greenlet.",
-    "dead": "True if the greenlet has ended.",
-}
+#: What single attributes are for, by the full name of their class.
+ATTRIBUTES = tomllib.loads(Path(__file__).with_name("attributes.toml").read_text())
 
 
 def write_pages(app: Sphinx) -> None:
@@ -101,6 +97,19 @@ def _page(module: str, names: list[Name]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _told(kind: type, member: str) -> str | None:
+    """Return what the table says about a member that has no docstring."""
+    value = inspect.getattr_static(kind, member, None)
+    if inspect.isfunction(value) and value.__doc__:
+        return None
+    for base in kind.__mro__:
+        names = (full for full in ATTRIBUTES if full.rpartition(".")[2] == base.__name__)
+        for full in names:
+            if member in ATTRIBUTES[full]:
+                return ATTRIBUTES[full][member]
+    return ATTRIBUTES["*"].get(member)
+
+
 def _described(name: Name) -> list[str]:
     return [f".. py:data:: {name.name}", f"   :module: {name.module}"]
 
@@ -109,13 +118,16 @@ def _entry(name: Name) -> list[str]:
     lines = [f".. auto{name.kind}:: {name.full}"]
     if name.kind == "function":
         return [*lines, ""]
-    plain = [member for member in name.members if not member.startswith("__")]
+    told = {member: text for member in name.members if (text := _told(name.value, member))}
+    plain = [m for m in name.members if not m.startswith("__") and m not in told]
     special = [member for member in name.members if member.startswith("__")]
-    if plain:
-        lines += [f"   :members: {', '.join(plain)}", "   :undoc-members:"]
+    if plain or special:
+        lines += [f"   :members: {', '.join((*plain, *special))}", "   :undoc-members:"]
     if special:
         lines += [f"   :special-members: {', '.join(special)}"]
     lines += ["   :show-inheritance:", ""]
+    for member, text in told.items():
+        lines += [f"   .. py:attribute:: {member}", "", f"      {text}", ""]
     for member in name.nested:
         value = getattr(name.value, member)
         lines += [f"   .. py:attribute:: {member}", ""]
@@ -158,7 +170,9 @@ def add_docs(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
     for parameter in _parameters(obj):
         lines[:] = [re.sub(rf"(?<!`)`{parameter}`(?!`)", f"*{parameter}*", line) for line in lines]
     if not any(lines):
-        lines[:] = [PROTOCOL_DOCS.get(last) or C_DOCS.get(last) or "", ""]
+        foreign = not home.startswith(("gevent", "greenlet"))
+        inherited = f"Inherited from the standard library's ``{home}``." if foreign else ""
+        lines[:] = [PROTOCOL_DOCS.get(last) or inherited, ""]
 
 
 def _parameters(obj: Any) -> list[str]:

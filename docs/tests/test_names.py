@@ -1,5 +1,6 @@
 """Every public name has an entry in the reference, and every entry says something."""
 
+import importlib
 import inspect
 import re
 import zlib
@@ -48,3 +49,56 @@ def test_every_refusal_is_explained(site):
     page = (site.parents[1] / "docs" / "explanation" / "refusals.md").read_text()
     explained = set(re.findall(r"^\| ([^|`]+?) \| \d{3} \|", page, re.MULTILINE))
     assert reasons == explained
+
+
+def sources(site, *suffixes):
+    """Return the texts of the package's sources."""
+    top = site.parents[1]
+    return [
+        path.read_text()
+        for folder in ("python", "crates")
+        for path in (top / folder).rglob("*")
+        if path.suffix in suffixes
+    ]
+
+
+def test_every_environment_variable_is_described(site):
+    pattern = r'"((?:GEVENT|GEVENTARES|EVENT_NO)[A-Z]*(?:_[A-Z]+)*|WEB_CONCURRENCY)"'
+    found = {name for text in sources(site, ".py", ".rs") for name in re.findall(pattern, text)}
+    page = (site / "reference" / "settings.html").read_text()
+    assert len(found) > 25
+    assert not {name for name in found if name not in page}
+
+
+def test_every_command_is_described(site):
+    folder = site.parents[1] / "python"
+    commands = {
+        ".".join(path.parent.relative_to(folder).parts) for path in folder.rglob("__main__.py")
+    }
+    page = (site.parents[1] / "docs" / "reference" / "commands.md").read_text()
+    assert {"gevent.serve", "gevent.monkey", "gevent_rs"} <= commands
+    assert not {name for name in commands if f"## python -m {name}\n" not in page}
+
+
+def test_no_attribute_of_the_table_is_stale():
+    import reference
+
+    for owner, attributes in reference.ATTRIBUTES.items():
+        if owner == "*":
+            continue
+        module, _, name = owner.rpartition(".")
+        kind = getattr(importlib.import_module(module), name)
+        assert set(attributes) <= set(dir(kind)), owner
+
+
+def test_every_member_says_something(site):
+    silent = []
+    for path in (site / "reference" / "api").glob("*.html"):
+        found = re.findall(
+            r'<dt class="sig[^>]*id="(gevent[\w.]+)">(?:(?!</dt>).)*</dt>\s*<dd></dd>',
+            path.read_text(),
+            re.DOTALL,
+        )
+        silent += found
+    # Those of the standard library have their description there.
+    assert [name for name in silent if not name.startswith("gevent.ssl.")] == []
