@@ -27,7 +27,7 @@ PAGES = sorted(
 )
 
 _FENCE = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})(?:\{code-block\} ?)?(?P<language>[\w-]*)\n"
+    r"^(?P<fence>`{3,}|:{3,})(?:\{code-block\} ?)?(?P<language>[\w-]+)\n"
     r"(?P<options>(?::[\w-]+:[^\n]*\n)*)(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
