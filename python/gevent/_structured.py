@@ -278,7 +278,8 @@ class TaskGroup:
         self._host = getcurrent()
         return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> bool:
+    # With `bool`, checkers would take every name from the block for one that may be unbound.
+    def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> bool | None:
         is_own, leaving, misuse = self._scope._close(error)
         self._is_exiting = True
         try:

@@ -119,7 +119,7 @@ def current() -> None:
     hub.loop.io(0, "r")  # E: events are a number
 
 
-def groups() -> None:
+def groups() -> bytes:
     with gevent.TaskGroup() as group:
         child = group.spawn(fetch, "http://localhost/")
         assert_type(child.get(), bytes)
@@ -129,3 +129,5 @@ def groups() -> None:
         gevent.sleep(1)
     assert_type(scope.cancelled_caught, bool)
     gevent.move_on_after("0.5")  # E: seconds are a number
+    with gevent.fail_after(1):
+        return child.get()
