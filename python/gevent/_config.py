@@ -345,6 +345,20 @@ class TrackGreenletTree(BoolSetting):
     default = True
 
 
+class Inspect(Setting):
+    name = "inspect"
+    environment_key = "GEVENT_INSPECT"
+    desc = (
+        "Where the process opens the view of gevent.inspect once something waits in a hub: "
+        "unix:PATH, tcp:127.0.0.1:PORT, or on for a socket that `python -m gevent.top PID` finds. "
+        "Nothing opens none."
+    )
+
+    def convert(self, value: Any) -> str | None:
+        off = value is None or value is False or str(value).lower() in ("", "0", "off", "no")
+        return None if off else "on" if value is True else str(value)
+
+
 class MonitorThread(BoolSetting):
     name = "monitor_thread"
     environment_key = "GEVENT_MONITOR_THREAD_ENABLE"

@@ -126,6 +126,7 @@ __all__ = [
     "get_hub_if_exists",
     "getcurrent",
     "getswitchinterval",
+    "greenlet_counters",
     "group_of",
     "holder_of",
     "idle",
@@ -136,6 +137,7 @@ __all__ = [
     "leave_hub_at_fork",
     "local",
     "loop",
+    "loop_counters",
     "move_on_after",
     "poll_descriptors",
     "retire_workers",
@@ -449,6 +451,8 @@ def kill_greenlets(greenlets: Sequence[greenlet], exception: _Raised | None = No
 def wait_of(greenlet: greenlet) -> _Told | None: ...
 def waits_of(greenlets: list[Any]) -> dict[Any, _Told]: ...
 def holder_of(lock: Any) -> int | None: ...
+def loop_counters(loop_: Any) -> dict[str, int]: ...
+def greenlet_counters() -> tuple[int, int]: ...
 def set_track_greenlet_tree(value: bool) -> None: ...
 
 @disjoint_base

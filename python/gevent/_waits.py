@@ -20,7 +20,7 @@ from greenlet import greenlet as RawGreenlet
 
 from gevent._core import Greenlet, holder_of, wait_of, waits_of
 
-__all__ = ["Wait", "WaitGraph", "all_greenlets", "deadlocks", "waiting_for"]
+__all__ = ["Wait", "WaitGraph", "all_greenlets", "deadlocks", "named", "waiting_for"]
 
 #: Modules of the standard library whose functions wait by those of this package. A program that
 #: calls one of them waits in that, whatever it does inside.
@@ -83,7 +83,7 @@ class Wait(NamedTuple):
     def subject(self) -> str:
         """What the call is on, for people; empty for nothing."""
         if self.object is not None:
-            return _named(self.object)
+            return named(self.object)
         if self.kind in ("read", "write"):
             return f"<socket {_described_socket(self.descriptors[0])}>"
         if len(self.descriptors) == 1:
@@ -138,7 +138,8 @@ def _address(address: Any) -> str:
     return f" {os.fsdecode(address)}" if address else ""
 
 
-def _named(obj: Any) -> str:
+def named(obj: Any) -> str:
+    """Return the class, the name if it has one, and the address of *obj*, in angle brackets."""
     # Not its repr(): that may be a program's, wait, fail, or show the waiting greenlet again.
     name = ""
     if isinstance(obj, Greenlet):
@@ -259,7 +260,7 @@ def _titled(greenlet: Any) -> str:
     if greenlet.parent is None:
         return f"the main greenlet at {id(greenlet):#x}"
     if isinstance(greenlet, Greenlet):
-        return f"{_named(greenlet)[:-1]}{_body(greenlet.gr_frame)}>"
+        return f"{named(greenlet)[:-1]}{_body(greenlet.gr_frame)}>"
     return repr(greenlet)
 
 
@@ -287,7 +288,7 @@ def deadlocks() -> str:
         )
         for greenlet in cycle:
             lines.append(f"  {_titled(greenlet)} is {graph.text(greenlet)}")
-            awaited, is_lock = graph.awaited(greenlet)  # type: ignore[misc]
+            awaited, is_lock = graph.awaited(greenlet) or (None, False)
             what = "held by" if is_lock else "that is the end of"
             lines.append(f"    {what} {_titled(awaited)}")
     return "\n".join(lines)

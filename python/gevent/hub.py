@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from greenlet import GreenletExit as GreenletExit
 from greenlet import error as GreenletError
@@ -84,6 +85,9 @@ get_thread_ident: Callable[[], int] = threading.get_ident
 MAIN_THREAD_IDENT: int | None = threading.main_thread().ident
 
 _hub_numbers = count(1)
+
+#: The hubs there are, for those who look at all of them.
+living_hubs: WeakSet[Any] = WeakSet()
 
 
 class signal:
@@ -230,6 +234,7 @@ class Hub(BaseHub):
         self._threadpool: Any = None
         #: A small number, different for each hub.
         self.minimal_ident: int = next(_hub_numbers)
+        living_hubs.add(self)
 
     @property
     def loop_class(self) -> Callable[..., Any]:
@@ -398,6 +403,10 @@ class Hub(BaseHub):
         :returns: The :class:`gevent.events.IPeriodicMonitorThread`, the same one every time, or
             ``None``.
         """
+        if config.inspect:
+            from gevent.inspect import open_as_set
+
+            open_as_set(config.inspect)
         if self.periodic_monitoring_thread is None and config.monitor_thread:
             # Nothing else needs that module.
             from gevent._monitor import PeriodicMonitoringThread

@@ -25,6 +25,7 @@ __all__ = [
     "assert_switches",
     "format_run_info",
     "print_run_info",
+    "stats",
     "waiting_for",
     "wrap_errors",
 ]
@@ -396,6 +397,32 @@ class assert_switches:
             message += f" (max allowed {self.max_blocking_time:.4f} seconds)"
         lines: Iterable[str] = tracer.did_block_hub_report(hub, greenlet, {})
         return "\n".join((message, *lines))
+
+
+def stats(waits: bool = False) -> dict[str, Any]:
+    """Return what the program's hubs, greenlets and pools did so far and hold now.
+
+    Everything comes from counters that are kept anyway, so asking costs some microseconds, and
+    not asking nothing. It may be called in any thread. The keys:
+
+    ``pid``, ``implementation``, ``resident_bytes``
+        The process.
+    ``greenlets``
+        How many :class:`gevent.Greenlet` were made, how many ended, and how many are between.
+    ``hubs``
+        A list with a dictionary for each thread's hub: its thread, its loop (``tasks`` taken up,
+        ``polls``, tasks ``ready``, ``timers``, open ``sockets`` and how many of them are waited
+        for, ``watched`` descriptors), whether it waits for events, the processor time of the
+        thread in seconds, its thread pool and the class of its resolver.
+    ``waits``
+        Only if *waits* is true: how many greenlets wait in which call. That goes through all
+        objects that the garbage collector knows, which takes milliseconds in a big program.
+    ``blocking``
+        While a :class:`gevent.inspect.BlockingSampler` runs: how long loops were blocked, where.
+    """
+    from gevent._stats import stats
+
+    return stats(waits)
 
 
 if not TYPE_CHECKING:

@@ -118,6 +118,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
     waiting::reason::register(module)?;
     structured::register(module)?;
+    event_loop::counters::register(module)?;
     watcher::register(module)?;
 
     add_class::<pools::group::BaseGroup>(module)?;

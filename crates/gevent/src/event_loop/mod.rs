@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod callback;
+pub mod counters;
 pub mod descriptors;
 pub mod flags;
 pub mod former;

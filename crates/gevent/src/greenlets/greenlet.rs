@@ -11,6 +11,7 @@ use reactor::TimerKey;
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
+use crate::event_loop::counters;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::{PyGreenlet, as_greenlet};
@@ -124,6 +125,11 @@ impl Collected for Greenlet {
 /// How many greenlets have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
+/// How many greenlets have ended.
+pub fn ended() -> u64 {
+    ENDED.load(Relaxed)
+}
+
 impl Greenlet {
     /// The type object, for comparing exact types.
     #[inline]
@@ -133,6 +139,7 @@ impl Greenlet {
 
     /// An object as its base's `tp_new` leaves it, with empty state.
     pub fn blank() -> PyClassInitializer<Self> {
+        counters::count_greenlet();
         let state = State {
             run: None,
             args: None,

@@ -1,0 +1,210 @@
+"""Which places in a program keep its loops from running, found by looking now and then.
+
+The loop counts the tasks it takes up and says when it waits for events, whoever asks. A native
+thread looks at that some times a second. A loop that did nothing between two looks, and does not
+wait, is blocked; the stack at that moment says where. The program itself does nothing for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+from gevent.monkey import get_original
+
+__all__ = ["BlockingSampler", "Place", "place_of", "running_sampler"]
+
+#: Where code of the standard library and of this package is: blocking is blamed on who calls it.
+_LIBRARY = os.path.dirname(os.__file__)
+_PACKAGE = os.path.dirname(__file__)
+
+_running: BlockingSampler | None = None
+
+
+def running_sampler() -> BlockingSampler | None:
+    """Return the sampler that runs in this process, if one does."""
+    return _running
+
+
+def _is_library(filename: str) -> bool:
+    if filename.startswith(("<", _PACKAGE)):
+        return True
+    return filename.startswith(_LIBRARY) and "site-packages" not in filename
+
+
+def place_of(frame: FrameType | None) -> str:
+    """Return the function, file and line that are to blame for where *frame* is.
+
+    That is the innermost frame outside of the standard library and of this package.
+    """
+    innermost = at = frame
+    while at is not None and _is_library(at.f_code.co_filename):
+        at = at.f_back
+    at = at or innermost
+    if at is None:
+        return "outside of Python"
+    return f"{at.f_code.co_qualname} ({at.f_code.co_filename}:{at.f_lineno})"
+
+
+class Place:
+    """What is known of one place that blocked a loop."""
+
+    __slots__ = ("longest", "name", "seconds", "stack", "times")
+
+    def __init__(self, name: str) -> None:
+        #: The function, file and line.
+        self.name = name
+        #: How often it blocked a loop.
+        self.times = 0
+        #: For how long in all, and at most, in seconds.
+        self.seconds = 0.0
+        self.longest = 0.0
+        #: The stack as it was the first time, as lines.
+        self.stack: list[str] = []
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as a dictionary."""
+        return {name: getattr(self, name) for name in sorted(self.__slots__)}
+
+
+class _Watched:
+    """What was seen of one hub at the last look."""
+
+    __slots__ = ("activity", "counted", "place", "since")
+
+    def __init__(self) -> None:
+        self.activity = -1
+        self.since = 0.0
+        self.place: Place | None = None
+        self.counted = 0.0
+
+
+class BlockingSampler:
+    """Finds the places that block any loop of the process, from :meth:`start` to :meth:`stop`.
+
+    ::
+
+        with gevent.inspect.BlockingSampler() as sampler:
+            serve()
+        for place in sampler.worst():
+            print(f"{place.seconds:.1f} s, {place.times} times: {place.name}")
+
+    It costs well under 1 % of a processor. What blocks for less than two looks is not seen.
+
+    :param interval: Seconds between two looks.
+    :param most: How many places to remember at most; the least bad ones are forgotten first.
+    """
+
+    def __init__(self, interval: float = 0.05, most: int = 200) -> None:
+        if not interval > 0:
+            raise ValueError("interval must be positive")
+        self.interval = interval
+        self.most = most
+        #: How often, and for how many seconds, loops were blocked.
+        self.times = 0
+        self.seconds = 0.0
+        self._places: dict[str, Place] = {}
+        self._hubs: dict[int, _Watched] = {}
+        self._generation = 0
+
+    def start(self) -> BlockingSampler:
+        """Begin; return the sampler. The one that ran before stops."""
+        global _running
+        if _running is not None and _running is not self:
+            _running.stop()
+        _running = self
+        self._generation += 1
+        get_original("_thread", "start_new_thread")(self._run, (self._generation,))
+        return self
+
+    def stop(self) -> None:
+        """End; what was found stays."""
+        global _running
+        self._generation += 1
+        if _running is self:
+            _running = None
+
+    def __enter__(self) -> BlockingSampler:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _run(self, generation: int) -> None:
+        sleep = get_original("time", "sleep")
+        while generation == self._generation:
+            self.look()
+            sleep(self.interval)
+
+    def look(self) -> None:
+        """Look at all hubs once; done in a thread of its own after :meth:`start`."""
+        from gevent._stats import all_hubs
+
+        now = perf_counter()
+        living = set()
+        for hub in all_hubs():
+            living.add(id(hub))
+            self._look_at(hub, self._hubs.setdefault(id(hub), _Watched()), now)
+        for gone in self._hubs.keys() - living:
+            del self._hubs[gone]
+
+    def _look_at(self, hub: Any, watched: _Watched, now: float) -> None:
+        loop = hub.loop
+        if loop is None:
+            return
+        activity = loop.iteration_activity
+        if activity == 0 or loop.polling or activity != watched.activity:
+            watched.activity, watched.since, watched.place = activity, now, None
+            return
+        blocked = now - watched.since
+        if watched.place is None:
+            frame = sys._current_frames().get(hub.thread_ident)
+            if frame is None:
+                # The thread is outside of Python: one of a thread pool that has nothing to do.
+                return
+            watched.place = self._place(frame)
+            watched.counted = 0.0
+            watched.place.times += 1
+            self.times += 1
+        place = watched.place
+        place.seconds += blocked - watched.counted
+        self.seconds += blocked - watched.counted
+        place.longest = max(place.longest, blocked)
+        watched.counted = blocked
+
+    def _place(self, frame: FrameType) -> Place:
+        name = place_of(frame)
+        place = self._places.get(name)
+        if place is None:
+            if len(self._places) >= self.most:
+                least = min(self._places.values(), key=lambda known: known.seconds)
+                del self._places[least.name]
+            place = self._places[name] = Place(name)
+            place.stack = traceback.format_stack(frame)
+        return place
+
+    def worst(self, count: int = 10) -> list[Place]:
+        """Return the *count* places that blocked loops for the longest time, worst first."""
+        places = sorted(self._places.values(), key=lambda place: place.seconds, reverse=True)
+        return places[:count]
+
+    def blocked(self) -> list[tuple[float, str]]:
+        """Return for how many seconds each loop that is blocked now has been so, and where."""
+        now = perf_counter()
+        return [
+            (now - watched.since, watched.place.name)
+            for watched in list(self._hubs.values())
+            if watched.place is not None
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was found, for :func:`gevent.util.stats`."""
+        return {
+            "times": self.times,
+            "seconds": self.seconds,
+            "worst": [place.as_dict() for place in self.worst()],
+        }

@@ -1,0 +1,184 @@
+"""Where the view of a process is: what addresses look like, and how to ask there."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket as _socket
+import stat
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+__all__ = ["Address", "InspectError", "ask", "default_path", "find_address", "parse_address"]
+
+
+class InspectError(Exception):
+    """A view cannot be opened or asked. The message is one line for people."""
+
+
+class Address(NamedTuple):
+    """The address of a view: a path, or a host and a port."""
+
+    path: str | None
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp:{host}:{self.port}"
+
+
+def default_path(pid: int | None = None) -> str:
+    """Return where the view of a process is, by default of this one, unless told otherwise."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    return f"{base}/gevent-inspect-{os.getuid()}/{os.getpid() if pid is None else pid}.sock"
+
+
+def make_private_folder(folder: str) -> None:
+    """Make the folder of the default paths, which nobody else may have made.
+
+    :raises InspectError: Somebody else did, or it cannot be made.
+    """
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        found = os.lstat(folder)
+    except OSError as error:
+        raise InspectError(f"cannot make {folder}: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise InspectError(f"{folder} is not a folder that only this user can enter")
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that *text* is.
+
+    :raises InspectError: It is none.
+    """
+    kind, colon, rest = text.strip().partition(":")
+    if not colon and kind.lower() in ("1", "on", "yes", "true", "unix"):
+        return Address(default_path())
+    if kind == "unix" and rest:
+        path = os.path.abspath(rest.replace("{pid}", str(os.getpid())))
+        if len(os.fsencode(path)) > 100:
+            raise InspectError(f"the path of a Unix socket is too long: {path}")
+        return Address(path)
+    if kind in ("tcp", "http"):
+        host, colon, port = rest.strip("/").rpartition(":")
+        host = host.strip("[]")
+        host = "127.0.0.1" if host == "localhost" else host
+        try:
+            loopback = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise InspectError(f"not a loopback address: {text!r}")
+        if port.isdecimal() and int(port) < 65536:
+            return Address(None, host, int(port))
+    raise InspectError(f"not an address (unix:PATH, tcp:127.0.0.1:PORT or on): {text!r}")
+
+
+def _path_of_process(pid: int) -> str | None:
+    candidates = [default_path(pid)]
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = dict(
+                entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry
+            )
+    except FileNotFoundError:
+        raise InspectError(f"there is no process {pid}") from None
+    except OSError as error:
+        raise InspectError(f"cannot look at process {pid}: {error.strerror}") from None
+    runtime = os.fsdecode(environ.get(b"XDG_RUNTIME_DIR", b"") or b"/tmp")
+    candidates.append(f"{runtime}/gevent-inspect-{os.stat(f'/proc/{pid}').st_uid}/{pid}.sock")
+    setting = os.fsdecode(environ.get(b"GEVENT_INSPECT", b""))
+    if setting.startswith("unix:"):
+        path = setting.removeprefix("unix:").replace("{pid}", str(pid))
+        # The path itself may be another process's, which came first.
+        candidates += [f"{path}.{pid}", path]
+    elif setting.startswith("tcp:"):
+        return setting
+    for path in candidates:
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.stat(path).st_mode):
+                return f"unix:{path}"
+    return None
+
+
+def find_address(target: str) -> Address:
+    """Return the address of the view of *target*: a process's number, a path or an address.
+
+    :raises InspectError: There is none.
+    """
+    if target.isdecimal():
+        found = _path_of_process(int(target))
+        if found is None:
+            raise InspectError(
+                f"process {target} has no view open; start it with GEVENT_INSPECT=on"
+            )
+        return parse_address(found)
+    if target.startswith(("unix:", "tcp:", "http:")):
+        return parse_address(target)
+    if os.sep in target or os.path.exists(target):
+        return parse_address(f"unix:{target}")
+    raise InspectError(f"neither a process, a path nor an address: {target!r}")
+
+
+def _connect(address: Address, timeout: float) -> Any:
+    where = address.path or f"{address.host}:{address.port}"
+    family = _socket.AF_UNIX
+    if address.path is None:
+        family = _socket.AF_INET6 if ":" in address.host else _socket.AF_INET
+    connection = _socket.socket(family, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address.path or (address.host, address.port))
+    except FileNotFoundError:
+        connection.close()
+        raise InspectError(f"there is no socket {where}") from None
+    except ConnectionRefusedError:
+        connection.close()
+        raise InspectError(f"nobody listens at {where}; the process has ended") from None
+    except OSError as error:
+        connection.close()
+        raise InspectError(f"cannot connect to {where}: {error}") from None
+    return connection
+
+
+def ask(address: Address, target: str, token: str | None = None, timeout: float = 10) -> bytes:
+    """Return the body of the answer of the view at *address* to a request for *target*.
+
+    :raises InspectError: There is no view, it does not answer or refuses.
+    """
+    head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\n"
+    if token is not None:
+        head += f"Authorization: Bearer {token}\r\n"
+    answer = bytearray()
+    with _connect(address, timeout) as connection:
+        try:
+            connection.sendall(f"{head}\r\n".encode())
+            while data := connection.recv(65536):
+                answer += data
+        except OSError as error:
+            raise InspectError(f"the process does not answer: {error}") from None
+    head_end = answer.find(b"\r\n\r\n")
+    if not answer.startswith(b"HTTP/1.") or head_end < 0:
+        raise InspectError("the process ended while it answered" if not answer else "not a view")
+    status, body = int(answer[9:12]), bytes(answer[head_end + 4 :])
+    if status not in (200, 503):
+        raise InspectError(body.decode(errors="replace").strip() or f"refused with {status}")
+    return body
+
+
+def ask_json(address: Address, target: str, token: str | None = None) -> Any:
+    """Return what :func:`ask` gets, as JSON.
+
+    :raises InspectError: As :func:`ask`, and where the answer is cut off.
+    """
+    body = ask(address, target, token)
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise InspectError("the process ended while it answered") from None
