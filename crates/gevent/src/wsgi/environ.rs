@@ -12,7 +12,8 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::cell::GilCell;
 use crate::ffi::{attribute, text};
-use crate::wsgi::attributes::{Slot, is_plain};
+use crate::wsgi::attributes::is_plain;
+use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::input::Input;
 use crate::wsgi::overriding::Step;

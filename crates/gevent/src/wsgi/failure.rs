@@ -1,33 +1,19 @@
 //! What goes wrong: requests that are none, clients that leave, applications that raise.
 
-use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyString};
 use reactor::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::errors::GreenletExit;
-use crate::wsgi::attributes::Slot;
+use crate::wsgi::error_log::{client_address, log_client, log_text, one_line};
+use crate::wsgi::errors::{BodyTimeout, InvalidClientInput, InvalidClientRequest};
+use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
-use crate::wsgi::log::one_line;
 use crate::wsgi::overriding::Step;
-use crate::wsgi::request::InvalidClientRequest;
 use crate::wsgi::{response, send};
-
-pyo3::import_exception!(gevent._http, InvalidClientInput);
-pyo3::import_exception!(gevent._http, BodyTimeout);
-
-static NOOP_LOG: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-
-/// The class of logs that go nowhere.
-///
-/// # Errors
-/// When it cannot be imported.
-pub fn noop_log(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    NOOP_LOG.import(py, "gevent._http", "NoopLog")
-}
 
 /// The status to answer with to what the client did, if that is what the error is about.
 pub fn client_error_code(py: Python<'_>, error: &PyErr) -> Option<u16> {
@@ -122,105 +108,6 @@ fn client_is_gone(handler: &Handler<'_>) -> bool {
     });
     let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     polled.map_or(true, |events| events.intersects(ended))
-}
-
-/// `log_error`.
-///
-/// # Errors
-/// What the log raises.
-pub fn log_error(
-    handler: &Handler<'_>,
-    msg: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
-) -> PyResult<()> {
-    let py = handler.py();
-    let server = handler.getattr(intern!(py, "server"))?;
-    let log = server.getattr(intern!(py, "error_log"))?;
-    if super::log::is_silent(&log)? {
-        return Ok(());
-    }
-    let text = if args.is_empty() {
-        msg.str()?.into_any()
-    } else {
-        match msg.rem(args) {
-            Ok(text) => text,
-            Err(error) if error.is_instance_of::<PyException>(py) => {
-                let text = format!("{} {}", msg.repr()?, args.repr()?);
-                PyString::new(py, &text).into_any()
-            }
-            Err(error) => return Err(error),
-        }
-    };
-    let socket = handler.getattr(intern!(py, "socket"))?;
-    let line = format!("{}: {}\n", socket.repr()?, text.str()?);
-    let logged = log.call_method1(intern!(py, "write"), (line,)).map(drop);
-    super::log::tolerate(handler, logged)
-}
-
-/// Has the loop report why a log cannot be written to, without the request that met it.
-///
-/// # Errors
-/// What the loop raises.
-pub fn report_unlogged(handler: &Handler<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = handler.py();
-    let server = handler.getattr(intern!(py, "server"))?;
-    let traceback = error.getattr(intern!(py, "__traceback__"))?;
-    let context = "the log of a server cannot be written to";
-    server
-        .getattr(intern!(py, "loop"))?
-        .call_method1(
-            intern!(py, "handle_error"),
-            (context, error.get_type(), error, traceback),
-        )
-        .map(drop)
-}
-
-/// Has a message logged that is formatted with these arguments.
-///
-/// # Errors
-/// What the log raises.
-pub fn log_text(handler: &Handler<'_>, format: &str, args: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-    let py = handler.py();
-    let format = PyString::new(py, format).into_any();
-    if is_overridden(handler, Step::LogErrorText) {
-        let args = [vec![format], args].concat();
-        return call(handler, Step::LogErrorText, PyTuple::new(py, args)?).map(drop);
-    }
-    log_error(handler, &format, &PyTuple::new(py, args)?)
-}
-
-fn client_address<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
-    handler.getattr(intern!(handler.py(), "client_address"))
-}
-
-/// Has a line logged on what a client did: at a level of its own, where the log has levels.
-fn log_client<'py>(
-    handler: &Handler<'py>,
-    what: &str,
-    address: Bound<'py, PyAny>,
-    text: &str,
-) -> PyResult<()> {
-    let py = handler.py();
-    let text = PyString::new(py, &one_line(text)).into_any();
-    let server = handler.getattr(intern!(py, "server"))?;
-    let log = server.getattr(intern!(py, "error_log"))?;
-    let write = log
-        .get_type()
-        .getattr_opt(intern!(py, "write_client"))?
-        .filter(|_| !is_overridden(handler, Step::LogErrorText));
-    let Some(write) = write else {
-        return log_text(handler, &format!("{what}(from %s)%s"), vec![address, text]);
-    };
-    let line = format!("{what}(from {}){text}\n", address.str()?);
-    super::log::tolerate(handler, write.call1((log, line)).map(drop))
-}
-
-/// Has a line logged that says which limit ended a connection.
-///
-/// # Errors
-/// What the log raises, if it is no `Exception`.
-pub fn log_limit(handler: &Handler<'_>, text: &str) -> PyResult<()> {
-    log_client(handler, "", client_address(handler)?, &format!(" {text}"))
 }
 
 /// `_handle_client_error`: the status and the whole response.

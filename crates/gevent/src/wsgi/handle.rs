@@ -16,19 +16,20 @@ use rustix::io::Errno;
 
 use crate::errors::is_ssl_error;
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
+use crate::ffi::clock;
 use crate::ffi::text;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::{Begun, Patience, Place};
 use crate::waiting::park::{self, park};
 use crate::waiting::wait::{Outcome, WaitRef};
-use crate::wsgi::attributes::Slot;
-use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, refresh};
+use crate::wsgi::exchange::Slot;
+use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, reader, refresh, service};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request::{self, READING, Received};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::service::Service;
 use crate::wsgi::spare::BLOCK;
-use crate::wsgi::{finish, log, response, send};
+use crate::wsgi::{access_log, errors, finish, send};
 
 /// After how many requests that were there at once others get to run.
 const BATCH: u32 = 32;
@@ -61,21 +62,6 @@ pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
         service(handler)?.get().enter(py);
     }
     go_on(handler)
-}
-
-/// The limits that hold for a connection, and its place among the others.
-///
-/// # Errors
-/// What making the default one raises.
-pub fn service(handler: &Handler<'_>) -> PyResult<Py<Service>> {
-    let py = handler.py();
-    let known = attributes(handler).state.with(py, |state| {
-        state.service.as_ref().map(|service| service.clone_ref(py))
-    });
-    match known {
-        Some(service) => Ok(service),
-        None => Service::of(&py.None().into_bound(py)),
-    }
 }
 
 /// What a parked connection needs when it goes on.
@@ -186,7 +172,7 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
     let begun = due.is_some();
     if !begun {
         this.forget(py);
-        let reader = request::reader(handler)?;
+        let reader = reader(handler)?;
         reader.get().release(py);
         if matches!(*reader.get().source, Source::Object(_)) {
             // What wakes it may be part of a record of TLS, which brings no byte of a request.
@@ -236,7 +222,7 @@ fn patience(due: Option<Time>, service: &Service) -> Patience {
 
 /// Whether requests are read from the connection itself, not from a file of somebody's.
 pub fn is_native(handler: &Handler<'_>) -> bool {
-    request::reader(handler).is_ok_and(|reader| !request::is_foreign(reader.get()))
+    reader(handler).is_ok_and(|reader| !request::is_foreign(reader.get()))
 }
 
 /// Handles the requests that are there; the socket to wait for, none when the connection is over.
@@ -293,7 +279,7 @@ fn one_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     attributes(handler).renew(py);
     attributes(handler).exchange(py, |exchange| {
-        exchange.time_start = response::wall_time();
+        exchange.time_start = clock::wall_time();
         exchange.time_finish = 0.0;
     });
     let result = call(handler, Step::HandleOneRequest, ())?;
@@ -341,7 +327,7 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
 fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     let py = handler.py();
     let this = attributes(handler);
-    let reader = request::reader(handler)?;
+    let reader = reader(handler)?;
     let file = reader.get();
     let service = service(handler)?;
     let service = service.get();
@@ -372,7 +358,7 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
                     };
                     let text = text::from_latin1(py, &line)?.into_any().unbind();
                     this.put(py, Slot::Requestline, Some(text));
-                    let error = request::refused(py, refusal, Some(&line));
+                    let error = errors::refused(py, refusal, Some(&line));
                     return request::client_error(handler, error).map(Attempt::Came);
                 }
             }
@@ -505,7 +491,7 @@ fn set_due(handler: &Handler<'_>, service: &Service) {
 /// What a client began with, for the log.
 fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     const MOST: usize = 256;
-    let reader = request::reader(handler)?;
+    let reader = reader(handler)?;
     Ok(reader.get().peek(handler.py(), |bytes| {
         let line = bytes
             .split(|&byte| byte == b'\n')
@@ -535,10 +521,33 @@ fn refuse(
     this.put(py, Slot::Status, Some(status.clone().unbind()));
     this.exchange(py, |exchange| {
         exchange.response_length = 0;
-        exchange.time_finish = response::wall_time();
+        exchange.time_finish = clock::wall_time();
         if exchange.time_start == 0.0 {
             exchange.time_start = exchange.time_finish;
         }
     });
-    log::request_done(handler)
+    access_log::request_done(handler)
+}
+
+/// `handle_one_request`.
+///
+/// # Errors
+/// What an overridden step raises, and what is thrown into the greenlet.
+pub fn handle_one_request<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let py = handler.py();
+    let received = if refresh(handler)?.meets(READING) || !is_native(handler) {
+        request::receive_by_steps(handler)?
+    } else {
+        receive(handler)?
+    };
+    match received {
+        Received::End => Ok(py.None().into_bound(py)),
+        Received::Refused(status, response) => {
+            Ok(PyTuple::new(py, [status, response.into_any()])?.into_any())
+        }
+        Received::Request => match request::respond(handler)? {
+            true => Ok(true.into_pyobject(py)?.to_owned().into_any()),
+            false => Ok(py.None().into_bound(py)),
+        },
+    }
 }

@@ -11,10 +11,9 @@ use pyo3::types::{PyBytes, PyList};
 use crate::cell::{GilCell, Made};
 use crate::ffi::buffer::Writable;
 use crate::wsgi::allowance::Allowance;
-use crate::wsgi::attributes::Slot;
-use crate::wsgi::failure::{BodyTimeout, InvalidClientInput};
-use crate::wsgi::handler::{Handler, attributes};
-use crate::wsgi::request;
+use crate::wsgi::errors::{BodyTimeout, InvalidClientInput};
+use crate::wsgi::exchange::Slot;
+use crate::wsgi::handler::{Handler, attributes, reader};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::spare::BLOCK;
 
@@ -80,7 +79,7 @@ impl Input {
     ) -> PyResult<Bound<'py, Self>> {
         let py = handler.py();
         let this = attributes(handler);
-        let reader = request::reader(handler)?;
+        let reader = reader(handler)?;
         let (service, socket) = this.state.with(py, |state| {
             let service = state.service.as_ref().map(|service| service.clone_ref(py));
             let socket = expected.then(|| state.socket.as_ref().map(|socket| socket.clone_ref(py)));

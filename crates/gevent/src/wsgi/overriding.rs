@@ -6,7 +6,6 @@ use pyo3::types::{PyString, PyType};
 
 use crate::cell::GilCell;
 use crate::ffi::attribute;
-use crate::wsgi::handler::WSGIHandler;
 
 macro_rules! steps {
     ($($step:ident = $name:literal,)*) => {
@@ -84,12 +83,12 @@ static BASE: PyOnceLock<Base> = PyOnceLock::new();
 static KNOWN: GilCell<Vec<(Py<PyType>, u32, Steps)>> = GilCell::in_static(Vec::new());
 const MOST: usize = 16;
 
-/// Notes the methods as this crate made them.
+/// Notes the methods of the class whose subclasses override them.
 ///
 /// # Errors
 /// When the class lacks one.
-pub fn install(py: Python<'_>) -> PyResult<()> {
-    let class = py.get_type::<WSGIHandler>();
+pub fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
     let names: Vec<_> = NAMES
         .iter()
         .map(|name| PyString::intern(py, name).unbind())
@@ -160,9 +159,9 @@ fn overridden_by(class: &Bound<'_, PyType>) -> PyResult<Steps> {
 /// # Errors
 /// What looking a method up raises.
 #[inline]
-pub fn overridden(handler: &Bound<'_, WSGIHandler>) -> PyResult<Steps> {
+pub fn overridden(handler: &Bound<'_, PyAny>) -> PyResult<Steps> {
     let mut steps = overridden_by(&handler.get_type())?;
-    if let Some(own) = attribute::own(handler.as_any())
+    if let Some(own) = attribute::own(handler)
         && !own.is_empty()
     {
         let py = handler.py();

@@ -1,21 +1,20 @@
 //! A request's way from the connection to the application.
 
 use http1::{Framing, Refusal};
-use pyo3::exceptions::{PyException, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString};
 
 use crate::ffi::{attribute, text};
-use crate::wsgi::attributes::Slot;
-use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
+use crate::wsgi::errors::{InvalidClientRequest, client_request_error, refused};
+use crate::wsgi::exchange::Slot;
+use crate::wsgi::handler::{Handler, attributes, call, is_overridden, reader};
 use crate::wsgi::input::Input;
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::spare::BLOCK;
-use crate::wsgi::{environ, failure, handle, run};
-
-pyo3::import_exception!(gevent._http, InvalidClientRequest);
+use crate::wsgi::{environ, failure, run};
 
 /// The steps that read a request. With none of them overridden, its head is decoded where it was received.
 pub const READING: Steps = Steps::of(&[
@@ -33,41 +32,6 @@ pub enum Received<'py> {
     End,
     /// What is no request: the status and the response to send.
     Refused(Bound<'py, PyAny>, Bound<'py, PyBytes>),
-}
-
-/// The file that is read from.
-///
-/// # Errors
-/// `TypeError` before `__init__`.
-pub fn reader(handler: &Handler<'_>) -> PyResult<Py<RequestFile>> {
-    let py = handler.py();
-    let found = attributes(handler).state.with(py, |state| {
-        state.reader.as_ref().map(|reader| reader.clone_ref(py))
-    });
-    found.ok_or_else(|| PyTypeError::new_err("WSGIHandler.__init__() was not called"))
-}
-
-/// `handle_one_request`.
-///
-/// # Errors
-/// What an overridden step raises, and what is thrown into the greenlet.
-pub fn handle_one_request<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
-    let py = handler.py();
-    let received = if refresh(handler)?.meets(READING) || !handle::is_native(handler) {
-        receive_by_steps(handler)?
-    } else {
-        handle::receive(handler)?
-    };
-    match received {
-        Received::End => Ok(py.None().into_bound(py)),
-        Received::Refused(status, response) => {
-            Ok(PyTuple::new(py, [status, response.into_any()])?.into_any())
-        }
-        Received::Request => match respond(handler)? {
-            true => Ok(true.into_pyobject(py)?.to_owned().into_any()),
-            false => Ok(py.None().into_bound(py)),
-        },
-    }
 }
 
 /// Has the request answered that was read; true when another one may follow.
@@ -124,7 +88,7 @@ pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
 }
 
 /// Reads a request by the methods that may be overridden.
-fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
+pub fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
     let py = handler.py();
     let this = attributes(handler);
     this.renew(py);
@@ -211,24 +175,6 @@ pub fn client_error<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Recei
         failure::handle_client_error(handler, &error)?
     };
     Ok(Received::Refused(status, response))
-}
-
-/// The error for a refusal, which carries the status to answer with.
-pub fn refused(py: Python<'_>, refusal: Refusal, line: Option<&[u8]>) -> PyErr {
-    let text = match line {
-        Some(line) => format!("{refusal}: {:?}", String::from_utf8_lossy(line)),
-        None => refusal.to_string(),
-    };
-    client_request_error(py, &text, refusal.status(), refusal.reason())
-}
-
-/// An `InvalidClientRequest` with the status to answer with.
-pub fn client_request_error(py: Python<'_>, text: &str, status: u16, reason: &str) -> PyErr {
-    let class = py.get_type::<InvalidClientRequest>();
-    match class.call1((text, status, reason)) {
-        Ok(error) => PyErr::from_value(error),
-        Err(error) => error,
-    }
 }
 
 /// `read_requestline`.

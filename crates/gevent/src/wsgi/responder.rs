@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::cell::Made;
+use crate::wsgi::errors::application_error;
 use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
 use crate::wsgi::{response, send};
@@ -42,7 +43,7 @@ impl Responder {
             return Ok(handler);
         }
         let text = "the request that this start_response() belongs to is over";
-        Err(send::application_error(handler, text.into()))
+        Err(application_error(handler, text.into()))
     }
 }
 

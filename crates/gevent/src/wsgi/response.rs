@@ -8,18 +8,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::cell::GilCell;
-use crate::ffi::text;
-use crate::wsgi::attributes::{Exchange, Slot};
-use crate::wsgi::handler::{Handler, attributes};
-use crate::wsgi::{environ, input, request, send, spare};
+use crate::ffi::{clock, text};
+use crate::wsgi::body_part::readable;
+use crate::wsgi::errors::application_error;
+use crate::wsgi::exchange::{Exchange, Slot};
+use crate::wsgi::handler::{Handler, attributes, reader};
+use crate::wsgi::{environ, input, spare};
 
 static DATE: GilCell<DateCache> = GilCell::in_static(DateCache::new());
-
-/// Seconds since the epoch.
-pub fn wall_time() -> f64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
-}
 
 /// A string as it is sent.
 fn native<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
@@ -164,7 +160,7 @@ pub fn start_response<'py>(
         Some(info) if sent => return Err(PyErr::from_value(info.get_item(1)?)),
         None if begun && (sent || is_invoked) => {
             let text = "start_response() was called before, and is called without exc_info";
-            return Err(send::application_error(handler, text.into()));
+            return Err(application_error(handler, text.into()));
         }
         _ => {}
     }
@@ -282,13 +278,13 @@ fn length_of(handler: &Handler<'_>) -> PyResult<Option<u64>> {
 /// How many bytes a part of a body has.
 ///
 /// # Errors
-/// As [`send::readable`]; a part that is empty has none, whatever it is.
+/// As [`readable`]; a part that is empty has none, whatever it is.
 pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
     let py = part.py();
     match part.cast_exact::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().len() as u64),
         Err(_) if !part.is_truthy()? => Ok(0),
-        Err(_) => Ok(send::readable(part)?.bytes(py).len() as u64),
+        Err(_) => Ok(readable(part)?.bytes(py).len() as u64),
     }
 }
 
@@ -337,7 +333,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     let mut added = listed.is_some().then(|| spare::buffer(py));
     if upgraded {
         // What is read from now on is not a request's.
-        if let Ok(reader) = request::reader(handler) {
+        if let Ok(reader) = reader(handler) {
             reader.get().set_allowance(py, None);
         }
     }
@@ -356,7 +352,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
             encoder::plain_field(out, b"Connection", fate.as_bytes());
         }
         if !dated {
-            let seconds = wall_time() as u64;
+            let seconds = clock::wall_time() as u64;
             DATE.with(py, |date| {
                 encoder::plain_field(out, b"Date", date.at(seconds));
             });

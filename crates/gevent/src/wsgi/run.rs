@@ -8,13 +8,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::wsgi::attributes::Slot;
+use crate::ffi::clock;
+use crate::wsgi::body_part::check_part;
+use crate::wsgi::error_log::log_text;
+use crate::wsgi::exchange::Slot;
 use crate::wsgi::file_wrapper::{self, FileWrapper};
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::responder::Responder;
 use crate::wsgi::send::{self, SENDING};
-use crate::wsgi::{failure, input, log, response};
+use crate::wsgi::{access_log, failure, input};
 
 /// The steps by which a subclass may respond without the application's `start_response`.
 const RESPONDING: Steps = Steps::of(&[
@@ -46,9 +49,9 @@ fn end_response(handler: &Handler<'_>, run: PyResult<()>) -> PyResult<()> {
         Err(error) => deal_with(handler, error),
     };
     attributes(handler).exchange(py, |exchange| {
-        exchange.time_finish = response::wall_time();
+        exchange.time_finish = clock::wall_time();
     });
-    log::request_done(handler)?;
+    access_log::request_done(handler)?;
     dealt
 }
 
@@ -57,7 +60,7 @@ fn end_response(handler: &Handler<'_>, run: PyResult<()>) -> PyResult<()> {
 fn begin_response(handler: &Handler<'_>) {
     let py = handler.py();
     let old = attributes(handler).exchange(py, |exchange| {
-        exchange.time_start = response::wall_time();
+        exchange.time_start = clock::wall_time();
         exchange.headers_sent = false;
         exchange.response_use_chunked = false;
         exchange.connection_upgraded = false;
@@ -197,7 +200,7 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
             // It may have been told why not, and gone on. There is nothing to send, as in gevent; the connection ends.
             // One that took the connection over had no use for it.
             if !this.exchange(py, |exchange| exchange.upgrade_offered) {
-                failure::log_text(handler, send::NOT_STARTED, Vec::new())?;
+                log_text(handler, send::NOT_STARTED, Vec::new())?;
             }
             this.state.with(py, |state| state.close_connection = true);
             return Ok(());
@@ -256,7 +259,7 @@ fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bo
         .iter()
         .all(|part| part.is_exact_instance_of::<PyBytes>())
     {
-        parts.iter().try_for_each(send::check_part)?;
+        parts.iter().try_for_each(check_part)?;
         return Ok(false);
     }
     let head = send::take_head(handler)?;

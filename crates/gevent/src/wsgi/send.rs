@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
 use http1::{ChunkHead, LAST_CHUNK};
-use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyTypeError};
+use pyo3::exceptions::{PyBlockingIOError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice, PyString};
@@ -13,16 +13,18 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::errors::{errno_error, is_ssl_error};
-use crate::ffi::buffer::Readable;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::Patience;
 use crate::waiting::park;
 use crate::wsgi::allowance::Allowance;
-use crate::wsgi::attributes::Slot;
+use crate::wsgi::body_part::{check_part, readable};
+use crate::wsgi::error_log::log_limit;
+use crate::wsgi::errors::application_error;
+use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{LEAST, is_timeout};
-use crate::wsgi::{failure, input, response, spare};
+use crate::wsgi::{input, response, spare};
 
 /// The steps that send. With none of them overridden, what belongs together is sent together.
 pub const SENDING: Steps = Steps::of(&[
@@ -44,15 +46,6 @@ const SMALL: usize = 4096;
 
 /// How much is sent before others get to run.
 const MOST_BYTES: usize = 256 * 1024;
-
-/// An error of the application's, of the class that the handler has for them.
-pub fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
-    let class = handler.getattr(intern!(handler.py(), "ApplicationError"));
-    match class.and_then(|class| class.call1((text,))) {
-        Ok(error) => PyErr::from_value(error),
-        Err(error) => error,
-    }
-}
 
 /// The error of an application that did not say how to respond.
 pub fn not_started(handler: &Handler<'_>) -> PyErr {
@@ -266,36 +259,6 @@ fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool
     transmit(handler, &mut [IoSlice::new(head), IoSlice::new(body)]).map(|()| true)
 }
 
-/// The memory of a part of a body.
-///
-/// # Errors
-/// `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
-pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Readable> {
-    Readable::of(part).map_err(|error| {
-        let py = part.py();
-        if !error.is_instance_of::<PyTypeError>(py) {
-            return error;
-        }
-        match part.get_type().name() {
-            Ok(kind) => PyTypeError::new_err(format!(
-                "the application must yield or write bytes, not {kind}"
-            )),
-            Err(error) => error,
-        }
-    })
-}
-
-/// Checks that a part of a body can be sent. Nothing is sent of what is empty, whatever it is.
-///
-/// # Errors
-/// As [`readable`], and what asking the part whether it is empty raises.
-pub fn check_part(part: &Bound<'_, PyAny>) -> PyResult<()> {
-    if part.is_exact_instance_of::<PyBytes>() || !part.is_truthy()? {
-        return Ok(());
-    }
-    readable(part).map(drop)
-}
-
 /// Sends the pieces, whatever they are, and counts them.
 ///
 /// # Errors
@@ -329,7 +292,7 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     });
     if is_timeout(py, &error) {
         let text = "the response was not taken in time (write_timeout)";
-        if let Err(unlogged) = failure::log_limit(handler, text) {
+        if let Err(unlogged) = log_limit(handler, text) {
             unlogged.write_unraisable(py, None);
         }
     }

@@ -1,25 +1,24 @@
 //! The access log, in the format that gevent writes.
 
 use std::io::Write;
-use std::sync::atomic::Ordering::Relaxed;
 
-use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::cell::GilCell;
 use crate::ffi::{attribute, clock, text};
-use crate::wsgi::attributes::{Slot, status_of};
+use crate::wsgi::attributes::status_of;
+use crate::wsgi::error_log::{is_silent, tolerate};
+use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
-use crate::wsgi::{failure, response};
 
 /// The second that was written last, as text.
 static STAMP: GilCell<(i64, String)> = GilCell::in_static((i64::MIN, String::new()));
 
 fn stamp(py: Python<'_>, into: &mut Vec<u8>) {
-    let seconds = response::wall_time() as i64;
+    let seconds = clock::wall_time() as i64;
     STAMP.with(py, |(last, text)| {
         if *last != seconds {
             let [year, month, day, hour, minute, second] = clock::local(seconds);
@@ -40,19 +39,6 @@ fn escape(text: &[u8], into: &mut Vec<u8>) {
             let _ = write!(into, "\\x{byte:02X}");
         }
     }
-}
-
-/// Text with the control characters in it escaped, so that it is one line, and harmless on a terminal.
-pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
 }
 
 fn bytes_of(object: &Bound<'_, PyAny>) -> Vec<u8> {
@@ -162,12 +148,6 @@ pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
     log.call_method1(intern!(py, "write"), (line,)).map(drop)
 }
 
-/// Whether what is written to a log goes nowhere.
-pub fn is_silent(log: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = log.py();
-    Ok(log.is_none() || log.get_type().is(super::failure::noop_log(py)?))
-}
-
 /// Logs the request that is over. A log that cannot be written to costs no client its connection.
 ///
 /// # Errors
@@ -179,31 +159,4 @@ pub fn request_done(handler: &Handler<'_>) -> PyResult<()> {
         log_request(handler)
     };
     tolerate(handler, logged)
-}
-
-/// Reports that a log cannot be written to, once until it can again: a full disk is told of by other means, too.
-///
-/// # Errors
-/// What is no `Exception`.
-pub fn tolerate(handler: &Handler<'_>, logged: PyResult<()>) -> PyResult<()> {
-    let py = handler.py();
-    let service = attributes(handler).state.with(py, |state| {
-        state.service.as_ref().map(|service| service.clone_ref(py))
-    });
-    let Some(service) = service else {
-        return logged;
-    };
-    let lost = match &logged {
-        Ok(()) => false,
-        Err(error) if error.is_instance_of::<PyException>(py) => true,
-        Err(_) => return logged,
-    };
-    let before = service.get().log_is_lost.swap(lost, Relaxed);
-    match logged {
-        Err(error) if !before => {
-            let value = error.into_value(py).into_bound(py).into_any();
-            failure::report_unlogged(handler, &value)
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,0 +1,37 @@
+//! A part of a response's body, as an application yields or writes it.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::ffi::buffer::Readable;
+
+/// The memory of a part of a body.
+///
+/// # Errors
+/// `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
+pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Readable> {
+    Readable::of(part).map_err(|error| {
+        let py = part.py();
+        if !error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        match part.get_type().name() {
+            Ok(kind) => PyTypeError::new_err(format!(
+                "the application must yield or write bytes, not {kind}"
+            )),
+            Err(error) => error,
+        }
+    })
+}
+
+/// Checks that a part of a body can be sent. Nothing is sent of what is empty, whatever it is.
+///
+/// # Errors
+/// As [`readable`], and what asking the part whether it is empty raises.
+pub fn check_part(part: &Bound<'_, PyAny>) -> PyResult<()> {
+    if part.is_exact_instance_of::<PyBytes>() || !part.is_truthy()? {
+        return Ok(());
+    }
+    readable(part).map(drop)
+}

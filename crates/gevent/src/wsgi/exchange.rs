@@ -1,0 +1,177 @@
+//! One request and its response, as far as a handler is with them.
+
+use http1::Head;
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::cell::GilCell;
+use crate::wsgi::allowance::Allowance;
+
+/// How many exchanges that are over are kept for the next ones, and how large their heads may be.
+const MOST_SPARE: usize = 64;
+const LARGEST_HEAD: usize = 64 * 1024;
+
+/// Exchanges that are over, so that a busy connection takes no new memory for each.
+#[allow(
+    clippy::vec_box,
+    reason = "handlers hold exchanges boxed: they go in and out as they are"
+)]
+static SPARE: GilCell<Vec<Box<Exchange>>> = GilCell::in_static(Vec::new());
+
+/// One request and its response.
+pub struct Exchange {
+    pub(crate) head: Head,
+    /// Whether `head` is this request's.
+    pub(crate) decoded: bool,
+    set: [Option<Py<PyAny>>; SLOTS],
+    pub(crate) code: Option<i64>,
+    pub(crate) content_length: Option<i64>,
+    pub(crate) headers_sent: bool,
+    pub(crate) response_use_chunked: bool,
+    pub(crate) connection_upgraded: bool,
+    pub(crate) response_length: u64,
+    pub(crate) time_start: f64,
+    pub(crate) time_finish: f64,
+    /// The head of the response as it will be sent, without the empty line; empty before `start_response`.
+    pub(crate) out: Vec<u8>,
+    /// Whether the application stated the connection's fate by a field of its own, and that it ends.
+    pub(crate) has_connection: bool,
+    pub(crate) has_close: bool,
+    /// Whether the client offered to change the protocol.
+    pub(crate) upgrade_offered: bool,
+    /// Whether the body's length is announced though the application did not state it.
+    pub(crate) announced: bool,
+    /// How much of the body that was announced is still to be sent.
+    pub(crate) left: Option<u64>,
+    /// How long the client may still keep the response waiting, and how much of it had been taken when that was reckoned.
+    pub(crate) allowance: Option<(Allowance, u64)>,
+}
+
+/// An attribute that holds any object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each is named after its attribute")]
+pub enum Slot {
+    Requestline,
+    Command,
+    Path,
+    RequestVersion,
+    Headers,
+    Environ,
+    Application,
+    WsgiInput,
+    Result,
+    Status,
+    OrigStatus,
+    ResponseHeaders,
+    ProvidedDate,
+    ProvidedContentLength,
+}
+
+const SLOTS: usize = 14;
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            head: Head::default(),
+            decoded: false,
+            set: [const { None }; SLOTS],
+            code: None,
+            content_length: Some(0),
+            headers_sent: false,
+            response_use_chunked: false,
+            connection_upgraded: false,
+            response_length: 0,
+            time_start: 0.0,
+            time_finish: 0.0,
+            out: Vec::new(),
+            has_connection: false,
+            has_close: false,
+            upgrade_offered: false,
+            announced: false,
+            left: None,
+            allowance: None,
+        }
+    }
+}
+
+impl Exchange {
+    /// One that has not begun, in memory of one that is over.
+    pub fn new(py: Python<'_>) -> Box<Self> {
+        SPARE.with(py, |spare| spare.pop()).unwrap_or_default()
+    }
+
+    /// Begins anew; returns the objects of what was before, for the caller to drop outside.
+    #[must_use]
+    pub fn reset(&mut self) -> [Option<Py<PyAny>>; SLOTS] {
+        self.head.reset();
+        self.decoded = false;
+        self.code = None;
+        self.content_length = Some(0);
+        self.headers_sent = false;
+        self.response_use_chunked = false;
+        self.connection_upgraded = false;
+        self.response_length = 0;
+        self.time_start = 0.0;
+        self.time_finish = 0.0;
+        self.out.clear();
+        self.has_connection = false;
+        self.has_close = false;
+        self.upgrade_offered = false;
+        self.announced = false;
+        self.left = None;
+        self.allowance = None;
+        std::mem::replace(&mut self.set, [const { None }; SLOTS])
+    }
+
+    /// The object in a slot, set by somebody or made before.
+    #[inline]
+    pub fn slot<'py>(&self, py: Python<'py>, slot: Slot) -> Option<Bound<'py, PyAny>> {
+        self.set[slot as usize]
+            .as_ref()
+            .map(|object| object.bind(py).clone())
+    }
+
+    /// Visits what the slots hold, for the collector.
+    ///
+    /// # Errors
+    /// What the visitor returns.
+    pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.set.iter().try_for_each(|object| visit.call(object))
+    }
+
+    /// Whether a slot holds something.
+    #[inline]
+    pub fn is_set(&self, slot: Slot) -> bool {
+        self.set[slot as usize].is_some()
+    }
+
+    /// Announces the body's length, as if the application had.
+    pub fn announce(&mut self, length: u64) {
+        http1::response::number_field(&mut self.out, "Content-Length", length);
+        self.left = Some(length);
+        self.announced = true;
+    }
+
+    /// Puts an object into a slot; returns what was there, for the caller to drop outside.
+    #[inline]
+    pub fn put(&mut self, slot: Slot, object: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        std::mem::replace(&mut self.set[slot as usize], object)
+    }
+
+    /// Gives an exchange back that was reset.
+    pub fn keep(mut self: Box<Self>, py: Python<'_>) {
+        if self.out.capacity() > LARGEST_HEAD {
+            self.out = Vec::new();
+        }
+        let left = SPARE.with(py, |spare| {
+            if spare.len() < MOST_SPARE {
+                spare.push(self);
+                None
+            } else {
+                Some(self)
+            }
+        });
+        drop(left);
+    }
+}
