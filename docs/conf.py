@@ -24,7 +24,7 @@ add_module_names = False
 autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"
 autodoc_inherit_docstrings = True
-python_maximum_signature_line_length = 72
+python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"

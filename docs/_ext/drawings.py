@@ -76,7 +76,7 @@ def switching() -> None:
     drawing.box(380, 170, 110, 50, "box", "greenlet B", "goes on")
     drawing.arrow("M490,85 L544,85")
     drawing.arrow("M435,110 L435,164")
-    drawing.text(517, 76, "who is next?", "small")
+    drawing.text(517, 52, "who is next?", "small")
     drawing.text(448, 142, "1", "small")
     drawing.save("switching.svg")
 

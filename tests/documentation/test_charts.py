@@ -50,3 +50,17 @@ def test_the_charts_of_the_documentation_are_those_of_the_results(tmp_path):
     for name in drawn:
         there = TOP / "docs" / "charts" / f"{name}.svg"
         assert there.read_text() == (tmp_path / f"{name}.svg").read_text(), "make charts draws them"
+
+
+def test_the_drawings_are_those_of_their_program(tmp_path):
+    # It writes beside itself, into the folder `explanation` next to its own.
+    program = tmp_path / "_ext" / "drawings.py"
+    program.parent.mkdir()
+    (tmp_path / "explanation").mkdir()
+    program.write_text((TOP / "docs" / "_ext" / "drawings.py").read_text())
+    subprocess.run([sys.executable, program], check=True, timeout=60)
+    drawn = sorted((tmp_path / "explanation").glob("*.svg"))
+    assert [path.stem for path in drawn] == ["stacks", "switching", "wakeup"]
+    for path in drawn:
+        assert path.read_text() == (TOP / "docs" / "explanation" / path.name).read_text()
+        ElementTree.parse(path)

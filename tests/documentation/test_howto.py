@@ -177,6 +177,13 @@ def test_monitor(page, program, pattern, tmp_path):
     assert re.fullmatch(pattern, pages.run(tmp_path, program))
 
 
+@pytest.mark.parametrize("program", ["task_group.py", "deadlines.py"])
+def test_task_groups(program, tmp_path):
+    pages.files("how-to/task-groups", tmp_path, program)
+    (block,) = (b for b in pages.blocks("how-to/task-groups") if b.caption == program)
+    assert pages.run(tmp_path, program) == block.prints
+
+
 def test_backdoor(tmp_path):
     port = pages.free_port()
     pages.files("how-to/monitor", tmp_path, "with_backdoor.py", replace={"5001": port})
