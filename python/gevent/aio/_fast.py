@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from asyncio import base_events as _base
 from asyncio import format_helpers, sslproto
-from asyncio.log import logger
 from contextvars import Context
 from types import MethodType
 from typing import Any
 
 from gevent._core import AsyncioLoop
 from gevent.aio._selector import AdaptedSelector, HubSelector
+from gevent.aio._sockets import SocketOperations
 from gevent.aio._transports import DatagramTransport, SocketTransport
 
 __all__ = ["FastLoop"]
@@ -19,7 +19,7 @@ __all__ = ["FastLoop"]
 _RUN_ONCE = AsyncioLoop._run_once
 
 
-class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
+class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
     """An event loop of asyncio whose turns and stream transports are the engine's.
 
     :param selector: Knows the descriptors of :meth:`add_reader` and the like.
@@ -80,7 +80,7 @@ class FastLoop(AsyncioLoop, asyncio.SelectorEventLoop):
             took = self.time() - began
             if took >= self.slow_callback_duration:
                 what = _base._format_handle(handle)  # type: ignore[attr-defined]
-                logger.warning("Executing %s took %.3f seconds", what, took)
+                _base.logger.warning("Executing %s took %.3f seconds", what, took)
         finally:
             self._current_handle = None
 

@@ -15,6 +15,7 @@ use reactor::Direction;
 use slab::Slab;
 
 use crate::asyncio::datagram::DatagramTransport;
+use crate::asyncio::descriptor::{self, DescriptorFuture};
 use crate::asyncio::handle::{Call, Handles};
 use crate::asyncio::mailbox::{Mailbox, Ready, ReadyView, SelectorListener};
 use crate::asyncio::registration::Registration;
@@ -29,6 +30,8 @@ pub enum Io {
     Stream(Py<StreamTransport>),
     /// A transport of a datagram socket.
     Datagram(Py<DatagramTransport>),
+    /// A future that waits for a descriptor of the program.
+    Future(DescriptorFuture),
 }
 
 impl Io {
@@ -37,6 +40,7 @@ impl Io {
         match self {
             Self::Stream(stream) => Self::Stream(stream.clone_ref(py)),
             Self::Datagram(datagram) => Self::Datagram(datagram.clone_ref(py)),
+            Self::Future(waiting) => Self::Future(waiting.clone_ref(py)),
         }
     }
 
@@ -45,6 +49,7 @@ impl Io {
         match self {
             Self::Stream(stream) => stream.get().registration(py),
             Self::Datagram(datagram) => datagram.get().registration(py),
+            Self::Future(_) => None,
         }
     }
 
@@ -52,6 +57,7 @@ impl Io {
         match self {
             Self::Stream(stream) => stream.as_any(),
             Self::Datagram(datagram) => datagram.as_any(),
+            Self::Future(waiting) => &waiting.future,
         }
     }
 }
@@ -295,6 +301,7 @@ impl AsyncioLoop {
         if slf.get().runs_on.load(Relaxed) {
             turn::run_turns(slf)
         } else {
+            turn::poll_next(slf.get());
             turn::run_once(slf)
         }
     }
@@ -317,6 +324,7 @@ impl AsyncioLoop {
     /// Have the greenlet wait, for `timeout` seconds at most (None: any time), until there is something to do.
     #[pyo3(signature = (timeout = None))]
     fn _wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+        turn::poll_next(slf.get());
         turn::poll(slf, timeout)
     }
 
@@ -324,6 +332,20 @@ impl AsyncioLoop {
     fn _watch_selector(&self, py: Python<'_>, fd: i32) {
         self.selector.store(fd.saturating_add(1).max(0), Relaxed);
         turn::end_watch(py, self);
+    }
+
+    /// Return a new future that is done when `fd` can be read from (`events` 1) or written to (2), and its place.
+    fn _watch_descriptor<'py>(
+        slf: &Bound<'py, Self>,
+        fd: i32,
+        events: u8,
+    ) -> PyResult<(Bound<'py, PyAny>, u32)> {
+        descriptor::watch(slf, fd, events)
+    }
+
+    /// End the watch at `place`, if it is that of `future`.
+    fn _forget_descriptor(slf: &Bound<'_, Self>, place: u32, future: &Bound<'_, PyAny>) {
+        descriptor::forget(slf, place, future);
     }
 
     /// Wake the greenlet that waits in the loop's turn.
@@ -342,6 +364,8 @@ impl AsyncioLoop {
         for io in all {
             if let Some(registration) = io.registration(py) {
                 registration.end(py, self);
+            } else if let Io::Future(waiting) = &io {
+                waiting.end_watch(py);
             }
         }
     }

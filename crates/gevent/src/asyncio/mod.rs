@@ -9,12 +9,14 @@
 
 mod base;
 mod datagram;
+mod descriptor;
 mod handle;
 mod mailbox;
 mod out;
 mod registration;
 mod scheduled;
 mod stream;
+mod stream_read;
 mod stream_write;
 mod turn;
 

@@ -11,6 +11,7 @@ use reactor::{Direction, Interest};
 
 use crate::asyncio::base::{AsyncioLoop, Io, SelectorWatch};
 use crate::asyncio::datagram::DatagramTransport;
+use crate::asyncio::descriptor;
 use crate::asyncio::handle::Handles;
 use crate::asyncio::mailbox::{Ready, SelectorListener};
 use crate::asyncio::scheduled;
@@ -31,14 +32,18 @@ const BATCH: u32 = 64;
 /// What ends a turn.
 pub fn run_turns(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     let this = slf.get();
-    // The first turn polls, so that a run of a single turn finds what is ready.
-    this.ran.store(BATCH, Relaxed);
+    poll_next(this);
     loop {
         run_once(slf)?;
         if this.stopping.load(Relaxed) {
             return Ok(());
         }
     }
+}
+
+/// Has the next turn poll in any case, so that a run of a single turn finds what is ready.
+pub fn poll_next(this: &AsyncioLoop) {
+    this.ran.store(BATCH, Relaxed);
 }
 
 /// Runs one turn.
@@ -80,6 +85,7 @@ pub fn run_io(slf: &Bound<'_, AsyncioLoop>, place: u32, direction: Direction) ->
     match io {
         Some(Io::Stream(stream)) => StreamTransport::ready(stream.bind(py), direction),
         Some(Io::Datagram(datagram)) => DatagramTransport::ready(datagram.bind(py), direction),
+        Some(Io::Future(waiting)) => descriptor::ready(slf, place, &waiting),
         None => Ok(()),
     }
 }

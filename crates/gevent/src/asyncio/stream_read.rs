@@ -1,0 +1,217 @@
+//! How a stream's transport receives: on the stack first, or into the protocol's memory, and what the protocol is told.
+
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use reactor::Direction;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::asyncio::stream::StreamTransport;
+use crate::errors::errno_error;
+use crate::ffi::buffer::{Writable, filled};
+use crate::ffi::descriptor;
+
+/// What is received on the stack first, so that a small message costs a small object.
+const SCRATCH: usize = 8192;
+/// How much is received at once where much comes, as in asyncio.
+const MOST: usize = 256 * 1024;
+
+/// What a read came to.
+enum Read<'py> {
+    /// It received this.
+    Bytes(PyResult<Bound<'py, PyBytes>>),
+    /// It received so much into the protocol's memory.
+    Into(usize),
+    /// Nothing is there.
+    Blocked,
+    /// It is to be tried again.
+    Interrupted,
+    /// It failed.
+    Failed(Errno),
+}
+
+impl<'py> Read<'py> {
+    fn of_error(error: Errno) -> Self {
+        match error {
+            Errno::AGAIN => Self::Blocked,
+            Errno::INTR => Self::Interrupted,
+            error => Self::Failed(error),
+        }
+    }
+}
+
+/// Receives from a stream socket; returns what came, and whether that was all there was.
+fn receive<'a>(
+    fd: BorrowedFd<'_>,
+    is_unix: bool,
+    room: &'a mut [MaybeUninit<u8>],
+) -> rustix::io::Result<(&'a [u8], bool)> {
+    let size = room.len();
+    if is_unix {
+        // A read of a Unix socket ends where descriptors were sent along, though more is there.
+        let (got, dropped) = descriptor::receive(fd, room)?;
+        return Ok((got, !dropped && got.len() < size));
+    }
+    let ((got, _), _) = rustix::net::recv(fd, room, RecvFlags::empty())?;
+    let all = got.len() < size;
+    Ok((got, all))
+}
+
+impl StreamTransport {
+    fn try_read<'py>(&self, py: Python<'py>) -> Read<'py> {
+        let plenty = self.state.with(py, |state| state.plenty);
+        if plenty {
+            self.read_much(py)
+        } else {
+            self.read_little(py)
+        }
+    }
+
+    #[inline(never)]
+    fn read_little<'py>(&self, py: Python<'py>) -> Read<'py> {
+        let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
+        match self.read_into(py, &mut scratch) {
+            Ok(got) => Read::Bytes(Ok(PyBytes::new(py, got))),
+            Err(error) => Read::of_error(error),
+        }
+    }
+
+    #[inline(never)]
+    fn read_much<'py>(&self, py: Python<'py>) -> Read<'py> {
+        match filled(py, MOST, |room| self.read_into(py, room).map(<[u8]>::len)) {
+            Ok(bytes) => Read::Bytes(bytes),
+            Err(error) => Read::of_error(error),
+        }
+    }
+
+    fn read_into<'a>(
+        &self,
+        py: Python<'_>,
+        room: &'a mut [MaybeUninit<u8>],
+    ) -> rustix::io::Result<&'a [u8]> {
+        self.state.with(py, |state| {
+            let tried = descriptor::borrowed(state.fd, |fd| receive(fd, state.is_unix, room));
+            let (got, all) = tried.unwrap_or(Err(Errno::BADF))?;
+            state.plenty = got.len() >= SCRATCH;
+            if all
+                && !got.is_empty()
+                && let Some(registration) = &state.registration
+            {
+                registration.drained(py);
+            }
+            Ok(got)
+        })
+    }
+}
+
+/// Receives once, and calls the protocol.
+///
+/// # Errors
+/// `KeyboardInterrupt` and `SystemExit` of the protocol.
+pub fn read_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let py = slf.py();
+    let this = slf.get();
+    let state = this.state.with(py, |state| {
+        let goes_on = state.is_reading && state.lost == 0;
+        let protocol = state.protocol.as_ref().filter(|_| goes_on);
+        protocol.map(|protocol| (protocol.clone_ref(py), state.is_buffered))
+    });
+    let Some((protocol, is_buffered)) = state else {
+        return Ok(());
+    };
+    let protocol = protocol.bind(py);
+    let read = if is_buffered {
+        match read_buffered(slf, protocol) {
+            Ok(read) => read,
+            Err(error) => {
+                let message = "Fatal error: protocol.get_buffer() call failed.";
+                return StreamTransport::fail(slf, error, message);
+            }
+        }
+    } else {
+        this.try_read(py)
+    };
+    let called = match read {
+        Read::Bytes(Ok(bytes)) if bytes.as_bytes().is_empty() => return end_of_file(slf, protocol),
+        Read::Into(0) => return end_of_file(slf, protocol),
+        Read::Bytes(Ok(bytes)) => protocol
+            .call_method1(intern!(py, "data_received"), (bytes,))
+            .map_err(|error| (error, "Fatal error: protocol.data_received() call failed.")),
+        Read::Into(count) => protocol
+            .call_method1(intern!(py, "buffer_updated"), (count,))
+            .map_err(|error| (error, "Fatal error: protocol.buffer_updated() call failed.")),
+        Read::Blocked => {
+            if let Some(registration) = this.registration(py) {
+                registration.blocked(py, Direction::Read);
+            }
+            Ok(py.None().into_bound(py))
+        }
+        Read::Interrupted => {
+            py.check_signals()?;
+            Ok(py.None().into_bound(py))
+        }
+        Read::Bytes(Err(error)) => Err((error, "Fatal read error on socket transport")),
+        Read::Failed(error) => {
+            let error = errno_error(error.raw_os_error());
+            Err((error, "Fatal read error on socket transport"))
+        }
+    };
+    let failed = match called {
+        Ok(_) => Ok(()),
+        Err((error, message)) => StreamTransport::fail(slf, error, message),
+    };
+    let registration = this.state.with(py, |state| {
+        state.registration.clone().filter(|_| state.is_reading)
+    });
+    if let Some(registration) = registration {
+        registration.expect(py, Direction::Read);
+    }
+    failed
+}
+
+/// Receives into the protocol's own memory.
+///
+/// # Errors
+/// What `get_buffer` raises, and `RuntimeError` when it gives no room.
+fn read_buffered<'py>(
+    slf: &Bound<'py, StreamTransport>,
+    protocol: &Bound<'py, PyAny>,
+) -> PyResult<Read<'py>> {
+    let py = slf.py();
+    let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+    let mut memory = Writable::of(&buffer, "recv_into")?;
+    let room = memory.room(py);
+    if room.is_empty() {
+        return Err(PyRuntimeError::new_err(
+            "get_buffer() returned an empty buffer",
+        ));
+    }
+    Ok(match slf.get().read_into(py, room) {
+        Ok(got) => Read::Into(got.len()),
+        Err(error) => Read::of_error(error),
+    })
+}
+
+fn end_of_file(slf: &Bound<'_, StreamTransport>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = slf.py();
+    let keeps_open = protocol
+        .call_method0(intern!(py, "eof_received"))
+        .and_then(|answer| answer.is_truthy());
+    match keeps_open {
+        Ok(true) => {
+            // Writing goes on, and the end of the file would be reported for ever.
+            slf.get().end_reading(py);
+            Ok(())
+        }
+        Ok(false) => slf.call_method0(intern!(py, "close")).map(drop),
+        Err(error) => {
+            let message = "Fatal error: protocol.eof_received() call failed.";
+            StreamTransport::fail(slf, error, message)
+        }
+    }
+}
