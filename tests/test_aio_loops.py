@@ -370,7 +370,8 @@ def test_an_own_loop_goes_on_in_the_child_of_a_fork(run_python):
             right.send(b"child\\n")
             print(greenlet.get(timeout=10), flush=True)
             os._exit(0)
-        assert gevent.os.waitpid(child, 0)[1] == 0
+        # This blocks the thread: the loop of the parent would read what is meant for the child's.
+        assert os.waitpid(child, 0)[1] == 0
         right.send(b"parent\\n")
         print(greenlet.get(timeout=10))
     """)

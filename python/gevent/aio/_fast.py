@@ -80,7 +80,8 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
             took = self.time() - began
             if took >= self.slow_callback_duration:
                 what = _base._format_handle(handle)  # type: ignore[attr-defined]
-                _base.logger.warning("Executing %s took %.3f seconds", what, took)
+                log = _base.logger  # type: ignore[attr-defined]
+                log.warning("Executing %s took %.3f seconds", what, took)
         finally:
             self._current_handle = None
 
@@ -121,7 +122,7 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         context: Context | None = None,
         **timeouts: Any,
     ) -> Any:
-        self._ensure_fd_no_transport(rawsock)  # type: ignore[attr-defined]
+        self._ensure_fd_no_transport(rawsock)
         tls = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )

@@ -24,7 +24,7 @@ class SocketOperations:
 
     async def _when_ready(self, sock: Any, events: int, method: str, *args: Any) -> Any:
         """Return what a method of *sock* does with *args*, as soon as it does not block."""
-        base_events._check_ssl_socket(sock)
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
         while True:
