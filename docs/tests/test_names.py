@@ -75,6 +75,11 @@ def test_every_command_is_described(site):
     commands = {
         ".".join(path.parent.relative_to(folder).parts) for path in folder.rglob("__main__.py")
     }
+    commands |= {
+        ".".join(path.relative_to(folder).with_suffix("").parts)
+        for path in folder.rglob("[!_]*.py")
+        if 'if __name__ == "__main__":' in path.read_text()
+    }
     page = (site.parents[1] / "docs" / "reference" / "commands.md").read_text()
     assert {"gevent.serve", "gevent.monkey", "gevent_rs"} <= commands
     assert not {name for name in commands if f"## python -m {name}\n" not in page}

@@ -6,15 +6,15 @@ server in a native thread of its own, so it answers while the program is stuck. 
 changes nothing, runs none of the program's code, and ends with the program. Over a Unix socket only
 the user that runs the program, and root, can ask; over loopback only who knows the token.
 
-==================  =======================================================================
-path                what it gives
-==================  =======================================================================
-``/``               a page with charts, which updates itself
-``/stats.json``     :func:`gevent.util.stats`
-``/greenlets.json`` the greenlets, what each waits for and since when, and their stacks
-``/metrics``        OpenMetrics text for Prometheus
-``/health``         status 200, or 503 while a loop is blocked for more than five seconds
-==================  =======================================================================
+===================  ======================================================================
+path                 what it gives
+===================  ======================================================================
+``/``                a page with charts, which updates itself
+``/stats.json``      :func:`gevent.util.stats`
+``/greenlets.json``  the greenlets, what each waits for and since when, and their stacks
+``/metrics``         OpenMetrics text for Prometheus
+``/health``          status 200, or 503 while a loop is blocked for more than five seconds
+===================  ======================================================================
 """
 
 from __future__ import annotations
