@@ -95,7 +95,8 @@ pub struct Label {
 ///
 /// Other than a ``threading.Thread`` it can be killed, has a result, and runs only while all others wait.
 ///
-/// :param args: The function and its positional arguments.
+/// :param run: The function. Without one, and without a ``_run`` of a subclass, it does nothing.
+/// :param args: The positional arguments of the function.
 /// :param kwargs: The keyword arguments of the function.
 /// :raises TypeError: The function cannot be called.
 ///
