@@ -88,7 +88,7 @@ from gevent import _core
 loop = gevent.core.loop(default=True)
 SERVICE = dict(
     servers=[], flags=0, timeout=None, tries=None, ndots=None, udp_port=53, tcp_port=53,
-    resolv_conf="/", hosts="/",
+    resolv_conf="/", hosts="/", nsswitch_conf="/", gai_conf="/",
 )
 
 def derived(cls):
@@ -144,6 +144,7 @@ def test_made_by_others_while_the_collector_runs(output_of, name):
         service = _core.NameService(
             loop, servers=[], flags=0, timeout=None, tries=None, ndots=None,
             udp_port=53, tcp_port=53, resolv_conf="/dev/null", hosts="/etc/hosts",
+            nsswitch_conf="/dev/null", gai_conf="/dev/null",
         )
         def server(application=None):
             return gevent.pywsgi.WSGIServer(("127.0.0.1", 0), application, log=None)

@@ -24,6 +24,9 @@ DANGEROUS = {
     "set_track_greenlet_tree",
     "add_spawn_callback",
     "settrace",
+    # These change what all greenlets find to be the running loop.
+    "set_running_loop",
+    "follow_running_loops",
     "__init_subclass__",
     "__subclasshook__",
     "__class__",
@@ -197,8 +200,12 @@ class Fuzzer:
         for obj in targets:
             for name in dir(type(obj)):
                 own = (obj is loop and name in OF_THE_LOOP) or obj is hub
-                # Loops may well run for ever.
-                if name not in DANGEROUS and not own and (name, type(obj)) != ("run", type(loop)):
+                # Loops may well run for ever, and a scope that is never left ends all that comes.
+                lasting = (name, type(obj)) in (
+                    ("run", type(loop)),
+                    ("__enter__", gevent.CancelScope),
+                )
+                if name not in DANGEROUS and not own and not lasting:
                     self.attribute(obj, name)
         self.call(gevent.sleep, 0.0005)
         del self.pool[len(VALUES) + 100 :]
