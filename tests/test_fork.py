@@ -392,6 +392,60 @@ def test_descriptors_closed_at_any_time(program):
     assert out == "['callback', 'other'] 5\n0\n"
 
 
+def test_waiters_of_descriptors_that_the_child_lost(program):
+    """What cannot be registered anew wakes its waiters: the system call tells them."""
+    out = program(
+        """
+        import errno, fcntl, socket as plain
+        from gevent import socket
+        from gevent.os import nb_read
+
+        lost = []
+        os.register_at_fork(after_in_child=lambda: [os.close(fd) for fd in lost])
+        ended = {}
+
+        def high(fd):
+            # What the child opens first must not get the number.
+            return fcntl.fcntl(fd, fcntl.F_DUPFD, 200)
+
+        near, far = plain.socketpair()
+        one = socket.socket(fileno=high(near.fileno()))
+        server = plain.create_server(("127.0.0.1", 0))
+        listener = socket.socket(fileno=high(server.fileno()))
+        read = high(os.pipe()[0])
+        os.set_blocking(read, False)
+        watched = high(os.pipe()[0])
+
+        def until_error(name, wait, *args):
+            try:
+                wait(*args)
+            except OSError as error:
+                ended[name] = error.errno
+
+        def watch():
+            get_hub().wait(get_hub().loop.io(watched, 1))
+            os.read(watched, 1)
+
+        waits = [
+            gevent.spawn(until_error, "recv", one.recv, 1),
+            gevent.spawn(until_error, "accept", listener.accept),
+            gevent.spawn(until_error, "nb_read", nb_read, read, 1),
+            gevent.spawn(until_error, "watcher", watch),
+        ]
+        gevent.sleep(0.001)
+        lost += [one.fileno(), listener.fileno(), read, watched]
+        pid = fork()
+        if not pid:
+            gevent.joinall(waits, timeout=20)
+            names = ["accept", "nb_read", "recv", "watcher"]
+            finish(ended == dict.fromkeys(names, errno.EBADF))
+        gevent.killall(waits)
+        print(wait(pid), ended)
+        """
+    )
+    assert out == "0 {}\n"
+
+
 def test_signals_before_the_fork_are_the_parents(program):
     out = program(
         """

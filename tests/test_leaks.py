@@ -1,8 +1,7 @@
 """Nothing that the public operations make stays, though a collection runs at each allocation."""
 
 import pytest
-
-ROUND = 30
+from leaks_support import assert_nothing_stays
 
 OPERATIONS = {
     "spawn": "gevent.spawn(len, 'x').get()",
@@ -56,8 +55,8 @@ OPERATIONS = {
     "thread": "thread = threading.Thread(target=gevent.sleep); thread.start(); thread.join()",
 }
 
-PROGRAM = """
-import gc, io, sys, threading
+PREPARATION = """
+import io, threading
 import gevent, gevent.core, gevent.pywsgi, gevent.server
 from gevent.event import AsyncResult, Event
 from gevent.local import local
@@ -97,39 +96,9 @@ echo = gevent.server.StreamServer(("127.0.0.1", 0), answer)
 web = gevent.pywsgi.WSGIServer(("127.0.0.1", 0), application, log=None)
 echo.start()
 web.start()
-
-def operate():
-    {operation}
-
-def repeat(times):
-    for _ in range(times):
-        try:
-            operate()
-        except (Exception, gevent.Timeout):
-            pass
-    gevent.sleep(0.001)
-    gc.collect()
-    gc.collect()
-    return len(gc.get_objects()), sys.getallocatedblocks()
-
-gc.freeze()
-gc.set_threshold(1)
-repeat(20)
-rounds = [repeat(5)] + [repeat(ROUND) for _ in range(12)]
-gc.set_threshold(0)
-# Caches grow to a bound in one round or another; what leaks grows in each.
-for counts in zip(*rounds):
-    print(min(now - then for then, now in zip(counts, counts[1:])))
 """
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_nothing_stays(run_python, name):
-    done = run_python(
-        PROGRAM.replace("ROUND", str(ROUND)).format(operation=OPERATIONS[name]), timeout=90
-    )
-    assert done.returncode == 0, done.stderr
-    objects, blocks = map(int, done.stdout.split()[-2:])
-    # What each operation leaves is there as often as there are operations in a round.
-    assert objects < ROUND // 2
-    assert blocks < ROUND - 5
+    assert_nothing_stays(run_python, PREPARATION, OPERATIONS[name])

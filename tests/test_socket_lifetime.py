@@ -358,6 +358,22 @@ def test_ten_thousand_messages_and_nothing_left_over():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize("number", [-1, -2, -(2**31)])
+def test_numbers_that_are_no_descriptors(number):
+    """They are refused as the standard library refuses them, and close nothing."""
+    calls = {
+        "fileno": lambda module: module.socket(fileno=number),
+        "all of it": lambda module: module.socket(stdlib.AF_INET, stdlib.SOCK_STREAM, 0, number),
+        "fromfd": lambda module: module.fromfd(number, stdlib.AF_INET, stdlib.SOCK_STREAM),
+    }
+    for call in calls.values():
+        with pytest.raises((ValueError, OSError)) as plain:
+            call(stdlib)
+        with pytest.raises(plain.type) as ours:
+            call(socket)
+        assert ours.value.args == plain.value.args
+
+
 def test_references_do_not_leak(pair):
     one, other = pair
     buffer = bytearray(10)

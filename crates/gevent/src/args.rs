@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple, PyType};
 
 use crate::ffi::thread;
 
@@ -54,6 +54,26 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
             Err(error) => Err(error),
         }
     }
+}
+
+/// An argument that is a number, such as a count of seconds.
+///
+/// # Errors
+/// `TypeError` for what is no number, `OverflowError` for a whole one that no float comes near to; what its `__float__` or
+/// `__index__` raises.
+#[inline]
+pub fn number(argument: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if let Ok(float) = argument.cast_exact::<PyFloat>() {
+        return Ok(float.value());
+    }
+    // CPython converts a whole number by way of an object.
+    if argument.is_exact_instance_of::<PyInt>()
+        && let Ok(whole) = argument.extract::<i64>()
+    {
+        return Ok(whole as f64);
+    }
+    thread::enter();
+    argument.extract()
 }
 
 /// The whole part of a number.

@@ -56,8 +56,15 @@ impl<T> GilCell<T> {
 
     /// Opens the cell. `f` must not call Python, drop a Python object or switch greenlets.
     #[inline]
-    pub fn with<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+    pub fn with<R>(&self, py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
         thread::enter();
+        self.with_entered(py, f)
+    }
+
+    /// [`with`](Self::with) where something before it in the same call has noted that the thread is inside this crate: it
+    /// opened another cell, asked for the hub, or found a loop to be the thread's own.
+    #[inline]
+    pub fn with_entered<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
         if self.state.get() != CLOSED {
             refuse(self.state.get());
         }

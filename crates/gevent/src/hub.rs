@@ -144,8 +144,12 @@ impl Drop for ThreadEnd {
 /// `HubDestroyed` once the hub gave its loop up.
 #[inline]
 pub fn loop_of<'py>(hub: &Bound<'py, BaseHub>) -> PyResult<Bound<'py, Loop>> {
-    match hub.get().loop_.get_ref(hub.py()) {
-        Some(loop_) => Ok(loop_.into_bound(hub.py())),
+    let py = hub.py();
+    let found = hub.get().loop_.with_entered(py, |loop_| {
+        loop_.as_ref().map(|loop_| loop_.bind(py).clone())
+    });
+    match found {
+        Some(loop_) => Ok(loop_),
         None => Err(HubDestroyed::new_err((hub.clone().unbind(),))),
     }
 }

@@ -3,7 +3,6 @@
 //! What is received goes to the protocol, and what the kernel takes at once is sent from here. `gevent.aio`'s class, which is
 //! derived from it, keeps what has to wait, and has what happens once in a transport's life.
 
-use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use crate::asyncio::stream::check_data;
 use crate::asyncio::turn;
 use crate::cell::GilCell;
 use crate::errors::errno_error;
-use crate::ffi::buffer::{Readable, filled};
+use crate::ffi::buffer::{Frozen, Room, Scratch, filled};
 use crate::ffi::{context, descriptor};
 use crate::sockets::addr;
 
@@ -146,8 +145,8 @@ impl DatagramTransport {
 
     #[inline(never)]
     fn receive_short<'py>(&self, py: Python<'py>) -> rustix::io::Result<Datagram<'py>> {
-        let mut scratch = [MaybeUninit::<u8>::uninit(); LONGEST];
-        let (got, from) = self.receive_into(py, &mut scratch)?;
+        let mut scratch = Scratch::<LONGEST>::new();
+        let (from, got) = scratch.fill(LONGEST, |room| self.receive_into(py, room))?;
         Ok((Ok(PyBytes::new(py, got)), from))
     }
 
@@ -155,24 +154,21 @@ impl DatagramTransport {
     fn receive_long<'py>(&self, py: Python<'py>) -> rustix::io::Result<Datagram<'py>> {
         let mut from = None;
         let bytes = filled(py, MOST, |room| {
-            let (got, address) = self.receive_into(py, room)?;
-            from = address;
-            Ok::<_, Errno>(got.len())
+            from = self.receive_into(py, room)?;
+            Ok::<_, Errno>(())
         })?;
         Ok((bytes, from))
     }
 
-    fn receive_into<'a>(
+    /// Receives a datagram; returns where it came from.
+    fn receive_into(
         &self,
         py: Python<'_>,
-        room: &'a mut [MaybeUninit<u8>],
-    ) -> rustix::io::Result<(&'a [u8], Option<SocketAddrAny>)> {
+        room: &mut Room<'_>,
+    ) -> rustix::io::Result<Option<SocketAddrAny>> {
         self.state.with(py, |state| {
-            let tried = descriptor::borrowed(state.fd, |fd| {
-                let ((got, _), _, from) = rustix::net::recvfrom(fd, room, RecvFlags::empty())?;
-                Ok((&*got, from))
-            });
-            tried.unwrap_or(Err(Errno::BADF))
+            let tried = descriptor::borrowed(state.fd, |fd| room.recvfrom(fd, RecvFlags::empty()));
+            tried.unwrap_or(Err(Errno::BADF)).map(|(_, from)| from)
         })
     }
 }
@@ -295,7 +291,7 @@ impl DatagramTransport {
     ) -> PyResult<bool> {
         let py = slf.py();
         check_data(data)?;
-        let memory = Readable::of(data)?;
+        let memory = Frozen::of(data)?;
         let bytes = memory.bytes(py);
         let (is_connected, family) = slf
             .get()

@@ -1,6 +1,5 @@
 //! How a stream's transport receives: on the stack first, or into the protocol's memory, and what the protocol is told.
 
-use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -13,7 +12,7 @@ use rustix::net::RecvFlags;
 
 use crate::asyncio::stream::StreamTransport;
 use crate::errors::errno_error;
-use crate::ffi::buffer::{Writable, filled};
+use crate::ffi::buffer::{Room, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 
 /// What is received on the stack first, so that a small message costs a small object.
@@ -45,21 +44,20 @@ impl<'py> Read<'py> {
     }
 }
 
-/// Receives from a stream socket; returns what came, and whether that was all there was.
-fn receive<'a>(
+/// Receives from a stream socket; returns how much came, and whether that was all there was.
+fn receive(
     fd: BorrowedFd<'_>,
     is_unix: bool,
-    room: &'a mut [MaybeUninit<u8>],
-) -> rustix::io::Result<(&'a [u8], bool)> {
-    let size = room.len();
+    room: &mut Room<'_>,
+) -> rustix::io::Result<(usize, bool)> {
+    let size = room.left();
     if is_unix {
         // A read of a Unix socket ends where descriptors were sent along, though more is there.
-        let (got, dropped) = descriptor::receive(fd, room)?;
-        return Ok((got, !dropped && got.len() < size));
+        let (got, dropped) = room.recv_noticing(fd)?;
+        return Ok((got, !dropped && got < size));
     }
-    let ((got, _), _) = rustix::net::recv(fd, room, RecvFlags::empty())?;
-    let all = got.len() < size;
-    Ok((got, all))
+    let got = room.recv(fd, RecvFlags::empty())?;
+    Ok((got, got < size))
 }
 
 impl StreamTransport {
@@ -74,32 +72,28 @@ impl StreamTransport {
 
     #[inline(never)]
     fn read_little<'py>(&self, py: Python<'py>) -> Read<'py> {
-        let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
-        match self.read_into(py, &mut scratch) {
-            Ok(got) => Read::Bytes(Ok(PyBytes::new(py, got))),
+        let mut scratch = Scratch::<SCRATCH>::new();
+        match scratch.fill(SCRATCH, |room| self.read_into(py, room)) {
+            Ok((_, got)) => Read::Bytes(Ok(PyBytes::new(py, got))),
             Err(error) => Read::of_error(error),
         }
     }
 
     #[inline(never)]
     fn read_much<'py>(&self, py: Python<'py>) -> Read<'py> {
-        match filled(py, MOST, |room| self.read_into(py, room).map(<[u8]>::len)) {
+        match filled(py, MOST, |room| self.read_into(py, room).map(drop)) {
             Ok(bytes) => Read::Bytes(bytes),
             Err(error) => Read::of_error(error),
         }
     }
 
-    fn read_into<'a>(
-        &self,
-        py: Python<'_>,
-        room: &'a mut [MaybeUninit<u8>],
-    ) -> rustix::io::Result<&'a [u8]> {
+    fn read_into(&self, py: Python<'_>, room: &mut Room<'_>) -> rustix::io::Result<usize> {
         self.state.with(py, |state| {
             let tried = descriptor::borrowed(state.fd, |fd| receive(fd, state.is_unix, room));
             let (got, all) = tried.unwrap_or(Err(Errno::BADF))?;
-            state.plenty = got.len() >= SCRATCH;
+            state.plenty = got >= SCRATCH;
             if all
-                && !got.is_empty()
+                && got > 0
                 && let Some(registration) = &state.registration
             {
                 registration.drained(py);
@@ -185,14 +179,14 @@ fn read_buffered<'py>(
     let py = slf.py();
     let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
     let mut memory = Writable::of(&buffer, "recv_into")?;
-    let room = memory.room(py);
-    if room.is_empty() {
+    let size = memory.len();
+    if size == 0 {
         return Err(PyRuntimeError::new_err(
             "get_buffer() returned an empty buffer",
         ));
     }
-    Ok(match slf.get().read_into(py, room) {
-        Ok(got) => Read::Into(got.len()),
+    Ok(match slf.get().read_into(py, &mut memory.room(size)) {
+        Ok(got) => Read::Into(got),
         Err(error) => Read::of_error(error),
     })
 }

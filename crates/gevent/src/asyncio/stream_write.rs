@@ -12,7 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::asyncio::stream::{State, StreamTransport, check_data};
 use crate::errors::errno_error;
-use crate::ffi::buffer::Readable;
+use crate::ffi::buffer::Frozen;
 use crate::ffi::descriptor;
 
 /// From this many writes to a lost connection on asyncio logs them.
@@ -82,7 +82,7 @@ pub fn write(slf: &Bound<'_, StreamTransport>, data: &Bound<'_, PyAny>) -> PyRes
         };
     }
     check_data(data)?;
-    let memory = Readable::of(data)?;
+    let memory = Frozen::of(data)?;
     let content = memory.bytes(py);
     let next = this.state.with(py, |state| {
         let next = send(state, content);
@@ -109,7 +109,7 @@ pub fn writelines(slf: &Bound<'_, StreamTransport>, list: &Bound<'_, PyAny>) -> 
     for piece in list.try_iter()? {
         let piece = piece?;
         check_data(&piece)?;
-        pieces.push(Readable::of(&piece)?);
+        pieces.push(Frozen::of(&piece)?);
     }
     let slices: Vec<_> = pieces.iter().map(|piece| piece.bytes(py)).collect();
     let (next, first) = this.state.with(py, |state| {

@@ -16,7 +16,7 @@ use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::parked::{Listener, Parked};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
-use crate::event_loop::unusual::Unusual;
+use crate::event_loop::unusual::{self, Unusual};
 use crate::ffi::fork;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
@@ -181,7 +181,9 @@ impl Loop {
     /// Returns true if what this loop was to run will never run: it is destroyed, or was left behind by a fork.
     #[inline]
     pub fn is_gone(&self, py: Python<'_>) -> bool {
-        self.is_destroyed(py) || (!self.is_mine() && self.forks.load(Relaxed) != fork::count())
+        unusual::any_loop_is_gone()
+            && (self.is_destroyed(py)
+                || (!self.is_mine() && self.forks.load(Relaxed) != fork::count()))
     }
 
     /// Whether the calling thread is the one that runs this loop.
@@ -198,6 +200,7 @@ impl Loop {
     /// Has the loop never run again, in no thread; what waits in it is kept.
     pub(crate) fn disown(&self, py: Python<'_>) {
         self.owner.store(u64::MAX, Relaxed);
+        unusual::note_gone_loop();
         self.unusual.put(Unusual::DESTROYED, true);
         drop(self.kernel.take(py));
         // The parent's other threads may have held its lock at the fork.
@@ -208,7 +211,7 @@ impl Loop {
     #[inline]
     pub fn push(&self, py: Python<'_>, task: Task) {
         if self.is_mine() {
-            self.queue.with(py, |queue| queue.push(task));
+            self.queue.with_entered(py, |queue| queue.push(task));
         } else if let Some(inbox) = self.inbox(py) {
             inbox.send(task);
         }
@@ -236,7 +239,7 @@ impl Loop {
     #[inline]
     pub fn next_task(&self, py: Python<'_>) -> Option<Task> {
         loop {
-            match self.queue.with(py, ReadyQueue::next) {
+            match self.queue.with_entered(py, ReadyQueue::next) {
                 Next::Run(task) => {
                     self.progressed();
                     return Some(task);
@@ -546,6 +549,7 @@ impl Loop {
     /// Closes the kernel objects and forgets everything that was scheduled.
     pub fn close(&self, py: Python<'_>) {
         crate::watcher::signal::forget_loop(py, self);
+        unusual::note_gone_loop();
         self.unusual.put(Unusual::DESTROYED, true);
         let kernel = self.kernel.replace(py, None);
         let inbox = self.inbox.replace(py, None);

@@ -135,38 +135,30 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
 }
 
 fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
+    let target = match task {
+        Task::Wake(wait) if wait.deliver() => wait.greenlet().clone_ref(py),
+        Task::Yield(turn) if turn.is_due(py) => turn.into_greenlet().into_any(),
+        Task::Start(target) => match Greenlet::begin(target, py) {
+            Some(target) => target.into_any(),
+            None => return Ok(()),
+        },
+        Task::Wake(_) | Task::Yield(_) => return Ok(()),
+        task => return run_in_hub(py, this, task),
+    };
+    resume(py, this, target)
+}
+
+/// Runs a task that is more than a switch. Apart, so that none of it is in the frame that is copied when the hub, in the
+/// middle of a mere switch, gives way to a greenlet further down on the stack.
+#[inline(never)]
+fn run_in_hub(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
     let active = match &task {
-        Task::Wake(wait) => wait.greenlet().as_ptr() as usize,
-        Task::Yield(turn) => turn.greenlet().as_ptr() as usize,
-        Task::Start(target) => target.as_ptr() as usize,
         Task::Switch(target, _) => target.as_ptr() as usize,
         Task::Throw(pair) => pair.0.as_ptr() as usize,
-        Task::Timeout(_)
-        | Task::Scope(_)
-        | Task::Callback(_)
-        | Task::Watcher(_)
-        | Task::Native(_) => 0,
+        _ => 0,
     };
     this.lets_run(active);
     match task {
-        Task::Wake(wait) => {
-            if !wait.deliver() {
-                return Ok(());
-            }
-            let target = wait.greenlet().clone_ref(py);
-            drop(wait);
-            resume(py, this, target)
-        }
-        Task::Yield(turn) => {
-            if !turn.is_due(py) {
-                return Ok(());
-            }
-            resume(py, this, turn.into_greenlet().into_any())
-        }
-        Task::Start(target) => match Greenlet::begin(target, py) {
-            Some(target) => resume(py, this, target.into_any()),
-            None => Ok(()),
-        },
         Task::Switch(target, args) => this.in_task(|| {
             let switched = greenlet::switch_with(target.bind(py), args.bind(py));
             came_back(py, this, &target, switched)
@@ -202,16 +194,28 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
             }
             Ok(())
         }),
+        Task::Wake(_) | Task::Yield(_) | Task::Start(_) => Ok(()),
     }
 }
 
 /// Switches to a greenlet with nothing else to do or to hold: while the hub is suspended here, greenlets may park onto each
 /// other for any time.
+#[inline]
 fn resume(py: Python<'_>, this: &Loop, target: Py<PyAny>) -> PyResult<()> {
-    match greenlet::switch(target.bind(py)) {
-        Ok(_) => Ok(()),
-        Err(error) => this.in_task(|| came_back(py, this, &target, Err::<(), _>(error))),
+    let target = target.into_bound(py);
+    this.lets_run(target.as_ptr() as usize);
+    match greenlet::suspend(&target) {
+        Some(_) => Ok(()),
+        None => thrown_in(this, target),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn thrown_in(this: &Loop, target: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = target.py();
+    let error = greenlet::thrown(py);
+    this.in_task(|| came_back(py, this, &target.unbind(), Err::<(), _>(error)))
 }
 
 /// Deals with how a switch away from here, for `context`, ended: an error was thrown in here, or left a raw greenlet that

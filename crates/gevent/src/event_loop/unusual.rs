@@ -5,7 +5,21 @@
 //! cleared where it begins and ends. Everything that a bit asks for belongs behind the test of it, in a function that is not
 //! inlined, so that the usual case stays a load and a branch. Bits change with the GIL held, so loads and stores suffice.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+/// Set once any loop of the process was destroyed, or left behind by a fork.
+static ANY_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Returns true if a loop of this process may be one that never runs again.
+#[inline(always)]
+pub fn any_loop_is_gone() -> bool {
+    ANY_GONE.load(Relaxed)
+}
+
+/// Notes that a loop never runs again; also in a forked child, where those of the other threads do not.
+pub fn note_gone_loop() {
+    ANY_GONE.store(true, Relaxed);
+}
 
 /// What is unusual about a loop.
 pub struct Unusual(AtomicU32);

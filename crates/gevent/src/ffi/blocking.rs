@@ -15,6 +15,7 @@ use pyo3::types::PyTuple;
 use pyo3::{PyClass, PyTypeInfo};
 
 use super::attached::attached;
+use super::entry::panicked;
 use super::{greenlet, tracing};
 use crate::hub;
 use crate::structured::interruption;
@@ -224,8 +225,8 @@ fn look<B: Blocking>(
         Ok(Look::Done(result)) => Ok(result.into_ptr()),
         Ok(Look::Longer(done)) => Err(done),
         Ok(Look::Failed(error)) => Ok(in_call(|_| Err(error)).unwrap_or(std::ptr::null_mut())),
-        // It comes again on the longer way, which tells of it.
-        Err(_panic) => Err(0),
+        // The call may have received or sent something by then, so it is not made again.
+        Err(_panic) => Ok(in_call(|_| Err(panicked())).unwrap_or(std::ptr::null_mut())),
     }
 }
 

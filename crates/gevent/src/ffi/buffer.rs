@@ -1,12 +1,17 @@
-//! The memory of Python objects as slices: what is sent, what is received into, and bytes objects filled in place.
+//! The memory of Python objects: what is sent, what is received into, and bytes objects filled in place.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 
 unsafe extern "C" {
     // Part of CPython's documented API; pyo3 does not declare it.
@@ -31,6 +36,17 @@ impl Loan {
         }
     }
 
+    fn copied(&self, py: Python<'_>) -> PyResult<Frozen> {
+        let (start, len) = self.memory();
+        // SAFETY: the exporter keeps the `len` bytes in place until the loan is given back; they are copied as they are. The
+        // result is a new bytes object, or NULL with MemoryError set.
+        unsafe {
+            let bytes = ffi::PyBytes_FromStringAndSize(start.cast(), len as ffi::Py_ssize_t);
+            let bytes = Bound::from_owned_ptr_or_err(py, bytes)?;
+            Ok(Frozen(bytes.cast_into_unchecked().unbind()))
+        }
+    }
+
     fn memory(&self) -> (*mut u8, usize) {
         match usize::try_from(self.0.len) {
             Ok(len) if len > 0 => (self.0.buf.cast(), len),
@@ -43,6 +59,31 @@ impl Drop for Loan {
     fn drop(&mut self) {
         // SAFETY: the structure was filled by `PyObject_GetBuffer` and is released once, with the GIL held.
         Python::attach(|_| unsafe { ffi::PyBuffer_Release(&raw mut *self.0) });
+    }
+}
+
+/// Bytes that nobody changes while they are used: those of a bytes object, into which any other bytes-like object is copied.
+/// A `&[u8]` must not be made over the memory of a bytearray or an array, as another thread may write to that without the
+/// GIL, in `readinto` of a file for example.
+pub struct Frozen(Py<PyBytes>);
+
+impl Frozen {
+    /// The bytes of `object`.
+    ///
+    /// # Errors
+    /// `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece, `MemoryError`.
+    #[inline]
+    pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match object.cast_exact::<PyBytes>() {
+            Ok(bytes) => Ok(Self(bytes.clone().unbind())),
+            Err(_) => Loan::of(object, ffi::PyBUF_SIMPLE)?.copied(object.py()),
+        }
+    }
+
+    /// Them.
+    #[inline]
+    pub fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        self.0.as_bytes(py)
     }
 }
 
@@ -68,16 +109,42 @@ impl Readable {
         }
     }
 
-    /// What is in it now. Nothing may run Python code while the slice is used.
+    /// How many bytes there are.
     #[inline]
-    pub fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+    pub fn len(&self, py: Python<'_>) -> usize {
         match self {
-            Self::Bytes(bytes) => bytes.as_bytes(py),
+            Self::Bytes(bytes) => bytes.as_bytes(py).len(),
+            Self::Loan(loan) => loan.memory().1,
+        }
+    }
+
+    /// Sends what comes after the first `skip` bytes, by one system call that reads the object's memory itself.
+    ///
+    /// # Errors
+    /// What `send(2)` reports.
+    #[inline]
+    pub fn send(
+        &self,
+        py: Python<'_>,
+        skip: usize,
+        fd: BorrowedFd<'_>,
+        flags: SendFlags,
+    ) -> rustix::io::Result<usize> {
+        match self {
+            Self::Bytes(bytes) => {
+                let rest = bytes.as_bytes(py).get(skip..).unwrap_or_default();
+                rustix::net::send(fd, rest, flags)
+            }
             Self::Loan(loan) => {
                 let (start, len) = loan.memory();
-                // SAFETY: the exporter keeps the `len` bytes in place until the loan is given back, which needs `self`.
-                // With the GIL held and no Python code running, nobody writes to them.
-                unsafe { std::slice::from_raw_parts(start, len) }
+                let skip = skip.min(len);
+                // SAFETY: the exporter keeps the `len` bytes in place until the loan is given back, which needs `self`. The
+                // kernel copies them as they are; no reference to them exists, so others may write to them meanwhile.
+                let sent = unsafe {
+                    let rest = start.add(skip).cast();
+                    libc::send(fd.as_raw_fd(), rest, len - skip, flags.bits() as c_int)
+                };
+                usize::try_from(sent).map_err(|_| last_error())
             }
         }
     }
@@ -105,24 +172,192 @@ impl Writable {
             })
     }
 
-    /// The memory, which must not be left uninitialised. Nothing may run Python code while the slice is used.
+    /// How many bytes it has.
     #[inline]
-    pub fn room<'a>(&'a mut self, _py: Python<'a>) -> &'a mut [MaybeUninit<u8>] {
+    pub fn len(&self) -> usize {
+        self.0.memory().1
+    }
+
+    /// Its first `size` bytes, to receive into.
+    #[inline]
+    pub fn room(&mut self, size: usize) -> Room<'_> {
         let (start, len) = self.0.memory();
-        // SAFETY: as in `Readable::bytes`; the memory is writable, and nobody else reads or writes it while the GIL is
-        // held and no Python code runs.
-        unsafe { std::slice::from_raw_parts_mut(start.cast(), len) }
+        Room {
+            start,
+            size: size.min(len),
+            received: 0,
+            of: PhantomData,
+        }
+    }
+
+    /// Copies `data` to its beginning, or as much of it as fits.
+    pub fn put(&mut self, data: &[u8]) {
+        self.room(data.len()).put(data);
     }
 }
 
-/// A bytes object of at most `capacity` bytes, made of what `fill` wrote at the start of the memory it is given.
+/// Memory that is filled from its beginning on. It is known by its address only, and what it counts as received was written
+/// there by the kernel or by [`put`](Self::put): it may be the memory of a Python object, to which others write too.
+pub struct Room<'a> {
+    start: *mut u8,
+    size: usize,
+    received: usize,
+    of: PhantomData<&'a mut [MaybeUninit<u8>]>,
+}
+
+impl<'a> Room<'a> {
+    /// How many bytes there is room for.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.size - self.received
+    }
+
+    /// How many bytes were received.
+    #[inline]
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Appends what there is room for of `data`.
+    pub fn put(&mut self, data: &[u8]) {
+        let count = data.len().min(self.left());
+        // SAFETY: there is room for `count` bytes after those that were received. `data` cannot be in the same place, as a
+        // reference shows that nobody writes there.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), self.start.add(self.received), count)
+        };
+        self.received += count;
+    }
+
+    /// Appends what one system call receives; returns how much that is.
+    ///
+    /// # Errors
+    /// What `recv(2)` reports.
+    #[inline]
+    pub fn recv(&mut self, fd: BorrowedFd<'_>, flags: RecvFlags) -> rustix::io::Result<usize> {
+        let left = self.left();
+        let rest = self.rest(flags);
+        // SAFETY: there are `left` bytes at `rest`, in memory that stays in place meanwhile; no reference to it exists.
+        let got = unsafe { libc::recv(fd.as_raw_fd(), rest, left, flags.bits() as c_int) };
+        let got = usize::try_from(got).map_err(|_| last_error())?;
+        self.received += got.min(left);
+        Ok(got)
+    }
+
+    /// [`recv`](Self::recv) that tells, too, where it came from, if that has an address.
+    ///
+    /// # Errors
+    /// What `recvfrom(2)` reports.
+    pub fn recvfrom(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        flags: RecvFlags,
+    ) -> rustix::io::Result<(usize, Option<SocketAddrAny>)> {
+        let left = self.left();
+        let rest = self.rest(flags);
+        let mut from = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: as in `recv`; the address has as much room as is told.
+        let got = unsafe {
+            let flags = flags.bits() as c_int;
+            let from = from.as_mut_ptr().cast();
+            libc::recvfrom(fd.as_raw_fd(), rest, left, flags, from, &raw mut size)
+        };
+        let got = usize::try_from(got).map_err(|_| last_error())?;
+        self.received += got.min(left);
+        // SAFETY: the kernel wrote an address of `size` bytes; every kind of address has room here.
+        let from = (size > 0).then(|| unsafe { SocketAddrAny::read(from.as_ptr().cast(), size) });
+        Ok((got, from))
+    }
+
+    /// Where the rest of the room begins. With `MSG_TRUNC` the kernel tells the length of the whole message, and writes
+    /// nothing for a stream: then the rest is zeroed first, as all of it may come to count as received.
+    #[inline]
+    fn rest(&mut self, flags: RecvFlags) -> *mut c_void {
+        // SAFETY: there is room for that many bytes after those that were received.
+        unsafe {
+            let rest = self.start.add(self.received);
+            if flags.contains(RecvFlags::TRUNC) {
+                rest.write_bytes(0, self.left());
+            }
+            rest.cast()
+        }
+    }
+
+    /// [`recv`](Self::recv) without flags; tells, too, whether descriptors or credentials that came along were dropped.
+    ///
+    /// # Errors
+    /// What `recvmsg(2)` reports.
+    pub fn recv_noticing(&mut self, fd: BorrowedFd<'_>) -> rustix::io::Result<(usize, bool)> {
+        let mut part = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: self.left(),
+        };
+        // SAFETY: zero is a valid value of this plain structure: no name, no control data.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iovlen = 1;
+        // SAFETY: the message names one piece of memory: the room for `iov_len` bytes after those that were received.
+        let got = unsafe {
+            part.iov_base = self.start.add(self.received).cast();
+            message.msg_iov = &raw mut part;
+            libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0)
+        };
+        let got = usize::try_from(got).map_err(|_| last_error())?;
+        self.received += got;
+        Ok((got, message.msg_flags & libc::MSG_CTRUNC != 0))
+    }
+}
+
+fn last_error() -> Errno {
+    let error = io::Error::last_os_error();
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// Memory of our own to receive into.
+pub struct Scratch<const SIZE: usize>([MaybeUninit<u8>; SIZE]);
+
+impl<const SIZE: usize> Scratch<SIZE> {
+    /// Uninitialised.
+    #[inline]
+    pub const fn new() -> Self {
+        Self([MaybeUninit::uninit(); SIZE])
+    }
+
+    /// What `fill` makes of the first `size` bytes, as many as there are, and what it received there.
+    ///
+    /// # Errors
+    /// What `fill` reports.
+    #[inline]
+    pub fn fill<T, E>(
+        &mut self,
+        size: usize,
+        fill: impl FnOnce(&mut Room<'_>) -> Result<T, E>,
+    ) -> Result<(T, &[u8]), E> {
+        let start = self.0.as_mut_ptr().cast::<u8>();
+        let mut room = Room {
+            start,
+            size: size.min(SIZE),
+            received: 0,
+            of: PhantomData,
+        };
+        let result = fill(&mut room)?;
+        // SAFETY: a room is made by this module alone, and counts as received what was written from its start on. One that
+        // `fill` put in the place of this one by a swap would have its own start.
+        assert!(std::ptr::eq(room.start, start));
+        Ok((result, unsafe {
+            std::slice::from_raw_parts(start, room.received)
+        }))
+    }
+}
+
+/// A bytes object of at most `capacity` bytes: what `fill` received in the room that it is given.
 ///
 /// # Errors
 /// What `fill` reports. Inside: `MemoryError`.
 pub fn filled<E>(
     py: Python<'_>,
     capacity: usize,
-    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+    fill: impl FnOnce(&mut Room<'_>) -> Result<(), E>,
 ) -> Result<PyResult<Bound<'_, PyBytes>>, E> {
     let Ok(size) = ffi::Py_ssize_t::try_from(capacity) else {
         return Ok(Err(pyo3::exceptions::PyMemoryError::new_err(())));
@@ -135,17 +370,20 @@ pub fn filled<E>(
         Ok(bytes) => bytes,
         Err(error) => return Ok(Err(error)),
     };
-    // SAFETY: the object is new, so nobody else sees its `capacity` bytes.
-    let spare = unsafe {
-        std::slice::from_raw_parts_mut(
-            ffi::PyBytes_AsString(bytes.as_ptr()).cast::<MaybeUninit<u8>>(),
-            capacity,
-        )
+    // SAFETY: the object is a bytes object.
+    let start = unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) }.cast::<u8>();
+    let mut room = Room {
+        start,
+        size: capacity,
+        received: 0,
+        of: PhantomData,
     };
-    let length = fill(spare)?.min(capacity);
+    fill(&mut room)?;
+    assert!(std::ptr::eq(room.start, start));
+    let length = room.received;
     let mut raw = bytes.into_ptr();
     // SAFETY: the only reference to a bytes object goes in; a new reference, or NULL with MemoryError set, comes out. The
-    // first `length` bytes, which remain, were written by `fill`.
+    // first `length` bytes, which remain, were written through the room, which has the object's own start.
     Ok(unsafe {
         if length != capacity {
             _PyBytes_Resize(&raw mut raw, length as ffi::Py_ssize_t);

@@ -1,8 +1,7 @@
 //! Descriptors by their numbers, as Python programs name them.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -54,34 +53,4 @@ pub fn poll(entries: &mut [libc::pollfd]) -> io::Result<()> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
-}
-
-/// Receives into `room`; returns what came, and whether descriptors or credentials that came along were dropped.
-///
-/// # Errors
-/// What `recvmsg(2)` reports.
-pub fn receive<'a>(
-    fd: BorrowedFd<'_>,
-    room: &'a mut [MaybeUninit<u8>],
-) -> rustix::io::Result<(&'a [u8], bool)> {
-    let mut part = libc::iovec {
-        iov_base: room.as_mut_ptr().cast(),
-        iov_len: room.len(),
-    };
-    // SAFETY: zero is a valid value of this plain structure: no name, no control data.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    // SAFETY: the message names one valid piece of memory, which is `room`.
-    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) };
-    let Ok(got) = usize::try_from(got) else {
-        let error = io::Error::last_os_error();
-        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
-    };
-    let dropped = message.msg_flags & libc::MSG_CTRUNC != 0;
-    // SAFETY: the kernel wrote the first `got` bytes.
-    Ok((
-        unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), got) },
-        dropped,
-    ))
 }

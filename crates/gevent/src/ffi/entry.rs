@@ -154,7 +154,8 @@ fn for_greenlet<R>(
     unsafe { attached(work) }.flatten()
 }
 
-fn panicked() -> PyErr {
+/// The error that a panic becomes.
+pub fn panicked() -> PyErr {
     PanicException::new_err("the engine panicked")
 }
 

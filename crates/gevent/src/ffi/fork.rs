@@ -10,6 +10,7 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Relaxed);
     signals::forget_parent();
+    crate::event_loop::unusual::note_gone_loop();
     super::thread::in_child();
     super::hub_slot::in_child();
     crate::waiting::threads::in_child();

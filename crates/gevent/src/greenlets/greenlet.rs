@@ -540,7 +540,7 @@ impl Greenlet {
     pub fn set_wait(&self, py: Python<'_>, wait: Option<WaitRef>) {
         let old = self
             .state
-            .with(py, |state| std::mem::replace(&mut state.wait, wait));
+            .with_entered(py, |state| std::mem::replace(&mut state.wait, wait));
         drop(old);
     }
 

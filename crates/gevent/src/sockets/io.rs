@@ -1,7 +1,6 @@
 //! A socket's operations: receiving, sending to an address, accepting. Each makes its system call first and waits only when it must.
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::os::fd::{OwnedFd, RawFd};
 
 use pyo3::exceptions::{PyBlockingIOError, PyTypeError, PyValueError};
@@ -14,7 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
 use crate::ffi::blocking::{Blocking, First, Look, Step};
-use crate::ffi::buffer::{Readable, Writable, filled};
+use crate::ffi::buffer::{Frozen, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
 use crate::sockets::socket::SocketBase;
@@ -174,7 +173,7 @@ impl SocketBase {
         flags: RecvFlags,
         force: bool,
     ) -> rustix::io::Result<PyResult<Bound<'py, PyBytes>>> {
-        let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
+        let mut scratch = Scratch::<SCRATCH>::new();
         let at_once = size > SCRATCH;
         let got = self.call(py, Direction::Read, force, |state, fd| {
             // What a second call could not add to, or what is likely to be much, goes into the object directly.
@@ -183,7 +182,7 @@ impl SocketBase {
             {
                 return Ok(None);
             }
-            let got = state.take_in(py, fd, &mut scratch[..size.min(SCRATCH)], flags)?;
+            let (_, got) = scratch.fill(size, |room| state.take_in(py, fd, room, flags))?;
             state.plenty.set(at_once && got.len() == SCRATCH);
             Ok(Some(got))
         })?;
@@ -193,18 +192,16 @@ impl SocketBase {
             None => &[],
         };
         filled(py, size, |room| {
-            let (front, rest) = room.split_at_mut(head.len());
-            front.write_copy_of_slice(head);
+            room.put(head);
             let more = self.call(py, Direction::Read, true, |state, fd| {
-                let more = state.take_in(py, fd, &mut *rest, flags)?.len();
-                state.plenty.set(head.len() + more > SCRATCH);
-                Ok(more)
+                state.take_in(py, fd, room, flags)?;
+                state.plenty.set(room.received() > SCRATCH);
+                Ok(())
             });
             match more {
-                Ok(more) => Ok(head.len() + more),
                 // What has been received is not lost over what comes after it.
-                Err(_) if !head.is_empty() => Ok(head.len()),
-                Err(error) => Err(error),
+                Err(error) if head.is_empty() => Err(error),
+                _ => Ok(()),
             }
         })
     }
@@ -221,16 +218,16 @@ impl SocketBase {
     ) -> PyResult<usize> {
         let py = buffer.py();
         let mut memory = Writable::of(buffer, "recv_into")?;
-        let size = share_of(memory.room(py).len(), nbytes, "recv_into")?;
+        let size = share_of(memory.len(), nbytes, "recv_into")?;
         if size == 0 {
             return self.open(py).map(|()| 0);
         }
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);
         self.persist(py, Direction::Read, &mut patience, |force| {
-            let room = &mut memory.room(py)[..size];
+            let mut room = memory.room(size);
             self.call(py, Direction::Read, force, |state, fd| {
-                Ok(state.take_in(py, fd, room, flags)?.len())
+                state.take_in(py, fd, &mut room, flags)
             })
         })
     }
@@ -277,22 +274,21 @@ impl SocketBase {
     ) -> rustix::io::Result<(PyResult<Bound<'py, PyBytes>>, Option<SocketAddrAny>)> {
         let mut from = None;
         if size <= SCRATCH {
-            let mut scratch = [MaybeUninit::<u8>::uninit(); SCRATCH];
-            let room = &mut scratch[..size];
-            let got = self.call(py, Direction::Read, force, |state, fd| {
-                state.expose();
-                let ((got, _), _, address) = rustix::net::recvfrom(fd, room, flags)?;
-                from = address;
-                Ok(got)
+            let mut scratch = Scratch::<SCRATCH>::new();
+            let ((), got) = scratch.fill(size, |room| {
+                self.call(py, Direction::Read, force, |state, fd| {
+                    state.expose();
+                    from = room.recvfrom(fd, flags)?.1;
+                    Ok(())
+                })
             })?;
             return Ok((Ok(PyBytes::new(py, got)), from));
         }
         let bytes = filled(py, size, |room| {
             self.call(py, Direction::Read, force, |state, fd| {
                 state.expose();
-                let ((got, _), _, address) = rustix::net::recvfrom(fd, room, flags)?;
-                from = address;
-                Ok(got.len())
+                from = room.recvfrom(fd, flags)?.1;
+                Ok(())
             })
         })?;
         Ok((bytes, from))
@@ -310,7 +306,7 @@ impl SocketBase {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = buffer.py();
         let mut memory = Writable::of(buffer, "recvfrom_into")?;
-        let size = share_of(memory.room(py).len(), nbytes, "recvfrom_into")?;
+        let size = share_of(memory.len(), nbytes, "recvfrom_into")?;
         let family = self.state.with(py, |state| state.family);
         if !addr::is_common(family) {
             drop(memory);
@@ -325,11 +321,10 @@ impl SocketBase {
         let flags = receive_flags(flags);
         let mut patience = Patience::of(self, py);
         let (got, address) = self.persist(py, Direction::Read, &mut patience, |force| {
-            let room = &mut memory.room(py)[..size];
+            let mut room = memory.room(size);
             self.call(py, Direction::Read, force, |state, fd| {
                 state.expose();
-                let (_, got, address) = rustix::net::recvfrom(fd, room, flags)?;
-                Ok((got, address))
+                room.recvfrom(fd, flags)
             })
         })?;
         let address = addr::to_python(py, family, address)?;
@@ -375,7 +370,7 @@ impl SocketBase {
                 &(data, flags, address).into_pyobject(py)?,
             );
         };
-        let memory = Readable::of(&data)?;
+        let memory = Frozen::of(&data)?;
         let mut patience = Patience::of(this, py);
         let sent = this.persist(py, Direction::Write, &mut patience, |force| {
             let bytes = memory.bytes(py);

@@ -1,6 +1,7 @@
 //! `send` and `sendall`.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
@@ -82,7 +83,7 @@ Send all of `data`. The timeout holds for the whole; when it raises, some may ha
     ) -> PyResult<First> {
         let patience = Patience::of(slf.get(), slf.py());
         let mut sending = Sending::of("sendall", arguments, true, &patience)?;
-        if sending.memory.bytes(slf.py()).is_empty() {
+        if sending.memory.len(slf.py()) == 0 {
             return Ok(Step::Done(slf.py().None()).into());
         }
         sending.sent = sent;
@@ -109,7 +110,8 @@ fn look(
     if data.is_empty() || !this.is_promising(py, Direction::Write) {
         return Look::Longer(0);
     }
-    match this.transmit(py, data, SendFlags::empty(), true) {
+    let none = SendFlags::empty();
+    match this.transmit(py, none, true, |fd| rustix::net::send(fd, data, none)) {
         Ok(sent) => then(sent, data.len()),
         Err(error) => this.refused(py, Direction::Write, error),
     }
@@ -161,7 +163,7 @@ impl Sending {
                     if !self.all {
                         return Ok(Step::Done(self.sent.into_pyobject(py)?.into_any().unbind()));
                     }
-                    if self.sent >= self.memory.bytes(py).len() {
+                    if self.sent >= self.memory.len(py) {
                         return Ok(Step::Done(py.None()));
                     }
                 }
@@ -197,23 +199,24 @@ impl Sending {
 
     #[inline]
     fn attempt(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
-        let rest = self.memory.bytes(py).get(self.sent..).unwrap_or_default();
-        socket.transmit(py, rest, self.flags, self.force)
+        socket.transmit(py, self.flags, self.force, |fd| {
+            self.memory.send(py, self.sent, fd, self.flags)
+        })
     }
 }
 
 impl SocketBase {
-    /// One system call; the other end of a pair that waits is woken.
+    /// One system call, made by `send`; the other end of a pair that waits is woken.
     #[inline]
     fn transmit(
         &self,
         py: Python<'_>,
-        bytes: &[u8],
         flags: SendFlags,
         force: bool,
+        send: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> rustix::io::Result<usize> {
         let (sent, reader) = self.call(py, Direction::Write, force, |state, fd| {
-            let sent = rustix::net::send(fd, bytes, flags)?;
+            let sent = send(fd)?;
             if !flags.is_empty() {
                 state.expose();
             }

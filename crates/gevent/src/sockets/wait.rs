@@ -1,6 +1,5 @@
 //! How a socket's operations wait: they try first, and park when the kernel says that they would block.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_erro
 use crate::event_loop::loop_::{Loop, Watched};
 use crate::event_loop::parked::Parked;
 use crate::ffi::blocking::Look;
-use crate::ffi::descriptor;
+use crate::ffi::buffer::Room;
 use crate::hub;
 use crate::sockets::socket::{SocketBase, State};
 use crate::waiting::park::park;
@@ -114,33 +113,33 @@ impl State {
     ///
     /// # Errors
     /// What the system call reports.
-    pub fn take_in<'a>(
+    pub fn take_in(
         &self,
         py: Python<'_>,
         fd: BorrowedFd<'_>,
-        room: &'a mut [MaybeUninit<u8>],
+        room: &mut Room<'_>,
         flags: RecvFlags,
-    ) -> rustix::io::Result<&'a [u8]> {
-        let size = room.len();
+    ) -> rustix::io::Result<usize> {
+        let size = room.left();
         let stream = self.kind == libc::SOCK_STREAM && flags.is_empty();
         let waits = self.source.is_some();
         // A read of a Unix socket ends where descriptors were sent along, though more is there.
         let (got, all) = if stream && waits && self.family == libc::AF_UNIX && size > SMALL {
-            let (got, dropped) = descriptor::receive(fd, room)?;
+            let (got, dropped) = room.recv_noticing(fd)?;
             (got, !dropped)
         } else {
-            let ((got, _), _) = rustix::net::recv(fd, room, flags)?;
+            let got = room.recv(fd, flags)?;
             let tcp = matches!(self.family, libc::AF_INET | libc::AF_INET6);
-            (&*got, stream && waits && tcp)
+            (got, stream && waits && tcp)
         };
-        let mut last = all && got.len() < size;
+        let mut last = all && got < size;
         if let Some((pair, end)) = &self.pair {
             if !flags.is_empty() {
                 pair.expose();
             }
-            last |= pair.received(*end, got.len()) && stream && waits;
+            last |= pair.received(*end, got) && stream && waits;
         }
-        if last && !got.is_empty() {
+        if last && got > 0 {
             self.drained(py);
         }
         Ok(got)

@@ -13,6 +13,7 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::cell::GilCell;
 use crate::event_loop::ready::Task;
+use crate::event_loop::unusual::any_loop_is_gone;
 use crate::ffi::blocking::Step;
 use crate::hub::{self, BaseHub};
 use crate::waiting::reason::{Reason, WaitKind};
@@ -146,10 +147,14 @@ impl Lists {
     /// Returns true if fewer than `permits` were told and are still to run.
     pub fn has_told_fewer(&self, py: Python<'_>, permits: i64) -> bool {
         let fewer = |told: usize| permits > told.try_into().unwrap_or(i64::MAX);
-        fewer(self.told.len()) || (permits > 0 && fewer(Self::living(&self.told, py)))
+        fewer(self.told.len())
+            || (permits > 0 && any_loop_is_gone() && fewer(Self::living(&self.told, py)))
     }
 
     fn living(list: &VecDeque<Listener>, py: Python<'_>) -> usize {
+        if !any_loop_is_gone() {
+            return list.len();
+        }
         list.iter()
             .filter(|listener| !listener.who.is_gone(py))
             .count()

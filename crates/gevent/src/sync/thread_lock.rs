@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::args::Flag;
+use crate::args::{Flag, number};
 use crate::sync::busy_wait::BusyWait;
 use crate::sync::lock::{BoundedSemaphore, Semaphore};
 use crate::waiting::timeout::Limit;
@@ -64,7 +64,7 @@ pub const TRIES: u32 = 100;
 pub fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
     let seconds = match timeout.filter(|timeout| !timeout.is_none()) {
         None => -1.0,
-        Some(timeout) => timeout.extract::<f64>()?,
+        Some(timeout) => number(timeout)?,
     };
     let problem = if seconds == -1.0 {
         return Ok(blocking.then_some(Limit::Never));

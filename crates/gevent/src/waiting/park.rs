@@ -101,8 +101,14 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
             return Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None()))));
         }
         Came::Switched(value) => Ok(match finished {
-            Some(Err(error)) => Resumed::Woken(Err(interruption::in_context(py, error))),
-            Some(outcome) => Resumed::Woken(outcome),
+            Some(outcome) => {
+                // As what is bound, it needs no look at how often this thread is attached.
+                drop(value.into_bound(py));
+                Resumed::Woken(match outcome {
+                    Err(error) => Err(interruption::in_context(py, error)),
+                    value => value,
+                })
+            }
             None => Resumed::Switched(value),
         }),
     };
@@ -214,7 +220,7 @@ pub fn next_greenlet<'py>(
                 turn.into_greenlet().into_any()
             }
             task => {
-                loop_.queue.with(py, |queue| queue.put_back(task));
+                loop_.queue.with_entered(py, |queue| queue.put_back(task));
                 return the_hub();
             }
         };
@@ -292,10 +298,10 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
 fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
     let last = Task::Yield(turn.clone_ref(py));
     if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
-        loop_.queue.with(py, |queue| queue.push(last));
+        loop_.queue.with_entered(py, |queue| queue.push(last));
         return None;
     }
-    let next = match loop_.queue.with(py, |queue| queue.relay(last))? {
+    let next = match loop_.queue.with_entered(py, |queue| queue.relay(last))? {
         Task::Yield(next) if next.is_due(py) && !next.is(turn) => next.into_greenlet().into_any(),
         Task::Wake(next) if next.deliver() => next.greenlet().clone_ref(py),
         _ => return None,
@@ -335,7 +341,7 @@ fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>
 
 /// Whether nobody else is ready, after the look at the descriptors that is due now and then.
 fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
-    let (empty, due) = loop_.queue.with(py, |queue| {
+    let (empty, due) = loop_.queue.with_entered(py, |queue| {
         let empty = queue.is_empty();
         (empty, empty && queue.idle_yield())
     });
@@ -346,7 +352,7 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
     if due {
         py.check_signals()?;
         loop_.glance(py);
-        return Ok(loop_.queue.with(py, |queue| queue.is_empty()));
+        return Ok(loop_.queue.with_entered(py, |queue| queue.is_empty()));
     }
     Ok(empty)
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use reactor::{Time, TimerKey};
 
+use crate::args::number;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
@@ -26,7 +27,7 @@ const LONGEST: f64 = 1e9;
 /// # Errors
 /// `TypeError` for what is no number, as comparing or converting it raises.
 pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds: f64 = seconds.extract()?;
+    let seconds = number(seconds)?;
     Ok(if seconds > 0.0 {
         Duration::from_secs_f64(seconds.min(LONGEST))
     } else {
@@ -318,9 +319,11 @@ impl Timeout {
             && !seconds.is_none(py)
         {
             // A mistake is told where it is made, not where the timeout starts.
-            seconds.extract::<f64>(py)?;
+            number(seconds.bind(py))?;
         }
-        self.cancel(py);
+        if self.is_pending(py) {
+            self.cancel(py);
+        }
         // One order for all deadlines: what is ready is always served before a timeout of the same turn.
         let _ = (priority, _one_shot);
         let old = self.state.with(py, |state| {

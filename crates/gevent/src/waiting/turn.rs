@@ -17,7 +17,10 @@ impl Turn {
     /// The turn of the running greenlet that is about to yield.
     #[inline]
     pub fn of(greenlet: &Bound<'_, Greenlet>) -> Self {
-        let number = greenlet.get().state.with(greenlet.py(), |state| state.turn);
+        let number = greenlet
+            .get()
+            .state
+            .with_entered(greenlet.py(), |state| state.turn);
         Self {
             greenlet: greenlet.clone().unbind(),
             number,
@@ -53,7 +56,7 @@ impl Turn {
         self.greenlet
             .get()
             .state
-            .with(py, |state| state.turn == self.number)
+            .with_entered(py, |state| state.turn == self.number)
     }
 
     /// Notes that the greenlet goes on.
@@ -66,7 +69,7 @@ impl Turn {
     #[inline]
     pub fn end_of(greenlet: &Bound<'_, Greenlet>) {
         let state = &greenlet.get().state;
-        state.with(greenlet.py(), |state| {
+        state.with_entered(greenlet.py(), |state| {
             state.turn = state.turn.wrapping_add(1);
         });
     }

@@ -176,7 +176,7 @@ impl Wait {
             loop_.count_ref(-1);
         }
         self.rest
-            .with(py, |rest| rest.deadline = Some((key, counted)));
+            .with_entered(py, |rest| rest.deadline = Some((key, counted)));
     }
 
     /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
@@ -187,7 +187,7 @@ impl Wait {
         }
         self.state.store(QUEUED, Relaxed);
         self.rest
-            .with(py, |rest| rest.outcome = Some(Box::new(outcome)));
+            .with_entered(py, |rest| rest.outcome = Some(Box::new(outcome)));
         self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
         true
     }
@@ -234,12 +234,12 @@ impl Wait {
 
     /// Sets the second half of the call that parks.
     pub fn set_then(&self, py: Python<'_>, then: Then) {
-        self.rest.with(py, |rest| rest.then = Some(then));
+        self.rest.with_entered(py, |rest| rest.then = Some(then));
     }
 
     /// Takes the second half of the call.
     pub fn take_then(&self, py: Python<'_>) -> Option<Then> {
-        self.rest.with(py, |rest| rest.then.take())
+        self.rest.with_entered(py, |rest| rest.then.take())
     }
 
     /// Keeps what asyncio had in the state of the thread, and returns what was kept before.
@@ -263,7 +263,7 @@ impl Wait {
         }
         self.state.store(DELIVERED, Relaxed);
         self.rest
-            .with(py, |rest| rest.outcome = Some(Box::new(Err(error))));
+            .with_entered(py, |rest| rest.outcome = Some(Box::new(Err(error))));
         Ok(())
     }
 
@@ -325,7 +325,7 @@ impl Wait {
             self.listed.store(UNLISTED, Relaxed);
             reason::unlist(py, place);
         }
-        let (outcome, deadline, subject) = self.rest.with(py, |rest| {
+        let (outcome, deadline, subject) = self.rest.with_entered(py, |rest| {
             let subject = std::mem::take(&mut rest.subject);
             (rest.outcome.take(), rest.deadline.take(), subject)
         });

@@ -10,7 +10,7 @@ use websocket::{Decoder, Encoder, Event, Opcode, ProtocolError, Role};
 
 use super::deflate::{Fields, from_fields};
 use super::exceptions;
-use crate::ffi::buffer::Readable;
+use crate::ffi::buffer::Frozen;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::spare::{self, BLOCK};
 
@@ -241,7 +241,7 @@ pub struct Message<'a> {
 
 enum Content<'a> {
     Str(&'a str),
-    Memory(Readable),
+    Memory(Frozen),
 }
 
 impl<'a> Message<'a> {
@@ -257,7 +257,7 @@ impl<'a> Message<'a> {
                 text: binary != Some(true),
             });
         }
-        let memory = Readable::of(object).map_err(|_| {
+        let memory = Frozen::of(object).map_err(|_| {
             let class = object.get_type();
             PyTypeError::new_err(format!("a message is str or bytes-like, not {class}"))
         })?;

@@ -27,7 +27,7 @@ use crate::cell::{GilCell, Made};
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::ready::Task;
 use crate::ffi::blocking::{Blocking, First, Step};
-use crate::ffi::buffer::Readable;
+use crate::ffi::buffer::Frozen;
 use crate::ffi::fork;
 use crate::hub;
 use crate::sockets::socket::SocketBase;
@@ -227,7 +227,7 @@ impl WebSocketBase {
         opcode: u8,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let py = payload.py();
-        let payload = Readable::of(payload)?;
+        let payload = Frozen::of(payload)?;
         self.encoded(py, |codec| codec.frame(py, opcode, payload.bytes(py)))
     }
 
@@ -244,7 +244,7 @@ impl WebSocketBase {
     /// Add to what was received.
     fn _feed(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
-        let data = Readable::of(data)?;
+        let data = Frozen::of(data)?;
         self.with_codec(py, |codec| {
             codec.feed(py, data.bytes(py));
             Ok(())

@@ -4,14 +4,14 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::ffi::buffer::Readable;
+use crate::ffi::buffer::Frozen;
 
 /// The memory of a part of a body.
 ///
 /// # Errors
 /// `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
-pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Readable> {
-    Readable::of(part).map_err(|error| {
+pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Frozen> {
+    Frozen::of(part).map_err(|error| {
         let py = part.py();
         if !error.is_instance_of::<PyTypeError>(py) {
             return error;

@@ -397,9 +397,9 @@ impl Input {
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut memory = Writable::of(buffer, "readinto")?;
-        let size = memory.room(py).len();
+        let size = memory.len();
         let data = self.pull(py, size, false)?;
-        memory.room(py)[..data.len()].write_copy_of_slice(&data);
+        memory.put(&data);
         Ok(data.len())
     }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::cell::{GilCell, Made};
 use crate::errors::errno_error;
-use crate::ffi::buffer::{Readable, Writable};
+use crate::ffi::buffer::{Frozen, Writable};
 use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::Patience;
 use crate::wsgi::allowance::Allowance;
@@ -234,7 +234,7 @@ impl RequestFile {
     /// `TypeError` when it is not bytes-like.
     pub fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = data.py();
-        let data = Readable::of(data)?;
+        let data = Frozen::of(data)?;
         let bytes = data.bytes(py);
         self.state.with(py, |state| {
             state.ended = bytes.is_empty();
@@ -412,7 +412,7 @@ impl RequestFile {
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut memory = Writable::of(buffer, "readinto")?;
-        let size = memory.room(py).len();
+        let size = memory.len();
         let mut data = Vec::new();
         while data.len() < size {
             let left = size - data.len();
@@ -420,7 +420,7 @@ impl RequestFile {
                 break;
             }
         }
-        memory.room(py)[..data.len()].write_copy_of_slice(&data);
+        memory.put(&data);
         Ok(data.len())
     }
 
