@@ -293,7 +293,7 @@ def test_settings_of_a_context_once_patched(run_python):
         context.verify_mode = ssl.CERT_NONE
         print(type(context).__module__, context.verify_mode)
     """)
-    assert done.stdout == "gevent._sslsocket 0\n", done.stderr
+    assert done.stdout == "gevent._sslcontext 0\n", done.stderr
 
 
 def test_names():

@@ -72,7 +72,7 @@ def negotiate(server: Any, sock: Any, address: Any) -> Any:
 
 def _is_ours(wrap: Any) -> bool:
     """Return whether *wrap* makes sockets whose handshake may come later."""
-    from gevent._sslsocket import SSLContext, wrap_socket
+    from gevent._sslcontext import SSLContext, wrap_socket
 
     maker = getattr(wrap, "args", None) or (getattr(wrap, "__self__", None),)
     return wrap is wrap_socket or isinstance(maker[0], SSLContext.__mro__[1])

@@ -63,7 +63,8 @@ def _wrapping(context: Any) -> Callable[..., Any]:
     """
     import ssl
 
-    from gevent._sslsocket import SSLContext, SSLSocket
+    from gevent._sslcontext import SSLContext
+    from gevent._sslsocket import SSLSocket
 
     if not isinstance(context, ssl.SSLContext) or isinstance(context, SSLContext):
         return context.wrap_socket

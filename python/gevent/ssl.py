@@ -14,11 +14,11 @@ from ssl import *  # noqa: F403
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
-from gevent._sslsocket import SSLContext as SSLContext
+from gevent._sslcontext import SSLContext as SSLContext
+from gevent._sslcontext import StdlibContext as _StdlibContext
+from gevent._sslcontext import adopt_original_class as _adopt_original_class
+from gevent._sslcontext import wrap_socket as wrap_socket  # type: ignore[assignment,unused-ignore]
 from gevent._sslsocket import SSLSocket as SSLSocket
-from gevent._sslsocket import StdlibContext as _StdlibContext
-from gevent._sslsocket import adopt_original_class as _adopt_original_class
-from gevent._sslsocket import wrap_socket as wrap_socket  # type: ignore[assignment,unused-ignore]
 from gevent.socket import create_connection as create_connection
 
 _F = TypeVar("_F", bound=Callable[..., Any])
