@@ -69,8 +69,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::blocking::add_method::<sync::async_result::GetResult>(py)?;
     ffi::blocking::add_method::<sync::async_result::WaitForResult>(py)?;
     add_class::<sync::lock::Semaphore>(module)?;
-    add_class::<sync::lock::BoundedSemaphore>(module)?;
-    add_class::<sync::lock::DummySemaphore>(module)?;
+    add_class::<sync::bounded_semaphore::BoundedSemaphore>(module)?;
+    add_class::<sync::dummy_semaphore::DummySemaphore>(module)?;
     add_class::<sync::rlock::RLock>(module)?;
     add_class::<sync::thread_lock::ThreadLock>(module)?;
     add_class::<sync::thread_rlock::ThreadRLock>(module)?;

@@ -11,7 +11,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 use reactor::Time;
 
 use crate::args::{Count, Flag};
@@ -69,7 +69,11 @@ impl Semaphore {
         }
     }
 
-    fn init(&self, py: Python<'_>, value: i64, hub: Option<Py<BaseHub>>) -> PyResult<()> {
+    /// What `__init__` does.
+    ///
+    /// # Errors
+    /// `ValueError` for less than no permits.
+    pub fn init(&self, py: Python<'_>, value: i64, hub: Option<Py<BaseHub>>) -> PyResult<()> {
         if value < 0 {
             return Err(PyValueError::new_err(
                 "semaphore initial value must be >= 0",
@@ -196,7 +200,9 @@ impl Semaphore {
         self.count() > 0
     }
 
-    fn count(&self) -> i64 {
+    /// How many permits there are.
+    #[inline]
+    pub fn count(&self) -> i64 {
         self.counter.load(Relaxed)
     }
 
@@ -341,7 +347,26 @@ impl Semaphore {
         self.links.leave(py, id) || woken
     }
 
-    fn is_exactly<T: pyo3::PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
+    /// What `__enter__` does in the class `T`.
+    ///
+    /// # Errors
+    /// Those of [`take`](Self::take), or of the `acquire` of a class derived from it.
+    #[inline]
+    pub fn enter<T: pyo3::PyTypeInfo>(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if !Self::is_exactly::<T>(slf) {
+            return slf
+                .call_method0(pyo3::intern!(slf.py(), "acquire"))
+                .map(drop);
+        }
+        if !slf.get().try_take(slf.py()) {
+            Self::take(slf, &Limit::Never)?;
+        }
+        Ok(())
+    }
+
+    /// Returns true for an object of the class itself, none of whose methods can be overridden.
+    #[inline]
+    pub fn is_exactly<T: pyo3::PyTypeInfo>(slf: &Bound<'_, Self>) -> bool {
         std::ptr::eq(slf.get_type_ptr(), T::type_object_raw(slf.py()))
     }
 }
@@ -450,15 +475,7 @@ impl Semaphore {
     }
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<()> {
-        if !Self::is_exactly::<Self>(slf) && !Self::is_exactly::<BoundedSemaphore>(slf) {
-            return slf
-                .call_method0(pyo3::intern!(slf.py(), "acquire"))
-                .map(drop);
-        }
-        if !slf.get().try_take(slf.py()) {
-            Self::take(slf, &Limit::Never)?;
-        }
-        Ok(())
+        Self::enter::<Self>(slf)
     }
 
     fn __exit__(
@@ -496,157 +513,5 @@ impl Semaphore {
 
     fn __clear__(&self, py: Python<'_>) {
         self.links.clear(py);
-    }
-}
-
-/// A semaphore that never has more permits than it was created with: `release` raises `ValueError` instead.
-#[pyclass(frozen, subclass, weakref, extends = Semaphore, name = "BoundedSemaphore", module = "gevent.lock")]
-pub struct BoundedSemaphore {
-    initial: AtomicI64,
-}
-
-impl BoundedSemaphore {
-    /// The part of a semaphore that has at most `initial` permits.
-    pub fn of(initial: i64) -> Self {
-        Self {
-            initial: AtomicI64::new(initial),
-        }
-    }
-}
-
-#[pymethods]
-impl BoundedSemaphore {
-    #[new]
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value=1, hub=None)")]
-    fn new(
-        _args: &Bound<'_, PyTuple>,
-        _kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Semaphore::of(0)).add_subclass(Self::of(0))
-    }
-
-    #[pyo3(signature = (value = Count(1), hub = None))]
-    fn __init__(slf: &Bound<'_, Self>, value: Count, hub: Option<Py<BaseHub>>) -> PyResult<()> {
-        slf.as_super().get().init(slf.py(), value.0, hub)?;
-        slf.get().initial.store(value.0, Relaxed);
-        Ok(())
-    }
-
-    /// The error of a release too many.
-    #[classattr]
-    #[pyo3(name = "_OVER_RELEASE_ERROR")]
-    fn over_release_error(py: Python<'_>) -> Bound<'_, PyType> {
-        py.get_type::<PyValueError>()
-    }
-
-    #[getter]
-    fn _initial_value(&self) -> i64 {
-        self.initial.load(Relaxed)
-    }
-
-    /// Give a permit back, wake whoever waited for it longest, and return how many permits there are.
-    ///
-    /// Raises `ValueError` when it has all its permits already.
-    fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
-        let semaphore = slf.as_super();
-        if semaphore.get().count() >= slf.get().initial.load(Relaxed) {
-            let class = slf.getattr(pyo3::intern!(slf.py(), "_OVER_RELEASE_ERROR"))?;
-            return Err(PyErr::from_value(
-                class.call1(("Semaphore released too many times",))?,
-            ));
-        }
-        Semaphore::give(semaphore)
-    }
-
-    fn __exit__(
-        slf: &Bound<'_, Self>,
-        t: &Bound<'_, PyAny>,
-        v: &Bound<'_, PyAny>,
-        tb: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let _ = (t, v, tb);
-        if Semaphore::is_exactly::<Self>(slf.as_super()) {
-            return Self::release(slf).map(drop);
-        }
-        slf.call_method0(pyo3::intern!(slf.py(), "release"))
-            .map(drop)
-    }
-
-    /// Make it usable in a forked child, with all its permits.
-    fn _at_fork_reinit(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Semaphore::reset(slf.as_super(), slf.get().initial.load(Relaxed))
-    }
-}
-
-/// A semaphore that always has a permit: nothing ever waits.
-#[pyclass(
-    frozen,
-    subclass,
-    weakref,
-    dict,
-    name = "DummySemaphore",
-    module = "gevent.lock"
-)]
-pub struct DummySemaphore;
-
-#[pymethods]
-impl DummySemaphore {
-    #[new]
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value=None)")]
-    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self
-    }
-
-    /// Takes a `value` as `Semaphore` does, and ignores it.
-    #[pyo3(signature = (value = None))]
-    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) {
-        let _ = value;
-    }
-
-    /// Return True at once, whatever the arguments.
-    #[pyo3(signature = (blocking = None, timeout = None), text_signature = "($self, blocking=True, timeout=None)")]
-    fn acquire(
-        &self,
-        blocking: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> bool {
-        let _ = (blocking, timeout);
-        true
-    }
-
-    /// Do nothing.
-    fn release(&self) {}
-
-    /// Return 1 at once.
-    #[pyo3(signature = (timeout = None))]
-    fn wait(&self, timeout: Option<&Bound<'_, PyAny>>) -> i64 {
-        let _ = timeout;
-        1
-    }
-
-    /// Return False.
-    fn locked(&self) -> bool {
-        false
-    }
-
-    /// Return True.
-    fn ready(&self) -> bool {
-        true
-    }
-
-    /// Do nothing: the callback is never called.
-    fn rawlink(&self, callback: &Bound<'_, PyAny>) {
-        let _ = callback;
-    }
-
-    /// Do nothing.
-    fn unlink(&self, callback: &Bound<'_, PyAny>) {
-        let _ = callback;
-    }
-
-    fn __enter__(&self) {}
-
-    fn __exit__(&self, typ: &Bound<'_, PyAny>, val: &Bound<'_, PyAny>, tb: &Bound<'_, PyAny>) {
-        let _ = (typ, val, tb);
     }
 }

@@ -1,18 +1,15 @@
 //! `gevent.thread.LockType`: what `threading.Lock` is in a patched process.
 
-use std::time::Duration;
-
-use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::args::{Flag, number};
+use crate::args::Flag;
+use crate::sync::bounded_semaphore::BoundedSemaphore;
 use crate::sync::busy_wait::BusyWait;
-use crate::sync::lock::{BoundedSemaphore, Semaphore};
+use crate::sync::lock::Semaphore;
+use crate::sync::thread_acquire;
 use crate::waiting::timeout::Limit;
-
-/// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
-const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
 
 /// A lock that parks only the greenlet that waits for it.
 ///
@@ -53,39 +50,6 @@ impl ThreadLock {
     }
 }
 
-/// How many tries in a row may fail before the other greenlets run.
-pub const TRIES: u32 = 100;
-
-/// How long an `acquire` of the standard library's locks may wait that gets these arguments; none where it may not.
-///
-/// # Errors
-/// `ValueError` and `OverflowError` as the standard library raises them, `TypeError` for a timeout that is no number.
-#[inline]
-pub fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
-    let seconds = match timeout.filter(|timeout| !timeout.is_none()) {
-        None => -1.0,
-        Some(timeout) => number(timeout)?,
-    };
-    let problem = if seconds == -1.0 {
-        return Ok(blocking.then_some(Limit::Never));
-    } else if !blocking {
-        "can't specify a timeout for a non-blocking call"
-    } else if seconds.is_nan() {
-        "Invalid value NaN (not a number)"
-    } else if seconds < 0.0 {
-        "timeout value must be a non-negative number"
-    } else if seconds > TIMEOUT_MAX {
-        return Err(PyOverflowError::new_err("timeout value is too large"));
-    } else if seconds == 0.0 {
-        return Ok(None);
-    } else {
-        let given = timeout.map(|timeout| timeout.clone().unbind());
-        let delay = Duration::from_secs_f64(seconds.min(1e9));
-        return Ok(given.map(|given| Limit::After(delay, given)));
-    };
-    Err(PyValueError::new_err(problem))
-}
-
 #[pymethods]
 impl ThreadLock {
     #[new]
@@ -117,14 +81,17 @@ impl ThreadLock {
         blocking: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        if let Some(limit) = limit_of(blocking.0, timeout)? {
-            return Self::take(slf, &limit);
-        }
-        let taken = Self::semaphore(slf).get().try_take(slf.py());
-        if !taken {
-            slf.get().tries.failed(slf.py(), TRIES)?;
-        }
-        Ok(taken)
+        let py = slf.py();
+        thread_acquire::acquire(
+            py,
+            &slf.get().tries,
+            blocking.0,
+            timeout,
+            |limit| match limit {
+                Some(limit) => Self::take(slf, &limit),
+                None => Ok(Self::semaphore(slf).get().try_take(py)),
+            },
+        )
     }
 
     /// Give the lock back, wake whoever waited for it longest, and return 1.

@@ -10,7 +10,8 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::args::Flag;
 use crate::sync::busy_wait::BusyWait;
 use crate::sync::rlock::{RLock, running};
-use crate::sync::thread_lock::{TRIES, ThreadLock, limit_of};
+use crate::sync::thread_acquire;
+use crate::sync::thread_lock::ThreadLock;
 
 /// A lock that the greenlet which holds it may acquire again, and must release as often.
 ///
@@ -65,14 +66,10 @@ impl ThreadRLock {
         blocking: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let py = slf.py();
-        let limit = limit_of(blocking.0, timeout)?;
-        let tries = limit.is_none();
-        let taken = RLock::take_within(slf.as_super(), || Ok(limit))?;
-        if !taken && tries {
-            slf.get().tries.failed(py, TRIES)?;
-        }
-        Ok(taken)
+        let tries = &slf.get().tries;
+        thread_acquire::acquire(slf.py(), tries, blocking.0, timeout, |limit| {
+            RLock::take_within(slf.as_super(), || Ok(limit))
+        })
     }
 
     /// Undo one `acquire`; the last one wakes whoever waited longest.

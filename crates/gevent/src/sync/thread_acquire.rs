@@ -1,0 +1,70 @@
+//! `acquire` as the locks of `threading` have it: their arguments, and tries that do not wait.
+
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::args::number;
+use crate::sync::busy_wait::BusyWait;
+use crate::waiting::timeout::Limit;
+
+/// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
+const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
+
+/// How many tries in a row may fail before the other greenlets run.
+const TRIES: u32 = 100;
+
+/// Takes a lock by `take`, which is given how long it may wait, or none where it may not wait at all; true if it was taken.
+/// After many such tries in a row that failed, which `tries` counts, the other greenlets run, so that trying in a loop comes
+/// to an end.
+///
+/// # Errors
+/// Those of the arguments, as the standard library raises them; what `take` raises, and what is thrown into the greenlet while
+/// others run.
+#[inline]
+pub fn acquire(
+    py: Python<'_>,
+    tries: &BusyWait,
+    blocking: bool,
+    timeout: Option<&Bound<'_, PyAny>>,
+    take: impl FnOnce(Option<Limit>) -> PyResult<bool>,
+) -> PyResult<bool> {
+    let limit = limit_of(blocking, timeout)?;
+    let waits = limit.is_some();
+    let taken = take(limit)?;
+    if !taken && !waits {
+        tries.failed(py, TRIES)?;
+    }
+    Ok(taken)
+}
+
+/// How long an `acquire` of the standard library's locks may wait that gets these arguments; none where it may not.
+///
+/// # Errors
+/// `ValueError` and `OverflowError` as the standard library raises them, `TypeError` for a timeout that is no number.
+#[inline]
+fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
+    let seconds = match timeout.filter(|timeout| !timeout.is_none()) {
+        None => -1.0,
+        Some(timeout) => number(timeout)?,
+    };
+    let problem = if seconds == -1.0 {
+        return Ok(blocking.then_some(Limit::Never));
+    } else if !blocking {
+        "can't specify a timeout for a non-blocking call"
+    } else if seconds.is_nan() {
+        "Invalid value NaN (not a number)"
+    } else if seconds < 0.0 {
+        "timeout value must be a non-negative number"
+    } else if seconds > TIMEOUT_MAX {
+        return Err(PyOverflowError::new_err("timeout value is too large"));
+    } else if seconds == 0.0 {
+        return Ok(None);
+    } else {
+        let given = timeout.map(|timeout| timeout.clone().unbind());
+        let delay = Duration::from_secs_f64(seconds.min(1e9));
+        return Ok(given.map(|given| Limit::After(delay, given)));
+    };
+    Err(PyValueError::new_err(problem))
+}
