@@ -32,14 +32,23 @@ class Outcome:
     seconds: float
 
 
+def download(folder: Path, version: str, form: str, *options: str, **environ: str) -> Path:
+    """Have pip put a release of gevent into `folder`, and return the file.
+
+    `form` is the end of its name, and `options` say to pip which of the release's files that is.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    what = ["--no-deps", "--dest", str(folder), f"gevent=={version}"]
+    subprocess.run([*pip, *options, *what], check=True, env=os.environ | environ)
+    [file] = folder.glob(f"gevent-{version}*{form}")
+    return file
+
+
 def fetch(folder: Path) -> Path:
     """Return the folder with gevent's test packages, downloading the wheel the first time."""
     target = folder / f"gevent-{GEVENT}"
     if not target.is_dir():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        choice = ["--no-deps", "--only-binary=:all:", "--dest", str(folder), f"gevent=={GEVENT}"]
-        subprocess.run(pip + choice, check=True)
-        [wheel] = folder.glob(f"gevent-{GEVENT}-*.whl")
+        wheel = download(folder, GEVENT, ".whl", "--only-binary=:all:")
         partial = folder / "partial"
         with zipfile.ZipFile(wheel) as archive:
             tests = [name for name in archive.namelist() if name.startswith(TEST_PACKAGES)]
@@ -49,34 +58,42 @@ def fetch(folder: Path) -> Path:
     return target
 
 
-def environment(suite: Path) -> dict[str, str]:
-    """The environment in which a test module finds the suite, then the shims, and no network."""
+def environment_with(**settings: str) -> dict[str, str]:
+    """The environment with these settings and none of this process's Python and gevent."""
     mine = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "GEVENT", "VIRTUAL_ENV"))
     }
-    return mine | {
-        "CONFORMANCE_PATHS": os.pathsep.join([str(HERE / "shims"), str(suite)]),
-        "PYTHONPATH": str(HERE / "overlay"),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "GEVENTTEST_USE_RESOURCES": "all,-network",
-        "GEVENTTEST_QUIET": "1",
-    }
+    return mine | settings | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def run_module(python: str, suite: Path, module: str, timeout: float) -> Outcome:
-    """Run `gevent.tests.<module>` and count; after `timeout` seconds it is killed."""
+def environment(suite: Path) -> dict[str, str]:
+    """The environment in which a test module finds the suite, then the shims, and no network."""
+    return environment_with(
+        CONFORMANCE_PATHS=os.pathsep.join([str(HERE / "shims"), str(suite)]),
+        PYTHONPATH=str(HERE / "overlay"),
+        PYTHONFAULTHANDLER="1",
+        GEVENTTEST_USE_RESOURCES="all,-network",
+        GEVENTTEST_QUIET="1",
+    )
+
+
+def run_to_end(
+    command: list[str], folder: Path, environ: dict[str, str], timeout: float
+) -> tuple[str, int | str, float]:
+    """Run a command, killed with its children after `timeout` seconds.
+
+    Returns what it printed, its exit status or "timeout", and the seconds that it took.
+    """
     began = time.monotonic()
     process = subprocess.Popen(
-        [python, "-m", f"gevent.tests.{module}"],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd=suite / "gevent" / "tests",
-        env=environment(suite),
+        cwd=folder,
+        env=environ,
         start_new_session=True,
     )
     try:
@@ -86,8 +103,14 @@ def run_module(python: str, suite: Path, module: str, timeout: float) -> Outcome
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
         status = "timeout"
-    seconds = time.monotonic() - began
-    return count(module, output.decode("utf-8", "replace"), status, seconds)
+    return output.decode("utf-8", "replace"), status, time.monotonic() - began
+
+
+def run_module(python: str, suite: Path, module: str, timeout: float) -> Outcome:
+    """Run `gevent.tests.<module>` and count."""
+    command = [python, "-m", f"gevent.tests.{module}"]
+    folder = suite / "gevent" / "tests"
+    return count(module, *run_to_end(command, folder, environment(suite), timeout))
 
 
 def count(module: str, text: str, status: int | str, seconds: float) -> Outcome:

@@ -6,15 +6,14 @@ gevent itself are not taken out of the archive.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 from fissix.refactor import RefactoringTool, get_fixers_from_package
+
+from suite import download
 
 HERE = Path(__file__).resolve().parent
 VERSION = "0.13.1"
@@ -57,12 +56,9 @@ def fetch(folder: Path) -> Path:
 
 def _download(folder: Path) -> Path:
     # Its setup.py cannot be asked for the name and the version under Python 3.
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    choice = ["--no-deps", "--no-binary=:all:", "--no-build-isolation", "--use-pep517"]
-    settings = os.environ | {"PYTHONPATH": str(HERE / "backend")}
-    what = ["--dest", str(folder), f"gevent=={VERSION}"]
-    subprocess.run(pip + choice + what, check=True, env=settings)
-    return folder / f"gevent-{VERSION}.tar.gz"
+    options = ("--no-binary=:all:", "--no-build-isolation", "--use-pep517")
+    backend = str(HERE / "backend")
+    return download(folder, VERSION, ".tar.gz", *options, PYTHONPATH=backend)
 
 
 def carried(source: str, name: str, tool: RefactoringTool) -> str:

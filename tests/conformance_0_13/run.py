@@ -11,11 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +22,7 @@ sys.path.insert(0, str(HERE.parent / "conformance"))
 from carry import fetch  # noqa: E402
 from examples import run_examples  # noqa: E402
 
-from suite import Outcome, count  # noqa: E402
+from suite import Outcome, count, environment_with, run_to_end  # noqa: E402
 
 FLOORS, REASONS = HERE / "floors.json", HERE / "reasons.toml"
 CACHE = HERE.parents[1] / "build" / "conformance-0.13"
@@ -46,49 +42,26 @@ def arguments() -> argparse.Namespace:
 
 
 def environment(suite: Path) -> dict[str, str]:
-    """The environment in which a module finds the suite, and none of this process's settings."""
-    mine = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "GEVENT", "VIRTUAL_ENV"))
-    }
-    return mine | {
-        "SUITE_0_13": str(suite),
-        "PYTHONPATH": str(HERE / "overlay"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-        "GEVENT_COMPAT": "1",
+    """The environment in which a module finds the suite."""
+    return environment_with(
+        SUITE_0_13=str(suite),
+        PYTHONPATH=str(HERE / "overlay"),
+        PYTHONWARNINGS="ignore",
+        GEVENT_COMPAT="1",
         # The tests send requests without Host, which today's rules refuse.
-        "GEVENT_HTTP_STRICT": "no",
-    }
+        GEVENT_HTTP_STRICT="no",
+    )
 
 
 def run_module(options: argparse.Namespace, suite: Path, module: str) -> Outcome:
     """Run a module in a process of its own and count; when its time is over it is killed."""
     if module == "examples":
         return run_examples(options.python, suite, environment(suite))
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [options.python, f"{module}.py"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=suite / "greentest",
-        env=environment(suite),
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=options.timeout)
-        status: int | str = process.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        status = "timeout"
-    text = output.decode("utf-8", "replace")
+    command, folder = [options.python, f"{module}.py"], suite / "greentest"
+    text, *ended = run_to_end(command, folder, environment(suite), options.timeout)
     if options.output:
         print(text)
-    return count(module, text, status, time.monotonic() - began)
+    return count(module, text, *ended)
 
 
 def describe(outcome: Outcome, floor: int) -> str:
