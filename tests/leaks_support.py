@@ -22,26 +22,33 @@ def repeat(times):
 
 gc.freeze()
 gc.set_threshold(1)
-repeat({size} * 2 // 3)
+repeat({warm_up})
 rounds = [repeat(5)] + [repeat({size}) for _ in range({rounds})]
 gc.set_threshold(0)
 # Caches grow to a bound in one round or another; what leaks grows in each.
+print(rounds)
 for counts in zip(*rounds):
     print(min(now - then for then, now in zip(counts, counts[1:])))
 """
 
 
 def assert_nothing_stays(
-    run_python: Callable, preparation: str, operation: str, size: int = 30, rounds: int = 12
+    run_python: Callable,
+    preparation: str,
+    operation: str,
+    size: int = 30,
+    rounds: int = 12,
+    warm_up: int = 20,
 ) -> None:
     """Check that what `operation`, which may raise, leaves does not grow with their number.
 
-    `preparation` is code that runs before. There are `rounds` rounds of `size` operations each.
+    `preparation` is code that runs before. After `warm_up` operations that fill caches there are
+    `rounds` rounds of `size` operations each.
     """
-    measure = MEASURE.format(operation=operation, size=size, rounds=rounds)
+    measure = MEASURE.format(operation=operation, size=size, rounds=rounds, warm_up=warm_up)
     done = run_python(preparation + measure, timeout=90)
     assert done.returncode == 0, done.stderr
     objects, blocks = map(int, done.stdout.split()[-2:])
     # What each operation leaves is there as often as there are operations in a round.
-    assert objects < size // 2
-    assert blocks < size - size // 6
+    assert objects < size // 2, done.stdout
+    assert blocks < size - size // 6, done.stdout

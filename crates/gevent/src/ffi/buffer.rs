@@ -341,12 +341,11 @@ impl<const SIZE: usize> Scratch<SIZE> {
             of: PhantomData,
         };
         let result = fill(&mut room)?;
-        // SAFETY: a room is made by this module alone, and counts as received what was written from its start on. One that
-        // `fill` put in the place of this one by a swap would have its own start.
+        // One that `fill` put in the place of this one, by a swap, would have its own start.
         assert!(std::ptr::eq(room.start, start));
-        Ok((result, unsafe {
-            std::slice::from_raw_parts(start, room.received)
-        }))
+        // SAFETY: a room is made by this module alone, and counts as received what was written from its start on.
+        let received = unsafe { std::slice::from_raw_parts(start, room.received) };
+        Ok((result, received))
     }
 }
 
