@@ -2,8 +2,12 @@
 
 import gc
 import io
+import json
 import os
+import re
+import sys
 import threading
+from time import perf_counter
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +15,7 @@ from greenlet import getcurrent, gettrace, settrace
 
 import gevent
 from gevent import _monitor, events
+from gevent._blocking import place_of
 from gevent._tracer import GreenletTracer, HubProbe
 from gevent.hub import get_hub, reinit
 
@@ -356,6 +361,31 @@ class TestHubProbe:
         watched.loop = None
         assert not probe.did_block_hub(watched)
         probe.ignore_current_greenlet_blocking()
+
+
+class TestSummary:
+    def test_how_often_before(self):
+        probe = HubProbe(get_hub())
+        frame = sys._getframe()
+
+        def blocked(activity, seconds):
+            probe._seen, probe._since = activity, perf_counter() - seconds
+            return probe._summary(frame)
+
+        assert re.search(
+            r"at least 1\.0 s in .*test_how_often.*, which .* never before", blocked(1, 1)
+        )
+        # The same time, reported once more, is no other one.
+        assert "never before" in blocked(1, 2)
+        assert "blocked 1 time before, for 2.0 s in all" in blocked(2, 1)
+        assert "blocked 2 times before, for 3.0 s in all" in blocked(3, 1)
+
+    def test_library_code_is_not_blamed(self):
+        frames = []
+        sorted([1], key=lambda _: frames.append(sys._getframe()))
+        json.dumps(object(), default=lambda _: frames.append(sys._getframe()))
+        assert "<lambda>" in place_of(frames[0])
+        assert __file__ in place_of(frames[1].f_back)
 
 
 class TestGreenletTracer:

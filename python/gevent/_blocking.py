@@ -16,7 +16,7 @@ from typing import Any
 
 from gevent.monkey import get_original
 
-__all__ = ["BlockingSampler", "Place", "place_of", "running_sampler"]
+__all__ = ["BlockingSampler", "Place", "key_of", "place_of", "running_sampler"]
 
 #: Where code of the standard library and of this package is: blocking is blamed on who calls it.
 _LIBRARY = os.path.dirname(os.__file__)
@@ -36,18 +36,29 @@ def _is_library(filename: str) -> bool:
     return filename.startswith(_LIBRARY) and "site-packages" not in filename
 
 
-def place_of(frame: FrameType | None) -> str:
-    """Return the function, file and line that are to blame for where *frame* is.
+def blamed(frame: FrameType | None) -> FrameType | None:
+    """Return the frame to blame for where *frame* is.
 
-    That is the innermost frame outside of the standard library and of this package.
+    That is the innermost one outside of the standard library and of this package.
     """
-    innermost = at = frame
+    at = frame
     while at is not None and _is_library(at.f_code.co_filename):
         at = at.f_back
-    at = at or innermost
+    return at or frame
+
+
+def place_of(frame: FrameType | None) -> str:
+    """Return the function, file and line that are to blame for where *frame* is."""
+    at = blamed(frame)
     if at is None:
         return "outside of Python"
     return f"{at.f_code.co_qualname} ({at.f_code.co_filename}:{at.f_lineno})"
+
+
+def key_of(frame: FrameType | None) -> tuple[str, str]:
+    """Return what tells the function to blame from others, whatever its line."""
+    at = blamed(frame)
+    return ("", "") if at is None else (at.f_code.co_qualname, at.f_code.co_filename)
 
 
 class Place:
@@ -56,7 +67,7 @@ class Place:
     __slots__ = ("longest", "name", "seconds", "stack", "times")
 
     def __init__(self, name: str) -> None:
-        #: The function, file and line.
+        #: The function, its file, and the line where it was the first time.
         self.name = name
         #: How often it blocked a loop.
         self.times = 0
@@ -107,7 +118,7 @@ class BlockingSampler:
         #: How often, and for how many seconds, loops were blocked.
         self.times = 0
         self.seconds = 0.0
-        self._places: dict[str, Place] = {}
+        self._places: dict[tuple[str, str], Place] = {}
         self._hubs: dict[int, _Watched] = {}
         self._generation = 0
 
@@ -177,13 +188,13 @@ class BlockingSampler:
         watched.counted = blocked
 
     def _place(self, frame: FrameType) -> Place:
-        name = place_of(frame)
-        place = self._places.get(name)
+        key = key_of(frame)
+        place = self._places.get(key)
         if place is None:
             if len(self._places) >= self.most:
-                least = min(self._places.values(), key=lambda known: known.seconds)
-                del self._places[least.name]
-            place = self._places[name] = Place(name)
+                least, _ = min(self._places.items(), key=lambda known: known[1].seconds)
+                del self._places[least]
+            place = self._places[key] = Place(place_of(frame))
             place.stack = traceback.format_stack(frame)
         return place
 

@@ -172,12 +172,12 @@ def ask(address: Address, target: str, token: str | None = None, timeout: float 
     return body
 
 
-def ask_json(address: Address, target: str, token: str | None = None) -> Any:
+def ask_json(address: Address, target: str, token: str | None = None, timeout: float = 10) -> Any:
     """Return what :func:`ask` gets, as JSON.
 
     :raises InspectError: As :func:`ask`, and where the answer is cut off.
     """
-    body = ask(address, target, token)
+    body = ask(address, target, token, timeout)
     try:
         return json.loads(body)
     except ValueError:

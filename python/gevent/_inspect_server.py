@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket as _socket
+import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,7 +25,13 @@ from gevent._stats import all_hubs, metrics_of, open_metrics, stats
 from gevent._waits import WaitGraph, all_greenlets, named
 from gevent.monkey import get_original
 
-__all__ = ["View", "greenlets"]
+__all__ = ["METRICS_TYPE", "View", "answer", "greenlets", "listen"]
+
+#: A status, the type of a body, and the body.
+Answer = tuple[int, str, bytes]
+
+#: The type of the text that Prometheus reads.
+METRICS_TYPE = "application/openmetrics-text; version=1.0.0"
 
 #: The longest request head that is read, in bytes, and for how many seconds.
 _LONGEST_HEAD = 8192
@@ -100,21 +107,120 @@ def _title(greenlet: Any) -> str:
     return f"{named(greenlet)[1:-1].partition(' at 0x')[0]} {body}".strip()
 
 
+def listen(address: Address) -> tuple[Any, Address]:
+    """Return a socket that listens at *address*, and the address that it became.
+
+    :raises InspectError: The address cannot be had.
+    """
+    family = _socket.AF_UNIX
+    if address.path is None:
+        family = _socket.AF_INET6 if ":" in address.host else _socket.AF_INET
+    listener = get_original("socket", "socket")(family, _socket.SOCK_STREAM)
+    try:
+        if address.path is None:
+            listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            listener.bind((address.host, address.port))
+            address = Address(None, *listener.getsockname()[:2])
+        else:
+            address = Address(_bind_path(listener, address.path))
+        listener.listen(8)
+    except OSError as error:
+        listener.close()
+        raise InspectError(f"cannot listen at {address}: {error.strerror}") from None
+    except BaseException:
+        listener.close()
+        raise
+    return listener, address
+
+
+def _bind_path(listener: Any, path: str) -> str:
+    if path == default_path():
+        make_private_folder(os.path.dirname(path))
+    if os.path.lexists(path) and not _is_left_over(path):
+        path = f"{path}.{os.getpid()}"
+    with suppress(FileNotFoundError):
+        if _is_left_over(path):
+            os.unlink(path)
+    listener.bind(path)
+    # Nobody can connect before it listens, so there is no moment at which others can.
+    os.chmod(path, 0o600)
+    return path
+
+
+def _is_left_over(path: str) -> bool:
+    """Return whether *path* is the socket of a process that has ended.
+
+    :raises InspectError: It is something else than a socket.
+    """
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise InspectError(f"{path} is there and is no socket")
+    with get_original("socket", "socket")(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def answer(connection: Any, respond: Callable[[str, str, dict[str, list[str]]], Answer]) -> None:
+    """Read a request and send what *respond* makes of its path, its token and its query.
+
+    :raises OSError: The client is slow or gone.
+    """
+    connection.settimeout(_PATIENCE)
+    head = bytearray()
+    until = perf_counter() + _PATIENCE
+    while b"\r\n\r\n" not in head:
+        data = connection.recv(4096)
+        head += data
+        if not data or len(head) > _LONGEST_HEAD or perf_counter() > until:
+            return
+    lines = head.decode("latin-1").split("\r\n")
+    method, _, rest = lines[0].partition(" ")
+    target = urlsplit(rest.partition(" ")[0])
+    query = parse_qs(target.query)
+    token = query.get("token", [""])[0]
+    for field in lines[1:]:
+        name, _, value = field.partition(":")
+        if name.lower() == "authorization":
+            token = value.strip().removeprefix("Bearer ").strip()
+    try:
+        status, kind, body = (
+            respond(target.path, token, query)
+            if method == "GET"
+            else (405, "text/plain", b"the view only answers GET\n")
+        )
+    except Exception as error:
+        # Whatever happens here is the view's own affair, never the program's.
+        status, kind, body = 500, "text/plain", f"the view failed: {error!r}\n".encode()
+    reasons = {200: "OK", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+    reason = reasons.get(status, "Unavailable")
+    connection.sendall(
+        f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n".encode()
+        + body
+    )
+
+
 class View:
     """The view of this process at *address*, from now until :meth:`close` or the program's end."""
 
     def __init__(self, address: Address, token: str | None = None) -> None:
-        #: Where the view is.
-        self.address = address
         #: What a request over loopback has to bring, ``None`` for a Unix socket.
         self.token = None if address.path is not None else token or secrets.token_urlsafe(24)
         #: Whether it answers.
         self.is_open = True
-        self._listener = self._listen()
+        #: Where the view is.
+        self.address: Address
+        self._listener, self.address = listen(address)
         self._pid = os.getpid()
         self._begun = perf_counter()
         self._sampler = BlockingSampler().start()
-        self._paths: dict[str, Callable[[dict[str, list[str]]], tuple[int, str, bytes]]] = {
+        self._paths: dict[str, Callable[[dict[str, list[str]]], Answer]] = {
             "/": self._page,
             "/stats.json": self._stats,
             "/greenlets.json": self._greenlets,
@@ -162,137 +268,44 @@ class View:
             self._sampler.stop()
             self._listener.close()
 
-    def _listen(self) -> Any:
-        address = self.address
-        family = _socket.AF_UNIX
-        if address.path is None:
-            family = _socket.AF_INET6 if ":" in address.host else _socket.AF_INET
-        listener = get_original("socket", "socket")(family, _socket.SOCK_STREAM)
-        try:
-            if address.path is None:
-                listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-                listener.bind((address.host, address.port))
-                self.address = Address(None, *listener.getsockname()[:2])
-            else:
-                self._bind_path(listener, address.path)
-            listener.listen(8)
-        except OSError as error:
-            listener.close()
-            raise InspectError(f"cannot listen at {address}: {error.strerror}") from None
-        except BaseException:
-            listener.close()
-            raise
-        return listener
-
-    def _bind_path(self, listener: Any, path: str) -> None:
-        if path == default_path():
-            make_private_folder(os.path.dirname(path))
-        if os.path.exists(path) and not self._is_left_over(path):
-            path = f"{path}.{os.getpid()}"
-            self.address = Address(path)
-        with suppress(FileNotFoundError):
-            if self._is_left_over(path):
-                os.unlink(path)
-        listener.bind(path)
-        # Nobody can connect before it listens, so there is no moment at which others can.
-        os.chmod(path, 0o600)
-
-    @staticmethod
-    def _is_left_over(path: str) -> bool:
-        """Return whether *path* is the socket of a process that has ended.
-
-        :raises InspectError: It is something else than a socket.
-        """
-        import stat
-
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise InspectError(f"{path} is there and is no socket")
-        with get_original("socket", "socket")(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
-            probe.settimeout(1)
-            try:
-                probe.connect(path)
-            except ConnectionRefusedError:
-                return True
-            except OSError:
-                return False
-        return False
-
     def _serve(self) -> None:
         while self.is_open:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
-                connection.settimeout(_PATIENCE)
-                with suppress(OSError):
-                    self._answer(connection)
+            with connection, suppress(OSError):
+                answer(connection, self._respond)
 
-    def _answer(self, connection: Any) -> None:
-        head = bytearray()
-        until = perf_counter() + _PATIENCE
-        while b"\r\n\r\n" not in head:
-            data = connection.recv(4096)
-            head += data
-            if not data or len(head) > _LONGEST_HEAD or perf_counter() > until:
-                return
-        try:
-            status, kind, body = self._respond(bytes(head))
-        except Exception as error:
-            # Whatever happens here is the view's own affair, never the program's.
-            status, kind, body = 500, "text/plain", f"the view failed: {error!r}\n".encode()
-        reasons = {200: "OK", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
-        reason = reasons.get(status, "Unavailable")
-        connection.sendall(
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
-            "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n".encode()
-            + body
-        )
-
-    def _respond(self, head: bytes) -> tuple[int, str, bytes]:
-        lines = head.decode("latin-1").split("\r\n")
-        method, _, rest = lines[0].partition(" ")
-        target = urlsplit(rest.partition(" ")[0])
-        query = parse_qs(target.query)
-        if method != "GET":
-            return 405, "text/plain", b"the view only answers GET\n"
-        if self.token is not None and not self._knows_token(lines[1:], query):
+    def _respond(self, path: str, token: str, query: dict[str, list[str]]) -> Answer:
+        if self.token is not None and not hmac.compare_digest(token.encode(), self.token.encode()):
             return 403, "text/plain", b"wrong token\n"
-        answer = self._paths.get(target.path)
-        if answer is None:
+        page = self._paths.get(path)
+        if page is None:
             return 404, "text/plain", b"there is no such page; see gevent.inspect\n"
-        return answer(query)
-
-    def _knows_token(self, fields: list[str], query: dict[str, list[str]]) -> bool:
-        given = query.get("token", [""])[0]
-        for field in fields:
-            name, _, value = field.partition(":")
-            if name.lower() == "authorization":
-                given = value.strip().removeprefix("Bearer ").strip()
-        return hmac.compare_digest(given.encode(), str(self.token).encode())
+        return page(query)
 
     # What each path gives
 
-    def _page(self, _query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+    def _page(self, _query: dict[str, list[str]]) -> Answer:
         with open(os.path.join(os.path.dirname(__file__), "_inspect_page.html"), "rb") as file:
             return 200, "text/html", file.read()
 
-    def _stats(self, query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+    def _stats(self, query: dict[str, list[str]]) -> Answer:
         found = stats(waits="waits" in query)
         found["uptime"] = perf_counter() - self._begun
         found["command"] = " ".join(sys.orig_argv)
         return 200, "application/json", json.dumps(found).encode()
 
-    def _greenlets(self, query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+    def _greenlets(self, query: dict[str, list[str]]) -> Answer:
         found = greenlets(stacks=query.get("stacks") != ["0"])
         return 200, "application/json", json.dumps(found).encode()
 
-    def _metrics(self, _query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+    def _metrics(self, _query: dict[str, list[str]]) -> Answer:
         text = open_metrics([metrics_of(stats())])
-        return 200, "application/openmetrics-text; version=1.0.0", text.encode()
+        return 200, METRICS_TYPE, text.encode()
 
-    def _health(self, _query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+    def _health(self, _query: dict[str, list[str]]) -> Answer:
         blocked = [entry for entry in self._sampler.blocked() if entry[0] > _UNWELL]
         if not blocked:
             return 200, "application/json", b'{"status": "ok"}\n'

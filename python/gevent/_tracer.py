@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from time import perf_counter
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -41,6 +42,8 @@ class BlockReporter:
             f"    Reported by {self!r}",
         ]
         frame = sys._current_frames().get(hub.thread_ident)
+        if summary := self._summary(frame):
+            lines.append(f"    {summary}")
         if frame is None:
             lines.append(f"Not running Python code in thread id {hex(hub.thread_ident)}")
         else:
@@ -49,6 +52,10 @@ class BlockReporter:
         lines.append("Info:")
         lines.extend(format_run_info(**format_kwargs))
         return lines
+
+    def _summary(self, frame: FrameType | None) -> str:
+        """Return one line about the blocking, for those who know more than that there is one."""
+        return ""
 
 
 class GreenletTracer(BlockReporter):
@@ -154,6 +161,31 @@ class MaxSwitchTracer(_TimingTracer):
         return None
 
 
+#: How many places that blocked are remembered, before all are forgotten.
+_MOST_PLACES = 1000
+
+
+class _Blockings:
+    """How often one place was reported, and for how long it blocked."""
+
+    __slots__ = ("activity", "earlier", "last", "times")
+
+    def __init__(self) -> None:
+        self.times = 0
+        #: Seconds of all but the last time, and of that.
+        self.earlier = 0.0
+        self.last = 0.0
+        self.activity: int | None = None
+
+    def take(self, activity: int | None, seconds: float) -> None:
+        """Note that the place has blocked for so long; *activity* tells the times apart."""
+        if activity != self.activity:
+            self.activity = activity
+            self.times += 1
+            self.earlier += self.last
+        self.last = seconds
+
+
 class HubProbe(BlockReporter):
     """Asks a hub's loop how far it got, from any thread.
 
@@ -168,6 +200,10 @@ class HubProbe(BlockReporter):
         self._hub = ref(hub)
         self._seen: int | None = None
         self._ignored: int | None = None
+        # When the loop was first seen to be where it is, and what was told of it before: by the
+        # place, how many times it blocked, for how long in all, and the last of those times.
+        self._since = 0.0
+        self._before: dict[tuple[str, str], _Blockings] = {}
 
     def did_block_hub(self, hub: Any) -> tuple[bool, Any] | None:
         """Return ``True`` and the blocking greenlet, or ``None`` while *hub* gets on.
@@ -180,6 +216,8 @@ class HubProbe(BlockReporter):
             return None
         activity = loop.iteration_activity
         seen, self._seen = self._seen, activity
+        if activity != seen:
+            self._since = perf_counter()
         if activity in (0, self._ignored) or activity != seen or loop.polling:
             return None
         greenlet = _running_greenlet(hub, loop.active_ident)
@@ -187,6 +225,24 @@ class HubProbe(BlockReporter):
             # The thread waits for work outside of Python: one of a thread pool.
             return None
         return True, greenlet
+
+    def _summary(self, frame: FrameType | None) -> str:
+        from gevent._blocking import key_of, place_of
+
+        place = place_of(frame)
+        seconds = perf_counter() - self._since
+        if len(self._before) >= _MOST_PLACES:
+            self._before.clear()
+        blockings = self._before.setdefault(key_of(frame), _Blockings())
+        blockings.take(self._seen, seconds)
+        others = blockings.times - 1
+        before = (
+            f"{others} {'times' if others > 1 else 'time'} before,"
+            f" for {blockings.earlier:.1f} s in all"
+            if others
+            else "never before"
+        )
+        return f"Blocked for at least {seconds:.1f} s in {place}, which blocked {before}"
 
     def ignore_current_greenlet_blocking(self) -> None:
         """Report nothing until the next task."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from gevent.serve.heartbeat import Heartbeat, Heartbeats
+from gevent.serve.metrics import Metrics
 from gevent.serve.process import WorkerProcess
 from gevent.serve.signals import Signals
 
@@ -37,6 +38,7 @@ class Crew:
         self._signals = signals
         self._workers: list[WorkerProcess] = []
         self._heartbeats = Heartbeats()
+        self._metrics: Metrics | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
 
@@ -57,9 +59,24 @@ class Crew:
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._signals:
                 numbers = self._signals.take()
+                if self._metrics is not None:
+                    self._metrics.reap()
+            elif key.fileobj is self._metrics:
+                with self._signals.blocked():
+                    self._metrics.answer([one.pid for one in self._workers])
             else:
                 heard.append(key.data)
         return numbers, heard
+
+    def also_hear(self, other: Metrics) -> None:
+        """Have :meth:`wait` end when somebody asks for metrics, and answer them."""
+        self._metrics = other
+        self._selector.register(other, selectors.EVENT_READ)
+
+    def stop_hearing(self, other: Metrics) -> None:
+        """Have :meth:`wait` not listen any more."""
+        self._metrics = None
+        self._selector.unregister(other)
 
     def fork(
         self, generation: int, work: Callable[[socket.socket, Heartbeat], int]
@@ -89,6 +106,8 @@ class Crew:
                 ours.close()
         if pid == 0:
             self._selector.close()
+            if self._metrics is not None:
+                self._metrics.forget()
             for other in self._workers:
                 other.channel.close()
             raise SystemExit(work(theirs, heartbeat))

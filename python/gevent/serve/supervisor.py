@@ -22,12 +22,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
+from gevent._config import config
+from gevent._inspect_address import InspectError
 from gevent.serve import process, worker
 from gevent.serve.crew import Crew
 from gevent.serve.errors import ServeError, reason
 from gevent.serve.heartbeat import Heartbeat
 from gevent.serve.listeners import UNIX, Listener
 from gevent.serve.logs import Messages
+from gevent.serve.metrics import Metrics
 from gevent.serve.notify import Notifier
 from gevent.serve.options import LASTING, Options
 from gevent.serve.process import CLOSING, State, WorkerProcess, how_it_ended
@@ -110,9 +113,12 @@ class Supervisor:
         self.before_reload: tuple[Options, int] = (options, self.wanted)
         self.signals: Signals = Signals(CAUGHT)
         self.workers: Crew = Crew(self.signals)
+        #: Where the numbers of all workers can be asked for, if the setting ``inspect`` says so.
+        self.metrics: Metrics | None = None
 
     def run(self) -> int:
         """Serve until told to end; return the exit status, 1 when the first workers fail."""
+        self._open_metrics()
         self._start_generation()
         while self.workers or not self.ending:
             numbers, heard = self.workers.wait(self._time_to_wait())
@@ -125,8 +131,23 @@ class Supervisor:
             self._watch()
             self._keep_the_number()
         self._close_listeners()
+        if self.metrics is not None:
+            self.workers.stop_hearing(self.metrics)
+            self.metrics.close()
         self.signals.ignore()
         return self.status
+
+    def _open_metrics(self) -> None:
+        if config.inspect is None:
+            return
+        try:
+            self.metrics = Metrics(config.inspect)
+        except InspectError as error:
+            self.messages.warn(f"no metrics: {error}")
+            return
+        self.workers.also_hear(self.metrics)
+        token = "" if self.metrics.token is None else f", token {self.metrics.token}"
+        self.messages.say(f"metrics of all workers at {self.metrics.address}{token}")
 
     # Signals
 
@@ -261,6 +282,7 @@ class Supervisor:
                 key_password=self.key_password,
                 multiprocess=self.wanted > 1,
                 watches_files=watches_files,
+                view_of=None if self.metrics is None else self.metrics.address_of,
             )
         )
 

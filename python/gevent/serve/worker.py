@@ -38,6 +38,8 @@ class Context:
     multiprocess: bool
     #: True if this worker is to tell the supervisor of changed source files.
     watches_files: bool
+    #: Returns the address of a worker's view by its process number; None where none is to be open.
+    view_of: Callable[[int], str] | None = None
 
 
 def run(context: Context) -> int:
@@ -85,6 +87,10 @@ class _Serving:
         self.context = context
         options = context.options
         prepare(options)
+        if context.view_of is not None:
+            from gevent import config
+
+            config.inspect = context.view_of(os.getpid())
         from gevent.event import Event
         from gevent.serve import server, tls
         from gevent.serve.fatigue import Fatigue

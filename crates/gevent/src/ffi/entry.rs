@@ -47,7 +47,7 @@ static RUN: Definition = Definition(ffi::PyMethodDef {
     ml_name: c"run".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunction: run },
     ml_flags: ffi::METH_NOARGS as c_int,
-    ml_doc: c"The greenlet's body: calls its function and keeps the result. Called when the hub switches to it.".as_ptr(),
+    ml_doc: c"run($self, /)\n--\n\nThe greenlet's body: calls its function and keeps the result. Called when the hub switches to it.".as_ptr(),
 });
 
 /// Gives `gevent.Greenlet` its `run`.

@@ -48,7 +48,7 @@ impl Greenlet {
     const STACK_LIMIT: usize = 10;
 
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(run=None, *args, **kwargs)")]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,

@@ -114,7 +114,7 @@ fn most_of(maxsize: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
 #[pymethods]
 impl IMapUnordered {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(func, iterable, spawn, maxsize=None, _zipped=False)")]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
@@ -284,7 +284,7 @@ impl IMapUnordered {
 #[pymethods]
 impl IMap {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(func, iterable, spawn, maxsize=None, _zipped=False)")]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,

@@ -46,7 +46,7 @@ fn remote_of(address: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyString>, Py<Py
 #[pymethods]
 impl WSGIHandler {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(sock, address, server, rfile=None)")]
     fn new(
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
