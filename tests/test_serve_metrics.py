@@ -50,7 +50,8 @@ def test_sums_over_workers(serving, tmp_path):
         "prometheus_client.openmetrics.parser", reason="prometheus_client is not here"
     )
     families = {one.name: one for one in parser.text_string_to_metric_families(text)}
-    assert families["gevent_hubs"].samples[0].value == 2
+    # A thread of a pool may have a hub too.
+    assert families["gevent_hubs"].samples[0].value >= 2
     assert answered(address, "/health", "ok") == '{"status": "ok"}\n'
     with urllib.request.urlopen(f"http://{host}:{port}/", timeout=20) as answer:
         pid = int(answer.read().split()[1])
