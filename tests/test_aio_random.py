@@ -308,4 +308,5 @@ def test_cancelled_calls_leave_nothing():
     right.close()
     assert not asyncio.all_tasks(aio.loop())
     assert after[:2] == before[:2]
-    assert after[2] - before[2] < 10 * count
+    # As many, however many calls there were.
+    assert after[2] - before[2] < 200
