@@ -248,7 +248,7 @@ def test_sys_exit_in_a_coroutine_ends_the_program(run_python):
 
 def test_a_killed_shared_loop_is_replaced(run_python):
     done = run_python("""
-        import asyncio, gc, gevent, greenlet
+        import asyncio, gevent
         from gevent import aio
 
         async def background():
@@ -265,13 +265,11 @@ def test_a_killed_shared_loop_is_replaced(run_python):
                 print("cancelled")
 
         waiting = gevent.spawn(wait)
-        gevent.sleep(0.001)
         loop = aio.loop()
-        for each in gc.get_objects():
-            # What some programs do to end all greenlets.
-            if isinstance(each, greenlet.greenlet) and each.parent is gevent.get_hub():
-                if each is not waiting:
-                    gevent.kill(each)
+        while not loop.is_running():
+            gevent.sleep(0.001)
+        # As a program does that ends all greenlets that the collector knows.
+        gevent.kill(loop._greenlet)
         waiting.join()
         print(aio.run(asyncio.sleep(0.001, "works")), aio.loop() is loop, loop.is_closed())
     """)

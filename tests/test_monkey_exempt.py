@@ -96,3 +96,15 @@ except ZeroDivisionError:
         PYTHONPATH=str(tmp_path),
     )
     assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+def test_an_executor_that_is_idle_at_the_end_does_not_keep_the_program(run_python):
+    done = run_python("""
+        from gevent import monkey; monkey.patch_all()
+
+        with monkey.unpatched():
+            from concurrent.futures.thread import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(2)
+        print(executor.submit(abs, -1).result())
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -86,6 +86,10 @@ class SharedLoop(EventLoop):
         if self._wakes_callers:
             over.set()
 
+    def is_dead(self) -> bool:
+        """Return true if the greenlet that runs the loop was killed before it began."""
+        return self._greenlet.dead and not self._served.is_set()
+
     def _serve(self) -> None:
         try:
             while not self._ending:
@@ -191,7 +195,7 @@ def loop() -> SharedLoop:
     """
     hub = get_hub()
     shared: SharedLoop | None = hub._aio_loop
-    if shared is None:
+    if shared is None or shared.is_dead():
         shared = hub._aio_loop = SharedLoop(hub)
     return shared
 

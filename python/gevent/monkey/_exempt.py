@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
@@ -102,8 +103,21 @@ def _make() -> None:
     futures: Any = _native["concurrent.futures"]
     futures.thread = _native["concurrent.futures.thread"]
     futures.ThreadPoolExecutor = futures.thread.ThreadPoolExecutor
-    # The interpreter waits for the threads of the module that it finds by name only.
+    # The interpreter waits for the threads of the module that it finds by name only, and calls only
+    # what is registered there. Since Python 3.13 it waits for all native threads before it calls
+    # functions of atexit, so executors have to end theirs sooner.
+    with suppress(RuntimeError):
+        # It is ending already.
+        threading._register_atexit(_end_executors)
     atexit.register(_native["threading"]._shutdown)
+
+
+def _end_executors() -> None:
+    """Do what was to be done before the interpreter waits for the native modules' threads."""
+    native: Any = _native["threading"]
+    callbacks, native._threading_atexits = native._threading_atexits, []
+    for callback in reversed(callbacks):
+        callback()
 
 
 #: Every module of the table has its native copy.
