@@ -42,7 +42,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::base::check_layout(py)?;
     ffi::arena::install(py);
     ffi::chunks::install(py);
-    ffi::fork::install();
+    ffi::fork::install(&[
+        ffi::hub_slot::in_child,
+        waiting::threads::in_child,
+        orphan::in_child,
+    ]);
 
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     add_class::<hub::BaseHub>(module)?;
@@ -117,6 +121,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(waiting::sleep::setswitchinterval, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
     waiting::reason::register(module)?;
+    module.add_function(wrap_pyfunction!(sync::rlock::holder_of, module)?)?;
     structured::register(module)?;
     event_loop::counters::register(module)?;
     watcher::register(module)?;
@@ -149,7 +154,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::blocking::add_method::<sockets::io::Receive>(py)?;
     ffi::blocking::add_method::<sockets::send::Send>(py)?;
     ffi::blocking::add_method::<sockets::send::SendAll>(py)?;
-    servers::handling::register(module)?;
+    greenlets::handling::register(module)?;
     module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(
         event_loop::descriptors::wait_descriptor,

@@ -16,7 +16,7 @@ use super::attached::attached;
 use super::chunks;
 use super::collector::Collected;
 use crate::greenlets::greenlet::Greenlet;
-use crate::servers::handling::Handling;
+use crate::greenlets::handling::Handling;
 
 /// The function of a greenlet with its arguments.
 pub struct Call<'py> {

@@ -1,7 +1,7 @@
 //! Notices forks, however they are made: `os.fork`, `multiprocessing`, or C code.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Once, OnceLock};
 
 use reactor::signals;
 
@@ -12,15 +12,20 @@ extern "C" fn in_child() {
     signals::forget_parent();
     crate::event_loop::unusual::note_gone_loop();
     super::thread::in_child();
-    super::hub_slot::in_child();
-    crate::waiting::threads::in_child();
-    crate::orphan::in_child();
+    for hook in HOOKS.get().copied().into_iter().flatten() {
+        hook();
+    }
 }
 
-/// Starts counting. Idempotent.
-pub fn install() {
+/// What is to run in a child as it begins, which may use atomics and thread-local data only.
+static HOOKS: OnceLock<&'static [fn()]> = OnceLock::new();
+
+/// Starts counting, and has `hooks` run in each child as it begins: they may use atomics and thread-local data only, as other
+/// threads may have held anything at the fork. Idempotent.
+pub fn install(hooks: &'static [fn()]) {
+    let _ = HOOKS.set(hooks);
     static INSTALLED: Once = Once::new();
-    // SAFETY: the handler only uses atomics, which is all that is allowed in the child of a process with threads; it lives
+    // SAFETY: the handler only uses atomics and thread-local data, which is all that is allowed in the child of a process with threads; it lives
     // as long as the process, since extension modules are never unloaded. Out of memory, the only failure, leaves programs
     // to call `reinit` as they do with other loops.
     INSTALLED.call_once(|| unsafe {

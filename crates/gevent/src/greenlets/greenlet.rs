@@ -19,11 +19,11 @@ use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::entry::Call;
 use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
+use crate::greenlets::handling::Handling;
 use crate::greenlets::local::{self, Visited};
 use crate::greenlets::spawn_settings::{call_spawn_callbacks, spawn_settings};
 use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
 use crate::hub;
-use crate::servers::handling::Handling;
 use crate::structured::{context, membership, nest};
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
@@ -480,7 +480,7 @@ impl Greenlet {
                     }
                 }
                 Link::Native(listener) => {
-                    if let (Err(error), Ok(loop_)) = (listener.tell(slf), hub::current_loop(py)) {
+                    if let (Err(error), Ok(loop_)) = (listener.notify(slf), hub::current_loop(py)) {
                         hub::handle_error(
                             py,
                             loop_.get(),

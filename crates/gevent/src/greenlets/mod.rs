@@ -3,6 +3,7 @@
 pub mod api;
 pub mod end;
 pub mod greenlet;
+pub mod handling;
 pub mod local;
 pub mod spawn_settings;
 pub mod spawn_tree;

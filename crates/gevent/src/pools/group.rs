@@ -92,10 +92,12 @@ impl BaseGroup {
         }
         match exact(greenlet) {
             Some(ours) if this.plain => {
-                let listener = match slf.cast::<BasePool>() {
-                    Ok(pool) => Listener::Pool(pool.clone().unbind()),
-                    Err(_) => Listener::Group(slf.clone().unbind()),
+                let on_end = if slf.is_instance_of::<BasePool>() {
+                    BasePool::on_end
+                } else {
+                    Self::on_end
                 };
+                let listener = Listener::new(slf.clone().into_any().unbind(), 0, on_end);
                 Greenlet::add_link(ours, Link::Native(listener));
             }
             _ => {
@@ -105,6 +107,12 @@ impl BaseGroup {
             }
         }
         Ok(true)
+    }
+
+    /// Lets a greenlet that has ended go.
+    fn on_end(slf: &Bound<'_, PyAny>, _: usize, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
+        let group = slf.cast::<Self>()?.get();
+        group.leave(slf.py(), greenlet.as_any()).map(drop)
     }
 
     /// Lets a greenlet go; false when it was not in.
@@ -342,6 +350,11 @@ impl BasePool {
                 Err(error)
             }
         }
+    }
+
+    /// Lets a greenlet that has ended go.
+    fn on_end(slf: &Bound<'_, PyAny>, _: usize, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
+        Self::let_go(slf.cast::<Self>()?, greenlet.as_any())
     }
 
     /// Lets a greenlet go, and another one in for it.

@@ -76,9 +76,10 @@ impl IMapUnordered {
         let index = results.get().begin(py);
         let results = results.clone_ref(py);
         match task.cast_exact::<Greenlet>() {
-            Ok(greenlet) => {
-                Greenlet::add_link(greenlet, Link::Native(Listener::Results(results, index)))
-            }
+            Ok(greenlet) => Greenlet::add_link(
+                greenlet,
+                Link::Native(Listener::new(results.into_any(), index, Results::on_end)),
+            ),
             Err(_) => {
                 let link = Bound::new(py, ResultLink::new(results, index))?;
                 task.call_method1(pyo3::intern!(py, "rawlink"), (link,))?;

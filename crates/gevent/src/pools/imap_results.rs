@@ -96,8 +96,21 @@ impl Results {
         })
     }
 
+    /// Puts in the result of a greenlet that has ended.
+    ///
+    /// # Errors
+    /// None, but the class is not known to whoever calls this.
+    pub fn on_end(
+        slf: &Bound<'_, PyAny>,
+        index: usize,
+        greenlet: &Bound<'_, Greenlet>,
+    ) -> PyResult<()> {
+        slf.cast::<Self>()?.get().put_end_of(greenlet, index);
+        Ok(())
+    }
+
     /// Puts in what a greenlet that is over returned or raised.
-    pub fn put_end_of(&self, greenlet: &Bound<'_, Greenlet>, index: usize) {
+    fn put_end_of(&self, greenlet: &Bound<'_, Greenlet>, index: usize) {
         let py = greenlet.py();
         let result = match Greenlet::result(greenlet) {
             Some(Ok(value)) => Slot::Value(value),

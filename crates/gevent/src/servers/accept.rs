@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::greenlets::greenlet::Greenlet;
-use crate::servers::handling;
+use crate::greenlets::handling;
 use crate::servers::steps::own_steps;
 use crate::sockets::life::socket_class;
 use crate::sockets::socket::SocketBase;

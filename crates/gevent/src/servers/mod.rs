@@ -1,5 +1,4 @@
 //! Servers: accepting what comes, and running a handler for it.
 
 pub mod accept;
-pub mod handling;
 pub mod steps;

@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::greenlets::handling;
+
 /// What `BaseServer` and `StreamServer` were made with.
 pub struct OwnSteps {
     /// `full`.
@@ -27,12 +29,14 @@ pub fn own_steps(py: Python<'_>) -> PyResult<&OwnSteps> {
     OWN_STEPS.get_or_try_init(py, || {
         let noted = py.import("gevent.server")?.getattr("_OWN_STEPS")?;
         let step = |name: &str| noted.get_item(name).map(Bound::unbind);
-        Ok(OwnSteps {
+        let own = OwnSteps {
             full: step("full")?,
             do_read: step("do_read")?,
             do_handle: step("do_handle")?,
             do_close: step("do_close")?,
             spawn: step("_spawn")?,
-        })
+        };
+        handling::set_plain_close(py, &own.do_close);
+        Ok(own)
     })
 }

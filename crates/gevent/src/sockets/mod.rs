@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod io;
 pub mod life;
+pub mod methods;
 pub mod pair;
 pub mod send;
 pub mod socket;

@@ -294,3 +294,15 @@ impl RLock {
         drop(self.held.take(py));
     }
 }
+
+/// Return the address of the greenlet that holds `lock`, as far as is known, or None: of an `RLock` its owner, of any other
+/// semaphore without a permit left the greenlet that acquired it last,
+/// 0 for a callback of the hub's.
+#[pyfunction]
+pub fn holder_of(lock: &Bound<'_, PyAny>) -> Option<usize> {
+    if let Ok(lock) = lock.cast::<RLock>() {
+        let (_, owner) = lock.get().holder(lock.py());
+        return owner.map(|owner| owner.as_ptr() as usize);
+    }
+    lock.cast::<Semaphore>().ok()?.get().holder()
+}

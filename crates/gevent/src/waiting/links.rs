@@ -7,8 +7,6 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::greenlets::greenlet::Greenlet;
-use crate::pools::group::{BaseGroup, BasePool};
-use crate::pools::imap_results::Results;
 use crate::waiting::wait::{Wait, WaitRef};
 
 /// One listener.
@@ -21,39 +19,35 @@ pub enum Link {
     Native(Listener),
 }
 
-/// Who is told of a greenlet's end natively.
-pub enum Listener {
-    /// A group that the greenlet is in.
-    Group(Py<BaseGroup>),
-    /// A pool that the greenlet is in.
-    Pool(Py<BasePool>),
-    /// The results that its result belongs to, at this index.
-    Results(Py<Results>, usize),
+/// What a [`Listener`] does when its greenlet has ended. It runs no Python code of programs and blocks nowhere, unless a
+/// program has put an event or semaphore of its own in.
+pub type OnEnd = fn(&Bound<'_, PyAny>, usize, &Bound<'_, Greenlet>) -> PyResult<()>;
+
+/// An object of this crate that is notified of a greenlet's end natively: a group that it is in, or where its result goes.
+/// The classes are above this file, so it knows them by a function of theirs.
+pub struct Listener {
+    object: Py<PyAny>,
+    /// A number that the object gave the greenlet.
+    index: usize,
+    on_end: OnEnd,
 }
 
 impl Listener {
-    /// Tells it.
-    ///
-    /// # Errors
-    /// What an overridden semaphore or event raises.
-    pub fn tell(&self, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
-        let py = greenlet.py();
-        match self {
-            Self::Group(group) => group.get().leave(py, greenlet.as_any()).map(drop),
-            Self::Pool(pool) => BasePool::let_go(pool.bind(py), greenlet.as_any()),
-            Self::Results(results, index) => {
-                results.get().put_end_of(greenlet, *index);
-                Ok(())
-            }
+    /// Has `on_end` called with the object and the number when the greenlet has ended.
+    pub fn new(object: Py<PyAny>, index: usize, on_end: OnEnd) -> Self {
+        Self {
+            object,
+            index,
+            on_end,
         }
     }
 
-    fn owner(&self) -> *mut pyo3::ffi::PyObject {
-        match self {
-            Self::Group(group) => group.as_ptr(),
-            Self::Pool(pool) => pool.as_ptr(),
-            Self::Results(results, _) => results.as_ptr(),
-        }
+    /// Notifies the object.
+    ///
+    /// # Errors
+    /// What an overridden semaphore or event raises.
+    pub fn notify(&self, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
+        (self.on_end)(self.object.bind(greenlet.py()), self.index, greenlet)
     }
 }
 
@@ -132,7 +126,7 @@ impl Links {
 
     /// Removes the native listener that belongs to this object. The returned link is to be dropped outside the cell.
     pub fn remove_native(&mut self, owner: *mut pyo3::ffi::PyObject) -> Option<Link> {
-        self.remove(|link| matches!(link, Link::Native(other) if other.owner() == owner))
+        self.remove(|link| matches!(link, Link::Native(other) if other.object.as_ptr() == owner))
     }
 
     fn remove(&mut self, is_it: impl Fn(&Link) -> bool) -> Option<Link> {
@@ -160,9 +154,7 @@ impl Links {
             // Shared: what waits is reached from its own stack, and must not be counted once for each list it is in.
             Link::Wait(_) => Ok(()),
             Link::Callable(callable) => visit.call(callable),
-            Link::Native(Listener::Group(group)) => visit.call(group),
-            Link::Native(Listener::Pool(pool)) => visit.call(pool),
-            Link::Native(Listener::Results(results, _)) => visit.call(results),
+            Link::Native(listener) => visit.call(&listener.object),
         })
     }
 }

@@ -16,8 +16,6 @@ use slab::Slab;
 
 use crate::cell::GilCell;
 use crate::greenlets::greenlet::Greenlet;
-use crate::sync::lock::Semaphore;
-use crate::sync::rlock::RLock;
 use crate::waiting::wait::{Wait, WaitRef};
 
 /// The kinds of call that wait.
@@ -244,18 +242,6 @@ pub fn waits_of<'py>(greenlets: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDi
     Ok(found)
 }
 
-/// Return the address of the greenlet that holds `lock`, as far as is known, or None: of an `RLock` its owner, of any other
-/// semaphore without a permit left the greenlet that acquired it last,
-/// 0 for a callback of the hub's.
-#[pyfunction]
-pub fn holder_of(lock: &Bound<'_, PyAny>) -> Option<usize> {
-    if let Ok(lock) = lock.cast::<RLock>() {
-        let (_, owner) = lock.get().holder(lock.py());
-        return owner.map(|owner| owner.as_ptr() as usize);
-    }
-    lock.cast::<Semaphore>().ok()?.get().holder()
-}
-
 /// Describes the wait of a greenlet for its `repr`, without calling anybody's `repr`, which may be one that shows the
 /// greenlet again.
 ///
@@ -288,6 +274,5 @@ pub fn describe(greenlet: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 /// `MemoryError`.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(wait_of, module)?)?;
-    module.add_function(wrap_pyfunction!(waits_of, module)?)?;
-    module.add_function(wrap_pyfunction!(holder_of, module)?)
+    module.add_function(wrap_pyfunction!(waits_of, module)?)
 }

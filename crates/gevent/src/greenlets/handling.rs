@@ -5,9 +5,16 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::ffi::{attribute, entry};
-use crate::servers::steps::own_steps;
 
 static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// `StreamServer.do_close`, as it is without a program's changes. What it does needs no call.
+static PLAIN_CLOSE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Notes `StreamServer.do_close`.
+pub fn set_plain_close(py: Python<'_>, do_close: &Py<PyAny>) {
+    PLAIN_CLOSE.set(py, do_close.clone_ref(py)).ok();
+}
 
 /// Adds the function to the module.
 ///
@@ -79,9 +86,9 @@ impl<'py> Handling<'py> {
     /// Calls `close`; without a Python frame where that is `StreamServer.do_close`.
     fn close(&self) -> PyResult<()> {
         let py = self.close.py();
-        let own = own_steps(py)?;
-        let plain =
-            attribute::function_of(&self.close).is_some_and(|function| function.is(&own.do_close));
+        let plain = PLAIN_CLOSE.get(py).is_some_and(|plain| {
+            attribute::function_of(&self.close).is_some_and(|function| function.is(plain))
+        });
         match self.args.as_slice() {
             [socket, ..] if plain && !socket.is_none() => {
                 socket.call_method0(pyo3::intern!(py, "close")).map(drop)
