@@ -4,8 +4,11 @@ import pytest
 
 PATCHED = """
 from gevent import monkey; monkey.patch_all()
-import asyncio, os, sys, threading, time
+import asyncio, logging, os, sys, threading, time
 import gevent
+
+# In debug mode it warns of what takes long, as everything may on a busy machine.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 def running():
     return asyncio._get_running_loop()

@@ -2,8 +2,8 @@
 
 The engine keeps what asyncio has in the state of a native thread (the running loop, its current
 task, the hooks of async generators) apart for each greenlet, as long as a loop runs; see
-``waiting/asyncio.rs``. This module makes asyncio report its loops to the engine, and gives each
-greenlet an event loop policy's data of its own.
+``waiting/asyncio_state.rs``. This module makes asyncio report its loops to the engine, and gives
+each greenlet an event loop policy's data of its own.
 """
 
 from __future__ import annotations

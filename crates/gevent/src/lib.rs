@@ -101,7 +101,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hub::set_default_hub_class, module)?)?;
     module.add_function(wrap_pyfunction!(hub::getcurrent, module)?)?;
     ffi::tracing::register(module)?;
-    waiting::asyncio::register(module)?;
+    waiting::asyncio_state::register(module)?;
     module.add_function(wrap_pyfunction!(hub::check_signals, module)?)?;
     module.add(
         "sleep",

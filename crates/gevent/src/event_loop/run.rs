@@ -14,7 +14,7 @@ use crate::greenlets::greenlet::{Greenlet, raise_in};
 use crate::hub::{self, BaseHub};
 use crate::structured::nest;
 use crate::structured::scope::CancelScope;
-use crate::waiting::asyncio;
+use crate::waiting::asyncio_state;
 use crate::waiting::timeout::Timeout;
 use crate::watcher::{Phase, Watcher, any_active, run_phase};
 
@@ -120,7 +120,7 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
             return Ok(());
         };
         run_task(py, this, task)?;
-        asyncio::clear(py);
+        asyncio_state::clear(py);
         if bounded {
             left -= 1;
         }

@@ -25,6 +25,7 @@ use crate::greenlets::spawn_settings::{call_spawn_callbacks, spawn_settings};
 use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
 use crate::hub;
 use crate::structured::{context, membership, nest};
+use crate::waiting::asyncio_state;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
 
@@ -583,7 +584,10 @@ pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
             Ok(()) => greenlet::switch(target),
             Err(error) => greenlet::throw(target, error),
         },
-        None => greenlet::throw(target, error),
+        None => {
+            asyncio_state::return_to(target);
+            greenlet::throw(target, error)
+        }
     };
     thrown.map(drop)
 }

@@ -1,6 +1,6 @@
 //! Waiting: a wait, the one way to park on it, deadlines, and what the simplest waits are made of.
 
-pub mod asyncio;
+pub mod asyncio_state;
 pub mod links;
 pub mod park;
 pub mod reason;

@@ -20,7 +20,7 @@ use crate::ffi::{greenlet, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::structured::interruption;
-use crate::waiting::asyncio;
+use crate::waiting::asyncio_state;
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
@@ -97,7 +97,7 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
     let resumed = match came {
         Came::Thrown => Err(interruption::in_context(py, greenlet::thrown(py))),
         Came::Stayed => {
-            asyncio::arrive(py, wait);
+            asyncio_state::arrive(py, wait);
             return Ok(Resumed::Woken(finished.unwrap_or_else(|| Ok(py.None()))));
         }
         Came::Switched(value) => Ok(match finished {
@@ -112,7 +112,7 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
             None => Resumed::Switched(value),
         }),
     };
-    asyncio::arrive(py, wait);
+    asyncio_state::arrive(py, wait);
     tracing::resumed(py);
     resumed
 }
@@ -125,12 +125,12 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
     let chosen = may_block(py, wait).and_then(|()| {
         // This may call Python, which may wait, so it comes before a greenlet is chosen that only this one can resume.
-        asyncio::leave(py, wait);
+        asyncio_state::leave(py, wait);
         next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait))
     });
     if chosen.is_err() {
         wait.finish(py);
-        asyncio::arrive(py, wait);
+        asyncio_state::arrive(py, wait);
     }
     chosen
 }
@@ -282,7 +282,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     };
     // A turn has no room for what asyncio keeps of a greenlet that runs a loop.
     if let Ok(ours) = running.cast::<Greenlet>()
-        && !asyncio::runs_a_loop(py)
+        && !asyncio_state::runs_a_loop(py)
     {
         let turn = Turn::of(ours);
         let next = relay(py, loop_.get(), &turn);

@@ -13,7 +13,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
-use crate::waiting::asyncio::AsyncioState;
+use crate::waiting::asyncio_state::AsyncioState;
 use crate::waiting::reason::{self, Reason, Subject, WaitKind};
 use crate::waiting::threads;
 

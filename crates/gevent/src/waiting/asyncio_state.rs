@@ -8,18 +8,23 @@
 //! that the hub starts or calls in between finds a thread without a loop.
 //!
 //! A plain `greenlet.switch` does not come here and leaves the state as it is. SQLAlchemy's `greenlet_spawn` and greenback
-//! depend on that: their greenlets run parts of a coroutine and look for its loop.
+//! depend on that: their greenlets run parts of a coroutine and look for its loop. When such a greenlet waits, its wait has
+//! the state of the one that it runs for. An error that the hub throws into the latter, by a kill or a timeout, takes the
+//! state along ([`return_to`]).
 //!
 //! Nothing is done for that as long as no loop runs. `asyncio._set_running_loop` is wrapped by [`set_running_loop`], which
 //! counts the loops; a loop counts from its start to its end, also while a wait holds it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::waiting::wait::Wait;
+use crate::ffi::greenlet;
+use crate::hub::BaseHub;
+use crate::waiting::wait::{Wait, WaitRef};
 
 /// The number of asyncio's loops that run in all threads: one load decides that there is nothing to do.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -27,6 +32,8 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The number of them that run in this thread.
     static RUNNING_HERE: Cell<usize> = const { Cell::new(0) };
+    /// The waits with a state whose greenlet was started by a plain switch, so that the state may be its parent's.
+    static OF_CHILDREN: RefCell<Vec<Weak<Wait>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The functions that read and write the state of the running thread.
@@ -54,7 +61,7 @@ pub struct AsyncioState {
 
 /// Moves asyncio's state from the thread into the wait of the greenlet that parks.
 #[inline]
-pub fn leave(py: Python<'_>, wait: &Wait) {
+pub fn leave(py: Python<'_>, wait: &WaitRef) {
     if RUNNING.load(Relaxed) != 0 {
         move_to_wait(py, wait);
     }
@@ -72,6 +79,15 @@ pub fn arrive(py: Python<'_>, wait: &Wait) {
 #[inline]
 pub fn runs_a_loop(py: Python<'_>) -> bool {
     RUNNING.load(Relaxed) != 0 && finds_a_loop(py)
+}
+
+/// Returns the state to `target`, into which the hub is about to throw an error, if that is suspended in a plain switch to a
+/// greenlet that has waited since.
+#[inline]
+pub fn return_to(target: &Bound<'_, PyAny>) {
+    if RUNNING.load(Relaxed) != 0 {
+        return_from_child(target);
+    }
 }
 
 /// Clears the state that a greenlet which has ended left in the thread. The hub calls this as it goes on.
@@ -95,13 +111,19 @@ fn finds_a_loop(py: Python<'_>) -> bool {
 
 #[cold]
 #[inline(never)]
-fn move_to_wait(py: Python<'_>, wait: &Wait) {
+fn move_to_wait(py: Python<'_>, wait: &WaitRef) {
     if finds_a_loop(py)
         && let Some(functions) = FUNCTIONS.get(py)
         && let Some(state) = report(py, AsyncioState::take(py, functions))
     {
         let old = wait.keep_asyncio_state(py, Some(Box::new(state)));
         drop(old);
+        if parent_greenlet(wait.greenlet().bind(py)).is_some() {
+            OF_CHILDREN.with_borrow_mut(|waits| {
+                waits.retain(|other| other.strong_count() > 0);
+                waits.push(Arc::downgrade(wait));
+            });
+        }
     }
 }
 
@@ -113,6 +135,29 @@ fn move_from_wait(py: Python<'_>, wait: &Wait) {
     {
         report(py, state.put_back(py, functions));
     }
+}
+
+#[cold]
+#[inline(never)]
+fn return_from_child(target: &Bound<'_, PyAny>) {
+    let py = target.py();
+    let waits: Vec<WaitRef> =
+        OF_CHILDREN.with_borrow(|waits| waits.iter().filter_map(Weak::upgrade).collect());
+    for wait in waits {
+        let mut parent = parent_greenlet(wait.greenlet().bind(py));
+        while let Some(greenlet) = parent {
+            if greenlet.is(target) {
+                move_from_wait(py, &wait);
+                break;
+            }
+            parent = parent_greenlet(&greenlet);
+        }
+    }
+}
+
+/// Returns the parent of a greenlet, unless that is the hub.
+fn parent_greenlet<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    greenlet::parent(of).filter(|parent| !parent.is_instance_of::<BaseHub>())
 }
 
 #[cold]
