@@ -18,6 +18,7 @@ NATIVE = {
 # How to make an instance of a native class or of a class derived from it. A loop is `loop`.
 ARGUMENTS = {
     "AsyncResult": "()",
+    "AsyncioLoop": "()",
     "BaseGroup": "()",
     "BaseHub": "()",
     "BasePool": "()",
@@ -25,6 +26,7 @@ ARGUMENTS = {
     "BusyWait": "()",
     "CancelScope": "()",
     "Channel": "()",
+    "DatagramTransport": "(_core.AsyncioLoop(), gevent.socket.socket())",
     "DummySemaphore": "()",
     "Event": "()",
     "FailureSpawnedLink": "(print)",
@@ -44,6 +46,7 @@ ARGUMENTS = {
     "SimpleQueue": "()",
     "SocketBase": "()",
     "SpawnedLink": "(print)",
+    "StreamTransport": "(_core.AsyncioLoop(), gevent.socket.socket())",
     "SuccessSpawnedLink": "(print)",
     "TaskQueue": "(loop, 1)",
     "ThreadEnd": "()",
@@ -73,6 +76,7 @@ INDIRECT = {
     "HandlerAttributes": "gevent.pywsgi.WSGIHandler(None, ('', 0), None, io.BytesIO())",
     "HttpService": "server()._make_service()",
     "LookUp": "service.addresses(print, b'localhost', True, False, False)",
+    "ReadyView": "_core.AsyncioLoop()._ready",
     "RequestFile": "gevent.pywsgi.WSGIHandler(gevent.socket.socket(), ('', 0), None).rfile",
     "Responder": "start_response()",
     "_Frame": "gevent.spawn(int).spawning_stack",
