@@ -108,7 +108,7 @@ def _make() -> None:
     # functions of atexit, so executors have to end theirs sooner.
     with suppress(RuntimeError):
         # It is ending already.
-        threading._register_atexit(_end_executors)
+        threading._register_atexit(_end_executors)  # type: ignore[attr-defined]
     atexit.register(_native["threading"]._shutdown)
 
 
