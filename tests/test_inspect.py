@@ -275,7 +275,7 @@ class TestTop:
         [
             ("/no/such/socket", "there is no socket /no/such/socket"),
             ("999999999", "there is no process 999999999"),
-            (str(os.getppid()), "has no view open"),
+            (str(os.getpid()), "has no view open"),
             ("nonsense", "neither a process, a path nor an address"),
         ],
     )

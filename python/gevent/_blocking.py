@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -148,7 +149,9 @@ class BlockingSampler:
     def _run(self, generation: int) -> None:
         sleep = get_original("time", "sleep")
         while generation == self._generation:
-            self.look()
+            # A hub may end while it is looked at.
+            with suppress(AttributeError, ValueError):
+                self.look()
             sleep(self.interval)
 
     def look(self) -> None:
@@ -179,7 +182,6 @@ class BlockingSampler:
                 return
             watched.place = self._place(frame)
             watched.counted = 0.0
-            watched.place.times += 1
             self.times += 1
         place = watched.place
         place.seconds += blocked - watched.counted
@@ -194,8 +196,11 @@ class BlockingSampler:
             if len(self._places) >= self.most:
                 least, _ = min(self._places.items(), key=lambda known: known[1].seconds)
                 del self._places[least]
-            place = self._places[key] = Place(place_of(frame))
+            place = Place(place_of(frame))
             place.stack = traceback.format_stack(frame)
+        place.times += 1
+        # Not sooner: other threads read what is here.
+        self._places[key] = place
         return place
 
     def worst(self, count: int = 10) -> list[Place]:

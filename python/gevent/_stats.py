@@ -23,7 +23,13 @@ def all_hubs() -> list[Any]:
     """Return the hubs of all threads that have one."""
     from gevent.hub import living_hubs
 
-    return [hub for hub in list(living_hubs) if hub.loop is not None and not hub.dead]
+    while True:
+        try:
+            hubs = list(living_hubs)
+        except RuntimeError:
+            # Another thread made its hub just now.
+            continue
+        return [hub for hub in hubs if hub.loop is not None and not hub.dead]
 
 
 def _resident() -> int:
