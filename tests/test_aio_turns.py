@@ -5,12 +5,13 @@ import contextvars
 import gc
 import heapq
 import random
+import socket
 import threading
 import weakref
 from types import MethodType
 
 import pytest
-from aio_support import connected, run
+from aio_support import connected, received_by, run
 
 import gevent
 from gevent import aio
@@ -311,3 +312,37 @@ def test_a_loop_whose_turns_are_replaced_by_those_of_asyncio_serves_transports()
 
     with asyncio.Runner(loop_factory=Nested) as runner:
         runner.run(main())
+
+
+def test_a_loop_goes_on_in_another_thread_with_its_transports_and_waits(loop):
+    """The thread of the former hub is blocked meanwhile, so the new one has to poll."""
+
+    async def begin():
+        connection = connected()
+        connections.append((connection, await connection.__aenter__()))
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        waits.append((asyncio.ensure_future(loop.sock_recv(one, 10)), one, other))
+        await asyncio.sleep(0.001)
+
+    async def go_on():
+        connection, (protocol, peer) = connections[0]
+        await loop.sock_sendall(peer, b"x")
+        assert await asyncio.wait_for(protocol.receive(1), 10) == b"x"
+        protocol.transport.write(bytes(3_000_000))
+        assert len(await received_by(peer, 3_000_000)) == 3_000_000
+        await connection.__aexit__(None, None, None)
+        future, one, other = waits[0]
+        other.send(b"y")
+        assert await asyncio.wait_for(future, 10) == b"y"
+        one.close()
+        other.close()
+        return "done"
+
+    connections, waits, results = [], [], []
+    loop.run_until_complete(begin())
+    thread = threading.Thread(target=lambda: results.append(loop.run_until_complete(go_on())))
+    thread.start()
+    thread.join()
+    assert results == ["done"]
+    loop.run_until_complete(asyncio.sleep(0.001))

@@ -40,6 +40,7 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called, while other greenlets run too."""
         overridden = "_run_once" in self.__dict__ or type(self)._run_once is not _RUN_ONCE
+        self._follow_hub()
         self._runs_on = not overridden
         try:
             super().run_forever()

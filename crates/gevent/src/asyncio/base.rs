@@ -23,6 +23,7 @@ use crate::asyncio::stream::StreamTransport;
 use crate::asyncio::{scheduled, turn};
 use crate::cell::{GilCell, Made};
 use crate::event_loop::loop_::Loop;
+use crate::hub;
 
 /// An object whose descriptor is registered for a loop.
 pub enum Io {
@@ -97,6 +98,8 @@ pub struct AsyncioLoop {
     /// One more than the selector's descriptor.
     pub(super) selector: AtomicI32,
     pub(super) watch: GilCell<Option<SelectorWatch>>,
+    /// The hub's loop with which it ran last.
+    home: GilCell<Option<Py<Loop>>>,
     /// Handles that ran and that nobody else refers to.
     spare: GilCell<Vec<Py<PyAny>>>,
 }
@@ -189,6 +192,7 @@ impl AsyncioLoop {
             parked_in: GilCell::new(None),
             selector: AtomicI32::new(0),
             watch: GilCell::new(None),
+            home: GilCell::new(None),
             spare: GilCell::new(Vec::new()),
         })
     }
@@ -351,6 +355,32 @@ impl AsyncioLoop {
     /// Wake the greenlet that waits in the loop's turn.
     fn _wake(&self, py: Python<'_>) {
         self.mailbox.wake(py);
+    }
+
+    /// Have the hub of the running thread, where the loop is about to run, poll what another hub polled before.
+    fn _follow_hub(&self, py: Python<'_>) -> PyResult<()> {
+        let hub_loop = hub::current_loop(py)?;
+        let former = self.home.replace(py, Some(hub_loop.clone_ref(py)));
+        if former.is_none_or(|former| former.is(&hub_loop)) {
+            return Ok(());
+        }
+        let all: Vec<_> = self.io.with(py, |places| {
+            places
+                .iter()
+                .map(|(place, io)| (place, io.clone_ref(py)))
+                .collect()
+        });
+        for (place, io) in all {
+            if let Some(registration) = io.registration(py) {
+                registration.follow(py, &hub_loop)?;
+            } else if let Io::Future(waiting) = &io {
+                // Whoever awaits it tries again, and waits anew.
+                waiting.end_watch(py);
+                let place = u32::try_from(place).unwrap_or(u32::MAX);
+                self.mailbox.push(py, Ready::Io(place, Direction::Read));
+            }
+        }
+        Ok(())
     }
 
     /// Forget everything that is to run, and the registrations of transports that were not closed.

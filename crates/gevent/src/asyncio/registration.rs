@@ -9,6 +9,7 @@ use reactor::{Direction, Readiness, SourceKey};
 
 use crate::asyncio::base::{AsyncioLoop, Io};
 use crate::asyncio::mailbox::{Mailbox, Ready};
+use crate::cell::GilCell;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::parked::Listener;
 use crate::hub;
@@ -29,10 +30,16 @@ impl Listener for IoListener {
 ///
 /// The hub's sources know the mailbox alone, so that a loop and its transports that nobody uses any more are freed together.
 pub struct Registration {
-    hub_loop: Py<Loop>,
-    key: SourceKey,
+    source: GilCell<Source>,
+    fd: RawFd,
     listener: Arc<IoListener>,
     is_over: AtomicBool,
+}
+
+/// Where the descriptor is registered.
+struct Source {
+    hub_loop: Py<Loop>,
+    key: SourceKey,
 }
 
 impl Registration {
@@ -45,8 +52,8 @@ impl Registration {
         let key = hub_loop.get().register_source(py, fd)?;
         let place = owner.io.with(py, |places| places.insert(io));
         Ok(Arc::new(Self {
-            hub_loop,
-            key,
+            source: GilCell::new(Source { hub_loop, key }),
+            fd,
             listener: Arc::new(IoListener {
                 mailbox: Arc::clone(owner.mailbox()),
                 // There are no more descriptors in a process than this.
@@ -59,16 +66,43 @@ impl Registration {
     /// Has the object try this direction as soon as that is worth it: with the next turn, if nothing says that it would block.
     #[inline]
     pub fn expect(&self, py: Python<'_>, direction: Direction) {
-        let hub_loop = self.hub_loop.get();
-        let ready = hub_loop
-            .sources
-            .with(py, |sources| sources.is_ready(self.key, direction));
+        let ready = self.with(py, |hub_loop, key| {
+            let ready = hub_loop
+                .sources
+                .with(py, |sources| sources.is_ready(key, direction));
+            if !ready {
+                let listener: Arc<dyn Listener> = self.listener.clone();
+                hub_loop.listen(py, key, direction, listener);
+            }
+            ready
+        });
         if ready {
             self.repeat(py, direction);
-        } else {
-            let listener: Arc<dyn Listener> = self.listener.clone();
-            hub_loop.listen(py, self.key, direction, listener);
         }
+    }
+
+    fn with<R>(&self, py: Python<'_>, use_source: impl FnOnce(&Loop, SourceKey) -> R) -> R {
+        self.source
+            .with(py, |source| use_source(source.hub_loop.get(), source.key))
+    }
+
+    /// Moves to the hub of the running thread, where the loop is about to run, if it is registered with another one.
+    ///
+    /// # Errors
+    /// `OSError` from `epoll_ctl(2)`.
+    pub fn follow(&self, py: Python<'_>, hub_loop: &Py<Loop>) -> PyResult<()> {
+        let here = self.source.with(py, |source| source.hub_loop.is(hub_loop));
+        if here || self.is_over.load(Relaxed) {
+            return Ok(());
+        }
+        let key = hub_loop.get().register_source(py, self.fd)?;
+        let hub_loop = hub_loop.clone_ref(py);
+        let former = self.source.replace(py, Source { hub_loop, key });
+        leave(py, &former);
+        for direction in Direction::BOTH {
+            self.repeat(py, direction);
+        }
+        Ok(())
     }
 
     /// Has the object try this direction again with the next turn.
@@ -80,25 +114,28 @@ impl Registration {
 
     /// Expects nothing any more in this direction.
     pub fn forget(&self, py: Python<'_>, direction: Direction) {
-        self.hub_loop.get().unlisten(py, self.key, direction);
+        self.with(py, |hub_loop, key| hub_loop.unlisten(py, key, direction));
     }
 
     /// Notes that an operation met `EAGAIN`.
     pub fn blocked(&self, py: Python<'_>, direction: Direction) {
-        self.hub_loop
-            .get()
-            .sources
-            .with(py, |sources| sources.clear(self.key, direction));
+        self.with(py, |hub_loop, key| {
+            hub_loop
+                .sources
+                .with(py, |sources| sources.clear(key, direction));
+        });
     }
 
     /// Notes that a read of a stream took all there was.
     #[inline]
     pub fn drained(&self, py: Python<'_>) {
-        self.hub_loop.get().sources.with(py, |sources| {
-            // A read of a TCP socket ends before urgent data, though more is there.
-            if !sources.readiness(self.key).intersects(Readiness::URGENT) {
-                sources.clear(self.key, Direction::Read);
-            }
+        self.with(py, |hub_loop, key| {
+            hub_loop.sources.with(py, |sources| {
+                // A read of a TCP socket ends before urgent data, though more is there.
+                if !sources.readiness(key).intersects(Readiness::URGENT) {
+                    sources.clear(key, Direction::Read);
+                }
+            });
         });
     }
 
@@ -107,12 +144,21 @@ impl Registration {
         if self.is_over.swap(true, Relaxed) {
             return;
         }
-        for direction in Direction::BOTH {
-            self.forget(py, direction);
-        }
-        drop(self.hub_loop.get().deregister_source(py, self.key));
+        let source = self.source.with(py, |source| Source {
+            hub_loop: source.hub_loop.clone_ref(py),
+            key: source.key,
+        });
+        leave(py, &source);
         let place = self.listener.place as usize;
         let removed = owner.io.with(py, |places| places.try_remove(place));
         drop(removed);
     }
+}
+
+fn leave(py: Python<'_>, source: &Source) {
+    let hub_loop = source.hub_loop.get();
+    for direction in Direction::BOTH {
+        hub_loop.unlisten(py, source.key, direction);
+    }
+    drop(hub_loop.deregister_source(py, source.key));
 }
