@@ -129,25 +129,28 @@ def run_process(
     choice.write_text(json.dumps({"skip": sorted(skip), "only": only and sorted(only)}))
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [python, str(HERE / "patched.py"), outcome.module, str(report), str(choice)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=work,
-        env=environment(),
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=TIME_LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-    finally:
-        # Children that a test has left behind.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    outcome.output += output.decode("utf-8", "replace")
+    # A file, as a child that a test leaves behind would hold a pipe open.
+    with open(folder / "output", "w+b") as output:
+        process = subprocess.Popen(
+            [python, str(HERE / "patched.py"), outcome.module, str(report), str(choice)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=work,
+            env=environment(),
+            start_new_session=True,
+        )
+        try:
+            process.wait(TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        finally:
+            # Children that a test has left behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        output.seek(0)
+        outcome.output += output.read().decode("utf-8", "replace")
     running = None
     for line in map(json.loads, report.read_text().splitlines()):
         if "over" in line:
