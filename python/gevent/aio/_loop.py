@@ -8,6 +8,7 @@ import selectors
 import socket
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
@@ -157,6 +158,21 @@ class EventLoop(AsyncioLoop):
 
     def _handle_own_signal(self, sig: int) -> None:
         super()._handle_signal(sig)
+
+    if hasattr(asyncio.events, "_ThreadSafeHandle"):
+        # Since CPython 3.14.
+
+        def call_soon_threadsafe(
+            self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+        ) -> asyncio.Handle:
+            """Have *callback* called with *args* in the next turn of the loop, from any thread.
+
+            Another thread that cancels the handle while the callback runs waits for its end.
+            """
+            if self._sleeper.hub is not None and self._sleeper.thread == get_thread_ident():
+                return super().call_soon_threadsafe(callback, *args, context=context)
+            of_asyncio = asyncio.BaseEventLoop.call_soon_threadsafe
+            return of_asyncio(self, callback, *args, context=context)
 
     def _write_to_self(self) -> None:
         self._sleeper.notify()
