@@ -104,6 +104,7 @@ FUZZ_SECONDS ?= 60
 fuzz: $(BUILT)
 	$(PY) tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
 	$(PY) -m gevent.monkey tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
+	$(PY) tests/structured_fuzzer.py --seconds $(FUZZ_SECONDS)
 	fuzz/run $(FUZZ_SECONDS)
 
 # Faults of memory and arithmetic, with builds of their own; see tests/sanitize/run.

@@ -7,6 +7,7 @@ its children; what a group makes of them is here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from weakref import ref
 
@@ -108,7 +109,8 @@ class TaskGroup:
         self._scope = _GroupScope(self)
         self._hub: Any = None
         self._host: Any = None
-        self._children: set[Greenlet] = set()
+        #: In the order in which they were spawned; the values are nothing.
+        self._children: dict[Greenlet, None] = {}
         #: The children that have not called `TaskStatus.started` yet.
         self._starting: dict[Any, TaskStatus] = {}
         self._childless = Event()
@@ -146,7 +148,7 @@ class TaskGroup:
         """
         self._check_open("spawn into")
         child = spawn_in_group(self, function, args, kwargs)
-        self._children.add(child)
+        self._children[child] = None
         return child
 
     def start(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -171,7 +173,7 @@ class TaskGroup:
         status = TaskStatus(self)
         child = spawn_in_group(self, function, args, {**kwargs, "task_status": status})
         status._child = child
-        self._children.add(child)
+        self._children[child] = None
         self._starting[child] = status
         try:
             status._changed.wait()
@@ -252,7 +254,7 @@ class TaskGroup:
 
     def _child_over(self, child: Greenlet, error: BaseException | None) -> None:
         """Take note of a child's end; the engine calls this in the greenlet that ends."""
-        self._children.discard(child)
+        self._children.pop(child, None)
         status = self._starting.pop(child, None)
         if status is not None:
             status._child_over(error)
@@ -262,7 +264,8 @@ class TaskGroup:
             self._childless.set()
 
     def _fail(self, child: Greenlet, error: BaseException) -> None:
-        if hasattr(error, "add_note"):
+        # A class may refuse it, and what a child shows as its arguments may fail.
+        with suppress(Exception):
             error.add_note(f"Raised in {child!r}")
         if not isinstance(error, _ENDS_PROGRAM):
             self._errors.append(error)
@@ -387,11 +390,15 @@ def _outranking(old: BaseException | None, new: BaseException) -> BaseException:
 
 def _append_context(error: BaseException, context: BaseException) -> None:
     """Make *context* the last of the exceptions in whose context *error* was raised."""
+    known = set()
+    at: BaseException | None = context
+    while at is not None and id(at) not in known:
+        known.add(id(at))
+        at = at.__context__
+    # What the two have in common stays behind *context*: there must be no circle.
     seen = {id(error)}
-    while error.__context__ is not None and error is not context:
-        error = error.__context__
-        if id(error) in seen:
-            return
-        seen.add(id(error))
+    while (at := error.__context__) is not None and id(at) not in known | seen:
+        seen.add(id(at))
+        error = at
     if error is not context:
         error.__context__ = context

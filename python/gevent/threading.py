@@ -11,12 +11,14 @@ import sys
 import threading as _native
 import weakref
 from collections.abc import Callable
-from functools import cache, partial
+from contextvars import copy_context
+from functools import cache, partial, wraps
 from types import ModuleType
 from typing import Any
 
 from gevent import monkey as _monkey  # noqa: F401
 from gevent._condition import wait as wait_at_condition
+from gevent._config import config
 from gevent._core import ThreadRLock
 from gevent.hub import getcurrent
 from gevent.local import local as local
@@ -247,3 +249,21 @@ def _gevent_did_monkey_patch(
     _register_fork_hooks()
     # In place, as conditions and classes derived from theirs may exist.
     target.Condition.wait = wait_at_condition
+    if PY314:
+        target.Thread.start = _inheriting_start(target.Thread.start)
+
+
+def _inheriting_start(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return *start*, of a thread, with the setting ``inherit_context`` in place of Python's flag.
+
+    Since CPython 3.14 a thread runs in a context of its own, given to its class, copied or empty,
+    and so hides that of its greenlet.
+    """
+
+    @wraps(start)
+    def inheriting(self: Any) -> None:
+        if config.inherit_context and getattr(self, "_context", self) is None:
+            self._context = copy_context()
+        start(self)
+
+    return inheriting

@@ -21,6 +21,7 @@ use crate::event_loop::spin;
 use crate::hub;
 use crate::pools::bell::Bell;
 use crate::pools::job::Job;
+use crate::structured::context;
 use crate::sync::async_result::AsyncResult;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
@@ -198,6 +199,7 @@ impl TaskQueue {
     ) -> PyResult<Py<AsyncResult>> {
         let py = slf.py();
         let this = slf.get();
+        let (func, args) = context::inherited_call(py, func, args)?;
         let result = Py::new(py, AsyncResult::unset())?;
         let queue = slf.clone().unbind();
         let job = Py::new(

@@ -4,9 +4,10 @@
 //! always get a copy, other greenlets by the setting `inherit_context`.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::ffi::interpreter;
-use crate::greenlets::spawn_settings::SETTINGS;
+use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
 
 /// Has `greenlet`, which has not begun, run in a copy of the running context.
 ///
@@ -18,6 +19,24 @@ pub fn inherit(greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
         pyo3::intern!(py, "gr_context"),
         interpreter::copy_context(py)?,
     )
+}
+
+/// A call that a native thread is to make: by the setting, one of the same function in a copy of the running context.
+///
+/// # Errors
+/// The error of reading the setting, and `MemoryError`.
+pub fn inherited_call(
+    py: Python<'_>,
+    function: Py<PyAny>,
+    args: Py<PyTuple>,
+) -> PyResult<(Py<PyAny>, Py<PyTuple>)> {
+    if !spawn_settings(py)?.1 {
+        return Ok((function, args));
+    }
+    let run = interpreter::copy_context(py)?.getattr(pyo3::intern!(py, "run"))?;
+    let mut all = vec![function.into_bound(py)];
+    all.extend(args.bind(py).iter());
+    Ok((run.unbind(), PyTuple::new(py, all)?.unbind()))
 }
 
 /// Set whether spawned greenlets begin with a copy of their spawner's context.

@@ -57,13 +57,14 @@ pub fn find_interrupted<'py>(
 ) -> Option<Bound<'py, PyAny>> {
     let py = exception.py();
     let name = pyo3::intern!(py, "__context__");
+    let own = scope_of(exception)?;
     let mut at = exception.getattr(name).ok()?;
     for _ in 0..LONGEST {
         if at.is_none() || before.is_some_and(|before| before.is(&at)) {
             return None;
         }
         let goes_on = match scope_of(&at) {
-            Some(scope) => nest.contains(py, &scope.unbind()),
+            Some(scope) => !scope.is(&own) && nest.contains(py, &scope.unbind()),
             None => is_interruption(&at),
         };
         if goes_on && at.is_instance_of::<PyBaseException>() {
