@@ -714,3 +714,34 @@ def test_many_children_leave_nothing():
     gc.collect()
     ours = [each for each in gc.get_objects() if isinstance(each, TaskGroup)]
     assert not ours
+
+
+def test_a_start_that_is_given_up_is_cancelled_once():
+    patient = Patient(0.005)
+    with TaskGroup() as group:
+
+        def starter():
+            with gevent.move_on_after(0.001):
+                group.start(lambda task_status: patient())
+
+        group.spawn(starter)
+        gevent.sleep(0.003)
+        group.cancel()
+    assert (patient.cancelled, patient.cleaned) == (1, True)
+
+
+def test_a_thread_that_ends_in_the_middle_of_a_group(output_of):
+    code = """
+        import _thread, gevent, time
+        from gevent.event import Event
+        def host():
+            with gevent.TaskGroup() as group:
+                group.spawn(Event().wait)
+        def thread():
+            gevent.spawn(host)
+            gevent.sleep(0.01)
+        _thread.start_new_thread(thread, ())
+        time.sleep(0.1)
+        print("over")
+        """
+    assert output_of(code) == "over\n"

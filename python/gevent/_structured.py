@@ -15,7 +15,7 @@ from greenlet import GreenletExit, getcurrent
 
 from gevent._core import CancelScope, Greenlet, get_hub, kill, spawn_in_group
 from gevent.event import Event
-from gevent.exceptions import Cancelled, InvalidThreadUseError, LoopExit
+from gevent.exceptions import Cancelled, InvalidThreadUseError
 from gevent.timeout import Timeout
 
 __all__ = ["TaskGroup", "TaskStatus"]
@@ -109,8 +109,8 @@ class TaskGroup:
         self._scope = _GroupScope(self)
         self._hub: Any = None
         self._host: Any = None
-        #: In the order in which they were spawned; the values are nothing.
-        self._children: dict[Greenlet, None] = {}
+        #: In the order in which they were spawned, and whether each was told to end.
+        self._children: dict[Greenlet, bool] = {}
         #: The children that have not called `TaskStatus.started` yet.
         self._starting: dict[Any, TaskStatus] = {}
         self._childless = Event()
@@ -148,7 +148,7 @@ class TaskGroup:
         """
         self._check_open("spawn into")
         child = spawn_in_group(self, function, args, kwargs)
-        self._children[child] = None
+        self._children[child] = False
         return child
 
     def start(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -173,7 +173,7 @@ class TaskGroup:
         status = TaskStatus(self)
         child = spawn_in_group(self, function, args, {**kwargs, "task_status": status})
         status._child = child
-        self._children[child] = None
+        self._children[child] = False
         self._starting[child] = status
         try:
             status._changed.wait()
@@ -206,16 +206,23 @@ class TaskGroup:
         """
         # Its error is the group's from now on.
         self._starting.pop(child, None)
-        if not self._is_cancelling:
-            kill(child, Cancelled(self._scope))
-        while not child.dead:
-            try:
-                child.join()
-            except LoopExit as stuck:
-                return stuck
-            except BaseException as interruption:
-                leaving = _outranking(leaving, interruption)
+        self._cancel_child(child)
+        with CancelScope() as scope:
+            while not child.dead:
+                try:
+                    child.join()
+                except BaseException as interruption:
+                    if _is_failure(interruption, scope):
+                        return interruption
+                    leaving = _outranking(leaving, interruption)
         return leaving
+
+    def _cancel_child(self, child: Greenlet) -> None:
+        # A second time would break off the clean-up that the first began.
+        if self._children.get(child) is False:
+            self._children[child] = True
+            # One that has not begun ends here and now.
+            kill(child, Cancelled(self._scope))
 
     def cancel(self) -> None:
         """Cancel the children and the body: each gets :class:`gevent.Cancelled`, once.
@@ -232,9 +239,8 @@ class TaskGroup:
         self._is_cancelling = True
         if not self._is_exiting:
             CancelScope.cancel(self._scope)
-        # A child that has not begun ends here and now.
         for child in list(self._children):
-            kill(child, Cancelled(self._scope))
+            self._cancel_child(child)
 
     def _check_thread(self, what: str) -> None:
         if self._hub is not None and get_hub() is not self._hub:
@@ -324,13 +330,11 @@ class TaskGroup:
                 try:
                     if self._children:
                         self._childless.wait()
-                except LoopExit as stuck:
-                    if self._is_cancelling:
-                        # What is left of the children swallowed its cancellation, and waits for
-                        # what never comes.
-                        return stuck
-                    leaving = stuck
                 except BaseException as interruption:
+                    if self._is_cancelling and _is_failure(interruption, self._scope):
+                        # They cannot be waited for: they swallowed their cancellation and wait for
+                        # what never comes, or their thread is over.
+                        return interruption
                     leaving = _outranking(leaving, interruption)
             return leaving
         finally:
@@ -370,6 +374,11 @@ class TaskGroup:
         """Have the hub report the errors, as what goes on in their place will hardly be seen."""
         for error in self._errors:
             self._hub.handle_error(self, type(error), error, error.__traceback__)
+
+
+def _is_failure(error: BaseException, scope: CancelScope) -> bool:
+    """Return true for the error of a wait itself, false for what was raised there from outside."""
+    return isinstance(error, Exception) and not scope._came_from_outside(error)
 
 
 def _outranking(old: BaseException | None, new: BaseException) -> BaseException:
