@@ -131,6 +131,16 @@ def test_the_deadline_is_a_time_of_the_monotonic_clock():
     assert time.monotonic() >= begun + 0.002
 
 
+def test_the_deadline_as_a_time_of_the_loop():
+    with CancelScope(gevent.get_hub().loop.now() + 0.01) as scope:
+        assert scope.deadline == pytest.approx(time.monotonic() + 0.01, abs=1)
+        gevent.sleep(FOR_EVER)
+    assert scope.cancelled_caught
+    with CancelScope(time.time() - 1) as scope:
+        gevent.sleep(FOR_EVER)
+    assert scope.cancelled_caught
+
+
 def test_the_deadline_may_be_moved():
     with move_on_after(0.001) as scope:
         scope.deadline += FOR_EVER

@@ -1,6 +1,6 @@
 //! The Python methods of `CancelScope`, and the functions that make one with a deadline from now.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyBaseException, PyValueError};
@@ -22,7 +22,13 @@ fn seconds_of(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     }
 }
 
+/// A time of `time.monotonic()`, or of `time.time()` and `loop.now()`: no machine has run for as long as it is since 1970.
 fn time_of(deadline: Option<f64>) -> PyResult<Option<Time>> {
+    if let Some(since_epoch) = deadline.filter(|&at| (LONGEST..f64::INFINITY).contains(&at)) {
+        let present = SystemTime::now().duration_since(UNIX_EPOCH);
+        let left = since_epoch - present.unwrap_or_default().as_secs_f64();
+        return Ok(seconds_of(Some(left))?.map(|left| Time::now().after(left)));
+    }
     let since_start = seconds_of(deadline)?;
     Ok(since_start.map(|since_start| Time::from_nanos(0).after(since_start)))
 }
@@ -76,7 +82,8 @@ impl CancelScope {
         }))
     }
 
-    /// The time of `time.monotonic()`, in seconds, at which the block is cancelled, or None. It may be set at any time.
+    /// The time of `time.monotonic()`, in seconds, at which the block is cancelled, or None. It may be set at any time, also
+    /// to a time of `time.time()`, the clock of `loop.now()`.
     #[getter]
     fn deadline(&self, py: Python<'_>) -> Option<f64> {
         let deadline = self.state.with(py, |state| state.settings.deadline)?;

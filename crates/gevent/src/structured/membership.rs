@@ -32,9 +32,13 @@ pub fn spawn_in_group<'py>(
 /// Return the task group that `greenlet` is or was a child of, or None.
 #[pyfunction]
 pub fn group_of(greenlet: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
-    let py = greenlet.py();
-    let ours = greenlet.cast::<Greenlet>().ok()?;
-    Greenlet::read(ours, |state| {
+    greenlet.cast::<Greenlet>().ok().and_then(of_child)
+}
+
+#[inline]
+fn of_child(child: &Bound<'_, Greenlet>) -> Option<Py<PyAny>> {
+    let py = child.py();
+    Greenlet::read(child, |state| {
         state.group.as_ref().map(|group| group.clone_ref(py))
     })
 }
@@ -42,7 +46,7 @@ pub fn group_of(greenlet: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
 /// Lets the group of `child` know of its end; false if it belongs to none, so that an error is the hub's to report.
 pub fn end_in_group(child: &Bound<'_, Greenlet>, error: Option<&Bound<'_, PyAny>>) -> bool {
     let py = child.py();
-    let Some(group) = group_of(child.as_any()) else {
+    let Some(group) = of_child(child) else {
         return false;
     };
     let name = pyo3::intern!(py, "_child_over");
@@ -58,7 +62,7 @@ pub fn end_in_group(child: &Bound<'_, Greenlet>, error: Option<&Bound<'_, PyAny>
 /// What the group's `_label` raises.
 pub fn describe_group(child: &Bound<'_, Greenlet>) -> PyResult<String> {
     let py = child.py();
-    match group_of(child.as_any()) {
+    match of_child(child) {
         Some(group) => Ok(format!(
             " in {}",
             group.bind(py).call_method0(pyo3::intern!(py, "_label"))?

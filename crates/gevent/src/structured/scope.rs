@@ -89,7 +89,8 @@ pub(super) struct State {
 ///         serve_forever()
 ///     assert scope.cancelled_caught
 ///
-/// `deadline` is a time of `time.monotonic()`, in seconds, or None; `gevent.move_on_after` takes seconds from now. With
+/// `deadline` is a time of `time.monotonic()`, in seconds, or of `time.time()`, the clock of `loop.now()`, or None;
+/// `gevent.move_on_after` takes seconds from now. With
 /// `shield`, kills of the greenlet and cancellations of scopes around this one are put off to the end of the block, where the
 /// first of them is raised; what a `gevent.Timeout` raises is not.
 ///
