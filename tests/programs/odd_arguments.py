@@ -22,6 +22,7 @@ DANGEROUS = {
     "set_hub",
     "set_default_hub_class",
     "set_track_greenlet_tree",
+    "set_inherit_context",
     "add_spawn_callback",
     "settrace",
     # These change what all greenlets find to be the running loop.
