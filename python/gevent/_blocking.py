@@ -69,12 +69,12 @@ class Place:
 
     def __init__(self, name: str) -> None:
         #: The function, its file, and the line where it was the first time.
-        self.name = name
+        self.name: str = name
         #: How often it blocked a loop.
-        self.times = 0
+        self.times: int = 0
         #: For how long in all, and at most, in seconds.
-        self.seconds = 0.0
-        self.longest = 0.0
+        self.seconds: float = 0.0
+        self.longest: float = 0.0
         #: The stack as it was the first time, as lines.
         self.stack: list[str] = []
 
@@ -117,8 +117,8 @@ class BlockingSampler:
         self.interval = interval
         self.most = most
         #: How often, and for how many seconds, loops were blocked.
-        self.times = 0
-        self.seconds = 0.0
+        self.times: int = 0
+        self.seconds: float = 0.0
         self._places: dict[tuple[str, str], Place] = {}
         self._hubs: dict[int, _Watched] = {}
         self._generation = 0

@@ -1004,7 +1004,13 @@ class IMapUnordered(Greenlet[..., Any], Generic[_T]):
     def next(self) -> _T: ...
 
 class IMap(IMapUnordered[_T]):
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __new__(
+        cls,
+        func: Callable[..., _T],
+        iterable: Iterable[Any],
+        spawn: Callable[..., Any],
+        maxsize: int | None = None,
+    ) -> Self: ...
 
 @type_check_only
 class _Job(AsyncResult[Any]):

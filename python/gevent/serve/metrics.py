@@ -43,7 +43,8 @@ class Metrics:
     """
 
     def __init__(self, setting: str) -> None:
-        listener, self.address = listen(parse_address(setting))
+        listener, address = listen(parse_address(setting))
+        self.address: Address = address
         self._listener: socket.socket = listener
         self._listener.setblocking(False)
         #: What a request over loopback has to bring; ``None`` for a Unix socket.
