@@ -170,9 +170,14 @@ class EventLoop(AsyncioLoop):
             Another thread that cancels the handle while the callback runs waits for its end.
             """
             if self._sleeper.hub is not None and self._sleeper.thread == get_thread_ident():
-                return super().call_soon_threadsafe(callback, *args, context=context)
-            of_asyncio = asyncio.BaseEventLoop.call_soon_threadsafe
-            return of_asyncio(self, callback, *args, context=context)
+                handle = super().call_soon_threadsafe(callback, *args, context=context)
+            else:
+                of_asyncio = asyncio.BaseEventLoop.call_soon_threadsafe
+                handle = of_asyncio(self, callback, *args, context=context)
+            if traceback := getattr(handle, "_source_traceback", None):
+                # In debug mode: the handle was created where this method was called.
+                del traceback[-1]
+            return handle
 
     def _write_to_self(self) -> None:
         self._sleeper.notify()
