@@ -31,7 +31,10 @@ pub fn address(py: Python<'_>) -> usize {
     current(py)
 }
 
+/// Asks greenlet, and keeps the answer for as long as the engine switches nowhere.
 #[cold]
 fn current(py: Python<'_>) -> usize {
-    greenlet::current(py).map_or(0, |running| running.as_ptr() as usize)
+    let address = greenlet::current(py).map_or(0, |running| running.as_ptr() as usize);
+    lets_run(address);
+    address
 }
