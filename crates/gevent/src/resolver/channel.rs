@@ -15,7 +15,8 @@ use pyo3::prelude::*;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::Loop;
 use crate::ffi::fork;
-use crate::resolver::driver::{Driver, Ends, Request};
+use crate::resolver::driver::Driver;
+use crate::resolver::state::{Ends, Request};
 use crate::resolver::system;
 
 /// What the callback gets in place of a status when the channel was closed: c-ares' `ARES_EDESTRUCTION`.
