@@ -100,20 +100,22 @@ if TYPE_CHECKING:
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
 
+    # Positional by their underscores: this module is to be read by interpreters that are too old
+    # for it, to refuse them, and they do not know of another way.
     def spawn_later(
-        seconds: float, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+        __seconds: float, __function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> Greenlet[..., _T]: ...
 
     def spawn_link(
-        function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+        __function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> Greenlet[..., _T]: ...
 
     def spawn_link_value(
-        function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+        __function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> Greenlet[..., _T]: ...
 
     def spawn_link_exception(
-        function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+        __function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> Greenlet[..., _T]: ...
 else:
     spawn_later = Greenlet.spawn_later

@@ -43,6 +43,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::arena::install(py);
     ffi::chunks::install(py);
     ffi::fork::install(&[
+        event_loop::unusual::note_gone_loop,
         ffi::hub_slot::in_child,
         waiting::threads::in_child,
         orphan::in_child,

@@ -25,8 +25,10 @@ impl Loop {
     /// Polls without waiting.
     #[inline(never)]
     pub fn glance(&self, py: Python<'_>) {
-        // A failing zero-timeout poll leaves everything as it was; the next waiting poll reports it.
-        let _ = self.poll(py, false);
+        if self.poll(py, false).is_err() {
+            // The next waiting poll reports it. Until then what is ready runs: a poll that stayed due would be tried for ever.
+            self.queue.with(py, |queue| queue.polled(Time::now()));
+        }
     }
 
     /// Polls without waiting; true if something is ready then. Where another thread's answer will probably come within

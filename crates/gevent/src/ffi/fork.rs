@@ -10,7 +10,6 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Relaxed);
     signals::forget_parent();
-    crate::event_loop::unusual::note_gone_loop();
     super::thread::in_child();
     for hook in HOOKS.get().copied().into_iter().flatten() {
         hook();
@@ -25,9 +24,9 @@ static HOOKS: OnceLock<&'static [fn()]> = OnceLock::new();
 pub fn install(hooks: &'static [fn()]) {
     let _ = HOOKS.set(hooks);
     static INSTALLED: Once = Once::new();
-    // SAFETY: the handler only uses atomics and thread-local data, which is all that is allowed in the child of a process with threads; it lives
-    // as long as the process, since extension modules are never unloaded. Out of memory, the only failure, leaves programs
-    // to call `reinit` as they do with other loops.
+    // SAFETY: the handler only uses atomics and thread-local data, which is all that is allowed in the child of a process
+    // with threads; it lives as long as the process, since extension modules are never unloaded. Out of memory, the only
+    // failure, leaves programs to call `reinit` as they do with other loops.
     INSTALLED.call_once(|| unsafe {
         libc::pthread_atfork(None, None, Some(in_child));
     });
