@@ -22,8 +22,10 @@ from gevent.local import local
 
 __all__ = ["follow_running_loops", "patch", "patch_loops", "patch_uvloop"]
 
-#: The current task is in the state of the thread, no longer in a dictionary of loops.
-_TASK_IN_THREAD = sys.version_info >= (3, 14)
+#: The current task can be taken out and put back, so it belongs to the wait, too. Since CPython 3.14
+#: it is in the state of the thread. Before, each loop has one; but eager tasks, which 3.12 brought,
+#: take their first step in whatever greenlet makes them, beside the one that runs the loop.
+_TASK_CAN_BE_SWAPPED = sys.version_info >= (3, 12)
 
 _UVLOOP = (
     "uvloop waits in libuv, which blocks all greenlets of the thread. Use asyncio's own event loop "
@@ -54,7 +56,7 @@ def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None
         if not isinstance(events._running_loop, ThreadState):
             replace(events, "_running_loop", _RunningLoop())
         accelerator = None
-    swap = accelerator._swap_current_task if accelerator and _TASK_IN_THREAD else None
+    swap = accelerator._swap_current_task if accelerator and _TASK_CAN_BE_SWAPPED else None
     _core.follow_running_loops(events._get_running_loop, original, swap)
     for _, module, names in imported_modules():
         for name in ("_set_running_loop", "_c__set_running_loop"):

@@ -144,7 +144,10 @@ class SharedLoop(EventLoop):
                     }
                 )
         await self.shutdown_asyncgens()
-        await self.shutdown_default_executor()
+        # At the end of the interpreter no thread can begin to wait for those of the executor; they
+        # are over by then, and `close` shuts it down without waiting.
+        with suppress(RuntimeError):
+            await self.shutdown_default_executor()
 
     def leave_behind(self) -> None:
         """Leave the loop to the parent process, in the child of a fork.

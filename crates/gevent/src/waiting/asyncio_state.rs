@@ -40,7 +40,7 @@ thread_local! {
 struct Functions {
     get_running_loop: Py<PyAny>,
     set_running_loop: Py<PyAny>,
-    /// asyncio's function that replaces the current task of the running loop, where the task is in the thread's state.
+    /// asyncio's function that replaces the current task of the running loop, where it has one (CPython 3.12).
     swap_current_task: Option<Py<PyAny>>,
     get_asyncgen_hooks: Py<PyAny>,
     set_asyncgen_hooks: Py<PyAny>,
@@ -261,8 +261,7 @@ fn set_running_loop(py: Python<'_>, loop_: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Keep asyncio's state apart for each greenlet from now on.
 ///
 /// `get_running_loop` and `set_running_loop` are asyncio's own functions; whoever calls this puts the `set_running_loop` of
-/// this module in the place of the latter. `swap_current_task` is asyncio's function of that name where the current task is in
-/// the thread's state, else None.
+/// this module in the place of the latter. `swap_current_task` is asyncio's function of that name, or None where there is none.
 #[pyfunction]
 fn follow_running_loops(
     py: Python<'_>,
