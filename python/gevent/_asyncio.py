@@ -22,8 +22,8 @@ from gevent.local import local
 
 __all__ = ["follow_running_loops", "patch", "patch_loops", "patch_uvloop"]
 
-#: The current task can be taken out and put back, so it belongs to the wait, too. Since CPython 3.14
-#: it is in the state of the thread. Before, each loop has one; but eager tasks, which 3.12 brought,
+#: The current task can be taken out and put back, so it belongs to the wait. Since CPython 3.14 it
+#: is in the state of the thread. Before, each loop has one; but eager tasks, which 3.12 brought,
 #: take their first step in whatever greenlet makes them, beside the one that runs the loop.
 _TASK_CAN_BE_SWAPPED = sys.version_info >= (3, 12)
 
@@ -41,6 +41,22 @@ class _RunningLoop(ThreadState):
     loop_pid: tuple[Any, int | None] = (None, None)
 
 
+def _swapping(accelerator: ModuleType) -> Callable[[Any, Any], Any]:
+    """Return asyncio's function that replaces the current task of a loop and returns the other."""
+    swap: Callable[[Any, Any], Any] = accelerator._swap_current_task
+    if sys.version_info >= (3, 14):
+        return swap
+
+    def swap_if_any(loop: Any, task: Any) -> Any:
+        try:
+            return swap(loop, task)
+        except KeyError:
+            # There was none, and is to be none: CPython 3.12 fails to take it out of its dictionary.
+            return None
+
+    return swap_if_any
+
+
 def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None:
     """Have the engine keep asyncio's running loop apart for each greenlet, from now on.
 
@@ -56,7 +72,7 @@ def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None
         if not isinstance(events._running_loop, ThreadState):
             replace(events, "_running_loop", _RunningLoop())
         accelerator = None
-    swap = accelerator._swap_current_task if accelerator and _TASK_CAN_BE_SWAPPED else None
+    swap = _swapping(accelerator) if accelerator and _TASK_CAN_BE_SWAPPED else None
     _core.follow_running_loops(events._get_running_loop, original, swap)
     for _, module, names in imported_modules():
         for name in ("_set_running_loop", "_c__set_running_loop"):
