@@ -51,7 +51,7 @@ def _swapping(accelerator: ModuleType) -> Callable[[Any, Any], Any]:
         try:
             return swap(loop, task)
         except KeyError:
-            # There was none, and is to be none: CPython 3.12 fails to take it out of its dictionary.
+            # There was none, and is to be none: CPython 3.12 fails to take out what is not there.
             return None
 
     return swap_if_any
