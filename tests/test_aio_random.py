@@ -298,15 +298,21 @@ def test_cancelled_calls_leave_nothing():
             gevent.sleep(0 if number % 2 else 0.001)
             gevent.killall(many)
 
+    def settled():
+        # Loops that have just ended close what they had within a few turns.
+        gevent.sleep(0.05)
+        gc.collect()
+        return greenlets(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+
     with QuietHub():
         use()
-        before = greenlets(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+        before = settled()
         use()
-        gevent.sleep(0.01)
-        after = greenlets(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+        after = settled()
     left.close()
     right.close()
     assert not asyncio.all_tasks(aio.loop())
-    assert after[:2] == before[:2]
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
     # As many, however many calls there were.
     assert after[2] - before[2] < 200
