@@ -273,19 +273,24 @@ def test_errors_and_kills_pass_through():
 @pytest.mark.parametrize("raw", [False, True])
 def test_a_shield_puts_kills_off(raw):
     order = []
+    begun, gate = Event(), Event()
 
     def victim():
         try:
             with CancelScope(shield=True):
-                gevent.sleep(0.003)
+                begun.set()
+                gate.wait()
                 order.append("shielded")
             order.append("never")
         except gevent.GreenletExit:
             order.append("killed")
 
     greenlet = (gevent.spawn_raw if raw else gevent.spawn)(victim)
-    gevent.sleep(0.001)
+    begun.wait()
     gevent.kill(greenlet)
+    gevent.sleep(0.001)
+    assert not order
+    gate.set()
     while not greenlet.dead:
         gevent.sleep(0.001)
     assert order == ["shielded", "killed"]
