@@ -23,9 +23,13 @@ def repeat(times):
 gc.freeze()
 gc.set_threshold(1)
 repeat({warm_up})
-rounds = [repeat(5)] + [repeat({size}) for _ in range({rounds})]
-gc.set_threshold(0)
+rounds = [repeat(5)]
 # Caches grow to a bound in one round or another; what leaks grows in each.
+for _ in range({rounds}):
+    rounds.append(repeat({size}))
+    if all(now - then < {size} // 2 for then, now in zip(*rounds[-2:])):
+        break
+gc.set_threshold(0)
 print(rounds)
 for counts in zip(*rounds):
     print(min(now - then for then, now in zip(counts, counts[1:])))
@@ -37,13 +41,13 @@ def assert_nothing_stays(
     preparation: str,
     operation: str,
     size: int = 30,
-    rounds: int = 12,
+    rounds: int = 40,
     warm_up: int = 20,
 ) -> None:
     """Check that what `operation`, which may raise, leaves does not grow with their number.
 
     `preparation` is code that runs before. After `warm_up` operations that fill caches there are
-    `rounds` rounds of `size` operations each.
+    at most `rounds` rounds of `size` operations each, until one leaves nothing.
     """
     measure = MEASURE.format(operation=operation, size=size, rounds=rounds, warm_up=warm_up)
     done = run_python(preparation + measure, timeout=90)

@@ -116,4 +116,4 @@ resolver = Resolver(use_environ=False, servers=["127.0.0.1"], udp_port=port, tcp
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_nothing_stays(run_python, name):
-    assert_nothing_stays(run_python, PREPARATION, OPERATIONS[name], size=10, rounds=8, warm_up=150)
+    assert_nothing_stays(run_python, PREPARATION, OPERATIONS[name], size=10, warm_up=150)
