@@ -31,7 +31,7 @@ TIME_LIMIT = 120
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is measured, how often, and what the ratio to uvloop should be."""
+    """A row: its operation, its number of repetitions, and the ratio to uvloop that is aimed at."""
 
     name: str
     title: str
@@ -317,7 +317,7 @@ def main() -> int:
             continue
         samples: dict[str, list[float]] = {}
         for number in range(chosen.rounds):
-            # Who comes first changes, so that a machine that slows down is fair to all.
+            # The order changes, so that a machine that slows down is fair to all.
             for side in scenario.sides if number % 2 == 0 else reversed(scenario.sides):
                 python = peer if side == "uvloop" else ours
                 samples.setdefault(side, []).append(_measure(python, side, scenario, chosen.share))

@@ -50,7 +50,7 @@ class Chart:
     title: str
     unit: str
     groups: list[tuple[str, list[Bar]]]
-    #: Where a line is drawn, for ratios.
+    #: The value at which a line is drawn, for ratios.
     mark: float | None = None
 
 

@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation; `make docs` runs it."""
+"""The settings of Sphinx, which `make docs` runs."""
 
 import re
 import sys

@@ -18,7 +18,7 @@ SHOWN = 10
 
 
 class History:
-    """What was said, in a database that one greenlet uses at a time."""
+    """Keeps the messages in a database that one greenlet uses at a time."""
 
     def __init__(self, path: str) -> None:
         self.lock = RLock()

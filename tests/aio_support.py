@@ -1,10 +1,12 @@
-"""What the tests of gevent.aio's transports share: protocols, and connections to talk to."""
+"""The tests of gevent.aio share this: coroutines, threads, protocols and connections to talk to."""
 
 import asyncio
 import os
 import socket
+import threading
 from contextlib import asynccontextmanager
 
+import gevent
 from gevent import aio
 
 MUCH = os.urandom(3_000_000)
@@ -114,3 +116,19 @@ async def received_by(peer, count):
             break
         got += data
     return bytes(got)
+
+
+async def give(value, after=0.001):
+    """Return *value* after a moment."""
+    await asyncio.sleep(after)
+    return value
+
+
+def in_thread(function):
+    """Return what *function* returns in a native thread, while the greenlets here run on."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    while thread.is_alive():
+        gevent.sleep(0.001)
+    return results[0]

@@ -53,6 +53,6 @@ def assert_nothing_stays(
     done = run_python(preparation + measure, timeout=90)
     assert done.returncode == 0, done.stderr
     objects, blocks = map(int, done.stdout.split()[-2:])
-    # What each operation leaves is there as often as there are operations in a round.
+    # An operation that leaves something leaves it as often as there are operations in a round.
     assert objects < size // 2, done.stdout
     assert blocks < size - size // 6, done.stdout

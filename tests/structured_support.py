@@ -1,4 +1,4 @@
-"""What the tests of task groups share."""
+"""The tests of task groups share this: children and checks."""
 
 import gevent
 from gevent import Cancelled

@@ -1,4 +1,4 @@
-"""What the tests of thread pools share."""
+"""The tests of thread pools share this."""
 
 import threading
 

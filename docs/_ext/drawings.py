@@ -99,7 +99,7 @@ def wakeup() -> None:
 
 
 def stacks() -> None:
-    """What a switch copies."""
+    """Draw the memory that a switch copies."""
     drawing = Drawing(680, 270, "What a switch of greenlets copies")
     drawing.text(130, 28, "The stack of the thread")
     drawing.box(60, 44, 140, 44, "hub", "main, hub")

@@ -1,4 +1,4 @@
-"""Which places in a program keep its loops from running, found by looking now and then.
+"""Finds the places in a program that keep its loops from running, by looking now and then.
 
 The loop counts the tasks it takes up and says when it waits for events, whoever asks. A native
 thread looks at that some times a second. A loop that did nothing between two looks, and does not
@@ -63,14 +63,14 @@ def key_of(frame: FrameType | None) -> tuple[str, str]:
 
 
 class Place:
-    """What is known of one place that blocked a loop."""
+    """A place that blocked a loop, with how often and how long it did."""
 
     __slots__ = ("longest", "name", "seconds", "stack", "times")
 
     def __init__(self, name: str) -> None:
         #: The function, its file, and the line where it was the first time.
         self.name: str = name
-        #: How often it blocked a loop.
+        #: The number of times that it blocked a loop.
         self.times: int = 0
         #: For how long in all, and at most, in seconds.
         self.seconds: float = 0.0
@@ -84,7 +84,7 @@ class Place:
 
 
 class _Watched:
-    """What was seen of one hub at the last look."""
+    """The state of one hub at the last look."""
 
     __slots__ = ("activity", "counted", "place", "since")
 

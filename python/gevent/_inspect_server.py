@@ -212,9 +212,9 @@ class View:
     def __init__(self, address: Address, token: str | None = None) -> None:
         #: What a request over loopback has to bring, ``None`` for a Unix socket.
         self.token = None if address.path is not None else token or secrets.token_urlsafe(24)
-        #: Whether it answers.
+        #: True while it answers.
         self.is_open = True
-        #: Where the view is.
+        #: The address of the view.
         self.address: Address
         self._listener, self.address = listen(address)
         self._pid = os.getpid()
@@ -242,7 +242,7 @@ class View:
 
     @property
     def url(self) -> str | None:
-        """What to open in a browser; ``None`` for a Unix socket."""
+        """The address to open in a browser; ``None`` for a Unix socket."""
         if self.address.path is not None:
             return None
         host = str(self.address).removeprefix("tcp:")

@@ -161,7 +161,7 @@ class MaxSwitchTracer(_TimingTracer):
         return None
 
 
-#: How many places that blocked are remembered, before all are forgotten.
+#: The number of places that blocked which are remembered, before all are forgotten.
 _MOST_PLACES = 1000
 
 

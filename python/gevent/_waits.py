@@ -1,4 +1,4 @@
-"""What each greenlet waits for, in words, and which greenlets wait for each other.
+"""Says what each greenlet waits for, and which greenlets wait for each other.
 
 The engine knows of every parked greenlet the kind of its call, the object that the call is on and
 since when. Which function of this package or of the standard library the program called, say
@@ -49,7 +49,7 @@ _PUBLIC = {
 
 
 class Wait(NamedTuple):
-    """What one greenlet waits for."""
+    """The wait of one greenlet."""
 
     #: The kind of call, such as ``"get"`` or ``"sleep"``.
     kind: str
@@ -81,7 +81,7 @@ class Wait(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What the call is on, for people; empty for nothing."""
+        """The object that the call is on, for people; empty for nothing."""
         if self.object is not None:
             return named(self.object)
         if self.kind in ("read", "write"):

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from run import MODULES, TIME_LIMIT
 
 PREFIX = "test_asyncio."
-#: How often the tests of a module that fail may try again, nothing else running.
+#: The number of times that failing tests of a module may try again, nothing else running.
 RETRIES = 2
 
 

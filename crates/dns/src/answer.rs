@@ -1,4 +1,4 @@
-//! What is known of a host.
+//! The result of a look-up: a host with its names and addresses.
 
 use std::net::IpAddr;
 

@@ -19,7 +19,7 @@ use crate::plan::Plan;
 
 /// The longest chain of aliases that is followed.
 const MOST_ALIASES: usize = 64;
-/// How often a chain of aliases may take another query, as each answer has only a part of it.
+/// The most queries that a chain of aliases may take beyond the first, where each answer has only a part of it.
 const MOST_LINKS: usize = 16;
 
 enum State {
@@ -42,14 +42,14 @@ struct Flight {
 
 /// The search for one kind of records.
 pub struct Exchange {
-    /// What is asked for: the name itself, or what the chain of aliases has led to.
+    /// The name that is asked for: the one given, or the one that the chain of aliases has led to.
     name: Name,
     kind: Kind,
     aliases: Vec<Name>,
     links: usize,
     /// The server that is asked first.
     first: usize,
-    /// How many servers of this round have failed, and how many rounds are over.
+    /// The number of servers of this round that have failed, and of rounds that are over.
     failed: usize,
     rounds: usize,
     state: State,

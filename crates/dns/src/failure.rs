@@ -24,10 +24,10 @@ pub enum Failure {
     /// The server answered `REFUSED`.
     #[error("the server refused the query")]
     Refused = 6,
-    /// What was asked for has not the form of a host name.
+    /// The question has not the form of a host name.
     #[error("it cannot be a name")]
     BadName = 8,
-    /// What the server sent cannot be read as a reply.
+    /// The server sent something that cannot be read as a reply.
     #[error("the server sent what is no reply")]
     BadResp = 10,
     /// No server listens.

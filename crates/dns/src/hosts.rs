@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::answer::Answer;
 
-/// What `/etc/hosts` says.
+/// The content of `/etc/hosts`.
 pub struct Hosts {
     lines: Vec<(IpAddr, Vec<String>)>,
     by_name: HashMap<String, Vec<usize>>,
@@ -47,7 +47,7 @@ impl Hosts {
         self.lines.push((address, names));
     }
 
-    /// What the file says of `name`: its first name, its other names, and its addresses of the families asked for.
+    /// Returns what the file says of `name`: its first name, its other names, and its addresses of the families asked for.
     #[must_use]
     pub fn addresses(&self, name: &str, v4: bool, v6: bool) -> Option<Answer> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
@@ -69,7 +69,7 @@ impl Hosts {
         answer
     }
 
-    /// What the first line of an address says.
+    /// Returns what the first line of an address says.
     #[must_use]
     pub fn names(&self, address: IpAddr) -> Option<Answer> {
         let (address, names) = self.lines.get(*self.by_address.get(&address)?)?;

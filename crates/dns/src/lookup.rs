@@ -13,7 +13,7 @@ use crate::hosts::Hosts;
 use crate::message::{Kind, Name};
 use crate::plan::Plan;
 
-/// What to look up.
+/// A question that a look-up answers.
 #[derive(Clone, Debug)]
 pub enum Question {
     /// The addresses of a name, in octets.
@@ -29,7 +29,7 @@ pub enum Question {
     Names(IpAddr),
 }
 
-/// How a query travels.
+/// The protocol that carries a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// In a datagram.
@@ -45,17 +45,17 @@ pub struct QueryId(u32);
 /// A message to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// What to name it by.
+    /// Its name among the queries of the look-up.
     pub id: QueryId,
     /// The server, by its place in [`Plan::servers`].
     pub server: usize,
-    /// How to send it.
+    /// The protocol to send it by.
     pub transport: Transport,
     /// Its octets. The first two are its id, by which the reply is told from others.
     pub message: Vec<u8>,
 }
 
-/// What the caller is to do next.
+/// The next thing that the caller is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send this, say so by [`Lookup::sent`], and poll again.
@@ -69,7 +69,7 @@ pub enum Action {
 /// One look-up. Times are durations since any moment that stays the same.
 pub struct Lookup {
     plan: Arc<Plan>,
-    /// Where the message ids come from, which nobody else may guess.
+    /// The source of message ids, which nobody else may guess.
     random: fn() -> u16,
     first: usize,
     queries: u32,

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// A complete name.
 pub type Name = domain::base::Name<Vec<u8>>;
 
-/// What a datagram may hold where the server was told so (EDNS): it fits any path, see DNS flag day 2020.
+/// The size of datagrams that servers are told of (EDNS): it fits any path, see DNS flag day 2020.
 const DATAGRAM: u16 = 1232;
 
 /// The kind of records to ask for.
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// What a record says of its owner.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     /// It is another name for this one.
@@ -47,7 +47,7 @@ pub enum Data {
     Pointer(Name),
 }
 
-/// What a server replied.
+/// The content of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Records by their owners.

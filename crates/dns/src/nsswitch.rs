@@ -1,6 +1,6 @@
-//! Where libc looks names up: the line `hosts` of nsswitch.conf(5).
+//! The services that libc looks names up in: the line `hosts` of nsswitch.conf(5).
 
-/// What the line `hosts` of `/etc/nsswitch.conf` says.
+/// The content of the line `hosts` of `/etc/nsswitch.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
     services: Vec<String>,

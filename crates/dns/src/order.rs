@@ -65,7 +65,7 @@ pub fn is_default(gai_conf: &str) -> bool {
         .all(|line| matches!(line.trim_start().bytes().next(), None | Some(b'#')))
 }
 
-/// What to compare destinations by, best first. Rules 3, 4 and 7 need what only the kernel knows.
+/// The key by which destinations are compared, best first. Rules 3, 4 and 7 need what only the kernel knows.
 type Rank = (
     Reverse<bool>,
     Reverse<bool>,

@@ -1,4 +1,4 @@
-//! Whom to ask, and how: what the program sets, and where it does not, what `/etc/resolv.conf` says.
+//! The plan of a look-up: which servers to ask, and how. The settings of the program come before `/etc/resolv.conf`.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ pub mod flags {
     pub const EDNS: u32 = 1 << 8;
 }
 
-/// What the program sets.
+/// The settings of the program.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// A sum of [`flags`].
     pub flags: u32,
     /// For one try at one server.
     pub timeout: Option<Duration>,
-    /// How often to ask every server.
+    /// The number of times that every server is asked.
     pub tries: Option<usize>,
     /// With how many dots in it a name is first taken as complete.
     pub ndots: Option<usize>,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub res_options: Option<String>,
 }
 
-/// Whom to ask, and how.
+/// The servers to ask, and how to ask them.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// In the order in which to ask them.
@@ -52,7 +52,7 @@ pub struct Plan {
     pub ndots: usize,
     /// For one try at one server.
     pub timeout: Duration,
-    /// How often to ask every server.
+    /// The number of times that every server is asked.
     pub tries: usize,
     /// True if each look-up begins with another server.
     pub rotate: bool,

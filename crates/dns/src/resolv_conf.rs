@@ -34,7 +34,7 @@ impl ServerAddress {
     }
 }
 
-/// What `/etc/resolv.conf` says.
+/// The content of `/etc/resolv.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
     /// The name servers, in the order in which to ask them.
@@ -45,7 +45,7 @@ pub struct ResolvConf {
     pub ndots: usize,
     /// Seconds for one try at one server.
     pub timeout: u64,
-    /// How often to ask every server.
+    /// The number of times that every server is asked.
     pub attempts: usize,
     /// True if each look-up begins with another server.
     pub rotate: bool,

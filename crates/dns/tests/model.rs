@@ -29,7 +29,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     ]
 }
 
-/// What a look-up should find, by following the entries one by one.
+/// Returns what a look-up should find, by following the entries one by one.
 fn expected(entries: &HashMap<String, Entry>, name: &str) -> Result<Vec<IpAddr>, Failure> {
     let mut name = name.to_owned();
     let mut seen = HashSet::new();

@@ -1,4 +1,4 @@
-"""What an event loop leaves to the engine: its ready queue, timers, turns and transports."""
+"""The part of an event loop that is in the engine: ready queue, timers, turns and transports."""
 
 from __future__ import annotations
 

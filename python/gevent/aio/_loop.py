@@ -43,7 +43,7 @@ T = TypeVar("T")
 if TYPE_CHECKING:
 
     class AsyncioLoop(asyncio.SelectorEventLoop):
-        """What is used here of asyncio's loop beside its public methods."""
+        """The members of asyncio's loop, beside its public methods, that are used here."""
 
         _csock: socket.socket
         _default_executor: Executor | None

@@ -1,4 +1,4 @@
-"""How :mod:`asyncio` comes to use :class:`gevent.aio.EventLoop` everywhere."""
+"""Makes :mod:`asyncio` use :class:`gevent.aio.EventLoop` everywhere."""
 
 from __future__ import annotations
 

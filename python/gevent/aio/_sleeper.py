@@ -1,4 +1,4 @@
-"""Where an event loop waits: the hub of the thread that runs it."""
+"""The wait of an event loop, in the hub of the thread that runs it."""
 
 from __future__ import annotations
 

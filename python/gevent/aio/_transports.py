@@ -46,7 +46,7 @@ def limits_of(high: int | None, low: int | None) -> tuple[int, int]:
 
 
 class _SocketTransport:
-    """What transports of stream and of datagram sockets have in common."""
+    """The part that transports of stream and of datagram sockets have in common."""
 
     # What the destructor looks at, also when the constructor failed.
     _server: Any = None

@@ -27,8 +27,8 @@ from gevent.resolver.cares import ARES_ENODATA, ARES_ENOTFOUND, channel
 
 __all__ = ["NativeLookups"]
 
-# What plain names consist of. What is done with others, such as those that IDNA encodes, is left
-# to CPython and the C library.
+# Plain names consist of these characters. Others, such as those that IDNA encodes, are left to
+# CPython and the C library.
 _PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 # Labels have 63 octets at most, and none is empty.
 _NO_LABEL = re.compile(r"[^.]{64}|\.\.")

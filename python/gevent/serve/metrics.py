@@ -29,9 +29,9 @@ from gevent._stats import metrics_of, open_metrics
 
 __all__ = ["Metrics"]
 
-#: How many requests are answered at a time.
+#: The number of requests that are answered at a time.
 _MOST = 4
-#: How long one worker may take to answer, in seconds.
+#: The time that one worker may take to answer, in seconds.
 _PATIENCE = 2.0
 
 

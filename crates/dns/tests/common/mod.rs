@@ -16,7 +16,7 @@ use domain::rdata::{A, Aaaa, Cname, Ptr};
 
 type OwnedName = Name<Vec<u8>>;
 
-/// What a server says of a name.
+/// The entry of a name in the world.
 #[derive(Clone, Debug)]
 pub enum Entry {
     Addresses(Vec<IpAddr>),
@@ -33,11 +33,11 @@ pub enum Entry {
     Garbage,
 }
 
-/// What the servers know, by name, and what was asked of them.
+/// The knowledge of all servers, by name, and the questions that came.
 #[derive(Default)]
 pub struct World {
     pub entries: HashMap<String, Entry>,
-    /// What single servers say in place of that.
+    /// Entries with which single servers answer whatever they are asked.
     pub servers: HashMap<usize, Entry>,
     /// True if an answer has the whole chain of aliases.
     pub follows: bool,
@@ -45,7 +45,7 @@ pub struct World {
     pub now: Duration,
 }
 
-/// What came of a query.
+/// The outcome of a query.
 enum Outcome {
     Reply(Vec<u8>),
     Lost,

@@ -71,7 +71,7 @@ pub struct SelectorWatch {
     pub fd: i32,
     /// The key of the watch.
     pub key: usize,
-    /// Who is notified.
+    /// The transport that is notified.
     pub listener: Arc<SelectorListener>,
 }
 
@@ -104,11 +104,11 @@ pub struct AsyncioLoop {
     spare: GilCell<Vec<Py<PyAny>>>,
 }
 
-/// How many handles are kept for reuse.
+/// The number of handles that are kept for reuse.
 const SPARE: usize = 256;
 
 impl AsyncioLoop {
-    /// What it has to do.
+    /// The work that it has to do.
     #[inline]
     pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox

@@ -27,9 +27,9 @@ use crate::sockets::addr;
 
 /// No datagram of the internet is longer.
 const LONGEST: usize = 65536;
-/// How much room a datagram of another family is given, as in asyncio.
+/// The room that a datagram of another family is given, as in asyncio.
 const MOST: usize = 256 * 1024;
-/// How many datagrams are received before others get their turn.
+/// The number of datagrams that are received before others get their turn.
 const BATCH: usize = 8;
 
 struct State {
@@ -240,7 +240,7 @@ fn go_on_after(slf: &Bound<'_, DatagramTransport>, error: PyErr) -> PyResult<()>
     slf.call_method1(intern!(py, "_report"), (error,)).map(drop)
 }
 
-/// What became of a datagram.
+/// The outcome of sending a datagram.
 enum Sent {
     Done,
     /// It waits.

@@ -146,7 +146,7 @@ impl Handles {
         self.timer.fields(other)
     }
 
-    /// What a handle is to call; none for one that was cancelled. Another class's handle is given back.
+    /// Returns what a handle is to call; none for one that was cancelled. Another class's handle is given back.
     ///
     /// # Errors
     /// The handle that this class does not know.
@@ -229,7 +229,7 @@ impl Handles {
     }
 }
 
-/// What a handle calls.
+/// The call that a handle makes.
 pub struct Call<'py> {
     /// The function.
     pub callback: Bound<'py, PyAny>,

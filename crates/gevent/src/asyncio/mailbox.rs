@@ -1,4 +1,4 @@
-//! What an event loop of asyncio has to do: callbacks and transports that are ready, in order.
+//! The work of an event loop of asyncio: callbacks and transports that are ready, in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Mailbox {
         })
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     #[inline]
     pub fn len(&self, py: Python<'_>) -> usize {
         self.ready.with(py, |queue| queue.len())

@@ -1,4 +1,4 @@
-//! What a transport has still to send, in the pieces in which it was written.
+//! The bytes that a transport has still to send, in the pieces in which they were written.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -32,13 +32,13 @@ impl Piece {
 #[derive(Default)]
 pub struct OutBuffer {
     pieces: VecDeque<Piece>,
-    /// How much of the first piece is sent.
+    /// The part of the first piece that is sent.
     sent: usize,
     size: usize,
 }
 
 impl OutBuffer {
-    /// How many bytes there are.
+    /// Returns how many bytes there are.
     pub fn len(&self) -> usize {
         self.size
     }

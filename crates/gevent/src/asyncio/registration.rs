@@ -1,4 +1,4 @@
-//! How a transport waits: its descriptor as an edge-triggered source of the hub, whose events go to the loop's mailbox.
+//! The wait of a transport: its descriptor is an edge-triggered source of the hub, whose events go to the loop's mailbox.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Registration {
     is_over: AtomicBool,
 }
 
-/// Where the descriptor is registered.
+/// The loop and the source that the descriptor is registered as.
 struct Source {
     hub_loop: Py<Loop>,
     key: SourceKey,

@@ -21,7 +21,7 @@ use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::ffi::context;
 
-/// What changes in a transport.
+/// The state of a transport, behind its cell.
 pub struct State {
     pub(super) loop_: Option<Py<AsyncioLoop>>,
     pub(super) sock: Option<Py<PyAny>>,
@@ -32,7 +32,7 @@ pub struct State {
     pub(super) empty_waiter: Option<Py<PyAny>>,
     pub(super) out: OutBuffer,
     pub(super) fd: RawFd,
-    /// How often it was found that the connection is lost, or is about to be.
+    /// The number of times that the connection was found to be lost, or about to be.
     pub(super) lost: u32,
     pub(super) high: usize,
     pub(super) low: usize,
@@ -213,7 +213,7 @@ impl StreamTransport {
         stream_write::write_eof(slf)
     }
 
-    /// How many bytes have still to be sent.
+    /// Returns how many bytes have still to be sent.
     fn get_write_buffer_size(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.out.len())
     }

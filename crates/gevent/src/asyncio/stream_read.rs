@@ -1,4 +1,4 @@
-//! How a stream's transport receives: on the stack first, or into the protocol's memory, and what the protocol is told.
+//! Receiving by a stream's transport: on the stack first, or into the protocol's memory, and what the protocol is told.
 
 use std::os::fd::BorrowedFd;
 
@@ -15,12 +15,12 @@ use crate::errors::errno_error;
 use crate::ffi::buffer::{Room, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 
-/// What is received on the stack first, so that a small message costs a small object.
+/// The size of the room on the stack that is tried first, so that a small message costs a small object.
 const SCRATCH: usize = 8192;
-/// How much is received at once where much comes, as in asyncio.
+/// The most that is received at once where much comes, as in asyncio.
 const MOST: usize = 256 * 1024;
 
-/// What a read came to.
+/// The outcome of a read.
 enum Read<'py> {
     /// It received this.
     Bytes(PyResult<Bound<'py, PyBytes>>),

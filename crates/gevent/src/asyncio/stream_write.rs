@@ -1,4 +1,4 @@
-//! How a stream's transport sends: at once what the kernel takes, and the rest as it takes it.
+//! Sending by a stream's transport: at once what the kernel takes, and the rest as it takes it.
 
 use std::io::IoSlice;
 
@@ -18,7 +18,7 @@ use crate::ffi::descriptor;
 /// From this many writes to a lost connection on asyncio logs them.
 const LOGGED: u32 = 5;
 
-/// What comes next in a write.
+/// The next step of a write.
 enum Next {
     /// It is done.
     Done,

@@ -29,7 +29,7 @@ const BATCH: u32 = 64;
 /// Runs turns until the loop is to stop.
 ///
 /// # Errors
-/// What ends a turn.
+/// The reason why a turn ends.
 pub fn run_turns(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     let this = slf.get();
     poll_next(this);
@@ -60,7 +60,7 @@ pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
         slf.call_method0(intern!(py, "_poll_selector"))?;
     }
     expire(slf)?;
-    // What these put in is for the next turn.
+    // Callbacks that these put in are for the next turn.
     for _ in 0..this.mailbox().len(py) {
         match this.mailbox().pop(py) {
             Some(Ready::Handle(handle)) => run_handle(slf, handle.into_bound(py))?,
@@ -126,7 +126,7 @@ pub fn ends_loop(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
 
-/// How long the turn may wait, in seconds; none for any time.
+/// Returns how long the turn may wait, in seconds; none for any time.
 fn timeout(slf: &Bound<'_, AsyncioLoop>) -> PyResult<Option<f64>> {
     let py = slf.py();
     let this = slf.get();

@@ -1,4 +1,4 @@
-//! What is counted anyway, or can be counted when somebody asks: the numbers behind `gevent.util.stats`.
+//! The numbers behind `gevent.util.stats`: they are counted anyway, or can be counted when somebody asks.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 use crate::event_loop::loop_::Loop;
 use crate::greenlets::greenlet;
 
-/// How many greenlets were made.
+/// The number of greenlets that were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a greenlet that is made. The GIL is held, so a load and a store do.

@@ -1,6 +1,5 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -11,17 +10,16 @@ use reactor::{EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timer
 use slab::Slab;
 
 use crate::cell::GilCell;
-use crate::errors::{GreenletExit, os_error};
+use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::parked::{Listener, Parked};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
+use crate::event_loop::thread_end::{parked_greenlets, unwind};
 use crate::event_loop::unusual::{self, Unusual};
 use crate::ffi::fork;
 use crate::ffi::frames::Stack;
-use crate::ffi::greenlet;
 use crate::waiting::running;
-use crate::waiting::threads;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
@@ -67,7 +65,7 @@ pub struct Loop {
     pub(crate) queue: GilCell<ReadyQueue>,
     pub(crate) timers: GilCell<Timers<Deadline>>,
     pub(crate) sources: GilCell<Sources<Parked>>,
-    /// How many of those who are parked in `sources` are listeners, which do not keep the loop running.
+    /// The number of listeners among those who are parked in `sources`; they do not keep the loop running.
     pub(crate) listeners: AtomicUsize,
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
@@ -84,7 +82,7 @@ pub struct Loop {
     pub(crate) events: GilCell<Option<Box<[EventBuffer; 2]>>>,
     /// Things that can wake somebody beside ready tasks, less those that do not count (`ref=False`).
     pub(crate) refs: AtomicIsize,
-    /// What is unusual now; see [`crate::event_loop::unusual`].
+    /// The set of unusual things that hold now; see [`crate::event_loop::unusual`].
     pub(crate) unusual: Unusual,
     /// Watchers of prepare, check and idle that are active.
     phased: AtomicIsize,
@@ -581,37 +579,5 @@ impl Loop {
         self.error_handler
             .peek(&visit, |handler| visit.call(handler))
             .unwrap_or(Ok(()))
-    }
-}
-
-/// The greenlets that wait or yield, if the loop is not that of the main thread, where nothing is listed.
-fn parked_greenlets(
-    py: Python<'_>,
-    waits: Slab<Weak<Wait>>,
-    tasks: &VecDeque<Task>,
-) -> Vec<Py<PyAny>> {
-    if threads::is_main() {
-        return Vec::new();
-    }
-    let waiting = waits
-        .into_iter()
-        .filter_map(|(_, wait)| Some(wait.upgrade()?.greenlet().clone_ref(py)));
-    let yielding = tasks.iter().filter_map(|task| match task {
-        Task::Yield(turn) => Some(turn.greenlet().clone_ref(py).into_any()),
-        Task::Wake(wait) => Some(wait.greenlet().clone_ref(py)),
-        _ => None,
-    });
-    waiting.chain(yielding).collect()
-}
-
-/// Raises `GreenletExit` in the parked greenlets of a thread that ends. Each gives up its place wherever it waits, and passes
-/// on what it was woken for, which nobody else would get otherwise: what it waits on belongs to other threads too.
-fn unwind(py: Python<'_>, parked: Vec<Py<PyAny>>) {
-    for target in parked {
-        let target = target.into_bound(py);
-        let ends = greenlet::active(&target) && !greenlet::is_main(&target);
-        if ends && let Err(error) = greenlet::throw(&target, GreenletExit::new_err(())) {
-            error.write_unraisable(py, Some(&target));
-        }
     }
 }

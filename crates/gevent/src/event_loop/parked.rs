@@ -1,4 +1,4 @@
-//! What waits for an edge-triggered source: a greenlet, or an object that is notified in place of one.
+//! The waiters of an edge-triggered source: greenlets, and objects that are notified in place of one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +15,7 @@ pub trait Listener: Send + Sync {
     fn ready(&self, py: Python<'_>, direction: Direction);
 }
 
-/// Who waits for one direction of a source.
+/// The waiter of one direction of a source.
 pub enum Parked {
     /// A greenlet. It keeps the hub running.
     Greenlet(WaitRef),

@@ -21,7 +21,7 @@ pub fn note_gone_loop() {
     ANY_GONE.store(true, Relaxed);
 }
 
-/// What is unusual about a loop.
+/// The set of unusual things that hold for a loop.
 pub struct Unusual(AtomicU32);
 
 impl Unusual {

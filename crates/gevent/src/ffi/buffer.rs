@@ -109,7 +109,7 @@ impl Readable {
         }
     }
 
-    /// How many bytes there are.
+    /// Returns how many bytes there are.
     #[inline]
     pub fn len(&self, py: Python<'_>) -> usize {
         match self {
@@ -172,7 +172,7 @@ impl Writable {
             })
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     #[inline]
     pub fn len(&self) -> usize {
         self.0.memory().1
@@ -206,13 +206,13 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// How many bytes there is room for.
+    /// Returns how many bytes there is room for.
     #[inline]
     pub fn left(&self) -> usize {
         self.size - self.received
     }
 
-    /// How many bytes were received.
+    /// Returns how many bytes were received.
     #[inline]
     pub fn received(&self) -> usize {
         self.received

@@ -16,7 +16,7 @@ extern "C" fn in_child() {
     }
 }
 
-/// What is to run in a child as it begins, which may use atomics and thread-local data only.
+/// The functions that run in a child as it begins; they may use atomics and thread-local data only.
 static HOOKS: OnceLock<&'static [fn()]> = OnceLock::new();
 
 /// Starts counting, and has `hooks` run in each child as it begins: they may use atomics and thread-local data only, as other

@@ -1,4 +1,4 @@
-//! What the running thread's interpreter state holds beside the stack: the exception being handled, and the context.
+//! The parts of the running thread's interpreter state beside the stack: the exception being handled, and the context.
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -25,7 +25,7 @@ pub struct SlottedClass {
     class: Py<PyType>,
 }
 
-/// Where a field lies in the instances of one class and of those derived from it.
+/// The place of a field in the instances of one class and of those derived from it.
 #[derive(Copy, Clone)]
 pub struct Slot {
     offset: usize,
@@ -94,7 +94,7 @@ impl SlottedClass {
         }
     }
 
-    /// Where the class, or one that it is derived from, keeps the field `name`.
+    /// Finds where the class, or one that it is derived from, keeps the field `name`.
     ///
     /// # Errors
     /// `AttributeError` when there is none, `TypeError` when it is no slot.
@@ -125,7 +125,7 @@ impl<'py> Slotted<'py> {
         unsafe { self.0.as_ptr().cast::<u8>().add(slot.offset).cast() }
     }
 
-    /// What the field holds, if it is set.
+    /// Returns what the field holds, if it is set.
     #[inline]
     pub fn get(&self, slot: Slot) -> Option<Bound<'py, PyAny>> {
         // SAFETY: the field holds NULL or an object that it owns; the GIL is held.

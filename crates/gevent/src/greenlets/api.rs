@@ -4,16 +4,17 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyGenericAlias, PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyDict, PyGenericAlias, PyTraceback, PyTuple, PyType};
 
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
 use crate::greenlets::end::{exit_error, old_links, spawn_linked};
-use crate::greenlets::greenlet::{Ended, Greenlet, Stage, is_plain, not_callable, spawn_of};
+use crate::greenlets::greenlet::{Ended, Greenlet, Stage, not_callable};
 use crate::greenlets::spawn_settings::SETTINGS;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
-use crate::greenlets::spawned_link::LinkKind;
+use crate::greenlets::spawned_link::{LinkKind, either_name};
+use crate::greenlets::spawning::{do_nothing, is_plain, make, spawn_of};
 use crate::hub;
 use crate::structured::membership::describe_group;
 use crate::structured::shielded_kill::check_killed;
@@ -97,7 +98,7 @@ impl Greenlet {
         if args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) && is_plain(cls) {
             return Err(not_callable());
         }
-        let new = crate::greenlets::greenlet::make(cls, args, kwargs)?;
+        let new = make(cls, args, kwargs)?;
         Self::start_later(&new, seconds)?;
         Ok(new)
     }
@@ -584,33 +585,4 @@ impl Greenlet {
         });
         drop(taken);
     }
-}
-
-/// The argument of a link, which gevent 0.13 called `receiver`.
-fn either_name<'py>(
-    callback: Option<Bound<'py, PyAny>>,
-    receiver: Option<Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if callback.is_some() && receiver.is_some() {
-        return Err(PyTypeError::new_err(
-            "either 'callback' or 'receiver', the older name, but not both",
-        ));
-    }
-    Ok(callback.or(receiver))
-}
-
-/// What a greenlet runs that was given nothing.
-fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
-    PyCFunction::new_closure(
-        py,
-        Some(c"_run"),
-        None,
-        |args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| {
-            if args.is_empty() {
-                return Ok(args.py().None());
-            }
-            let message = format!("_run() takes no arguments ({} given)", args.len());
-            Err(PyTypeError::new_err(message))
-        },
-    )
 }

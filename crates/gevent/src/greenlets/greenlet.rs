@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType, PyWeakrefReference};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use reactor::TimerKey;
 
 use crate::cell::GilCell;
@@ -127,7 +127,7 @@ impl Collected for Greenlet {
 /// How many greenlets have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// How many greenlets have ended.
+/// Returns how many greenlets have ended.
 pub fn ended() -> u64 {
     ENDED.load(Relaxed)
 }
@@ -590,46 +590,4 @@ pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
         }
     };
     thrown.map(drop)
-}
-
-/// `spawn(function, *args, **kwargs)` for `gevent.Greenlet` itself or a subclass.
-///
-/// # Errors
-/// As [`Greenlet::init`] and the class.
-pub fn spawn_of<'py>(
-    class: &Bound<'py, PyType>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, Greenlet>> {
-    let py = class.py();
-    if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) && !args.is_empty() {
-        let named = match kwargs {
-            Some(kwargs) => kwargs.contains(pyo3::intern!(py, "run"))?,
-            None => false,
-        };
-        if !named {
-            let rest = args.get_slice(1, args.len());
-            return Greenlet::spawned(args.get_item(0)?, rest, kwargs.cloned());
-        }
-    }
-    let new = make(class, args, kwargs)?;
-    Greenlet::start(&new)?;
-    Ok(new)
-}
-
-/// Returns true for `gevent.Greenlet` itself, false for a subclass.
-pub fn is_plain(class: &Bound<'_, PyType>) -> bool {
-    std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()))
-}
-
-/// An instance of `class`.
-///
-/// # Errors
-/// What the class raises.
-pub fn make<'py>(
-    class: &Bound<'py, PyType>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, Greenlet>> {
-    Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
 }

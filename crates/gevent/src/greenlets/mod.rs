@@ -8,4 +8,5 @@ pub mod local;
 pub mod spawn_settings;
 pub mod spawn_tree;
 pub mod spawned_link;
+pub mod spawning;
 pub mod wait;

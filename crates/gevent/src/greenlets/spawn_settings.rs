@@ -1,4 +1,4 @@
-//! What holds for every spawn: settings of `gevent.config`, of which the engine has a copy, and the spawn callbacks.
+//! The settings of every spawn: those of `gevent.config`, of which the engine has a copy, and the spawn callbacks.
 
 use pyo3::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Links that run their callback in a greenlet of its own, and how a call is described in `repr`.
 
 use pyo3::PyTraverseError;
+use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -199,4 +200,20 @@ fn short(value: &Bound<'_, PyAny>) -> PyResult<String> {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text,
     })
+}
+
+/// Returns the argument of a link, which gevent 0.13 called `receiver`.
+///
+/// # Errors
+/// `TypeError` when both names are given.
+pub fn either_name<'py>(
+    callback: Option<Bound<'py, PyAny>>,
+    receiver: Option<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if callback.is_some() && receiver.is_some() {
+        return Err(PyTypeError::new_err(
+            "either 'callback' or 'receiver', the older name, but not both",
+        ));
+    }
+    Ok(callback.or(receiver))
 }

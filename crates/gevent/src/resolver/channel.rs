@@ -1,4 +1,4 @@
-//! What Python has of look-ups: a channel that they go through, and a handle on each.
+//! The classes of look-ups that Python sees: a channel that they go through, and a handle on each.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::resolver::driver::Driver;
 use crate::resolver::state::{Ends, Request};
 use crate::resolver::system;
 
-/// What the callback gets in place of a status when the channel was closed: c-ares' `ARES_EDESTRUCTION`.
+/// The status that a callback gets when the channel was closed: c-ares' `ARES_EDESTRUCTION`.
 const CLOSED: i32 = 16;
 
 /// A look-up that was asked for.

@@ -13,7 +13,7 @@ use slab::Slab;
 
 use crate::resolver::system::any_like;
 
-/// How many queries go through one port, as long as descriptors last.
+/// The number of queries that go through one port, as long as descriptors last.
 const QUERIES_PER_PORT: usize = 64;
 /// The longest datagram there is.
 const LONGEST: usize = 65536;
@@ -24,7 +24,7 @@ struct Port<Q> {
     server: SocketAddr,
     /// The watch on it.
     watch: usize,
-    /// How many queries it has had.
+    /// The number of queries that it has had.
     uses: usize,
     /// Those that are under way, by the ids of their messages.
     queries: HashMap<[u8; 2], Q>,
@@ -45,7 +45,7 @@ pub struct Ports<Q> {
     buffer: Option<Box<[u8]>>,
 }
 
-/// What came at a port.
+/// The outcome of reading at a port.
 pub enum Arrival<'a, Q> {
     /// A datagram with the id of this query.
     Reply(Q, &'a [u8]),

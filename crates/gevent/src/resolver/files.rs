@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// More of a file is not read.
 const MOST: u64 = 16 << 20;
 
-/// What tells one version of a file from another.
+/// The properties that tell one version of a file from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -30,7 +30,7 @@ impl Version {
     }
 }
 
-/// What a file says, as of its current version.
+/// The content of a file as of its current version, read again when the file changes.
 pub struct FollowedFile<T> {
     path: PathBuf,
     seen: Option<Option<Version>>,
@@ -50,7 +50,7 @@ impl<T> FollowedFile<T> {
         }
     }
 
-    /// What the file says now. The same `Arc` means that nothing changed.
+    /// Returns what the file says now. The same `Arc` means that nothing changed.
     pub fn current(&mut self) -> Arc<T> {
         let version = Version::of(&self.path);
         if self.seen != Some(version) {

@@ -1,4 +1,4 @@
-//! What is known of the look-ups of one channel.
+//! The state of the look-ups of one channel.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::resolver::system;
 /// Look-ups at once. More wait here, rather than fill the buffers of sockets and be lost.
 const MOST_LOOKUPS: usize = 1024;
 
-/// Where a channel asks.
+/// The ports and files that a channel uses.
 pub struct Ends {
     pub udp_port: u16,
     pub tcp_port: u16,
@@ -35,7 +35,7 @@ pub struct Request {
     pub callback: Py<PyAny>,
 }
 
-/// How a query travels.
+/// The place of a query on its way.
 pub enum Way {
     Datagram(Place),
     /// The key of its connection.
@@ -59,7 +59,7 @@ pub struct Begun {
     pub deadline: Option<TimerKey>,
 }
 
-/// What a query is known by outside its look-up.
+/// The name of a query outside its look-up.
 pub type Key = (u64, QueryId);
 
 /// A connection that is open, and whose query it has.

@@ -10,7 +10,7 @@ use reactor::Interest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// How much is read at a time.
+/// The number of octets that are read at a time.
 const CHUNK: usize = 4096;
 
 /// A connection with its query.
@@ -23,7 +23,7 @@ pub struct Stream {
     incoming: Vec<u8>,
 }
 
-/// How far a connection has come.
+/// The state of a connection after it was advanced.
 pub enum Progress {
     /// It waits for this.
     Waits(Interest),
@@ -35,7 +35,7 @@ impl Stream {
     /// Begins to connect; `message` goes out as soon as that is done.
     ///
     /// # Errors
-    /// What the system says: there can be no more descriptors, or no way leads to the server.
+    /// The error of the system: there can be no more descriptors, or no way leads to the server.
     pub fn connect(server: SocketAddr, message: &[u8]) -> io::Result<Self> {
         let family = match server {
             SocketAddr::V4(_) => AddressFamily::INET,

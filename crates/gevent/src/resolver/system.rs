@@ -1,4 +1,4 @@
-//! What only the system knows: interfaces, routes and randomness.
+//! Questions to the system: interfaces, routes and randomness.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 

@@ -132,7 +132,7 @@ impl SocketBase {
         self.timeout(py) != Some(0.0)
     }
 
-    /// Whether waiting for this socket keeps the loop running.
+    /// True if waiting for this socket keeps the loop running.
     #[getter]
     fn r#ref(&self, py: Python<'_>) -> PyResult<bool> {
         self.open(py)?;
@@ -193,7 +193,7 @@ impl SocketBase {
         self.state.with(py, |state| state.closed = value);
     }
 
-    /// Whether it was closed or detached. The files of `makefile` may still use the descriptor.
+    /// True if it was closed or detached. The files of `makefile` may still use the descriptor.
     #[getter]
     fn closed(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.closed)

@@ -1,4 +1,4 @@
-//! Which exception goes on where one interrupted another.
+//! The choice of the exception that goes on where one interrupted another.
 //!
 //! A greenlet that was cancelled, killed or timed out cleans up, and while it does, the deadline of a scope inside may end
 //! that. Python then has the new exception replace the old one, and the scope inside swallows the new one: the old one would
@@ -14,7 +14,7 @@ use crate::ffi::interpreter;
 use crate::structured::nest::Nest;
 use crate::waiting::timeout::Timeout;
 
-/// How far a chain of contexts is followed, as programs may have made a circle of it.
+/// The most links of a chain of contexts that are followed, as programs may have made a circle of it.
 const LONGEST: usize = 1000;
 
 /// Gives a cancellation, about to be raised in the running greenlet, the exception that is handled there as its context.

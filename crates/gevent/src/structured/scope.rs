@@ -31,7 +31,7 @@ use crate::hub;
 use crate::structured::interruption::{find_interrupted, is_cancellation_of};
 use crate::structured::nest::Nest;
 
-/// Where the block of a scope stands.
+/// The stage of a scope's block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It has not begun.
@@ -44,7 +44,7 @@ pub enum Stage {
     Left,
 }
 
-/// Where its cancellation stands; see the top of the file.
+/// The stage of its cancellation; see the top of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Delivery {
     None,
@@ -53,11 +53,11 @@ enum Delivery {
     Raised,
 }
 
-/// What the two kinds of limits have in common.
+/// The part that the two kinds of limits have in common.
 pub struct Settings {
-    /// When it is cancelled.
+    /// The time at which it is cancelled.
     pub deadline: Option<Time>,
-    /// How long after its beginning it is cancelled.
+    /// The time from its beginning to its cancellation.
     pub delay: Option<Duration>,
     /// True if kills, and cancellations of scopes around it, are put off to its end.
     pub shield: bool,

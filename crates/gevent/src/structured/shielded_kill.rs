@@ -1,4 +1,4 @@
-//! What a kill that a shield puts off says when the time for it is up.
+//! The error of a kill that a shield puts off beyond the time for it.
 
 use pyo3::prelude::*;
 

@@ -23,7 +23,7 @@ use crate::waiting::running;
 use crate::waiting::threads;
 use crate::waiting::timeout::{Limit, Timeout};
 
-/// What a greenlet that waits for a permit does, and on what.
+/// The reason that a greenlet gives while it waits for a permit.
 type Waits<'a, 'py> = (WaitKind, &'a Bound<'py, PyAny>);
 
 /// `Semaphore::user` before the first acquire, and once it was acquired in several threads.
@@ -200,7 +200,7 @@ impl Semaphore {
         self.count() > 0
     }
 
-    /// How many permits there are.
+    /// Returns how many permits there are.
     #[inline]
     pub fn count(&self) -> i64 {
         self.counter.load(Relaxed)

@@ -12,7 +12,7 @@ use crate::waiting::timeout::Limit;
 /// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
 const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
 
-/// How many tries in a row may fail before the other greenlets run.
+/// The number of tries in a row that may fail before the other greenlets run.
 const TRIES: u32 = 100;
 
 /// Takes a lock by `take`, which is given how long it may wait, or none where it may not wait at all; true if it was taken.
@@ -39,7 +39,7 @@ pub fn acquire(
     Ok(taken)
 }
 
-/// How long an `acquire` of the standard library's locks may wait that gets these arguments; none where it may not.
+/// Returns how long an `acquire` of the standard library's locks with these arguments may wait; none where it may not.
 ///
 /// # Errors
 /// `ValueError` and `OverflowError` as the standard library raises them, `TypeError` for a timeout that is no number.

@@ -50,7 +50,7 @@ struct Functions {
 
 static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
 
-/// What asyncio had in the state of the thread when a greenlet parked.
+/// The state of the thread that asyncio had set when a greenlet parked.
 pub struct AsyncioState {
     running_loop: Py<PyAny>,
     current_task: Option<Py<PyAny>>,

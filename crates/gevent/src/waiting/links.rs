@@ -1,4 +1,4 @@
-//! Who is to be told when something becomes ready: parked greenlets and callables, in order of arrival.
+//! The listeners that are notified when something becomes ready: parked greenlets and callables, in order of arrival.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ pub enum Link {
     Native(Listener),
 }
 
-/// What a [`Listener`] does when its greenlet has ended. It runs no Python code of programs and blocks nowhere, unless a
+/// The function that a [`Listener`] calls when its greenlet has ended. It runs no Python code of programs and blocks nowhere, unless a
 /// program has put an event or semaphore of its own in.
 pub type OnEnd = fn(&Bound<'_, PyAny>, usize, &Bound<'_, Greenlet>) -> PyResult<()>;
 

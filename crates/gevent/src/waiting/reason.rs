@@ -1,4 +1,4 @@
-//! What a parked greenlet waits for, told to whoever asks.
+//! The reason why a greenlet is parked, for whoever asks.
 //!
 //! A [`Wait`] carries the kind of its call, the object that the call is on and the loop's time as it was made. All of that is
 //! stored in any case, in memory that the wait takes anyway, so nobody pays for a question that is never put. A greenlet
@@ -77,7 +77,7 @@ impl WaitKind {
     }
 }
 
-/// What a call that waits is on.
+/// The object that a waiting call is on.
 #[derive(Default)]
 pub enum Subject {
     /// Nothing, as far as is known.
@@ -104,11 +104,11 @@ impl Subject {
     }
 }
 
-/// What a wait is for.
+/// The reason of a wait.
 pub struct Reason {
     /// The kind of call.
     pub kind: WaitKind,
-    /// What the call is on.
+    /// The object that the call is on.
     pub subject: Subject,
 }
 

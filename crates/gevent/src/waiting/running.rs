@@ -1,4 +1,4 @@
-//! Which greenlet runs, as far as the engine let it run: what locks remember their holder by.
+//! The greenlet that the engine let run last, by which locks remember their holder.
 //!
 //! greenlet's own function for it costs as much as taking a lock does. So each switch of the engine stores the address, and
 //! the thread that it is true of: a thread that finds another's number here asks greenlet.

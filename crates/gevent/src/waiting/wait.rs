@@ -350,7 +350,7 @@ impl Wait {
         self.kind
     }
 
-    /// What the call is on, until the wait is over.
+    /// The object that the call is on, until the wait is over.
     pub fn subject(&self, py: Python<'_>) -> Subject {
         self.rest.with(py, |rest| rest.subject.clone_ref(py))
     }

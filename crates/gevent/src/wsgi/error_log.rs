@@ -21,7 +21,7 @@ pub fn noop_log(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     NOOP_LOG.import(py, "gevent._http", "NoopLog")
 }
 
-/// Whether what is written to a log goes nowhere.
+/// Returns true if what is written to a log goes nowhere.
 pub fn is_silent(log: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = log.py();
     Ok(log.is_none() || log.get_type().is(noop_log(py)?))

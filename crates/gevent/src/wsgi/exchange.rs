@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use crate::cell::GilCell;
 use crate::wsgi::allowance::Allowance;
 
-/// How many exchanges that are over are kept for the next ones, and how large their heads may be.
+/// The number of exchanges that are kept for the next ones when they are over, and the largest head that one keeps.
 const MOST_SPARE: usize = 64;
 const LARGEST_HEAD: usize = 64 * 1024;
 
@@ -22,7 +22,7 @@ static SPARE: GilCell<Vec<Box<Exchange>>> = GilCell::in_static(Vec::new());
 /// One request and its response.
 pub struct Exchange {
     pub(crate) head: Head,
-    /// Whether `head` is this request's.
+    /// True if `head` is this request's.
     pub(crate) decoded: bool,
     set: [Option<Py<PyAny>>; SLOTS],
     pub(crate) code: Option<i64>,
@@ -35,16 +35,16 @@ pub struct Exchange {
     pub(crate) time_finish: f64,
     /// The head of the response as it will be sent, without the empty line; empty before `start_response`.
     pub(crate) out: Vec<u8>,
-    /// Whether the application stated the connection's fate by a field of its own, and that it ends.
+    /// True if the application stated by a field of its own whether the connection stays, and if it ends.
     pub(crate) has_connection: bool,
     pub(crate) has_close: bool,
-    /// Whether the client offered to change the protocol.
+    /// True if the client offered to change the protocol.
     pub(crate) upgrade_offered: bool,
-    /// Whether the body's length is announced though the application did not state it.
+    /// True if the body's length is announced though the application did not state it.
     pub(crate) announced: bool,
-    /// How much of the body that was announced is still to be sent.
+    /// The part of the announced body that is still to be sent.
     pub(crate) left: Option<u64>,
-    /// How long the client may still keep the response waiting, and how much of it had been taken when that was reckoned.
+    /// The time for which the client may still keep the response waiting, and the octets it had taken when that was reckoned.
     pub(crate) allowance: Option<(Allowance, u64)>,
 }
 
@@ -96,7 +96,7 @@ impl Default for Exchange {
 }
 
 impl Exchange {
-    /// One that has not begun, in memory of one that is over.
+    /// Returns a fresh exchange, which reuses a pooled allocation.
     pub fn new(py: Python<'_>) -> Box<Self> {
         SPARE.with(py, |spare| spare.pop()).unwrap_or_default()
     }
@@ -140,7 +140,7 @@ impl Exchange {
         self.set.iter().try_for_each(|object| visit.call(object))
     }
 
-    /// Whether a slot holds something.
+    /// Returns true if a slot holds something.
     #[inline]
     pub fn is_set(&self, slot: Slot) -> bool {
         self.set[slot as usize].is_some()

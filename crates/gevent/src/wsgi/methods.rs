@@ -16,7 +16,7 @@ use crate::wsgi::responder::Responder;
 use crate::wsgi::service::Service;
 use crate::wsgi::{access_log, environ, error_log, failure, handle, request, response, run, send};
 
-/// What a socket is read by: plain ones natively, others by their methods.
+/// Returns the source that a socket is read by: plain ones natively, others by their methods.
 fn source_of(socket: &Bound<'_, PyAny>) -> PyResult<Source> {
     let py = socket.py();
     let class = py

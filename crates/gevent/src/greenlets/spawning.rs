@@ -1,0 +1,65 @@
+//! Making greenlets of a class: `gevent.Greenlet` itself the short way, a subclass by calling it.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple, PyType};
+
+use crate::greenlets::greenlet::Greenlet;
+
+/// `spawn(function, *args, **kwargs)` for `gevent.Greenlet` itself or a subclass.
+///
+/// # Errors
+/// As [`Greenlet::init`] and the class.
+pub fn spawn_of<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    let py = class.py();
+    if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) && !args.is_empty() {
+        let named = match kwargs {
+            Some(kwargs) => kwargs.contains(pyo3::intern!(py, "run"))?,
+            None => false,
+        };
+        if !named {
+            let rest = args.get_slice(1, args.len());
+            return Greenlet::spawned(args.get_item(0)?, rest, kwargs.cloned());
+        }
+    }
+    let new = make(class, args, kwargs)?;
+    Greenlet::start(&new)?;
+    Ok(new)
+}
+
+/// Returns true for `gevent.Greenlet` itself, false for a subclass.
+pub fn is_plain(class: &Bound<'_, PyType>) -> bool {
+    std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(class.py()))
+}
+
+/// Returns a new instance of `class`.
+///
+/// # Errors
+/// What the class raises.
+pub fn make<'py>(
+    class: &Bound<'py, PyType>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, Greenlet>> {
+    Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
+}
+
+/// Returns the function that a greenlet runs that was given none.
+pub fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
+    PyCFunction::new_closure(
+        py,
+        Some(c"_run"),
+        None,
+        |args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>| {
+            if args.is_empty() {
+                return Ok(args.py().None());
+            }
+            let message = format!("_run() takes no arguments ({} given)", args.len());
+            Err(PyTypeError::new_err(message))
+        },
+    )
+}
