@@ -53,11 +53,11 @@ test-versions: $(READY)
 
 # Many connections, dropped in every way; `make test` opens a twentieth of them.
 soak: $(BUILT) $(READY)
-	SOAK_CONNECTIONS=200000 $(PY) -m pytest -q -o faulthandler_timeout=0 tests/test_soak.py
+	SOAK_CONNECTIONS=200000 $(PY) -m pytest -q -o faulthandler_timeout=0 tests/memory/test_soak.py
 
 # `python -m gevent.serve` killed, reloaded and ended at random under load; `make test` does so for some seconds.
 chaos: $(BUILT) $(READY)
-	CHAOS_SECONDS=60 $(PY) -m pytest -q -s tests/test_serve_chaos.py
+	CHAOS_SECONDS=60 $(PY) -m pytest -q -s tests/serve/test_serve_chaos.py
 
 # ARGS=--update raises the floors; see tests/conformance/run.py --help.
 conformance: $(BUILT) $(READY)
@@ -102,9 +102,9 @@ test-docs: docs
 # Every target of fuzz/, and random programs over all that can be waited for, for so many seconds.
 FUZZ_SECONDS ?= 60
 fuzz: $(BUILT)
-	$(PY) tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
-	$(PY) -m gevent.monkey tests/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
-	$(PY) tests/structured_fuzzer.py --seconds $(FUZZ_SECONDS)
+	$(PY) tests/support/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
+	$(PY) -m gevent.monkey tests/support/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
+	$(PY) tests/support/structured_fuzzer.py --seconds $(FUZZ_SECONDS)
 	fuzz/run $(FUZZ_SECONDS)
 
 # Faults of memory and arithmetic, with builds of their own; see tests/sanitize/run.
@@ -120,7 +120,7 @@ lint: $(BUILT) $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest gevent._core --concise --allowlist tests/typing/stubtest.txt
-	$(PY) tests/verify_types.py
+	$(PY) tests/support/verify_types.py
 
 fmt: $(READY)
 	cargo fmt --all

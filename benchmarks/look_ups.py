@@ -20,7 +20,7 @@ from catalogue import Operation
 from report import Row, publish, render
 
 HERE = Path(__file__).parent
-SERVER = HERE.parent / "tests" / "dns_server.py"
+SERVER = HERE.parent / "tests" / "support" / "dns_server.py"
 NAMES = 1000
 OPERATION = Operation("look_ups", "1,000 look-ups at once, answers after 20 ms", NAMES, 10)
 ADDRESS = "10.1.2.3"

@@ -12,18 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from child_environment import clean_environment
 from serve_support import APPLICATION, Serving, end
 
 import gevent
 from gevent import core, pywsgi, socket
-
-OWN_SETTINGS = ("PYTHON", "GEVENT")
-
-
-def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without the settings of Python and gevent that would change a test."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(OWN_SETTINGS)}
-    return kept | extra
 
 
 @pytest.fixture

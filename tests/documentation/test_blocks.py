@@ -1,12 +1,10 @@
 """The programs that the documentation shows run as they stand; a test uses each of its files."""
 
 import re
-from pathlib import Path
 
 import pages
 import pytest
-
-TESTS = Path(__file__).resolve().parents[1]
+from paths import TESTS
 
 
 @pytest.mark.parametrize("block", pages.programs(), ids=lambda block: f"{block.page}:{block.line}")

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-TOP = Path(__file__).resolve().parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 
 RESULTS = """# Results
@@ -22,7 +22,7 @@ RESULTS = """# Results
 
 
 def draw(results: Path, folder: Path) -> dict[str, ElementTree.Element]:
-    command = [sys.executable, TOP / "benchmarks" / "charts.py", "--results", results]
+    command = [sys.executable, ROOT / "benchmarks" / "charts.py", "--results", results]
     subprocess.run([*command, "--to", folder], check=True, capture_output=True, timeout=60)
     return {path.stem: ElementTree.parse(path).getroot() for path in folder.glob("*.svg")}
 
@@ -45,10 +45,10 @@ def test_bars_are_as_long_as_the_figures(tmp_path):
 
 
 def test_the_charts_of_the_documentation_are_those_of_the_results(tmp_path):
-    drawn = draw(TOP / "benchmarks" / "RESULTS.md", tmp_path)
+    drawn = draw(ROOT / "benchmarks" / "RESULTS.md", tmp_path)
     assert len(drawn) >= 6
     for name in drawn:
-        there = TOP / "docs" / "charts" / f"{name}.svg"
+        there = ROOT / "docs" / "charts" / f"{name}.svg"
         assert there.read_text() == (tmp_path / f"{name}.svg").read_text(), "make charts draws them"
 
 
@@ -57,10 +57,10 @@ def test_the_drawings_are_those_of_their_program(tmp_path):
     program = tmp_path / "_ext" / "drawings.py"
     program.parent.mkdir()
     (tmp_path / "explanation").mkdir()
-    program.write_text((TOP / "docs" / "_ext" / "drawings.py").read_text())
+    program.write_text((ROOT / "docs" / "_ext" / "drawings.py").read_text())
     subprocess.run([sys.executable, program], check=True, timeout=60)
     drawn = sorted((tmp_path / "explanation").glob("*.svg"))
     assert [path.stem for path in drawn] == ["stacks", "switching", "wakeup"]
     for path in drawn:
-        assert path.read_text() == (TOP / "docs" / "explanation" / path.name).read_text()
+        assert path.read_text() == (ROOT / "docs" / "explanation" / path.name).read_text()
         ElementTree.parse(path)

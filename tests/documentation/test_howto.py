@@ -12,12 +12,10 @@ import time
 import tomllib
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pages
 import pytest
-
-CERTIFICATE = Path(__file__).resolve().parents[1] / "data" / "localhost.pem"
+from paths import CERTIFICATE
 
 APPLICATION = """
 def application(environ, start_response):
@@ -151,7 +149,7 @@ def test_container(web):
 
 @pytest.mark.parametrize("how", ["serve.toml", "tls_server.py"])
 def test_tls(how, web):
-    (web / "localhost.pem").write_bytes(CERTIFICATE.read_bytes())
+    shutil.copy(CERTIFICATE, web / "localhost.pem")
     replaced = {"8443": "0"}
     pages.files("how-to/tls", web, "serve.toml", "tls_server.py", "tls_client.py", replace=replaced)
     words = ("-m", "gevent.serve", "web:application", "--config", "serve.toml")

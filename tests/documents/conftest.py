@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from paths import EXAMPLES, SUPPORT
 
-TESTS = Path(__file__).resolve().parents[1]
-EXAMPLES = TESTS.parent / "examples" / "documents"
+DOCUMENTS = EXAMPLES / "documents"
 LAUNCHER = Path(__file__).with_name("launcher.py")
 FORKING = Path(__file__).with_name("forking.py")
 #: What would change what the programs do.
@@ -47,7 +47,7 @@ def run() -> Callable[..., Outcome]:
     def run(name: str, *, forking: bool = False, **settings: str) -> Outcome:
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, *[FORKING] * forking, EXAMPLES / f"{name}.py"],
+            [sys.executable, *[FORKING] * forking, DOCUMENTS / f"{name}.py"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -85,7 +85,7 @@ def started(tmp_path: Path) -> Callable[..., object]:
         with (
             open(tmp_path / "errors", "w") as errors,
             subprocess.Popen(
-                [sys.executable, *before, EXAMPLES / f"{name}.py"],
+                [sys.executable, *before, DOCUMENTS / f"{name}.py"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -119,7 +119,7 @@ def served(started: Callable[..., object], tmp_path: Path) -> Callable[..., obje
 def name_server() -> Iterator[dict[str, str]]:
     """The settings for a name server that knows every name, and takes 1.2 seconds to say so."""
     with subprocess.Popen(
-        [sys.executable, TESTS / "dns_server.py", "--any", "10.1.2.3", "--delay", "1.2"],
+        [sys.executable, SUPPORT / "dns_server.py", "--any", "10.1.2.3", "--delay", "1.2"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,12 +6,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from paths import EXAMPLES
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright")
 jquery = pytest.importorskip("xstatic.pkg.jquery", reason="the package XStatic-jQuery")
 pytest.importorskip("geventwebsocket", reason="the package gevent-websocket")
 
-PAGE = Path(__file__).parents[2] / "examples/documents/tutorial_ja/28_websocket_page.html"
+PAGE = EXAMPLES / "documents/tutorial_ja/28_websocket_page.html"
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
-TUTORIAL = Path(__file__).parents[2] / "examples" / "documents" / "tutorial_ja"
+from paths import EXAMPLES
+
+TUTORIAL = EXAMPLES / "documents" / "tutorial_ja"
 
 
 def test_request_and_reply_take_turns(tmp_path):

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pages
 import pytest
-from conftest import clean_environment
+from child_environment import clean_environment
 
 from gevent import websocket
 
