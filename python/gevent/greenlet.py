@@ -24,6 +24,7 @@ from gevent._core import (
 from gevent._core import (
     SuccessSpawnedLink as SuccessSpawnedLink,
 )
+from gevent._module_getattr import old_names
 from gevent._waiting import _W, iwait, wait
 from gevent.timeout import Timeout
 
@@ -31,15 +32,7 @@ __all__ = ["Greenlet", "joinall", "killall"]
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            # Every import asks for __path__.
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # A name of gevent 0.13, or none at all.
-        from gevent.compat import old_name
-
-        return old_name(__name__, name)
+    __getattr__ = old_names(__name__)
 
 
 @overload

@@ -37,6 +37,7 @@ from gevent._hub_local import set_default_hub_class, set_loop
 from gevent._hub_report import print_failure
 from gevent._hub_signals import program_handles_signals
 from gevent._ident import IdentRegistry
+from gevent._module_getattr import old_names
 from gevent._waiting import iwait as iwait
 from gevent._waiting import wait as wait
 from gevent.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
@@ -568,12 +569,4 @@ set_resumed_function(_resumed)
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            # Every import asks for __path__.
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # A name of gevent 0.13, or none at all.
-        from gevent.compat import old_name
-
-        return old_name(__name__, name)
+    __getattr__ = old_names(__name__)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from gevent._config import config
 from gevent._hub_local import get_hub_if_exists
+from gevent._module_getattr import names_of
 from gevent.event import AsyncResult
 from gevent.hub import get_hub, getcurrent, reinit, sleep
 from gevent.signal import _on_child_hook
@@ -71,8 +72,7 @@ _T = TypeVar("_T")
 _Buffer = bytes | bytearray | memoryview
 
 
-def __getattr__(name: str) -> Any:
-    return getattr(_os, name)
+__getattr__ = names_of(_os, __name__)
 
 
 def make_nonblocking(fd: int) -> bool:

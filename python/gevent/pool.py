@@ -15,6 +15,7 @@ from gevent import queue as _queue  # noqa: F401
 from gevent._config import config
 from gevent._core import BaseGroup, BasePool, getcurrent, sleep
 from gevent._imap import IMap, IMapUnordered
+from gevent._module_getattr import old_names
 from gevent.event import Event
 from gevent.exceptions import GreenletExit
 from gevent.greenlet import Greenlet, killall
@@ -31,15 +32,7 @@ _S2 = TypeVar("_S2")
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            # Every import asks for __path__.
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # A name of gevent 0.13, or none at all.
-        from gevent.compat import old_name
-
-        return old_name(__name__, name)
+    __getattr__ = old_names(__name__)
 
 
 class pass_value:

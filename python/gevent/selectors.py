@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from gevent._module_getattr import names_of
 from gevent.hub import get_hub
 from gevent.select import epoll, poll, select
 
@@ -20,8 +21,7 @@ __extensions__: list[str] = ["GeventSelector"]
 __all__ = __implements__ + __extensions__
 
 
-def __getattr__(name: str) -> Any:
-    return getattr(_selectors, name)
+__getattr__ = names_of(_selectors, __name__)
 
 
 class GeventSelector(_selectors.PollSelector):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from gevent._module_getattr import names_of
 from gevent.greenlet import Greenlet
 from gevent.hub import get_hub, getcurrent
 from gevent.hub import signal as signal_handler
@@ -39,8 +40,7 @@ _child_wakeup_fd = -1
 _child_wakeup_fd_warns = True
 
 
-def __getattr__(name: str) -> Any:
-    return getattr(_signal, name)
+__getattr__ = names_of(_signal, __name__)
 
 
 def getsignal(signalnum: int) -> Any:

@@ -33,6 +33,7 @@ from socket import close as close
 from typing import TYPE_CHECKING, Any
 
 from gevent._config import config
+from gevent._module_getattr import old_names
 from gevent._socket3 import SocketType as SocketType  # type: ignore[assignment]
 from gevent._socket3 import fromfd as fromfd  # type: ignore[assignment]
 from gevent._socket3 import socket
@@ -89,15 +90,7 @@ if config.compat:
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            # Every import asks for __path__.
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # A name of gevent 0.13, or none at all.
-        from gevent.compat import old_name
-
-        return old_name(__name__, name)
+    __getattr__ = old_names(__name__)
 
 
 def create_connection(  # type: ignore[no-redef]

@@ -14,6 +14,7 @@ from ssl import *  # noqa: F403
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
+from gevent._module_getattr import names_of
 from gevent._sslcontext import SSLContext as SSLContext
 from gevent._sslcontext import StdlibContext as _StdlibContext
 from gevent._sslcontext import adopt_original_class as _adopt_original_class
@@ -111,8 +112,4 @@ def _gevent_did_monkey_patch(
     _adopt_original_class()
 
 
-def __getattr__(name: str) -> Any:
-    try:
-        return getattr(__ssl__, name)
-    except AttributeError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+__getattr__ = names_of(__ssl__, __name__)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, AnyStr, Literal, Self, TypeVar, overload
 
 from gevent import monkey as _monkey  # noqa: F401
 from gevent._fork import alone_in_child
+from gevent._module_getattr import names_of
 from gevent.event import AsyncResult
 from gevent.fileobject import FileObject
 from gevent.greenlet import Greenlet, joinall, killall
@@ -74,8 +75,7 @@ def _use_posix_spawn() -> bool:
     return _USE_POSIX_SPAWN
 
 
-def __getattr__(name: str) -> Any:
-    return getattr(_subprocess, name)
+__getattr__ = names_of(_subprocess, __name__)
 
 
 _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]

@@ -17,6 +17,7 @@ from weakref import ref
 from greenlet import getcurrent
 
 from gevent._core import group_of, scopes_of
+from gevent._module_getattr import old_names
 from gevent._tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
 from gevent._waits import WaitGraph, all_greenlets, waiting_for
 
@@ -426,12 +427,4 @@ def stats(waits: bool = False) -> dict[str, Any]:
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            # Every import asks for __path__.
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # A name of gevent 0.13, or none at all.
-        from gevent.compat import old_name
-
-        return old_name(__name__, name)
+    __getattr__ = old_names(__name__)
