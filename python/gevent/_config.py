@@ -16,8 +16,6 @@ from typing import Any, ClassVar
 
 __all__ = ["config"]
 
-ALL_SETTINGS: list[type[Setting]] = []
-
 _BOOLEANS = {
     **dict.fromkeys(("1", "on", "yes", "true"), True),
     **dict.fromkeys(("0", "off", "no", "false", ""), False),
@@ -52,22 +50,26 @@ def validate_invalid(value: Any) -> Any:
 
 
 class Setting:
-    """One setting: where it comes from, what it may be, and what it is now."""
+    """One setting: the variable that it is read from, its meaning, and its value.
 
-    #: The attribute of :class:`Config`; a class without a name is no setting but a kind of them.
+    The classes derived from it are the kinds of settings. :data:`SETTINGS` has a row for each
+    setting. What a row leaves out is an attribute of the class.
+    """
+
+    #: The attribute of :class:`Config`.
     name: str = ""
     #: The environment variable that it is read from.
     environment_key: str = ""
-    #: What it is when neither the program nor the environment says.
+    #: The value if neither the program nor the environment sets one.
     default: Any = None
-    #: Its meaning, for people.
+    #: The meaning, for people.
     desc: str = ""
-    #: How values of its kind are written, for people.
+    #: How values of this kind are written, for people.
     kind: str = ""
 
-    def __init_subclass__(cls) -> None:
-        if "name" in vars(cls):
-            ALL_SETTINGS.append(cls)
+    def __init__(self, *row: Any) -> None:
+        for field, value in zip(("name", "environment_key", "default", "desc"), row, strict=False):
+            setattr(self, field, value)
 
     def convert(self, value: Any) -> Any:
         """Return *value*, which may come from the environment as a string, as it is kept.
@@ -202,6 +204,8 @@ class ImportableSetting(Setting):
 
 
 class Resolver(ImportableSetting):
+    """The resolver."""
+
     name = "resolver"
     environment_key = "GEVENT_RESOLVER"
     desc = "The class of gevent.hub.Hub.resolver, which looks up host names."
@@ -214,34 +218,9 @@ class Resolver(ImportableSetting):
     }
 
 
-class NativeLookups(BoolSetting):
-    name = "native_lookups"
-    environment_key = "GEVENT_NATIVE_LOOKUPS"
-    desc = (
-        "Whether the default resolver asks name servers on the hub's loop, without a thread, where "
-        "the system looks names up in /etc/hosts and at name servers only."
-    )
-    default = True
-
-
-class Threadpool(ImportableSetting):
-    name = "threadpool"
-    environment_key = "GEVENT_THREADPOOL"
-    desc = "The class of gevent.hub.Hub.threadpool."
-    default = "gevent.threadpool.ThreadPool"
-
-
-class ThreadpoolIdleTaskTimeout(PositiveSetting):
-    name = "threadpool_idle_task_timeout"
-    environment_key = "GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT"
-    desc = "After how many seconds without a task a thread of a hub's thread pool ends; -1: never."
-    default = 5.0
-
-    def convert(self, value: Any) -> float | None:
-        return -1.0 if value in (-1, "-1") else super().convert(value)
-
-
 class Loop(ImportableSetting):
+    """The loop, of which there is only one."""
+
     name = "loop"
     environment_key = "GEVENT_LOOP"
     desc = "The class of gevent.hub.Hub.loop. Every short name stands for the one there is."
@@ -251,22 +230,42 @@ class Loop(ImportableSetting):
     )
 
 
-class FormatContext(ImportableSetting):
-    name = "format_context"
-    environment_key = "GEVENT_FORMAT_CONTEXT"
-    desc = "The function that turns what failed into a string, for the hub's error reports."
-    default = "pprint.saferepr"
+class FileObject(ImportableSetting):
+    """The class of file objects."""
+
+    name = "fileobject"
+    environment_key = "GEVENT_FILE"
+    desc = "The class that is gevent.fileobject.FileObject."
+    default = ("posix", "thread")
+    shortname_map: ClassVar[Mapping[str, str]] = {
+        "thread": "gevent.fileobject.FileObjectThread",
+        "posix": "gevent.fileobject.FileObjectPosix",
+        "block": "gevent.fileobject.FileObjectBlock",
+    }
 
 
-class LibevBackend(ListSetting):
-    name = "libev_backend"
-    environment_key = "GEVENT_BACKEND"
-    desc = "The flags the hub's loop is created with, such as 'epoll'."
+class IdleTimeout(PositiveSetting):
+    """A number of seconds, or -1 for no end."""
+
+    def convert(self, value: Any) -> float | None:
+        return -1.0 if value in (-1, "-1") else super().convert(value)
+
+
+class LoopFlags(ListSetting):
+    """The flags of a loop, which libevent's variables set too."""
 
     def get(self) -> Any:
         if "value" not in vars(self) and not os.environ.get(self.environment_key):
             self.set(_wanted_by_libevent())
         return super().get()
+
+
+class InspectAddress(Setting):
+    """An address, ``"on"``, or none."""
+
+    def convert(self, value: Any) -> str | None:
+        off = value is None or value is False or str(value).lower() in ("", "0", "off", "no")
+        return None if off else "on" if value is True else str(value)
 
 
 def _wanted_by_libevent() -> str | None:
@@ -289,168 +288,76 @@ def _wanted_by_libevent() -> str | None:
     return name
 
 
-class FileObject(ImportableSetting):
-    name = "fileobject"
-    environment_key = "GEVENT_FILE"
-    desc = "The class that is gevent.fileobject.FileObject."
-    default = ("posix", "thread")
-    shortname_map: ClassVar[Mapping[str, str]] = {
-        "thread": "gevent.fileobject.FileObjectThread",
-        "posix": "gevent.fileobject.FileObjectPosix",
-        "block": "gevent.fileobject.FileObjectBlock",
-    }
+#: True where the interpreter's threads inherit the context: ``-X thread_inherit_context=1``, 3.14.
+_THREADS_INHERIT_CONTEXT = bool(getattr(sys.flags, "thread_inherit_context", False))
 
-
-class WatchChildren(BoolSetting):
-    name = "disable_watch_children"
-    environment_key = "GEVENT_NOWAITPID"
-    desc = "Whether to leave child processes to the program; see gevent.os."
-    default = False
-
-
-class Compat(BoolSetting):
-    name = "compat"
-    environment_key = "GEVENT_COMPAT"
-    desc = (
-        "Whether calls mean what they meant in gevent 0.13 where that differs from today, such as "
-        "Queue(0), which made a channel. See gevent.compat."
-    )
-    default = False
-
-
-class TraceMalloc(NumberSetting):
-    name = "trace_malloc"
-    environment_key = "PYTHONTRACEMALLOC"
-    desc = "How many frames the interpreter's tracemalloc keeps of each allocation."
-
-
-class InheritContext(BoolSetting):
-    name = "inherit_context"
-    environment_key = "GEVENT_INHERIT_CONTEXT"
-    desc = (
+# fmt: off
+#: The settings: kind, name, environment variable, default, meaning.
+SETTINGS: tuple[tuple[Any, ...], ...] = (
+    (Resolver,),
+    (BoolSetting, "native_lookups", "GEVENT_NATIVE_LOOKUPS", True,
+        "Whether the default resolver asks name servers on the hub's loop, without a thread, "
+        "where the system looks names up in /etc/hosts and at name servers only."),
+    (ImportableSetting, "threadpool", "GEVENT_THREADPOOL", "gevent.threadpool.ThreadPool",
+        "The class of gevent.hub.Hub.threadpool."),
+    (IdleTimeout, "threadpool_idle_task_timeout", "GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT", 5.0,
+        "After how many seconds without a task a thread of a hub's thread pool ends; -1: never."),
+    (Loop,),
+    (ImportableSetting, "format_context", "GEVENT_FORMAT_CONTEXT", "pprint.saferepr",
+        "The function that turns what failed into a string, for the hub's error reports."),
+    (LoopFlags, "libev_backend", "GEVENT_BACKEND", None,
+        "The flags the hub's loop is created with, such as 'epoll'."),
+    (FileObject,),
+    (BoolSetting, "disable_watch_children", "GEVENT_NOWAITPID", False,
+        "Whether to leave child processes to the program; see gevent.os."),
+    (BoolSetting, "compat", "GEVENT_COMPAT", False,
+        "Whether calls mean what they meant in gevent 0.13 where that differs from today, "
+        "such as Queue(0), which made a channel. See gevent.compat."),
+    (NumberSetting, "trace_malloc", "PYTHONTRACEMALLOC", None,
+        "How many frames the interpreter's tracemalloc keeps of each allocation."),
+    (BoolSetting, "inherit_context", "GEVENT_INHERIT_CONTEXT", _THREADS_INHERIT_CONTEXT,
         "Whether greenlets, those of pools and patched threads too, begin with a copy of the "
-        "contextvars context of what spawned them, and not with an empty one."
-    )
-    #: As the interpreter's threads do: since CPython 3.14, by ``-X thread_inherit_context=1``.
-    default = bool(getattr(sys.flags, "thread_inherit_context", False))
-
-
-class TrackGreenletTree(BoolSetting):
-    name = "track_greenlet_tree"
-    environment_key = "GEVENT_TRACK_GREENLET_TREE"
-    desc = (
+        "contextvars context of what spawned them, and not with an empty one."),
+    (BoolSetting, "track_greenlet_tree", "GEVENT_TRACK_GREENLET_TREE", True,
         "Whether a greenlet remembers what spawned it, where, and the spawn tree's locals. "
-        "Spawning is faster, and takes less memory, without."
-    )
-    default = True
-
-
-class Inspect(Setting):
-    name = "inspect"
-    environment_key = "GEVENT_INSPECT"
-    desc = (
+        "Spawning is faster, and takes less memory, without."),
+    (InspectAddress, "inspect", "GEVENT_INSPECT", None,
         "Where the process opens the view of gevent.inspect once something waits in a hub: "
-        "unix:PATH, tcp:127.0.0.1:PORT, or on for a socket that `python -m gevent.top PID` finds. "
-        "Nothing opens none."
-    )
-
-    def convert(self, value: Any) -> str | None:
-        off = value is None or value is False or str(value).lower() in ("", "0", "off", "no")
-        return None if off else "on" if value is True else str(value)
-
-
-class MonitorThread(BoolSetting):
-    name = "monitor_thread"
-    environment_key = "GEVENT_MONITOR_THREAD_ENABLE"
-    desc = (
+        "unix:PATH, tcp:127.0.0.1:PORT, or on for a socket that `python -m gevent.top PID` "
+        "finds. Nothing opens none."),
+    (BoolSetting, "monitor_thread", "GEVENT_MONITOR_THREAD_ENABLE", False,
         "Whether each hub, once something waits in it, is watched by a native thread that "
-        "reports when its loop is blocked; see gevent.hub.Hub.start_periodic_monitoring_thread."
-    )
-    default = False
-
-
-class MaxBlockingTime(PositiveSetting):
-    name = "max_blocking_time"
-    environment_key = "GEVENT_MAX_BLOCKING_TIME"
-    desc = "After about how many seconds the monitor thread reports a loop as blocked."
-    default = 0.1
-
-
-class PrintBlockingReports(BoolSetting):
-    name = "print_blocking_reports"
-    environment_key = "GEVENT_MONITOR_PRINT_BLOCKING_REPORTS"
-    desc = "Whether the monitor thread prints its report of a blocked loop. Events go out anyway."
-    default = True
-
-
-class MonitorMemoryPeriod(PositiveSetting):
-    name = "memory_monitor_period"
-    environment_key = "GEVENT_MONITOR_MEMORY_PERIOD"
-    desc = "Every how many seconds the monitor thread looks at the memory used; 2 at least."
-    default = 5
-
-
-class MonitorMemoryMaxUsage(ByteCountSetting):
-    name = "max_memory_usage"
-    environment_key = "GEVENT_MONITOR_MEMORY_MAX"
-    desc = "How much memory the process may use before the monitor thread emits events about it."
-
-
-class AresFlags(NumberSetting):
-    name = "ares_flags"
-    environment_key = "GEVENTARES_FLAGS"
-    desc = "The flags of the ares resolver."
-
-
-class AresTimeout(PositiveSetting):
-    name = "ares_timeout"
-    environment_key = "GEVENTARES_TIMEOUT"
-    desc = "An older name of resolver_timeout, which is to be preferred."
-
-
-class AresTries(NumberSetting):
-    name = "ares_tries"
-    environment_key = "GEVENTARES_TRIES"
-    desc = "How often the ares resolver asks each name server before it gives up."
-
-
-class AresNdots(NumberSetting):
-    name = "ares_ndots"
-    environment_key = "GEVENTARES_NDOTS"
-    desc = "With how many dots in it the ares resolver first takes a name as complete."
-
-
-class AresUDPPort(NumberSetting):
-    name = "ares_udp_port"
-    environment_key = "GEVENTARES_UDP_PORT"
-    desc = "The UDP port of the name servers the ares resolver asks."
-
-
-class AresTCPPort(NumberSetting):
-    name = "ares_tcp_port"
-    environment_key = "GEVENTARES_TCP_PORT"
-    desc = "The TCP port of the name servers the ares resolver asks."
-
-
-class AresServers(ListSetting):
-    name = "ares_servers"
-    environment_key = "GEVENTARES_SERVERS"
-    desc = "An older name of resolver_nameservers, which is to be preferred."
-
-
-class ResolverNameservers(ListSetting):
-    name = "resolver_nameservers"
-    environment_key = "GEVENT_RESOLVER_NAMESERVERS"
-    desc = (
+        "reports when its loop is blocked; see "
+        "gevent.hub.Hub.start_periodic_monitoring_thread."),
+    (PositiveSetting, "max_blocking_time", "GEVENT_MAX_BLOCKING_TIME", 0.1,
+        "After about how many seconds the monitor thread reports a loop as blocked."),
+    (BoolSetting, "print_blocking_reports", "GEVENT_MONITOR_PRINT_BLOCKING_REPORTS", True,
+        "Whether the monitor thread prints its report of a blocked loop. Events go out anyway."),
+    (PositiveSetting, "memory_monitor_period", "GEVENT_MONITOR_MEMORY_PERIOD", 5,
+        "Every how many seconds the monitor thread looks at the memory used; 2 at least."),
+    (ByteCountSetting, "max_memory_usage", "GEVENT_MONITOR_MEMORY_MAX", None,
+        "How much memory the process may use before the monitor thread emits events about it."),
+    (NumberSetting, "ares_flags", "GEVENTARES_FLAGS", None,
+        "The flags of the ares resolver."),
+    (PositiveSetting, "ares_timeout", "GEVENTARES_TIMEOUT", None,
+        "An older name of resolver_timeout, which is to be preferred."),
+    (NumberSetting, "ares_tries", "GEVENTARES_TRIES", None,
+        "How often the ares resolver asks each name server before it gives up."),
+    (NumberSetting, "ares_ndots", "GEVENTARES_NDOTS", None,
+        "With how many dots in it the ares resolver first takes a name as complete."),
+    (NumberSetting, "ares_udp_port", "GEVENTARES_UDP_PORT", None,
+        "The UDP port of the name servers the ares resolver asks."),
+    (NumberSetting, "ares_tcp_port", "GEVENTARES_TCP_PORT", None,
+        "The TCP port of the name servers the ares resolver asks."),
+    (ListSetting, "ares_servers", "GEVENTARES_SERVERS", None,
+        "An older name of resolver_nameservers, which is to be preferred."),
+    (ListSetting, "resolver_nameservers", "GEVENT_RESOLVER_NAMESERVERS", None,
         "The IP addresses of the name servers that the ares and dnspython resolvers ask, "
-        "instead of those of /etc/resolv.conf."
-    )
-
-
-class ResolverTimeout(PositiveSetting):
-    name = "resolver_timeout"
-    environment_key = "GEVENT_RESOLVER_TIMEOUT"
-    desc = "For how many seconds the ares and dnspython resolvers try to answer a query."
+        "instead of those of /etc/resolv.conf."),
+    (PositiveSetting, "resolver_timeout", "GEVENT_RESOLVER_TIMEOUT", None,
+        "For how many seconds the ares and dnspython resolvers try to answer a query."),
+)
+# fmt: on
 
 
 class Config:
@@ -468,7 +375,8 @@ class Config:
     settings: dict[str, Setting]
 
     def __init__(self) -> None:
-        vars(self)["settings"] = {cls.name: cls() for cls in ALL_SETTINGS}
+        settings = [kind(*row) for kind, *row in SETTINGS]
+        vars(self)["settings"] = {setting.name: setting for setting in settings}
 
     def __getattr__(self, name: str) -> Any:
         return self._setting(name).get()
