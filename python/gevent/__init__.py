@@ -125,7 +125,7 @@ else:
 
 from gevent import core as core
 
-#: Where modules such as ``gevent.coros`` are.
+#: The folder of modules that gevent has dropped since, such as ``gevent.coros``.
 __path__.append(f"{__path__[0]}/compat/modules")
 
 

@@ -1,8 +1,9 @@
-"""Finds the places in a program that keep its loops from running, by looking now and then.
+"""Finds the places in a program that keep its loops from running, by taking samples.
 
-The loop counts the tasks it takes up and says when it waits for events, whoever asks. A native
-thread looks at that some times a second. A loop that did nothing between two looks, and does not
-wait, is blocked; the stack at that moment says where. The program itself does nothing for it.
+The loop counts the tasks that it takes up, and notes when it waits for events, in any case. A
+native thread reads both some times a second. A loop that took up no task between two samples, and
+does not wait, is blocked; the stack at that moment says where. The program's own threads do nothing
+for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from gevent.monkey import get_original
 
 __all__ = ["BlockingSampler", "Place", "key_of", "place_of", "running_sampler"]
 
-#: Where code of the standard library and of this package is: blocking is blamed on who calls it.
+#: The folders of the standard library and of this package. A blocking call there is attributed to
+#: the code that called in from outside.
 _LIBRARY = os.path.dirname(os.__file__)
 _PACKAGE = os.path.dirname(__file__)
 
@@ -57,7 +59,7 @@ def place_of(frame: FrameType | None) -> str:
 
 
 def key_of(frame: FrameType | None) -> tuple[str, str]:
-    """Return what tells the function to blame from others, whatever its line."""
+    """Return a key of the function that blocks, the same for all of its lines."""
     at = blamed(frame)
     return ("", "") if at is None else (at.f_code.co_qualname, at.f_code.co_filename)
 
@@ -84,15 +86,16 @@ class Place:
 
 
 class _Watched:
-    """The state of one hub at the last look."""
+    """The state of one hub at the last sample."""
 
-    __slots__ = ("activity", "counted", "place", "since")
+    __slots__ = ("activity", "added", "place", "since")
 
     def __init__(self) -> None:
         self.activity = -1
         self.since = 0.0
         self.place: Place | None = None
-        self.counted = 0.0
+        #: The seconds of this blocking that the place has been charged with so far.
+        self.added = 0.0
 
 
 class BlockingSampler:
@@ -105,10 +108,11 @@ class BlockingSampler:
         for place in sampler.worst():
             print(f"{place.seconds:.1f} s, {place.times} times: {place.name}")
 
-    It costs well under 1 % of a processor. What blocks for less than two looks is not seen.
+    It costs well under 1 % of a processor. A call that blocks for less than two samples is not
+    seen.
 
-    :param interval: Seconds between two looks.
-    :param most: How many places to remember at most; the least bad ones are forgotten first.
+    :param interval: Seconds between two samples.
+    :param most: The most places to remember; those that blocked least are forgotten first.
     """
 
     def __init__(self, interval: float = 0.05, most: int = 200) -> None:
@@ -116,7 +120,7 @@ class BlockingSampler:
             raise ValueError("interval must be positive")
         self.interval = interval
         self.most = most
-        #: How often, and for how many seconds, loops were blocked.
+        #: The number of times that loops were blocked, and the seconds of all of them.
         self.times: int = 0
         self.seconds: float = 0.0
         self._places: dict[tuple[str, str], Place] = {}
@@ -149,24 +153,24 @@ class BlockingSampler:
     def _run(self, generation: int) -> None:
         sleep = get_original("time", "sleep")
         while generation == self._generation:
-            # A hub may end while it is looked at.
+            # A hub may end while it is sampled.
             with suppress(AttributeError, ValueError):
-                self.look()
+                self.sample()
             sleep(self.interval)
 
-    def look(self) -> None:
-        """Look at all hubs once; done in a thread of its own after :meth:`start`."""
+    def sample(self) -> None:
+        """Take one sample of all hubs; a native thread calls this after :meth:`start`."""
         from gevent._stats import all_hubs
 
         now = perf_counter()
         living = set()
         for hub in all_hubs():
             living.add(id(hub))
-            self._look_at(hub, self._hubs.setdefault(id(hub), _Watched()), now)
+            self._sample_hub(hub, self._hubs.setdefault(id(hub), _Watched()), now)
         for gone in self._hubs.keys() - living:
             del self._hubs[gone]
 
-    def _look_at(self, hub: Any, watched: _Watched, now: float) -> None:
+    def _sample_hub(self, hub: Any, watched: _Watched, now: float) -> None:
         loop = hub.loop
         if loop is None:
             return
@@ -181,13 +185,13 @@ class BlockingSampler:
                 # The thread is outside of Python: one of a thread pool that has nothing to do.
                 return
             watched.place = self._place(frame)
-            watched.counted = 0.0
+            watched.added = 0.0
             self.times += 1
         place = watched.place
-        place.seconds += blocked - watched.counted
-        self.seconds += blocked - watched.counted
+        place.seconds += blocked - watched.added
+        self.seconds += blocked - watched.added
         place.longest = max(place.longest, blocked)
-        watched.counted = blocked
+        watched.added = blocked
 
     def _place(self, frame: FrameType) -> Place:
         key = key_of(frame)

@@ -8,7 +8,7 @@ from gevent._core import BusyWait, LockType
 
 __all__ = ["wait"]
 
-#: How many waits of no time in a row there may be before other greenlets run.
+#: The number of waits of no time in a row after which other greenlets run.
 _SHORT_WAITS = 10_000
 
 

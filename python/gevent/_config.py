@@ -64,7 +64,7 @@ class Setting:
     default: Any = None
     #: The meaning, for people.
     desc: str = ""
-    #: How values of this kind are written, for people.
+    #: The form in which values of this kind are written, for people.
     kind: str = ""
 
     def __init__(self, *row: Any) -> None:

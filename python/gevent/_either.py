@@ -1,6 +1,6 @@
 """Classes of :mod:`gevent.core` that had another meaning in gevent 0.13.
 
-A loop comes first today, where the older class had something else, so a call tells which is meant.
+The first argument decides which is meant: it is a loop today, and was something else then.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def either(today: type, old: str) -> type:
             return issubclass(subclass, (today, _class_of(old)))
 
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
-        # What a subclass's constructor calls.
+        # The constructor of a subclass calls this.
         if isinstance(self, _class_of(old)):
             _class_of(old).__init__(self, *args, **kwargs)
 
@@ -82,7 +82,7 @@ def _in_the_older_way(cls: type, old: Any, today: Any) -> type:
         # The watcher that *today* is by its layout is never started.
         return today.__new__(made, get_hub().loop, 1)
 
-    # What both classes have is that of *old*, unless *cls* has its own.
+    # A name that both classes have is taken from *old*, unless *cls* has its own.
     names = {name: value for name, value in _inherited(old).items() if hasattr(today, name)}
     names["callback"] = _instance_attribute("callback")
     names = {name: value for name, value in names.items() if not _defines(cls, name, today)}

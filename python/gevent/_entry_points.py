@@ -1,4 +1,4 @@
-"""What installed distributions declare as entry points for the events of this package.
+"""Entry points that installed distributions declare for the events of this package.
 
 :mod:`importlib.metadata` takes longer to import than everything that patching imports, and reads
 every distribution's metadata for every event. Hardly any program has such an entry point, so the
@@ -17,7 +17,7 @@ __all__ = ["entry_points"]
 
 PREFIX = "gevent.plugins."
 
-#: What :data:`sys.path` was when it was looked through, and what was found.
+#: The value that :data:`sys.path` had when it was last searched, and the result.
 _looked: tuple[list[tuple[str, int]], bool] = ([], False)
 
 

@@ -80,7 +80,7 @@ class OpenDescriptor:
     :param bufsize: The older name of *buffering*.
     :param close: The older name of *closefd*; for a file-like object, whether closing what is
         opened here closes that too.
-    :param buffering: May be 0 in text mode as well: everything is then written at once.
+    :param buffering: May be 0 in text mode as well: everything is then written immediately.
     :param atomic_write: Have ``write`` write everything though nothing buffers.
     :raises TypeError: for an argument of a wrong type.
     :raises ValueError: for a wrong *mode*, or an argument that does not go with it.
@@ -255,7 +255,7 @@ class FileObjectBase:
 
     def __init__(self, descriptor: OpenDescriptor) -> None:
         self._io = descriptor.opened()
-        # What belongs to the caller is only let go of.
+        # A file that belongs to the caller is not closed, only released.
         self._close = descriptor.closefd or self._io is not descriptor.fobj
         for name in self._delegate_methods:
             method = getattr(self._io, name, None)
@@ -272,7 +272,7 @@ class FileObjectBase:
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """True once :meth:`close` was called."""
         return isinstance(self._io, _ClosedIO)
 
     def close(self) -> None:
@@ -349,7 +349,7 @@ def _outcome(
 
 
 def _apply(threadpool: Any, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    # What was raised is the caller's business, so the pool need not report it as unhandled.
+    # The caller handles the error, so the pool need not report it as unhandled.
     result, error = threadpool.apply(_outcome, (method, args, kwargs))
     if error is not None:
         raise error

@@ -44,7 +44,7 @@ class GreenFileDescriptorIO(io.RawIOBase):
         self._watchers: dict[tuple[Any, int], Any] = {}
         self.mode = mode
         self.hub: Any = get_hub()
-        # Where that fails, the descriptor is left alone.
+        # A descriptor that cannot be put into that mode is left alone.
         make_nonblocking(fileno)
         self._closefd = closefd
 

@@ -1,10 +1,9 @@
 """Child processes in which none of the parent's greenlets runs.
 
 After :func:`os.fork` the greenlets of the parent go on in the child, as gevent promises. Where a
-child is to be a process of its own at once, because a program is executed or a process of
-:mod:`multiprocessing` begins, they must not: what they write and send would come twice. There
-the child's thread gets a new hub, whose parent is the greenlet that forked, and what waits in the
-old one stays there.
+child is to execute a program, or to be a process of :mod:`multiprocessing`, they must not: both
+processes would write and send the same. There the child's thread gets a new hub, whose parent is
+the greenlet that forked, and the greenlets that wait in the old hub never run.
 """
 
 from __future__ import annotations

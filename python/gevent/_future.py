@@ -1,4 +1,4 @@
-"""What :meth:`gevent.threadpool.ThreadPoolExecutor.submit` returns."""
+"""The futures that :meth:`gevent.threadpool.ThreadPoolExecutor.submit` returns."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _T = TypeVar("_T")
 
 
 class Work:
-    """One call of an executor, which either a worker begins or somebody gives up, never both."""
+    """One call of an executor, which is either begun by a worker or given up, never both."""
 
     __slots__ = ("_fate", "executor", "fn", "result")
 
     def __init__(self, executor: Any, fn: Callable[..., Any]) -> None:
         self.executor: Any = executor
         self.fn: Callable[..., Any] = fn
-        #: Where the outcome goes, once the pool has taken the call.
+        #: The pool's own result object, once the pool has accepted the call.
         self.result: AsyncResult | None = None
-        # Empty, or one entry: why it was given up, or None when it was begun. The worker and those
-        # who give up are in different threads, and `setdefault` lets one of them win.
+        # Empty, or one entry: the error with which the call was given up, or None once it was
+        # begun. Both may happen at the same time in different threads: `setdefault` is atomic.
         self._fate: dict[str, BaseException | None] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +51,7 @@ class Work:
 
     @property
     def error(self) -> BaseException | None:
-        """Why it was given up, or ``None``."""
+        """The error with which the call was given up, or ``None``."""
         return self._fate.get("")
 
     def begun(self) -> bool:
@@ -63,13 +63,13 @@ class Work:
         return isinstance(self.error, CancelledError)
 
     def give_up(self, error: BaseException) -> None:
-        """Have it never run, and tell who waits for it, unless it was begun or given up before."""
+        """Give the call up, and wake its waiters, unless it was begun or given up before."""
         if self._fate.setdefault("", error) is error:
             self.executor._queued.discard(self)
-            self.tell()
+            self.notify()
 
-    def tell(self) -> None:
-        """Store why it was given up where it is waited for, if it was."""
+    def notify(self) -> None:
+        """Store the error in the result that waiters wait for, if the call was given up."""
         if self.error is not None and self.result is not None and not self.result.ready():
             self.result.set_exception(self.error)
 
@@ -126,18 +126,18 @@ class Future(Generic[_T]):
 
     @cached_property
     def _condition(self) -> Any:
-        # What the functions of concurrent.futures synchronize with; only where it is cooperative
-        # may a greenlet wait on it.
+        # The functions of concurrent.futures wait on it; a greenlet may do so only where it is
+        # cooperative.
         if is_module_patched("threading") or self.done():
             return threading.Condition()
         raise AttributeError("_condition")
 
     @cached_property
     def _waiters(self) -> list[Any]:
-        self.asyncresult.rawlink(self._tell_waiters)
+        self.asyncresult.rawlink(self._notify_waiters)
         return []
 
-    def _tell_waiters(self, _result: Any) -> None:
+    def _notify_waiters(self, _result: Any) -> None:
         with self._condition:
             for waiter in self._waiters:
                 if self.cancelled():
@@ -160,7 +160,7 @@ class Future(Generic[_T]):
     def cancel(self) -> bool:
         """Have the call never run, if no thread has begun it.
 
-        Those who wait and the callbacks are told at once.
+        Its waiters are woken, and its callbacks called, before this returns.
 
         :returns: whether it is cancelled: ``False`` when it runs or is done.
         """
@@ -206,7 +206,7 @@ class Future(Generic[_T]):
         return self.asyncresult.exception
 
     def add_done_callback(self, fn: Callable[[Self], object]) -> None:
-        """Have *fn* called with this object when the result is there; at once if it is.
+        """Have *fn* called with this object when the result is there; now if it is there already.
 
         What it raises is logged.
         """
@@ -248,7 +248,7 @@ class StandardFuture(Future[_T], _StandardFuture[_T]):  # type: ignore[override]
         self.asyncresult.set_exception(exception)
 
     def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
-        # The asyncio of CPython 3.15 asks for all at once.
+        # The asyncio of CPython 3.15 asks for all of them in one call.
         if not self.done():
             return False, False, None, None
         if self.cancelled():

@@ -1,4 +1,4 @@
-"""What belongs to the calling thread: its hub, and the loop that a destroyed hub left."""
+"""State of the calling thread: its hub, and the loop that a destroyed hub left."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ThreadEnd(_core.ThreadEnd):
             hub._release(destroy_loop=True)
 
 
-#: What belongs to a native thread. Bound before anything can be patched.
+#: State of a native thread. The class is bound here before anything can be patched.
 ThreadState = _thread._local
 
 

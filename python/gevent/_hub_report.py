@@ -1,4 +1,4 @@
-"""What the hub prints when something it runs fails."""
+"""The reports that the hub prints when something it runs fails."""
 
 from __future__ import annotations
 

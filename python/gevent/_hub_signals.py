@@ -1,4 +1,4 @@
-"""Whether a signal may still wake a program in which everything waits."""
+"""Answers whether a signal may still wake a program in which everything waits."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ class IdentRegistry:
     """Gives objects that can be weakly referenced small integers, counting from zero.
 
     No two living objects have the same number. The number of an object that died is given to the
-    next newcomer, so numbers stay below the most objects there were at a time. ``len()`` tells
-    how many living objects have one.
+    next newcomer, so numbers stay below the most objects there were at a time. ``len()`` is
+    the number of living objects that have one.
     """
 
     def __init__(self) -> None:

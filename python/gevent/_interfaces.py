@@ -1,4 +1,4 @@
-"""What event loops, watchers and callbacks provide, as interfaces of :mod:`zope.interface`.
+"""Interfaces, by :mod:`zope.interface`, that event loops, watchers and callbacks provide.
 
 Where that package is not installed, they are plain classes: adapters that derive from them, or
 declare that they implement them, can be imported all the same. :mod:`gevent.core` has what

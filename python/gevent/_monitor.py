@@ -64,7 +64,7 @@ class PeriodicMonitoringThread:
 
     def __init__(self, hub: Any) -> None:
         self._hub = ref(hub, self._on_hub_gone)
-        #: Whether the thread goes on.
+        #: True as long as the thread is to go on.
         self.should_run = True
         #: The process that the thread runs in.
         self.pid = os.getpid()
@@ -118,7 +118,7 @@ class PeriodicMonitoringThread:
         return self._monitoring_functions
 
     def calculate_sleep_time(self) -> float:
-        """Return for how many seconds the thread is to sleep before it looks again."""
+        """Return for how many seconds the thread is to sleep before its next check."""
         if self._calculated_sleep_time <= 0:
             return self.inactive_sleep_time
         return max(self._calculated_sleep_time, self.min_sleep_time)
@@ -207,7 +207,7 @@ class PeriodicMonitoringThread:
         return self._process
 
     def can_monitor_memory_usage(self) -> bool:
-        """Return whether the memory in use can be told, which takes ``psutil``."""
+        """Return whether the memory in use can be measured, which takes ``psutil``."""
         return self._get_process() is not None
 
     def install_monitor_memory_usage(self) -> None:

@@ -1,7 +1,7 @@
 """The mutex and the conditions that a queue of the standard library has, for a queue of ours.
 
-Programs wait at them and clear a queue under them. Our queues need neither: they tell these of
-each change from the moment on that somebody asks for them.
+Programs wait at them and clear a queue under them. The queues of this package need neither: they
+notify these of each change, once a program has asked for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Condition(threading.Condition):
         self._queue = queue
 
     def notify(self, n: int = 1) -> None:
-        """Wake *n* who wait here, and whoever waits in the queue and can go on.
+        """Wake *n* waiters of this condition, and the waiters of the queue that can go on.
 
         :raises RuntimeError: if the mutex is not held.
         """
@@ -34,13 +34,13 @@ class _Condition(threading.Condition):
         self._queue._settle()
 
     def changed(self) -> None:
-        """Wake all who wait here, without the mutex: each takes that, and looks for itself."""
+        """Wake all waiters, without the mutex: each acquires it and checks for itself."""
         while self._waiters:
             self._waiters.popleft().release()
 
 
 class Conditions:
-    """What the standard library's queues show of their inside."""
+    """The mutex and the conditions that the standard library's queues have as attributes."""
 
     __slots__ = ("all_tasks_done", "mutex", "not_empty", "not_full")
 

@@ -38,7 +38,7 @@ class _wrefsocket(_socket.socket):
 
 
 class _closedsocket:
-    """What ``_sock`` is once the descriptor is gone: every use fails with ``EBADF``."""
+    """The value of ``_sock`` once the descriptor is gone: every use fails with ``EBADF``."""
 
     __slots__ = ("_fileno", "_reason")
 

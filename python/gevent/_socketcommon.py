@@ -1,4 +1,4 @@
-"""What sockets of every kind share: waiting for descriptors, and looking up names."""
+"""Functions that sockets of every kind share: waiting for descriptors, looking up names."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def _resolve_addr(sock: Any, address: Any) -> Any:
         return address
     host = address[0]
     if not isinstance(host, str) or host in ("", "<broadcast>"):
-        # What any or all hosts are, and what is wrong, the C-level socket knows.
+        # The C-level socket knows the addresses of any and all hosts, and refuses wrong ones.
         return address
     try:
         inet_pton(family, host)

@@ -107,7 +107,7 @@ class SSLSocket(_Base):
                 raise
         else:
             return True
-        # What came before the connection ended must not pass for what came through TLS.
+        # Bytes that came before the connection ended must not pass for bytes that came through TLS.
         try:
             early = self._sock.recv(1)
         except OSError as failure:
@@ -161,7 +161,7 @@ class SSLSocket(_Base):
 
     @property
     def session_reused(self) -> bool | None:
-        """Whether the session is one of before, ``None`` before the handshake."""
+        """True if an earlier session was resumed; ``None`` before the handshake."""
         return None if self._sslobj is None else self._sslobj.session_reused
 
     def _extra_repr(self) -> str:

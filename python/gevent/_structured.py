@@ -23,7 +23,7 @@ __all__ = ["TaskGroup", "TaskStatus"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: What ends the program is raised alone, as nobody looks for it in an exception group.
+#: An error that ends the program is raised alone: nobody looks for it in an exception group.
 _ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
 
 
@@ -48,7 +48,7 @@ class _GroupScope(CancelScope):
 
 
 class TaskStatus:
-    """What :meth:`TaskGroup.start` hands to the function: how that says that it is ready."""
+    """Passed to the function by :meth:`TaskGroup.start`, to report that the task is ready."""
 
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
@@ -109,7 +109,7 @@ class TaskGroup:
         self._scope = _GroupScope(self)
         self._hub: Any = None
         self._host: Any = None
-        #: In the order in which they were spawned, and whether each was told to end.
+        #: The children in the order in which they were spawned; true for those asked to end.
         self._children: dict[Greenlet, bool] = {}
         #: The children that have not called `TaskStatus.started` yet.
         self._starting: dict[Any, TaskStatus] = {}
@@ -404,7 +404,7 @@ def _append_context(error: BaseException, context: BaseException) -> None:
     while at is not None and id(at) not in known:
         known.add(id(at))
         at = at.__context__
-    # What the two have in common stays behind *context*: there must be no circle.
+    # Links that the two chains share stay behind *context*, so that there is no circle.
     seen = {id(error)}
     while (at := error.__context__) is not None and id(at) not in known | seen:
         seen.add(id(at))

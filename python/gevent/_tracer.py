@@ -1,4 +1,4 @@
-"""How it is told that a greenlet keeps the others from running.
+"""Detects greenlets that block the hub.
 
 A :class:`GreenletTracer` sees every switch, through :func:`greenlet.settrace`. It is exact and
 slows every switch down, so it serves scoped checks (:class:`gevent.util.assert_switches`).
@@ -25,12 +25,12 @@ __all__ = ["GreenletTracer", "HubSwitchTracer", "MaxSwitchTracer"]
 
 
 class BlockReporter:
-    """What everything that looks for blocking greenlets has in common."""
+    """The base of the tracers that look for blocking greenlets."""
 
     def did_block_hub_report(
         self, hub: Any, active_greenlet: Any, format_kwargs: dict[str, Any]
     ) -> list[str]:
-        """Return the lines that tell how *active_greenlet* blocks *hub*.
+        """Return the lines that report how *active_greenlet* blocks *hub*.
 
         *format_kwargs* goes to :func:`gevent.util.format_run_info`.
         """
@@ -65,12 +65,12 @@ class GreenletTracer(BlockReporter):
     """
 
     def __init__(self) -> None:
-        #: How many switches there were.
+        #: The number of switches so far.
         self.greenlet_switch_counter: int = 0
         #: The greenlet last switched to, unless nothing is to be reported about it.
         self.active_greenlet: Any = None
         self._seen = 0
-        #: What was installed before, and is called as well.
+        #: The tracer that was installed before, which is called as well.
         self.previous_trace_function: Callable[..., Any] | None = settrace(self)
 
     def kill(self) -> None:
@@ -124,7 +124,7 @@ class HubSwitchTracer(_TimingTracer):
     """Looks for a time longer than *max_blocking_time* without a switch to the hub."""
 
     def __init__(self, hub: Any, max_blocking_time: float) -> None:
-        #: When the hub was last switched to.
+        #: The time at which the hub was last switched to.
         self.last_entered_hub = 0.0
         super().__init__(hub, max_blocking_time)
 
@@ -144,7 +144,7 @@ class MaxSwitchTracer(_TimingTracer):
     def __init__(self, hub: Any, max_blocking_time: float) -> None:
         #: The longest time between two switches, in seconds.
         self.max_blocking = 0.0
-        #: When the last switch was.
+        #: The time of the last switch.
         self.last_switch = perf_counter()
         super().__init__(hub, max_blocking_time)
 
@@ -166,7 +166,7 @@ _MOST_PLACES = 1000
 
 
 class _Blockings:
-    """How often one place was reported, and for how long it blocked."""
+    """The number of reports of one place, and the time that it blocked."""
 
     __slots__ = ("activity", "earlier", "last", "times")
 
@@ -178,7 +178,7 @@ class _Blockings:
         self.activity: int | None = None
 
     def take(self, activity: int | None, seconds: float) -> None:
-        """Note that the place has blocked for so long; *activity* tells the times apart."""
+        """Note that the place has blocked for *seconds*; a new *activity* is a new time."""
         if activity != self.activity:
             self.activity = activity
             self.times += 1
@@ -189,7 +189,7 @@ class _Blockings:
 class HubProbe(BlockReporter):
     """Asks a hub's loop how far it got, from any thread.
 
-    The loop counts the tasks it took up and knows when it waits for events, whoever asks. So
+    The loop counts the tasks that it took up, and notes when it waits for events, in any case. So
     watching costs the watched thread nothing.
     """
 
@@ -200,8 +200,8 @@ class HubProbe(BlockReporter):
         self._hub = ref(hub)
         self._seen: int | None = None
         self._ignored: int | None = None
-        # When the loop was first seen to be where it is, and what was told of it before: by the
-        # place, how many times it blocked, for how long in all, and the last of those times.
+        # The time at which the loop was first seen to be where it is, and the earlier reports: for
+        # each place, how many times it blocked, for how long in all, and the last of those times.
         self._since = 0.0
         self._before: dict[tuple[str, str], _Blockings] = {}
 
@@ -259,7 +259,7 @@ class HubProbe(BlockReporter):
 
 
 def _running_greenlet(hub: Any, ident: int) -> Any:
-    # The loop tells only an address: a reference would cost every switch. 0 stands for a callback.
+    # The loop keeps only an address, as a reference would slow every switch. 0 means a callback.
     if ident == 0:
         return hub
     for obj in gc.get_objects():

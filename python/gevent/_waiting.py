@@ -1,4 +1,4 @@
-"""Waiting for several objects at once: anything with ``rawlink()`` and ``unlink()``."""
+"""Waiting for several objects: anything with ``rawlink()`` and ``unlink()``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["iwait", "wait"]
 
 
 class Waitable(Protocol):
-    """What can be waited for: greenlets, events, results, semaphores, and whatever is like them."""
+    """An object that can be waited for: a greenlet, event, result, semaphore, or one like them."""
 
     def rawlink(self, callback: Callable[[Any], object], /) -> object:
         """Have *callback* called with this object when it is ready."""
@@ -84,7 +84,7 @@ class _WaitIterator(Generic[_W]):
         # A new one each time: the caller may do anything between two steps.
         self._waiter = Waiter()
         try:
-            # What is waited for may belong to another thread.
+            # The object may belong to another thread.
             self._waiter._get_from_any_thread()
         finally:
             self._waiter = None
@@ -105,7 +105,7 @@ class _WaitIterator(Generic[_W]):
         if get_hub_if_exists() is hub:
             waiter.switch(None)
         else:
-            # An object of another thread tells of it there.
+            # An object of another thread notifies in that thread.
             hub.loop.run_callback_threadsafe(waiter.switch, None)
 
     def _finish(self) -> None:
@@ -137,7 +137,7 @@ def iwait(
             first = next(ready)
 
     :param objects: Objects with ``rawlink()`` and ``unlink()``: greenlets, events, semaphores …
-        Any iterable of them is read at once.
+        Any iterable of them is read to its end first.
     :raises TypeError: *objects* is not iterable.
     """
     return _WaitIterator(objects, timeout, count)

@@ -2,7 +2,8 @@
 
 The engine knows of every parked greenlet the kind of its call, the object that the call is on and
 since when. Which function of this package or of the standard library the program called, say
-``Popen.wait``, is read from the greenlet's frames. Nothing here changes or keeps what it looks at.
+``Popen.wait``, is read from the greenlet's frames. Nothing here changes or keeps the greenlets that
+it reads.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _WAITING_MODULES = frozenset(
     )
 )
 
-#: What greenlets and threads begin with, which is no call of the program's.
+#: Greenlets and threads begin with these calls, which are not the program's.
 _BODIES = frozenset(("Hub.run", "Thread.run", "Thread._bootstrap_inner", "Thread._bootstrap"))
 
 #: The names by which programs know what is defined elsewhere.
@@ -163,8 +164,8 @@ def _called_function(frame: FrameType | None) -> str | None:
     return found
 
 
-def _wait(greenlet: Any, told: tuple[str, Any, tuple[int, ...], float] | None) -> Wait | None:
-    return None if told is None else Wait(*told, _called_function(greenlet.gr_frame))
+def _wait(greenlet: Any, reason: tuple[str, Any, tuple[int, ...], float] | None) -> Wait | None:
+    return None if reason is None else Wait(*reason, _called_function(greenlet.gr_frame))
 
 
 def waiting_for(greenlet: Any) -> Wait | None:
@@ -179,31 +180,31 @@ def all_greenlets() -> list[Any]:
 
 
 class WaitGraph:
-    """What all of *greenlets*, by default all there are, wait for at this moment."""
+    """The waits of all *greenlets*, by default of all there are, at this moment."""
 
     def __init__(self, greenlets: list[Any] | None = None) -> None:
         self._greenlets = all_greenlets() if greenlets is None else greenlets
-        self._told = waits_of(self._greenlets)
-        self._waiting = Counter(map(self._key, self._told.values()))
+        self._reasons = waits_of(self._greenlets)
+        self._waiting = Counter(map(self._key, self._reasons.values()))
 
     @staticmethod
-    def _key(told: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (id(told[1]), told[2])
+    def _key(reason: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (id(reason[1]), reason[2])
 
     def __len__(self) -> int:
         """Return how many greenlets wait."""
-        return len(self._told)
+        return len(self._reasons)
 
     def wait(self, greenlet: Any) -> Wait | None:
         """Return what *greenlet* waits for."""
-        return _wait(greenlet, self._told.get(greenlet))
+        return _wait(greenlet, self._reasons.get(greenlet))
 
     def others(self, greenlet: Any) -> int:
         """Return how many other greenlets wait for the same object or descriptors."""
-        told = self._told.get(greenlet)
-        if told is None or (told[1] is None and not told[2]):
+        reason = self._reasons.get(greenlet)
+        if reason is None or (reason[1] is None and not reason[2]):
             return 0
-        return self._waiting[self._key(told)] - 1
+        return self._waiting[self._key(reason)] - 1
 
     def text(self, greenlet: Any) -> str | None:
         """Return the line that says what *greenlet* waits for."""
@@ -212,17 +213,19 @@ class WaitGraph:
 
     def by_call(self) -> dict[str, int]:
         """Return how many greenlets wait in which call."""
-        return dict(Counter(Wait(*told, None).call for told in self._told.values()).most_common())
+        return dict(
+            Counter(Wait(*reason, None).call for reason in self._reasons.values()).most_common()
+        )
 
     def awaited(self, greenlet: Any) -> tuple[Any, bool] | None:
         """Return the greenlet that *greenlet* cannot go on without, and whether it holds a lock.
 
         ``None`` unless *greenlet* waits for the end of another, or for a lock that is held.
         """
-        told = self._told.get(greenlet)
-        if told is None:
+        reason = self._reasons.get(greenlet)
+        if reason is None:
             return None
-        kind, obj = told[:2]
+        kind, obj = reason[:2]
         if isinstance(obj, RawGreenlet):
             return obj, False
         if kind != "acquire" or obj is None:
@@ -237,7 +240,7 @@ class WaitGraph:
         """Return the greenlets that wait for each other in circles, each circle once."""
         found: list[list[Any]] = []
         done: set[Any] = set()
-        for start in self._told:
+        for start in self._reasons:
             path: list[Any] = []
             at = start
             while at is not None and at not in done:

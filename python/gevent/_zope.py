@@ -13,7 +13,7 @@ __all__ = ["Attribute", "Interface", "classImplements", "implementer", "notify",
 
 _C = TypeVar("_C", bound=type)
 
-#: The callables that are told of every event.
+#: The callables that are called with every event.
 subscribers: list[Callable[[Any], Any]] = []
 
 

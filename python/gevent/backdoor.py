@@ -23,7 +23,7 @@ _NAMES = ("stdin", "stdout", "stderr")
 
 
 class _ClientOutput(io.TextIOBase):
-    """What the client is shown, at once: prompts end no line."""
+    """The stream that the client sees, flushed at each write, as prompts end no line."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
@@ -117,7 +117,7 @@ class InteractiveConsole(code.InteractiveConsole):
 
 
 class BackdoorServer(StreamServer):
-    """A server that gives every client a Python prompt, to look into a running program.
+    """A server that gives every client a Python prompt, to inspect a running program.
 
     Anyone who can connect can do all that the process can: there is no password and no limit.
     Listen on loopback or a Unix socket only. Then, with a server at port 5001,
@@ -145,7 +145,7 @@ class BackdoorServer(StreamServer):
         self.banner = banner
 
     def _create_interactive_locals(self) -> dict[str, Any]:
-        # As a module, which is shorter to look at than its dictionary.
+        # As a module, as its representation is shorter than that of its dictionary.
         return {**self.locals, "builtins": builtins, "__builtins__": builtins}
 
     def handle(self, conn: Any, _address: Any) -> None:

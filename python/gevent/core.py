@@ -74,7 +74,7 @@ BACKEND_PORT = 0x20
 BACKEND_LINUXAIO = 0x40
 BACKEND_IOURING = 0x80
 
-#: Loops have descriptors of their own to tell, and take the names of backends.
+#: True: a loop has a descriptor of its own, and accepts the names of backends.
 LIBEV_EMBED = True
 
 NOINOTIFY = 0x100000

@@ -1,4 +1,4 @@
-"""Publish and subscribe: what happens in the process, told to whoever wants to know.
+"""Publish and subscribe: events of the process, passed to every subscriber.
 
 An *event* is an object that describes something that happened or is about to happen, such as
 :class:`EventLoopBlocked`. :func:`notify` hands it to every callable of the list
@@ -132,7 +132,7 @@ class MemoryUsageUnderThreshold(_MemoryEvent):
 
 
 class IPeriodicMonitorThread(Interface):
-    """What the thread that watches a hub offers."""
+    """The interface of the thread that watches a hub."""
 
     def add_monitoring_function(  # type: ignore[misc]
         function: Callable[[Any], object], period: float | None

@@ -31,7 +31,7 @@ class LoopExit(Exception):
 
     def __init__(self, *args: Any, code: int | None = None) -> None:
         super().__init__(*args if code is None else (*args, code))
-        #: What the main greenlet waited for, and which greenlets waited for each other in a
+        #: The wait of the main greenlet, and the greenlets that waited for each other in a
         #: circle (who holds which lock): lines for people, empty where the exception is expected.
         self.waits: str = ""
         if len(args) == 3 and not getattr(args[1], "_joined", True):
@@ -42,7 +42,7 @@ class LoopExit(Exception):
 
     @property
     def code(self) -> Any:
-        """What ``gevent.core.dispatch()`` would return: 1, no event is registered, or as given."""
+        """The value that ``gevent.core.dispatch()`` would return: 1 if no event is registered."""
         return self.args[0] if len(self.args) == 1 else 1
 
     @property
@@ -103,12 +103,12 @@ class ConcurrentObjectUseError(AssertionError):
 
 
 class HubDestroyed(GreenletExit):
-    """Thrown into a running hub to stop its loop at once, when the hub is destroyed.
+    """Thrown into a running hub to stop its loop when the hub is destroyed.
 
     It is recognised by identity: neither subclass it nor raise it.
     """
 
     def __init__(self, destroy_loop: bool) -> None:
         super().__init__(destroy_loop)
-        #: Whether the loop goes together with the hub.
+        #: True if the loop is destroyed together with the hub.
         self.destroy_loop = destroy_loop

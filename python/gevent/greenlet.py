@@ -110,7 +110,7 @@ def killall(
     except Timeout as expired:
         if expired is limit:
             for greenlet in doomed:
-                # Where it puts its end off, the error says why.
+                # The error says why a greenlet could not end.
                 check_killed(greenlet, timeout)
         raise
     finally:

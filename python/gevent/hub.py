@@ -87,7 +87,7 @@ MAIN_THREAD_IDENT: int | None = threading.main_thread().ident
 
 _hub_numbers = count(1)
 
-#: The hubs there are, for those who look at all of them.
+#: All hubs of the process, for the views and reports that go through them.
 living_hubs: WeakSet[Any] = WeakSet()
 
 
@@ -119,7 +119,7 @@ class signal:
 
     @property
     def ref(self) -> bool:
-        """Whether waiting for the signal keeps the loop running; it does not at first."""
+        """True if waiting for the signal keeps the loop running; false at first."""
         ref: bool = self.watcher.ref
         return ref
 
@@ -168,8 +168,8 @@ class linkproxy:
 def reinit(hub: Any = None) -> None:
     """Make *hub*, by default that of the calling thread, fit for the child process of a fork.
 
-    To be called in the child at once; :func:`gevent.fork` does. Nothing happens where there is
-    no hub. The greenlets of the parent process go on in the child as well.
+    Call it in the child before anything else; :func:`gevent.fork` does. Nothing happens where there
+    is no hub. The greenlets of the parent process go on in the child as well.
     """
     hub = _get_hub() if hub is None else hub
     if hub is None:
@@ -190,7 +190,7 @@ class Hub(BaseHub):
 
     :param loop: A loop to run, or the flags of a new one, by default ``config.libev_backend``.
     :param default: Whether a new loop is to be the default one, which handles signals and
-        children; in the main thread it is, unless told otherwise.
+        children; by default only that of the main thread is.
     """
 
     #: Exceptions that are not reported when they leave a greenlet or a callback.
@@ -201,7 +201,7 @@ class Hub(BaseHub):
         SystemExit,
         SystemError,
     )
-    #: How many threads :attr:`threadpool` may have.
+    #: The most threads that :attr:`threadpool` may have.
     threadpool_size: int = 10
     #: The native thread that watches this hub, or ``None``.
     periodic_monitoring_thread: Any = None
@@ -224,7 +224,7 @@ class Hub(BaseHub):
                 raise TypeError("Unexpected argument: default")
             self.loop = loop
         elif loop is None and default is None and get_loop() is not None:
-            # What a hub that was destroyed left.
+            # The loop or thread pool that a destroyed hub left.
             self.loop = get_loop()
         else:
             if default is None and not self.main_hub:
@@ -245,17 +245,17 @@ class Hub(BaseHub):
 
     @property
     def backend(self) -> str | None:
-        """What the loop uses to wait for events, ``None`` once it is destroyed."""
+        """The system call by which the loop waits for events; ``None`` once it is destroyed."""
         return None if self.loop is None else self.loop.backend
 
     @property
     def main_hub(self) -> bool:
-        """Whether this is a hub of the main thread."""
+        """True if this is a hub of the main thread."""
         return self.thread_ident == MAIN_THREAD_IDENT
 
     @cached_property
     def ident_registry(self) -> IdentRegistry:
-        """Where the greenlets of this hub get their ``minimal_ident`` from."""
+        """The registry that gives the greenlets of this hub their ``minimal_ident``."""
         return IdentRegistry()
 
     @cached_property
@@ -277,7 +277,7 @@ class Hub(BaseHub):
     def run(self) -> None:
         """Run the loop: the greenlet's own body, called when it is first switched to.
 
-        It never returns while its thread lives. When nothing is left that could wake anybody, it
+        It never returns while its thread lives. When nothing is left that could wake a greenlet, it
         raises :exc:`gevent.exceptions.LoopExit` in its parent.
         """
         # Idle time passes in this frame, where stack samples and profilers can name it.
@@ -305,8 +305,8 @@ class Hub(BaseHub):
 
         :param watchers: May have ``None`` among them.
         :param exc_kind: The exception, or its class.
-        :param then: What to call with *then_args* when that is done: in the hub, soon; or at once
-            when there are no watchers.
+        :param then: The function to call with *then_args* when that is done: in the hub, soon; or
+            before this returns when there are no watchers.
         """
         wakened = [watcher for watcher in watchers if watcher is not None]
         for watcher in wakened:
@@ -355,7 +355,7 @@ class Hub(BaseHub):
         value: BaseException | None,
         tb: TracebackType | None = None,
     ) -> None:
-        """Raise an exception in the main greenlet, at once."""
+        """Switch to the main greenlet and raise an exception there."""
         loop = self.loop
         if loop is not None and get_thread_ident() != self.thread_ident:
             loop.run_callback_threadsafe(self.handle_system_error, type, value, tb)
@@ -373,7 +373,7 @@ class Hub(BaseHub):
 
     @property
     def exception_stream(self) -> Any:
-        """Where errors are printed: ``sys.stderr``, unless set; ``None`` prints nothing."""
+        """The stream that errors are printed to: ``sys.stderr``, unless set; ``None`` for none."""
         return vars(self).get("_exception_stream", sys.stderr)
 
     @exception_stream.setter
@@ -511,7 +511,7 @@ class Hub(BaseHub):
 
     @property
     def resolver(self) -> _Resolver:
-        """What looks up host names for :mod:`gevent.socket`."""
+        """The resolver that looks up host names for :mod:`gevent.socket`."""
         if self._resolver is None:
             self._resolver = self.resolver_class(hub=self)
         resolver: _Resolver = self._resolver

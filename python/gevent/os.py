@@ -151,8 +151,8 @@ class _Child:
     """A child process that a loop watches, or that has ended and was not asked for yet.
 
     The loop is that of the thread that started the child. Greenlets of other threads, which that
-    one need not outlive or care for, watch it with their own loops while they wait. Whoever
-    notices the end first collects the status and tells all.
+    one need not outlive or care for, watch it with their own loops while they wait. The first
+    of them to notice the end collects the status and notifies the others.
     """
 
     __slots__ = ("callback", "ended_at", "pid", "ref", "status", "waiting", "watchers")
@@ -161,7 +161,7 @@ class _Child:
         self.pid = pid
         self.callback = callback
         self.ref = ref
-        #: How many greenlets of the first watcher's thread wait for it.
+        #: The number of greenlets of the first watcher's thread that wait for it.
         self.waiting = 0
         #: Gets the status that :func:`waitpid` returns.
         self.status = AsyncResult()
@@ -239,12 +239,12 @@ class _Child:
         _reap_children()
 
     def forget(self) -> None:
-        """Stop watching a child that somebody else has waited for."""
+        """Stop watching a child whose status was collected elsewhere."""
         for watcher in self.watchers:
             _close_watcher(watcher)
 
     def is_lost(self) -> bool:
-        """Return whether somebody else has waited for it: with :func:`os.wait`, or in C."""
+        """Return true if its status was collected elsewhere: by :func:`os.wait`, or in C."""
         if self.ended_at is not None or any(watcher.rpid for watcher in self.watchers):
             return False
         try:
@@ -274,7 +274,7 @@ _next_end = AsyncResult()
 def _watch_child(
     pid: int, callback: Callable[[Any], Any] | None = None, loop: Any = None, ref: bool = False
 ) -> _Child:
-    """Have the loop tell when the child *pid* ends, for :func:`waitpid` and for *callback*."""
+    """Have the loop watch for the end of the child *pid*, for :func:`waitpid` and *callback*."""
     child = _children[pid] = _Child(pid, callback, loop or get_hub().loop, ref)
     return child
 
@@ -349,7 +349,7 @@ def forkpty_and_watch(
 
 
 def _prepare_to_watch(loop: Any) -> None:
-    # Where watching needs the signal, it must not miss a child that ends at once.
+    # A watch that relies on the signal must not miss a child that ends at once.
     (loop or get_hub().loop).install_sigchld()
 
 
@@ -375,8 +375,8 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
     That holds for the child *pid*, and for -1, any of the children that are watched. Waiting for
     a process group, or with ``WUNTRACED`` or ``WCONTINUED``, blocks the thread.
 
-    :param options: ``WNOHANG`` to return ``(0, 0)`` at once, after the other greenlets had their
-        turn, where no child has ended yet.
+    :param options: ``WNOHANG`` to return ``(0, 0)`` without waiting, after the other greenlets had
+        their turn, where no child has ended yet.
     :return: The process identifier and the status.
     :raises ChildProcessError: if there is no such child.
     """
@@ -431,7 +431,7 @@ def _wait(children: list[_Child], result: AsyncResult) -> Any:
 def _take(pid: int, child: _Child) -> tuple[int, int]:
     status = _wait([child], child.status)
     if _children.get(pid) is not child:
-        # Another greenlet waited for it too, and was told first.
+        # Another greenlet waited for it too, and went on first.
         raise ChildProcessError(errno.ECHILD, _os.strerror(errno.ECHILD))
     del _children[pid]
     return pid, status

@@ -1,7 +1,7 @@
 """Groups of greenlets, and pools: groups with a limited number of greenlets.
 
 A :class:`Group` keeps greenlets until they are over, so that they can be waited for or killed
-together. A :class:`Pool` does so too, and has whoever adds a greenlet to a full one wait.
+together. A :class:`Pool` does so too; a caller that adds a greenlet to a full one waits.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class GroupMappingMixin:
         raise NotImplementedError
 
     def _apply_immediately(self) -> bool:
-        # Whether ``spawn`` and waiting for the result might wait for the caller itself.
+        # True if ``spawn``, or waiting for its result, might wait for the caller itself.
         return False
 
     def _apply_async_use_greenlet(self) -> bool:
-        # Whether ``spawn`` might block.
+        # True if ``spawn`` might block.
         return False
 
     def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:

@@ -25,12 +25,12 @@ from typing import Any
 
 import pytest
 
-# What is patched has to be before pytest's other plugins and the tests import more.
+# Patching has to come before pytest's other plugins and the tests import more.
 _WANTED = "--gevent-patch"
 
 #: For how many seconds greenlets that a test ended are given to end.
 _GRACE = 0.2
-#: How much later than the timeout a native thread reports that nothing else could.
+#: The seconds after the timeout at which a native thread reports what nothing else could.
 _LATER = 2.0
 
 
@@ -38,7 +38,7 @@ def _patch() -> None:
     from gevent import monkey
 
     if not monkey.is_module_patched("socket"):
-        # What pytest itself holds of the modules is one with them: patching works in place.
+        # Patching works in place, so modules that pytest holds already are patched too.
         monkey.patch_all()
 
 
@@ -149,7 +149,7 @@ def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
         main.throw(_TookTooLong())
 
     def watch() -> None:
-        # Nobody else can tell of a test that never lets the hub run.
+        # Only a native thread can report a test that never lets the hub run.
         if not ended.wait(seconds + _LATER) and not info:
             print(f"{item.nodeid} blocks for more than {seconds} s", file=sys.__stderr__)
             print(_run_info(), file=sys.__stderr__, flush=True)
@@ -226,7 +226,7 @@ def pytest_runtest_teardown(item: Any, nextitem: Any) -> Generator[None, Any, An
     known, descriptors = {id(one) for one in kept[0]}, kept[1]
     left, opened = _leftovers(known, descriptors)
     if left or opened:
-        # What was just ended may need a turn, and what is unreachable the collector.
+        # Greenlets that were just ended may need a turn, and unreachable ones the collector.
         gc.collect()
         until = gevent.get_hub().loop.now() + _GRACE
         while (left or opened) and gevent.get_hub().loop.now() < until:

@@ -1,7 +1,7 @@
 """Queues between greenlets, with the interface of the standard library's :mod:`queue`.
 
 Beside what the standard library's queues do, these can be iterated over, until an item that is
-``StopIteration`` itself; :meth:`~SimpleQueue.peek` looks at the next item without taking it;
+``StopIteration`` itself; :meth:`~SimpleQueue.peek` returns the next item without taking it;
 :meth:`Queue.join` takes a timeout, and *maxsize* may be changed at any time. ``Queue(0)`` is
 without limit, as ``Queue(None)``, but gives a :class:`DeprecationWarning`, for it once meant what
 :class:`Channel` is.

@@ -1,4 +1,4 @@
-"""Waiting for several descriptors at once, while other greenlets run.
+"""Waiting for several descriptors, while other greenlets run.
 
 :func:`select`, :class:`poll` and :class:`epoll` have the interface of their namesakes in
 :mod:`select`, and block only the calling greenlet.
@@ -41,10 +41,10 @@ __imports__: list[str] = sorted(
 error: type[OSError] = OSError  # type: ignore[no-redef]
 __all__ = ["error", *__implements__, *__imports__]
 
-# What select(2) takes for readable, writable, and exceptional.
+# The events that select(2) counts as readable, writable, and exceptional.
 _READABLE = POLLIN | POLLHUP | POLLERR | POLLNVAL
 _WRITABLE = POLLOUT | POLLERR | POLLNVAL
-# What poll(2) has room for.
+# The events that fit into poll(2)'s field.
 _ALL = 0x7FFF
 _READ = 1
 #: The longest timeouts that the standard library takes, in its units.
@@ -128,7 +128,7 @@ def select(  # type: ignore[no-redef]
 class poll:  # type: ignore[no-redef]
     """A set of descriptors to wait for; see :func:`select.poll`.
 
-    Unlike in the standard library, what changes in the set during :meth:`poll` counts at once.
+    Unlike in the standard library, a change of the set takes effect in a :meth:`poll` under way.
     """
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class epoll:  # type: ignore[no-redef]
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """True once :meth:`close` was called."""
         return self._epoll.closed
 
     def fileno(self) -> int:

@@ -74,7 +74,7 @@ class GeventSelector(_selectors.PollSelector):
             raise ValueError("I/O operation on closed selector")
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            # What was found may be unregistered before its turn to return comes.
+            # A file that was found ready may be unregistered before it is returned.
             ready = super().select(timeout)
             if ready or self._closed:
                 return ready

@@ -1,4 +1,4 @@
-"""The standard :mod:`signal`, with ``SIGCHLD`` told by the child watchers of the loop.
+"""The standard :mod:`signal`, with ``SIGCHLD`` handlers called by the loop's child watchers.
 
 Nothing but the loop knows in time that a child has ended and was reaped, so a ``SIGCHLD`` handler
 set here is called by it: for every child that :func:`gevent.os.fork`, ``posix_spawn`` or
@@ -85,8 +85,8 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     """Have the number of each handled signal written to *fd* as a byte; return the former *fd*.
 
     As :func:`signal.set_wakeup_fd`, whose place it takes for ``SIGCHLD``. Greenlets that each run
-    an event loop do so at once, unlike threads, of which only one may: each has a descriptor of
-    its own, and the one that was set last counts until it is taken back.
+    an event loop may do so at the same time, unlike threads, of which only one may: each has a
+    descriptor of its own, and the one that was set last counts until it is taken back.
     """
     global _child_wakeup_fd, _child_wakeup_fd_warns
 

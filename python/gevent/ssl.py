@@ -50,7 +50,7 @@ class SSLObject(__ssl__.SSLObject):  # type: ignore[no-redef]
 
 SSLContext.sslobject_class = SSLObject
 
-# What the functions below, which are the standard library's, find under these names.
+# The functions below are the standard library's, and find these names here.
 _names = {
     **vars(__ssl__),
     "SSLContext": SSLContext,

@@ -216,7 +216,7 @@ class Popen(_subprocess.Popen[AnyStr]):
         if self.returncode is None and self.result.ready():
             self.returncode: int | Any = self.result.value
         if self.returncode is not None:
-            # Who asks here need not ask os.waitpid().
+            # A caller that asks here need not ask os.waitpid().
             _children.pop(self.pid, None)
         return self.returncode
 
@@ -404,7 +404,7 @@ def _typed_like(original: _F) -> Callable[[Callable[..., Any]], _F]:
 
 
 class CompletedProcess(_subprocess.CompletedProcess[AnyStr]):
-    """What :func:`run` returns: the arguments, the return code and the output."""
+    """The result of :func:`run`: the arguments, the return code and the output."""
 
 
 @_typed_like(_subprocess.run)

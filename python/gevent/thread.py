@@ -144,7 +144,7 @@ def _set_sentinel() -> LockType:
 
 
 class _ThreadHandle:
-    """What :mod:`threading` keeps of a thread since CPython 3.13: its identity and its end."""
+    """The handle of a thread that :mod:`threading` keeps since CPython 3.13: identity and end."""
 
     __slots__ = ("_done", "ident")
 

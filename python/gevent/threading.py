@@ -1,4 +1,4 @@
-"""What the standard :mod:`threading` needs to run its threads as greenlets.
+"""Replacements by which the standard :mod:`threading` runs its threads as greenlets.
 
 A helper for :mod:`gevent.monkey`: the classes of :mod:`threading` stay as they are, and get the
 primitives that they are built on from here.
@@ -76,7 +76,7 @@ Lock = _allocate_lock = LockType
 _get_main_thread_ident = get_ident
 _start_joinable_thread = start_joinable_thread
 _start_new_thread = start_new_thread
-#: What :func:`threading.RLock` makes.
+#: The class of the locks that :func:`threading.RLock` makes.
 _CRLock = ThreadRLock
 
 

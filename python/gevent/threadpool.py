@@ -214,19 +214,19 @@ class ThreadPool(GroupMappingMixin):
     def __init__(self, maxsize: int, hub: Hub | None = None, idle_task_timeout: float = -1) -> None:
         #: The hub that tasks are spawned from.
         self.hub: Hub = get_hub() if hub is None else hub
-        # What is told of the errors of tasks.
+        # The hub that reports the errors of tasks.
         self._reporter: Any = self.hub
         #: Always ``None``: no greenlet is needed to change the number of threads.
         self.manager: None = None
         #: The process that the threads run in.
         self.pid: int = os.getpid()
-        # A mistake is told where it is made: a worker would die of it.
+        # A wrong value is refused here, as a worker would die of it.
         self._idle_task_timeout = _checked_seconds(idle_task_timeout)
         self._worker_greenlets: set[Any] = set()
         self._maxsize = _checked(maxsize)
         # One more than there are threads: each finds its next task waiting.
         self.task_queue: TaskQueue = TaskQueue(self.hub.loop, maxsize + 1)
-        #: What tells the pool of a fork.
+        #: The watcher that notifies the pool of a fork.
         self.fork_watcher: Any = self.hub.loop.fork(ref=False)
 
     def __repr__(self) -> str:
@@ -240,7 +240,7 @@ class ThreadPool(GroupMappingMixin):
 
     @property
     def maxsize(self) -> int:
-        """How many threads there may be. Surplus ones end when they are idle."""
+        """The most threads there may be. Surplus ones end when they are idle."""
         return self._maxsize
 
     @maxsize.setter
@@ -251,7 +251,7 @@ class ThreadPool(GroupMappingMixin):
 
     @property
     def size(self) -> int:
-        """How many threads there are. Set, it starts threads, or waits until some have ended."""
+        """The number of threads. Setting it starts threads, or waits until some have ended."""
         return self.task_queue.workers
 
     @size.setter
@@ -401,7 +401,7 @@ class ThreadResult:
 
     @property
     def exception(self) -> BaseException | None:
-        """What the call raised, or ``None``."""
+        """The exception that the call raised, or ``None``."""
         return self.exc_info[1] if self.exc_info else None
 
     def successful(self) -> bool:
@@ -479,7 +479,7 @@ class ThreadPoolExecutor(_Executor):
         self._thread_numbers = itertools.count()
         self._call_first = given.get("initializer")
         self._call_first_with = given.get("initargs", ())
-        #: What was submitted and neither begun nor given up.
+        #: The calls that were submitted and neither begun nor given up.
         self._queued: set[Work] = set()
         self._threadpool = ThreadPool(self._max_workers)
         self._threadpool._reporter = Reporter(self._threadpool.hub)
@@ -506,7 +506,7 @@ class ThreadPoolExecutor(_Executor):
             raise
         # It may have been given up while it waited for a place, and the executor shut down: the
         # thread that was started for it is to end.
-        work.tell()
+        work.notify()
         if self._shutdown:
             self._threadpool.task_queue.dismiss(0)
         kind = StandardFuture if is_module_patched("threading") else Future
@@ -556,7 +556,7 @@ class ThreadPoolExecutor(_Executor):
             LOGGER.critical("Exception in initializer:", exc_info=True)
             broken: Any = "A thread initializer failed, the thread pool is not usable anymore"
             self._broken = broken
-            # Links are told in the hub's thread.
+            # Links are called in the hub's thread.
             self._threadpool.hub.loop.run_callback_threadsafe(
                 self._give_up_queued, self._broken_error
             )

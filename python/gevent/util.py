@@ -139,7 +139,7 @@ class GreenletTree:
     ``greenlet_tree_is_ignored`` is left out.
     """
 
-    #: What :meth:`format` shows unless told otherwise.
+    #: The parts that :meth:`format` shows by default.
     DEFAULT_DETAILS: dict[str, Any] = {  # noqa: RUF012 - programs change it
         "running_stacks": True,
         "running_stack_limit": None,
@@ -149,7 +149,7 @@ class GreenletTree:
 
     #: The greenlet at the root of this tree.
     greenlet: Any = None
-    #: Whether the running greenlet was in this tree when it was made.
+    #: True if the running greenlet was in this tree when the tree was made.
     is_current_tree = False
 
     def __init__(self, greenlet: Any) -> None:
@@ -164,7 +164,7 @@ class GreenletTree:
 
     @property
     def root(self) -> bool:
-        """Whether nothing is known to have spawned the greenlet of this tree."""
+        """True if nothing is known to have spawned the greenlet of this tree."""
         return _spawner(self.greenlet) is None
 
     @classmethod
@@ -355,7 +355,7 @@ class assert_switches:
 
     #: The hub of the thread, while the body runs.
     hub: Any = None
-    #: What watches the switches, while the body runs.
+    #: The tracer of switches, while the body runs.
     tracer: GreenletTracer | None = None
 
     def __init__(self, max_blocking_time: float | None = None, hub_only: bool = False) -> None:

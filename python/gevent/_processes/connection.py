@@ -34,8 +34,8 @@ _KEPT = "_gevent_kept_message"
 class _Message:
     """A message on its way through a connection, which an error must not leave torn.
 
-    A kill or a timeout before the message has begun ends the call at once. Later it is put off to
-    the message's end: whoever reads or writes next could not tell where one begins. If the other
+    A kill or a timeout before the message has begun ends the call. Later it is put off to the
+    message's end: the next reader or writer could not find where a message begins. If the other
     side does not go on for a while, the connection is closed.
     """
 

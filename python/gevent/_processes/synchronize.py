@@ -13,8 +13,8 @@ from gevent.thread import get_ident
 __all__ = ["patch"]
 
 _RECURSIVE_MUTEX, _SEMAPHORE = 0, 1
-#: Nothing tells a loop that a POSIX semaphore is free, so it is tried again and again: after these
-#: many seconds at least and at most, in between for a part of the time that was waited so far.
+#: No loop is notified when a POSIX semaphore is released, so it is tried again and again: after
+#: these seconds at least and at most, and between them after a part of the time waited so far.
 _SHORTEST, _LONGEST, _PART = 0.0005, 0.02, 0.1
 
 

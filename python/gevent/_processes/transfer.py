@@ -22,7 +22,7 @@ _POLL_EVENTS = {READ: POLLIN, WRITE: POLLOUT}
 _MOST = 1 << 16
 #: Has the call of :func:`os.preadv` or :func:`os.pwritev` fail where it would block.
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
-#: How a kernel says that it cannot promise that for this descriptor.
+#: The errors of a kernel that cannot promise this for the descriptor.
 _UNABLE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESPIPE)
 #: As the current position.
 _HERE = -1

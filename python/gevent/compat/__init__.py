@@ -1,4 +1,4 @@
-"""What gevent 0.13 offered and gevent has renamed or dropped since, for programs of that age.
+"""Names of gevent 0.13 that gevent has renamed or dropped since, for programs of that age.
 
 All of it works, gives a :class:`DeprecationWarning` that names today's spelling, and is loaded
 when it is first used. It is found where it was:
@@ -18,8 +18,8 @@ when it is first used. It is found where it was:
   ``buffer``, ``http`` …, see :mod:`gevent.compat.libevent`. ``timer`` and ``signal`` are what they
   are today if the first argument is a loop, and what they were otherwise.
 
-Some calls meant something else than today, and nothing tells the meanings apart: ``Queue(0)``, for
-one, made a channel. They do so again with the setting ``gevent.config.compat``, the environment
+Some calls meant something else than today and look the same: ``Queue(0)``, for one, made a
+channel. They do so again with the setting ``gevent.config.compat``, the environment
 variable ``GEVENT_COMPAT``; ``docs/gevent-0.13.md`` lists them all.
 """
 

@@ -29,7 +29,7 @@ _NOERROR, _SERVER_FAILED, _NOT_THERE = 0, 2, 3
 #: For how many seconds an entry of the hosts file is taken to hold: it may change at any time.
 HOSTS_TTL = 60
 
-#: How many aliases may follow each other.
+#: The most aliases that may follow each other.
 _LONGEST_CHAIN = 16
 
 
@@ -49,7 +49,7 @@ class TimedOut(Failed):
 
 
 class _Malformed(Exception):
-    """What came is no response to the question."""
+    """The message that came is no response to the question."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The end of a program: waiting for it, asking for it, being told of it."""
+"""The end of a program: waiting for it, asking for it, and being notified of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gevent.exceptions import LoopExit
 
 __all__ = ["DispatchExit", "shutdown"]
 
-#: What is raised in the main greenlet when nothing is left that could wake it.
+#: Raised in the main greenlet when nothing is left that could wake it.
 DispatchExit = LoopExit
 
 

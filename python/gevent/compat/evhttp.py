@@ -28,7 +28,7 @@ _REQUEST = 0
 _Headers = list[tuple[str, str]]
 
 
-#: What a part of a reply may be.
+#: The types that a part of a reply may have.
 Body = str | bytes | buffer | None
 
 
@@ -69,7 +69,7 @@ class http_request:
     :param environ: The WSGI environment of the request.
     :param send: Called with the status and the headers of the reply, each part of its body, and
         ``None`` at the end.
-    :param default_response_headers: What the reply says in its header unless told otherwise.
+    :param default_response_headers: The header fields of a reply that does not set them itself.
     """
 
     #: That it is a request, not a response to one of ours.
@@ -97,11 +97,11 @@ class http_request:
         self.response_code: int = 0
         #: The reason of the reply.
         self.response_code_line: str = ""
-        #: Whether the body of the reply is sent in pieces.
+        #: True if the body of the reply is sent in pieces.
         self.chunked: bool = False
-        #: What the client sent.
+        #: The request as the client sent it.
         self.input_buffer: buffer = buffer(environ["wsgi.input"].read())
-        #: What the body of the reply begins with.
+        #: The beginning of the reply's body.
         self.output_buffer: buffer = buffer()
         # Set last: one that could not be made has nothing to reply to.
         self._send: Callable[[Any], object] | None = send
@@ -247,7 +247,7 @@ class http_request:
         self._part(None)
 
     def send_error(self, code: int, reason: str | None = None) -> None:
-        """Reply with a status and a page that tells it."""
+        """Reply with a status and a page that names it."""
         reason = responses.get(code, "") if reason is None else reason
         self.add_output_header("Content-Type", "text/html")
         self.send_reply(code, reason, f"<html><body><h1>{code} {reason}</h1></body></html>")
@@ -300,7 +300,8 @@ def application(
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         reply: SimpleQueue = SimpleQueue()
-        # No reference is kept: a request that nobody can answer any more has to be told.
+        # No reference is kept: a request that can no longer be answered is then freed, and answered
+        # with 500.
         if full():
             http_request(environ, reply.put, default_response_headers).send_error(503)
         elif spawn is None:
@@ -318,7 +319,7 @@ class http:
     """An HTTP server that calls *handle*, in the hub, with each request.
 
     :param handle: Called with an :class:`http_request`; it must not block.
-    :param default_response_headers: What every reply has in its header.
+    :param default_response_headers: The header fields of every reply.
     """
 
     def __init__(
@@ -328,9 +329,9 @@ class http:
     ) -> None:
         if not callable(handle):
             raise TypeError(f"handle must be callable, not {handle!r}")
-        #: What is called with each request.
+        #: The function that is called with each request.
         self.handle = handle
-        #: What every reply has in its header.
+        #: The header fields of every reply.
         self.default_response_headers: list[tuple[str, str]] = list(default_response_headers)
         # Weakly, as a request that nobody holds any more is answered with an error.
         self._requests: WeakSet[http_request] = WeakSet()
@@ -338,7 +339,7 @@ class http:
 
     @property
     def requests(self) -> set[http_request]:
-        """The requests that somebody holds: those that came and were not yet replied to."""
+        """The requests that came and were not yet replied to."""
         return {request for request in self._requests if request._send is not None}
 
     def _begin(self, request: http_request) -> None:

@@ -38,7 +38,7 @@ EV_WRITE = 0x04
 EV_SIGNAL = 0x08
 EV_PERSIST = 0x10
 
-# What an event's flags say, as libevent's lists of events do.
+# The names of an event's flags, as libevent's lists of events have them.
 _TIMED, _INSERTED, _SIGNALLED, _ACTIVE, _MADE = 0x01, 0x02, 0x04, 0x08, 0x80
 
 _EVENT_NAMES = {
@@ -82,11 +82,11 @@ class event:
     ) -> None:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        #: What is called.
+        #: The function to call.
         self.callback = callback
-        #: What was given as *arg*.
+        #: The *arg* that was given.
         self.arg = arg
-        #: What the event is for: the ``EV_…`` it was made with.
+        #: The ``EV_…`` that the event was made with.
         self.events = evtype
         #: The descriptor or the signal; -1 without one.
         self.fd: int = handle if isinstance(handle, int) else handle.fileno()
@@ -155,7 +155,7 @@ class event:
 
     @property
     def pending(self) -> bool:
-        """Whether the event is scheduled."""
+        """True if the event is scheduled."""
         return bool(self.flags & ~_MADE)
 
     @property

@@ -9,14 +9,14 @@ from gevent.ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext, SSLSocket
 
 __all__ = ["SSLObject", "ssl", "sslerror", "wrap_ssl"]
 
-#: What :func:`ssl` returns.
+#: The type that :func:`ssl` returns.
 SSLObject = SSLSocket
 
 
 def ssl(sock: Any, keyfile: str | None = None, certificate: str | None = None) -> SSLSocket:
     """Return a TLS connection over *sock*, which is connected, after the handshake.
 
-    As in gevent 0.13, the server's certificate is not checked: anybody could be the server.
+    As in gevent 0.13, the server's certificate is not checked, so any server is accepted.
 
     :param keyfile: The file of the private key to show who we are.
     :param certificate: The file of the certificate for that key.

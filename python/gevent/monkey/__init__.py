@@ -2,14 +2,14 @@
 
 :func:`patch_all` replaces, in place, the functions and classes of the standard library that
 block the whole thread by ones that block only the calling greenlet. A program that knows nothing
-of this package then runs many connections at once::
+of this package then serves many connections concurrently::
 
     from gevent import monkey
     monkey.patch_all()
 
 Patch first of all, in the main thread and while there is no other: a module that has already
 taken ``socket.socket`` or ``time.sleep`` under a name of its own keeps the blocking one.
-What is patched stands in one table, ``gevent/monkey/_table.py``.
+One table, ``gevent/monkey/_table.py``, has all that is patched.
 
 Asking
     :func:`is_module_patched`, :func:`is_object_patched`, and :func:`get_original` for the
@@ -17,8 +17,8 @@ Asking
 
 Events
     Subscribers (:data:`gevent.events.subscribers`) and then the entry points of installed
-    distributions are told, in this order, of
-    :class:`gevent.events.GeventWillPatchAllEvent`; for each module of
+    distributions are called, in this order, with
+    :class:`gevent.events.GeventWillPatchAllEvent`; for each module
     :class:`gevent.events.GeventWillPatchModuleEvent` and
     :class:`gevent.events.GeventDidPatchModuleEvent`;
     :class:`gevent.events.GeventDidPatchBuiltinModulesEvent`, which is the moment to patch further

@@ -16,7 +16,7 @@ _waiting: dict[str, list[Callable[[ModuleType], Any]]] = {}
 def when_imported(name: str, call: Callable[[ModuleType], Any]) -> None:
     """Call *call* with the module *name*, which is not imported for that.
 
-    It runs before whoever imports the module sees it; what it raises reaches the importer.
+    It runs before the importer gets the module; an error that it raises reaches the importer.
     """
     module = sys.modules.get(name)
     if module is not None and not _is_loading(module):

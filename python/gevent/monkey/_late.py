@@ -1,4 +1,4 @@
-"""What modules imported before patching keep of the blocking originals."""
+"""References to the blocking originals that modules imported before patching still hold."""
 
 from __future__ import annotations
 

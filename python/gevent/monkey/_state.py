@@ -1,4 +1,4 @@
-"""What has been replaced so far, and with what it can be undone."""
+"""The record of what has been replaced so far, with the originals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is patched: one row per module of the standard library, in the order of patching."""
+"""The modules that are patched: one row for each, in the order of patching."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["DNS_NAMES", "LATE", "ROWS", "TABLE", "LateRow", "Row"]
 
 
 class Row(NamedTuple):
-    """How one module of the standard library becomes cooperative."""
+    """The way in which one module of the standard library becomes cooperative."""
 
     #: The argument of ``patch_all`` that decides.
     option: str
@@ -45,7 +45,7 @@ TABLE = (
 
 
 class LateRow(NamedTuple):
-    """How a module that programs import when they like becomes cooperative."""
+    """The way in which a module becomes cooperative that programs import when they like."""
 
     #: The argument of ``patch_all`` that decides.
     option: str
@@ -90,7 +90,7 @@ LATE = (
 #: The row of each module.
 ROWS = {row.target: row for row in TABLE}
 
-#: What ``patch_dns`` replaces in :mod:`socket`, and ``patch_socket(dns=False)`` leaves alone.
+#: The names that ``patch_dns`` replaces in :mod:`socket`; ``patch_socket(dns=False)`` does not.
 DNS_NAMES = (
     "getaddrinfo",
     "gethostbyname",

@@ -107,7 +107,7 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
 
     for native, thread in list(threading._active.items()):
         if thread is not main and not isinstance(thread, get_original("threading", "_DummyThread")):
-            # Once it ends, the identity it would look for is that of its greenlet.
+            # When it ends, it searches for the identity of its greenlet.
             thread._delete = _Forget(threading._active, native)
             if PY313:
                 setattr(thread, HANDLE, _NativeHandle(getattr(thread, HANDLE)))

@@ -13,7 +13,7 @@ class MonkeyPatchWarning(RuntimeWarning):
 
 
 def queue_warning(message: str, pending: list[str] | None) -> None:
-    """Add *message* to *pending*, or issue it at once where nobody collects."""
+    """Add *message* to *pending*, or issue it immediately where *pending* is ``None``."""
     if pending is None:
         process_warnings([message])
     else:

@@ -1,4 +1,4 @@
-"""What looks up names for :mod:`gevent.socket`: :attr:`gevent.hub.Hub.resolver`.
+"""Resolvers, which look up names for :mod:`gevent.socket`: :attr:`gevent.hub.Hub.resolver`.
 
 The setting ``gevent.config.resolver`` (``GEVENT_RESOLVER``) chooses the class.
 """
@@ -37,7 +37,7 @@ from typing import Any
 
 __all__ = ()
 
-# What resolvers made elsewhere import from here.
+# Resolvers of other packages import these names from here.
 MAC = PYPY = False
 text_type = str
 string_types: tuple[type, ...] = (str,)
@@ -48,7 +48,7 @@ hostname_types: tuple[type, ...] = (str, bytes, bytearray)
 # They stand for any address, and for all hosts of the network.
 _NAMES_OF_ADDRESSES = ("", b"", "<broadcast>", b"<broadcast>")
 
-# What the C library takes for figures of IPv4 beside four numbers: "127.1", "0x7f000001".
+# The C library also accepts these forms of IPv4 addresses: "127.1", "0x7f000001".
 _FEWER_FIGURES = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", re.IGNORECASE)
 
 
@@ -81,14 +81,14 @@ def is_ipv6_addr(host: Any) -> bool:
 
 
 class AbstractResolver:
-    """The base of resolvers that look names up by themselves.
+    """The base of resolvers that ask name servers themselves.
 
     A subclass provides ``_getaddrinfo``, ``_gethostbyname_ex``, ``_gethostbyaddr`` and
     ``_getnameinfo``, which take host names as ``bytes``. What can be answered from the arguments
     alone, as for addresses in figures, is answered here, as the C library does.
     """
 
-    #: How names are turned into octets.
+    #: The encoding that turns names into octets.
     HOSTNAME_ENCODING = "idna"
     #: The C library's texts.
     EAI_NONAME_MSG = "Name or service not known"

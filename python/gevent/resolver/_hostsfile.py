@@ -16,7 +16,7 @@ def _family(address: str) -> int:
 
 
 class HostsFile:
-    """What ``/etc/hosts`` says. It is read again when it changes.
+    """The content of ``/etc/hosts``, which is read again when it changes.
 
     :param fname: The file to read in its place.
     """

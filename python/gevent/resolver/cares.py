@@ -74,7 +74,7 @@ class ares_host_result(tuple[Any, ...]):
 
 
 class Result:
-    """What a look-up ended with, for its callback: a value, or an exception."""
+    """The outcome of a look-up, for its callback: a value, or an exception."""
 
     __slots__ = ("exception", "value")
 
@@ -221,7 +221,7 @@ class channel:
             raise gaierror(ARES_EDESTRUCTION, _TEXTS[ARES_EDESTRUCTION])
 
     def is_complete(self) -> bool:
-        """Return whether the system is configured to look nowhere but here.
+        """Return true if the system takes names only from sources that this resolver reads.
 
         That is so where ``nsswitch.conf`` has ``hosts: files dns``, ``resolv.conf`` nothing that
         is not known here, and ``gai.conf`` nothing.

@@ -26,8 +26,8 @@ class Resolver:
     ``gevent.config.native_lookups`` (``GEVENT_NATIVE_LOOKUPS``) switches it off.
 
     Everything else, such as names from LDAP, mDNS or ``systemd-resolved``, is looked up by the C
-    library's functions in threads, of which the hub's pool has a limited number. What is an address
-    already is answered at once.
+    library's functions in threads, of which the hub's pool has a limited number. An address
+    needs no look-up.
 
     :param hub: The hub whose loop and thread pool to use. From now on it no longer prints the error
         of a greenlet that fails with :exc:`socket.gaierror` or :exc:`socket.herror`.

@@ -79,4 +79,4 @@ class Queue(_Sending, queue.Queue):  # type: ignore[misc]
 
 
 class Channel(_Sending, queue.Channel):  # type: ignore[misc]
-    """A channel: :meth:`send` waits until somebody has taken the item by :meth:`wait`."""
+    """A channel: :meth:`send` waits until the item was taken by :meth:`wait`."""

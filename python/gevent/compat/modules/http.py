@@ -19,8 +19,8 @@ class HTTPServer(RequestServer):
 
     :param listener: See :class:`gevent.baseserver.BaseServer`.
     :param handle: Called with an :class:`gevent.compat.evhttp.http_request`, to which it replies,
-        or has somebody reply later. If it raises, the client gets 500. A subclass may define a
-        method ``handle`` instead.
+        or which another greenlet replies to later. If it raises, the client gets 500. A subclass
+        may define a method ``handle`` instead.
     :param backlog: See :class:`gevent.server.StreamServer`.
     :param spawn: Where *handle* runs: see :class:`gevent.baseserver.BaseServer`. While a pool is
         full, requests are answered with 503.
@@ -39,7 +39,7 @@ class HTTPServer(RequestServer):
     ) -> None:
         if handle is None and type(self).handle is RequestServer.handle:
             raise TypeError("'handle' must be provided")
-        #: What every reply has in its header unless it says otherwise.
+        #: The header fields of every reply that does not set them itself.
         self.default_response_headers: list[tuple[str, str]] = list(default_response_headers)
         super().__init__(listener, backlog=backlog, spawn=spawn, log=None)
         if handle is not None:

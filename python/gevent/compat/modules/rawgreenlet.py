@@ -1,4 +1,4 @@
-"""Waiting for greenlets of any kind by looking at them again and again."""
+"""Waiting for greenlets of any kind by polling them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ warn("gevent.rawgreenlet", "gevent.Greenlet, gevent.joinall() and gevent.killall
 
 
 def join(greenlet: Any, polling_period: float = 0.2) -> None:
-    """Wait until *greenlet* is over, looking at least every *polling_period* seconds."""
+    """Wait until *greenlet* is over, polling it every *polling_period* seconds."""
     delay = 0.002
     while not greenlet.dead:
         sleep(delay)
@@ -24,7 +24,7 @@ def join(greenlet: Any, polling_period: float = 0.2) -> None:
 
 
 def joinall(greenlets: Iterable[Any], polling_period: float = 0.2) -> None:
-    """Wait until all *greenlets* are over, looking at least every *polling_period* seconds."""
+    """Wait until all *greenlets* are over, polling them every *polling_period* seconds."""
     for greenlet in list(greenlets):
         join(greenlet, polling_period)
 
