@@ -224,7 +224,7 @@ class Hub(BaseHub):
                 raise TypeError("Unexpected argument: default")
             self.loop = loop
         elif loop is None and default is None and get_loop() is not None:
-            # The loop or thread pool that a destroyed hub left.
+            # The loop that a destroyed hub left.
             self.loop = get_loop()
         else:
             if default is None and not self.main_hub:
