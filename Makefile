@@ -24,7 +24,7 @@ BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
 .PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance conformance-0.13 stdlib bench \
-    lint fmt build wheels lock clean fuzz sanitize docs docs-serve test-docs charts
+    coverage lint fmt build wheels lock clean fuzz sanitize docs docs-serve test-docs charts
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -110,6 +110,11 @@ fuzz: $(BUILT)
 # Faults of memory and arithmetic, with builds of their own; see tests/sanitize/run.
 sanitize: $(READY)
 	tests/sanitize/run $(PY)
+
+# Which lines of the package and of the extension the tests reach, in build/coverage; see tests/coverage/run. ARGS are
+# those of pytest.
+coverage: $(READY)
+	tests/coverage/run $(PY) -n $(WORKERS) $(ARGS)
 
 # The types are checked in three ways: mypy reads the modules, stubtest compares the stub of the extension with the
 # extension, and pyright says of how many public names the type is known.

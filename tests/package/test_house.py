@@ -75,21 +75,6 @@ def test_files_are_short():
     assert long == {}
 
 
-@pytest.mark.parametrize(
-    ("folder", "suffix", "names"),
-    [("crates/", ".rs", names_in_rust), ("python/", ".py", names_in_python)],
-)
-def test_names_use_the_words_of_the_field(folder, suffix, names):
-    wrong = {}
-    for file, path in sources(suffix):
-        if not file.startswith(folder):
-            continue
-        for name in {*names(path.read_text()), path.stem} - OF_OTHERS:
-            for word in words_of(name) & WORDS.keys():
-                wrong[f"{file}: {name}"] = WORDS[word]
-    assert wrong == {}
-
-
 def test_words_are_found():
     assert names_in_rust("fn tell() {} // fn told\nlet mut line = 1; struct Bell;") == {
         "tell",
@@ -100,7 +85,7 @@ def test_words_are_found():
     assert words_of("take_all_toldWaiters") == {"take", "all", "told", "waiters"}
 
 
-@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"])
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_files_that_a_page_names_are_there(page):
     """A path in a page is one of the repository, of the extension's sources, or of the package."""
     roots = (ROOT, ROOT / "crates" / "gevent" / "src", ROOT / "python" / "gevent")
