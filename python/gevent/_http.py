@@ -1,4 +1,4 @@
-"""What the WSGI server's engine needs of Python: messages, errors, answers to errors."""
+"""The parts of the WSGI server that its engine takes from Python: messages, errors, answers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from gevent.timeout import Timeout
 
 __all__ = ["log_client", "negotiate"]
 
-#: What a client is told that speaks plain HTTP to a server with TLS.
+#: The answer to a client that speaks plain HTTP to a server with TLS.
 _PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 43\r\n\r\nThis port speaks HTTPS. Use an https: URL.\n"
@@ -71,7 +71,7 @@ def negotiate(server: Any, sock: Any, address: Any) -> Any:
 
 
 def _is_ours(wrap: Any) -> bool:
-    """Return whether *wrap* makes sockets whose handshake may come later."""
+    """Return true if *wrap* makes sockets whose handshake may come later."""
     from gevent._sslcontext import SSLContext, wrap_socket
 
     maker = getattr(wrap, "args", None) or (getattr(wrap, "__self__", None),)

@@ -166,7 +166,7 @@ class BaseServer:
             self.pool._semaphore.rawlink(self._start_accepting_if_started)
 
     def _reading_failed(self, failure: BaseException) -> None:
-        self._tell_once(self, failure)
+        self._report_once(self, failure)
         if self.is_fatal_error(failure):
             self.close()
             sys.stderr.write(f"ERROR: {self} failed with {failure}\n")
@@ -174,11 +174,11 @@ class BaseServer:
             self._hold_back()
 
     def _handling_failed(self, args: tuple[Any, ...], failure: BaseException) -> None:
-        self._tell_once((args[1:], self), failure)
+        self._report_once((args[1:], self), failure)
         self._hold_back()
 
-    def _tell_once(self, context: Any, failure: BaseException) -> None:
-        """Report a failure, unless it follows another one: what lacks then is known."""
+    def _report_once(self, context: Any, failure: BaseException) -> None:
+        """Report a failure, unless it follows another one, as its cause is known then."""
         if self.delay <= self.min_delay or self.is_fatal_error(failure):
             self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
 
@@ -191,7 +191,7 @@ class BaseServer:
         self.delay = min(self.max_delay, self.delay * 2)
 
     def full(self) -> bool:
-        """Return whether the pool has no room."""
+        """Return true if the pool has no room."""
         return False
 
     def __repr__(self) -> str:
@@ -235,7 +235,7 @@ class BaseServer:
 
     @property
     def started(self) -> bool:
-        """Whether :meth:`start` was called and :meth:`stop` was not."""
+        """True if :meth:`start` was called and :meth:`stop` was not."""
         return not self._stop_event.is_set()
 
     def start(self) -> None:
@@ -268,7 +268,7 @@ class BaseServer:
 
     @property
     def closed(self) -> bool:
-        """Whether there is no socket, as before :meth:`start` and after :meth:`close`."""
+        """True if there is no socket, as before :meth:`start` and after :meth:`close`."""
         return not hasattr(self, "socket")
 
     def stop(self, timeout: float | None = None) -> None:
@@ -295,7 +295,7 @@ class BaseServer:
             Greenlet.spawn(self.stop, timeout=stop_timeout).join()
 
     def is_fatal_error(self, ex: BaseException) -> bool:
-        """Return whether *ex*, which accepting met, ends the server."""
+        """Return true if *ex*, which accepting met, ends the server."""
         return isinstance(ex, OSError) and ex.args[0] in self.fatal_errors
 
 

@@ -152,12 +152,13 @@ class WSGIServer(StreamServer):
     log: Any = None
     error_log: Any = None
 
-    #: Whether to refuse what current rules (RFC 9112) call invalid though older servers, gevent
-    #: among them, accept it: HTTP/1.1 without ``Host``, ``Content-Length`` beside chunks, and
-    #: header fields that go on in the next line. The environment variable ``GEVENT_HTTP_STRICT``
-    #: set to ``no`` has a process begin with ``False``; such servers also go on after a request
-    #: with both, refuse to send a length with 304, and report broken-off uploads as errors of the
-    #: application, as gevent does.
+    #: True to refuse what current rules (RFC 9112) call invalid though older servers, gevent among
+    #: them, accept it: HTTP/1.1 without ``Host``, ``Content-Length`` beside chunks, header fields
+    #: that go on in the next line, and control characters in chunk extensions. The environment
+    #: variable ``GEVENT_HTTP_STRICT`` set to ``no`` has a process begin with ``False``; such
+    #: servers also go on after a request with both, refuse to send a length with 304, take either
+    #: of ``Connection: upgrade`` and ``Upgrade`` for an offer, and report broken-off uploads as
+    #: errors of the application, as gevent does.
     strict: bool = not _LIKE_GEVENT
     #: How many seconds a connection may be idle; then it is closed.
     idle_timeout: float | None = 75.0
@@ -424,7 +425,7 @@ class WSGIServer(StreamServer):
         return negotiate(self, sock, address)
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stop accepting, close idle connections at once, and let requests that run finish.
+        """Stop accepting, close idle connections immediately, and let requests that run finish.
 
         A connection that has just come and brought nothing yet has :attr:`last_call` more, as its
         request may be on its way.
@@ -439,7 +440,7 @@ class WSGIServer(StreamServer):
         left = self.stop_timeout if timeout is None else timeout
         websockets = vars(self).get("_websockets")
         if websockets:
-            # Nobody has any without the module.
+            # No server has any without the module.
             from gevent.websocket.keeping import go_away
 
             go_away(websockets)

@@ -149,7 +149,7 @@ class StreamServer(BaseServer):
 
     @property
     def ssl_enabled(self) -> bool:
-        """Whether connections are wrapped in TLS."""
+        """True if connections are wrapped in TLS."""
         return self.ssl_args is not None
 
     def init_socket(self) -> None:

@@ -47,6 +47,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ffi::hub_slot::in_child,
         waiting::threads::in_child,
         orphan::in_child,
+        wsgi::statistics::in_child,
     ]);
 
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -148,6 +149,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<wsgi::input::Input>(module)?;
     add_class::<wsgi::file_wrapper::FileWrapper>(module)?;
     add_class::<wsgi::responder::Responder>(module)?;
+    module.add_function(wrap_pyfunction!(wsgi::statistics::http_statistics, module)?)?;
     module.add(
         "serve_connection",
         ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,

@@ -1,31 +1,38 @@
-//! The body of a request: a length or chunks (RFC 9112 sections 6 and 7), decoded as the bytes arrive.
+//! The body of a request, of a given length or in chunks (RFC 9112 sections 6 and 7), decoded as the bytes arrive.
+//!
+//! ```text
+//! SizeBegin ─> Size ─> SizeSpace? ─> Extension? ─> SizeEnd ─┬─ size > 0 ─> Data ─> DataReturn ─> DataFeed ─> SizeBegin
+//!                                                           └─ size = 0 ─> TrailerBegin
+//! TrailerBegin ─┬─> TrailerName ─> TrailerValue ─> TrailerFeed ─> TrailerBegin
+//!               └─> LastFeed ─> Done
+//! ```
 
 use std::ops::Range;
 
 use crate::fields::is_token_byte;
-use crate::policy::Limits;
+use crate::policy::{Leniency, Limits};
 use crate::refusal::Refusal;
 
-/// How a body's end is told.
+/// How the end of a body is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.
     #[default]
     None,
-    /// As many bytes, `Content-Length`.
+    /// The body has as many bytes as `Content-Length` says.
     Length(u64),
-    /// Chunks, `Transfer-Encoding: chunked`.
+    /// The body comes in chunks, as `Transfer-Encoding: chunked` says.
     Chunked,
 }
 
-/// What a call of [`Body::decode`] found.
+/// The result of one call of [`Body::decode`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
-    /// How many bytes of the input are done with. The data, if any, lies within them.
+    /// The number of bytes of the input that were decoded. The data, if any, lies within them.
     pub consumed: usize,
-    /// The bytes of the input that are content; empty when none came.
+    /// The range of the input that is content; empty when none came.
     pub data: Range<usize>,
-    /// Whether the body is complete. What follows `consumed` is the next request.
+    /// True once the body is complete. The bytes after `consumed` belong to the next request.
     pub done: bool,
 }
 
@@ -37,26 +44,28 @@ pub struct Body {
     limit: u64,
     chunk_line: usize,
     trailers: usize,
-    /// Bytes of the line, or of the trailers, that is being read.
+    /// True if control characters are accepted in chunk extensions.
+    lenient: bool,
+    /// The bytes of the line, or of the trailers, that were read so far.
     taken: usize,
 }
 
-/// What comes next.
+/// The part of a body that the next byte belongs to. A number is the size of the chunk, or what is left of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// So much of a body with a length.
+    /// The content of a body with a length.
     Length(u64),
-    /// The size's first digit.
+    /// The first digit of a chunk's size.
     SizeBegin,
-    /// More digits, or the size's end.
+    /// Another digit of the size, or what ends it.
     Size(u64),
-    /// Spaces between size and extension.
+    /// Spaces between a size and an extension.
     SizeSpace(u64),
     /// The rest of a chunk extension.
     Extension(u64),
     /// The line feed of a size line.
     SizeEnd(u64),
-    /// So much of a chunk's data.
+    /// A chunk's data.
     Data(u64),
     /// The CRLF after a chunk's data.
     DataReturn,
@@ -71,7 +80,7 @@ enum State {
 }
 
 impl Body {
-    /// A decoder of a body with this framing. Of the limits, those of body, chunk line and trailers count.
+    /// Returns a decoder of a body with this framing. Of the limits, those of body, chunk line and trailers count.
     #[must_use]
     pub fn new(framing: Framing, limits: &Limits) -> Self {
         let state = match framing {
@@ -85,24 +94,32 @@ impl Body {
             limit: limits.body,
             chunk_line: limits.chunk_line,
             trailers: limits.trailers,
+            lenient: false,
             taken: 0,
         }
     }
 
-    /// Whether the body was received whole.
+    /// Follows older practice where `leniency` says so: in chunk extensions.
+    #[must_use]
+    pub fn with_leniency(mut self, leniency: Leniency) -> Self {
+        self.lenient = leniency.chunk_extensions;
+        self
+    }
+
+    /// Returns true if the body was received whole.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// How many bytes of content came so far.
+    /// Returns the number of bytes of content that came so far.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// How many bytes of content come next with nothing between: the rest of a body with a length, or of a chunk.
-    /// 0 where framing comes next.
+    /// Returns how many bytes of content come next with nothing between: the rest of a body with a length, or of a chunk.
+    /// It is 0 where framing comes next.
     #[must_use]
     pub fn contiguous(&self) -> u64 {
         match self.state {
@@ -111,8 +128,8 @@ impl Body {
         }
     }
 
-    /// Count `bytes` of content that were received elsewhere than through [`decode`](Self::decode); no more than
-    /// [`contiguous`](Self::contiguous) are taken. Returns how many were.
+    /// Counts `bytes` of content that were received without [`decode`](Self::decode), at most
+    /// [`contiguous`](Self::contiguous) of them. Returns how many were counted.
     pub fn advance(&mut self, bytes: u64) -> u64 {
         let taken = bytes.min(self.contiguous());
         self.received += taken;
@@ -126,7 +143,7 @@ impl Body {
         taken
     }
 
-    /// Decode what comes next. A step ends with the first run of content, so call again while it consumes
+    /// Decodes what comes next. A step ends with the first run of content, so call again while it consumes
     /// something and is not done. When nothing is consumed, more bytes are needed.
     ///
     /// # Errors
@@ -160,7 +177,7 @@ impl Body {
         }
     }
 
-    /// What comes after a byte of framing.
+    /// Returns the state after a byte of framing.
     fn next(&mut self, byte: u8) -> Result<State, Refusal> {
         Ok(match (self.state, byte) {
             (State::SizeBegin, _) => {
@@ -174,6 +191,9 @@ impl Body {
                 State::SizeEnd(size)
             }
             (State::Extension(_), b'\n') => return Err(Refusal::ChunkExtension),
+            (State::Extension(_), _) if is_control(byte) && !self.lenient => {
+                return Err(Refusal::ChunkExtension);
+            }
             (State::Extension(size), _) => {
                 self.take_of_chunk_line()?;
                 State::Extension(size)
@@ -222,7 +242,7 @@ impl Body {
             (State::TrailerFeed, b'\n') => State::TrailerBegin,
             (State::TrailerValue, _) => {
                 self.take_of_trailers()?;
-                if byte != b'\t' && byte.is_ascii_control() {
+                if is_control(byte) {
                     return Err(Refusal::Trailer);
                 }
                 State::TrailerValue
@@ -252,7 +272,12 @@ impl Body {
     }
 }
 
-/// The value of a hexadecimal digit.
+/// Returns true for a control character other than a tab, which no field and no chunk extension may hold.
+fn is_control(byte: u8) -> bool {
+    byte != b'\t' && byte.is_ascii_control()
+}
+
+/// Returns the value of a hexadecimal digit.
 fn hex(byte: u8) -> Option<u64> {
     char::from(byte).to_digit(16).map(u64::from)
 }

@@ -5,20 +5,20 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
-/// The text of the last second that was asked for.
+/// Keeps the text of the last second that was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct DateCache {
     last: Option<(u64, [u8; 29])>,
 }
 
 impl DateCache {
-    /// A cache that has seen nothing.
+    /// Returns an empty cache.
     #[must_use]
     pub const fn new() -> Self {
         Self { last: None }
     }
 
-    /// The text of a time, in seconds since the epoch: `Sun, 06 Nov 1994 08:49:37 GMT`. Years have four digits:
+    /// Returns the text of a time, in seconds since the epoch: `Sun, 06 Nov 1994 08:49:37 GMT`. Years have four digits:
     /// a time after 9999 is given as the last second before it.
     pub fn at(&mut self, seconds: u64) -> &[u8; 29] {
         if self.last.is_none_or(|(second, _)| second != seconds) {

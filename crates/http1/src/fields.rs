@@ -1,4 +1,4 @@
-//! The fields of a head: where each lies, and what those that govern the connection say together.
+//! The fields of a head: where each lies, and what those that govern framing and connection mean together.
 
 use memchr::memchr;
 
@@ -8,10 +8,10 @@ use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::target::is_authority;
 
-/// As many fields are parsed without allocating.
+/// The number of fields that are parsed without an allocation.
 const USUAL_FIELDS: usize = 64;
 
-/// Fields that may not be continued on another line under any policy: another reader might not see the same.
+/// Fields that may not be continued on another line under any policy, as another reader might see another value.
 const NEVER_FOLDED: [&str; 6] = [
     "connection",
     "content-length",
@@ -21,7 +21,7 @@ const NEVER_FOLDED: [&str; 6] = [
     "upgrade",
 ];
 
-/// Overwrite every fold with spaces, so that a continued field is one line.
+/// Overwrites every fold with spaces, so that a continued field is one line.
 pub(crate) fn unfold(lines: &mut [u8]) -> Result<(), Refusal> {
     let mut field = 0;
     let mut next = 0;
@@ -47,7 +47,7 @@ pub(crate) fn unfold(lines: &mut [u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Find the fields in `bytes[start..]`, which end with an empty line and take `lines` lines.
+/// Finds the fields in `bytes[start..]`, which end with an empty line and take `lines` lines.
 pub(crate) fn parse(
     bytes: &[u8],
     start: usize,
@@ -89,7 +89,7 @@ fn parse_into<'a>(
     Ok(())
 }
 
-/// Where a part lies in its whole.
+/// Returns where a part lies in its whole. An empty part may lie anywhere, and is said to begin the whole.
 fn range_in(whole: &[u8], part: &[u8]) -> (u32, u32) {
     if part.is_empty() {
         return (0, 0);
@@ -98,7 +98,7 @@ fn range_in(whole: &[u8], part: &[u8]) -> (u32, u32) {
     (from as u32, (from + part.len()) as u32)
 }
 
-/// What the fields of a head say together.
+/// The meaning of a head's fields for the connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meaning {
     pub(crate) framing: Framing,
@@ -139,7 +139,7 @@ impl<'p> Reading<'p> {
 
     pub(crate) fn add(&mut self, field: Field<'_>) -> Result<(), Refusal> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        // Most fields are told from those that matter here by their length alone.
+        // The length alone rules most fields out.
         match field.name.len() {
             4 if is("host") => self.host(field.value),
             6 if is("expect") => {
@@ -177,7 +177,7 @@ impl<'p> Reading<'p> {
         if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Refusal::ContentLength);
         }
-        // Digits that overflow are a number larger than any limit.
+        // A number that overflows is larger than any limit.
         let length = value.iter().try_fold(0_u64, |length, digit| {
             length.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
         });
@@ -193,7 +193,7 @@ impl<'p> Reading<'p> {
             self.chunked = true;
             return Ok(());
         }
-        // A list that ends in `chunked` has an end that can be told, and a content that cannot be decoded here.
+        // The end of a body whose codings end in `chunked` can be found, but its content cannot be decoded here.
         let mut codings = tokens(value).rev();
         let last = codings.next().unwrap_or_default();
         let supported_end = last.eq_ignore_ascii_case(b"chunked")
@@ -222,7 +222,7 @@ impl<'p> Reading<'p> {
         };
         Ok(Meaning {
             framing,
-            // Where a length was ignored, whoever else reads this may have gone by it (RFC 9112 section 6.1).
+            // A proxy may have gone by the length that was ignored (RFC 9112 section 6.1).
             keep_alive: !self.close
                 && (current || self.stay)
                 && (!self.chunked || self.length.is_none() || leniency.stays_after_both),
@@ -234,17 +234,17 @@ impl<'p> Reading<'p> {
     }
 }
 
-/// The members of a comma-separated list.
+/// Yields the members of a comma-separated list.
 fn tokens(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Whether these are token characters alone (RFC 9110 section 5.6.2), and at least one.
+/// Returns true if a text is a token (RFC 9110 section 5.6.2): one or more token characters.
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| TOKEN[usize::from(byte)])
 }
 
-/// [`is_token_byte`] of each byte, to look it up.
+/// Holds [`is_token_byte`] for each byte, as a table is faster than the comparisons.
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -255,7 +255,7 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-/// Whether this is a token character (RFC 9110 section 5.6.2).
+/// Returns true for a token character (RFC 9110 section 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

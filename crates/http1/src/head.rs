@@ -41,7 +41,7 @@ pub struct Field<'a> {
 }
 
 impl Field<'_> {
-    /// Whether the name may become a CGI variable: one with an underscore could pass for one with a hyphen.
+    /// Returns true if the name may become a CGI variable: one with an underscore could pass for one with a hyphen.
     #[must_use]
     pub fn reaches_environ(&self) -> bool {
         !self.name.as_bytes().contains(&b'_')
@@ -68,12 +68,12 @@ pub(crate) struct FieldAt {
     pub(crate) value: (u32, u32),
 }
 
-/// How far the input was looked at, so that no byte is looked at twice.
+/// The part of the input that was searched already, so that no byte is searched twice.
 #[derive(Clone, Debug, Default)]
 struct Progress {
     /// Where the request line begins: after an empty line, if one came before it.
     begin: usize,
-    /// Where the line that is not complete yet begins, and from where its end has to be looked for.
+    /// Where the line that is not complete yet begins, and from where its end has to be searched for.
     line: usize,
     searched: usize,
     /// Where the fields begin, once the request line is complete.
@@ -83,13 +83,13 @@ struct Progress {
 }
 
 impl Head {
-    /// A decoder that has seen nothing.
+    /// Returns a decoder without memory of its own.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Decode a head. `input` begins with the request's first byte and holds all that was received so far; call
+    /// Decodes a head. `input` begins with the request's first byte and holds all that was received so far; call
     /// again with the same bytes and more while this returns `None`. One empty line before the request is
     /// skipped (RFC 9112 section 2.2). Returns how many bytes the head took; the next call begins a new request.
     ///
@@ -106,7 +106,7 @@ impl Head {
         outcome
     }
 
-    /// Forget what was seen of a head that is not complete.
+    /// Forgets a head that is not complete.
     pub fn reset(&mut self) {
         self.progress = Progress::default();
     }
@@ -146,7 +146,7 @@ impl Head {
         Ok(None)
     }
 
-    /// Check the size of what is there up to the end of a line's text, the line being complete or not.
+    /// Checks the size of what has come, with `text` bytes of the last line, which may not be complete.
     fn check_size(&self, text: usize, policy: &Policy) -> Result<(), Refusal> {
         match self.progress.fields_begin {
             None if text > policy.limits.request_line => Err(Refusal::RequestLineTooLong),
@@ -174,7 +174,7 @@ impl Head {
         Ok(())
     }
 
-    /// Decode a request line that is there with its CRLF, and keep it.
+    /// Decodes a request line that is there with its CRLF, and keeps it.
     fn read_request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
         self.bytes.extend_from_slice(line);
         self.line_end = line.len() - 2;
@@ -203,7 +203,7 @@ impl Head {
         Ok(())
     }
 
-    /// Decode the fields, which are there with the empty line that ends them, and keep them.
+    /// Decodes the fields, which are there with the empty line that ends them, and keeps them.
     fn read_fields(&mut self, lines: &[u8], policy: &Policy) -> Result<(), Refusal> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(lines);
@@ -227,25 +227,25 @@ impl Head {
         }
     }
 
-    /// The request line as received, without its CRLF; empty when it was not complete. Available after a refusal, too.
+    /// Returns the request line as received, without its CRLF; empty when it was not complete. It is there after a refusal, too.
     #[must_use]
     pub fn request_line(&self) -> &[u8] {
         &self.bytes[..self.line_end]
     }
 
-    /// The method, as spelled by the client: token characters.
+    /// Returns the method, as spelled by the client: token characters.
     #[must_use]
     pub fn method(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.method]).unwrap_or_default()
     }
 
-    /// The request target: no control character and no space; any octet above ASCII.
+    /// Returns the request target: no control character and no space, but any octet above ASCII.
     #[must_use]
     pub fn target(&self) -> &[u8] {
         &self.bytes[self.target.clone()]
     }
 
-    /// The target taken apart.
+    /// Returns the target taken apart.
     #[must_use]
     pub fn parts(&self) -> Target<'_> {
         Target::of(self.method(), self.target())
@@ -257,18 +257,18 @@ impl Head {
         self.bytes[..self.method] == *b"CONNECT"
     }
 
-    /// The version the client speaks.
+    /// Returns the version that the client speaks.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The fields in the order received.
+    /// Yields the fields in the order received.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = Field<'_>> {
         self.fields.iter().map(|at| self.field(*at))
     }
 
-    /// The fields as [`fields`](Self::fields) has them, each as the bytes of its name and of its value.
+    /// Yields the fields in the same order, each as the bytes of its name and of its value.
     pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         let slice = |(from, to): (u32, u32)| &self.bytes[from as usize..to as usize];
         self.fields
@@ -276,7 +276,7 @@ impl Head {
             .map(move |at| (slice(at.name), slice(at.value)))
     }
 
-    /// The value of the first field of a name, in any case.
+    /// Returns the value of the first field of a name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.pairs()
@@ -284,34 +284,34 @@ impl Head {
             .map(|(_, value)| value)
     }
 
-    /// How the body's end is told.
+    /// Returns how the end of the body is found.
     #[must_use]
     pub fn framing(&self) -> Framing {
         self.meaning.framing
     }
 
-    /// Whether the client lets the connection be used again: on HTTP/1.1 unless `Connection: close`, on HTTP/1.0
+    /// Returns true if the client lets the connection be used again: on HTTP/1.1 unless `Connection: close`, on HTTP/1.0
     /// only with `Connection: keep-alive`; never after `CONNECT`, and never where a length was ignored beside chunks.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         self.meaning.keep_alive && !self.is_connect()
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body: `Expect: 100-continue` on HTTP/1.1
+    /// Returns true if the client waits for `100 Continue` before it sends the body: `Expect: 100-continue` on HTTP/1.1
     /// with a body announced.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.meaning.expects_continue
     }
 
-    /// Whether the client offers to change the protocol: `Upgrade`, and `Connection: upgrade`, on HTTP/1.1.
+    /// Returns true if the client offers to change the protocol: `Upgrade`, and `Connection: upgrade`, on HTTP/1.1.
     #[must_use]
     pub fn upgrade(&self) -> bool {
         self.meaning.upgrade
     }
 }
 
-/// What to answer to a line whose version the parser does not know: one that is well-formed is not supported.
+/// Returns the refusal of a line whose version the parser does not know: a well-formed version is not supported, not malformed.
 fn unknown_version(line: &[u8]) -> Refusal {
     let mut words = line.split(|&byte| byte == b' ').skip(2);
     match (words.next(), words.next()) {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a request is refused. The connection must be closed after the answer.
+/// The reason why a request is refused. The connection must be closed after the answer.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -45,7 +45,7 @@ pub enum Refusal {
     /// A `Content-Length` that is not digits alone, or given twice.
     #[error("invalid Content-Length")]
     ContentLength,
-    /// A `Transfer-Encoding` whose end cannot be told: anything but `chunked`, given twice, or on HTTP/1.0.
+    /// A `Transfer-Encoding` that leaves the end of the body unknown: anything but `chunked`, given twice, or on HTTP/1.0.
     #[error("invalid Transfer-Encoding")]
     TransferEncoding,
     /// A `Transfer-Encoding` with further codings under `chunked`.
@@ -63,7 +63,7 @@ pub enum Refusal {
     /// A chunk's size line that is longer than allowed.
     #[error("chunk size line too long")]
     ChunkLineTooLong,
-    /// A carriage return or line feed in a chunk's extensions that does not end its line.
+    /// A control character in a chunk's extensions, or a carriage return or line feed there that does not end the line.
     #[error("malformed chunk extension")]
     ChunkExtension,
     /// A chunk's data that is not followed by CRLF.
@@ -78,7 +78,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status code to answer with.
+    /// Returns the status code to answer with.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -91,7 +91,7 @@ impl Refusal {
         }
     }
 
-    /// The reason phrase of [`status`](Self::status).
+    /// Returns the reason phrase of [`status`](Self::status).
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self.status() {

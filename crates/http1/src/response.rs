@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::fields::is_token;
 use crate::head::Version;
 
-/// Why a part of a response may not be sent: a client would read it as something else.
+/// The reason why a part of a response may not be sent: a client would read it as something else.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ResponseError {
     /// The status ends its line.
@@ -32,28 +32,26 @@ pub enum ResponseError {
     ValueForm,
 }
 
-/// What ends a body in chunks without trailers.
+/// The end of a body in chunks without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// What an application that expects a body is asked with, on the client's `Expect: 100-continue`.
+/// The answer to `Expect: 100-continue` from an application that wants the body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The code of a status, `200 OK`, that a final response may have. 101 counts as one: it is the last of HTTP on its
-/// connection.
+/// Returns the code of a status such as `200 OK`, if a final response may have it. 101 counts as one: it is the last of
+/// HTTP on its connection.
 ///
 /// # Errors
 /// The [`ResponseError`] that says what is wrong with it.
 pub fn final_code(status: &[u8]) -> Result<u16, ResponseError> {
-    if breaks_line(status) {
-        return Err(ResponseError::Status);
-    }
-    let (digits, reason) = match status {
-        [_, _, _] => (status, &[][..]),
-        [a, b, c, b' ', reason @ ..] => (&[*a, *b, *c][..], reason),
-        _ => return Err(ResponseError::StatusForm),
+    let (a, b, c, reason) = match status {
+        [a, b, c] => (a, b, c, &[][..]),
+        [a, b, c, b' ', reason @ ..] => (a, b, c, reason),
+        _ => return Err(malformed(status)),
     };
+    let digits = [*a, *b, *c];
     if !digits.iter().all(u8::is_ascii_digit) || !is_text(reason) {
-        return Err(ResponseError::StatusForm);
+        return Err(malformed(status));
     }
     let code = digits
         .iter()
@@ -64,7 +62,16 @@ pub fn final_code(status: &[u8]) -> Result<u16, ResponseError> {
     }
 }
 
-/// Append a status line. `status` is code and reason, as `200 OK`. Returns the code.
+#[cold]
+fn malformed(status: &[u8]) -> ResponseError {
+    if breaks_line(status) {
+        ResponseError::Status
+    } else {
+        ResponseError::StatusForm
+    }
+}
+
+/// Appends a status line. `status` is code and reason, as `200 OK`. Returns the code.
 ///
 /// # Errors
 /// Those of [`final_code`]; nothing is appended then.
@@ -86,7 +93,7 @@ pub fn status_line(
     Ok(code)
 }
 
-/// Append a field line.
+/// Appends a field line.
 ///
 /// # Errors
 /// The [`ResponseError`] of its name or value; nothing is appended then.
@@ -109,7 +116,7 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Respons
     Ok(())
 }
 
-/// Append a field line of the server's own, whose name and value are known to be good.
+/// Appends a field line of the server's own, whose name and value are known to be good.
 pub fn plain_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
@@ -118,7 +125,7 @@ pub fn plain_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Append a field line whose value is a number, as `Content-Length`. `name` must be a plain field name.
+/// Appends a field line whose value is a number, as `Content-Length`. `name` must be a plain field name.
 pub fn number_field(out: &mut Vec<u8>, name: &str, value: u64) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -137,12 +144,12 @@ pub fn number_field(out: &mut Vec<u8>, name: &str, value: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Append the empty line that ends a head.
+/// Appends the empty line that ends a head.
 pub fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Whether a status, name or value holds CR, LF or NUL, and so may not be sent.
+/// Returns true if a status, name or value holds CR, LF or NUL, and so may not be sent.
 #[must_use]
 pub fn breaks_line(text: &[u8]) -> bool {
     memchr3(b'\r', b'\n', b'\0', text).is_some()
@@ -150,12 +157,12 @@ pub fn breaks_line(text: &[u8]) -> bool {
 
 /// Returns true if a text has no control character but tabs.
 fn is_text(text: &[u8]) -> bool {
-    // Without a branch for each byte, so that many are judged at once.
+    // There is no branch for each byte, so that the compiler can judge many at a time.
     let bad = |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t') | u8::from(byte == 0x7f);
     text.iter().fold(0, |found, &byte| found | bad(byte)) == 0
 }
 
-/// The line before a chunk's data: its size, on the stack. The data is followed by CRLF.
+/// The line before a chunk's data, which holds its size. It is kept on the stack. The data is followed by CRLF.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkHead {
     bytes: [u8; 18],
@@ -163,7 +170,7 @@ pub struct ChunkHead {
 }
 
 impl ChunkHead {
-    /// The line before `size` bytes. 0 would end the body: use [`LAST_CHUNK`] for that.
+    /// Returns the line before `size` bytes. 0 would end the body: use [`LAST_CHUNK`] for that.
     #[must_use]
     pub fn new(size: usize) -> Self {
         let mut bytes = *b"0000000000000000\r\n";
@@ -180,7 +187,7 @@ impl ChunkHead {
         Self { bytes, begin }
     }
 
-    /// The line, with its CRLF.
+    /// Returns the line, with its CRLF.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[self.begin..]

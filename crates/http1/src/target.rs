@@ -8,19 +8,19 @@ use memchr::{memchr, memmem};
 /// the `Host` field then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// Host and perhaps port, of the absolute form.
+    /// The host, and perhaps a port, of the absolute form.
     pub authority: Option<&'a [u8]>,
-    /// The path; `*` where the whole server is meant, the authority of a `CONNECT`.
+    /// The path; `*` where the whole server is meant, or the authority of a `CONNECT`.
     pub path: &'a [u8],
-    /// What follows the first question mark, which belongs to neither.
+    /// The part after the first question mark, which belongs to neither.
     pub query: &'a [u8],
 }
 
-/// Schemes whose targets a server may be asked for in absolute form.
+/// The schemes that a target in absolute form may have.
 const SCHEMES: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
 
 impl<'a> Target<'a> {
-    /// Take a target apart. One that is of none of the forms is taken for a path.
+    /// Takes a target apart. One that is of none of the forms is taken for a path.
     #[must_use]
     pub fn of(method: &str, target: &'a [u8]) -> Self {
         if target.first() == Some(&b'/') || method == "CONNECT" {
@@ -73,7 +73,7 @@ pub(crate) fn is_valid(method: &str, target: &[u8]) -> bool {
     }
 }
 
-/// Scheme and authority of an absolute URI, and what follows them.
+/// Returns the scheme and the authority of an absolute URI, and what follows them.
 fn absolute(target: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let colon = memmem::find(target, b"://")?;
     let (scheme, rest) = (&target[..colon], &target[colon + 3..]);
@@ -82,14 +82,21 @@ fn absolute(target: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((scheme, authority, rest))
 }
 
-/// Returns true if `text` is a host with a port, or perhaps one; with nothing said of it, it may be empty as a whole.
+/// Returns true if `text` is a host with a port. Unless `port_is_due`, the port may be missing, and the text may be empty.
 pub(crate) fn is_authority(text: &[u8], port_is_due: bool) -> bool {
-    let (host, port) = match text {
-        [b'[', ..] => match memchr(b']', text) {
-            Some(end) => text.split_at(end + 1),
+    // One pass is enough for nearly every name and address, as a plain name ends at its port or not at all.
+    let end = text.iter().position(|&byte| !NAME[usize::from(byte)]);
+    let (host, port, is_plain) = match (end, text) {
+        (None, _) => return !port_is_due,
+        (Some(end), _) if text[end] == b':' => (&text[..end], &text[end..], true),
+        (Some(_), [b'[', ..]) => match memchr(b']', text) {
+            Some(end) => (&text[..=end], &text[end + 1..], false),
             None => return false,
         },
-        _ => text.split_at(memchr(b':', text).unwrap_or(text.len())),
+        _ => {
+            let (host, port) = text.split_at(memchr(b':', text).unwrap_or(text.len()));
+            (host, port, false)
+        }
     };
     let port_is_good = match port {
         [] => !port_is_due,
@@ -97,7 +104,7 @@ pub(crate) fn is_authority(text: &[u8], port_is_due: bool) -> bool {
         [b':', digits @ ..] => !host.is_empty() && is_port(digits),
         _ => false,
     };
-    port_is_good && is_host(host)
+    port_is_good && (is_plain || is_host(host))
 }
 
 fn is_port(digits: &[u8]) -> bool {
@@ -148,7 +155,7 @@ fn is_name(host: &[u8]) -> bool {
     true
 }
 
-/// [`is_name_byte`] of each byte, to look it up.
+/// Holds [`is_name_byte`] for each byte, as a table is faster than the comparisons.
 const NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

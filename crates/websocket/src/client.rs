@@ -7,11 +7,11 @@ use thiserror::Error;
 use crate::extension::Deflate;
 use crate::handshake::accept;
 
-/// A response's head may have so many bytes and fields.
+/// The largest number of bytes and of fields in the head of a response.
 const HEAD_LIMIT: usize = 64 * 1024;
 const FIELDS: usize = 100;
 
-/// Why a client gives up.
+/// The reason why a client gives up.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ClientError {
     /// A part of the request holds a control character, or is missing.
@@ -20,7 +20,7 @@ pub enum ClientError {
     /// There is no randomness for the key.
     #[error("no randomness")]
     Randomness,
-    /// What came is no HTTP response.
+    /// The server sent something other than an HTTP response.
     #[error("malformed response")]
     Response,
     /// The server answered with another status than 101.
@@ -31,22 +31,22 @@ pub enum ClientError {
     Field(&'static str),
 }
 
-/// What is asked of a server.
+/// A request for a WebSocket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// The host and, unless it is the scheme's own, the port.
     pub host: &'a str,
-    /// Path and query.
+    /// The path and the query.
     pub target: &'a str,
     /// The origin of the page, for a client that has one.
     pub origin: Option<&'a str>,
     /// The subprotocols, the preferred one first.
     pub protocols: &'a [&'a str],
-    /// Fields of the caller's own. A `Host` among them takes the place of `host`.
+    /// Further fields, from the caller. A `Host` among them takes the place of `host`.
     pub fields: &'a [(&'a str, &'a str)],
 }
 
-/// What a server agreed to.
+/// The answer of a server that agreed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agreed {
     /// The subprotocol it chose.
@@ -55,7 +55,7 @@ pub struct Agreed {
     pub deflate: Option<Deflate>,
 }
 
-/// A handshake on its way.
+/// A handshake that waits for its response.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     request: Vec<u8>,
@@ -65,7 +65,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Begin a handshake. `deflate` is the compression to offer.
+    /// Begins a handshake. `deflate` is the compression to offer.
     ///
     /// # Errors
     /// [`ClientError::Request`] when a part would end its line, [`ClientError::Randomness`].
@@ -128,13 +128,13 @@ impl Handshake {
         })
     }
 
-    /// The bytes to send.
+    /// Returns the bytes to send.
     #[must_use]
     pub fn request(&self) -> &[u8] {
         &self.request
     }
 
-    /// Judge the response, of which `input` holds what came so far. Returns how many bytes its head took, and what the
+    /// Judges the response, of which `input` holds the bytes so far. Returns how many bytes its head took, and what the
     /// server agreed to; `None` when more bytes are needed.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ impl Handshake {
         }
     }
 
-    /// Judge the head of the response.
+    /// Judges the head of the response.
     fn judge(&self, response: &httparse::Response<'_, '_>) -> Result<Agreed, ClientError> {
         if response.version != Some(1) {
             // HTTP/1.0 knows no change of the protocol.

@@ -10,7 +10,7 @@ use crate::frame::{Header, Opcode, is_close_code};
 use crate::mask;
 use crate::utf8::Utf8;
 
-/// What came. Borrowed from the input or the decoder.
+/// A message or a control frame, borrowed from the input or the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole message of text.
@@ -25,16 +25,16 @@ pub enum Event<'a> {
     Close(Option<(u16, &'a str)>),
 }
 
-/// What a call of [`Decoder::decode`] found.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Debug)]
 pub struct Decoded<'a> {
-    /// How many bytes of the input are done with.
+    /// The number of bytes of the input that were decoded.
     pub consumed: usize,
-    /// What came; `None` when more bytes are needed.
+    /// The event that is complete now; `None` when more bytes are needed.
     pub event: Option<Event<'a>>,
 }
 
-/// No more memory than this is kept for the next message.
+/// The most memory that is kept for the next message, in bytes.
 const KEPT: usize = 64 * 1024;
 
 /// A decoder of what one side sends.
@@ -65,12 +65,12 @@ struct Frame {
 struct Message {
     text: bool,
     compressed: bool,
-    /// How many bytes of payload its frames announced.
+    /// The number of bytes of payload that its frames announced.
     announced: u64,
 }
 
 impl Decoder {
-    /// A decoder of what `sender` sends. A message of more than `limit` bytes is refused: as soon as it is
+    /// Returns a decoder of what `sender` sends. A message of more than `limit` bytes is refused: as soon as it is
     /// announced, or as it is decompressed.
     #[must_use]
     pub fn new(sender: Role, limit: usize, deflate: Option<&Deflate>) -> Self {
@@ -87,13 +87,13 @@ impl Decoder {
         }
     }
 
-    /// Whether a close frame came. What follows it is dropped.
+    /// Returns true if a close frame came. What follows it is dropped.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Whether messages may come compressed.
+    /// Returns true if messages may come compressed.
     #[must_use]
     pub fn decompresses(&self) -> bool {
         self.inflater.is_some()
@@ -105,14 +105,14 @@ impl Decoder {
         self.frame.is_some() || self.message.is_some()
     }
 
-    /// How many bytes of payload are still to come of the frame that has begun.
+    /// Returns how many bytes of payload are still to come of the frame that has begun.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.frame
             .map_or(0, |frame| frame.header.length - frame.received)
     }
 
-    /// Decode up to the next event. `input` holds what was not consumed yet; it is unmasked in place.
+    /// Decodes up to the next event. `input` holds what was not consumed yet; it is unmasked in place.
     ///
     /// # Errors
     /// A [`ProtocolError`], as soon as the bytes that make it one have come. The decoder is of no more use then.
@@ -207,7 +207,7 @@ impl Decoder {
         }
     }
 
-    /// Check a header against what came before it.
+    /// Checks a header against what came before it.
     fn begin(&mut self, header: &Header) -> Result<(), ProtocolError> {
         match (self.sender, header.key) {
             (Role::Client, None) => return Err(ProtocolError::Unmasked),
@@ -241,7 +241,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Whether a frame is a message of its own that needs no decompression.
+    /// Returns true if a frame is a message of its own that needs no decompression.
     fn is_whole(&self, fin: bool, opcode: Opcode) -> bool {
         fin && opcode != Opcode::Continuation && !self.is_compressed()
     }
@@ -250,7 +250,7 @@ impl Decoder {
         self.message.is_some_and(|message| message.compressed)
     }
 
-    /// Add a run of payload to the message.
+    /// Adds a run of payload to the message.
     fn append(&mut self, payload: &[u8]) -> Result<(), ProtocolError> {
         let before = self.content.len();
         let compressed = self.is_compressed();
@@ -261,12 +261,12 @@ impl Decoder {
                 Ok(())
             }
         };
-        // What came out ahead of an error is looked at first: so the same is refused however the bytes arrive.
+        // The text ahead of an error is checked first, so that the same error is found however the bytes were cut.
         self.check_text(before)?;
         added
     }
 
-    /// End the message. Returns whether it is text.
+    /// Ends the message. Returns true if it is text.
     fn finish(&mut self) -> Result<bool, ProtocolError> {
         let before = self.content.len();
         let compressed = self.is_compressed();
@@ -283,7 +283,7 @@ impl Decoder {
         Ok(text)
     }
 
-    /// Check what was added to a message of text.
+    /// Checks the text that was added to a message.
     fn check_text(&mut self, before: usize) -> Result<(), ProtocolError> {
         if self.message.is_some_and(|message| message.text) {
             self.utf8

@@ -6,10 +6,10 @@ use crate::Role;
 use crate::error::ProtocolError;
 use crate::extension::Deflate;
 
-/// What every compressed message ends with, and which is not sent: an empty block.
+/// The empty block that every compressed message ends with, and that is not sent.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// Memory is asked for in steps of at least so many bytes.
+/// The least number of bytes that memory grows by.
 const STEP: usize = 1024;
 
 /// The decompression of what one side sends.
@@ -30,7 +30,7 @@ impl Inflater {
         }
     }
 
-    /// Decompress more of a message to the end of `out`, which holds it from its beginning.
+    /// Decompresses more of a message to the end of `out`, which holds it from its beginning.
     pub(crate) fn push(
         &mut self,
         mut input: &[u8],
@@ -38,7 +38,7 @@ impl Inflater {
     ) -> Result<(), ProtocolError> {
         loop {
             if out.len() == out.capacity() {
-                // One byte above the limit tells that it is exceeded.
+                // One byte above the limit shows that it is exceeded.
                 let room = self.limit.saturating_add(1).saturating_sub(out.len());
                 out.reserve_exact(out.len().max(STEP).min(room));
             }
@@ -66,7 +66,7 @@ impl Inflater {
         }
     }
 
-    /// Decompress the end of a message.
+    /// Decompresses the end of a message.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         self.push(&TAIL, out)?;
         if !self.keeps_context {
@@ -92,7 +92,7 @@ impl Deflater {
         }
     }
 
-    /// Append a message, compressed.
+    /// Appends a message, compressed.
     pub(crate) fn compress(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
         loop {

@@ -9,7 +9,7 @@ use crate::extension::Deflate;
 use crate::frame::{CONTROL_LIMIT, Header, Opcode, is_close_code};
 use crate::mask;
 
-/// What a control frame may not carry.
+/// The reason why a control frame may not be sent.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum CloseError {
     /// A code that may not be sent.
@@ -20,7 +20,7 @@ pub enum CloseError {
     TooLong,
 }
 
-/// There is no randomness for the masks of a client's frames, which nobody may foresee.
+/// The system has no randomness for the masks of a client's frames, which must be unforeseeable.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[error("no randomness")]
 pub struct NoRandomness;
@@ -29,12 +29,12 @@ pub struct NoRandomness;
 #[derive(Debug)]
 pub struct Encoder {
     deflater: Option<Deflater>,
-    /// The masks of a client.
+    /// The masking keys of a client.
     keys: Option<Keys>,
 }
 
 impl Encoder {
-    /// An encoder of what `sender` sends.
+    /// Returns an encoder of what `sender` sends.
     ///
     /// # Errors
     /// [`NoRandomness`] for a client where the system has none. Later, none is needed.
@@ -49,12 +49,12 @@ impl Encoder {
         })
     }
 
-    /// Append a message of text.
+    /// Appends a message of text.
     pub fn text(&mut self, text: &str, out: &mut Vec<u8>) {
         self.message(Opcode::Text, text.as_bytes(), out);
     }
 
-    /// Append a message of bytes.
+    /// Appends a message of bytes.
     pub fn binary(&mut self, content: &[u8], out: &mut Vec<u8>) {
         self.message(Opcode::Binary, content, out);
     }
@@ -69,7 +69,7 @@ impl Encoder {
         }
     }
 
-    /// Append a frame as it is: without compression, and without a check that it fits what was sent before. For a
+    /// Appends a frame as it is: without compression, and without a check that it fits what was sent before. For a
     /// message in parts, the first has its opcode, the others [`Opcode::Continuation`], and the last is `fin`.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Append a close frame: with no payload when there is no code.
+    /// Appends a close frame: with no payload when there is no code.
     ///
     /// # Errors
     /// A [`CloseError`] when the code may not be sent, or the reason has more than 123 bytes; nothing is appended
@@ -135,7 +135,7 @@ impl Encoder {
     }
 }
 
-/// Masking keys that nobody can foresee (RFC 6455 section 10.3): digests of a number that the system gave at the beginning
+/// Makes masking keys that nobody can foresee (RFC 6455 section 10.3): digests of a number that the system gave at the beginning
 /// and a counter. So there is no moment later at which the system could have none to give.
 struct Keys {
     seed: [u8; 32],

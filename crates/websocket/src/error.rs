@@ -1,8 +1,8 @@
-//! How the other side broke the protocol.
+//! The ways in which the other side can break the protocol.
 
 use thiserror::Error;
 
-/// How the other side broke the protocol. The connection is to be closed with [`close_code`](Self::close_code).
+/// A breach of the protocol by the other side. The connection is to be closed with [`close_code`](Self::close_code).
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -48,7 +48,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The code to close with (RFC 6455 section 7.4.1).
+    /// Returns the code to close with (RFC 6455 section 7.4.1).
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {

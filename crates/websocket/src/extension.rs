@@ -6,7 +6,7 @@ use crate::Role;
 
 const NAME: &str = "permessage-deflate";
 
-/// What both sides agreed on, or, before that, what one would accept.
+/// The compression that both sides agreed on or, before that, the most that one side would accept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deflate {
     /// How the server compresses.
@@ -15,10 +15,10 @@ pub struct Deflate {
     pub client: Side,
 }
 
-/// How one side compresses.
+/// The way in which one side compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// Whether a message may refer to those before it.
+    /// True if a message may refer to those before it.
     pub context_takeover: bool,
     /// How far back it may refer: 2 to the power of this many bytes, 9 to 15.
     pub window_bits: u8,
@@ -33,13 +33,13 @@ impl Default for Side {
     }
 }
 
-/// The parameters of one offer or answer. Windows of 8 bits, which no zlib can compress with, are no number here.
+/// The parameters of one offer or answer. Windows of 8 bits, which zlib cannot compress with, are refused as they are read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parameters {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// The outer is whether the parameter is there, the inner its value.
+    /// The outer `Option` says if the parameter is there, the inner one if it has a value.
     client_max_window_bits: Option<Option<u8>>,
 }
 
@@ -51,8 +51,8 @@ impl Deflate {
         }
     }
 
-    /// As a server: what to agree on, of the offers in a request's `Sec-WebSocket-Extensions`, and the response's
-    /// field. `self` is what the server would have at most. `None` when no offer can be accepted.
+    /// Chooses, as a server, among the offers in a request's `Sec-WebSocket-Extensions`. Returns the agreement and the response's
+    /// field, or `None` when no offer can be accepted. `self` is the most that the server would agree to.
     #[must_use]
     pub fn agree(&self, offers: &str) -> Option<(Self, String)> {
         elements(offers, ',')
@@ -96,7 +96,7 @@ impl Deflate {
         Some((agreed, answer))
     }
 
-    /// As a client: the field to offer `self` with.
+    /// Returns the field by which a client offers `self`.
     #[must_use]
     pub fn offer(&self) -> String {
         let mut offer = format!("{NAME}; client_max_window_bits");
@@ -119,8 +119,8 @@ impl Deflate {
         offer
     }
 
-    /// As a client that made the [`offer`](Self::offer) of `self`: what a response's `Sec-WebSocket-Extensions`
-    /// agrees on. `None` when it is no answer to that offer.
+    /// Returns the agreement that the `Sec-WebSocket-Extensions` of a response states, to a client that made the
+    /// [`offer`](Self::offer) of `self`; `None` when it is no answer to that offer.
     #[must_use]
     pub fn confirm(&self, answer: &str) -> Option<Self> {
         let mut answers = elements(answer, ',');
@@ -129,7 +129,7 @@ impl Deflate {
             return None;
         }
         let mut agreed = *self;
-        // What was asked of the server, it must confirm.
+        // The server must confirm what was asked of it.
         if !self.server.context_takeover && !parameters.server_no_context_takeover {
             return None;
         }
@@ -149,14 +149,14 @@ impl Deflate {
     }
 }
 
-/// The elements of a list, without the spaces around them. Neither offers nor answers have use for quoted separators.
+/// Yields the elements of a list, without the spaces around them. Neither offers nor answers have use for quoted separators.
 fn elements(list: &str, separator: char) -> impl Iterator<Item = &str> {
     list.split(separator)
         .map(str::trim)
         .filter(|element| !element.is_empty())
 }
 
-/// The parameters of one extension; `None` when it is another, or malformed (section 7.1).
+/// Returns the parameters of one extension; `None` when it is another, or malformed (section 7.1).
 fn parse(extension: &str) -> Option<Parameters> {
     let mut parts = elements(extension, ';');
     if !parts.next()?.eq_ignore_ascii_case(NAME) {

@@ -2,7 +2,7 @@
 
 use crate::error::ProtocolError;
 
-/// What a frame carries.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
     /// More of the message that was begun.
@@ -13,14 +13,14 @@ pub enum Opcode {
     Binary,
     /// The end of the connection.
     Close,
-    /// A question whether the other side is there.
+    /// A request for a [`Pong`](Self::Pong), which shows that the other side is there.
     Ping,
-    /// The answer to it, or a sign of life.
+    /// The answer to a [`Ping`](Self::Ping), or an unasked sign of life.
     Pong,
 }
 
 impl Opcode {
-    /// The opcode of a number, or `None` where the number is reserved.
+    /// Returns the opcode of a number, or `None` where the number is reserved.
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
@@ -34,7 +34,7 @@ impl Opcode {
         })
     }
 
-    /// The number on the wire.
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -47,7 +47,7 @@ impl Opcode {
         }
     }
 
-    /// Whether this is a control frame: short, whole, and allowed between fragments.
+    /// Returns true for a control frame: short, whole, and allowed between fragments.
     #[must_use]
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
@@ -69,7 +69,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header at the beginning of `input` and its length; `None` when more bytes are needed.
+    /// Returns the header at the beginning of `input` and its length; `None` when more bytes are needed.
     pub(crate) fn decode(input: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let &[first, second, ref rest @ ..] = input else {
             return Ok(None);
@@ -129,7 +129,7 @@ impl Header {
         Ok(Some((header, input.len() - rest.len())))
     }
 
-    /// Append the header.
+    /// Appends the header.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let first = u8::from(self.fin) << 7 | u8::from(self.compressed) << 6 | self.opcode.number();
         let masked = u8::from(self.key.is_some()) << 7;
@@ -148,7 +148,7 @@ impl Header {
     }
 }
 
-/// Whether a code may be sent in a close frame (RFC 6455 section 7.4, and the registry it founds).
+/// Returns true if a code may be sent in a close frame (RFC 6455 section 7.4, and the registry it founds).
 #[must_use]
 pub const fn is_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

@@ -12,7 +12,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The versions whose frames are those of RFC 6455, the RFC's own first; as for `Sec-WebSocket-Version`.
 pub const VERSIONS: &str = "13, 8, 7";
 
-/// Why a request to change to WebSocket is refused.
+/// The reason why a request to change to WebSocket is refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum HandshakeError {
     /// No `Sec-WebSocket-Version`, or none of [`VERSIONS`]. The answer must list those.
@@ -24,7 +24,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The status to answer with.
+    /// Returns the status to answer with.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -37,26 +37,26 @@ impl HandshakeError {
 /// The fields of a request that matter once it asked for `Upgrade: websocket`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
-    /// `Sec-WebSocket-Key`
+    /// The value of `Sec-WebSocket-Key`.
     pub key: Option<&'a str>,
-    /// `Sec-WebSocket-Version`
+    /// The value of `Sec-WebSocket-Version`.
     pub version: Option<&'a str>,
-    /// `Sec-WebSocket-Extensions`
+    /// The value of `Sec-WebSocket-Extensions`.
     pub extensions: Option<&'a str>,
 }
 
-/// What a `101 Switching Protocols` says.
+/// The fields of a `101 Switching Protocols`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// `Sec-WebSocket-Accept`
+    /// The value of `Sec-WebSocket-Accept`.
     pub accept: String,
-    /// `Sec-WebSocket-Extensions`, when there is one.
+    /// The value of `Sec-WebSocket-Extensions`, when there is one.
     pub extensions: Option<String>,
-    /// What the extension means for frames.
+    /// The compression that the extension stands for.
     pub deflate: Option<Deflate>,
 }
 
-/// Judge a request. `deflate` is the compression the server would have at most. Which origin and which subprotocol
+/// Judges a request. `deflate` is the most compression that the server would agree to. Which origin and which subprotocol
 /// are welcome is for the caller to say.
 ///
 /// # Errors
@@ -84,7 +84,7 @@ pub fn respond(
     })
 }
 
-/// The `Sec-WebSocket-Accept` of a `Sec-WebSocket-Key`.
+/// Returns the `Sec-WebSocket-Accept` of a `Sec-WebSocket-Key`.
 #[must_use]
 pub fn accept(key: &str) -> String {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();

@@ -31,7 +31,7 @@ pub use error::ProtocolError;
 pub use extension::Deflate;
 pub use frame::{CONTROL_LIMIT, Opcode, is_close_code};
 
-/// Which side of a connection.
+/// One of the two sides of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Its frames are masked.

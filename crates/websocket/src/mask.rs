@@ -1,6 +1,6 @@
 //! Masking (RFC 6455 section 5.3).
 
-/// XOR `data` with the key. `offset` is how many bytes of the same payload were masked before.
+/// Combines `data` with the key by XOR. `offset` is the number of bytes of the same payload that were masked before.
 ///
 /// The same call masks and unmasks.
 pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {

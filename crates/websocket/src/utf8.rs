@@ -41,7 +41,7 @@ impl Utf8 {
         }
     }
 
-    /// End the text; the next piece begins another.
+    /// Ends the text; the next piece begins another.
     pub(crate) fn finish(&mut self) -> Result<(), Invalid> {
         let whole = self.length == 0;
         self.length = 0;

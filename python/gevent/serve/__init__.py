@@ -36,7 +36,7 @@ __all__ = ["ServeError", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; return the exit status: 0, or 1 when it could not start.
+    """Serve until ordered to stop; return the exit status: 0, or 1 when it could not start.
 
     :param arguments: The command line after the program's name; :data:`sys.argv` by default.
     :raises SystemExit: The command line is wrong (2), or asks for help (0).

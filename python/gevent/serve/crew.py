@@ -1,4 +1,4 @@
-"""The worker processes that there are: forking them, hearing them, noting their end."""
+"""The worker processes that there are: forking them, receiving from them, noting their end."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Crew:
         return bool(self._workers)
 
     def wait(self, timeout: float | None) -> tuple[list[int], list[WorkerProcess]]:
-        """Wait for *timeout* seconds at most; return the signals that came, and who says something.
+        """Wait for *timeout* seconds at most; return the signals that came, and who sent something.
 
         :param timeout: None to wait for any time.
         """
         numbers: list[int] = []
-        heard = []
+        speakers = []
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._signals:
                 numbers = self._signals.take()
@@ -65,16 +65,16 @@ class Crew:
                 with self._signals.blocked():
                     self._metrics.answer([one.pid for one in self._workers])
             else:
-                heard.append(key.data)
-        return numbers, heard
+                speakers.append(key.data)
+        return numbers, speakers
 
-    def also_hear(self, other: Metrics) -> None:
-        """Have :meth:`wait` end when somebody asks for metrics, and answer them."""
+    def watch_metrics(self, other: Metrics) -> None:
+        """Have :meth:`wait` end when a client asks for metrics, and answer it."""
         self._metrics = other
         self._selector.register(other, selectors.EVENT_READ)
 
-    def stop_hearing(self, other: Metrics) -> None:
-        """Have :meth:`wait` not listen any more."""
+    def stop_watching(self, other: Metrics) -> None:
+        """Have :meth:`wait` ignore such clients from now on."""
         self._metrics = None
         self._selector.unregister(other)
 
@@ -118,20 +118,21 @@ class Crew:
         self._selector.register(new, selectors.EVENT_READ, new)
         return new
 
-    def hear(self, one: WorkerProcess) -> list[tuple[str, str]]:
-        """Return the words that a worker said, each with the text behind it."""
+    def receive(self, one: WorkerProcess) -> list[tuple[str, str]]:
+        """Return the words that a worker sent, each with the text behind it."""
         if one not in self._workers:
-            # It has ended since it said something, and was heard then.
+            # It has ended since it sent something, which was received then.
             return []
-        lines, over = one.hear()
+        lines, over = one.receive()
         if over:
-            self._stop_hearing(one)
+            self._stop_receiving(one)
         return [(word, text) for word, _, text in (line.partition(" ") for line in lines)]
 
     def ended(self) -> Iterator[tuple[WorkerProcess, int]]:
         """Yield each worker that has ended and its exit code.
 
-        It is still among the workers, to be heard one last time, and is :meth:`remove`d then.
+        It is still among the workers, so that its last messages are received, and is
+        :meth:`remove`d then.
         """
         for one in self:
             pid, status = os.waitpid(one.pid, os.WNOHANG)
@@ -140,11 +141,11 @@ class Crew:
 
     def remove(self, one: WorkerProcess) -> None:
         """Strike a worker off that has ended."""
-        self._stop_hearing(one)
+        self._stop_receiving(one)
         self._workers.remove(one)
         one.release()
 
-    def _stop_hearing(self, one: WorkerProcess) -> None:
+    def _stop_receiving(self, one: WorkerProcess) -> None:
         if one.pollable:
             one.pollable = False
             self._selector.unregister(one)

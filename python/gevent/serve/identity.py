@@ -1,4 +1,4 @@
-"""Which user and group a process has, and the file that tells its number."""
+"""The user and group of a process, and the file that holds its number."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Listener:
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """Close the socket for every process at once, also those too busy to do it themselves."""
+        """Close the socket for all processes, also for those too busy to do it themselves."""
         if not self.inherited:
             self._unlink()
             if not self.is_unix:
@@ -232,13 +232,13 @@ def _permissions(mode: int | None) -> Iterator[None]:
 
 
 def _identity(path: str) -> tuple[int, int]:
-    """Return the device and inode that tell a file from others of the same name."""
+    """Return the device and inode, which identify a file among others of the same name."""
     found = os.stat(path)
     return found.st_dev, found.st_ino
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens at any more."""
+    """Remove a socket that no process listens at any more."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return

@@ -1,4 +1,4 @@
-"""The files that are logged to: lines go out at once, and files are opened anew on request."""
+"""The log files: each line is written immediately, and files are opened anew on request."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class LogFile:
 
 
 class Messages:
-    """What the supervisor and its workers tell the operator, a line each.
+    """The log of the supervisor and its workers for the operator, a line for each event.
 
     :param path: The file, or None for the standard error.
     :param level: The least important level that is written, one of

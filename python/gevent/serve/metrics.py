@@ -32,7 +32,7 @@ __all__ = ["Metrics"]
 #: The number of requests that are answered at a time.
 _MOST = 4
 #: The time that one worker may take to answer, in seconds.
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 
 
 class Metrics:
@@ -57,7 +57,7 @@ class Metrics:
         self._answering: set[int] = set()
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when somebody asks."""
+        """Return the descriptor that becomes readable when a client asks."""
         return self._listener.fileno()
 
     def address_of(self, pid: int) -> str:
@@ -65,7 +65,7 @@ class Metrics:
         return f"unix:{self._base}.{pid}"
 
     def answer(self, workers: list[int]) -> None:
-        """Have a new process answer whoever asks, with what the processes *workers* tell."""
+        """Have a new process answer the client, with the numbers of the processes *workers*."""
         self.reap()
         if len(self._answering) >= _MOST:
             return
@@ -115,15 +115,15 @@ class Metrics:
             for view in views:
                 # One that is starting or ending has no view.
                 with suppress(InspectError):
-                    found.append(metrics_of(ask_json(view, "/stats.json", timeout=_PATIENCE)))
+                    found.append(metrics_of(ask_json(view, "/stats.json", timeout=_TIMEOUT)))
             return 200, METRICS_TYPE, open_metrics(found).encode()
         if path == "/health":
             for pid, view in zip(workers, views, strict=True):
                 try:
-                    told = ask(view, "/health", timeout=_PATIENCE)
+                    health = ask(view, "/health", timeout=_TIMEOUT)
                 except InspectError as error:
                     return 503, "text/plain", f"worker {pid}: {error}\n".encode()
-                if b'"ok"' not in told:
-                    return 503, "application/json", told
+                if b'"ok"' not in health:
+                    return 503, "application/json", health
             return 200, "application/json", b'{"status": "ok"}\n'
         return 404, "text/plain", b"the supervisor answers /metrics and /health\n"

@@ -1,4 +1,4 @@
-"""What systemd is told of the service's state, sd_notify(3)."""
+"""Notifying systemd of the service's state, sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Notifier:
         path = environ.get("NOTIFY_SOCKET", "")
         #: Where the states go, empty for nowhere. An at sign stands for the abstract namespace.
         self._address = "\0" + path[1:] if path.startswith("@") else path
-        #: The longest time in seconds between two signs of life, None when nobody asks for any.
+        #: The longest time in seconds between two signs of life, None where systemd asks for none.
         self.watchdog: float | None = None
         period = environ.get("WATCHDOG_USEC", "")
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

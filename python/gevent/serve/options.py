@@ -282,7 +282,7 @@ class Options:
 
     # What is decided on the command line alone.
     check: bool = setting(
-        "import the application, say whether all is well, and end", converters.truth, default=False
+        "import the application, report if it could serve, and end", converters.truth, default=False
     )
 
 

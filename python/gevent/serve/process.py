@@ -45,7 +45,7 @@ class State(enum.Enum):
     SERVING = enum.auto()
     #: It still serves, but another is to take its place.
     TIRED = enum.auto()
-    #: It was told to end, or does so by itself.
+    #: It was ordered to end, or ends by itself.
     ENDING = enum.auto()
 
 
@@ -62,26 +62,26 @@ class WorkerProcess:
     state: State = State.STARTING
     #: True if it is the one that watches the source files.
     watches_files: bool = False
-    #: True while it may say something.
+    #: True while it may send something.
     pollable: bool = True
     #: True once it has closed its listening sockets.
     closed: bool = False
     #: When to kill it, None for never.
     kill_at: float | None = None
-    #: True if the operator has been told why it ends.
+    #: True if the log has said why it ends.
     explained: bool = False
     _unread: bytes = b""
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when it says something."""
+        """Return the descriptor that becomes readable when it sends something."""
         return self.channel.fileno()
 
-    def tell(self, word: str) -> None:
-        """Send a word; one that is ending may not hear it."""
+    def send(self, word: str) -> None:
+        """Send a word; a worker that is ending may not receive it."""
         with suppress(OSError):
             self.channel.send(f"{word}\n".encode())
 
-    def hear(self) -> tuple[list[str], bool]:
+    def receive(self) -> tuple[list[str], bool]:
         """Return the messages that came, and true if no more can come."""
         over = False
         while not over:

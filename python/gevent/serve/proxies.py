@@ -27,7 +27,7 @@ _PAIR = re.compile(r'\s*([!#-\'*+.^-`|~\w-]+)=("(?:[^"\\]|\\.)*"|[^",;\s]*)\s*',
 
 
 def trust(networks: Iterable[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether an address belongs to a trusted proxy.
+    """Return a function that returns true for an address of a trusted proxy.
 
     :param networks: Addresses and networks, and ``unix`` for every client of a Unix socket, whose
         address is empty.
@@ -46,7 +46,7 @@ def trust(networks: Iterable[str]) -> Callable[[str], bool]:
 
 
 def apply(environ: dict[str, Any], is_trusted: Callable[[str], bool], forwarded: bool) -> None:
-    """Have *environ* tell of the client what the trusted proxies tell.
+    """Put into *environ* what the trusted proxies say of the client.
 
     :param forwarded: True to believe ``Forwarded``, else ``X-Forwarded-*``.
     """

@@ -38,7 +38,7 @@ def _extra(patterns: tuple[str, ...]) -> Iterator[str]:
 
 
 def _changed(known: dict[str, int], patterns: tuple[str, ...], first: bool) -> bool:
-    """Return whether a file has changed, and take note of all.
+    """Return true if a file has changed, and take note of all.
 
     A module that is imported later is no change, but a new file that matches a pattern is one, and
     so is one that is gone.

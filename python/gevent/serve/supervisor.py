@@ -1,15 +1,15 @@
 """The process that starts, watches, replaces and ends the workers.
 
-It has no hub: it only waits for signals and for what the workers say.
+It has no hub: it only waits for signals and for messages of the workers.
 
 Workers come in generations. The first start and each reload fork a whole one, whose workers import
-the application and then wait. When all of them could, they are told to serve, and only then are
-those of the generation before told to end; when one of them could not, the new generation is
+the application and then wait. When all of them could, they are ordered to serve, and only then are
+those of the generation before ordered to end; when one of them could not, the new generation is
 dropped and the old one stays. So the two never serve side by side but for that moment, and a
 reload that comes while two generations are there waits until one is gone.
 
     STARTING ── loaded ──> LOADED ── go ──> SERVING ── tired ──> TIRED ── retire ──> ENDING
-        └───────────── told to end, dropped, or found to be stuck ─────────────────────┘
+        └─────────── ordered to end, dropped, or found to be stuck ──────────────────────┘
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SHORT_LIFE = 1.0
 GRACE = 2.0
 #: How many seconds a stuck worker has to write where it is stuck, before it is killed.
 LAST_WORDS = 1.0
-#: How often to see whether connections still wait to be accepted, at the end, in seconds.
+#: The seconds between two checks if connections still wait to be accepted, at the end.
 CLOSING_STEP = 0.005
 #: How many seconds they may wait if no worker is there when the service is to end and one is
 #: started.
@@ -71,7 +71,7 @@ class Supervisor:
     :param read_again: Returns what to serve after a reload, or raises :class:`ServeError`.
     :param listeners: The listening sockets.
     :param key_password: What decrypts the key of the certificate, if anything does.
-    :param messages: Where the operator is told what happens.
+    :param messages: The log of what happens.
     :param notifier: Where systemd is.
     """
 
@@ -108,7 +108,7 @@ class Supervisor:
         #: When the next worker may replace one that ended, and how long to wait the next time.
         self.replace_at: float = 0.0
         self.pause: float = 0.0
-        self.last_look: float = time.monotonic()
+        self.last_check: float = time.monotonic()
         #: The settings and the number of workers before a reload, for when it fails.
         self.before_reload: tuple[Options, int] = (options, self.wanted)
         self.signals: Signals = Signals(CAUGHT)
@@ -117,22 +117,22 @@ class Supervisor:
         self.metrics: Metrics | None = None
 
     def run(self) -> int:
-        """Serve until told to end; return the exit status, 1 when the first workers fail."""
+        """Serve until ordered to end; return the exit status, 1 when the first workers fail."""
         self._open_metrics()
         self._start_generation()
         while self.workers or not self.ending:
-            numbers, heard = self.workers.wait(self._time_to_wait())
+            numbers, speakers = self.workers.wait(self._time_to_wait())
             for number in numbers:
                 self._take_signal(number)
             for one, code in self.workers.ended():
                 self._has_ended(one, code)
-            for one in heard:
-                self._listen_to(one)
+            for one in speakers:
+                self._take_messages(one)
             self._watch()
             self._keep_the_number()
         self._close_listeners()
         if self.metrics is not None:
-            self.workers.stop_hearing(self.metrics)
+            self.workers.stop_watching(self.metrics)
             self.metrics.close()
         self.signals.ignore()
         return self.status
@@ -145,7 +145,7 @@ class Supervisor:
         except InspectError as error:
             self.messages.warn(f"no metrics: {error}")
             return
-        self.workers.also_hear(self.metrics)
+        self.workers.watch_metrics(self.metrics)
         token = "" if self.metrics.token is None else f", token {self.metrics.token}"
         self.messages.say(f"metrics of all workers at {self.metrics.address}{token}")
 
@@ -225,7 +225,7 @@ class Supervisor:
             if one.generation == self.current and one.state is State.LOADED:
                 self._let_serve(one)
         for one in self._of_another_generation():
-            self._tell_to_end(one, process.RETIRE)
+            self._order_to_end(one, process.RETIRE)
         places = " and ".join(self._urls())
         text = f"listening at {places} with {self._count_of_workers()}, process {os.getpid()}"
         self.messages.say(text if first else "reloaded")
@@ -286,8 +286,8 @@ class Supervisor:
             )
         )
 
-    def _listen_to(self, one: WorkerProcess) -> None:
-        for word, text in self.workers.hear(one):
+    def _take_messages(self, one: WorkerProcess) -> None:
+        for word, text in self.workers.receive(one):
             if word == process.LOADED:
                 self._is_loaded(one)
             elif word == process.FAILED:
@@ -306,12 +306,12 @@ class Supervisor:
         one.state = State.LOADED
         if self.ending:
             self._let_serve(one)
-            self._tell_to_end(one, process.FINISH)
+            self._order_to_end(one, process.FINISH)
         elif one.generation == self.current:
             self._let_serve(one)
             tired = [other for other in self.workers if other.state is State.TIRED]
             for other in tired[:1]:
-                self._tell_to_end(other, process.RETIRE)
+                self._order_to_end(other, process.RETIRE)
         elif one.generation == self.coming:
             waited_for = [other for other in self.workers if other.generation == self.coming]
             if all(other.state is State.LOADED for other in waited_for):
@@ -320,7 +320,7 @@ class Supervisor:
     def _let_serve(self, one: WorkerProcess) -> None:
         one.state = State.SERVING
         one.heartbeat.beat()
-        one.tell(process.GO)
+        one.send(process.GO)
 
     def _is_tired(self, one: WorkerProcess, why: str) -> None:
         if one.state is State.SERVING:
@@ -328,21 +328,21 @@ class Supervisor:
             self.messages.say(f"worker {one.pid} {why}; starting another")
 
     def _note_its_end(self, one: WorkerProcess) -> None:
-        """Take note that a worker ends, by itself or because it was told to."""
+        """Take note that a worker ends, by itself or because it was ordered to."""
         one.state = State.ENDING
         if one.kill_at is None:
             one.kill_at = time.monotonic() + self.options.graceful_timeout + GRACE
 
-    def _tell_to_end(self, one: WorkerProcess, how: str) -> None:
+    def _order_to_end(self, one: WorkerProcess, how: str) -> None:
         if one.state in (State.STARTING, State.LOADED):
             # It has nothing to finish.
             one.kill()
-        one.tell(how)
+        one.send(how)
         self._note_its_end(one)
 
     def _has_ended(self, one: WorkerProcess, code: int) -> None:
-        # What it said at the end.
-        self._listen_to(one)
+        # Its last messages may still be there.
+        self._take_messages(one)
         self.workers.remove(one)
         needed = one.generation == self.coming or one.state is not State.ENDING
         if self.ending or not needed:
@@ -381,7 +381,7 @@ class Supervisor:
             if not self._fork(self.current):
                 self.replace_at = time.monotonic() + FIRST_PAUSE
         for one in there[: max(0, len(there) - self.wanted)]:
-            self._tell_to_end(one, process.RETIRE)
+            self._order_to_end(one, process.RETIRE)
 
     # Time
 
@@ -393,9 +393,9 @@ class Supervisor:
             if one.state is State.STARTING and not one.explained and self.options.start_timeout:
                 yield one.started + self.options.start_timeout
         if self.options.timeout:
-            yield self.last_look + self._watching_period()
+            yield self.last_check + self._watching_period()
         if self.notifier.watchdog:
-            yield self.last_look + self.notifier.watchdog
+            yield self.last_check + self.notifier.watchdog
         if self.closing_until is not None:
             yield time.monotonic() + CLOSING_STEP
         if not self.ending and self.replace_at > time.monotonic():
@@ -406,17 +406,17 @@ class Supervisor:
         return None if first is None else max(0.0, first - time.monotonic())
 
     def _watching_period(self) -> float:
-        """Return how often to look at the heartbeats, in seconds."""
+        """Return the seconds between two checks of the heartbeats."""
         return min(1.0, self.options.timeout / 4)
 
     def _watch(self) -> None:
         """Do what is due."""
         now = time.monotonic()
-        if self.options.timeout and now - self.last_look > 2 * self._watching_period() + 1.0:
+        if self.options.timeout and now - self.last_check > 2 * self._watching_period() + 1.0:
             # This process was stopped, as by Ctrl-Z, and the workers with it: they begin anew.
             for one in self.workers:
                 one.heartbeat.beat()
-        self.last_look = now
+        self.last_check = now
         self.notifier.alive()
         for one in self.workers:
             if one.kill_at is not None and one.kill_at <= now:
@@ -453,7 +453,7 @@ class Supervisor:
         if not self.ending:
             self.ending = True
             self.notifier.stopping()
-            # Nobody new comes in from here on, however long the workers take.
+            # No new connection is accepted from here on, however long the workers take.
             for listener in self.listeners:
                 listener.refuse_new()
             self.closing_until = time.monotonic() + CLOSING
@@ -467,7 +467,7 @@ class Supervisor:
             if serve or at_once or one.state is not State.STARTING:
                 if one.state is State.LOADED and not serve:
                     self._let_serve(one)
-                self._tell_to_end(one, how)
+                self._order_to_end(one, how)
             if at_once:
                 one.kill_at = time.monotonic()
         if at_once:
@@ -502,4 +502,4 @@ class Supervisor:
         self.listeners = []
         for one in self.workers:
             if one.state in (State.STARTING, State.LOADED):
-                self._tell_to_end(one, process.RETIRE)
+                self._order_to_end(one, process.RETIRE)

@@ -18,7 +18,7 @@ def key_password(options: Options) -> str | None:
 
     The supervisor asks once, before there are workers; they would ask all at the same time.
 
-    :raises ServeError: The password's file cannot be read, or nobody is there to be asked.
+    :raises ServeError: The password's file cannot be read, or there is no terminal to ask at.
     """
     path = options.tls_key or options.tls_cert
     if path is None:

@@ -1,4 +1,4 @@
-"""A process that serves: it imports the application, says so, and serves when it is told to."""
+"""A process that serves: it imports the application, says so, and serves when ordered to."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Context:
     key_password: str | None
     #: True if other processes serve the same application.
     multiprocess: bool
-    #: True if this worker is to tell the supervisor of changed source files.
+    #: True if this worker is to notify the supervisor of changed source files.
     watches_files: bool
     #: Returns the address of a worker's view by its process number; None where none is to be open.
     view_of: Callable[[int], str] | None = None
@@ -109,7 +109,7 @@ class _Serving:
         signal.signal(signal.SIGUSR1, self._reopen_logs)
         self.end = Event()
         self.finish = False
-        self.fatigue = Fatigue(options, self._say_tired)
+        self.fatigue = Fatigue(options, self._report_tired)
         self.servers = server.make_servers(
             options,
             context.listeners,
@@ -141,16 +141,16 @@ class _Serving:
             gevent.spawn(reloading.watch, self.context.options, gevent.sleep, os.getppid())
         # The greenlet that does so from now on has not run yet.
         self.context.heartbeat.beat()
-        self._tell(process.LOADED)
+        self._send(process.LOADED)
         self.end.wait()
         self._stop(gevent.spawn, gevent.joinall)
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         with suppress(OSError):
             self.channel.sendall(f"{message}\n".encode())
 
-    def _say_tired(self, why: str) -> None:
-        self._tell(f"{process.TIRED} {why}")
+    def _report_tired(self, why: str) -> None:
+        self._send(f"{process.TIRED} {why}")
 
     def _obey(self) -> None:
         """Do what the supervisor says; end when it is gone."""
@@ -187,6 +187,6 @@ class _Serving:
             server.close()
         for listener in self.context.listeners:
             listener.close()
-        self._tell(process.CLOSED)
-        patience = self.context.options.graceful_timeout
-        join([spawn(server.stop, timeout=patience) for server in self.servers])
+        self._send(process.CLOSED)
+        timeout = self.context.options.graceful_timeout
+        join([spawn(server.stop, timeout=timeout) for server in self.servers])

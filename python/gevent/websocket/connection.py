@@ -54,7 +54,7 @@ class Stream:
             if tls is not None:
                 before = sock.gettimeout()
                 sock.settimeout(0)
-                # TLS's own farewell, if it can be sent at once.
+                # The closing alert of TLS, if it can be sent without waiting.
                 with contextlib.suppress(OSError):
                     tls.shutdown()
                 sock.settimeout(before)
@@ -84,13 +84,13 @@ class WebSocket(WebSocketBase):
     """One WebSocket: `receive()` and `send()` whole messages, `close()` when done.
 
     Any number of greenlets may send, each message stays in one piece; one greenlet may receive.
-    Pings are answered, and a close is acknowledged, while somebody receives.
+    Pings are answered, and a close is acknowledged, while a greenlet receives.
 
-    A message is sent at once, unless more have been received already: then the answers to those
+    A message is sent immediately, unless more have been received already: then the answers to those
     go with it. It is not kept back longer than until the greenlet lets others run.
 
-    `environ` is that of the request, None for a client. `closed` is whether messages can no longer
-    be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
+    `environ` is that of the request, None for a client. `closed` is true once messages can no
+    longer be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
     `WebSocketHandler`, None for a client. `close_code` and `close_reason` are what the other side
     closed with: None as long as it has not, 1005 when it gave no code, 1006 when the connection
     ended without a close. `ended_by` names the limit of the server that ended the connection, None
@@ -193,8 +193,8 @@ class WebSocket(WebSocketBase):
         return None if self.environ is None else self.environ.get(name)
 
     def _receive_some(self) -> bool:
-        """Receive by a stream's own method; return whether anything came."""
-        left = self._message_patience()
+        """Receive by a stream's own method; return true if anything came."""
+        left = self._message_time_left()
         if left is None:
             data = self._connection.recv(self._wanted)
         else:
@@ -223,7 +223,7 @@ class WebSocket(WebSocketBase):
         self._connection.end_sending()
 
     def _control(self, opcode: int, payload: Any, reason: str = "") -> bool:
-        """Take a control frame, of a close the code and reason; return whether it was the end."""
+        """Take a control frame, of a close the code and reason; return true if it was the end."""
         if opcode == self.OPCODE_PING:
             self.handle_ping(payload)
         elif opcode == self.OPCODE_PONG:
@@ -272,7 +272,7 @@ class WebSocket(WebSocketBase):
             self._write(self._encode(message, binary))
 
     def _send_rest(self, data: bytes) -> None:
-        """Send what is left of a message, which nobody else is sending."""
+        """Send what is left of a message, after what others are sending."""
         with self._sending:
             self._write(data)
 
@@ -365,7 +365,7 @@ class WebSocket(WebSocketBase):
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the other side has closed too, dropping what it still sends.
 
-        Returns whether it has; `timeout` is in seconds. Nobody may receive meanwhile.
+        Returns true if it has; `timeout` is in seconds. No greenlet may receive meanwhile.
         """
         with gevent.Timeout(timeout, False):
             while not self._ended:

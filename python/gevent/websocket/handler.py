@@ -56,7 +56,7 @@ class WebSocketHandler(WSGIHandler):
     - `ping_timeout`: how many seconds the answer may take; then the connection ends;
     - `allowed_origins`: the origins of pages that may connect, `"same-origin"` standing for the
       server's own; None for all. Clients that are no browsers send none, and may;
-    - `prevent_wsgi_call`: whether the application is left uncalled; `websocket` is there for
+    - `prevent_wsgi_call`: True to leave the application uncalled; `websocket` is there for
       whoever wants to go on with it.
     """
 
@@ -162,7 +162,7 @@ class WebSocketHandler(WSGIHandler):
                 raise HandshakeError("Not Found", 404)
 
     def check_origin(self, origin: str | None) -> bool:
-        """Return whether a page of this origin may connect; a subclass may decide.
+        """Return true if a page of this origin may connect; a subclass may decide.
 
         Browsers send any page's requests with the user's cookies, so an application that goes by
         those has to know its pages. By default `allowed_origins` decides.
@@ -216,6 +216,7 @@ class WebSocketHandler(WSGIHandler):
         self.headers_sent = True
         self.close_connection = True
         self._sendall(data)
+        self._leave_http()
         self.response_length: int = len(data)
 
     def run_websocket(self) -> None:
@@ -230,7 +231,7 @@ class WebSocketHandler(WSGIHandler):
         pinging = None
         if self.ping_interval is not None:
             pinging = gevent.spawn(ping_again_and_again, ws, self.ping_interval, self.ping_timeout)
-        code, patience = 1000, self.close_timeout
+        code, timeout = 1000, self.close_timeout
         try:
             self._call_application()
         except WebSocketError as error:
@@ -243,13 +244,13 @@ class WebSocketHandler(WSGIHandler):
             raise
         except BaseException:
             # The server stops: it says so, but does not wait for anybody.
-            code, patience = 1001, 0
+            code, timeout = 1001, 0
             raise
         finally:
             clients.pop(key, None)
             if pinging is not None:
                 pinging.kill(block=False)
-            with gevent.Timeout(patience, False):
+            with gevent.Timeout(timeout, False):
                 ws.close(code)
                 ws.wait_closed()
             if ws.ended_by is not None:

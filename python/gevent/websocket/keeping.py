@@ -1,4 +1,4 @@
-"""What a server does for its WebSockets besides messages: pings, origins, the end of the server."""
+"""The keeping of a server's WebSockets besides messages: pings, origins, the end of the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def same_origin(environ: Mapping[str, Any]) -> bool:
-    """Return whether a request comes from a page of the server that it is sent to.
+    """Return true if a request comes from a page of the server that it is sent to.
 
     Scheme, host and port of its `Origin` are compared with those that the request was sent by; a
     proxy in front has to pass `Host` on, and the scheme has to be `wsgi.url_scheme`. Without an
@@ -38,7 +38,7 @@ def _place(parts: Any) -> tuple[str, str | None, int | None]:
 
 
 def ping_again_and_again(ws: WebSocket, interval: float, timeout: float) -> None:
-    """Send pings, and end the connection when nothing is heard of the client after one.
+    """Send pings, and end the connection when nothing comes from the client after one.
 
     :param interval: seconds between pings.
     :param timeout: seconds in which an answer, or anything else, has to come.
@@ -50,7 +50,7 @@ def ping_again_and_again(ws: WebSocket, interval: float, timeout: float) -> None
         ws = ref()  # type: ignore[assignment]
         if ws is None or ws.closed:
             return
-        heard = ws._heard
+        received = ws._received
         with contextlib.suppress(WebSocketError):
             ws.ping()
         del ws
@@ -58,7 +58,7 @@ def ping_again_and_again(ws: WebSocket, interval: float, timeout: float) -> None
         ws = ref()
         if ws is None or ws.closed:
             return
-        if ws._heard == heard:
+        if ws._received == received:
             ws.ended_by = "ping_timeout"
             with contextlib.suppress(OSError):
                 ws._connection.socket.shutdown(SHUT_RDWR)
@@ -67,7 +67,7 @@ def ping_again_and_again(ws: WebSocket, interval: float, timeout: float) -> None
 
 
 def go_away(websockets: Iterable[WebSocket]) -> None:
-    """Tell the clients that the server goes away (1001), so that they connect elsewhere."""
+    """Close with 1001, which says that the server goes away, so that clients connect elsewhere."""
     for ws in list(websockets):
         if not ws.closed:
             gevent.spawn(ws.close, 1001)

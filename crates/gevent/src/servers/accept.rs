@@ -1,4 +1,4 @@
-//! Taking in what came for a server: all that is in line, per wake-up.
+//! Accepting what came for a server: all connections that wait, per wake-up.
 //!
 //! A server's protocol is Python: a subclass, or an instance, may have its own `do_read`, `do_handle`, `full` and more,
 //! and those are called. The steps that are this package's own are done here without them.
@@ -12,11 +12,11 @@ use crate::servers::steps::own_steps;
 use crate::sockets::life::socket_class;
 use crate::sockets::socket::SocketBase;
 
-/// How one server takes in and handles, as far as that needs no Python.
+/// The steps of one server that need no call of Python: accepting, and spawning a handler.
 struct Steps<'py> {
     server: Bound<'py, PyAny>,
     attributes: Bound<'py, PyDict>,
-    /// Whether it is never full.
+    /// True if the server is never full.
     endless: bool,
     /// Where connections are accepted.
     listener: Option<Bound<'py, SocketBase>>,
@@ -64,7 +64,7 @@ impl<'py> Steps<'py> {
         })
     }
 
-    /// Whether the steps are still the server's after a connection was handled.
+    /// Returns true if the steps are still the server's after a connection was handled.
     fn hold(&self) -> PyResult<bool> {
         let py = self.server.py();
         let (Some(listener), Some(_), true) = (&self.listener, &self.handling, self.endless) else {
@@ -80,7 +80,7 @@ impl<'py> Steps<'py> {
         Ok(!self.endless && self.server.call_method0(name)?.is_truthy()?)
     }
 
-    /// What the handler is to be called with, none when nothing came.
+    /// Returns the arguments of the handler, or `None` if nothing came.
     fn read(&self) -> PyResult<Option<Bound<'py, PyTuple>>> {
         if let Some(listener) = &self.listener {
             return SocketBase::accept_if_any(listener);

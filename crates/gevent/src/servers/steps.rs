@@ -1,11 +1,11 @@
-//! The steps of a server as this package defines them: done without Python where nobody put others in their place.
+//! The steps of a server as this package defines them. They are done without Python where none is overridden.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::greenlets::handling;
 
-/// What `BaseServer` and `StreamServer` were made with.
+/// The methods that `BaseServer` and `StreamServer` were defined with.
 pub struct OwnSteps {
     /// `full`.
     pub full: Py<PyAny>,
@@ -21,10 +21,10 @@ pub struct OwnSteps {
 
 static OWN_STEPS: PyOnceLock<OwnSteps> = PyOnceLock::new();
 
-/// The steps, as `gevent.server` noted them when it was imported.
+/// Returns the steps, as `gevent.server` noted them when it was imported.
 ///
 /// # Errors
-/// When it cannot be imported.
+/// Fails when it cannot be imported.
 pub fn own_steps(py: Python<'_>) -> PyResult<&OwnSteps> {
     OWN_STEPS.get_or_try_init(py, || {
         let noted = py.import("gevent.server")?.getattr("_OWN_STEPS")?;

@@ -14,10 +14,10 @@ use crate::ffi::buffer::Frozen;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::spare::{self, BLOCK};
 
-/// How much is received at once: a block if there is no message under way, and no more than a piece of a large one.
+/// The bytes that one system call receives: a block if no message is under way, and no more than a piece of a large one.
 const ROOM: RangeInclusive<usize> = BLOCK / 2..=256 * 1024;
 
-/// What came from the other side.
+/// A message or a control frame from the other side.
 pub enum Received<'py> {
     /// A message: a str or a bytearray.
     Message(Bound<'py, PyAny>),
@@ -29,24 +29,24 @@ pub enum Received<'py> {
 pub struct Codec {
     decoder: Decoder,
     encoder: Encoder,
-    /// What was received; up to `done` it is decoded. Without memory while there is nothing to decode.
+    /// The received bytes, decoded up to `done`. It has no memory while there is nothing to decode.
     input: Vec<u8>,
     done: usize,
-    /// What is to be sent, in order. Without memory while there is nothing.
+    /// The bytes to be sent, in order. It has no memory while there are none.
     output: Vec<u8>,
-    /// How many seconds to wait for more of a message that has begun, and how many bytes earn another second.
+    /// The seconds to wait for more of a message that has begun, and the bytes that earn another second.
     limit: Option<(f64, Option<f64>)>,
-    /// How many bytes came in all.
-    pub heard: u64,
-    /// What is left of that for the message that is under way.
+    /// The number of bytes that came in all.
+    pub received: u64,
+    /// The time that is left for the message that is under way.
     allowance: Option<Allowance>,
 }
 
 impl Codec {
-    /// For one side of a connection.
+    /// Returns the state of one side of a connection.
     ///
     /// # Errors
-    /// `ValueError` for a compression that cannot be.
+    /// Returns `ValueError` for a compression that cannot be.
     pub fn new(client: bool, max_message_size: usize, deflate: Option<Fields>) -> PyResult<Self> {
         let (me, other) = if client {
             (Role::Client, Role::Server)
@@ -60,7 +60,7 @@ impl Codec {
                 .map_err(|error| PyOSError::new_err(error.to_string()))?,
             limit: None,
             allowance: None,
-            heard: 0,
+            received: 0,
             input: Vec::new(),
             done: 0,
             output: Vec::new(),
@@ -72,8 +72,8 @@ impl Codec {
         self.limit = timeout.map(|timeout| (timeout, rate));
     }
 
-    /// How many seconds to wait for more at most now; none where no message has begun.
-    pub fn patience(&mut self) -> Option<f64> {
+    /// Returns how many seconds to wait for more at most now; `None` where no message has begun.
+    pub fn time_left(&mut self) -> Option<f64> {
         let (timeout, rate) = self.limit?;
         if !self.decoder.is_partway() && !self.has_more() {
             self.allowance = None;
@@ -85,7 +85,7 @@ impl Codec {
         Some(allowance.left())
     }
 
-    /// Counts the time since then as waited for more of a message.
+    /// Counts the time since `begin` as spent waiting for more of a message.
     pub fn spend(&mut self, begin: Time) {
         if let Some(allowance) = &mut self.allowance {
             allowance.spend(begin);
@@ -94,13 +94,13 @@ impl Codec {
 
     /// Counts bytes that came.
     pub fn earn(&mut self, bytes: usize) {
-        self.heard = self.heard.wrapping_add(bytes as u64);
+        self.received = self.received.wrapping_add(bytes as u64);
         if let Some(allowance) = &mut self.allowance {
             allowance.earn(bytes as u64);
         }
     }
 
-    /// How many bytes to receive next.
+    /// Returns how many bytes to receive next.
     pub fn wanted(&self) -> usize {
         let pending = usize::try_from(self.decoder.pending()).unwrap_or(usize::MAX);
         pending.clamp(*ROOM.start(), *ROOM.end())
@@ -112,7 +112,7 @@ impl Codec {
         self.room(py, data.len()).extend_from_slice(data);
     }
 
-    /// What was received and is not decoded, to append at least so many bytes to.
+    /// Returns the buffer of what was received and is not decoded, with room for `size` more bytes.
     pub fn room(&mut self, py: Python<'_>, size: usize) -> &mut Vec<u8> {
         if self.input.capacity() < BLOCK {
             let mut buffer = spare::buffer(py);
@@ -135,10 +135,10 @@ impl Codec {
         }
     }
 
-    /// The next of what was received; none when more bytes are needed.
+    /// Returns the next message or control frame; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// What the other side did wrong. Inside: what making Python objects raises.
+    /// Returns the breach of the protocol by the other side; inside the result, the error of making Python objects.
     pub fn next<'py>(
         &mut self,
         py: Python<'py>,
@@ -155,12 +155,12 @@ impl Codec {
         Ok(received)
     }
 
-    /// Whether more was received than was decoded.
+    /// Returns true if more was received than was decoded.
     pub fn has_more(&self) -> bool {
         self.done < self.input.len()
     }
 
-    /// What is to be sent.
+    /// Returns the bytes to be sent.
     pub fn output(&self) -> &[u8] {
         &self.output
     }
@@ -194,7 +194,7 @@ impl Codec {
     /// Appends a message to the output.
     ///
     /// # Errors
-    /// `ValueError` for text that is not UTF-8.
+    /// Returns `ValueError` for text that is not UTF-8.
     pub fn message(&mut self, py: Python<'_>, message: &Message<'_>) -> PyResult<()> {
         self.append(py, |encoder, out| {
             match (&message.content, message.text) {
@@ -214,7 +214,7 @@ impl Codec {
     /// Appends a frame to the output as it is.
     ///
     /// # Errors
-    /// `ValueError` for what no frame can be.
+    /// Returns `ValueError` for what no frame can be.
     pub fn frame(&mut self, py: Python<'_>, opcode: u8, payload: &[u8]) -> PyResult<()> {
         let opcode = Opcode::from_number(opcode)
             .ok_or_else(|| PyValueError::new_err(format!("unknown opcode {opcode}")))?;
@@ -225,7 +225,7 @@ impl Codec {
     /// Appends a close frame to the output; without a code it is empty.
     ///
     /// # Errors
-    /// `ValueError` for a code that may not be sent, and for too long a reason.
+    /// Returns `ValueError` for a code that may not be sent, and for too long a reason.
     pub fn close(&mut self, py: Python<'_>, code: Option<u16>, reason: &str) -> PyResult<()> {
         let reason = code.map(|code| (code, reason));
         self.append(py, |encoder, out| encoder.close(reason, out))
@@ -248,7 +248,7 @@ impl<'a> Message<'a> {
     /// A str as text, a bytes-like object as bytes, unless `binary` says otherwise.
     ///
     /// # Errors
-    /// `TypeError` for anything else, `UnicodeEncodeError` for a str that has no UTF-8.
+    /// Returns `TypeError` for anything else, `UnicodeEncodeError` for a str that has no UTF-8.
     #[inline]
     pub fn of(object: &'a Bound<'_, PyAny>, binary: Option<bool>) -> PyResult<Self> {
         if let Ok(text) = object.cast::<PyString>() {
@@ -286,7 +286,7 @@ fn object<'py>(py: Python<'py>, event: Event<'_>) -> PyResult<Received<'py>> {
     }
 }
 
-/// What the other side did wrong, as an exception.
+/// Returns the exception for a breach of the protocol by the other side.
 pub fn broken(error: ProtocolError) -> PyErr {
     let text = error.to_string();
     match error {

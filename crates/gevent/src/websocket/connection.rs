@@ -44,12 +44,12 @@ pub struct WebSocketBase {
     codec: GilCell<Option<Box<Codec>>>,
     /// The socket, unless it takes more than system calls.
     socket: GilCell<Option<Py<SocketBase>>>,
-    /// Whose turn it is to send.
+    /// The lock that a greenlet holds while it sends.
     sending: Made<Py<Semaphore>>,
     closed: AtomicBool,
-    /// Whether the hub is about to send what is held.
+    /// True if the hub is about to send what is held.
     flushing: AtomicBool,
-    /// Whether the connection is over, and what it needed is given back.
+    /// True once the connection is over, and its memory is given back.
     released: AtomicBool,
 }
 
@@ -89,8 +89,8 @@ impl WebSocketBase {
     }
 
     /// How many seconds to wait at most for more of the message that has begun; None where none has, or there is no limit.
-    fn _message_patience(&self, py: Python<'_>) -> PyResult<Option<f64>> {
-        self.with_codec(py, |codec| Ok(codec.patience()))
+    fn _message_time_left(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        self.with_codec(py, |codec| Ok(codec.time_left()))
     }
 
     /// Count seconds that were spent waiting for more of a message.
@@ -109,8 +109,8 @@ impl WebSocketBase {
 
     /// How many bytes came from the other side.
     #[getter]
-    fn _heard(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with_codec(py, |codec| Ok(codec.heard))
+    fn _received(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with_codec(py, |codec| Ok(codec.received))
     }
 
     /// Give back what the connection needed: the program may keep this object as long as it likes.
@@ -347,7 +347,7 @@ fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
 }
 
 impl WebSocketBase {
-    /// Sends what is held, unless somebody else is sending; returns whether nothing is left.
+    /// Sends what is held, unless another greenlet is sending; returns true if nothing is left.
     fn flush(&self, py: Python<'_>, codec: &mut Codec, socket: &SocketBase) -> bool {
         if codec.output().is_empty() {
             return true;
@@ -356,7 +356,7 @@ impl WebSocketBase {
             return false;
         }
         let sent = send_some(py, socket, codec.output());
-        // What ended the connection will be seen by the reader.
+        // The reader will see what ended the connection.
         codec.sent(py, sent.unwrap_or(codec.output().len()));
         codec.output().is_empty()
     }
@@ -389,7 +389,7 @@ impl Blocking for Receive {
     const DOC: &'static CStr = c"receive($self)\n--\n\n\
 Return the next message: a str, or a bytearray for one of bytes.\n\n\
 None says that the connection is over: closed by the other side, lost, or ended because the\n\
-other side broke the protocol; `close_code` tells which.\n\n\
+other side broke the protocol; `close_code` says which.\n\n\
 Raises `WebSocketError` when the connection was closed before.";
     const PARAMETERS: &'static [&'static str] = &[];
 
@@ -404,7 +404,7 @@ Raises `WebSocketError` when the connection was closed before.";
     }
 }
 
-/// What came of an attempt.
+/// The result of one attempt to receive a message.
 enum Attempt<'py> {
     Received(Received<'py>),
     Broken(ProtocolError),
@@ -419,7 +419,7 @@ enum Attempt<'py> {
 #[derive(Default)]
 struct Receiving {
     patience: Option<Patience>,
-    /// Try in earnest, whatever is known of the readiness.
+    /// True to make the system call whatever is known of the readiness.
     force: bool,
 }
 
@@ -483,7 +483,7 @@ impl Receiving {
             self.force = true;
             return self.advance(slf);
         }
-        let limit = slf.get().with_codec(py, |codec| Ok(codec.patience()))?;
+        let limit = slf.get().with_codec(py, |codec| Ok(codec.time_left()))?;
         let begin = limit.map(|_| Time::now());
         let mut limited = limit.map(|left| Patience::seconds(Some(left.max(LEAST))));
         // The shorter one counts. The socket's own timeout holds for the whole call.
@@ -498,7 +498,7 @@ impl Receiving {
             if let Some(begin) = begin {
                 let counted = slf.get().with_codec(py, |codec| {
                     codec.spend(begin);
-                    Ok(codec.patience())
+                    Ok(codec.time_left())
                 });
                 if counted.is_ok_and(|left| left.is_some_and(|left| left <= 0.0)) {
                     // The wait is taken back before anything else is done.
@@ -507,7 +507,7 @@ impl Receiving {
                         .end_wait(py, Direction::Read, place, wait, woken);
                     return match ended {
                         Err(error) if !error.is_instance_of::<PyOSError>(py) => Err(error),
-                        // What has come may be all that was missing.
+                        // The bytes that came may complete the message.
                         Ok(()) => self.go_on(slf),
                         Err(_) => {
                             slf.call_method0(intern!(py, "_message_expired"))?;

@@ -11,7 +11,7 @@ pub type Fields = (bool, bool, u8, u8);
 /// The type of the protocol.
 ///
 /// # Errors
-/// `ValueError` for a window that is not one of 9 to 15 bits.
+/// Returns `ValueError` for a window that is not one of 9 to 15 bits.
 pub fn from_fields(fields: Option<Fields>) -> PyResult<Option<Deflate>> {
     let Some((server_forgets, client_forgets, server_bits, client_bits)) = fields else {
         return Ok(None);

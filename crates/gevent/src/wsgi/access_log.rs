@@ -62,7 +62,7 @@ fn bytes_of(object: &Bound<'_, PyAny>) -> Vec<u8> {
 /// `format_request`: the bytes of the line, without its end.
 ///
 /// # Errors
-/// What reading an attribute raises.
+/// Returns the error that reading an attribute raises.
 pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -127,7 +127,7 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// `log_request`.
 ///
 /// # Errors
-/// What the log raises.
+/// Returns the error that the log raises.
 pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let server = attributes(handler).state.with(py, |state| {
@@ -151,7 +151,7 @@ pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
 /// Logs the request that is over. A log that cannot be written to costs no client its connection.
 ///
 /// # Errors
-/// What is no `Exception`, such as what is thrown into the greenlet.
+/// Returns an error that is no `Exception`, such as one that is thrown into the greenlet.
 pub fn request_done(handler: &Handler<'_>) -> PyResult<()> {
     let logged = if is_overridden(handler, Step::LogRequest) {
         call(handler, Step::LogRequest, ()).map(drop)

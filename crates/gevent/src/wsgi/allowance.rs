@@ -1,4 +1,4 @@
-//! How long a client may keep a transfer waiting: progress earns more time, and a drip does not count as progress.
+//! The time that a client may keep a transfer waiting: progress earns more of it, and a drip does not count as progress.
 
 use reactor::Time;
 
@@ -17,7 +17,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// One of which nothing is used up.
+    /// Returns an allowance of which nothing is used up.
     pub fn new(timeout: f64, rate: Option<f64>) -> Self {
         Self {
             whole: timeout,
@@ -40,7 +40,7 @@ impl Allowance {
         self.left -= Time::now().since(begin).as_secs_f64();
     }
 
-    /// How many seconds to wait at most now.
+    /// Returns how many seconds to wait at most now.
     pub fn left(&self) -> f64 {
         self.left.max(0.0)
     }

@@ -1,7 +1,7 @@
 //! The attributes of a handler: what it knows of its connection, and of the request and response it is at.
 //!
-//! What the head of a request says, and that of a response, becomes Python objects when somebody asks for them. What
-//! somebody sets takes the place of what was decoded.
+//! The heads of requests and responses become Python objects when an attribute is read. An attribute that is set
+//! takes the place of what was decoded.
 
 use http1::{Head, Version};
 use pyo3::PyTraverseError;
@@ -18,7 +18,7 @@ use crate::wsgi::overriding::Steps;
 use crate::wsgi::request_file::RequestFile;
 use crate::wsgi::service::Service;
 
-/// What a handler is at.
+/// The state of a handler: its connection, and the request and response that are under way.
 pub struct State {
     pub(crate) socket: Option<Py<PyAny>>,
     pub(crate) client_address: Option<Py<PyAny>>,
@@ -33,15 +33,17 @@ pub struct State {
     /// The number of the response that may be sent now. It grows when one is over.
     pub(crate) serial: u64,
     pub(crate) close_connection: bool,
-    /// Whether nothing more can be sent.
+    /// True if nothing more can be sent.
     pub(crate) broken: bool,
-    /// Whether the server counts the connection.
+    /// True if the server counts the connection.
     pub(crate) counted: bool,
-    /// Whether the connection is to make room for another one.
+    /// True if the connection is to make room for another one.
     pub(crate) evicted: bool,
-    /// Whether nothing has come from the client.
+    /// True once a 101 was sent: the connection speaks another protocol.
+    pub(crate) upgraded: bool,
+    /// True as long as nothing has come from the client.
     pub(crate) fresh: bool,
-    /// Whether the client is to be given time to read the last answer.
+    /// True if the client is to be given time to read the last answer.
     pub(crate) lingers: bool,
     /// When the head that is being received has to be complete.
     pub(crate) head_due: Option<Time>,
@@ -64,7 +66,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Those of a handler before `__init__`.
+    /// Returns the attributes of a handler before `__init__`.
     pub fn blank() -> Self {
         Self {
             state: GilCell::new(State {
@@ -81,6 +83,7 @@ impl Attributes {
                 broken: false,
                 counted: false,
                 evicted: false,
+                upgraded: false,
                 fresh: true,
                 lingers: false,
                 head_due: None,
@@ -98,21 +101,21 @@ impl Attributes {
         })
     }
 
-    /// Looks at the exchange, if there is one.
+    /// Opens the exchange for reading, if there is one.
     #[inline]
     fn glance<R>(&self, py: Python<'_>, f: impl FnOnce(&Exchange) -> R) -> Option<R> {
         self.state
             .with(py, |state| state.exchange.as_deref().map(f))
     }
 
-    /// What is in a slot, if anything is.
+    /// Returns the object in a slot, if there is one.
     #[inline]
     pub fn get<'py>(&self, py: Python<'py>, slot: Slot) -> Option<Bound<'py, PyAny>> {
         self.glance(py, |exchange| exchange.slot(py, slot))
             .flatten()
     }
 
-    /// Whether a slot holds something.
+    /// Returns true if a slot holds something.
     #[inline]
     pub fn is_set(&self, py: Python<'_>, slot: Slot) -> bool {
         self.glance(py, |exchange| exchange.is_set(slot))
@@ -152,7 +155,7 @@ impl Attributes {
         self.state.with(py, |state| state.serial += 1);
     }
 
-    /// A text of the request's head, kept in its slot.
+    /// Returns a text of the request's head, and keeps it in its slot.
     fn text<'py>(
         &self,
         py: Python<'py>,
@@ -171,7 +174,7 @@ impl Attributes {
         Ok(made)
     }
 
-    /// Whether the request is of HTTP/1.0.
+    /// Returns true if the request is of HTTP/1.0.
     pub fn is_http10(&self, py: Python<'_>) -> bool {
         match self.get(py, Slot::RequestVersion) {
             Some(version) => version
@@ -185,7 +188,7 @@ impl Attributes {
         }
     }
 
-    /// Whether the client asks for a head alone.
+    /// Returns true if the client asks for a head alone.
     pub fn is_head(&self, py: Python<'_>) -> bool {
         match self.get(py, Slot::Command) {
             Some(command) => command.extract::<&str>().is_ok_and(|text| text == "HEAD"),
@@ -197,7 +200,7 @@ impl Attributes {
         }
     }
 
-    /// Whether the application said how to respond.
+    /// Returns true if the application called `start_response`, or a status was set.
     pub fn has_status(&self, py: Python<'_>) -> bool {
         match self.get(py, Slot::Status) {
             Some(status) => status.is_truthy().unwrap_or(false),
@@ -207,7 +210,7 @@ impl Attributes {
         }
     }
 
-    /// The response's code and reason: what somebody set, or else the bytes of what `start_response` was given.
+    /// Returns the response's code and reason: those that were set, or else the bytes of what `start_response` was given.
     pub fn stated_status<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.get(py, Slot::Status).or_else(|| {
             let bytes = self.glance(py, |exchange| status_of(&exchange.out).map(<[u8]>::to_vec));
@@ -215,7 +218,7 @@ impl Attributes {
         })
     }
 
-    /// The request's fields, as pairs of strings.
+    /// Returns the request's fields, as pairs of strings.
     fn pairs<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
         let fields = self.glance(py, |exchange| {
             exchange.decoded.then(|| {
@@ -236,7 +239,7 @@ impl Attributes {
     }
 }
 
-/// The lines of a response's head after its first, as name and value.
+/// Yields the lines of a response's head after its first, as name and value.
 fn lines(out: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut lines = out.split(|&byte| byte == b'\n');
     lines.next();
@@ -247,7 +250,7 @@ fn lines(out: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The code and reason of a response's head.
+/// Returns the code and reason of a response's head.
 pub fn status_of(out: &[u8]) -> Option<&[u8]> {
     let end = memchr::memchr(b'\r', out)?;
     out.get("HTTP/1.1 ".len()..end)
@@ -469,7 +472,7 @@ attributes! {
     }
 }
 
-/// Whether a dictionary is plain, so that its items may be set without asking it.
+/// Returns true if a dictionary is plain, so that its items may be set without calling its methods.
 pub fn is_plain(dict: &Bound<'_, PyAny>) -> bool {
     dict.is_exact_instance_of::<PyDict>()
 }

@@ -9,7 +9,7 @@ use crate::ffi::buffer::Frozen;
 /// The memory of a part of a body.
 ///
 /// # Errors
-/// `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
+/// Returns `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
 pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Frozen> {
     Frozen::of(part).map_err(|error| {
         let py = part.py();
@@ -28,7 +28,7 @@ pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Frozen> {
 /// Checks that a part of a body can be sent. Nothing is sent of what is empty, whatever it is.
 ///
 /// # Errors
-/// As [`readable`], and what asking the part whether it is empty raises.
+/// Fails as [`readable`], and what asking the part whether it is empty raises.
 pub fn check_part(part: &Bound<'_, PyAny>) -> PyResult<()> {
     if part.is_exact_instance_of::<PyBytes>() || !part.is_truthy()? {
         return Ok(());

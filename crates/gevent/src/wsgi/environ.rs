@@ -27,7 +27,7 @@ struct Names {
 struct Entry {
     variable: Py<PyString>,
     joiner: &'static str,
-    /// Whether its values are kept.
+    /// True if its values are kept.
     keeps: bool,
     last: Option<(Box<[u8]>, Py<PyString>)>,
 }
@@ -36,7 +36,7 @@ const MOST_NAMES: usize = 256;
 const LONGEST_NAME: usize = 64;
 const LONGEST_VALUE: usize = 160;
 
-/// Fields that tell of the client's program more than of its user, and are the same again and again.
+/// Fields that depend on the client's program more than on its user, and so come again and again with the same value.
 const KEPT: [&str; 9] = [
     "host",
     "user-agent",
@@ -146,10 +146,10 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
     Ok((variable, text::from_latin1(py, value)?, joiner))
 }
 
-/// The request's fields as variables, a list of pairs.
+/// Returns the request's fields as variables, a list of pairs.
 ///
 /// # Errors
-/// What a message that somebody set raises.
+/// Returns the error that a message raises which was set as `headers`.
 pub fn variables<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyList>> {
     let py = handler.py();
     let into = PyDict::new(py);
@@ -233,7 +233,7 @@ fn add<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
 /// `_connection_upgrade_requested`.
 ///
 /// # Errors
-/// What a message that somebody set raises.
+/// Returns the error that a message raises which was set as `headers`.
 pub fn connection_upgrade_requested(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
@@ -255,7 +255,7 @@ pub fn connection_upgrade_requested(handler: &Handler<'_>) -> PyResult<bool> {
     }))
 }
 
-/// The environment of the server, to be added to.
+/// Returns a copy of the server's environment, to be completed.
 fn of_server<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let (server, plain) = attributes(handler).state.with(py, |state| {
@@ -280,7 +280,7 @@ fn of_server<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     server.call_method0(intern!(py, "get_environ"))
 }
 
-/// A path with its escapes undone.
+/// Returns a path with its escapes undone.
 fn unescaped(path: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr(b'%', path) else {
         return Cow::Borrowed(path);
@@ -304,7 +304,7 @@ fn unescaped(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
-/// A method as a string that is shared by the requests that use it.
+/// Returns a method as a string that the requests which use it share.
 fn shared_method<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
     match name {
         "GET" => intern!(py, "GET").clone(),
@@ -315,7 +315,7 @@ fn shared_method<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
     }
 }
 
-/// What the request line says, as variables.
+/// The variables that the request line determines.
 struct Line<'py> {
     method: Bound<'py, PyAny>,
     path: Bound<'py, PyString>,
@@ -325,7 +325,7 @@ struct Line<'py> {
     version: Bound<'py, PyAny>,
 }
 
-/// The request line, with what somebody set in the place of what was decoded.
+/// Returns the variables of the request line; attributes that were set from Python count in the place of what was decoded.
 fn line<'py>(handler: &Handler<'py>, head: &Head) -> PyResult<Line<'py>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -361,7 +361,7 @@ fn line<'py>(handler: &Handler<'py>, head: &Head) -> PyResult<Line<'py>> {
 /// `get_environ`.
 ///
 /// # Errors
-/// What an overridden step raises.
+/// Returns the error that an overridden step raises.
 pub fn get_environ<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let this = attributes(handler);

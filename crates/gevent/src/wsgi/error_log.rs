@@ -16,7 +16,7 @@ static NOOP_LOG: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 /// The class of logs that go nowhere.
 ///
 /// # Errors
-/// When it cannot be imported.
+/// Fails when it cannot be imported.
 pub fn noop_log(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     NOOP_LOG.import(py, "gevent._http", "NoopLog")
 }
@@ -43,7 +43,7 @@ pub fn one_line(text: &str) -> String {
 /// `log_error`.
 ///
 /// # Errors
-/// What the log raises.
+/// Returns the error that the log raises.
 pub fn log_error(
     handler: &Handler<'_>,
     msg: &Bound<'_, PyAny>,
@@ -76,7 +76,7 @@ pub fn log_error(
 /// Has a message logged that is formatted with these arguments.
 ///
 /// # Errors
-/// What the log raises.
+/// Returns the error that the log raises.
 pub fn log_text(handler: &Handler<'_>, format: &str, args: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
     let py = handler.py();
     let format = PyString::new(py, format).into_any();
@@ -116,15 +116,15 @@ pub fn log_client<'py>(
 /// Has a line logged that says which limit ended a connection.
 ///
 /// # Errors
-/// What the log raises, if it is no `Exception`.
+/// Returns the error that the log raises, if it is no `Exception`.
 pub fn log_limit(handler: &Handler<'_>, text: &str) -> PyResult<()> {
     log_client(handler, "", client_address(handler)?, &format!(" {text}"))
 }
 
-/// Reports that a log cannot be written to, once until it can again: a full disk is told of by other means, too.
+/// Reports that a log cannot be written to, once until it can again: a full disk is noticed by other means, too.
 ///
 /// # Errors
-/// What is no `Exception`.
+/// Returns an error that is no `Exception`.
 pub fn tolerate(handler: &Handler<'_>, logged: PyResult<()>) -> PyResult<()> {
     let py = handler.py();
     let service = attributes(handler).state.with(py, |state| {
@@ -151,7 +151,7 @@ pub fn tolerate(handler: &Handler<'_>, logged: PyResult<()>) -> PyResult<()> {
 /// Has the loop report why a log cannot be written to, without the request that met it.
 ///
 /// # Errors
-/// What the loop raises.
+/// Returns the error that the loop raises.
 pub fn report_unlogged(handler: &Handler<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
     let server = handler.getattr(intern!(py, "server"))?;

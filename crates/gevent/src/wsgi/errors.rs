@@ -1,4 +1,4 @@
-//! The errors of requests that are none, and of applications that break the rules.
+//! The errors of refused requests, and of applications that break the rules.
 
 use http1::Refusal;
 use pyo3::intern;
@@ -10,7 +10,7 @@ pyo3::import_exception!(gevent._http, BodyTimeout);
 pyo3::import_exception!(gevent._http, InvalidClientInput);
 pyo3::import_exception!(gevent._http, InvalidClientRequest);
 
-/// The error for a refusal, which carries the status to answer with.
+/// Returns the error of a refusal, which carries the status to answer with.
 pub fn refused(py: Python<'_>, refusal: Refusal, line: Option<&[u8]>) -> PyErr {
     let text = match line {
         Some(line) => format!("{refusal}: {:?}", String::from_utf8_lossy(line)),
@@ -19,7 +19,7 @@ pub fn refused(py: Python<'_>, refusal: Refusal, line: Option<&[u8]>) -> PyErr {
     client_request_error(py, &text, refusal.status(), refusal.reason())
 }
 
-/// An `InvalidClientRequest` with the status to answer with.
+/// Returns an `InvalidClientRequest` with the status to answer with.
 pub fn client_request_error(py: Python<'_>, text: &str, status: u16, reason: &str) -> PyErr {
     let class = py.get_type::<InvalidClientRequest>();
     match class.call1((text, status, reason)) {
@@ -28,7 +28,7 @@ pub fn client_request_error(py: Python<'_>, text: &str, status: u16, reason: &st
     }
 }
 
-/// An error of the application's, of the class that the handler has for them.
+/// Returns an error of the application, of the class that the handler has for them.
 pub fn application_error(handler: &Handler<'_>, text: String) -> PyErr {
     let class = handler.getattr(intern!(handler.py(), "ApplicationError"));
     match class.and_then(|class| class.call1((text,))) {

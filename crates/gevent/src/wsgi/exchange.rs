@@ -42,6 +42,8 @@ pub struct Exchange {
     pub(crate) upgrade_offered: bool,
     /// True if the body's length is announced though the application did not state it.
     pub(crate) announced: bool,
+    /// The size of the first part of the body, once it is about to be sent.
+    pub(crate) first: Option<u64>,
     /// The part of the announced body that is still to be sent.
     pub(crate) left: Option<u64>,
     /// The time for which the client may still keep the response waiting, and the octets it had taken when that was reckoned.
@@ -89,6 +91,7 @@ impl Default for Exchange {
             has_close: false,
             upgrade_offered: false,
             announced: false,
+            first: None,
             left: None,
             allowance: None,
         }
@@ -119,12 +122,13 @@ impl Exchange {
         self.has_close = false;
         self.upgrade_offered = false;
         self.announced = false;
+        self.first = None;
         self.left = None;
         self.allowance = None;
         std::mem::replace(&mut self.set, [const { None }; SLOTS])
     }
 
-    /// The object in a slot, set by somebody or made before.
+    /// Returns the object in a slot, which was set from Python or made before.
     #[inline]
     pub fn slot<'py>(&self, py: Python<'py>, slot: Slot) -> Option<Bound<'py, PyAny>> {
         self.set[slot as usize]
@@ -135,7 +139,7 @@ impl Exchange {
     /// Visits what the slots hold, for the collector.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// Returns the error of the visitor.
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.set.iter().try_for_each(|object| visit.call(object))
     }

@@ -1,4 +1,4 @@
-//! What goes wrong: requests that are none, clients that leave, applications that raise.
+//! Failures of a request: malformed requests, clients that leave, applications that raise.
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
@@ -15,7 +15,7 @@ use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socke
 use crate::wsgi::overriding::Step;
 use crate::wsgi::{response, send};
 
-/// The status to answer with to what the client did, if that is what the error is about.
+/// Returns the 4xx status to answer with, if the client caused the error.
 pub fn client_error_code(py: Python<'_>, error: &PyErr) -> Option<u16> {
     if !error.is_instance_of::<InvalidClientInput>(py) && !error.is_instance_of::<BodyTimeout>(py) {
         return None;
@@ -24,10 +24,10 @@ pub fn client_error_code(py: Python<'_>, error: &PyErr) -> Option<u16> {
     Some(code.and_then(|code| code.extract()).unwrap_or(400))
 }
 
-/// Whether an `OSError` only says that the client is gone.
+/// Returns true if an `OSError` only says that the client is gone.
 ///
 /// # Errors
-/// What `ignored_socket_errors` raises.
+/// Returns the error that `ignored_socket_errors` raises.
 pub fn is_ignored(handler: &Handler<'_>, error: &PyErr) -> PyResult<bool> {
     let py = handler.py();
     let number = error.value(py).getattr(intern!(py, "errno"))?;
@@ -36,18 +36,18 @@ pub fn is_ignored(handler: &Handler<'_>, error: &PyErr) -> PyResult<bool> {
         .contains(number)
 }
 
-/// Errors by which a package that takes connections over tells its application that the other side is gone: their module
+/// The errors by which a package that takes connections over notifies its application that the other side is gone: their module
 /// and their name. The package's other errors are subclasses.
 const WEBSOCKET_ERRORS: [(&str, &str); 1] = [("geventwebsocket.exceptions", "WebSocketError")];
 
-/// How many errors in a chain are looked at; chains may be circles.
+/// The number of errors in a chain that are examined, as chains may be circles.
 const LONGEST_CHAIN: usize = 16;
 
 /// Returns true if an `OSError` of an application on a WebSocket only says that the connection is over: it is one of
 /// [`WEBSOCKET_ERRORS`], or follows from an error of the socket's that [`is_ignored`].
 ///
 /// # Errors
-/// What `ignored_socket_errors` raises.
+/// Returns the error that `ignored_socket_errors` raises.
 pub fn ends_websocket(handler: &Handler<'_>, error: &PyErr) -> PyResult<bool> {
     let py = handler.py();
     let code = attributes(handler).exchange(py, |exchange| exchange.code);
@@ -80,11 +80,11 @@ pub fn ends_websocket(handler: &Handler<'_>, error: &PyErr) -> PyResult<bool> {
     Ok(false)
 }
 
-/// Logs the end of an application's WebSocket in a line, unless its own client is gone, which is nothing to tell of: the
+/// Logs the end of an application's WebSocket in a line, unless its own client is gone, which is an ordinary end: the
 /// application may have failed to send to another one's client.
 ///
 /// # Errors
-/// What the log raises.
+/// Returns the error that the log raises.
 pub fn websocket_ended(handler: &Handler<'_>, error: PyErr) -> PyResult<()> {
     let py = handler.py();
     if client_is_gone(handler) {
@@ -113,7 +113,7 @@ fn client_is_gone(handler: &Handler<'_>) -> bool {
 /// `_handle_client_error`: the status and the whole response.
 ///
 /// # Errors
-/// What the log raises.
+/// Returns the error that the log raises.
 pub fn handle_client_error<'py>(
     handler: &Handler<'py>,
     error: &Bound<'py, PyAny>,
@@ -151,7 +151,7 @@ pub fn handle_client_error<'py>(
 /// `handle_error`.
 ///
 /// # Errors
-/// What an overridden step, or reporting the error, raises.
+/// Returns the error that an overridden step, or reporting the error, raises.
 pub fn handle_error(
     handler: &Handler<'_>,
     kind: &Bound<'_, PyAny>,
@@ -173,7 +173,7 @@ pub fn handle_error(
 /// `_log_error`: has the loop report the error, with an environment that gives nothing away.
 ///
 /// # Errors
-/// What the loop raises.
+/// Returns the error that the loop raises.
 pub fn report(
     handler: &Handler<'_>,
     kind: &Bound<'_, PyAny>,
@@ -204,7 +204,7 @@ pub fn report(
 /// `_send_error_response_if_possible`.
 ///
 /// # Errors
-/// The errors of sending.
+/// Returns the errors of sending.
 pub fn send_error_response(handler: &Handler<'_>, code: u16) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);

@@ -111,7 +111,7 @@ fn reads_as_it_is(file: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(false);
     }
     if writes {
-        // What was written to it may not be in the file yet.
+        // Bytes that were written to it may not be in the file yet.
         file.call_method0(intern!(py, "flush"))?;
     }
     Ok(true)
@@ -148,7 +148,7 @@ fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
 /// Sends the response with the file as its body; false when that has to be done by reading it.
 ///
 /// # Errors
-/// The errors of sending.
+/// Returns the errors of sending.
 pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
@@ -184,7 +184,7 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
         match sent {
             Ok(0) => break,
             Ok(count) => {
-                // A client that takes all at once does not keep the others waiting.
+                // A client that takes everything without a pause does not keep the others waiting.
                 park::yield_now(py)?;
                 left -= count as u64;
                 this.exchange(py, |exchange| {

@@ -1,4 +1,4 @@
-//! The end of a connection: what it held is given back, and its client is given time to read the last answer.
+//! The end of a connection: its memory is given back, and its client is given time to read the last answer.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -15,23 +15,28 @@ use crate::wsgi::handler::{Handler, attributes, service};
 use crate::wsgi::request_file::{LEAST, Source, seconds};
 use crate::wsgi::service::Service;
 use crate::wsgi::spare;
+use crate::wsgi::statistics::{self, Stage};
 
 /// Ends the connection.
 ///
 /// # Errors
-/// What is thrown into the greenlet, and what closing raises.
+/// Returns the error that is thrown into the greenlet, or that closing raises.
 pub fn finish(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
     let service = service(handler)?;
-    let (socket, reader, lingers, broken) = this.state.with(py, |state| {
+    let (socket, reader, lingers, broken, upgraded) = this.state.with(py, |state| {
         (
             state.socket.take(),
             state.reader.take(),
             state.lingers && !state.broken,
             state.broken,
+            std::mem::take(&mut state.upgraded),
         )
     });
+    if upgraded {
+        Stage::Upgraded.leave();
+    }
     let rfile = this.state.with(py, |state| state.rfile.take());
     this.forget(py);
     if let Some(reader) = &reader {
@@ -54,6 +59,7 @@ pub fn finish(handler: &Handler<'_>) -> PyResult<()> {
         .with(py, |state| std::mem::take(&mut state.counted));
     if counted {
         service.get().leave(py);
+        statistics::connection_ended();
     }
     let closed = match &socket {
         Some(socket) if !socket.is_none(py) => {
@@ -66,7 +72,7 @@ pub fn finish(handler: &Handler<'_>) -> PyResult<()> {
     ended.and(closed).and(released)
 }
 
-/// Breaks the circle of a handler and a WebSocket that somebody went on with: both would wait for the collector.
+/// Breaks the circle of a handler and the WebSocket that its attribute holds: both would wait for the collector.
 fn release_websocket(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let Some(own) = attribute::own(handler.as_any()).filter(|own| !own.is_empty()) else {
@@ -83,7 +89,7 @@ fn release_websocket(handler: &Handler<'_>) -> PyResult<()> {
     }
 }
 
-/// Tells the other side of a connection with TLS that no more comes, without waiting: so it can tell the end of a
+/// Sends the closing alert of TLS, without waiting, so that the other side can distinguish the end of a
 /// response from a connection that was cut (RFC 8446 section 6.1).
 fn say_farewell(object: &Bound<'_, PyAny>) {
     let py = object.py();
@@ -116,7 +122,14 @@ fn linger(socket: &Bound<'_, SocketBase>, service: &Service) -> PyResult<()> {
     if shut.is_err() || whole.is_zero() {
         return Ok(());
     }
-    let end = Time::now().after(whole);
+    Stage::Lingering.enter();
+    let drained = drain(py, socket, service, Time::now().after(whole));
+    Stage::Lingering.leave();
+    drained
+}
+
+/// Reads and drops what comes, until the time `end` at the latest.
+fn drain(py: Python<'_>, socket: &SocketBase, service: &Service, end: Time) -> PyResult<()> {
     loop {
         let mut scrap = spare::buffer(py);
         let got = socket.call(py, Direction::Read, false, |state, fd| {

@@ -29,9 +29,10 @@ use crate::wsgi::request::{self, READING, Received};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::service::Service;
 use crate::wsgi::spare::BLOCK;
+use crate::wsgi::statistics::{self, Stage};
 use crate::wsgi::{access_log, errors, finish, send};
 
-/// After how many requests that were there at once others get to run.
+/// The number of requests in a row after which other greenlets get to run.
 const BATCH: u32 = 32;
 
 /// `WSGIHandler.handle`.
@@ -52,7 +53,7 @@ Handle the connection's requests, one after the other, and close it.";
 /// Begins with a connection's first request.
 ///
 /// # Errors
-/// What is thrown into the greenlet, and what an overridden step raises.
+/// Returns the error that is thrown into the greenlet, or that an overridden step raises.
 pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
     let py = handler.py();
     let counted = attributes(handler)
@@ -60,11 +61,12 @@ pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
         .with(py, |state| std::mem::replace(&mut state.counted, true));
     if !counted {
         service(handler)?.get().enter(py);
+        statistics::connection_began();
     }
     go_on(handler)
 }
 
-/// What a parked connection needs when it goes on.
+/// The state of a parked connection, for when it goes on.
 struct Parked {
     handler: Py<WSGIHandler>,
     socket: Py<SocketBase>,
@@ -148,7 +150,7 @@ fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyRes
     }
 }
 
-/// What follows from an error while waiting for a request: an answer, the end, or the error.
+/// Handles an error of waiting for a request: by an answer, by the end of the connection (`None`), or by raising it.
 fn late<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Option<Received<'py>>> {
     let py = handler.py();
     if !error.is_instance_of::<PyOSError>(py) {
@@ -175,7 +177,7 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
         let reader = reader(handler)?;
         reader.get().release(py);
         if matches!(*reader.get().source, Source::Object(_)) {
-            // What wakes it may be part of a record of TLS, which brings no byte of a request.
+            // It may be woken by a part of a TLS record, which brings no byte of a request.
             due = Some(idle_due(handler, service.get()));
         }
     }
@@ -199,7 +201,7 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
     ))
 }
 
-/// When a connection that is idle ends.
+/// Returns when an idle connection ends.
 fn idle_due(handler: &Handler<'_>, service: &Service) -> Time {
     attributes(handler).state.with(handler.py(), |state| {
         *state.idle_due.get_or_insert_with(|| {
@@ -220,7 +222,7 @@ fn patience(due: Option<Time>, service: &Service) -> Patience {
     })
 }
 
-/// Whether requests are read from the connection itself, not from a file of somebody's.
+/// Returns true if requests are read from the connection itself, and not from a file that `__init__` was given.
 pub fn is_native(handler: &Handler<'_>) -> bool {
     reader(handler).is_ok_and(|reader| !request::is_foreign(reader.get()))
 }
@@ -232,7 +234,7 @@ fn converse(handler: &Handler<'_>) -> PyResult<Option<Py<SocketBase>>> {
         if count.is_multiple_of(BATCH) {
             park::yield_now(py)?;
         }
-        let stays = match look(handler) {
+        let stays = match probe(handler) {
             Ok(Seen::Request) => request::respond(handler),
             Ok(Seen::Handled(stays)) => Ok(stays),
             Ok(Seen::Nothing(socket)) => return Ok(Some(socket)),
@@ -247,18 +249,18 @@ fn converse(handler: &Handler<'_>) -> PyResult<Option<Py<SocketBase>>> {
     Ok(None)
 }
 
-/// What a look at a connection finds.
+/// The result of probing a connection for a request.
 enum Seen {
     /// A request to respond to.
     Request,
-    /// What is dealt with; another request may follow or not.
+    /// A request was handled. True if another one may follow.
     Handled(bool),
     /// Nothing yet.
     Nothing(Py<SocketBase>),
 }
 
 #[inline(never)]
-fn look(handler: &Handler<'_>) -> PyResult<Seen> {
+fn probe(handler: &Handler<'_>) -> PyResult<Seen> {
     let steps = refresh(handler)?;
     let by_steps = steps.meets(READING) || steps.meets(Steps::of(&[Step::HandleOneRequest]));
     if by_steps || !is_native(handler) {
@@ -294,7 +296,7 @@ fn one_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
     result.is_truthy()
 }
 
-/// What came of looking for a request.
+/// The result of one attempt to read a request.
 enum Attempt<'py> {
     /// Something.
     Came(Received<'py>),
@@ -305,7 +307,7 @@ enum Attempt<'py> {
 /// Waits for a request, from a frame of any size.
 ///
 /// # Errors
-/// What is thrown into the greenlet.
+/// Returns the error that is thrown into the greenlet.
 pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
     let py = handler.py();
     loop {
@@ -323,7 +325,7 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
     }
 }
 
-/// Looks whether there is a request, without waiting where it can be waited for later.
+/// Tries to read a request, without waiting where it can be waited for later.
 fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -414,7 +416,7 @@ fn gives_way(handler: &Handler<'_>, service: &Service) -> bool {
     idle && service.takes_room(py)
 }
 
-/// What came of asking for more.
+/// The result of one attempt to receive.
 enum Filled {
     Some,
     None,
@@ -453,7 +455,7 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
     }
 }
 
-/// Waits for more from where it cannot be waited for later; what came of it if not more.
+/// Waits for more from a source that cannot be waited for later; returns `None` once more has come.
 fn fill<'py>(
     handler: &Handler<'py>,
     file: &RequestFile,
@@ -461,14 +463,12 @@ fn fill<'py>(
 ) -> PyResult<Option<Received<'py>>> {
     let py = handler.py();
     let due = attributes(handler).state.with(py, |state| state.head_due);
-    file.set_deadline(
-        py,
-        match due {
-            Some(due) if due != Time::FAR => Some(due.until(Time::now()).as_secs_f64()),
-            Some(_) => None,
-            None => service.idle_timeout,
-        },
-    );
+    let (timeout, stage) = match due {
+        Some(due) if due != Time::FAR => (Some(due.until(Time::now()).as_secs_f64()), Stage::Head),
+        Some(_) => (None, Stage::Head),
+        None => (service.idle_timeout, Stage::Idle),
+    };
+    file.set_deadline(py, timeout, stage);
     match file.fill(py, BLOCK) {
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some(Received::End)),
@@ -476,7 +476,7 @@ fn fill<'py>(
     }
 }
 
-/// From a head's first bytes on, it has to come soon.
+/// Sets the deadline of a head, of which the first bytes have come.
 fn set_due(handler: &Handler<'_>, service: &Service) {
     attributes(handler).state.with(handler.py(), |state| {
         state.fresh = false;
@@ -488,7 +488,7 @@ fn set_due(handler: &Handler<'_>, service: &Service) {
     });
 }
 
-/// What a client began with, for the log.
+/// Returns the first line that a client sent, for the log.
 fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     const MOST: usize = 256;
     let reader = reader(handler)?;
@@ -502,7 +502,7 @@ fn first_line(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     }))
 }
 
-/// Answers to what is no request, and logs that.
+/// Answers a request that is refused, and logs it.
 fn refuse(
     handler: &Handler<'_>,
     status: &Bound<'_, PyAny>,
@@ -519,6 +519,11 @@ fn refuse(
         _ => {}
     }
     this.put(py, Slot::Status, Some(status.clone().unbind()));
+    let code = status
+        .str()
+        .ok()
+        .and_then(|code| code.to_str().ok()?.parse().ok());
+    statistics::request_refused(code.unwrap_or(400));
     this.exchange(py, |exchange| {
         exchange.response_length = 0;
         exchange.time_finish = clock::wall_time();
@@ -532,7 +537,7 @@ fn refuse(
 /// `handle_one_request`.
 ///
 /// # Errors
-/// What an overridden step raises, and what is thrown into the greenlet.
+/// Returns the error that an overridden step raises, and what is thrown into the greenlet.
 pub fn handle_one_request<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let received = if refresh(handler)?.meets(READING) || !is_native(handler) {

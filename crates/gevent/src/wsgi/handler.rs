@@ -1,4 +1,4 @@
-//! `gevent.pywsgi.WSGIHandler`: the class, and what all files of this folder ask of a handler. Its methods are in `methods`.
+//! `gevent.pywsgi.WSGIHandler`: the class, and the functions over a handler that all files of this folder use. Its methods are in `methods`.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -8,6 +8,7 @@ use crate::wsgi::attributes::Attributes;
 use crate::wsgi::overriding::{self, Step};
 use crate::wsgi::request_file::{RequestFile, Source};
 use crate::wsgi::service::Service;
+use crate::wsgi::statistics::Stage;
 
 /// Handles the requests of one connection: reads them, calls the application, sends what it returns.
 ///
@@ -18,13 +19,13 @@ pub struct WSGIHandler;
 /// A handler.
 pub type Handler<'py> = Bound<'py, WSGIHandler>;
 
-/// Its attributes.
+/// Returns the attributes of a handler.
 #[inline]
 pub fn attributes<'a>(handler: &'a Handler<'_>) -> &'a Attributes {
     handler.as_super().get()
 }
 
-/// Whether `step` is overridden, as far as was known when the request began.
+/// Returns true if `step` was overridden when the request began.
 #[inline]
 pub fn is_overridden(handler: &Handler<'_>, step: Step) -> bool {
     let steps = attributes(handler)
@@ -33,10 +34,10 @@ pub fn is_overridden(handler: &Handler<'_>, step: Step) -> bool {
     steps.meets(overriding::Steps::of(&[step]))
 }
 
-/// Looks anew at what is overridden.
+/// Determines anew which steps are overridden.
 ///
 /// # Errors
-/// What looking a method up raises.
+/// Returns the error that looking a method up raises.
 #[inline]
 pub fn refresh(handler: &Handler<'_>) -> PyResult<overriding::Steps> {
     let steps = overriding::overridden(handler.as_any())?;
@@ -49,7 +50,7 @@ pub fn refresh(handler: &Handler<'_>) -> PyResult<overriding::Steps> {
 /// Calls an overridden step.
 ///
 /// # Errors
-/// What the method raises.
+/// Returns the error that the method raises.
 pub fn call<'py>(
     handler: &Handler<'py>,
     step: Step,
@@ -58,7 +59,7 @@ pub fn call<'py>(
     handler.call_method1(step.name(handler.py()), args)
 }
 
-/// The plain socket that the handler was made with, while it is still its own.
+/// Returns the plain socket that the handler was made with, while it is still its own.
 #[inline]
 pub fn plain_socket(handler: &Handler<'_>) -> Option<Py<SocketBase>> {
     let py = handler.py();
@@ -74,10 +75,10 @@ pub fn plain_socket(handler: &Handler<'_>) -> Option<Py<SocketBase>> {
     })
 }
 
-/// The file that is read from.
+/// Returns the file that requests are read from.
 ///
 /// # Errors
-/// `TypeError` before `__init__`.
+/// Returns `TypeError` before `__init__`.
 pub fn reader(handler: &Handler<'_>) -> PyResult<Py<RequestFile>> {
     let py = handler.py();
     let found = attributes(handler).state.with(py, |state| {
@@ -86,10 +87,24 @@ pub fn reader(handler: &Handler<'_>) -> PyResult<Py<RequestFile>> {
     found.ok_or_else(|| PyTypeError::new_err("WSGIHandler.__init__() was not called"))
 }
 
-/// The limits that hold for a connection, and its place among the others.
+/// Notes that a 101 is sent: what is read from now on is not a request's, and no timeout of one ends it.
+pub fn leave_http(handler: &Handler<'_>) {
+    let py = handler.py();
+    if let Ok(reader) = reader(handler) {
+        reader.get().set_allowance(py, None, None);
+    }
+    let before = attributes(handler)
+        .state
+        .with(py, |state| std::mem::replace(&mut state.upgraded, true));
+    if !before {
+        Stage::Upgraded.enter();
+    }
+}
+
+/// Returns the service of the connection's server: its limits, and the states of its connections.
 ///
 /// # Errors
-/// What making the default one raises.
+/// Returns the error that making the default one raises.
 pub fn service(handler: &Handler<'_>) -> PyResult<Py<Service>> {
     let py = handler.py();
     let known = attributes(handler).state.with(py, |state| {

@@ -16,17 +16,18 @@ use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, reader};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::spare::BLOCK;
+use crate::wsgi::statistics::Stage;
 
-/// The most that is received at once into what an application will get.
+/// The most bytes that one system call receives into what an application will get.
 const LARGEST: u64 = 64 * BLOCK as u64;
 
 struct State {
     body: Body,
-    /// Whether the client waits to be asked for the body.
+    /// True while the client waits to be asked for the body.
     expected: bool,
-    /// Whether what comes next cannot be told any more.
+    /// True once an error left it unknown what the next bytes are.
     failed: bool,
-    /// Whether the client waited to be asked for the body, and got a response in place of that.
+    /// True if the client waited to be asked for the body, and got a response in place of that.
     unasked: bool,
 }
 
@@ -41,12 +42,12 @@ pub struct Input {
     #[pyo3(get)]
     chunked_input: bool,
     max_discard: u64,
-    /// Whether a body that ends with its connection is an error of the application's, as with gevent.
+    /// True if a body that ends with its connection is an error of the application's, as with gevent.
     blames_application: bool,
     state: GilCell<State>,
 }
 
-/// How many bytes to read at most. Any whole number: a negative one, and one beyond all memory, mean all there are.
+/// The most bytes to read. Any whole number is one: a negative number, and one beyond all memory, mean all that there are.
 struct Size(usize);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Size {
@@ -68,10 +69,10 @@ fn size_of(size: Option<Size>) -> usize {
 }
 
 impl Input {
-    /// The input of the request that a handler has read.
+    /// Returns the input of the request that a handler has read.
     ///
     /// # Errors
-    /// `TypeError` when the handler was not initialised.
+    /// Returns `TypeError` when the handler was not initialised.
     pub fn of_request<'py>(
         handler: &Handler<'py>,
         framing: Framing,
@@ -87,14 +88,16 @@ impl Input {
         });
         let service = service.as_ref().map(Py::get);
         let body = match service {
-            Some(service) => Body::new(framing, &service.policy.limits),
+            Some(service) => {
+                Body::new(framing, &service.policy.limits).with_leniency(service.policy.leniency)
+            }
             None => Body::new(framing, &Limits::default()),
         };
         let allowance = service.and_then(|service| {
             let timeout = service.body_timeout?;
             Some(Allowance::new(timeout, service.min_rate))
         });
-        reader.get().set_allowance(py, allowance);
+        reader.get().set_allowance(py, allowance, Some(Stage::Body));
         let input = Self {
             reader: Made::new(reader),
             rfile: None,
@@ -116,7 +119,7 @@ impl Input {
         Bound::new(py, input)
     }
 
-    /// Lets the client know that the body is wanted, if it waits for that.
+    /// Sends `100 Continue` if the client waits for that.
     fn ask(&self, py: Python<'_>) -> PyResult<()> {
         let due = self
             .state
@@ -168,7 +171,7 @@ impl Input {
         })
     }
 
-    /// Whether all the rest of a body with a length has been received.
+    /// Returns true if all the rest of a body with a length has been received.
     fn is_there(&self, py: Python<'_>, body: &Body) -> bool {
         !self.chunked_input && self.reader.get().available(py) as u64 >= body.contiguous()
     }
@@ -189,7 +192,7 @@ impl Input {
         error
     }
 
-    /// The error of a body that ends with its connection: the client's doing, as is one that breaks the rules.
+    /// Returns the error of a body that ends with its connection, which the client caused.
     fn cut_short(&self, py: Python<'_>) -> PyErr {
         let position = self.state.with(py, |state| {
             state.failed = true;
@@ -293,7 +296,7 @@ impl Input {
     /// Skips what the application did not read; false when the connection cannot be used any more.
     ///
     /// # Errors
-    /// What is thrown into the greenlet.
+    /// Returns the error that is thrown into the greenlet.
     pub fn discard(&self, py: Python<'_>) -> PyResult<bool> {
         let mut left = self.max_discard;
         loop {
@@ -486,7 +489,7 @@ pub fn has_failed(handler: &Handler<'_>) -> bool {
         })
 }
 
-/// Tells the input of a request that the response begins.
+/// Notes in the input of a request that the response begins.
 pub fn response_begins(handler: &Handler<'_>) {
     let py = handler.py();
     if let Some(input) = attributes(handler).get(py, Slot::WsgiInput)

@@ -1,5 +1,5 @@
-//! The methods of `gevent.pywsgi.WSGIHandler`, of which a connection's way consists. What each does is in the file of its
-//! theme; here is how they look from Python, and how a handler begins.
+//! The methods of `gevent.pywsgi.WSGIHandler`, of which a connection's way consists. The work of each is in the file of its
+//! theme; this file has their Python signatures, and how a handler begins.
 
 use pyo3::exceptions::PyAssertionError;
 use pyo3::intern;
@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use crate::ffi::text;
 use crate::sockets::socket::SocketBase;
 use crate::wsgi::attributes::Attributes;
-use crate::wsgi::handler::{Handler, WSGIHandler, attributes};
+use crate::wsgi::handler::{Handler, WSGIHandler, attributes, leave_http};
 use crate::wsgi::overriding;
 use crate::wsgi::request_file::{RequestFile, Source};
 use crate::wsgi::responder::Responder;
@@ -214,6 +214,11 @@ impl WSGIHandler {
 
     fn _sendall(slf: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         send::sendall(slf, data)
+    }
+
+    /// Note that a 101 was sent by other means than `write`: no limit of a request holds for what is read from now on.
+    fn _leave_http(slf: &Handler<'_>) {
+        leave_http(slf);
     }
 
     /// Write a line to the server's access log.

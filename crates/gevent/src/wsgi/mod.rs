@@ -32,3 +32,4 @@ pub mod send;
 pub mod serve;
 pub mod service;
 pub mod spare;
+pub mod statistics;

@@ -1,4 +1,4 @@
-//! Which steps of a connection's way a subclass of `WSGIHandler` overrides.
+//! The steps of a connection's way, and which of them a subclass of `WSGIHandler` overrides.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -54,7 +54,7 @@ steps! {
 pub struct Steps(u32);
 
 impl Steps {
-    /// The set of these.
+    /// Returns the set of these steps.
     pub const fn of(steps: &[Step]) -> Self {
         let mut bits = 0;
         let mut at = 0;
@@ -65,7 +65,7 @@ impl Steps {
         Self(bits)
     }
 
-    /// Whether they have a step in common.
+    /// Returns true if the sets have a step in common.
     #[inline]
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -79,14 +79,14 @@ struct Base {
 
 static BASE: PyOnceLock<Base> = PyOnceLock::new();
 
-/// The classes looked at last, with their versions and what they override.
+/// The classes that were examined last, with their versions and the steps that they override.
 static KNOWN: GilCell<Vec<(Py<PyType>, u32, Steps)>> = GilCell::in_static(Vec::new());
 const MOST: usize = 16;
 
 /// Notes the methods of the class whose subclasses override them.
 ///
 /// # Errors
-/// When the class lacks one.
+/// Fails when the class lacks one.
 pub fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = class.py();
     let names: Vec<_> = NAMES
@@ -107,17 +107,17 @@ fn base(py: Python<'_>) -> &Base {
 }
 
 impl Step {
-    /// The method's name.
+    /// Returns the name of the method.
     #[inline]
     pub fn name(self, py: Python<'_>) -> &Bound<'_, PyString> {
         base(py).names[self as usize].bind(py)
     }
 }
 
-/// What `class` overrides.
+/// Returns the steps that `class` overrides.
 ///
 /// # Errors
-/// What looking a method up raises.
+/// Returns the error that looking a method up raises.
 fn overridden_by(class: &Bound<'_, PyType>) -> PyResult<Steps> {
     let py = class.py();
     let version = attribute::version(class);
@@ -154,10 +154,10 @@ fn overridden_by(class: &Bound<'_, PyType>) -> PyResult<Steps> {
     Ok(steps)
 }
 
-/// What is overridden for a handler now: by its class, or by an attribute of its own.
+/// Returns the steps that are overridden for a handler now: by its class, or by an attribute of its own.
 ///
 /// # Errors
-/// What looking a method up raises.
+/// Returns the error that looking a method up raises.
 #[inline]
 pub fn overridden(handler: &Bound<'_, PyAny>) -> PyResult<Steps> {
     let mut steps = overridden_by(&handler.get_type())?;

@@ -14,6 +14,7 @@ use crate::wsgi::input::Input;
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::spare::BLOCK;
+use crate::wsgi::statistics::Stage;
 use crate::wsgi::{environ, failure, run};
 
 /// The steps that read a request. With none of them overridden, its head is decoded where it was received.
@@ -24,20 +25,20 @@ pub const READING: Steps = Steps::of(&[
     Step::CheckHttpVersion,
 ]);
 
-/// What came of waiting for a request.
+/// The result of waiting for a request.
 pub enum Received<'py> {
     /// A request.
     Request,
     /// The client sends no more.
     End,
-    /// What is no request: the status and the response to send.
+    /// A refused request, with the status and the response to send.
     Refused(Bound<'py, PyAny>, Bound<'py, PyBytes>),
 }
 
-/// Has the request answered that was read; true when another one may follow.
+/// Answers the request that was read; returns true if another one may follow.
 ///
 /// # Errors
-/// As [`handle_one_request`].
+/// Fails as [`handle_one_request`].
 pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
@@ -130,7 +131,7 @@ pub fn receive_by_steps<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> 
     }
 }
 
-/// Waits for a request's first bytes, from where on its head has to come soon; false when none come in time.
+/// Waits for a request's first bytes, which start the deadline of its head; returns false if none come in time.
 fn begin_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     let service = attributes(handler).state.with(py, |state| {
@@ -141,31 +142,31 @@ fn begin_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
     };
     let (service, file) = (service.get(), reader.get());
     if !is_foreign(file) && file.available(py) == 0 {
-        file.set_deadline(py, service.idle_timeout);
+        file.set_deadline(py, service.idle_timeout, Stage::Idle);
         match file.fill(py, BLOCK) {
             Ok(_) => {}
             Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    file.set_deadline(py, service.header_timeout);
+    file.set_deadline(py, service.header_timeout, Stage::Head);
     Ok(true)
 }
 
-/// What to answer to a head that does not come.
+/// Returns the answer to a head that does not come in time.
 ///
 /// # Errors
-/// As [`client_error`].
+/// Fails as [`client_error`].
 pub fn head_timeout<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
     let text = "the request's head took too long (header_timeout)";
     let error = client_request_error(handler.py(), text, 408, "Request Timeout");
     client_error(handler, error)
 }
 
-/// What to answer to a request that is none.
+/// Returns the answer to a request that is refused.
 ///
 /// # Errors
-/// What an overridden step raises.
+/// Returns the error that an overridden step raises.
 pub fn client_error<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Received<'py>> {
     let py = handler.py();
     let error = error.into_value(py).into_bound(py).into_any();
@@ -180,7 +181,7 @@ pub fn client_error<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Recei
 /// `read_requestline`.
 ///
 /// # Errors
-/// `InvalidClientRequest` for a line that is too long; the errors of receiving.
+/// Returns `InvalidClientRequest` for a line that is too long; the errors of receiving.
 pub fn read_requestline<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let limit = service_limit(handler);
@@ -202,7 +203,7 @@ fn service_limit(handler: &Handler<'_>) -> usize {
 /// `read_request`.
 ///
 /// # Errors
-/// `InvalidClientRequest` when it is none; the errors of receiving.
+/// Returns `InvalidClientRequest` when it is none; the errors of receiving.
 pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
@@ -264,7 +265,7 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
     Ok(true)
 }
 
-/// Sets what the head that was decoded says.
+/// Takes over what the decoded head says of the connection and the body.
 pub fn took_head(handler: &Handler<'_>) {
     attributes(handler).state.with(handler.py(), |state| {
         state.fresh = false;
@@ -283,7 +284,7 @@ pub fn took_head(handler: &Handler<'_>) {
 /// `_check_http_version`: what was decoded is of a version that is understood.
 ///
 /// # Errors
-/// What reading an attribute raises.
+/// Returns the error that reading an attribute raises.
 pub fn check_http_version(handler: &Handler<'_>) -> PyResult<bool> {
     let version = handler.getattr(intern!(handler.py(), "request_version"))?;
     Ok(version
@@ -291,7 +292,7 @@ pub fn check_http_version(handler: &Handler<'_>) -> PyResult<bool> {
         .is_ok_and(|version| version.starts_with("HTTP/1.")))
 }
 
-/// Whether requests are read from a file of somebody else's.
+/// Returns true if requests are read from a file that the handler was given.
 pub fn is_foreign(reader: &RequestFile) -> bool {
     matches!(*reader.source, Source::File(_))
 }

@@ -1,4 +1,4 @@
-//! `rfile`: what a connection has received and nobody has taken yet, and the way to more of it.
+//! `rfile`: the bytes that a connection has received and that are not consumed yet, and receiving more of them.
 
 use std::time::Duration;
 
@@ -18,17 +18,18 @@ use crate::sockets::socket::SocketBase;
 use crate::sockets::wait::Patience;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::spare::{self, BLOCK};
+use crate::wsgi::statistics::Stage;
 
-/// The shortest wait, in seconds: none at all would mean another way of reading.
+/// The shortest wait, in seconds: a timeout of zero would switch a socket into non-blocking mode.
 pub const LEAST: f64 = 0.001;
 
-/// Where the bytes come from.
+/// The origin of the bytes.
 pub enum Source {
     /// A plain socket of this package.
     Socket(Py<SocketBase>),
     /// Any object with the methods of a socket, such as one that speaks TLS.
     Object(Py<PyAny>),
-    /// A file that somebody else made.
+    /// A file that the handler was given.
     File(Py<PyAny>),
 }
 
@@ -37,8 +38,10 @@ struct State {
     at: usize,
     ended: bool,
     closed: bool,
-    /// How long to wait for more; none for ever.
+    /// The time to wait for more; none where that is not limited.
     allowance: Option<Allowance>,
+    /// The stage that the connection is at while it waits for more.
+    stage: Option<Stage>,
 }
 
 /// A binary file of what a client sends, as `WSGIHandler.rfile` is one.
@@ -59,23 +62,24 @@ impl RequestFile {
                 ended: false,
                 closed: false,
                 allowance: None,
+                stage: None,
             }),
         }
     }
 
-    /// The bytes that were received and not taken, for a closure that calls no Python and drops no object.
+    /// Shows the bytes that are not consumed to a closure, which must not call Python and must not drop an object.
     #[inline]
-    pub fn peek<R>(&self, py: Python<'_>, look: impl FnOnce(&[u8]) -> R) -> R {
-        self.state.with(py, |state| look(&state.buffer[state.at..]))
+    pub fn peek<R>(&self, py: Python<'_>, view: impl FnOnce(&[u8]) -> R) -> R {
+        self.state.with(py, |state| view(&state.buffer[state.at..]))
     }
 
-    /// How many bytes there are.
+    /// Returns how many bytes are there without receiving.
     #[inline]
     pub fn available(&self, py: Python<'_>) -> usize {
         self.peek(py, <[u8]>::len)
     }
 
-    /// Takes bytes, of which there are as many.
+    /// Consumes `count` of the bytes that are there.
     #[inline]
     pub fn consume(&self, py: Python<'_>, count: usize) {
         self.state.with(py, |state| {
@@ -87,26 +91,46 @@ impl RequestFile {
         });
     }
 
-    /// Sets how long to wait for more, none for any time.
-    pub fn set_allowance(&self, py: Python<'_>, allowance: Option<Allowance>) {
-        self.state.with(py, |state| state.allowance = allowance);
+    /// Sets how long to wait for more, none for any time, and the stage that the connection is at meanwhile.
+    pub fn set_allowance(
+        &self,
+        py: Python<'_>,
+        allowance: Option<Allowance>,
+        stage: Option<Stage>,
+    ) {
+        self.state.with(py, |state| {
+            (state.allowance, state.stage) = (allowance, stage)
+        });
     }
 
-    /// Sets how many seconds all that is read may take together, none for any time.
-    pub fn set_deadline(&self, py: Python<'_>, timeout: Option<f64>) {
+    /// Sets how many seconds all that is read may take together, none for any time, and the stage meanwhile.
+    pub fn set_deadline(&self, py: Python<'_>, timeout: Option<f64>, stage: Stage) {
         // Nothing that comes earns more.
         let allowance = timeout.map(|timeout| Allowance::new(timeout, Some(f64::INFINITY)));
-        self.set_allowance(py, allowance);
+        self.set_allowance(py, allowance, Some(stage));
     }
 
-    /// How many seconds to wait at most now.
+    /// Counts the connection at its stage while `wait` waits for more.
+    fn counted<R>(&self, py: Python<'_>, wait: impl FnOnce() -> R) -> R {
+        let stage = self.state.with(py, |state| state.stage);
+        if let Some(stage) = stage {
+            stage.enter();
+        }
+        let waited = wait();
+        if let Some(stage) = stage {
+            stage.leave();
+        }
+        waited
+    }
+
+    /// Returns how many seconds to wait at most now.
     fn left(&self, py: Python<'_>) -> Option<f64> {
         self.state.with(py, |state| {
             state.allowance.map(|allowance| allowance.left())
         })
     }
 
-    /// Counts a wait that began then.
+    /// Counts a wait that began at a time.
     fn spend(&self, py: Python<'_>, begin: Time) {
         self.state.with(py, |state| {
             if let Some(allowance) = &mut state.allowance {
@@ -149,7 +173,7 @@ impl RequestFile {
     /// whatever is known of the readiness.
     ///
     /// # Errors
-    /// `AGAIN` when nothing is there, and what the system call reports.
+    /// Returns `AGAIN` when nothing is there, and what the system call reports.
     pub fn try_fill(
         &self,
         py: Python<'_>,
@@ -195,10 +219,10 @@ impl RequestFile {
         got
     }
 
-    /// Waits until there is more; false at the end.
+    /// Waits until there is more; returns false at the end.
     ///
     /// # Errors
-    /// `TimeoutError`, the `OSError` of receiving, what is thrown into the greenlet.
+    /// Returns `TimeoutError`, the `OSError` of receiving, what is thrown into the greenlet.
     pub fn fill(&self, py: Python<'_>, wanted: usize) -> PyResult<bool> {
         if self.state.with(py, |state| state.ended) {
             return Ok(false);
@@ -212,7 +236,9 @@ impl RequestFile {
             Source::Object(socket) => {
                 let timeout = self.left(py);
                 let begin = timeout.is_some().then(Time::now);
-                let data = receive(socket.bind(py), timeout.map(|left| left.max(LEAST)));
+                let data = self.counted(py, || {
+                    receive(socket.bind(py), timeout.map(|left| left.max(LEAST)))
+                });
                 if let Some(begin) = begin {
                     self.spend(py, begin);
                 }
@@ -231,7 +257,7 @@ impl RequestFile {
     /// Takes in what was received elsewhere; false for nothing, which is the end.
     ///
     /// # Errors
-    /// `TypeError` when it is not bytes-like.
+    /// Returns `TypeError` when it is not bytes-like.
     pub fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = data.py();
         let data = Frozen::of(data)?;
@@ -265,7 +291,7 @@ impl RequestFile {
             }
             let mut patience = Patience::seconds(self.left(py).map(|left| left.max(LEAST)));
             let begin = Time::now();
-            let waited = socket.wait_ready(py, Direction::Read, &mut patience);
+            let waited = self.counted(py, || socket.wait_ready(py, Direction::Read, &mut patience));
             self.spend(py, begin);
             waited?;
         }
@@ -274,7 +300,7 @@ impl RequestFile {
     /// Takes up to `most` bytes into `target`: what is there, else what comes next. 0 at the end.
     ///
     /// # Errors
-    /// As [`fill`](Self::fill).
+    /// Fails as [`fill`](Self::fill).
     pub fn take_into(&self, py: Python<'_>, target: &mut Vec<u8>, most: usize) -> PyResult<usize> {
         if self.available(py) == 0 {
             if let Source::Socket(socket) = &*self.source
@@ -312,7 +338,7 @@ impl RequestFile {
     /// Takes up to `most` bytes, but nothing after a line feed; fewer at the end.
     ///
     /// # Errors
-    /// As [`fill`](Self::fill).
+    /// Fails as [`fill`](Self::fill).
     pub fn take_line(&self, py: Python<'_>, most: usize) -> PyResult<Vec<u8>> {
         let mut line = Vec::new();
         while line.len() < most {
@@ -350,12 +376,12 @@ fn receive<'py>(socket: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bo
     Ok(data)
 }
 
-/// An error that says that the other side took too long.
+/// Returns true if an error says that the other side took too long.
 pub fn is_timeout(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyTimeoutError>(py)
 }
 
-/// A duration of Python's, none for a very long one.
+/// Converts a number of seconds; returns `None` for a very long time.
 pub fn seconds(value: Option<f64>) -> Option<Duration> {
     value.and_then(|value| Duration::try_from_secs_f64(value.max(0.0)).ok())
 }

@@ -26,7 +26,7 @@ impl Responder {
     /// The responder of the request that the handler is at.
     ///
     /// # Errors
-    /// `MemoryError`.
+    /// Returns `MemoryError`.
     #[inline]
     pub fn of<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, Self>> {
         let py = handler.py();

@@ -1,4 +1,4 @@
-//! The head of a response: what the application states, and what is added to it.
+//! The head of a response: the status and fields that the application states, and those that are added.
 
 use http1::DateCache;
 use http1::response::{self as encoder, ResponseError};
@@ -12,12 +12,12 @@ use crate::ffi::{clock, text};
 use crate::wsgi::body_part::readable;
 use crate::wsgi::errors::application_error;
 use crate::wsgi::exchange::{Exchange, Slot};
-use crate::wsgi::handler::{Handler, attributes, reader};
+use crate::wsgi::handler::{Handler, attributes, leave_http};
 use crate::wsgi::{environ, input, spare};
 
 static DATE: GilCell<DateCache> = GilCell::in_static(DateCache::new());
 
-/// A string as it is sent.
+/// Returns a string as it is sent.
 fn native<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
     match text::as_latin1(text) {
         Some(bytes) => Ok(bytes),
@@ -34,7 +34,7 @@ fn refusal(error: ResponseError, text: &Bound<'_, PyAny>) -> PyErr {
     PyValueError::new_err((error.to_string(), text.clone().unbind()))
 }
 
-/// A pair of two items.
+/// Returns the two items of a pair.
 fn pair<'py>(item: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     if let Ok(tuple) = item.cast_exact::<PyTuple>()
         && tuple.len() == 2
@@ -60,10 +60,10 @@ struct Draft {
     out: Vec<u8>,
     date: Option<Py<PyAny>>,
     length: Option<(Py<PyAny>, u64)>,
-    /// Whether the application would have the body sent in chunks.
+    /// True if the application asks for chunks.
     chunked: bool,
     connection: Option<bool>,
-    /// Whether a body's length is not to be stated (RFC 9110 section 8.6).
+    /// True if the response may not state a length (RFC 9110 section 8.6).
     lengthless: bool,
 }
 
@@ -136,7 +136,7 @@ impl Draft {
 /// `start_response`.
 ///
 /// # Errors
-/// `UnicodeError`, `ValueError`, `AssertionError` for what cannot be sent; the error in `exc_info` once it is too late;
+/// Returns `UnicodeError`, `ValueError`, `AssertionError` for what cannot be sent; the error in `exc_info` once it is too late;
 /// `ApplicationError` when it was called before.
 pub fn start_response<'py>(
     handler: &Handler<'py>,
@@ -178,7 +178,7 @@ pub fn start_response<'py>(
         .map_err(|error| refusal(error, status))?;
     let tunnel = this.exchange(py, |exchange| exchange.is_tunnel(code));
     draft.lengthless = tunnel || matches!(code, 101 | 204);
-    if code == 101 && !environ::connection_upgrade_requested(handler)? {
+    if code == 101 && !is_upgrade_offered(handler)? {
         let text = "101 in answer to a request that offers no other protocol";
         return Err(PyValueError::new_err(text));
     }
@@ -211,6 +211,22 @@ pub fn start_response<'py>(
     Ok(())
 }
 
+/// Returns true if the client offers another protocol: by `Upgrade` and `Connection: upgrade` together, on HTTP/1.1 (RFC 9110
+/// section 7.8). gevent, and a program that reads fields in its own way, go by either.
+fn is_upgrade_offered(handler: &Handler<'_>) -> PyResult<bool> {
+    let this = attributes(handler);
+    let py = handler.py();
+    if !is_like_gevent(handler) && !this.is_set(py, Slot::Headers) {
+        let decoded = this.exchange(py, |exchange| {
+            exchange.decoded.then(|| exchange.head.upgrade())
+        });
+        if let Some(offered) = decoded {
+            return Ok(offered);
+        }
+    }
+    environ::connection_upgrade_requested(handler)
+}
+
 fn is_like_gevent(handler: &Handler<'_>) -> bool {
     attributes(handler).state.with(handler.py(), |state| {
         let service = state.service.as_ref();
@@ -234,6 +250,7 @@ fn adopt(handler: &Handler<'_>, draft: Draft, code: u16) {
     let bodiless = lengthless || code == 304;
     let old = this.exchange(py, |exchange| {
         exchange.code = Some(i64::from(code));
+        exchange.announced = false;
         exchange.left = left.filter(|_| !bodiless);
         exchange.has_connection = connection.is_some();
         exchange.has_close = connection == Some(true);
@@ -253,32 +270,40 @@ fn adopt(handler: &Handler<'_>, draft: Draft, code: u16) {
     spare::keep_buffer(py, old.0);
 }
 
-/// The length of the body, if the result tells without being run.
+/// Returns the length of the body, if the result states it: a list or tuple by its parts, and any other iterable with a
+/// single part by the part that is about to be sent.
+///
+/// Nothing else is iterated over to find out: it may yield each part once only, or do its work as it is run (PEP 3333 lets a
+/// server rely on `len()` alone).
 fn length_of(handler: &Handler<'_>) -> PyResult<Option<u64>> {
     let py = handler.py();
-    let Some(result) = attributes(handler).get(py, Slot::Result) else {
+    let this = attributes(handler);
+    let Some(result) = this.get(py, Slot::Result) else {
         return Ok(None);
     };
-    if result.is_none() || !result.get_type().hasattr(intern!(py, "__len__"))? {
-        return Ok(None);
-    }
     let mut total = 0_u64;
     if let Ok(list) = result.cast_exact::<PyList>() {
         for item in list.iter() {
             total += size_of(&item)?;
         }
-    } else {
+    } else if result.is_instance_of::<PyList>() || result.is_instance_of::<PyTuple>() {
         for item in result.try_iter()? {
             total += size_of(&item?)?;
         }
+    } else {
+        let first = this.exchange(py, |exchange| exchange.first);
+        let is_alone = first.is_some()
+            && result.get_type().hasattr(intern!(py, "__len__"))?
+            && result.len()? == 1;
+        return Ok(first.filter(|_| is_alone));
     }
     Ok(Some(total))
 }
 
-/// How many bytes a part of a body has.
+/// Returns how many bytes a part of a body has.
 ///
 /// # Errors
-/// As [`readable`]; a part that is empty has none, whatever it is.
+/// Fails as [`readable`]; a part that is empty has none, whatever it is.
 pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
     let py = part.py();
     match part.cast_exact::<PyBytes>() {
@@ -291,7 +316,7 @@ pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
 /// `finalize_headers`.
 ///
 /// # Errors
-/// What asking the result for its length raises.
+/// Returns the error that asking the result for its length raises.
 pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -303,7 +328,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     });
     let bodiless = matches!(code, 204 | 304) || upgraded || tunnel;
     if unread && !input::can_be_skipped(handler) {
-        // The client is told that it may stop sending, and that nothing follows (RFC 9112 section 9.3).
+        // The response says that the client may stop sending, and that nothing follows (RFC 9112 section 9.3).
         this.state.with(py, |state| state.close_connection = true);
     }
     let stated = this
@@ -332,10 +357,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     let listed = this.get(py, Slot::ResponseHeaders);
     let mut added = listed.is_some().then(|| spare::buffer(py));
     if upgraded {
-        // What is read from now on is not a request's.
-        if let Ok(reader) = reader(handler) {
-            reader.get().set_allowance(py, None);
-        }
+        leave_http(handler);
     }
     this.exchange(py, |exchange| {
         exchange.connection_upgraded = upgraded;
@@ -343,7 +365,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
         if length.is_some() {
             exchange.left = length;
         }
-        // What ends is said to end, whatever the application said.
+        // A connection that ends is said to end, whatever the application stated.
         let says_close = close && !exchange.has_close && !upgraded && !tunnel;
         let says_stay = http10 && !close && !exchange.has_connection;
         let out = added.as_mut().unwrap_or(&mut exchange.out);
@@ -379,7 +401,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
 /// Takes the head out, complete, as it is to be sent.
 ///
 /// # Errors
-/// What a list of fields that somebody set does not allow.
+/// Returns the error of a status or fields that were set from Python and may not be sent.
 pub fn head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -406,7 +428,7 @@ impl Exchange {
         self.decoded && self.head.framing() != http1::Framing::None
     }
 
-    /// The head in a buffer of its own; what was written stays, for those who ask.
+    /// Copies the head into a buffer of its own. What was written stays, for `status` and `response_headers`.
     fn copy_head(&self, py: Python<'_>) -> Vec<u8> {
         let mut out = spare::buffer(py);
         out.extend_from_slice(&self.out);
@@ -414,7 +436,7 @@ impl Exchange {
     }
 }
 
-/// Writes the head anew, after somebody changed its status or fields.
+/// Writes the head anew, after its status or fields were changed from Python.
 fn rewrite(
     handler: &Handler<'_>,
     status: Option<Bound<'_, PyAny>>,

@@ -1,4 +1,4 @@
-//! The call of the application, and what becomes of what it returns or raises.
+//! The call of the application, and the handling of its result or error.
 //!
 //! An application that waits is suspended above these frames and those of [`super::serve`] and [`super::handle`], which are
 //! copied at each of its switches. So what comes before a call of Python's and after it is in functions of its own.
@@ -17,7 +17,7 @@ use crate::wsgi::handler::{Handler, attributes, call, is_overridden, refresh};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::responder::Responder;
 use crate::wsgi::send::{self, SENDING};
-use crate::wsgi::{access_log, failure, input};
+use crate::wsgi::{access_log, failure, input, statistics};
 
 /// The steps by which a subclass may respond without the application's `start_response`.
 const RESPONDING: Steps = Steps::of(&[
@@ -29,7 +29,7 @@ const RESPONDING: Steps = Steps::of(&[
 /// `handle_one_response`.
 ///
 /// # Errors
-/// What an overridden step raises outside of the application.
+/// Returns the error that an overridden step raises outside of the application.
 pub fn handle_one_response(handler: &Handler<'_>) -> PyResult<()> {
     begin_response(handler);
     let run = if is_overridden(handler, Step::RunApplication) {
@@ -43,16 +43,40 @@ pub fn handle_one_response(handler: &Handler<'_>) -> PyResult<()> {
 #[inline(never)]
 fn end_response(handler: &Handler<'_>, run: PyResult<()>) -> PyResult<()> {
     let py = handler.py();
-    attributes(handler).response_over(py);
+    let this = attributes(handler);
+    this.response_over(py);
+    let sent = this.exchange(py, |exchange| exchange.headers_sent);
+    let failed = run.is_err();
     let dealt = match run {
         Ok(()) => Ok(()),
         Err(error) => deal_with(handler, error),
     };
-    attributes(handler).exchange(py, |exchange| {
+    this.exchange(py, |exchange| {
         exchange.time_finish = clock::wall_time();
     });
+    count(handler, sent && failed);
     access_log::request_done(handler)?;
     dealt
+}
+
+/// Counts the request for the statistics. One that breaks off after its response has begun is `aborted`.
+#[inline]
+fn count(handler: &Handler<'_>, aborted: bool) {
+    let py = handler.py();
+    let (sent, code, upgraded) = attributes(handler).state.with(py, |state| {
+        let exchange = state.exchange.as_deref();
+        (
+            exchange.is_some_and(|exchange| exchange.headers_sent),
+            exchange.and_then(|exchange| exchange.code),
+            state.upgraded,
+        )
+    });
+    let status = match code {
+        _ if upgraded => 101,
+        Some(code) if sent => u16::try_from(code.abs()).unwrap_or(0),
+        _ => 0,
+    };
+    statistics::request_ended(status, aborted);
 }
 
 /// Forgets a response that came before, if a subclass has its own way here.
@@ -119,14 +143,14 @@ fn send_error(handler: &Handler<'_>, code: u16) -> PyResult<()> {
 /// `run_application`.
 ///
 /// # Errors
-/// What the application raises, and the errors of sending.
+/// Returns the error that the application raises, and the errors of sending.
 pub fn run_application(handler: &Handler<'_>) -> PyResult<()> {
     let [application, environ, start_response] = parties(handler)?;
     let returned = application.call1((environ, start_response));
     take_result(handler, returned)
 }
 
-/// The application, and what it is called with.
+/// Returns the application and its two arguments.
 #[inline(never)]
 fn parties<'py>(handler: &Handler<'py>) -> PyResult<[Bound<'py, PyAny>; 3]> {
     let py = handler.py();
@@ -168,7 +192,7 @@ fn take_result(handler: &Handler<'_>, returned: PyResult<Bound<'_, PyAny>>) -> P
 /// `process_result`.
 ///
 /// # Errors
-/// What running the result raises, and the errors of sending.
+/// Returns the error that running the result raises, and the errors of sending.
 pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -197,7 +221,7 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
         if this.has_status(py) {
             write(PyBytes::new(py, b"").as_any())?;
         } else if !steps.meets(RESPONDING) {
-            // It may have been told why not, and gone on. There is nothing to send, as in gevent; the connection ends.
+            // It may have caught the error of `start_response`. There is nothing to send, as in gevent; the connection ends.
             // One that took the connection over had no use for it.
             if !this.exchange(py, |exchange| exchange.upgrade_offered) {
                 log_text(handler, send::NOT_STARTED, Vec::new())?;
@@ -225,7 +249,7 @@ fn end_of_body(handler: &Handler<'_>) {
     }
 }
 
-/// Sends a result that is all there in one go; false when it is not.
+/// Sends a result that is complete by one system call; returns false if it is not complete.
 fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);

@@ -24,6 +24,7 @@ use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socket};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{LEAST, is_timeout};
+use crate::wsgi::statistics::Stage;
 use crate::wsgi::{input, response, spare};
 
 /// The steps that send. With none of them overridden, what belongs together is sent together.
@@ -35,19 +36,19 @@ pub const SENDING: Steps = Steps::of(&[
     Step::Sendall,
 ]);
 
-/// As many pieces as one system call takes.
+/// The most pieces that one system call takes.
 const MOST_PIECES: usize = 1024;
 
-/// What is wrong with an application that did not say how to respond.
+/// The error of an application that did not call `start_response`.
 pub const NOT_STARTED: &str = "The application did not call start_response()";
 
-/// How much is sent from one piece of memory, whatever it consists of.
+/// The most bytes that are copied into one piece of memory to be sent.
 const SMALL: usize = 4096;
 
-/// How much is sent before others get to run.
+/// The number of bytes after which other greenlets get to run.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// The error of an application that did not say how to respond.
+/// Returns the error of an application that did not call `start_response`.
 pub fn not_started(handler: &Handler<'_>) -> PyErr {
     application_error(handler, NOT_STARTED.into())
 }
@@ -55,7 +56,7 @@ pub fn not_started(handler: &Handler<'_>) -> PyErr {
 /// `write`.
 ///
 /// # Errors
-/// `ApplicationError` when there is to be no body or `start_response` was not called; the errors of sending.
+/// Returns `ApplicationError` when there is to be no body or `start_response` was not called; the errors of sending.
 pub fn write(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -90,7 +91,7 @@ fn step_with(
 /// Completes the head and takes it; from now on it counts as sent.
 ///
 /// # Errors
-/// As [`response::finalize_headers`] and [`response::head`].
+/// Fails as [`response::finalize_headers`] and [`response::head`].
 pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = true);
     input::response_begins(handler);
@@ -110,11 +111,13 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// `_write_with_headers`.
 ///
 /// # Errors
-/// The errors of the steps that it consists of.
+/// Returns the errors of the steps that it consists of.
 pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
-    // Checked while another response, one that tells of the error, can still take the place of this one.
+    // It is checked while another response, one that says what is wrong, can still take the place of this one.
     check_part(data)?;
+    let size = response::size_of(data)?;
+    attributes(handler).exchange(py, |exchange| exchange.first = Some(size));
     let head = take_head(handler)?;
     if is_overridden(handler, Step::Sendall) || is_overridden(handler, Step::WriteBody) {
         let head = PyByteArray::new(py, &head);
@@ -134,7 +137,7 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
 /// `_write`.
 ///
 /// # Errors
-/// The errors of sending.
+/// Returns the errors of sending.
 pub fn write_body(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
     if !data.is_truthy()? {
@@ -158,7 +161,7 @@ pub fn write_body(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()
 /// Sends the end of a body in chunks.
 ///
 /// # Errors
-/// The errors of sending.
+/// Returns the errors of sending.
 pub fn end_chunks(handler: &Handler<'_>) -> PyResult<()> {
     let py = handler.py();
     if is_overridden(handler, Step::Sendall) {
@@ -174,7 +177,7 @@ pub fn end_chunks(handler: &Handler<'_>) -> PyResult<()> {
 /// `_sendall`.
 ///
 /// # Errors
-/// The errors of sending.
+/// Returns the errors of sending.
 pub fn sendall(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let data = readable(data)?;
     transmit(handler, &mut [IoSlice::new(data.bytes(handler.py()))])
@@ -183,7 +186,7 @@ pub fn sendall(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Sends a head, if there is one, and parts of the body, framed as they have to be; `last` when there are no more.
 ///
 /// # Errors
-/// `TypeError` for a part that is not bytes-like; the errors of sending.
+/// Returns `TypeError` for a part that is not bytes-like; the errors of sending.
 pub fn send_parts(
     handler: &Handler<'_>,
     head: Option<&[u8]>,
@@ -262,7 +265,7 @@ fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool
 /// Sends the pieces, whatever they are, and counts them.
 ///
 /// # Errors
-/// `OSError` when the client is gone or takes nothing for too long; what is thrown into the greenlet.
+/// Returns `OSError` when the client is gone or takes nothing for too long; what is thrown into the greenlet.
 pub fn transmit(handler: &Handler<'_>, pieces: &mut [IoSlice<'_>]) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -299,7 +302,7 @@ pub fn broke(handler: &Handler<'_>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyOSError>(py) {
         let text = format!("socket error: {}", error.value(py));
         let text = PyString::new(py, &text).into_any().unbind();
-        // The log tells which response the client had begun to receive.
+        // The log names the response that the client had begun to receive.
         let stated = this.stated_status(py).map(Bound::unbind);
         this.exchange(py, |exchange| {
             exchange.code = exchange.code.map(|code| -code.abs())
@@ -345,7 +348,7 @@ fn send_plain(
                 IoSlice::advance_slices(&mut pieces, count);
                 done += count;
                 if count >= MOST_BYTES && !pieces.is_empty() {
-                    // A client that takes all at once does not keep the others waiting.
+                    // A client that takes everything without a pause does not keep the others waiting.
                     park::yield_now(py)?;
                 }
             }
@@ -381,7 +384,7 @@ fn first_bytes<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
 /// counted last. What it took earns it more time, see [`Allowance`].
 ///
 /// # Errors
-/// `TimeoutError`, and as a socket's waiting.
+/// Returns `TimeoutError`, and as a socket's waiting.
 pub fn wait_writable(
     handler: &Handler<'_>,
     socket: &SocketBase,
@@ -395,7 +398,7 @@ pub fn wait_writable(
         Some((service.write_timeout?, service.min_rate))
     });
     let Some((timeout, rate)) = limits else {
-        return socket.wait_ready(py, direction, &mut Patience::seconds(None));
+        return wait_counted(py, socket, direction, &mut Patience::seconds(None));
     };
     let (mut allowance, taken) = this.exchange(py, |exchange| {
         let taken = exchange.response_length + done;
@@ -407,9 +410,22 @@ pub fn wait_writable(
     });
     let mut patience = Patience::seconds(Some(allowance.left().max(LEAST)));
     let begin = Time::now();
-    let waited = socket.wait_ready(py, direction, &mut patience);
+    let waited = wait_counted(py, socket, direction, &mut patience);
     allowance.spend(begin);
     this.exchange(py, |exchange| exchange.allowance = Some((allowance, taken)));
+    waited
+}
+
+/// Waits for the socket, and counts the connection as one that sends meanwhile.
+fn wait_counted(
+    py: Python<'_>,
+    socket: &SocketBase,
+    direction: Direction,
+    patience: &mut Patience,
+) -> PyResult<()> {
+    Stage::Sending.enter();
+    let waited = socket.wait_ready(py, direction, patience);
+    Stage::Sending.leave();
     waited
 }
 
@@ -443,7 +459,7 @@ fn has_own_sendall(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(own("gevent._socket3", "socket")? || own("gevent._sslsocket", "SSLSocket")?)
 }
 
-/// As much as fits into one record of TLS.
+/// The number of bytes that fit into one record of TLS.
 const RECORD: usize = 16 * 1024;
 
 /// Sends part after part without waiting in `send`, so that each that is taken counts as progress.

@@ -1,4 +1,4 @@
-//! What a server's connections share: its limits, and which of them are idle, so that stopping ends those at once.
+//! The state that a server's connections share: its limits, and which of them are idle, so that stopping ends those first.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -13,37 +13,38 @@ use crate::hub;
 use crate::waiting::park::park;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::{Wait, WaitRef};
+use crate::wsgi::statistics::Stage;
 
 /// The limits of a server and the state of its connections.
 #[pyclass(frozen, name = "HttpService", module = "gevent._core")]
 pub struct Service {
     pub(crate) policy: Policy,
-    /// How many seconds a request's head may take, from its first byte on.
+    /// The seconds that a request's head may take, from its first byte on.
     pub(crate) header_timeout: Option<f64>,
-    /// How many seconds to wait for more of a body.
+    /// The seconds to wait for more of a body.
     pub(crate) body_timeout: Option<f64>,
-    /// How many seconds to wait for a request.
+    /// The seconds to wait for a request.
     pub(crate) idle_timeout: Option<f64>,
-    /// How many seconds to wait for the client to take more of a response.
+    /// The seconds to wait for the client to take more of a response.
     pub(crate) write_timeout: Option<f64>,
-    /// How many bytes a second a client has to send of a body, or to take of a response, for that to go on.
+    /// The bytes a second that a client has to send of a body, or to take of a response, for that to go on.
     pub(crate) min_rate: Option<f64>,
-    /// How many seconds a connection is read from after its last response, while the client still sends; and how many of
+    /// The seconds that a connection is read from after its last response, while the client still sends; and how many of
     /// them it may be silent.
     pub(crate) linger_time: f64,
     pub(crate) linger_timeout: f64,
-    /// How many bytes of a body that the application did not read are skipped to keep the connection.
+    /// The most bytes of a body that the application did not read and that are skipped to keep the connection.
     pub(crate) max_discard: u64,
-    /// Whether gevent's behaviour is kept where it is wrong by today's rules but its tests ask for it.
+    /// True if gevent's behaviour is kept where it is wrong by today's rules but its tests ask for it.
     pub(crate) like_gevent: bool,
-    /// Whether the server makes environments the ordinary way.
+    /// True if the server's class does not override how environments are made.
     pub(crate) plain: bool,
-    /// Whether the last line for the log was lost.
+    /// True if the last line for the log was lost.
     pub(crate) log_is_lost: AtomicBool,
     state: GilCell<State>,
 }
 
-/// Which connections are to end.
+/// The connections that are to end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Stopping {
     #[default]
@@ -58,28 +59,37 @@ enum Stopping {
 struct State {
     /// The connections that wait for a client.
     idle: Slab<Idle>,
-    /// How many waits began so far.
+    /// The number of waits that began so far.
     waits: u64,
-    /// Whether another connection waits for room, and none was idle to make it.
+    /// True if another connection waits for room, and none was idle to make it.
     room_is_wanted: bool,
-    /// How many connections are neither idle nor over.
+    /// The number of connections that are neither idle nor over.
     busy: usize,
     stopping: Stopping,
-    /// Who waits for the last one.
+    /// The waits for the end of the last connection.
     drained: Vec<WaitRef>,
 }
 
 /// A connection that waits for its client.
 struct Idle {
     wait: Weak<Wait>,
-    /// Whether nothing has ever come from there.
+    /// True if nothing has ever come from the client.
     fresh: bool,
-    /// Whether a part of a request has come.
+    /// True if a part of a request has come.
     begun: bool,
     /// The number of its wait: the smallest has waited longest.
     number: u64,
-    /// Whether it is to make room for another one.
+    /// True if it is to make room for another one.
     evicted: bool,
+}
+
+/// Returns the stage of a connection that waits for its client.
+fn stage_of(fresh: bool, begun: bool) -> Stage {
+    match (fresh, begun) {
+        (_, true) => Stage::Head,
+        (true, false) => Stage::New,
+        (false, false) => Stage::Idle,
+    }
 }
 
 impl State {
@@ -91,10 +101,10 @@ impl State {
 static DEFAULT: PyOnceLock<Py<Service>> = PyOnceLock::new();
 
 impl Service {
-    /// The service of a server, or one of no server in particular.
+    /// Returns the service of a server, or a shared one for an object without.
     ///
     /// # Errors
-    /// What looking the server's up raises.
+    /// Returns the error that looking the server's up raises.
     pub fn of(server: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let py = server.py();
         if let Some(own) = server.getattr_opt(pyo3::intern!(py, "_service"))?
@@ -126,19 +136,23 @@ impl Service {
                 evicted: false,
             })
         });
+        stage_of(fresh, begun).enter();
         if counted {
             self.leave(py);
         }
         key
     }
 
-    /// Notes that it does not any more; true if it is to make room for another one.
+    /// Notes that a connection waits no more; returns true if it is to make room for another one.
     pub fn resume(&self, py: Python<'_>, key: usize, counted: bool) -> bool {
         let idle = self.state.with(py, |state| {
             state.busy += usize::from(counted);
             state.idle.try_remove(key)
         });
-        idle.is_some_and(|idle| idle.evicted)
+        idle.is_some_and(|idle| {
+            stage_of(idle.fresh, idle.begun).leave();
+            idle.evicted
+        })
     }
 
     /// Returns true if a connection that would be idle now is to end, as another one waits for room. One does.
@@ -168,14 +182,14 @@ impl Service {
         }
     }
 
-    /// Whether connections are to end after the request they are at.
+    /// Returns true if connections are to end after the request that they are at.
     #[inline]
     pub fn is_stopping(&self, py: Python<'_>) -> bool {
         self.state
             .with(py, |state| state.stopping != Stopping::None)
     }
 
-    /// Whether a connection that has no request now is to end; `fresh` says that nothing has ever come from it.
+    /// Returns true if a connection that has no request now is to end; `fresh` says that nothing has ever come from it.
     #[inline]
     pub fn ends_idle(&self, py: Python<'_>, fresh: bool) -> bool {
         let from = if fresh {

@@ -1,10 +1,10 @@
-//! Buffers that connections use while they are busy, kept for the next one: an idle connection holds none.
+//! A pool of the buffers that connections use while they are busy: an idle connection holds none.
 
 use pyo3::Python;
 
 use crate::cell::GilCell;
 
-/// How much is received at once.
+/// The number of bytes that one system call receives.
 pub const BLOCK: usize = 16 * 1024;
 
 /// The largest buffer that is worth keeping, and how many are kept.
@@ -13,7 +13,7 @@ const MOST: usize = 64;
 
 static SPARE: GilCell<Vec<Vec<u8>>> = GilCell::in_static(Vec::new());
 
-/// An empty buffer with room for a block.
+/// Returns an empty buffer with room for a block.
 pub fn buffer(py: Python<'_>) -> Vec<u8> {
     let kept = SPARE.with(py, |spare| spare.pop());
     kept.unwrap_or_else(|| Vec::with_capacity(BLOCK))
