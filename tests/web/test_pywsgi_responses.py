@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tempfile
 
 import pytest
@@ -186,6 +187,75 @@ def test_the_bytes_of_a_file_are_those_of_read(serve, tmp_path, kind):
         return environ["wsgi.file_wrapper"](FILES[kind](tmp_path))
 
     assert serve(application).send(GET % b"/").partition(b"\r\n\r\n")[2] == TEXT
+
+
+@pytest.mark.parametrize("name", ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])
+def test_files_that_the_kernel_makes_up(serve, name):
+    """They are regular files, whose size is none that could be announced."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](open(name, "rb"))
+
+    if not os.path.exists(name):
+        pytest.skip(f"this kernel has no {name}")
+    with open(name, "rb") as file:
+        content = file.read()
+    answer = serve(application).send(GET % b"/")
+    assert answer.endswith(b"\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(content), content))
+
+
+class Once:
+    """An iterable that states the number of its parts, and yields each of them once only."""
+
+    def __init__(self, *parts):
+        self.count = len(parts)
+        self.parts = iter(parts)
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return self.parts
+
+
+@pytest.mark.parametrize("parts", [(b"0123456789",), (b"01234", b"", b"56789"), (b"",), ()])
+def test_a_result_is_run_once(serve, parts):
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return Once(*parts)
+
+    body = b"".join(parts)
+    answer = serve(application).send(GET % b"/" * 2).partition(b"\r\n\r\n")
+    if len(parts) == 1:
+        assert b"Content-Length: %d\r\n" % len(body) in answer[0] + b"\r\n"
+        assert answer[2].startswith(body + b"HTTP/1.1 200 ")
+    else:
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts if part)
+        assert answer[2].startswith(chunks + b"0\r\n\r\nHTTP/1.1 200 ")
+
+
+OFFERS = {
+    "none": (b"", 500),
+    "no protocol": (b"Connection: upgrade\r\n", 500),
+    "no connection": (b"Upgrade: y\r\n", 500),
+    "websocket alone": (b"Upgrade: websocket\r\n", 500),
+    "both": (b"Connection: keep-alive, Upgrade\r\nUpgrade: y\r\n", 101),
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_another_protocol_has_to_be_offered(serve, reported, offer):
+    fields, status = OFFERS[offer]
+    application = answering("101 Switching Protocols", [("Upgrade", "y")], ())
+    answer = serve(application).send((GET % b"/").replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n"))
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_http_1_0_cannot_change_its_protocol(serve, reported):
+    application = answering("101 Switching Protocols", [("Upgrade", "y")], ())
+    request = b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n"
+    assert serve(application).send(request).startswith(b"HTTP/1.1 500 ")
 
 
 def test_the_target_s_host_counts(serve):

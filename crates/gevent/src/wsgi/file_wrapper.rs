@@ -141,6 +141,11 @@ fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return None;
     }
+    // The kernel makes up the files of /proc and /sys as they are read, and states a size of 0 or of a page for them. They
+    // occupy no block, as the empty and the wholly sparse files do, which cost little to read.
+    if status.st_blocks == 0 {
+        return None;
+    }
     let size = u64::try_from(status.st_size).ok()?;
     Some((fd, position, size.saturating_sub(position)))
 }
