@@ -14,7 +14,7 @@ SOURCE = ROOT / "crates" / "gevent" / "src"
 
 #: From the ground up. A name is a folder or a file of ``crates/gevent/src``.
 STOREYS = (
-    ("the floor: cells, errors, arguments, the C API", "ffi cell errors args compat"),
+    ("the floor: cells, errors, arguments, the C API", "ffi cell errors args compat registered"),
     ("the kernel", "event_loop waiting greenlets hub orphan watcher structured"),
     ("what greenlets wait for", "sync queues pools sockets resolver asyncio"),
     ("servers", "servers wsgi websocket"),

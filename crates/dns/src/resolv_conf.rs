@@ -100,7 +100,7 @@ impl ResolvConf {
         conf
     }
 
-    /// The same with what the environment variables say: `LOCALDOMAIN` the search list, `RES_OPTIONS` options.
+    /// Returns the same with what the environment variables say: `LOCALDOMAIN` the search list, `RES_OPTIONS` options.
     #[must_use]
     pub fn overridden(mut self, local_domain: Option<&str>, options: Option<&str>) -> Self {
         if let Some(domains) = local_domain {

@@ -24,7 +24,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
     }
 }
 
-/// The truth of an optional argument that is true by default.
+/// Returns the truth of an optional argument that is true by default.
 ///
 /// # Errors
 /// What its `__bool__` raises.
@@ -56,7 +56,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
     }
 }
 
-/// An argument that is a number, such as a count of seconds.
+/// Returns an argument that is a number, such as a count of seconds.
 ///
 /// # Errors
 /// `TypeError` for what is no number, `OverflowError` for a whole one that no float comes near to; what its `__float__` or
@@ -76,7 +76,7 @@ pub fn number(argument: &Bound<'_, PyAny>) -> PyResult<f64> {
     argument.extract()
 }
 
-/// The whole part of a number.
+/// Returns the whole part of a number.
 fn whole(number: f64) -> PyResult<i64> {
     // Both bounds are powers of two, which a float has exactly.
     if (-(2f64.powi(63))..2f64.powi(63)).contains(&number) {

@@ -90,7 +90,7 @@ impl<T> GilCell<T> {
         self.replace(py, T::default())
     }
 
-    /// A copy of the value.
+    /// Returns a copy of the value.
     #[inline]
     pub fn get(&self, py: Python<'_>) -> T
     where
@@ -108,7 +108,7 @@ impl<T> GilCell<T> {
         self.with(py, |slot| *slot = value);
     }
 
-    /// The value, for `__traverse__`: a visit is given to nobody else. None while the object is being made.
+    /// Returns the value, for `__traverse__`: a visit is given to nobody else. None while the object is being made.
     #[inline]
     pub fn peek<R>(&self, _visit: &PyVisit<'_>, f: impl FnOnce(&T) -> R) -> Option<R> {
         if self.state.get() != CLOSED {
@@ -141,7 +141,7 @@ fn refuse(state: u8) -> ! {
 }
 
 impl<T: Clone> GilCell<T> {
-    /// A clone of a value whose `Clone` runs no Python code (an `Arc`).
+    /// Returns a clone of a value whose `Clone` runs no Python code (an `Arc`).
     #[inline]
     pub fn cloned(&self, py: Python<'_>) -> T {
         self.with(py, |value| value.clone())
@@ -149,7 +149,7 @@ impl<T: Clone> GilCell<T> {
 }
 
 impl<P> GilCell<Option<pyo3::Py<P>>> {
-    /// A new reference to the stored object.
+    /// Returns a new reference to the stored object.
     #[inline]
     pub fn get_ref(&self, py: Python<'_>) -> Option<pyo3::Py<P>> {
         self.with(py, |value| {
@@ -183,7 +183,7 @@ impl<T> Made<T> {
         }
     }
 
-    /// The value, for `__traverse__`; none while the object is being made.
+    /// Returns the value, for `__traverse__`; none while the object is being made.
     #[inline]
     pub fn peek(&self) -> Option<&T> {
         // SAFETY: `new` alone sets the flag, with the value.

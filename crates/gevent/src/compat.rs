@@ -2,13 +2,15 @@
 
 use pyo3::prelude::*;
 
+use crate::registered::CONFIG;
+
 /// Returns true if the setting `compat` is on.
 ///
 /// # Errors
 /// The error of reading the setting, as `GEVENT_COMPAT` may be no boolean.
 pub fn is_on(py: Python<'_>) -> PyResult<bool> {
-    py.import(pyo3::intern!(py, "gevent._config"))?
-        .getattr(pyo3::intern!(py, "config"))?
+    CONFIG
+        .get(py)?
         .getattr(pyo3::intern!(py, "compat"))?
         .is_truthy()
 }

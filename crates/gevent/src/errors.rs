@@ -1,18 +1,24 @@
-//! The exceptions of `gevent.exceptions`, and how the pure crates' errors become Python's.
+//! The package's exceptions as Rust types, and how the pure crates' errors become Python's.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
-pyo3::import_exception!(gevent.exceptions, Cancelled);
-pyo3::import_exception!(gevent.exceptions, LoopExit);
-pyo3::import_exception!(gevent.exceptions, BlockingSwitchOutError);
-pyo3::import_exception!(gevent.exceptions, InvalidSwitchError);
-pyo3::import_exception!(gevent.exceptions, ConcurrentObjectUseError);
-pyo3::import_exception!(gevent.exceptions, InvalidThreadUseError);
-pyo3::import_exception!(gevent.exceptions, HubDestroyed);
+use crate::registered::registered_exception;
+
+registered_exception!(Cancelled);
+registered_exception!(LoopExit);
+registered_exception!(BlockingSwitchOutError);
+registered_exception!(InvalidSwitchError);
+registered_exception!(ConcurrentObjectUseError);
+registered_exception!(InvalidThreadUseError);
+registered_exception!(HubDestroyed);
+registered_exception!(Empty);
+registered_exception!(Full);
+registered_exception!(ShutDown);
+registered_exception!(cancel_wait_ex);
 pyo3::import_exception!(greenlet, GreenletExit);
 
-/// The `OSError` with the number and the text of `error`; the conversion of PyO3 keeps the text alone.
+/// Returns the `OSError` with the number and the text of `error`; the conversion of PyO3 keeps the text alone.
 pub fn os_error(error: &std::io::Error) -> PyErr {
     let text = error.to_string();
     match error.raw_os_error() {
@@ -23,12 +29,8 @@ pub fn os_error(error: &std::io::Error) -> PyErr {
         None => PyOSError::new_err(text),
     }
 }
-pyo3::import_exception!(gevent.queue, Empty);
-pyo3::import_exception!(gevent.queue, Full);
-pyo3::import_exception!(gevent.queue, ShutDown);
-pyo3::import_exception!(gevent._socketcommon, cancel_wait_ex);
 
-/// The `OSError` of the error `number`.
+/// Returns the `OSError` of the error `number`.
 pub fn errno_error(number: i32) -> PyErr {
     os_error(&std::io::Error::from_raw_os_error(number))
 }

@@ -20,6 +20,7 @@ use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::{greenlet, hub_slot};
 use crate::greenlets::greenlet::Greenlet;
+use crate::registered::{HUB, THREAD_END, THREAD_STATE};
 use crate::waiting::park::{Resumed, park_until_switched};
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::Wait;
@@ -33,7 +34,7 @@ pub struct BaseHub {
     former: GilCell<Vec<Py<Loop>>>,
     /// What somebody put in the place of the loop, to see what is asked of it.
     wrapper: GilCell<Option<Py<PyAny>>>,
-    /// Whether something has waited in it: then it has its monitor, if there is to be one.
+    /// True if something has waited in it: then it has its monitor, if there is to be one.
     pub(crate) waited: AtomicBool,
     begun: Begun,
 }
@@ -47,7 +48,7 @@ impl Collected for BaseHub {
 static HUB_CLASS: PyOnceLock<GilCell<Option<Py<PyAny>>>> = PyOnceLock::new();
 static THREAD_LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// The hub of this thread, made if there is none.
+/// Returns the hub of this thread, made if there is none.
 ///
 /// # Errors
 /// What the hub class raises, such as `OSError` when no descriptor is left for its loop.
@@ -76,11 +77,7 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let cell = HUB_CLASS.get_or_init(py, || GilCell::new(None));
     match cell.get_ref(py) {
         Some(class) => Ok(class),
-        None => {
-            py.import("gevent.hub")?;
-            cell.get_ref(py)
-                .ok_or_else(|| PyAssertionError::new_err("gevent.hub sets no hub class"))
-        }
+        None => Ok(HUB.get(py)?.clone().unbind()),
     }
 }
 
@@ -88,17 +85,13 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
 fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
     let local = THREAD_LOCAL.get_or_try_init(py, || {
         // That of the thread even where `_thread` is patched: a greenlet's would not end with the thread.
-        let class = py.import("gevent._hub_local")?.getattr("ThreadState")?;
-        Ok::<_, PyErr>(class.call0()?.unbind())
+        Ok::<_, PyErr>(THREAD_STATE.get(py)?.call0()?.unbind())
     })?;
     let local = local.bind(py);
     let guard = match local.getattr_opt(pyo3::intern!(py, "guard"))? {
         Some(guard) => guard,
         None => {
-            let guard = py
-                .import("gevent._hub_local")?
-                .getattr(pyo3::intern!(py, "ThreadEnd"))?
-                .call0()?;
+            let guard = THREAD_END.get(py)?.call0()?;
             local.setattr(pyo3::intern!(py, "guard"), &guard)?;
             guard
         }
@@ -138,7 +131,7 @@ impl Drop for ThreadEnd {
     }
 }
 
-/// The hub's loop.
+/// Returns the hub's loop.
 ///
 /// # Errors
 /// `HubDestroyed` once the hub gave its loop up.
@@ -154,7 +147,7 @@ pub fn loop_of<'py>(hub: &Bound<'py, BaseHub>) -> PyResult<Bound<'py, Loop>> {
     }
 }
 
-/// This thread's hub's loop.
+/// Returns this thread's hub's loop.
 ///
 /// # Errors
 /// As [`current`] and [`loop_of`].
@@ -163,7 +156,7 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
     loop_of(&current(py)?).map(Bound::unbind)
 }
 
-/// A wait of the running greenlet on this thread's loop.
+/// Returns a wait of the running greenlet on this thread's loop.
 ///
 /// # Errors
 /// As [`current_loop`].
@@ -261,7 +254,7 @@ impl BaseHub {
         waited
     }
 
-    /// What stands in the place of the loop.
+    /// Returns what stands in the place of the loop.
     pub fn wrapper(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.wrapper.get_ref(py)
     }
@@ -526,14 +519,14 @@ fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResu
     }
 }
 
-/// The error for blocking in the hub.
+/// Returns the error for blocking in the hub.
 pub fn blocking_in_hub() -> PyErr {
     BlockingSwitchOutError::new_err(
         "Impossible to call blocking function in the event loop callback",
     )
 }
 
-/// Whether an error that surfaced in the hub is its own end.
+/// Returns true if an error that surfaced in the hub is its own end.
 pub fn ends_hub(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<GreenletExit>(py)
 }

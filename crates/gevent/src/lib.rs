@@ -14,6 +14,7 @@ mod hub;
 mod orphan;
 mod pools;
 mod queues;
+mod registered;
 mod resolver;
 mod servers;
 mod sockets;
@@ -29,7 +30,7 @@ use pyo3::prelude::*;
 use cell::add_class;
 use greenlets::greenlet::Greenlet;
 
-/// A number that no other living thread has.
+/// Returns a number that no other living thread has.
 #[inline(always)]
 pub(crate) fn thread_id() -> u64 {
     ffi::thread::id() as u64
@@ -82,11 +83,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<sync::thread_rlock::ThreadRLock>(module)?;
     add_class::<sync::busy_wait::PyBusyWait>(module)?;
     add_class::<queues::queue::SimpleQueue>(module)?;
-    add_class::<queues::api::Queue>(module)?;
-    ffi::blocking::add_method::<queues::wait::Get>(py)?;
-    ffi::blocking::add_method_to::<queues::wait::Get, queues::api::Queue>(py)?;
-    add_class::<queues::api::LifoQueue>(module)?;
-    add_class::<queues::api::PriorityQueue>(module)?;
+    add_class::<queues::classes::Queue>(module)?;
+    ffi::blocking::add_method::<queues::put_get::Get>(py)?;
+    ffi::blocking::add_method_to::<queues::put_get::Get, queues::classes::Queue>(py)?;
+    add_class::<queues::classes::LifoQueue>(module)?;
+    add_class::<queues::classes::PriorityQueue>(module)?;
     add_class::<queues::channel::Channel>(module)?;
     add_class::<greenlets::local::Local>(module)?;
     module.add_function(wrap_pyfunction!(
@@ -94,6 +95,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
     )?)?;
 
+    module.add_function(wrap_pyfunction!(registered::set_finder, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::leave_hub, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::leave_hub_at_fork, module)?)?;
     module.add_function(wrap_pyfunction!(hub::get_hub, module)?)?;
@@ -135,7 +137,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<pools::imap::IMap>(module)?;
     ffi::collector::always_collected::<Greenlet, pools::imap::IMap>(py);
     add_class::<pools::threadpool::TaskQueue>(module)?;
-    module.add_function(wrap_pyfunction!(pools::bell::retire_workers, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        pools::work_semaphore::retire_workers,
+        module
+    )?)?;
     event_loop::flags::register(module)?;
     add_class::<resolver::channel::NameService>(module)?;
     add_class::<resolver::channel::LookUp>(module)?;

@@ -30,7 +30,7 @@ impl Anonymous {
     /// Notes whether the number still means this file: another of its kind, opened later, may get the number.
     ///
     /// Where `/proc` cannot be read, as in a chroot, its inode is all that is asked for.
-    pub(crate) fn look(&self) {
+    pub(crate) fn verify(&self) {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let is_ours = match std::fs::read_link(link) {
             Ok(file) => file == Path::new(self.kind),
@@ -42,7 +42,7 @@ impl Anonymous {
     }
 }
 
-/// Device and inode of an open file.
+/// Returns device and inode of an open file.
 fn inode(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
     let found = rustix::fs::fstat(fd).ok()?;
     Some((found.st_dev, found.st_ino))
@@ -50,7 +50,7 @@ fn inode(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
 
 impl Drop for Anonymous {
     fn drop(&mut self) {
-        self.look();
+        self.verify();
         if !self.lost.load(Ordering::Relaxed) {
             // SAFETY: the descriptor is owned, and not used after this.
             unsafe { ManuallyDrop::drop(&mut self.fd) };

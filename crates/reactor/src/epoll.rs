@@ -19,7 +19,7 @@ pub use rustix::event::epoll::EventFlags;
 /// How many events one wait can report.
 const EVENTS: usize = 256;
 
-/// Whether `epoll_pwait2` (Linux 5.11) may be tried; cleared for the process when it turns out missing.
+/// True if `epoll_pwait2` (Linux 5.11) may be tried; cleared for the process when it turns out missing.
 static HAVE_PWAIT2: AtomicBool = AtomicBool::new(true);
 
 /// An epoll set.
@@ -38,8 +38,8 @@ impl Epoll {
 
     /// Notes whether the descriptor was closed behind our back, before others are opened that may get its number: it is
     /// left alone then when this is dropped.
-    pub fn look(&self) {
-        self.0.look();
+    pub fn verify(&self) {
+        self.0.verify();
     }
 
     /// Adds `fd`; its events carry `token`.
@@ -153,7 +153,7 @@ impl AsRawFd for Epoll {
     }
 }
 
-/// A second number, closed on `exec`, for the file that `fd` names.
+/// Returns a second number, closed on `exec`, for the file that `fd` names.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: any number is allowed as descriptor, and this command involves no memory of ours.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
@@ -176,7 +176,7 @@ unsafe impl Send for EventBuffer {}
 unsafe impl Sync for EventBuffer {}
 
 impl EventBuffer {
-    /// An empty buffer with room for 256 events.
+    /// Returns an empty buffer with room for 256 events.
     #[must_use]
     pub fn new() -> EventBuffer {
         let none = Event {
@@ -189,19 +189,19 @@ impl EventBuffer {
         }
     }
 
-    /// How many events the last wait reported.
+    /// Returns how many events the last wait reported.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the last wait reported nothing.
+    /// Returns true if the last wait reported nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The token and flags of each event of the last wait.
+    /// Returns the token and flags of each event of the last wait.
     pub fn iter(
         &self,
     ) -> impl DoubleEndedIterator<Item = (u64, EventFlags)> + ExactSizeIterator + '_ {

@@ -41,31 +41,31 @@ impl Readiness {
     /// Urgent data came at some time: a read that stops short may have stopped before it, with more to come.
     pub const URGENT: Readiness = Readiness(32);
 
-    /// Whether all of `other` is set.
+    /// Returns true if all of `other` is set.
     #[must_use]
     pub const fn contains(self, other: Readiness) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any of `other` is set.
+    /// Returns true if any of `other` is set.
     #[must_use]
     pub const fn intersects(self, other: Readiness) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Whether nothing is set.
+    /// Returns true if nothing is set.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// This set without `other`.
+    /// Returns this set without `other`.
     #[must_use]
     pub const fn without(self, other: Readiness) -> Readiness {
         Readiness(self.0 & !other.0)
     }
 
-    /// The set as bits.
+    /// Returns the set as bits.
     #[must_use]
     pub const fn bits(self) -> u8 {
         self.0
@@ -137,7 +137,7 @@ impl Direction {
         }
     }
 
-    /// Everything that makes an operation in this direction return at once.
+    /// Returns everything that makes an operation in this direction return at once.
     const fn ready(self) -> Readiness {
         Readiness(
             Readiness::ERROR.0
@@ -157,13 +157,13 @@ pub struct SourceKey {
 }
 
 impl SourceKey {
-    /// The key as an epoll token; never below 2^32.
+    /// Returns the key as an epoll token; never below 2^32.
     #[must_use]
     pub const fn token(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
 
-    /// The key that has this token. A token that never was one gives a key that names nothing.
+    /// Returns the key that has this token. A token that never was one gives a key that names nothing.
     #[must_use]
     pub const fn from_token(token: u64) -> SourceKey {
         SourceKey {
@@ -208,19 +208,19 @@ impl<W> Sources<W> {
         }
     }
 
-    /// How many sources are registered.
+    /// Returns how many sources are registered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// Whether no source is registered.
+    /// Returns true if no source is registered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }
 
-    /// How many waiters are parked.
+    /// Returns how many waiters are parked.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
@@ -314,14 +314,14 @@ impl<W> Sources<W> {
         woken
     }
 
-    /// What is known about a source; nothing when the key is stale.
+    /// Returns what is known about a source; nothing when the key is stale.
     #[must_use]
     pub fn readiness(&self, key: SourceKey) -> Readiness {
         self.get(key)
             .map_or(Readiness::EMPTY, |source| source.readiness)
     }
 
-    /// Whether an operation is worth trying. An end of file and an error count: it returns at once.
+    /// Returns true if an operation is worth trying. An end of file and an error count: it returns at once.
     #[must_use]
     pub fn is_ready(&self, key: SourceKey, direction: Direction) -> bool {
         self.readiness(key).intersects(direction.ready())
@@ -453,7 +453,7 @@ impl<W> Sources<W> {
             .filter(|source| source.generation == key.generation)
     }
 
-    /// The number of a source that has not passed to a newer one.
+    /// Returns the number of a source that has not passed to a newer one.
     fn registered_fd(&self, key: SourceKey) -> io::Result<RawFd> {
         self.get(key)
             .filter(|source| self.owners[source.fd as usize] == key.index)

@@ -52,7 +52,7 @@ pub struct Timers<T> {
 }
 
 impl<T> Timers<T> {
-    /// An empty set.
+    /// Returns an empty set.
     #[must_use]
     pub const fn new() -> Self {
         Timers {
@@ -62,13 +62,13 @@ impl<T> Timers<T> {
         }
     }
 
-    /// How many timers are pending.
+    /// Returns how many timers are pending.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether no timer is pending.
+    /// Returns true if no timer is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
@@ -102,7 +102,7 @@ impl<T> Timers<T> {
         Some(self.entries.remove(key.index as usize).value)
     }
 
-    /// The value of a pending timer.
+    /// Returns the value of a pending timer.
     #[must_use]
     pub fn get(&self, key: TimerKey) -> Option<&T> {
         self.entry(key).map(|entry| &entry.value)

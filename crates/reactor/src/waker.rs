@@ -33,8 +33,8 @@ impl Waker {
 
     /// Notes whether the descriptor was closed behind our back, before others are opened that may get its number: it is
     /// left alone then when this is dropped.
-    pub fn look(&self) {
-        self.fd.look();
+    pub fn verify(&self) {
+        self.fd.verify();
     }
 
     /// Makes the descriptor readable. Any thread and any signal handler may call it; only the first

@@ -32,25 +32,25 @@ impl Interest {
     /// Both directions.
     pub const BOTH: Interest = Interest(3);
 
-    /// The set with these bits; others than those of the constants are ignored.
+    /// Returns the set with these bits; others than those of the constants are ignored.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Interest {
         Interest(bits & Interest::BOTH.0)
     }
 
-    /// The set as bits.
+    /// Returns the set as bits.
     #[must_use]
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// Whether all of `other` is asked for.
+    /// Returns true if all of `other` is asked for.
     #[must_use]
     pub const fn contains(self, other: Interest) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether neither direction is asked for.
+    /// Returns true if neither direction is asked for.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -63,7 +63,7 @@ impl Interest {
         flags
     }
 
-    /// What an event makes ready. Where the connection or the other end is gone nothing blocks any more.
+    /// Returns what an event makes ready. Where the connection or the other end is gone nothing blocks any more.
     fn ready(flags: EventFlags) -> Interest {
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
             return Interest::BOTH;
@@ -126,13 +126,13 @@ impl<K: Copy + Eq> Watches<K> {
         }
     }
 
-    /// Whether there is no watch.
+    /// Returns true if there is no watch.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_fd.is_empty()
     }
 
-    /// How many descriptors are watched.
+    /// Returns how many descriptors are watched.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_fd.len()
@@ -195,7 +195,7 @@ impl<K: Copy + Eq> Watches<K> {
         }
     }
 
-    /// The watches that an event on `fd` concerns, each with the part of what it asked for that is ready.
+    /// Returns the watches that an event on `fd` concerns, each with the part of what it asked for that is ready.
     pub fn ready(&self, fd: RawFd, flags: EventFlags) -> impl Iterator<Item = (K, Interest)> + '_ {
         let ready = Interest::ready(flags);
         self.watches(fd)
@@ -203,13 +203,13 @@ impl<K: Copy + Eq> Watches<K> {
             .filter(|(_, interest)| !interest.is_empty())
     }
 
-    /// Whether some watch is ready at all times, so that a loop must not wait.
+    /// Returns true if some watch is ready at all times, so that a loop must not wait.
     #[must_use]
     pub fn has_always_ready(&self) -> bool {
         !self.always.is_empty()
     }
 
-    /// The watches on files that epoll refuses because they never block, with what they ask for.
+    /// Returns the watches on files that epoll refuses because they never block, with what they ask for.
     pub fn always_ready(&self) -> impl Iterator<Item = (K, Interest)> + '_ {
         self.always.iter().flat_map(|&fd| self.watches(fd))
     }

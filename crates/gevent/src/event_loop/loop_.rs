@@ -520,9 +520,9 @@ impl Loop {
     /// `OSError` when the process may open no more descriptors.
     pub(crate) fn replace_kernel(&self, py: Python<'_>) -> PyResult<Option<Arc<Inbox>>> {
         if let Some(old) = self.kernel.cloned(py) {
-            old.main.look();
-            old.level.look();
-            old.waker.look();
+            old.main.verify();
+            old.level.verify();
+            old.waker.verify();
         }
         let kernel = Arc::new(Kernel::new()?);
         self.rearm(py, &kernel);

@@ -43,7 +43,7 @@ where
     })
 }
 
-/// What `body` returns; none when it failed or panicked: then an error is set in the interpreter.
+/// Returns what `body` returns; none when it failed or panicked: then an error is set in the interpreter.
 ///
 /// # Safety
 /// The GIL is held.

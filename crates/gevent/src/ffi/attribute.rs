@@ -31,7 +31,7 @@ unsafe extern "C" {
     fn PyMethod_Function(method: Object) -> Object;
 }
 
-/// What `object.__getattribute__` returns when `dict` is the instance dictionary.
+/// Returns what `object.__getattribute__` returns when `dict` is the instance dictionary.
 ///
 /// # Errors
 /// `AttributeError`; what a descriptor raises.
@@ -50,7 +50,7 @@ pub fn get<'py>(
     }
 }
 
-/// What `object.__setattr__` (or, without a value, `object.__delattr__`) does when `dict` is the instance dictionary.
+/// Returns what `object.__setattr__` (or, without a value, `object.__delattr__`) does when `dict` is the instance dictionary.
 ///
 /// # Errors
 /// `AttributeError`; what a descriptor raises.
@@ -72,7 +72,7 @@ pub fn set(
     }
 }
 
-/// The object's own attributes, if it has been given any.
+/// Returns the object's own attributes, if it has been given any.
 #[inline]
 pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     // SAFETY: the object is live; the result is NULL, or points to its field for the dictionary, which is NULL or a
@@ -87,7 +87,7 @@ pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     }
 }
 
-/// An attribute that is usually the object's own; found more quickly then than by asking the class first, which may have
+/// Returns an attribute that is usually the object's own; found more quickly then than by asking the class first, which may have
 /// no say in it.
 ///
 /// # Errors
@@ -105,7 +105,7 @@ pub fn own_first<'py>(
     object.getattr(name)
 }
 
-/// A number that changes whenever an attribute of the class or of one of its bases does; none where CPython keeps none.
+/// Returns a number that changes whenever an attribute of the class or of one of its bases does; none where CPython keeps none.
 ///
 /// The number alone decides: CPython sets it to 0 with every such change, until a look-up gives the class a new one. The
 /// flag that went with it, `Py_TPFLAGS_VALID_VERSION_TAG`, is not set any more since CPython 3.13.
@@ -116,7 +116,7 @@ pub fn version(class: &Bound<'_, PyType>) -> Option<u32> {
     (tag != 0).then_some(tag)
 }
 
-/// The function of a bound method; none of anything else.
+/// Returns the function of a bound method; none of anything else.
 #[inline]
 pub fn function_of<'a, 'py>(method: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
     // SAFETY: the object is live; a bound method has a function for as long as it lives.

@@ -53,7 +53,7 @@ pub fn as_greenlet() -> <PyGreenlet as PyClassBaseType>::Initializer {
     PyNativeTypeInitializer(PhantomData)
 }
 
-/// An instance of `class`, a subclass of `T`, as `T.__new__` makes it; `__init__` is not called.
+/// Returns an instance of `class`, a subclass of `T`, as `T.__new__` makes it; `__init__` is not called.
 ///
 /// # Errors
 /// `TypeError` for another class, and what `__new__` raises.

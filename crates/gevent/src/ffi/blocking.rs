@@ -42,13 +42,13 @@ pub enum First {
 }
 
 /// What a first look at a call finds.
-pub enum Look {
+pub enum FastPath {
     /// It returns this.
     Done(Py<PyAny>),
     /// It raises this.
     Failed(PyErr),
     /// It goes the longer way, with so much of it done.
-    Longer(usize),
+    Incomplete(usize),
 }
 
 impl From<Step> for First {
@@ -70,13 +70,16 @@ pub trait Blocking {
     const DOC: &'static CStr;
     /// The names of its parameters, all optional.
     const PARAMETERS: &'static [&'static str];
-    /// Whether they may be named in a call.
+    /// True if they may be named in a call.
     const NAMED: bool = true;
 
     /// Does a call without named arguments, where that needs no wait and no more than a look. It calls no Python and drops
     /// none of its objects: all that makes safe is left out then.
-    fn at_once(_slf: &Bound<'_, Self::Owner>, _arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
-        Look::Longer(0)
+    fn fast_path(
+        _slf: &Bound<'_, Self::Owner>,
+        _arguments: &[Borrowed<'_, '_, PyAny>],
+    ) -> FastPath {
+        FastPath::Incomplete(0)
     }
 
     /// Works until the call is done or has to park.
@@ -88,7 +91,7 @@ pub trait Blocking {
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First>;
 
-    /// [`begin`](Self::begin) after [`at_once`](Self::at_once) did so much of it.
+    /// [`begin`](Self::begin) after [`at_once`](Self::fast_path) did so much of it.
     ///
     /// # Errors
     /// What the call raises.
@@ -176,7 +179,7 @@ unsafe extern "C" fn enter<B: Blocking>(
     names: Object,
 ) -> Object {
     let done = if names.is_null() {
-        match look::<B>(slf, args, count) {
+        match try_fast_path::<B>(slf, args, count) {
             Err(done) => done,
             Ok(result) => return result,
         }
@@ -203,9 +206,9 @@ unsafe extern "C" fn enter<B: Blocking>(
     }
 }
 
-/// What the call returns, or how much of it is done.
+/// Returns what the call returns, or how much of it is done.
 #[inline(never)]
-fn look<B: Blocking>(
+fn try_fast_path<B: Blocking>(
     slf: Object,
     args: *const Object,
     count: ffi::Py_ssize_t,
@@ -221,10 +224,10 @@ fn look<B: Blocking>(
         };
         (slf.cast_unchecked::<B::Owner>(), arguments)
     };
-    match catch_unwind(AssertUnwindSafe(|| B::at_once(&slf, arguments))) {
-        Ok(Look::Done(result)) => Ok(result.into_ptr()),
-        Ok(Look::Longer(done)) => Err(done),
-        Ok(Look::Failed(error)) => Ok(in_call(|_| Err(error)).unwrap_or(std::ptr::null_mut())),
+    match catch_unwind(AssertUnwindSafe(|| B::fast_path(&slf, arguments))) {
+        Ok(FastPath::Done(result)) => Ok(result.into_ptr()),
+        Ok(FastPath::Incomplete(done)) => Err(done),
+        Ok(FastPath::Failed(error)) => Ok(in_call(|_| Err(error)).unwrap_or(std::ptr::null_mut())),
         // The call may have received or sent something by then, so it is not made again.
         Err(_panic) => Ok(in_call(|_| Err(panicked())).unwrap_or(std::ptr::null_mut())),
     }

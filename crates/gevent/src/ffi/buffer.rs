@@ -68,7 +68,7 @@ impl Drop for Loan {
 pub struct Frozen(Py<PyBytes>);
 
 impl Frozen {
-    /// The bytes of `object`.
+    /// Returns the bytes of `object`.
     ///
     /// # Errors
     /// `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece, `MemoryError`.
@@ -97,7 +97,7 @@ pub enum Readable {
 }
 
 impl Readable {
-    /// The memory of `object`.
+    /// Returns the memory of `object`.
     ///
     /// # Errors
     /// `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece.
@@ -154,7 +154,7 @@ impl Readable {
 pub struct Writable(Loan);
 
 impl Writable {
-    /// The memory of `object`, for the function `name` in messages.
+    /// Returns the memory of `object`, for the function `name` in messages.
     ///
     /// # Errors
     /// `TypeError` when it is not bytes-like, not writable or not in one piece.
@@ -270,7 +270,7 @@ impl<'a> Room<'a> {
         Ok((got, from))
     }
 
-    /// Where the rest of the room begins. With `MSG_TRUNC` the kernel tells the length of the whole message, and writes
+    /// Returns where the rest of the room begins. With `MSG_TRUNC` the kernel tells the length of the whole message, and writes
     /// nothing for a stream: then the rest is zeroed first, as all of it may come to count as received.
     #[inline]
     fn rest(&mut self, flags: RecvFlags) -> *mut c_void {
@@ -323,7 +323,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
         Self([MaybeUninit::uninit(); SIZE])
     }
 
-    /// What `fill` makes of the first `size` bytes, as many as there are, and what it received there.
+    /// Returns what `fill` makes of the first `size` bytes, as many as there are, and what it received there.
     ///
     /// # Errors
     /// What `fill` reports.
@@ -349,7 +349,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
     }
 }
 
-/// A bytes object of at most `capacity` bytes: what `fill` received in the room that it is given.
+/// Returns a bytes object of at most `capacity` bytes: what `fill` received in the room that it is given.
 ///
 /// # Errors
 /// What `fill` reports. Inside: `MemoryError`.

@@ -196,7 +196,7 @@ pub fn install(py: Python<'_>) {
     }
 }
 
-/// Where frames begin in a chunk. CPython skips a word of a first chunk, so that it is never popped.
+/// Returns where frames begin in a chunk. CPython skips a word of a first chunk, so that it is never popped.
 ///
 /// # Safety
 /// The chunk is live.
@@ -205,7 +205,7 @@ unsafe fn base(chunk: *mut Chunk) -> *mut *mut ffi::PyObject {
     unsafe { chunk.add(1).cast::<*mut ffi::PyObject>().add(1) }
 }
 
-/// The fields of the running thread, where they are known.
+/// Returns the fields of the running thread, where they are known.
 ///
 /// # Safety
 /// The GIL is held.

@@ -18,7 +18,7 @@ pub fn local(seconds: i64) -> [i32; 6] {
     ]
 }
 
-/// Seconds since the epoch.
+/// Returns seconds since the epoch.
 pub fn wall_time() -> f64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     now.tv_sec as f64 + now.tv_nsec as f64 / 1e9

@@ -3,7 +3,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// A copy of the current context.
+/// Returns a copy of the current context.
 ///
 /// # Errors
 /// `MemoryError`.

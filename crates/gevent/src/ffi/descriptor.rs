@@ -18,7 +18,7 @@ pub fn adopt(number: RawFd) -> rustix::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// What `f` makes of a descriptor that a Python object lends; none for a number that names none.
+/// Returns what `f` makes of a descriptor that a Python object lends; none for a number that names none.
 pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
     if number < 0 {
         return None;
@@ -43,7 +43,7 @@ pub fn close(descriptor: OwnedFd) -> io::Result<()> {
     }
 }
 
-/// What is ready of `entries`, without waiting.
+/// Returns what is ready of `entries`, without waiting.
 ///
 /// # Errors
 /// What `poll(2)` reports.

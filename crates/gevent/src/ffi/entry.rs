@@ -154,7 +154,7 @@ fn for_greenlet<R>(
     unsafe { attached(work) }.flatten()
 }
 
-/// The error that a panic becomes.
+/// Returns the error that a panic becomes.
 pub fn panicked() -> PyErr {
     PanicException::new_err("the engine panicked")
 }
@@ -173,7 +173,7 @@ Call ``handle(*args)``, and then, also after an error, ``close(*args)``; return 
         .as_ptr(),
 });
 
-/// The function that servers spawn, as one of the module `name`.
+/// Returns the function that servers spawn, as one of the module `name`.
 ///
 /// # Errors
 /// When the object cannot be made.

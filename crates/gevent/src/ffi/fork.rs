@@ -32,7 +32,7 @@ pub fn install(hooks: &'static [fn()]) {
     });
 }
 
-/// How many forks lie between this process and the one that first imported the module.
+/// Returns how many forks lie between this process and the one that first imported the module.
 #[inline]
 pub fn count() -> u64 {
     FORKS.load(Relaxed)

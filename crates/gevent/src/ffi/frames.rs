@@ -14,13 +14,13 @@ pub struct FrameRef {
 }
 
 impl FrameRef {
-    /// The offset of the instruction that was running.
+    /// Returns the offset of the instruction that was running.
     pub fn lasti(&self) -> i32 {
         self.lasti
     }
 }
 
-/// The line of the instruction at `lasti`, an offset that a frame of this code had.
+/// Returns the line of the instruction at `lasti`, an offset that a frame of this code had.
 pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
     // SAFETY: a live code object; CPython searches its line table and returns -1 for an offset outside it.
     unsafe { ffi::PyCode_Addr2Line(code.bind(py).as_ptr().cast(), lasti) }
@@ -29,7 +29,7 @@ pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
 /// Frames, innermost first. What a loop spawns from one place is spawned from the same frames, and shares them.
 pub type Stack = Arc<[FrameRef]>;
 
-/// The innermost `limit` frames of the running greenlet: `last` where they are the same.
+/// Returns the innermost `limit` frames of the running greenlet: `last` where they are the same.
 pub fn capture(py: Python<'_>, limit: usize, last: Option<Stack>) -> Stack {
     let known = last.as_deref().unwrap_or_default();
     let mut same = 0;

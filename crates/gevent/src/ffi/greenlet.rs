@@ -42,7 +42,7 @@ unsafe impl Sync for Api {}
 
 static API: OnceLock<Api> = OnceLock::new();
 
-/// The table; `load` ran when the module was imported, before any object of ours could exist.
+/// Returns the table; `load` ran when the module was imported, before any object of ours could exist.
 #[inline]
 pub fn api() -> &'static Api {
     API.get()
@@ -88,7 +88,7 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// The running greenlet.
+/// Returns the running greenlet.
 ///
 /// # Errors
 /// greenlet's `RuntimeError` once the interpreter is being finalized.
@@ -122,7 +122,7 @@ pub unsafe fn suspend_raw(target: *mut ffi::PyObject) -> *mut ffi::PyObject {
     unsafe { (api().switch)(target, api().no_args, std::ptr::null_mut()) }
 }
 
-/// The error that [`suspend`] left in the interpreter.
+/// Returns the error that [`suspend`] left in the interpreter.
 #[cold]
 #[inline(never)]
 pub fn thrown(py: Python<'_>) -> PyErr {
@@ -188,7 +188,7 @@ pub fn set_parent(child: &Bound<'_, PyAny>, parent: &Bound<'_, PyAny>) -> PyResu
     }
 }
 
-/// The parent, none for a main greenlet.
+/// Returns the parent, none for a main greenlet.
 pub fn parent<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // SAFETY: `of` is a greenlet; the result is a new reference or NULL, possibly with an error set, which is cleared.
     unsafe {
@@ -200,21 +200,21 @@ pub fn parent<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     }
 }
 
-/// Whether `greenlet` has run at all, ended ones included.
+/// Returns true if `greenlet` has run at all, ended ones included.
 #[inline]
 pub fn started(greenlet: &Bound<'_, PyAny>) -> bool {
     // SAFETY: `greenlet` is a greenlet; reads its state.
     unsafe { (api().started)(greenlet.as_ptr()) != 0 }
 }
 
-/// Whether `greenlet` has begun and not ended.
+/// Returns true if `greenlet` has begun and not ended.
 #[inline]
 pub fn active(greenlet: &Bound<'_, PyAny>) -> bool {
     // SAFETY: `greenlet` is a greenlet; reads its state.
     unsafe { (api().active)(greenlet.as_ptr()) != 0 }
 }
 
-/// Whether `greenlet` is the main greenlet of its thread.
+/// Returns true if `greenlet` is the main greenlet of its thread.
 pub fn is_main(greenlet: &Bound<'_, PyAny>) -> bool {
     // SAFETY: `greenlet` is a greenlet; reads its state.
     unsafe { (api().is_main)(greenlet.as_ptr()) != 0 }

@@ -30,11 +30,11 @@ thread_local! {
     static SLOT: Slot = const { Slot(RefCell::new(None)) };
 }
 
-/// The hub of the calling thread, if it has one.
+/// Returns the hub of the calling thread, if it has one.
 #[inline]
 pub fn get(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
     if THREAD.load(Relaxed) != thread::id() {
-        return look_up(py);
+        return hub_of_thread(py);
     }
     // SAFETY: the two statics are written together, with the GIL held, which `py` shows to be held now; only `THREAD` is
     // cleared without it, by its own thread or in a forked child that has no other. So the pointer is that of this thread's
@@ -44,7 +44,7 @@ pub fn get(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
 
 #[cold]
 #[inline(never)]
-fn look_up(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
+fn hub_of_thread(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
     thread::enter();
     let hub = SLOT.with(|slot| slot.0.borrow().as_ref().map(|hub| hub.bind(py).clone()))?;
     HUB.store(hub.as_ptr(), Relaxed);

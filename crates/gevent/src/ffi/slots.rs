@@ -35,7 +35,7 @@ pub struct Slot {
 pub struct Slotted<'py>(Bound<'py, PyAny>);
 
 impl SlottedClass {
-    /// The class, of which instances are to be made.
+    /// Returns the class, of which instances are to be made.
     pub fn new(class: Bound<'_, PyType>) -> Self {
         Self {
             class: class.unbind(),
@@ -48,7 +48,7 @@ impl SlottedClass {
         object.get_type_ptr() == self.class.as_ptr().cast()
     }
 
-    /// The object with its fields, if it is an instance of this very class.
+    /// Returns the object with its fields, if it is an instance of this very class.
     #[inline]
     pub fn fields<'py>(
         &self,
@@ -61,7 +61,7 @@ impl SlottedClass {
         }
     }
 
-    /// A new instance whose fields are all unset.
+    /// Returns a new instance whose fields are all unset.
     ///
     /// # Errors
     /// `MemoryError`.
@@ -161,12 +161,12 @@ impl<'py> Slotted<'py> {
         }
     }
 
-    /// The object.
+    /// Returns the object.
     pub fn object(&self) -> &Bound<'py, PyAny> {
         &self.0
     }
 
-    /// The object.
+    /// Returns the object.
     pub fn into_object(self) -> Bound<'py, PyAny> {
         self.0
     }

@@ -4,7 +4,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// The string with a character for each byte (ISO-8859-1).
+/// Returns the string with a character for each byte (ISO-8859-1).
 ///
 /// # Errors
 /// `MemoryError`.
@@ -18,7 +18,7 @@ pub fn from_latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, Py
     }
 }
 
-/// The characters of a string as bytes; none where one does not fit.
+/// Returns the characters of a string as bytes; none where one does not fit.
 #[inline]
 pub fn as_latin1<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     let object = text.as_ptr();

@@ -106,7 +106,7 @@ thread_local! {
     static REGISTERED: Registered = Registered::new();
 }
 
-/// A number that no other living thread has: the address of its control block.
+/// Returns a number that no other living thread has: the address of its control block.
 #[inline(always)]
 pub fn id() -> usize {
     #[cfg(target_arch = "x86_64")]

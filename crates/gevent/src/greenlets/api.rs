@@ -9,13 +9,14 @@ use pyo3::types::{PyDict, PyGenericAlias, PyTraceback, PyTuple, PyType};
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
-use crate::greenlets::end::{exit_error, old_links, spawn_linked};
+use crate::greenlets::end::{exit_error, spawn_linked};
 use crate::greenlets::greenlet::{Ended, Greenlet, Stage, not_callable};
 use crate::greenlets::spawn_settings::SETTINGS;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::{LinkKind, either_name};
 use crate::greenlets::spawning::{do_nothing, is_plain, make, spawn_of};
 use crate::hub;
+use crate::registered::{AWAIT_GREENLET, UNLINK};
 use crate::structured::membership::describe_group;
 use crate::structured::shielded_kill::check_killed;
 use crate::waiting::links::Link;
@@ -357,8 +358,7 @@ impl Greenlet {
     /// When the awaiting task is cancelled the greenlet is killed, and the cancellation goes on once it has ended.
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         // Imported when first needed, as it takes asyncio with it.
-        let awaiting = slf.py().import("gevent.aio._awaiting")?;
-        awaiting.call_method1("await_greenlet", (slf,))
+        AWAIT_GREENLET.get(slf.py())?.call1((slf,))
     }
 
     /// Have `callback` called with this greenlet, in the hub, when it is over.
@@ -422,7 +422,7 @@ impl Greenlet {
     ) -> PyResult<()> {
         let py = slf.py();
         let Some(callback) = either_name(callback, receiver)? else {
-            return old_links(py)?.call_method1("unlink", (slf,)).map(drop);
+            return UNLINK.get(py)?.call1((slf,)).map(drop);
         };
         for candidate in Self::read(slf, |state| state.links.callables(py)) {
             if candidate.bind(py).eq(&callback)? {

@@ -11,6 +11,7 @@ use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Ended, Greenlet, State};
 use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
 use crate::hub;
+use crate::registered::{LINK, SPAWN_LINKED};
 use crate::waiting::links::Link;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Limit;
@@ -102,9 +103,9 @@ impl Greenlet {
                 given.unbind()
             }
             receiver => {
-                let links = old_links(py)?;
-                return links
-                    .call_method1("link", (slf, receiver, kind.method()))
+                return LINK
+                    .get(py)?
+                    .call1((slf, receiver, kind.method()))
                     .map(drop);
             }
         };
@@ -149,14 +150,6 @@ impl Greenlet {
     }
 }
 
-/// The module of links between greenlets, which is loaded when somebody makes one.
-///
-/// # Errors
-/// When it cannot be imported.
-pub fn old_links(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import("gevent.compat.links")
-}
-
 /// Makes a greenlet of `class` and links it to the current one.
 ///
 /// # Errors
@@ -167,8 +160,9 @@ pub fn spawn_linked<'py>(
     args: Bound<'py, PyTuple>,
     kwargs: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let links = old_links(class.py())?;
-    links.call_method1("spawn_linked", (class, kind.method(), args, kwargs))
+    SPAWN_LINKED
+        .get(class.py())?
+        .call1((class, kind.method(), args, kwargs))
 }
 
 /// A fresh `GreenletExit`.

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use crate::cell::GilCell;
 use crate::greenlets::greenlet::Greenlet;
+use crate::registered::APPLY_SPAWN_SETTINGS;
 
 /// Settings of `gevent.config` and class attributes that are looked at per spawn.
 pub struct SpawnSettings {
@@ -39,8 +40,7 @@ pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
     if is_known {
         return Ok((tracked, inherits));
     }
-    py.import("gevent._config")?
-        .call_method0("apply_spawn_settings")?;
+    APPLY_SPAWN_SETTINGS.get(py)?.call0()?;
     SETTINGS.with(py, |settings| settings.is_known = true);
     let (_, tracked, inherits) = SETTINGS.with(py, read);
     Ok((tracked, inherits))

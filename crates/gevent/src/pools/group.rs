@@ -32,7 +32,7 @@ pub struct BaseGroup {
     dying: Made<Py<PySet>>,
     /// A `gevent.event.Event` that is set while there is no greenlet.
     empty: GilCell<Option<Py<PyAny>>>,
-    /// Whether its class overrides none of the methods that spawning consists of.
+    /// True if its class overrides none of the methods that spawning consists of.
     plain: bool,
 }
 
@@ -54,7 +54,7 @@ fn is_plain(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyResult<boo
     Ok(true)
 }
 
-/// The greenlet, if nothing can be overridden in its class.
+/// Returns the greenlet, if nothing can be overridden in its class.
 fn exact<'a, 'py>(greenlet: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Greenlet>> {
     greenlet.cast_exact::<Greenlet>().ok()
 }
@@ -182,7 +182,7 @@ impl BaseGroup {
         Self::start_new(slf, greenlet)
     }
 
-    /// The group whose method `spawn` this is, if it can be done without calling it.
+    /// Returns the group whose method `spawn` this is, if it can be done without calling it.
     ///
     /// # Errors
     /// What looking at the method raises.

@@ -41,7 +41,7 @@ struct Queued {
     begun: usize,
     read: usize,
     finished: usize,
-    /// Whether all calls are begun.
+    /// True if all calls are begun.
     over: bool,
     readers: Links,
     spawner: Links,
@@ -164,7 +164,7 @@ impl Results {
         }
     }
 
-    /// Whether no more results are expected than are begun.
+    /// Returns true if no more results are expected than are begun.
     pub fn is_over(&self, py: Python<'_>) -> bool {
         self.queued.with(py, |queued| queued.over)
     }
@@ -276,7 +276,7 @@ pub struct ResultLink {
 const _: () = check::<ResultLink>();
 
 impl ResultLink {
-    /// A link for the call at `index`.
+    /// Returns a link for the call at `index`.
     pub fn new(results: Py<Results>, index: usize) -> Self {
         Self {
             results: Made::new(results),

@@ -43,7 +43,7 @@ pub struct Job {
 const _: () = check::<Job>();
 
 impl Job {
-    /// A call of `func` whose result goes to `result`.
+    /// Returns a call of `func` whose result goes to `result`.
     pub fn new(
         func: Py<PyAny>,
         args: Py<PyTuple>,
@@ -94,7 +94,7 @@ impl Job {
     }
 
     /// Lets go of the call, and returns what is to be sent to the hub's loop.
-    pub fn parcel(job: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
+    pub fn completion(job: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
         let py = job.py();
         let this = job.get();
         let call = this.call.with(py, |call| {

@@ -1,7 +1,7 @@
 //! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its jobs, and who waits for what.
 //!
-//! All of it is only touched with the GIL held, except for the bell that sleeping workers wait at without it. So a forked
-//! child, which has none of the workers, needs a new bell and nothing else.
+//! All of it is only touched with the GIL held, except for the work that sleeping workers wait at without it. So a forked
+//! child, which has none of the workers, needs a new work and nothing else.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::event_loop::spin;
 use crate::hub;
-use crate::pools::bell::Bell;
 use crate::pools::job::Job;
+use crate::pools::work_semaphore::WorkSemaphore;
 use crate::structured::context;
 use crate::sync::async_result::AsyncResult;
 use crate::waiting::links::{Link, Links};
@@ -42,10 +42,10 @@ struct State {
     dismissed: usize,
     waiting: usize,
     waking: usize,
-    /// Whether the last wait of a worker, and the last job, were so short that looking out pays.
-    lively: bool,
-    brisk: bool,
-    bell: Arc<Bell>,
+    /// True if the last wait of a worker, and the last job, were so short that looking out pays.
+    worker_spins: bool,
+    hub_spins: bool,
+    semaphore: Arc<WorkSemaphore>,
     /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
     entrants: Links,
     watchers: Links,
@@ -58,21 +58,22 @@ pub struct TaskQueue {
     state: GilCell<State>,
 }
 
-fn send(parcel: Option<(Arc<Inbox>, Task)>) {
-    if let Some((inbox, task)) = parcel {
+fn send(completion: Option<(Arc<Inbox>, Task)>) {
+    if let Some((inbox, task)) = completion {
         inbox.send(task);
     }
 }
 
 impl TaskQueue {
-    /// The loop of the hub that jobs come from.
+    /// Returns the loop of the hub that jobs come from.
     pub fn loop_(&self) -> &Loop {
         self.loop_.get()
     }
 
     /// Takes note that a job, which took this long, is done.
     pub fn job_done(&self, py: Python<'_>, took: Duration) {
-        self.state.with(py, |state| state.brisk = took < spin::SOON);
+        self.state
+            .with(py, |state| state.hub_spins = took < spin::SOON);
         self.loop_().count_ref(-1);
         self.leave(py);
     }
@@ -103,7 +104,7 @@ impl TaskQueue {
         }
     }
 
-    fn tell_watchers(&self, py: Python<'_>) {
+    fn notify_watchers(&self, py: Python<'_>) {
         let mut watchers = self.state.with(py, |state| state.watchers.take());
         while let Some(link) = watchers.pop() {
             if let Link::Wait(wait) = link {
@@ -112,14 +113,14 @@ impl TaskQueue {
         }
     }
 
-    fn ring_if_waited_for(&self, py: Python<'_>) {
-        let bell = self.state.with(py, |state| {
+    fn wake_worker(&self, py: Python<'_>) {
+        let semaphore = self.state.with(py, |state| {
             let due = state.waiting > state.waking;
             state.waking += usize::from(due);
-            due.then(|| state.bell.clone())
+            due.then(|| state.semaphore.clone())
         });
-        if let Some(bell) = bell {
-            bell.ring();
+        if let Some(semaphore) = semaphore {
+            semaphore.release();
         }
     }
 
@@ -148,9 +149,9 @@ impl TaskQueue {
             dismissed: 0,
             waiting: 0,
             waking: 0,
-            lively: false,
-            brisk: false,
-            bell: Arc::default(),
+            worker_spins: false,
+            hub_spins: false,
+            semaphore: Arc::default(),
             entrants: Links::new(),
             watchers: Links::new(),
         };
@@ -186,7 +187,7 @@ impl TaskQueue {
             state.unfinished = state.unfinished.saturating_sub(1)
         });
         self.admit_waiting(py);
-        self.tell_watchers(py);
+        self.notify_watchers(py);
     }
 
     /// Queue a call that has entered; return the `AsyncResult` of it.
@@ -207,14 +208,14 @@ impl TaskQueue {
             Job::new(func, args, kwargs, result.clone_ref(py), queue, hub),
         )?;
         this.loop_().count_ref(1);
-        let brisk = this.state.with(py, |state| {
+        let hub_spins = this.state.with(py, |state| {
             state.jobs.push_back(job);
-            state.brisk
+            state.hub_spins
         });
-        if brisk {
+        if hub_spins {
             this.loop_().mail_is_near.store(true, Relaxed);
         }
-        this.ring_if_waited_for(py);
+        this.wake_worker(py);
         Ok(result)
     }
 
@@ -229,7 +230,7 @@ impl TaskQueue {
         timeout: Option<f64>,
         done: Option<&Bound<'_, Job>>,
     ) -> Option<Py<Job>> {
-        let mut parcel = done.and_then(Job::parcel);
+        let mut completion = done.and_then(Job::completion);
         let limit = timeout
             .filter(|seconds| *seconds > 0.0)
             .map(|seconds| Duration::from_secs_f64(seconds.min(1e9)));
@@ -239,34 +240,37 @@ impl TaskQueue {
                 let job = state.jobs.pop_front();
                 let waits = job.is_none() && state.dismissed == 0 && !idle;
                 state.waiting += usize::from(waits);
-                (job, waits.then(|| (state.bell.clone(), state.lively)))
+                (
+                    job,
+                    waits.then(|| (state.semaphore.clone(), state.worker_spins)),
+                )
             });
-            let Some((bell, lively)) = waits else {
-                send(parcel.take());
+            let Some((semaphore, worker_spins)) = waits else {
+                send(completion.take());
                 if job.is_some() {
                     return job;
                 }
                 if self.leave_if_due(py, idle) {
-                    self.tell_watchers(py);
+                    self.notify_watchers(py);
                     return None;
                 }
                 continue;
             };
-            let parcel = parcel.take();
+            let completion = completion.take();
             let began = Instant::now();
-            let heard = py.detach(|| {
-                send(parcel);
-                let heard = bell.wait(limit, lively);
-                if heard {
+            let acquired = py.detach(|| {
+                send(completion);
+                let acquired = semaphore.acquire(limit, worker_spins);
+                if acquired {
                     spin::until(HUB_LETS_GO, || self.loop_().polling.load(Relaxed));
                 }
-                heard
+                acquired
             });
-            idle = !heard;
+            idle = !acquired;
             self.state.with(py, |state| {
                 state.waiting = state.waiting.saturating_sub(1);
-                state.waking = state.waking.saturating_sub(usize::from(heard));
-                state.lively = began.elapsed() < spin::SOON;
+                state.waking = state.waking.saturating_sub(usize::from(acquired));
+                state.worker_spins = began.elapsed() < spin::SOON;
             });
         }
     }
@@ -274,7 +278,7 @@ impl TaskQueue {
     /// Send a job back to the hub, for a worker that will not ask for another one.
     #[staticmethod]
     fn give_back(job: &Bound<'_, Job>) {
-        send(Job::parcel(job));
+        send(Job::completion(job));
     }
 
     /// Whether there are fewer workers than unfinished tasks, and than `most`.
@@ -293,7 +297,7 @@ impl TaskQueue {
     fn lose(&self, py: Python<'_>) {
         self.state
             .with(py, |state| state.workers = state.workers.saturating_sub(1));
-        self.tell_watchers(py);
+        self.notify_watchers(py);
     }
 
     /// Have workers leave, once there is no task for them, until `most` are left.
@@ -303,7 +307,7 @@ impl TaskQueue {
             state.dismissed
         });
         for _ in 0..surplus {
-            self.ring_if_waited_for(py);
+            self.wake_worker(py);
         }
     }
 
@@ -344,7 +348,7 @@ impl TaskQueue {
             state.dismissed = 0;
             state.waiting = 0;
             state.waking = 0;
-            (std::mem::take(&mut state.bell), lost)
+            (std::mem::take(&mut state.semaphore), lost)
         });
         self.loop_
             .get()
@@ -352,7 +356,7 @@ impl TaskQueue {
         // A worker of the parent may have held its lock at the fork: it is leaked, not touched.
         std::mem::forget(old);
         self.admit_waiting(py);
-        self.tell_watchers(py);
+        self.notify_watchers(py);
     }
 
     /// How many unfinished tasks there may be.

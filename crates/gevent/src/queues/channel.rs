@@ -12,19 +12,19 @@ use crate::args::Flag;
 use crate::cell::GilCell;
 use crate::errors::{Empty, Full};
 use crate::hub::{self, BaseHub};
-use crate::queues::line::{Line, wake};
+use crate::queues::wait_queue::{WaitQueue, wake};
 use crate::waiting::reason::{Reason, WaitKind};
 
-use crate::queues::api::describe;
+use crate::queues::classes::describe;
 use crate::queues::items::{self, Kind};
-use crate::queues::wait::{Patience, in_hub};
+use crate::queues::put_get::{Deadline, in_hub};
 use crate::waiting::timeout::Limit;
 use crate::waiting::wait::WaitRef;
 
 #[derive(Default)]
 struct State {
-    getters: Line<()>,
-    putters: Line<Py<PyAny>>,
+    getters: WaitQueue<()>,
+    putters: WaitQueue<Py<PyAny>>,
     /// Items that were put without waiting, each for a getter that waited then.
     given: VecDeque<Py<PyAny>>,
 }
@@ -34,7 +34,7 @@ impl State {
         self.given.len() + self.putters.len(py)
     }
 
-    /// The getter to wake: none as long as each offer is claimed by somebody woken.
+    /// Returns the getter to wake: none as long as each offer is claimed by somebody woken.
     fn getter(&mut self, py: Python<'_>) -> Option<WaitRef> {
         if self.offers(py) > self.getters.woken(py) {
             self.getters.next(py)
@@ -43,7 +43,7 @@ impl State {
         }
     }
 
-    /// The next item, and the putter to tell.
+    /// Returns the next item, and the putter to tell.
     fn take(&mut self, py: Python<'_>) -> Option<(Py<PyAny>, Option<WaitRef>)> {
         match self.given.pop_front() {
             Some(item) => Some((item, None)),
@@ -88,7 +88,7 @@ impl Channel {
     fn put_waiting(
         slf: &Bound<'_, Self>,
         item: Bound<'_, PyAny>,
-        mut patience: Patience,
+        mut deadline: Deadline,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
@@ -96,29 +96,29 @@ impl Channel {
             .state
             .with(py, |state| state.putters.join(wait.clone(), item.unbind()));
         this.settle(py);
-        let woken = patience.park(py, &wait);
+        let woken = deadline.park(py, &wait);
         let left = this.state.with(py, |state| state.putters.leave(ticket));
         let taken = left.is_none();
         drop(left);
         if woken? || taken {
             Ok(())
         } else {
-            Err(patience.error(py, Full::new_err(())))
+            Err(deadline.error(py, Full::new_err(())))
         }
     }
 
-    fn get_waiting(slf: &Bound<'_, Self>, mut patience: Patience) -> PyResult<Py<PyAny>> {
+    fn get_waiting(slf: &Bound<'_, Self>, mut deadline: Deadline) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let mut wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
         let ticket = this
             .state
             .with(py, |state| state.getters.join(wait.clone(), ()));
         loop {
-            let woken = patience.park(py, &wait);
+            let woken = deadline.park(py, &wait);
             let left = this.state.with(py, |state| state.getters.leave(ticket));
             drop(left);
             if !woken? {
-                return Err(patience.error(py, Empty::new_err(())));
+                return Err(deadline.error(py, Empty::new_err(())));
             }
             if let Some(item) = this.take(py) {
                 return Ok(item);
@@ -229,7 +229,7 @@ impl Channel {
     ) -> PyResult<()> {
         let py = item.py();
         if block.0 && !in_hub(py)? {
-            return Self::put_waiting(slf, item, Patience::new(Limit::of(timeout.as_ref())?));
+            return Self::put_waiting(slf, item, Deadline::new(Limit::of(timeout.as_ref())?));
         }
         let given = slf
             .get()
@@ -280,7 +280,7 @@ impl Channel {
         if !block.0 {
             return Err(Empty::new_err(()));
         }
-        let got = Self::get_waiting(slf, Patience::new(Limit::of(timeout.as_ref())?));
+        let got = Self::get_waiting(slf, Deadline::new(Limit::of(timeout.as_ref())?));
         this.settle(py);
         got
     }

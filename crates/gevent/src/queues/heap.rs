@@ -15,8 +15,8 @@ fn gave_up() -> PyErr {
 }
 
 #[inline]
-fn parent(place: usize) -> usize {
-    (place - 1) / 2
+fn parent(slot: usize) -> usize {
+    (slot - 1) / 2
 }
 
 /// Puts an item in.
@@ -30,23 +30,23 @@ pub fn push(
 ) -> PyResult<()> {
     for _ in 0..STARTS {
         let (len, before) = (list.len(), changes());
-        let mut place = len;
-        while place > 0 && item.lt(list.get_item(parent(place))?)? {
-            place = parent(place);
+        let mut slot = len;
+        while slot > 0 && item.lt(list.get_item(parent(slot))?)? {
+            slot = parent(slot);
         }
         if list.len() != len || changes() != before {
             continue;
         }
         list.append(&item)?;
-        if place == len {
+        if slot == len {
             return Ok(());
         }
         let mut hole = len;
-        while hole != place {
+        while hole != slot {
             list.set_item(hole, list.get_item(parent(hole))?)?;
             hole = parent(hole);
         }
-        return list.set_item(place, item);
+        return list.set_item(slot, item);
     }
     Err(gave_up())
 }
@@ -65,7 +65,7 @@ pub fn pop<'py>(
             return Err(PyIndexError::new_err("index out of range"));
         };
         let last = list.get_item(end)?;
-        let place = place_of_last(list, &last, end)?;
+        let slot = slot_of_last(list, &last, end)?;
         if list.len() != len || changes() != before {
             continue;
         }
@@ -73,8 +73,8 @@ pub fn pop<'py>(
         if end == 0 {
             return Ok(last);
         }
-        // The items on the way from the root to that place each move one up.
-        let (mut at, mut carried) = (place, last);
+        // The items on the way from the root to that slot each move one up.
+        let (mut at, mut carried) = (slot, last);
         loop {
             let item = list.get_item(at)?;
             list.set_item(at, carried)?;
@@ -88,22 +88,22 @@ pub fn pop<'py>(
     Err(gave_up())
 }
 
-/// Where the last item goes when the root is taken: a hole sinks from the root to a leaf, after the lesser child each
+/// Returns where the last item goes when the root is taken: a hole sinks from the root to a leaf, after the lesser child each
 /// time, and the item rises from there.
-fn place_of_last(list: &Bound<'_, PyList>, last: &Bound<'_, PyAny>, end: usize) -> PyResult<usize> {
-    let mut place = 0;
+fn slot_of_last(list: &Bound<'_, PyList>, last: &Bound<'_, PyAny>, end: usize) -> PyResult<usize> {
+    let mut slot = 0;
     let mut child = 1;
     while child < end {
         let right = child + 1;
-        place = if right < end && !list.get_item(child)?.lt(list.get_item(right)?)? {
+        slot = if right < end && !list.get_item(child)?.lt(list.get_item(right)?)? {
             right
         } else {
             child
         };
-        child = 2 * place + 1;
+        child = 2 * slot + 1;
     }
-    while place > 0 && last.lt(list.get_item(place)?)? {
-        place = parent(place);
+    while slot > 0 && last.lt(list.get_item(slot)?)? {
+        slot = parent(slot);
     }
-    Ok(place)
+    Ok(slot)
 }

@@ -54,7 +54,7 @@ fn deque_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     DEQUE.import(py, "collections", "deque")
 }
 
-/// The Python container of a queue of this kind, filled with `items`.
+/// Returns the Python container of a queue of this kind, filled with `items`.
 ///
 /// # Errors
 /// `TypeError` when `items` cannot be iterated over; what comparing them raises.
@@ -108,7 +108,7 @@ pub fn pop<'py>(
     }
 }
 
-/// The next item of a container, left in it.
+/// Returns the next item of a container, left in it.
 ///
 /// # Errors
 /// `IndexError` from an empty one; what the container raises.

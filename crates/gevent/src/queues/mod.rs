@@ -1,9 +1,9 @@
 //! Queues and channels.
 
-pub mod api;
 pub mod channel;
+pub mod classes;
 pub mod heap;
 pub mod items;
-pub mod line;
+pub mod put_get;
 pub mod queue;
-pub mod wait;
+pub mod wait_queue;

@@ -13,7 +13,8 @@ use pyo3::types::{PyList, PyTuple};
 
 use crate::cell::GilCell;
 use crate::queues::items::{self, Items, Kind};
-use crate::queues::line::Line;
+use crate::queues::wait_queue::WaitQueue;
+use crate::registered::QUEUE_CONDITIONS;
 use crate::waiting::links::Links;
 use crate::waiting::wait::WaitRef;
 
@@ -32,7 +33,7 @@ use crate::waiting::wait::WaitRef;
 )]
 pub struct SimpleQueue {
     pub(crate) kind: Kind,
-    /// Whether a subclass, or one who waits at the conditions, may have a say in how items are kept.
+    /// True if a subclass, or one who waits at the conditions, may have a say in how items are kept.
     hooked: AtomicBool,
     pub(crate) state: GilCell<State>,
 }
@@ -44,9 +45,9 @@ pub struct State {
     /// Zero makes a channel of it, in which nothing stays: `put` waits until a getter comes for its item.
     pub(crate) maxsize: Option<isize>,
     /// Who waits for an item; true for those who only want to see it.
-    pub(crate) getters: Line<bool>,
-    /// Who waits for a free place, with the item to put there.
-    pub(crate) putters: Line<Py<PyAny>>,
+    pub(crate) getters: WaitQueue<bool>,
+    /// Who waits for a free slot, with the item to put there.
+    pub(crate) putters: WaitQueue<Py<PyAny>>,
     pub(crate) shut: bool,
     /// Items put into a Python container or taken out of one.
     pub(crate) changes: u64,
@@ -97,7 +98,7 @@ impl State {
         }
     }
 
-    /// Gets from native items, where nobody waits for the free place.
+    /// Gets from native items, where nobody waits for the free slot.
     #[inline]
     pub fn get_unawaited(&mut self) -> Option<Py<PyAny>> {
         match &mut self.items {
@@ -121,12 +122,12 @@ impl State {
         }
     }
 
-    /// Whether `put` always waits for somebody who gets.
+    /// Returns true if `put` always waits for somebody who gets.
     pub fn is_channel(&self) -> bool {
         self.maxsize == Some(0)
     }
 
-    /// Items that a getter would find among the putters.
+    /// Returns items that a getter would find among the putters.
     pub fn offers(&self, py: Python<'_>) -> isize {
         if self.is_channel() {
             self.putters.len(py) as isize
@@ -135,7 +136,7 @@ impl State {
         }
     }
 
-    /// The getter to wake when there are `size` items: none as long as each is claimed by somebody woken.
+    /// Returns the getter to wake when there are `size` items: none as long as each is claimed by somebody woken.
     #[inline]
     pub fn getter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
         if self.getters.waiting() > 0 && size > self.getters.woken(py) as isize {
@@ -145,7 +146,7 @@ impl State {
         }
     }
 
-    /// The putter to wake when there are `size` items: none as long as each free place is claimed by somebody woken.
+    /// Returns the putter to wake when there are `size` items: none as long as each free slot is claimed by somebody woken.
     #[inline]
     pub fn putter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
         if self.putters.waiting() == 0 {
@@ -161,7 +162,7 @@ impl State {
 }
 
 impl SimpleQueue {
-    /// A queue before `__init__`.
+    /// Returns a queue before `__init__`.
     pub fn blank(py: Python<'_>, kind: Kind, hooked: bool) -> Self {
         let items = match kind {
             Kind::Fifo => Items::default(),
@@ -177,7 +178,7 @@ impl SimpleQueue {
         }
     }
 
-    /// The container, if it is a Python object.
+    /// Returns the container, if it is a Python object.
     fn python_items<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.state.with(py, |state| match &state.items {
             Items::Native(_) => None,
@@ -185,7 +186,7 @@ impl SimpleQueue {
         })
     }
 
-    /// The items as their container shows them, which may be the container itself.
+    /// Returns the items as their container shows them, which may be the container itself.
     ///
     /// # Errors
     /// When a container cannot be made.
@@ -200,7 +201,7 @@ impl SimpleQueue {
         items::container(self.kind, PyList::new(py, items)?.as_any())
     }
 
-    /// The container, which the items stay in from now on.
+    /// Returns the container, which the items stay in from now on.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -238,12 +239,12 @@ impl SimpleQueue {
         drop(old);
     }
 
-    /// Whether a subclass may have a say in how items are kept.
+    /// Returns true if a subclass may have a say in how items are kept.
     pub fn is_hooked(&self) -> bool {
         self.hooked.load(Relaxed)
     }
 
-    /// The mutex and the conditions that a queue of the standard library has, made for the first who asks. From then on all
+    /// Returns the mutex and the conditions that a queue of the standard library has, made for the first who asks. From then on all
     /// that happens is told to those who wait at them.
     ///
     /// # Errors
@@ -258,10 +259,7 @@ impl SimpleQueue {
         if let Some(found) = existing() {
             return Ok(found.into_bound(py));
         }
-        let new = py
-            .import("gevent._queue_conditions")?
-            .getattr("Conditions")?
-            .call1((slf,))?;
+        let new = QUEUE_CONDITIONS.get(py)?.call1((slf,))?;
         // Making them may have run somebody who made others.
         if let Some(found) = existing() {
             return Ok(found.into_bound(py));
@@ -298,7 +296,7 @@ impl SimpleQueue {
         native.or_else(|items| items.bind(py).len())
     }
 
-    /// A number that is another one after any change of the container.
+    /// Returns a number that is another one after any change of the container.
     #[inline]
     pub fn changes(&self, py: Python<'_>) -> u64 {
         self.state.with(py, |state| state.changes)

@@ -30,9 +30,9 @@ struct Port<Q> {
     queries: HashMap<[u8; 2], Q>,
 }
 
-/// Names a query's place at a port.
+/// Names a query's slot at a port.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Slot {
     port: usize,
     id: [u8; 2],
 }
@@ -68,7 +68,7 @@ impl<Q: Copy> Ports<Q> {
     }
 
     /// Sends a query. `watch` is called for a port that has to be opened, with its descriptor and key, and returns the key of
-    /// the watch on it. Returns the query's place, and what sending led to.
+    /// the watch on it. Returns the query's slot, and what sending led to.
     ///
     /// # Errors
     /// There can be no port: what the system says of that.
@@ -78,10 +78,10 @@ impl<Q: Copy> Ports<Q> {
         message: &[u8],
         query: Q,
         watch: impl FnOnce(RawFd, usize) -> io::Result<usize>,
-    ) -> io::Result<(Place, io::Result<()>)> {
+    ) -> io::Result<(Slot, io::Result<()>)> {
         let id = *message.first_chunk().ok_or(io::ErrorKind::InvalidInput)?;
         let port = self.port_for(server, id, watch)?;
-        let place = Place { port, id };
+        let slot = Slot { port, id };
         let entry = &mut self.ports[port];
         entry.uses += 1;
         entry.queries.insert(id, query);
@@ -92,8 +92,8 @@ impl<Q: Copy> Ports<Q> {
             .or_else(|_| entry.socket.send(message));
         match sent {
             // Where there is no room in the socket's buffer the datagram is lost, as datagrams may be.
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok((place, Err(error))),
-            _ => Ok((place, Ok(()))),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok((slot, Err(error))),
+            _ => Ok((slot, Ok(()))),
         }
     }
 
@@ -164,13 +164,13 @@ impl<Q: Copy> Ports<Q> {
 
     /// Forgets a query. Returns the descriptor and the watch of a port that has no other, for the caller to end the watch
     /// before the socket is dropped.
-    pub fn forget(&mut self, place: Place) -> Option<Closed> {
-        let entry = self.ports.get_mut(place.port)?;
-        entry.queries.remove(&place.id);
+    pub fn forget(&mut self, slot: Slot) -> Option<Closed> {
+        let entry = self.ports.get_mut(slot.port)?;
+        entry.queries.remove(&slot.id);
         if !entry.queries.is_empty() {
             return None;
         }
-        let port = self.ports.remove(place.port);
+        let port = self.ports.remove(slot.port);
         Some(Closed {
             socket: port.socket,
             watch: port.watch,

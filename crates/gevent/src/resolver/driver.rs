@@ -275,7 +275,7 @@ impl Driver {
     }
 }
 
-/// The time since whatever moment the loop counts from.
+/// Returns the time since whatever moment the loop counts from.
 pub(super) fn now() -> Duration {
     Duration::from_nanos(Time::now().as_nanos())
 }

@@ -39,7 +39,7 @@ pub struct FollowedFile<T> {
 }
 
 impl<T> FollowedFile<T> {
-    /// A file and how to read it. A file that is not there is read as an empty one.
+    /// Returns a file and how to read it. A file that is not there is read as an empty one.
     pub fn new(path: PathBuf, parse: fn(&str) -> T) -> Self {
         let value = Arc::new(parse(""));
         Self {

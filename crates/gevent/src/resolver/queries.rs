@@ -61,7 +61,7 @@ impl Driver {
         let driver = Arc::clone(self);
         let loop_ = self.loop_.get();
         let port = self.ends.udp_port;
-        let (place, sent) = self.state.with(py, |state| {
+        let (slot, sent) = self.state.with(py, |state| {
             let server = *state.begun(key.0)?.plan.servers.get(query.server)?;
             let address = system::socket_address(server, port);
             let watch = |fd, port| {
@@ -74,9 +74,9 @@ impl Driver {
             state.ports.send(address, &query.message, key, watch).ok()
         })?;
         if sent.is_ok() {
-            return Some((Way::Datagram(place), true));
+            return Some((Way::Datagram(slot), true));
         }
-        let closed = self.state.with(py, |state| state.ports.forget(place));
+        let closed = self.state.with(py, |state| state.ports.forget(slot));
         if let Some(closed) = closed {
             self.close_port(py, closed);
         }
@@ -201,8 +201,8 @@ impl Driver {
 
     pub(super) fn end_way(self: &Arc<Self>, py: Python<'_>, way: Way) {
         match way {
-            Way::Datagram(place) => {
-                let closed = self.state.with(py, |state| state.ports.forget(place));
+            Way::Datagram(slot) => {
+                let closed = self.state.with(py, |state| state.ports.forget(slot));
                 if let Some(closed) = closed {
                     self.close_port(py, closed);
                 }

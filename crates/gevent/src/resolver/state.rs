@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use reactor::TimerKey;
 use slab::Slab;
 
-use crate::resolver::datagrams::{Place, Ports};
+use crate::resolver::datagrams::{Ports, Slot};
 use crate::resolver::files::FollowedFile;
 use crate::resolver::streams::Stream;
 use crate::resolver::system;
@@ -37,7 +37,7 @@ pub struct Request {
 
 /// The place of a query on its way.
 pub enum Way {
-    Datagram(Place),
+    Datagram(Slot),
     /// The key of its connection.
     Stream(usize),
     /// It waits for a connection to end.

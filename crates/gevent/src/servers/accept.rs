@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::handling;
 use crate::servers::steps::own_steps;
-use crate::sockets::life::socket_class;
+use crate::sockets::open_close::socket_class;
 use crate::sockets::socket::SocketBase;
 
 /// The steps of one server that need no call of Python: accepting, and spawning a handler.

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::greenlets::handling;
+use crate::registered::SERVER_STEPS;
 
 /// The methods that `BaseServer` and `StreamServer` were defined with.
 pub struct OwnSteps {
@@ -27,7 +28,7 @@ static OWN_STEPS: PyOnceLock<OwnSteps> = PyOnceLock::new();
 /// Fails when it cannot be imported.
 pub fn own_steps(py: Python<'_>) -> PyResult<&OwnSteps> {
     OWN_STEPS.get_or_try_init(py, || {
-        let noted = py.import("gevent.server")?.getattr("_OWN_STEPS")?;
+        let noted = SERVER_STEPS.get(py)?;
         let step = |name: &str| noted.get_item(name).map(Bound::unbind);
         let own = OwnSteps {
             full: step("full")?,

@@ -8,12 +8,12 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV6};
 
 use crate::cell::GilCell;
 
-/// Whether addresses of this family are written and read here; others are left to Python.
+/// Returns true if addresses of this family are written and read here; others are left to Python.
 pub fn is_common(family: i32) -> bool {
     matches!(family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
 }
 
-/// A peer's address: ``(host, port)``, ``(host, port, flow, scope)``, a path, or None when the kernel names none.
+/// Returns a peer's address: ``(host, port)``, ``(host, port, flow, scope)``, a path, or None when the kernel names none.
 ///
 /// # Errors
 /// `MemoryError`.
@@ -79,8 +79,8 @@ impl Figures {
             bytes: [0; 15],
             length: 0,
         };
-        for (place, octet) in address.octets().into_iter().enumerate() {
-            if place > 0 {
+        for (position, octet) in address.octets().into_iter().enumerate() {
+            if position > 0 {
                 figures.push(b'.');
             }
             if octet >= 100 {
@@ -118,7 +118,7 @@ fn unix<'py>(py: Python<'py>, address: Option<SocketAddrUnix>) -> PyResult<Bound
     Ok(path.into_pyobject(py)?.into_any())
 }
 
-/// An IPv4 address of figures, ``("127.0.0.1", 80)``; none for what has to be looked up or is left to Python to refuse.
+/// Returns an IPv4 address of figures, ``("127.0.0.1", 80)``; none for what has to be looked up or is left to Python to refuse.
 pub fn plain_v4(address: &Bound<'_, PyAny>) -> Option<SocketAddrV4> {
     let address = address.cast_exact::<PyTuple>().ok()?;
     if address.len() != 2 {

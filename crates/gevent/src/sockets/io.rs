@@ -12,12 +12,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
-use crate::ffi::blocking::{Blocking, First, Look, Step};
+use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::{Frozen, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
+use crate::sockets::deadline::Deadline;
+use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::{Begun, Patience};
 use crate::waiting::wait::{Outcome, WaitRef};
 
 /// What is received on the stack first, so that a small message costs a small object however much was asked for.
@@ -36,7 +37,7 @@ fn size_of(size: isize, name: &str) -> PyResult<usize> {
         .map_err(|_| PyValueError::new_err(format!("negative buffersize in {name}")))
 }
 
-/// How much of a buffer of `room` bytes a call that was given `nbytes` may fill.
+/// Returns how much of a buffer of `room` bytes a call that was given `nbytes` may fill.
 fn share_of(room: usize, nbytes: isize, name: &str) -> PyResult<usize> {
     match size_of(nbytes, name)? {
         0 => Ok(room),
@@ -58,29 +59,29 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
     const PARAMETERS: &'static [&'static str] = &["bufsize", "flags"];
     const NAMED: bool = false;
 
-    fn at_once(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
+    fn fast_path(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> FastPath {
         let py = slf.py();
         let this = slf.get();
         let [size] = arguments else {
-            return Look::Longer(0);
+            return FastPath::Incomplete(0);
         };
         let size = match size
             .cast_exact::<PyInt>()
             .map(|size| size.extract::<isize>())
         {
             Ok(Ok(size)) => size,
-            Ok(Err(error)) => return Look::Failed(error),
-            Err(_) => return Look::Longer(0),
+            Ok(Err(error)) => return FastPath::Failed(error),
+            Err(_) => return FastPath::Incomplete(0),
         };
         match usize::try_from(size) {
-            Ok(size) if size > 0 && this.is_promising(py, Direction::Read) => {
+            Ok(size) if size > 0 && this.is_worth_trying(py, Direction::Read) => {
                 match this.try_receive(py, size, RecvFlags::empty(), true) {
-                    Ok(Ok(bytes)) => Look::Done(bytes.into_any().unbind()),
-                    Ok(Err(error)) => Look::Failed(error),
+                    Ok(Ok(bytes)) => FastPath::Done(bytes.into_any().unbind()),
+                    Ok(Err(error)) => FastPath::Failed(error),
                     Err(error) => this.refused(py, Direction::Read, error),
                 }
             }
-            _ => Look::Longer(0),
+            _ => FastPath::Incomplete(0),
         }
     }
 
@@ -103,13 +104,13 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
             slf.get().open(py)?;
             return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()).into());
         }
-        let patience = Patience::of(slf.get(), py);
+        let deadline = Deadline::of(slf.get(), py);
         let request = Request {
             size,
             flags: receive_flags(flags),
-            force: patience.is_none(),
+            force: deadline.is_immediate(),
         };
-        SocketBase::receive(slf, request, patience).map(Into::into)
+        SocketBase::receive(slf, request, deadline).map(Into::into)
     }
 }
 
@@ -124,7 +125,7 @@ struct Request {
 
 impl SocketBase {
     /// Tries, and waits to try again.
-    fn receive(slf: &Bound<'_, Self>, request: Request, mut patience: Patience) -> PyResult<Step> {
+    fn receive(slf: &Bound<'_, Self>, request: Request, mut deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
         loop {
@@ -135,15 +136,15 @@ impl SocketBase {
                 Err(error) => return Err(errno_error(error.raw_os_error())),
             }
         }
-        let Begun { wait, place } = this.begin_wait(py, Direction::Read, &mut patience)?;
+        let Begun { wait, slot } = this.begin_wait(py, Direction::Read, &mut deadline)?;
         let socket = slf.clone().unbind();
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
             let socket = socket.bind(py);
             match socket
                 .get()
-                .end_wait(py, Direction::Read, place, wait, woken)
+                .end_wait(py, Direction::Read, slot, wait, woken)
             {
-                Ok(()) => Self::receive(socket, request, patience),
+                Ok(()) => Self::receive(socket, request, deadline),
                 // The hub may not wait, so it must not go by what is known either.
                 Err(error)
                     if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) =>
@@ -154,7 +155,7 @@ impl SocketBase {
                             force: true,
                             ..request
                         },
-                        patience,
+                        deadline,
                     )
                 }
                 Err(error) => Err(error),
@@ -164,7 +165,7 @@ impl SocketBase {
         Ok(Step::Park(wait))
     }
 
-    /// One attempt. Apart, so that the scratch memory is no part of a waiting greenlet's stack.
+    /// Returns one attempt. Apart, so that the scratch memory is no part of a waiting greenlet's stack.
     #[inline(never)]
     fn try_receive<'py>(
         &self,
@@ -174,20 +175,20 @@ impl SocketBase {
         force: bool,
     ) -> rustix::io::Result<PyResult<Bound<'py, PyBytes>>> {
         let mut scratch = Scratch::<SCRATCH>::new();
-        let at_once = size > SCRATCH;
+        let one_call = size > SCRATCH;
         let got = self.call(py, Direction::Read, force, |state, fd| {
             // What a second call could not add to, or what is likely to be much, goes into the object directly.
-            if at_once
+            if one_call
                 && (state.plenty.get() || !flags.is_empty() || state.kind != libc::SOCK_STREAM)
             {
                 return Ok(None);
             }
             let (_, got) = scratch.fill(size, |room| state.take_in(py, fd, room, flags))?;
-            state.plenty.set(at_once && got.len() == SCRATCH);
+            state.plenty.set(one_call && got.len() == SCRATCH);
             Ok(Some(got))
         })?;
         let head: &[u8] = match got {
-            Some(got) if !at_once || got.len() < SCRATCH => return Ok(Ok(PyBytes::new(py, got))),
+            Some(got) if !one_call || got.len() < SCRATCH => return Ok(Ok(PyBytes::new(py, got))),
             Some(got) => got,
             None => &[],
         };
@@ -223,8 +224,8 @@ impl SocketBase {
             return self.open(py).map(|()| 0);
         }
         let flags = receive_flags(flags);
-        let mut patience = Patience::of(self, py);
-        self.persist(py, Direction::Read, &mut patience, |force| {
+        let mut deadline = Deadline::of(self, py);
+        self.persist(py, Direction::Read, &mut deadline, |force| {
             let mut room = memory.room(size);
             self.call(py, Direction::Read, force, |state, fd| {
                 state.take_in(py, fd, &mut room, flags)
@@ -245,7 +246,7 @@ impl SocketBase {
         let size = size_of(size, "recvfrom")?;
         let family = self.state.with(py, |state| state.family);
         if !addr::is_common(family) {
-            let found = self.by_twin(
+            let found = self.by_stdlib_socket(
                 py,
                 Direction::Read,
                 "recvfrom",
@@ -254,8 +255,8 @@ impl SocketBase {
             return Ok(found.cast_into()?);
         }
         let flags = receive_flags(flags);
-        let mut patience = Patience::of(self, py);
-        let (bytes, address) = self.persist(py, Direction::Read, &mut patience, |force| {
+        let mut deadline = Deadline::of(self, py);
+        let (bytes, address) = self.persist(py, Direction::Read, &mut deadline, |force| {
             self.try_receive_from(py, size, flags, force)
         })?;
         PyTuple::new(
@@ -310,7 +311,7 @@ impl SocketBase {
         let family = self.state.with(py, |state| state.family);
         if !addr::is_common(family) {
             drop(memory);
-            let found = self.by_twin(
+            let found = self.by_stdlib_socket(
                 py,
                 Direction::Read,
                 "recvfrom_into",
@@ -319,8 +320,8 @@ impl SocketBase {
             return Ok(found.cast_into()?);
         }
         let flags = receive_flags(flags);
-        let mut patience = Patience::of(self, py);
-        let (got, address) = self.persist(py, Direction::Read, &mut patience, |force| {
+        let mut deadline = Deadline::of(self, py);
+        let (got, address) = self.persist(py, Direction::Read, &mut deadline, |force| {
             let mut room = memory.room(size);
             self.call(py, Direction::Read, force, |state, fd| {
                 state.expose();
@@ -363,7 +364,7 @@ impl SocketBase {
         let Some(plain) = plain else {
             let name = intern!(py, "_resolved");
             let address = slf.call_method1(name, (address,))?;
-            return this.by_twin(
+            return this.by_stdlib_socket(
                 py,
                 Direction::Write,
                 "sendto",
@@ -371,8 +372,8 @@ impl SocketBase {
             );
         };
         let memory = Frozen::of(&data)?;
-        let mut patience = Patience::of(this, py);
-        let sent = this.persist(py, Direction::Write, &mut patience, |force| {
+        let mut deadline = Deadline::of(this, py);
+        let sent = this.persist(py, Direction::Write, &mut deadline, |force| {
             let bytes = memory.bytes(py);
             this.call(py, Direction::Write, force, |state, fd| {
                 state.expose();
@@ -390,14 +391,15 @@ impl SocketBase {
         let py = slf.py();
         let this = slf.get();
         let family = this.state.with(py, |state| state.family);
-        let mut patience = Patience::of(this, py);
+        let mut deadline = Deadline::of(this, py);
         let (fd, address) = if addr::is_common(family) {
-            let (fd, address) = this.persist(py, Direction::Read, &mut patience, |force| {
+            let (fd, address) = this.persist(py, Direction::Read, &mut deadline, |force| {
                 this.try_accept(py, force)
             })?;
             (fd, addr::to_python(py, family, address)?)
         } else {
-            let found = this.by_twin(py, Direction::Read, "_accept", &PyTuple::empty(py))?;
+            let found =
+                this.by_stdlib_socket(py, Direction::Read, "_accept", &PyTuple::empty(py))?;
             let (number, address): (i32, Bound<'py, PyAny>) = found.extract()?;
             (adopted(number)?, address)
         };
@@ -429,7 +431,7 @@ impl SocketBase {
         let this = slf.get();
         let family = this.state.with(py, |state| state.family);
         if !addr::is_common(family) {
-            let found = match this.twin(py)?.call_method0(py, "_accept") {
+            let found = match this.stdlib_socket(py)?.call_method0(py, "_accept") {
                 Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => return Ok(None),
                 found => found?,
             };
@@ -459,19 +461,19 @@ impl SocketBase {
     }
 
     /// Calls a method of Python's own socket until it no longer would block.
-    fn by_twin<'py>(
+    fn by_stdlib_socket<'py>(
         &self,
         py: Python<'py>,
         direction: Direction,
         name: &str,
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut patience = Patience::of(self, py);
+        let mut deadline = Deadline::of(self, py);
         loop {
-            let twin = self.twin(py)?;
-            match twin.bind(py).call_method1(name, args) {
+            let stdlib_socket = self.stdlib_socket(py)?;
+            match stdlib_socket.bind(py).call_method1(name, args) {
                 Err(error) if error.is_instance_of::<PyBlockingIOError>(py) => {
-                    self.wait_ready(py, direction, &mut patience)?;
+                    self.wait_ready(py, direction, &mut deadline)?;
                 }
                 result => return result,
             }
@@ -479,7 +481,7 @@ impl SocketBase {
     }
 }
 
-/// The descriptor that a standard library socket gave up, as a Python error where it has none.
+/// Returns the descriptor that a standard library socket gave up, as a Python error where it has none.
 fn adopted(number: RawFd) -> PyResult<OwnedFd> {
     descriptor::adopt(number).map_err(|error| errno_error(error.raw_os_error()))
 }

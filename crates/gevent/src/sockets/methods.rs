@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
-use crate::sockets::life::{default_timeout, finish, native_class, socket_class};
+use crate::sockets::open_close::{default_timeout, finish, native_class, socket_class};
 use crate::sockets::pair::Pair;
 use crate::sockets::socket::{SocketBase, State, Unset};
 
@@ -38,21 +38,23 @@ impl SocketBase {
         fileno: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let given = |value: i32, default: i32| if value == -1 { default } else { value };
-        let twin = match fileno {
+        let stdlib_socket = match fileno {
             None => {
                 let kind = given(r#type, libc::SOCK_STREAM) | libc::SOCK_NONBLOCK;
                 native_class(py)?.call1((given(family, libc::AF_INET), kind, given(proto, 0)))?
             }
             Some(number) => {
-                let twin = native_class(py)?.call1((family, r#type, proto, number))?;
-                twin.call_method1(intern!(py, "setblocking"), (false,))?;
-                twin
+                let stdlib_socket = native_class(py)?.call1((family, r#type, proto, number))?;
+                stdlib_socket.call_method1(intern!(py, "setblocking"), (false,))?;
+                stdlib_socket
             }
         };
-        let family = twin.getattr(intern!(py, "family"))?.extract()?;
-        let kind = twin.getattr(intern!(py, "type"))?.extract()?;
-        let proto = twin.getattr(intern!(py, "proto"))?.extract()?;
-        let number: RawFd = twin.call_method0(intern!(py, "fileno"))?.extract()?;
+        let family = stdlib_socket.getattr(intern!(py, "family"))?.extract()?;
+        let kind = stdlib_socket.getattr(intern!(py, "type"))?.extract()?;
+        let proto = stdlib_socket.getattr(intern!(py, "proto"))?.extract()?;
+        let number: RawFd = stdlib_socket
+            .call_method0(intern!(py, "fileno"))?
+            .extract()?;
         let timeout = default_timeout(py)?;
         let old = self.release(py, "closed")?;
         // From here on nothing fails: who drops a descriptor closes it, and the object has it, too.
@@ -63,11 +65,11 @@ impl SocketBase {
             state.timeout = timeout;
             state.closed = false;
         });
-        let stand_in = self
-            .state
-            .with(py, |state| state.twin.replace(twin.unbind()));
-        if let Some((fd, twin)) = old {
-            finish(py, fd, twin)?;
+        let stand_in = self.state.with(py, |state| {
+            state.stdlib_socket.replace(stdlib_socket.unbind())
+        });
+        if let Some((fd, stdlib_socket)) = old {
+            finish(py, fd, stdlib_socket)?;
         }
         drop(stand_in);
         Ok(())
@@ -76,7 +78,7 @@ impl SocketBase {
     /// The C-level socket object of the same descriptor. It never blocks, and never waits.
     #[getter]
     fn _sock(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.twin(py)
+        self.stdlib_socket(py)
     }
 
     #[getter]
@@ -136,13 +138,13 @@ impl SocketBase {
     #[getter]
     fn r#ref(&self, py: Python<'_>) -> PyResult<bool> {
         self.open(py)?;
-        Ok(self.state.with(py, |state| state.counted))
+        Ok(self.state.with(py, |state| state.keeps_loop_alive))
     }
 
     #[setter]
     fn set_ref(&self, py: Python<'_>, value: bool) -> PyResult<()> {
         let watchers = self.state.with(py, |state| {
-            state.counted = value;
+            state.keeps_loop_alive = value;
             [0, 1].map(|at: usize| {
                 state.watchers[at]
                     .as_ref()
@@ -241,12 +243,12 @@ impl SocketBase {
     /// Return the descriptor's number and forget it, without closing it; -1 when there is none.
     fn detach(&self, py: Python<'_>) -> PyResult<RawFd> {
         self.state.with(py, |state| state.closed = true);
-        let Some((fd, twin)) = self.release(py, "detached")? else {
+        let Some((fd, stdlib_socket)) = self.release(py, "detached")? else {
             return Ok(-1);
         };
         let number = fd.into_raw_fd();
-        if let Some(twin) = twin {
-            twin.call_method0(py, intern!(py, "detach"))?;
+        if let Some(stdlib_socket) = stdlib_socket {
+            stdlib_socket.call_method0(py, intern!(py, "detach"))?;
         }
         Ok(number)
     }
@@ -283,8 +285,8 @@ impl SocketBase {
         } else {
             Direction::Read
         };
-        let mut patience = self.patience(py, seconds)?;
-        self.wait_ready(py, direction, &mut patience)
+        let mut deadline = self.deadline(py, seconds)?;
+        self.wait_ready(py, direction, &mut deadline)
     }
 
     /// Note that `other` is the other end of this one's pair.
@@ -361,7 +363,7 @@ impl SocketBase {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visited = self.state.peek(&visit, |state| {
-            visit.call(&state.twin)?;
+            visit.call(&state.stdlib_socket)?;
             state
                 .watchers
                 .iter()

@@ -10,24 +10,24 @@ use crate::event_loop::loop_::Loop;
 use crate::ffi::fork;
 
 /// Where an end waits.
-pub type Place = (Py<Loop>, SourceKey);
+pub type Registration = (Py<Loop>, SourceKey);
 
 /// Both ends of a pair, so that one can wake the other without the kernel's help.
 pub struct Pair {
-    places: GilCell<[Option<Place>; 2]>,
+    registrations: GilCell<[Option<Registration>; 2]>,
     /// Bytes that were sent to an end and not received there.
     under_way: [AtomicU64; 2],
-    /// Whether somebody else may send or receive, by the descriptor or in ways that are not counted. It stays so.
+    /// True if somebody else may send or receive, by the descriptor or in ways that are not keeps_loop_alive. It stays so.
     exposed: AtomicBool,
     /// The count of forks when it was made: a child has both ends, too.
     forks: u64,
 }
 
 impl Pair {
-    /// Two ends with nothing under way.
+    /// Returns two ends with nothing under way.
     pub fn new() -> Self {
         Self {
-            places: GilCell::new([None, None]),
+            registrations: GilCell::new([None, None]),
             under_way: [AtomicU64::new(0), AtomicU64::new(0)],
             exposed: AtomicBool::new(false),
             forks: fork::count(),
@@ -35,9 +35,15 @@ impl Pair {
     }
 
     /// Notes where an end waits; where it waited before, to be dropped.
-    pub fn place(&self, py: Python<'_>, end: usize, place: Option<Place>) -> Option<Place> {
-        self.places
-            .with(py, |places| std::mem::replace(&mut places[end], place))
+    pub fn register(
+        &self,
+        py: Python<'_>,
+        end: usize,
+        new: Option<Registration>,
+    ) -> Option<Registration> {
+        self.registrations.with(py, |registrations| {
+            std::mem::replace(&mut registrations[end], new)
+        })
     }
 
     /// Looks at where an end waits.
@@ -45,10 +51,10 @@ impl Pair {
         &self,
         py: Python<'_>,
         end: usize,
-        look: impl FnOnce(&Place) -> Option<R>,
+        f: impl FnOnce(&Registration) -> Option<R>,
     ) -> Option<R> {
-        self.places
-            .with(py, |places| places[end].as_ref().and_then(look))
+        self.registrations
+            .with(py, |registrations| registrations[end].as_ref().and_then(f))
     }
 
     /// Notes that others may send and receive from now on.

@@ -11,11 +11,12 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::errors::{BlockingSwitchOutError, errno_error};
-use crate::ffi::blocking::{Blocking, First, Look, Step};
+use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::Readable;
+use crate::sockets::deadline::Deadline;
 use crate::sockets::io::send_flags;
+use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::{Begun, Patience};
 use crate::waiting::wait::{Outcome, WaitRef};
 
 /// `socket.send`.
@@ -28,10 +29,10 @@ impl Blocking for Send {
 Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags", "timeout"];
 
-    fn at_once(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
-        look(slf, arguments, |sent, _| {
+    fn fast_path(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> FastPath {
+        send_once(slf, arguments, |sent, _| {
             match sent.into_pyobject(slf.py()) {
-                Ok(sent) => Look::Done(sent.into_any().unbind()),
+                Ok(sent) => FastPath::Done(sent.into_any().unbind()),
             }
         })
     }
@@ -40,11 +41,11 @@ Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
         slf: &Bound<'_, SocketBase>,
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First> {
-        let patience = match &arguments[2] {
-            None => Patience::of(slf.get(), slf.py()),
-            Some(given) => Patience::seconds(SocketBase::timeout_of(given)?),
+        let deadline = match &arguments[2] {
+            None => Deadline::of(slf.get(), slf.py()),
+            Some(given) => Deadline::after(SocketBase::timeout_of(given)?),
         };
-        let step = Sending::of("send", arguments, false, &patience)?.go_on(slf, patience);
+        let step = Sending::of("send", arguments, false, &deadline)?.go_on(slf, deadline);
         step.map(Into::into)
     }
 }
@@ -59,12 +60,12 @@ impl Blocking for SendAll {
 Send all of `data`. The timeout holds for the whole; when it raises, some may have been sent.";
     const PARAMETERS: &'static [&'static str] = &["data", "flags"];
 
-    fn at_once(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
-        look(slf, arguments, |sent, all| {
+    fn fast_path(slf: &Bound<'_, SocketBase>, arguments: &[Borrowed<'_, '_, PyAny>]) -> FastPath {
+        send_once(slf, arguments, |sent, all| {
             if sent == all {
-                Look::Done(slf.py().None())
+                FastPath::Done(slf.py().None())
             } else {
-                Look::Longer(sent)
+                FastPath::Incomplete(sent)
             }
         })
     }
@@ -81,34 +82,34 @@ Send all of `data`. The timeout holds for the whole; when it raises, some may ha
         arguments: &[Option<Bound<'_, PyAny>>],
         sent: usize,
     ) -> PyResult<First> {
-        let patience = Patience::of(slf.get(), slf.py());
-        let mut sending = Sending::of("sendall", arguments, true, &patience)?;
+        let deadline = Deadline::of(slf.get(), slf.py());
+        let mut sending = Sending::of("sendall", arguments, true, &deadline)?;
         if sending.memory.len(slf.py()) == 0 {
             return Ok(Step::Done(slf.py().None()).into());
         }
         sending.sent = sent;
-        sending.go_on(slf, patience).map(Into::into)
+        sending.go_on(slf, deadline).map(Into::into)
     }
 }
 
 /// Sends bytes once; `then` is told how many went and how many there are.
 #[inline]
-fn look(
+fn send_once(
     slf: &Bound<'_, SocketBase>,
     arguments: &[Borrowed<'_, '_, PyAny>],
-    then: impl FnOnce(usize, usize) -> Look,
-) -> Look {
+    then: impl FnOnce(usize, usize) -> FastPath,
+) -> FastPath {
     let py = slf.py();
     let this = slf.get();
     let [data] = arguments else {
-        return Look::Longer(0);
+        return FastPath::Incomplete(0);
     };
     let Ok(data) = data.cast_exact::<PyBytes>() else {
-        return Look::Longer(0);
+        return FastPath::Incomplete(0);
     };
     let data = data.as_bytes();
-    if data.is_empty() || !this.is_promising(py, Direction::Write) {
-        return Look::Longer(0);
+    if data.is_empty() || !this.is_worth_trying(py, Direction::Write) {
+        return FastPath::Incomplete(0);
     }
     let none = SendFlags::empty();
     match this.transmit(py, none, true, |fd| rustix::net::send(fd, data, none)) {
@@ -122,7 +123,7 @@ struct Sending {
     memory: Readable,
     flags: SendFlags,
     sent: usize,
-    /// Whether to go on until nothing is left.
+    /// True if to go on until nothing is left.
     all: bool,
     /// Try in earnest, whatever is known of the readiness.
     force: bool,
@@ -133,7 +134,7 @@ impl Sending {
         name: &str,
         arguments: &[Option<Bound<'_, PyAny>>],
         all: bool,
-        patience: &Patience,
+        deadline: &Deadline,
     ) -> PyResult<Self> {
         let Some(data) = &arguments[0] else {
             return Err(PyTypeError::new_err(format!(
@@ -148,12 +149,12 @@ impl Sending {
             flags: send_flags(flags),
             sent: 0,
             all,
-            force: patience.is_none(),
+            force: deadline.is_immediate(),
         })
     }
 
     /// Tries, and waits to try again.
-    fn go_on(mut self, slf: &Bound<'_, SocketBase>, mut patience: Patience) -> PyResult<Step> {
+    fn go_on(mut self, slf: &Bound<'_, SocketBase>, mut deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
         loop {
@@ -172,23 +173,23 @@ impl Sending {
                 Err(error) => return Err(errno_error(error.raw_os_error())),
             }
         }
-        if self.sent > 0 && patience.is_none() {
+        if self.sent > 0 && deadline.is_immediate() {
             // Some was sent, so this cannot look like a call that did nothing.
             return Err(PyTimeoutError::new_err("timed out"));
         }
-        let Begun { wait, place } = this.begin_wait(py, Direction::Write, &mut patience)?;
+        let Begun { wait, slot } = this.begin_wait(py, Direction::Write, &mut deadline)?;
         let socket = slf.clone().unbind();
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
             let socket = socket.bind(py);
             match socket
                 .get()
-                .end_wait(py, Direction::Write, place, wait, woken)
+                .end_wait(py, Direction::Write, slot, wait, woken)
             {
-                Ok(()) => self.go_on(socket, patience),
+                Ok(()) => self.go_on(socket, deadline),
                 // The hub may not wait, so it must not go by what is known either.
                 Err(error) if !self.force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
                     self.force = true;
-                    self.go_on(socket, patience)
+                    self.go_on(socket, deadline)
                 }
                 Err(error) => Err(error),
             }
@@ -206,7 +207,7 @@ impl Sending {
 }
 
 impl SocketBase {
-    /// One system call, made by `send`; the other end of a pair that waits is woken.
+    /// Returns one system call, made by `send`; the other end of a pair that waits is woken.
     #[inline]
     fn transmit(
         &self,
@@ -220,7 +221,7 @@ impl SocketBase {
             if !flags.is_empty() {
                 state.expose();
             }
-            Ok((sent, state.tell_peer(py, sent)))
+            Ok((sent, state.notify_peer(py, sent)))
         })?;
         if let Some(reader) = reader {
             reader.wake_with_descriptors(py);

@@ -21,21 +21,21 @@ pub struct State {
     /// The descriptor; none before `__init__` and once closed or detached.
     pub(crate) fd: Option<OwnedFd>,
     /// Python's socket object of the same descriptor, which then owns it; or what stands for it once that is gone.
-    pub(crate) twin: Option<Py<PyAny>>,
+    pub(crate) stdlib_socket: Option<Py<PyAny>>,
     pub(crate) family: i32,
     pub(crate) kind: i32,
     pub(crate) proto: i32,
     /// Seconds that an operation may take; none for any time.
     pub(crate) timeout: Option<f64>,
-    /// Whether waiting for it keeps the loop running.
-    pub(crate) counted: bool,
+    /// True if waiting for it keeps the loop running.
+    pub(crate) keeps_loop_alive: bool,
     /// Where its readiness is known, once it had to wait.
     pub(crate) source: Option<(Py<Loop>, SourceKey)>,
     /// Waits that are not the source's: in another loop, or such as do not count.
     pub(crate) watching: [Option<WaitRef>; 2],
     /// What it shares with the other end of a pair, and which end it is.
     pub(crate) pair: Option<(Arc<Pair>, usize)>,
-    /// Whether the last receive filled all it was given at first.
+    /// True if the last receive filled all it was given at first.
     pub(crate) plenty: Cell<bool>,
     pub(crate) watchers: [Option<Py<PyAny>>; 2],
     pub(super) files: i64,
@@ -44,16 +44,16 @@ pub struct State {
 }
 
 impl State {
-    /// That of a socket before `__init__`.
+    /// Returns that of a socket before `__init__`.
     pub fn blank() -> Self {
         Self {
             fd: None,
-            twin: None,
+            stdlib_socket: None,
             family: -1,
             kind: -1,
             proto: -1,
             timeout: None,
-            counted: true,
+            keeps_loop_alive: true,
             source: None,
             watching: [None, None],
             pair: None,

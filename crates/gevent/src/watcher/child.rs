@@ -102,19 +102,19 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     }
     if pid == 0 {
         while let Ok(Some((pid, status))) = reactor::reap_any() {
-            tell(py, this.loop_(), pid, status);
+            notify(py, this.loop_(), pid, status);
         }
         return;
     }
     match reactor::reap(pid) {
-        Ok(Some(status)) => tell(py, this.loop_(), pid, status),
+        Ok(Some(status)) => notify(py, this.loop_(), pid, status),
         Ok(None) => {}
         // Somebody else has collected it.
         Err(_) => unwatch(watcher, py, cell),
     }
 }
 
-fn tell(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
+fn notify(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
     for watcher in phase::listed(py, loop_, Phase::Child) {
         let Kind::Child(cell) = &*watcher.get().kind else {
             continue;

@@ -4,10 +4,10 @@
 //! [`Watcher`], the base class: the callback, whether it is active (armed, and kept alive by the loop) and whether it is
 //! pending (queued to be called).
 
-mod api;
 pub mod async_;
 pub mod child;
 pub mod io;
+mod methods;
 pub mod phase;
 pub mod signal;
 pub mod stat;
@@ -22,8 +22,8 @@ use pyo3::types::PyTuple;
 use crate::cell::{GilCell, Made};
 use crate::event_loop::loop_::Loop;
 use crate::hub;
-pub use api::register;
-use api::{Events, events};
+pub use methods::register;
+use methods::{Events, events};
 pub use phase::{Phase, any_active, fire_fork_watchers, fire_phase, run_phase};
 
 /// Reading would not block.
@@ -56,7 +56,7 @@ struct State {
     callback: Option<Py<PyAny>>,
     args: Option<Py<PyTuple>>,
     active: bool,
-    /// Whether it keeps the loop running while active.
+    /// True if it keeps the loop running while active.
     counts: bool,
     /// The events to call the callback with, once queued.
     pending: Option<u32>,
@@ -72,7 +72,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// An inactive watcher, as base of an instance of its kind's class.
+    /// Returns an inactive watcher, as base of an instance of its kind's class.
     pub fn base(
         loop_: Py<Loop>,
         kind: Kind,
@@ -94,7 +94,7 @@ impl Watcher {
         })
     }
 
-    /// The loop it belongs to.
+    /// Returns the loop it belongs to.
     pub fn loop_(&self) -> &Loop {
         self.loop_.get()
     }
@@ -105,7 +105,7 @@ impl Watcher {
         self.priority.load(Relaxed)
     }
 
-    /// Whether it is armed.
+    /// Returns true if it is armed.
     pub fn is_active(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.active)
     }
@@ -260,7 +260,7 @@ impl Watcher {
         drop(old);
     }
 
-    /// What a kind says of itself in `repr`.
+    /// Returns what a kind says of itself in `repr`.
     fn details(&self, py: Python<'_>) -> String {
         match &*self.kind {
             Kind::Io(cell) => {

@@ -28,12 +28,12 @@ impl Phase {
     /// How many lists there are.
     pub const COUNT: usize = 6;
 
-    /// Whether watchers of this list have to be called around polls.
+    /// Returns true if watchers of this list have to be called around polls.
     const fn surrounds_polls(self) -> bool {
         matches!(self, Phase::Prepare | Phase::Check | Phase::Idle)
     }
 
-    /// The number that callbacks get as event.
+    /// Returns the number that callbacks get as event.
     const fn event(self) -> u32 {
         match self {
             Phase::Prepare => 0x4000,
@@ -73,7 +73,7 @@ pub(super) fn unlist(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
     drop(taken);
 }
 
-/// The watchers of a list, in the order in which they are to be called.
+/// Returns the watchers of a list, in the order in which they are to be called.
 pub(super) fn listed(py: Python<'_>, loop_: &Loop, phase: Phase) -> Vec<Py<Watcher>> {
     let mut watchers: Vec<_> = loop_.phases.with(py, |phases| {
         phases[phase as usize]
@@ -85,7 +85,7 @@ pub(super) fn listed(py: Python<'_>, loop_: &Loop, phase: Phase) -> Vec<Py<Watch
     watchers
 }
 
-/// Whether any watcher of this list is active.
+/// Returns true if any watcher of this list is active.
 pub fn any_active(py: Python<'_>, loop_: &Loop, phase: Phase) -> bool {
     loop_
         .phases

@@ -35,7 +35,7 @@ pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) -
             path.interval = path.interval.max(SHORTEST);
         }
     });
-    let seen = look(py, cell);
+    let seen = read_attributes(py, cell);
     cell.with(py, |path| path.now = seen);
     schedule(watcher, py, cell);
     Ok(())
@@ -66,15 +66,15 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Path>) {
     }
 }
 
-/// What is there; a symbolic link itself, not what it points to.
-fn look(py: Python<'_>, cell: &GilCell<Path>) -> Option<Attributes> {
+/// Returns what is there; a symbolic link itself, not what it points to.
+fn read_attributes(py: Python<'_>, cell: &GilCell<Path>) -> Option<Attributes> {
     let path = cell.with(py, |path| path.path.clone());
     rustix::fs::lstat(&path).ok()
 }
 
 /// Looks at the path, fires the watcher if something changed, and schedules the next look.
 pub(super) fn check(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
-    let seen = look(py, cell);
+    let seen = read_attributes(py, cell);
     let changed = cell.with(py, |path| {
         path.key = None;
         let changed = !same(path.now.as_ref(), seen.as_ref());

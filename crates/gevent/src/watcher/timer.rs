@@ -22,7 +22,7 @@ pub struct Schedule {
     key: Option<TimerKey>,
 }
 
-/// A delay in seconds as a duration; what is not positive is none, what is too long is the longest there is.
+/// Returns a delay in seconds as a duration; what is not positive is none, what is too long is the longest there is.
 pub fn delay(seconds: f64) -> Duration {
     if seconds > 0.0 {
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)

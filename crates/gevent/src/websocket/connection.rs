@@ -30,8 +30,9 @@ use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::buffer::Frozen;
 use crate::ffi::fork;
 use crate::hub;
+use crate::sockets::deadline::Deadline;
+use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::{Begun, Patience};
 use crate::sync::lock::Semaphore;
 use crate::waiting::wait::{Outcome, WaitRef};
 use crate::wsgi::request_file::LEAST;
@@ -366,7 +367,7 @@ impl WebSocketBase {
 fn send_some(py: Python<'_>, socket: &SocketBase, data: &[u8]) -> rustix::io::Result<usize> {
     let sent = socket.call(py, Direction::Write, false, |state, fd| {
         let sent = rustix::net::send(fd, data, SendFlags::empty())?;
-        Ok((sent, state.tell_peer(py, sent)))
+        Ok((sent, state.notify_peer(py, sent)))
     });
     match sent {
         Ok((sent, reader)) => {
@@ -418,7 +419,7 @@ enum Attempt<'py> {
 /// A `receive` on its way.
 #[derive(Default)]
 struct Receiving {
-    patience: Option<Patience>,
+    patience: Option<Deadline>,
     /// True to make the system call whatever is known of the readiness.
     force: bool,
 }
@@ -478,20 +479,20 @@ impl Receiving {
         let py = slf.py();
         let patience = self
             .patience
-            .get_or_insert_with(|| Patience::of(socket.get(), py));
-        if patience.is_none() && !self.force {
+            .get_or_insert_with(|| Deadline::of(socket.get(), py));
+        if patience.is_immediate() && !self.force {
             self.force = true;
             return self.advance(slf);
         }
         let limit = slf.get().with_codec(py, |codec| Ok(codec.time_left()))?;
         let begin = limit.map(|_| Time::now());
-        let mut limited = limit.map(|left| Patience::seconds(Some(left.max(LEAST))));
+        let mut limited = limit.map(|left| Deadline::after(Some(left.max(LEAST))));
         // The shorter one counts. The socket's own timeout holds for the whole call.
         let patience = match &mut limited {
             Some(limited) if patience.is_longer_than(limit) => limited,
             _ => patience,
         };
-        let Begun { wait, place } = socket.get().begin_wait(py, Direction::Read, patience)?;
+        let Begun { wait, slot } = socket.get().begin_wait(py, Direction::Read, patience)?;
         let (owner, socket) = (slf.clone().unbind(), socket.clone().unbind());
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
             let slf = owner.bind(py);
@@ -504,7 +505,7 @@ impl Receiving {
                     // The wait is taken back before anything else is done.
                     let ended = socket
                         .get()
-                        .end_wait(py, Direction::Read, place, wait, woken);
+                        .end_wait(py, Direction::Read, slot, wait, woken);
                     return match ended {
                         Err(error) if !error.is_instance_of::<PyOSError>(py) => Err(error),
                         // The bytes that came may complete the message.
@@ -518,7 +519,7 @@ impl Receiving {
             }
             match socket
                 .get()
-                .end_wait(py, Direction::Read, place, wait, woken)
+                .end_wait(py, Direction::Read, slot, wait, woken)
             {
                 Ok(()) => self.go_on(slf),
                 // The hub may not wait, so it must not go by what is known either.

@@ -13,6 +13,7 @@ use reactor::Time;
 use crate::args::Flag;
 use crate::cell::GilCell;
 use crate::ffi::text;
+use crate::registered::MESSAGE_OF;
 use crate::wsgi::exchange::{Exchange, Slot};
 use crate::wsgi::overriding::Steps;
 use crate::wsgi::request_file::RequestFile;
@@ -368,7 +369,7 @@ macro_rules! attributes {
                     return Ok(known);
                 }
                 let pairs = self.pairs(py)?;
-                let made = py.import("gevent._http")?.call_method1("message_of", (&pairs,))?;
+                let made = MESSAGE_OF.get(py)?.call1((&pairs,))?;
                 if pairs.is_some() {
                     self.put(py, Slot::Headers, Some(made.clone().unbind()));
                 }

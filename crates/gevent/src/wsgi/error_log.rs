@@ -5,20 +5,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use crate::registered::NOOP_LOG;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
-
-static NOOP_LOG: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// The class of logs that go nowhere.
 ///
 /// # Errors
 /// Fails when it cannot be imported.
 pub fn noop_log(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    NOOP_LOG.import(py, "gevent._http", "NoopLog")
+    NOOP_LOG.class(py)
 }
 
 /// Returns true if what is written to a log goes nowhere.

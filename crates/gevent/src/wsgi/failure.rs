@@ -8,6 +8,7 @@ use reactor::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::errors::GreenletExit;
+use crate::registered::ERROR_RESPONSE;
 use crate::wsgi::error_log::{client_address, log_client, log_text, one_line};
 use crate::wsgi::errors::{BodyTimeout, InvalidClientInput, InvalidClientRequest};
 use crate::wsgi::exchange::Slot;
@@ -225,10 +226,8 @@ pub fn send_error_response(handler: &Handler<'_>, code: u16) -> PyResult<()> {
         exchange.put(Slot::Status, None)
     });
     drop(old);
-    let (status, headers, body): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) = py
-        .import(intern!(py, "gevent._http"))?
-        .call_method1("error_response", (code,))?
-        .extract()?;
+    let (status, headers, body): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) =
+        ERROR_RESPONSE.get(py)?.call1((code,))?.extract()?;
     if is_overridden(handler, Step::StartResponse) {
         call(handler, Step::StartResponse, (status, headers))?;
     } else {

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::ffi::attribute;
+use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::Patience;
 use crate::waiting::park;
 use crate::wsgi::handler::{Handler, attributes, service};
 use crate::wsgi::request_file::{LEAST, Source, seconds};
@@ -146,8 +146,8 @@ fn drain(py: Python<'_>, socket: &SocketBase, service: &Service, end: Time) -> P
             Ok(_) => park::yield_now(py)?,
             Err(Errno::AGAIN) => {
                 let left = left.as_secs_f64().min(service.linger_timeout).max(LEAST);
-                let mut patience = Patience::seconds(Some(left));
-                match socket.wait_ready(py, Direction::Read, &mut patience) {
+                let mut deadline = Deadline::after(Some(left));
+                match socket.wait_ready(py, Direction::Read, &mut deadline) {
                     Ok(()) => {}
                     Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(()),
                     Err(error) => return Err(error),

@@ -18,8 +18,9 @@ use crate::errors::is_ssl_error;
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::clock;
 use crate::ffi::text;
+use crate::sockets::deadline::Deadline;
+use crate::sockets::readiness::{Begun, WaitSlot};
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::{Begun, Patience, Place};
 use crate::waiting::park::{self, park};
 use crate::waiting::wait::{Outcome, WaitRef};
 use crate::wsgi::exchange::Slot;
@@ -70,7 +71,7 @@ pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
 struct Parked {
     handler: Py<WSGIHandler>,
     socket: Py<SocketBase>,
-    place: Place,
+    slot: WaitSlot,
     /// Its place among the idle ones.
     idle: usize,
 }
@@ -132,7 +133,7 @@ fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyRes
     let handler = parked.handler.bind(py);
     parked.resume(py)?;
     let socket = parked.socket.get();
-    match socket.end_wait(py, Direction::Read, parked.place, wait, woken) {
+    match socket.end_wait(py, Direction::Read, parked.slot, wait, woken) {
         Ok(()) => go_on(handler),
         Err(error) => match late(handler, error) {
             Ok(answered) => {
@@ -181,10 +182,10 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
             due = Some(idle_due(handler, service.get()));
         }
     }
-    let Begun { wait, place } =
+    let Begun { wait, slot } =
         socket
             .get()
-            .begin_wait(py, Direction::Read, &mut patience(due, service.get()))?;
+            .begin_wait(py, Direction::Read, &mut deadline(due, service.get()))?;
     let fresh = this.state.with(py, |state| state.fresh);
     let idle = service
         .get()
@@ -195,7 +196,7 @@ fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(Wai
         Parked {
             handler,
             socket,
-            place,
+            slot,
             idle,
         },
     ))
@@ -211,8 +212,8 @@ fn idle_due(handler: &Handler<'_>, service: &Service) -> Time {
     })
 }
 
-fn patience(due: Option<Time>, service: &Service) -> Patience {
-    Patience::seconds(match due {
+fn deadline(due: Option<Time>, service: &Service) -> Deadline {
+    Deadline::after(match due {
         Some(due) if due != Time::FAR => {
             let left = due.until(Time::now()).max(Duration::from_millis(1));
             Some(left.as_secs_f64())
@@ -319,7 +320,7 @@ pub fn receive<'py>(handler: &Handler<'py>) -> PyResult<Received<'py>> {
         let woken = park(py, &wait);
         parked.resume(py)?;
         let socket = parked.socket.get();
-        if let Err(error) = socket.end_wait(py, Direction::Read, parked.place, &wait, woken) {
+        if let Err(error) = socket.end_wait(py, Direction::Read, parked.slot, &wait, woken) {
             return late(handler, error).map(|answer| answer.unwrap_or(Received::End));
         }
     }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use crate::ffi::text;
+use crate::registered::{HEADERS_FACTORY, SOCKET};
 use crate::sockets::socket::SocketBase;
 use crate::wsgi::attributes::Attributes;
 use crate::wsgi::handler::{Handler, WSGIHandler, attributes, leave_http};
@@ -19,10 +20,7 @@ use crate::wsgi::{access_log, environ, error_log, failure, handle, request, resp
 /// Returns the source that a socket is read by: plain ones natively, others by their methods.
 fn source_of(socket: &Bound<'_, PyAny>) -> PyResult<Source> {
     let py = socket.py();
-    let class = py
-        .import(intern!(py, "gevent._socket3"))?
-        .getattr(intern!(py, "socket"))?;
-    if socket.get_type().is(&class) {
+    if socket.get_type().is(SOCKET.get(py)?) {
         return Ok(Source::Socket(
             socket.clone().cast_into::<SocketBase>()?.unbind(),
         ));
@@ -137,9 +135,7 @@ impl WSGIHandler {
         slf: &Handler<'py>,
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import(intern!(slf.py(), "gevent._http"))?
-            .call_method1("headers_factory", args)
+        HEADERS_FACTORY.get(slf.py())?.call1(args)
     }
 
     fn _check_http_version(slf: &Handler<'_>) -> PyResult<bool> {

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use crate::cell::{GilCell, Made};
 use crate::errors::errno_error;
 use crate::ffi::buffer::{Frozen, Writable};
+use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::Patience;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::spare::{self, BLOCK};
 use crate::wsgi::statistics::Stage;
@@ -289,9 +289,9 @@ impl RequestFile {
                 }
                 Err(error) => return Err(errno_error(error.raw_os_error())),
             }
-            let mut patience = Patience::seconds(self.left(py).map(|left| left.max(LEAST)));
+            let mut deadline = Deadline::after(self.left(py).map(|left| left.max(LEAST)));
             let begin = Time::now();
-            let waited = self.counted(py, || socket.wait_ready(py, Direction::Read, &mut patience));
+            let waited = self.counted(py, || socket.wait_ready(py, Direction::Read, &mut deadline));
             self.spend(py, begin);
             waited?;
         }

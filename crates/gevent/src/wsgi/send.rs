@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::errors::{errno_error, is_ssl_error};
+use crate::registered::{Registered, SOCKET, TLS_SOCKET};
+use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::wait::Patience;
 use crate::waiting::park;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::body_part::{check_part, readable};
@@ -398,7 +399,7 @@ pub fn wait_writable(
         Some((service.write_timeout?, service.min_rate))
     });
     let Some((timeout, rate)) = limits else {
-        return wait_counted(py, socket, direction, &mut Patience::seconds(None));
+        return wait_counted(py, socket, direction, &mut Deadline::after(None));
     };
     let (mut allowance, taken) = this.exchange(py, |exchange| {
         let taken = exchange.response_length + done;
@@ -408,9 +409,9 @@ pub fn wait_writable(
         allowance.earn(taken.saturating_sub(before));
         (allowance, taken)
     });
-    let mut patience = Patience::seconds(Some(allowance.left().max(LEAST)));
+    let mut deadline = Deadline::after(Some(allowance.left().max(LEAST)));
     let begin = Time::now();
-    let waited = wait_counted(py, socket, direction, &mut patience);
+    let waited = wait_counted(py, socket, direction, &mut deadline);
     allowance.spend(begin);
     this.exchange(py, |exchange| exchange.allowance = Some((allowance, taken)));
     waited
@@ -421,7 +422,7 @@ fn wait_counted(
     py: Python<'_>,
     socket: &SocketBase,
     direction: Direction,
-    patience: &mut Patience,
+    patience: &mut Deadline,
 ) -> PyResult<()> {
     Stage::Sending.enter();
     let waited = socket.wait_ready(py, direction, patience);
@@ -452,11 +453,8 @@ fn has_own_sendall(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = socket.py();
     let name = intern!(py, "sendall");
     let its = socket.get_type().getattr(name)?;
-    let own = |module, class| {
-        let class = py.import(module)?.getattr(class)?;
-        Ok::<_, PyErr>(class.getattr(name)?.is(&its))
-    };
-    Ok(own("gevent._socket3", "socket")? || own("gevent._sslsocket", "SSLSocket")?)
+    let own = |class: &Registered| Ok::<_, PyErr>(class.get(py)?.getattr(name)?.is(&its));
+    Ok(own(&SOCKET)? || own(&TLS_SOCKET)?)
 }
 
 /// The number of bytes that fit into one record of TLS.

@@ -1,84 +1,38 @@
 //! How a socket's operations wait: they try first, and park when the kernel says that they would block.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
 
 use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError};
 use pyo3::prelude::*;
-use reactor::{Direction, Interest, Readiness, SourceKey, Time};
+use reactor::{Direction, Interest, Readiness, SourceKey};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::loop_::{Loop, Watched};
 use crate::event_loop::parked::Parked;
-use crate::ffi::blocking::Look;
+use crate::ffi::blocking::FastPath;
 use crate::ffi::buffer::Room;
 use crate::hub;
+use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::{SocketBase, State};
 use crate::waiting::park::park;
 use crate::waiting::reason::Reason;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
-/// The longest time that is told apart from for ever, in seconds.
-const LONGEST: f64 = 1e9;
-
 /// Reads of a Unix socket up to this size are seldom short, so it is not worth asking the kernel why one was.
 const SMALL: usize = 64;
-
-/// How long one operation may wait in all.
-pub struct Patience {
-    limit: Option<f64>,
-    /// Set when it first waits: one that does not wait does not look at the clock.
-    until: Option<Time>,
-}
-
-impl Patience {
-    /// As long as the socket's timeout allows.
-    pub fn of(socket: &SocketBase, py: Python<'_>) -> Self {
-        Self::seconds(socket.state.with(py, |state| state.timeout))
-    }
-
-    /// This long; none for ever.
-    pub fn seconds(limit: Option<f64>) -> Self {
-        Self { limit, until: None }
-    }
-
-    /// Whether it must not wait at all.
-    pub fn is_none(&self) -> bool {
-        self.limit.is_some_and(|limit| limit <= 0.0)
-    }
-
-    /// Returns true if it ends later than after so many seconds, which are none for ever.
-    pub fn is_longer_than(&mut self, seconds: Option<f64>) -> bool {
-        match (self.left(), seconds) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(left), Some(seconds)) => left.as_secs_f64() > seconds,
-        }
-    }
-
-    /// What is left of it; none for ever.
-    fn left(&mut self) -> Option<Duration> {
-        let limit = self.limit.filter(|limit| *limit < LONGEST)?;
-        let now = Time::now();
-        let until = *self
-            .until
-            .get_or_insert_with(|| now.after(Duration::from_secs_f64(limit.max(0.0))));
-        Some(until.until(now))
-    }
-}
 
 /// A wait that was left where it will be woken.
 pub struct Begun {
     /// What to park on.
     pub wait: WaitRef,
     /// Where it was left.
-    pub place: Place,
+    pub slot: WaitSlot,
 }
 
 /// Where a wait was left.
-pub enum Place {
+pub enum WaitSlot {
     /// With the socket's own source.
     Source(SourceKey),
     /// With a watch of the descriptor, which counts or not.
@@ -86,7 +40,7 @@ pub enum Place {
 }
 
 impl State {
-    /// Whether an operation is known to block, since the kernel said so and has not reported a change.
+    /// Returns true if an operation is known to block, since the kernel said so and has not reported a change.
     fn would_block(&self, py: Python<'_>, direction: Direction) -> bool {
         self.source.as_ref().is_some_and(|(loop_, key)| {
             let loop_ = loop_.get();
@@ -179,7 +133,7 @@ impl State {
         }
     }
 
-    /// Notes that others may use the other end of a pair, or that what is done here is not counted.
+    /// Notes that others may use the other end of a pair, or that what is done here is not keeps_loop_alive.
     pub fn expose(&self) {
         if let Some((pair, _)) = &self.pair {
             pair.expose();
@@ -187,7 +141,7 @@ impl State {
     }
 
     /// Tells the other end of a pair that it was sent so much; returns who waits there, to be woken.
-    pub fn tell_peer(&self, py: Python<'_>, sent: usize) -> Option<WaitRef> {
+    pub fn notify_peer(&self, py: Python<'_>, sent: usize) -> Option<WaitRef> {
         let (pair, end) = self.pair.as_ref()?;
         pair.sent(1 - end, sent);
         pair.at(py, 1 - end, |(loop_, key)| {
@@ -225,22 +179,22 @@ impl SocketBase {
         })
     }
 
-    /// Whether a first look is worth it: the operation may wait, and is not known to have to.
-    pub fn is_promising(&self, py: Python<'_>, direction: Direction) -> bool {
+    /// Returns true if a first look is worth it: the operation may wait, and is not known to have to.
+    pub fn is_worth_trying(&self, py: Python<'_>, direction: Direction) -> bool {
         self.state.with(py, |state| {
             state.timeout != Some(0.0) && !state.would_block(py, direction)
         })
     }
 
-    /// What a first look makes of a call that failed. One that would have blocked is not made again by what comes next.
-    pub fn refused(&self, py: Python<'_>, direction: Direction, error: Errno) -> Look {
+    /// Returns what a first look makes of a call that failed. One that would have blocked is not made again by what comes next.
+    pub fn refused(&self, py: Python<'_>, direction: Direction, error: Errno) -> FastPath {
         match error {
             Errno::AGAIN => {
                 self.state.with(py, |state| state.blocked(py, direction));
-                Look::Longer(0)
+                FastPath::Incomplete(0)
             }
-            Errno::INTR => Look::Longer(0),
-            error => Look::Failed(errno_error(error.raw_os_error())),
+            Errno::INTR => FastPath::Incomplete(0),
+            error => FastPath::Failed(errno_error(error.raw_os_error())),
         }
     }
 
@@ -253,10 +207,10 @@ impl SocketBase {
         &self,
         py: Python<'_>,
         direction: Direction,
-        patience: &mut Patience,
+        deadline: &mut Deadline,
         mut attempt: impl FnMut(bool) -> rustix::io::Result<T>,
     ) -> PyResult<T> {
-        let mut force = patience.is_none();
+        let mut force = deadline.is_immediate();
         loop {
             match attempt(force) {
                 Ok(value) => return Ok(value),
@@ -267,7 +221,7 @@ impl SocketBase {
                 }
                 Err(error) => return Err(errno_error(error.raw_os_error())),
             }
-            match self.wait_ready(py, direction, patience) {
+            match self.wait_ready(py, direction, deadline) {
                 Ok(()) => {}
                 // The hub may not wait, so it must not go by what is known either.
                 Err(error) if !force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
@@ -281,58 +235,58 @@ impl SocketBase {
     /// Parks the running greenlet, after a call met `EAGAIN`, until another one is worth trying.
     ///
     /// # Errors
-    /// `BlockingIOError` without patience, `TimeoutError` when it is at its end, `ConcurrentObjectUseError` when another
+    /// `BlockingIOError` without deadline, `TimeoutError` when it is at its end, `ConcurrentObjectUseError` when another
     /// greenlet waits in this direction, the error that closing gives, what is thrown into the greenlet.
     pub fn wait_ready(
         &self,
         py: Python<'_>,
         direction: Direction,
-        patience: &mut Patience,
+        deadline: &mut Deadline,
     ) -> PyResult<()> {
-        let begun = self.begin_wait(py, direction, patience)?;
+        let begun = self.begin_wait(py, direction, deadline)?;
         let woken = park(py, &begun.wait);
-        self.end_wait(py, direction, begun.place, &begun.wait, woken)
+        self.end_wait(py, direction, begun.slot, &begun.wait, woken)
     }
 
-    /// The first half of [`wait_ready`](Self::wait_ready): what to park on.
+    /// Returns the first half of [`wait_ready`](Self::wait_ready): what to park on.
     ///
     /// # Errors
-    /// `BlockingIOError` without patience, `ConcurrentObjectUseError` when another greenlet waits in this direction.
+    /// `BlockingIOError` without deadline, `ConcurrentObjectUseError` when another greenlet waits in this direction.
     pub fn begin_wait(
         &self,
         py: Python<'_>,
         direction: Direction,
-        patience: &mut Patience,
+        deadline: &mut Deadline,
     ) -> PyResult<Begun> {
-        if patience.is_none() {
+        if deadline.is_immediate() {
             let text = "Resource temporarily unavailable";
             return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));
         }
-        let (counted, number) = self.state.with(py, |state| {
+        let (keeps_loop_alive, number) = self.state.with(py, |state| {
             let number = state.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            (state.counted, number)
+            (state.keeps_loop_alive, number)
         });
         let wait = hub::new_wait_for(py, Reason::socket(direction, number))?;
-        let place = self.enlist(py, direction, &wait, counted)?;
-        if let Some(left) = patience.left() {
-            wait.limit(py, left, counted);
+        let slot = self.enlist(py, direction, &wait, keeps_loop_alive)?;
+        if let Some(left) = deadline.left() {
+            wait.limit(py, left, keeps_loop_alive);
         }
-        Ok(Begun { wait, place })
+        Ok(Begun { wait, slot })
     }
 
-    /// The second half of [`wait_ready`](Self::wait_ready), with how the wait ended.
+    /// Returns the second half of [`wait_ready`](Self::wait_ready), with how the wait ended.
     ///
     /// # Errors
-    /// `TimeoutError` when the patience was at its end, and the error that the wait ended with.
+    /// `TimeoutError` when the deadline was at its end, and the error that the wait ended with.
     pub fn end_wait(
         &self,
         py: Python<'_>,
         direction: Direction,
-        place: Place,
+        slot: WaitSlot,
         wait: &WaitRef,
         woken: Outcome,
     ) -> PyResult<()> {
-        self.delist(py, direction, wait, place);
+        self.delist(py, direction, wait, slot);
         woken?;
         if wait.expired() {
             return Err(PyTimeoutError::new_err("timed out"));
@@ -346,10 +300,10 @@ impl SocketBase {
         py: Python<'_>,
         direction: Direction,
         wait: &WaitRef,
-        counted: bool,
-    ) -> PyResult<Place> {
+        keeps_loop_alive: bool,
+    ) -> PyResult<WaitSlot> {
         let loop_ = wait.loop_().get();
-        if counted && let Some(key) = self.source_in(py, wait.loop_())? {
+        if keeps_loop_alive && let Some(key) = self.source_in(py, wait.loop_())? {
             let other = loop_.sources.with(py, |sources| {
                 sources.clear(key, direction);
                 match sources.set_waiter(key, direction, Parked::Greenlet(wait.clone())) {
@@ -366,7 +320,7 @@ impl SocketBase {
                 }
             });
             return match other {
-                None => Ok(Place::Source(key)),
+                None => Ok(WaitSlot::Source(key)),
                 Some((_, name)) => Err(in_use(py, name)?),
             };
         }
@@ -388,23 +342,28 @@ impl SocketBase {
             Direction::Read => Interest::READ,
             Direction::Write => Interest::WRITE,
         };
-        if counted {
+        if keeps_loop_alive {
             loop_.count_ref(1);
         }
         match loop_.watch(py, fd, interest, Watched::Wake(wait.clone())) {
-            Ok(key) => Ok(Place::Watch(fd, Some(key), counted)),
+            Ok(key) => Ok(WaitSlot::Watch(fd, Some(key), keeps_loop_alive)),
             Err(error) => {
-                self.delist(py, direction, wait, Place::Watch(fd, None, counted));
+                self.delist(
+                    py,
+                    direction,
+                    wait,
+                    WaitSlot::Watch(fd, None, keeps_loop_alive),
+                );
                 Err(error)
             }
         }
     }
 
     /// Takes the wait back from wherever it still is.
-    fn delist(&self, py: Python<'_>, direction: Direction, wait: &WaitRef, place: Place) {
+    fn delist(&self, py: Python<'_>, direction: Direction, wait: &WaitRef, slot: WaitSlot) {
         let loop_ = wait.loop_().get();
-        match place {
-            Place::Source(key) => {
+        match slot {
+            WaitSlot::Source(key) => {
                 let mine = loop_.sources.with(py, |sources| {
                     let waiting = sources.take_waiter(key, direction)?;
                     if matches!(&waiting, Parked::Greenlet(waiting) if same(waiting, wait)) {
@@ -415,7 +374,7 @@ impl SocketBase {
                 });
                 drop(mine);
             }
-            Place::Watch(fd, key, counted) => {
+            WaitSlot::Watch(fd, key, keeps_loop_alive) => {
                 if let Some(key) = key {
                     loop_.unwatch(py, fd, key);
                 }
@@ -423,14 +382,14 @@ impl SocketBase {
                     state.watching[direction as usize].take_if(|waiting| same(waiting, wait))
                 });
                 drop(mine);
-                if counted {
+                if keeps_loop_alive {
                     loop_.count_ref(-1);
                 }
             }
         }
     }
 
-    /// The socket's source in `loop_`, registered there unless it has one in another loop that still runs.
+    /// Returns the socket's source in `loop_`, registered there unless it has one in another loop that still runs.
     fn source_in(&self, py: Python<'_>, loop_: &Py<Loop>) -> PyResult<Option<SourceKey>> {
         let known = self.state.with(py, |state| {
             state
@@ -456,7 +415,7 @@ impl SocketBase {
             let old_end = state
                 .pair
                 .as_ref()
-                .and_then(|(pair, end)| pair.place(py, *end, Some((loop_.clone_ref(py), key))));
+                .and_then(|(pair, end)| pair.register(py, *end, Some((loop_.clone_ref(py), key))));
             (state.source.replace(source), old_end)
         });
         drop(old);

@@ -29,7 +29,7 @@ fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Whether `Queue(0)` means what it meant in gevent 0.13, which the setting `compat` says; warns of either meaning.
+/// Returns true if `Queue(0)` means what it meant in gevent 0.13, which the setting `compat` says; warns of either meaning.
 fn zero_is_channel(py: Python<'_>) -> PyResult<bool> {
     let channel = crate::compat::is_on(py)?;
     let text = if channel {
@@ -272,9 +272,9 @@ impl SimpleQueue {
 
     /// Put an item into the queue.
     ///
-    /// When the queue is full, wait for a free place, `timeout` seconds at most (None: for ever), then raise `Full`; with
+    /// When the queue is full, wait for a free slot, `timeout` seconds at most (None: for ever), then raise `Full`; with
     /// `block` false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown`
-    /// when the queue is shut, and `ValueError` for a negative `timeout` if there is a free place.
+    /// when the queue is shut, and `ValueError` for a negative `timeout` if there is a free slot.
     #[pyo3(
         name = "put",
         signature = (item, block = Flag(true), timeout = None),
@@ -486,7 +486,7 @@ impl Queue {
         SimpleQueue::conditions(slf.as_super())?.getattr("not_empty")
     }
 
-    /// The condition that is notified when there may be a free place.
+    /// The condition that is notified when there may be a free slot.
     #[getter]
     fn not_full<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         SimpleQueue::conditions(slf.as_super())?.getattr("not_full")

@@ -28,13 +28,13 @@ impl<T> Waiting<T> {
 }
 
 /// The line: those who wait, and those who were woken and have not run since. Both in order of arrival.
-pub struct Line<T> {
+pub struct WaitQueue<T> {
     waiting: VecDeque<Waiting<T>>,
     woken: VecDeque<Waiting<T>>,
     tickets: u64,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for WaitQueue<T> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -44,7 +44,7 @@ impl<T> Default for Line<T> {
     }
 }
 
-impl<T> Line<T> {
+impl<T> WaitQueue<T> {
     /// Queues up; returns the ticket to leave with.
     pub fn join(&mut self, wait: WaitRef, with: T) -> u64 {
         self.tickets += 1;
@@ -77,7 +77,7 @@ impl<T> Line<T> {
         self.waiting.remove(at)
     }
 
-    /// The next one to wake, who counts as woken from now on. Those who will never run, as their thread has ended, are
+    /// Returns the next one to wake, who counts as woken from now on. Those who will never run, as their thread has ended, are
     /// passed over: woken, they count no more.
     pub fn next(&mut self, py: Python<'_>) -> Option<WaitRef> {
         while let Some(entry) = self.waiting.pop_front() {
@@ -110,22 +110,22 @@ impl<T> Line<T> {
         std::mem::replace(self, empty)
     }
 
-    /// Greenlets that nobody has woken.
+    /// Returns greenlets that nobody has woken.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Greenlets that were woken and are still to run.
+    /// Returns greenlets that were woken and are still to run.
     pub fn woken(&self, py: Python<'_>) -> usize {
         self.iter_woken(py).count()
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub fn len(&self, py: Python<'_>) -> usize {
         self.iter(py).count()
     }
 
-    /// What those who were woken and are still to run came with.
+    /// Returns what those who were woken and are still to run came with.
     pub fn iter_woken(&self, py: Python<'_>) -> impl Iterator<Item = &T> {
         self.woken
             .iter()
@@ -133,12 +133,12 @@ impl<T> Line<T> {
             .map(|entry| &entry.with)
     }
 
-    /// Those whom nobody has woken.
+    /// Returns those whom nobody has woken.
     pub fn iter_waiting(&self) -> impl Iterator<Item = &Waiting<T>> {
         self.waiting.iter()
     }
 
-    /// All who still run: the woken, then those who wait.
+    /// Returns all who still run: the woken, then those who wait.
     pub fn iter(&self, py: Python<'_>) -> impl Iterator<Item = &Waiting<T>> {
         self.woken
             .iter()

@@ -11,19 +11,19 @@ use reactor::Time;
 
 use crate::args;
 use crate::errors::{Empty, Full, ShutDown};
-use crate::ffi::blocking::{Blocking, First, Look, Step};
+use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::queues::items;
-use crate::queues::line::wake;
 use crate::queues::queue::{Got, Put, SimpleQueue, State};
+use crate::queues::wait_queue::wake;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::{Limit, Timeout};
 use crate::waiting::wait::{Outcome, WaitRef};
 
-/// Whether the caller is the hub, which must not wait.
+/// Returns true if the caller is the hub, which must not wait.
 ///
 /// # Errors
 /// When the hub cannot be made.
@@ -45,12 +45,12 @@ fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
 }
 
 /// A limit over several waits.
-pub struct Patience {
+pub struct Deadline {
     limit: Limit,
     until: Option<Time>,
 }
 
-impl Patience {
+impl Deadline {
     /// Counts from now.
     pub fn new(limit: Limit) -> Self {
         let until = match &limit {
@@ -80,7 +80,7 @@ impl Patience {
         self.limit.begin(py, wait)
     }
 
-    /// Whether it was woken; false when the limit passed.
+    /// Returns true if it was woken; false when the limit passed.
     ///
     /// # Errors
     /// What was thrown into the greenlet meanwhile.
@@ -88,7 +88,7 @@ impl Patience {
         self.limit.end(py, wait, woken).map(|woken| woken.is_some())
     }
 
-    /// The error for a limit that passed: the caller's own `Timeout`, or else `other`.
+    /// Returns the error for a limit that passed: the caller's own `Timeout`, or else `other`.
     pub fn error(&self, py: Python<'_>, other: PyErr) -> PyErr {
         match &self.limit {
             Limit::Object(_) => self.limit.error(py).unwrap_or_else(|error| error),
@@ -110,14 +110,14 @@ false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raise
 there is none and the queue is shut, and `ValueError` for a negative `timeout` if there is none.";
     const PARAMETERS: &'static [&'static str] = &["block", "timeout"];
 
-    fn at_once(slf: &Bound<'_, SimpleQueue>, arguments: &[Borrowed<'_, '_, PyAny>]) -> Look {
+    fn fast_path(slf: &Bound<'_, SimpleQueue>, arguments: &[Borrowed<'_, '_, PyAny>]) -> FastPath {
         let this = slf.get();
         if !arguments.is_empty() || this.is_hooked() {
-            return Look::Longer(0);
+            return FastPath::Incomplete(0);
         }
         this.state
             .with(slf.py(), State::get_unawaited)
-            .map_or(Look::Longer(0), Look::Done)
+            .map_or(FastPath::Incomplete(0), FastPath::Done)
     }
 
     fn begin(
@@ -130,7 +130,7 @@ there is none and the queue is shut, and `ValueError` for a negative `timeout` i
 }
 
 impl SimpleQueue {
-    /// Wakes getters for items that nobody woken claims, and putters for free places. A size that cannot be had counts
+    /// Wakes getters for items that nobody woken claims, and putters for free slot. A size that cannot be had counts
     /// as enough: whoever is woken looks again.
     pub fn settle(slf: &Bound<'_, Self>) {
         let py = slf.py();
@@ -158,7 +158,7 @@ impl SimpleQueue {
         }
     }
 
-    /// Puts an item, waiting for a free place if it must and may.
+    /// Puts an item, waiting for a free slot if it must and may.
     ///
     /// # Errors
     /// `Full`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
@@ -172,7 +172,7 @@ impl SimpleQueue {
         let this = slf.get();
         let mut item = item.unbind();
         if !this.is_hooked() && timeout.is_none() {
-            match Self::put_at_once(slf, item)? {
+            match Self::try_put(slf, item)? {
                 None => return Ok(()),
                 Some(given) => item = given,
             }
@@ -186,13 +186,13 @@ impl SimpleQueue {
                 check_not_negative(timeout)?;
             }
         } else if in_hub(py)? || (!block && this.state.with(py, |state| state.is_channel())) {
-            if Self::size(slf)? >= Self::room_at_once(slf) {
+            if Self::size(slf)? >= Self::room_without_waiting(slf) {
                 return Err(Full::new_err(()));
             }
         } else if !block {
             return Err(Full::new_err(()));
         } else {
-            let put = Self::put_waiting(slf, item, Patience::new(Limit::of(timeout)?));
+            let put = Self::put_waiting(slf, item, Deadline::new(Limit::of(timeout)?));
             Self::settle(slf);
             return put;
         }
@@ -201,9 +201,9 @@ impl SimpleQueue {
         put
     }
 
-    /// The common `put`, when there is room and no subclass. Gives the item back otherwise.
+    /// Returns the common `put`, when there is room and no subclass. Gives the item back otherwise.
     #[inline]
-    fn put_at_once(slf: &Bound<'_, Self>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    fn try_put(slf: &Bound<'_, Self>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let py = slf.py();
         let this = slf.get();
         let (items, max, item) = match this.state.with(py, |state| state.put_native(py, item)) {
@@ -232,9 +232,9 @@ impl SimpleQueue {
         Ok(None)
     }
 
-    /// The common `get`, when there is an item and no subclass.
+    /// Returns the common `get`, when there is an item and no subclass.
     #[inline]
-    fn get_at_once(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+    fn try_get(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         let py = slf.py();
         let this = slf.get();
         let items = match this.state.with(py, |state| state.get_native(py)) {
@@ -260,9 +260,9 @@ impl SimpleQueue {
         Ok(Some(item.unbind()))
     }
 
-    /// How many items can be put without waiting: those that woken getters are about to take do not count. Into a
+    /// Returns how many items can be put without waiting: those that woken getters are about to take do not count. Into a
     /// channel, one for each getter for whom no putter waits.
-    fn room_at_once(slf: &Bound<'_, Self>) -> isize {
+    fn room_without_waiting(slf: &Bound<'_, Self>) -> isize {
         let py = slf.py();
         slf.get().state.with(py, |state| {
             if state.is_channel() {
@@ -284,7 +284,7 @@ impl SimpleQueue {
     fn put_waiting(
         slf: &Bound<'_, Self>,
         item: Bound<'_, PyAny>,
-        mut patience: Patience,
+        mut deadline: Deadline,
     ) -> PyResult<()> {
         let py = slf.py();
         let state = &slf.get().state;
@@ -295,7 +295,7 @@ impl SimpleQueue {
             Self::settle(slf);
         }
         loop {
-            let woken = patience.park(py, &wait);
+            let woken = deadline.park(py, &wait);
             let left = state.with(py, |state| state.putters.leave(ticket));
             let served = left.is_none();
             drop(left);
@@ -303,7 +303,7 @@ impl SimpleQueue {
                 return if served {
                     Ok(())
                 } else {
-                    Err(patience.error(py, Full::new_err(())))
+                    Err(deadline.error(py, Full::new_err(())))
                 };
             }
             if served {
@@ -335,7 +335,7 @@ impl SimpleQueue {
         let this = slf.get();
         if !this.is_hooked()
             && !peek
-            && let Some(item) = Self::get_at_once(slf)?
+            && let Some(item) = Self::try_get(slf)?
         {
             return Ok(Step::Done(item));
         }
@@ -354,8 +354,8 @@ impl SimpleQueue {
             }
         } else if block {
             check_not_negative(timeout)?;
-            let patience = Patience::new(Limit::of(timeout)?);
-            return Self::wait_to_get(slf, patience, peek, None);
+            let deadline = Deadline::new(Limit::of(timeout)?);
+            return Self::wait_to_get(slf, deadline, peek, None);
         } else {
             return Err(Empty::new_err(()));
         };
@@ -400,13 +400,13 @@ impl SimpleQueue {
     /// Waits for an item in line, at the place that it had before.
     fn wait_to_get(
         slf: &Bound<'_, Self>,
-        mut patience: Patience,
+        mut deadline: Deadline,
         peek: bool,
         place: Option<u64>,
     ) -> PyResult<Step> {
         let py = slf.py();
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
-        patience.begin(py, &wait)?;
+        deadline.begin(py, &wait)?;
         let ticket = slf.get().state.with(py, |state| match place {
             None => state.getters.join(wait.clone(), peek),
             Some(ticket) => {
@@ -424,9 +424,9 @@ impl SimpleQueue {
                     .state
                     .with(py, |state| state.getters.leave(ticket));
                 drop(left);
-                let next = match patience.end(py, wait, woken) {
-                    Ok(true) => Self::get_or_go_on(slf, patience, peek, ticket),
-                    Ok(false) => Err(patience.error(py, Empty::new_err(()))),
+                let next = match deadline.end(py, wait, woken) {
+                    Ok(true) => Self::get_or_go_on(slf, deadline, peek, ticket),
+                    Ok(false) => Err(deadline.error(py, Empty::new_err(()))),
                     Err(error) => Err(error),
                 };
                 if !matches!(next, Ok(Step::Park(_))) {
@@ -440,7 +440,7 @@ impl SimpleQueue {
 
     fn get_or_go_on(
         slf: &Bound<'_, Self>,
-        patience: Patience,
+        deadline: Deadline,
         peek: bool,
         ticket: u64,
     ) -> PyResult<Step> {
@@ -453,7 +453,7 @@ impl SimpleQueue {
         if slf.get().state.with(slf.py(), |state| state.shut) {
             return Err(ShutDown::new_err(()));
         }
-        Self::wait_to_get(slf, patience, peek, Some(ticket))
+        Self::wait_to_get(slf, deadline, peek, Some(ticket))
     }
 
     /// Shuts the queue: wakes all who wait, and forgets the items if `immediate`.

@@ -13,21 +13,19 @@ use crate::errors::{cancel_wait_ex, errno_error, os_error};
 use crate::ffi::base::new_instance;
 use crate::ffi::descriptor;
 use crate::hub;
+use crate::registered::{CLOSED_SOCKET, SOCKET, STDLIB_SOCKET};
+use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::{SocketBase, Unset};
-use crate::sockets::wait::Patience;
 use crate::waiting::wait::WaitRef;
 
-static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static CLOSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// The C-level class of `_sock`.
+/// Returns the C-level class of `_sock`.
 ///
 /// # Errors
 /// When it cannot be imported.
 pub fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    NATIVE.import(py, "gevent._socket3", "_wrefsocket")
+    STDLIB_SOCKET.class(py)
 }
 
 /// `gevent.socket.socket`.
@@ -35,10 +33,10 @@ pub fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// # Errors
 /// When it cannot be imported.
 pub fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    SOCKET.import(py, "gevent._socket3", "socket")
+    SOCKET.class(py)
 }
 
-/// What `socket.setdefaulttimeout` set.
+/// Returns what `socket.setdefaulttimeout` set.
 ///
 /// # Errors
 /// When it cannot be asked.
@@ -50,7 +48,7 @@ pub fn default_timeout(py: Python<'_>) -> PyResult<Option<f64>> {
 }
 
 impl SocketBase {
-    /// A new `gevent.socket.socket` over a non-blocking descriptor that is like this one.
+    /// Returns a new `gevent.socket.socket` over a non-blocking descriptor that is like this one.
     ///
     /// # Errors
     /// When the object cannot be made; the descriptor is closed then.
@@ -72,12 +70,15 @@ impl SocketBase {
     ///
     /// # Errors
     /// `OSError` when it cannot be made.
-    pub fn twin(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if let Some(twin) = self.state.with(py, |state| {
+    pub fn stdlib_socket(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if let Some(stdlib_socket) = self.state.with(py, |state| {
             state.expose();
-            state.twin.as_ref().map(|twin| twin.clone_ref(py))
+            state
+                .stdlib_socket
+                .as_ref()
+                .map(|stdlib_socket| stdlib_socket.clone_ref(py))
         }) {
-            return Ok(twin);
+            return Ok(stdlib_socket);
         }
         let open = self.state.with(py, |state| {
             let kind = state.kind | libc::SOCK_NONBLOCK;
@@ -87,19 +88,16 @@ impl SocketBase {
                 .map(|fd| (state.family, kind, state.proto, fd.as_raw_fd()));
             open.ok_or(state.gone)
         });
-        let twin = match open {
+        let stdlib_socket = match open {
             Ok(arguments) => native_class(py)?.call1(arguments)?,
-            Err((number, reason)) => {
-                let class = CLOSED.import(py, "gevent._socket3", "_closedsocket")?;
-                class.call1((number, reason))?
-            }
+            Err((number, reason)) => CLOSED_SOCKET.get(py)?.call1((number, reason))?,
         };
-        let twin = twin.unbind();
-        let old = self
-            .state
-            .with(py, |state| state.twin.replace(twin.clone_ref(py)));
+        let stdlib_socket = stdlib_socket.unbind();
+        let old = self.state.with(py, |state| {
+            state.stdlib_socket.replace(stdlib_socket.clone_ref(py))
+        });
         drop(old);
-        Ok(twin)
+        Ok(stdlib_socket)
     }
 
     /// Closes the descriptor, if there is one.
@@ -108,7 +106,7 @@ impl SocketBase {
     /// What `close(2)` reports, and as [`release`](Self::release).
     pub fn close_now(&self, py: Python<'_>) -> PyResult<()> {
         match self.release(py, "closed")? {
-            Some((fd, twin)) => finish(py, fd, twin),
+            Some((fd, stdlib_socket)) => finish(py, fd, stdlib_socket),
             None => Ok(()),
         }
     }
@@ -122,19 +120,19 @@ impl SocketBase {
         py: Python<'_>,
         reason: &'static str,
     ) -> PyResult<Option<(OwnedFd, Option<Py<PyAny>>)>> {
-        let (fd, twin, source, watching, watchers) = self.state.with(py, |state| {
+        let (fd, stdlib_socket, source, watching, watchers) = self.state.with(py, |state| {
             let fd = state.fd.take();
             if let Some(fd) = &fd {
                 state.gone = (fd.as_raw_fd(), reason);
             }
-            let twin = if fd.is_some() {
-                state.twin.take()
+            let stdlib_socket = if fd.is_some() {
+                state.stdlib_socket.take()
             } else {
                 None
             };
             (
                 fd,
-                twin,
+                stdlib_socket,
                 state.source.take(),
                 std::mem::take(&mut state.watching),
                 std::mem::take(&mut state.watchers),
@@ -146,14 +144,14 @@ impl SocketBase {
             Some((loop_, key)) => loop_.get().deregister_source(py, *key),
             None => [None, None],
         };
-        tell(py, waiting.into_iter().chain(watching), watchers, true)?;
+        notify(py, waiting.into_iter().chain(watching), watchers, true)?;
         if let Some(hub) = hub::get_hub_if_exists(py)
             && let Ok(loop_) = hub::loop_of(&hub)
         {
             // Whoever selects on it.
             loop_.get().closing(py, fd.as_raw_fd());
         }
-        Ok(Some((fd, twin)))
+        Ok(Some((fd, stdlib_socket)))
     }
 
     /// Tells everybody who waits in one direction that there is nothing to wait for any more.
@@ -175,10 +173,10 @@ impl SocketBase {
                 watcher.map(|watcher| watcher.clone_ref(py)),
             )
         });
-        tell(py, [parked, watching], [watcher], false)
+        notify(py, [parked, watching], [watcher], false)
     }
 
-    /// Whether there is a descriptor.
+    /// Returns true if there is a descriptor.
     ///
     /// # Errors
     /// `OSError` (EBADF) when there is none.
@@ -194,11 +192,11 @@ impl SocketBase {
         if let Some((pair, end)) = pair {
             // A detached end goes on without us.
             pair.expose();
-            drop(pair.place(py, end, None));
+            drop(pair.register(py, end, None));
         }
     }
 
-    /// A timeout as programs give it; none for None.
+    /// Returns a timeout as programs give it; none for None.
     ///
     /// # Errors
     /// `TypeError` for what is no number, `ValueError` for one below zero.
@@ -223,30 +221,30 @@ impl SocketBase {
         Ok(Some(seconds))
     }
 
-    /// The patience of an operation with a timeout of its own, or without.
+    /// Returns the deadline of an operation with a timeout of its own, or without.
     ///
     /// # Errors
     /// As [`timeout_of`](Self::timeout_of).
-    pub fn patience(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Patience> {
+    pub fn deadline(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Deadline> {
         match given {
-            Unset::Unset => Ok(Patience::of(self, py)),
-            Unset::Set(value) => Ok(Patience::seconds(Self::timeout_of(&value)?)),
+            Unset::Unset => Ok(Deadline::of(self, py)),
+            Unset::Set(value) => Ok(Deadline::after(Self::timeout_of(&value)?)),
         }
     }
 
-    /// A watcher of the loop for one direction, made when first asked for.
+    /// Returns a watcher of the loop for one direction, made when first asked for.
     ///
     /// # Errors
     /// `OSError` once closed, and what making it raises.
     pub fn watcher(&self, py: Python<'_>, direction: Direction) -> PyResult<Py<PyAny>> {
-        let (known, fd, counted) = self.state.with(py, |state| {
+        let (known, fd, keeps_loop_alive) = self.state.with(py, |state| {
             let known = state.watchers[direction as usize]
                 .as_ref()
                 .map(|watcher| watcher.clone_ref(py));
             (
                 known,
                 state.fd.as_ref().map(AsRawFd::as_raw_fd),
-                state.counted,
+                state.keeps_loop_alive,
             )
         });
         if let Some(known) = known {
@@ -259,7 +257,7 @@ impl SocketBase {
         };
         let made = hub::current_loop(py)?
             .bind(py)
-            .call_method1(pyo3::intern!(py, "io"), (fd, events, counted))?
+            .call_method1(pyo3::intern!(py, "io"), (fd, events, keeps_loop_alive))?
             .unbind();
         let old = self.state.with(py, |state| {
             state.watchers[direction as usize].replace(made.clone_ref(py))
@@ -270,7 +268,7 @@ impl SocketBase {
 }
 
 /// Wakes waits, and those who wait by watchers, with the error that closing gives.
-fn tell(
+fn notify(
     py: Python<'_>,
     waits: impl IntoIterator<Item = Option<WaitRef>>,
     watchers: impl IntoIterator<Item = Option<Py<PyAny>>>,
@@ -295,16 +293,20 @@ impl Drop for SocketBase {
     /// Closes what the program forgot to close, as Python's own sockets do.
     fn drop(&mut self) {
         Python::attach(|py| {
-            let (fd, twin, source) = self.state.with(py, |state| {
-                (state.fd.take(), state.twin.take(), state.source.take())
+            let (fd, stdlib_socket, source) = self.state.with(py, |state| {
+                (
+                    state.fd.take(),
+                    state.stdlib_socket.take(),
+                    state.source.take(),
+                )
             });
             let Some(fd) = fd else { return };
             self.leave_pair(py);
             if let Some((loop_, key)) = source {
                 drop(loop_.get().deregister_source(py, key));
             }
-            if twin.is_some() {
-                // The twin owns the descriptor, and warns.
+            if stdlib_socket.is_some() {
+                // The stdlib_socket owns the descriptor, and warns.
                 let _ = fd.into_raw_fd();
                 return;
             }
@@ -326,15 +328,17 @@ impl Drop for SocketBase {
     }
 }
 
-/// Closes a descriptor that was released, through its twin if it has one.
+/// Closes a descriptor that was released, through its stdlib_socket if it has one.
 ///
 /// # Errors
 /// What `close(2)` reports.
-pub fn finish(py: Python<'_>, fd: OwnedFd, twin: Option<Py<PyAny>>) -> PyResult<()> {
-    match twin {
-        Some(twin) => {
+pub fn finish(py: Python<'_>, fd: OwnedFd, stdlib_socket: Option<Py<PyAny>>) -> PyResult<()> {
+    match stdlib_socket {
+        Some(stdlib_socket) => {
             let _ = fd.into_raw_fd();
-            twin.call_method0(py, intern!(py, "close")).map(drop)
+            stdlib_socket
+                .call_method0(py, intern!(py, "close"))
+                .map(drop)
         }
         None => descriptor::close(fd).map_err(|error| os_error(&error)),
     }

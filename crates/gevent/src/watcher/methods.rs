@@ -26,7 +26,7 @@ impl Events {
     }
 }
 
-/// The one `EVENTS`.
+/// Returns the one `EVENTS`.
 pub(super) fn events(py: Python<'_>) -> PyResult<Py<Events>> {
     static EVENTS: PyOnceLock<Py<Events>> = PyOnceLock::new();
     EVENTS

@@ -1,0 +1,62 @@
+"""Which objects of the package the engine means by the names that it asks for.
+
+The extension imports no module of the package: it asks :func:`find` for an object when it needs it
+for the first time (``crates/gevent/src/registered.rs`` has the same names). So where an object is
+defined is the package's affair, and what a program does not need is not imported for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+from gevent._core import set_finder
+
+__all__ = ["OBJECTS", "find"]
+
+#: The module of each object, and its name there.
+OBJECTS: Final[dict[str, tuple[str, str]]] = {
+    "Cancelled": ("gevent.exceptions", "Cancelled"),
+    "LoopExit": ("gevent.exceptions", "LoopExit"),
+    "BlockingSwitchOutError": ("gevent.exceptions", "BlockingSwitchOutError"),
+    "InvalidSwitchError": ("gevent.exceptions", "InvalidSwitchError"),
+    "ConcurrentObjectUseError": ("gevent.exceptions", "ConcurrentObjectUseError"),
+    "InvalidThreadUseError": ("gevent.exceptions", "InvalidThreadUseError"),
+    "HubDestroyed": ("gevent.exceptions", "HubDestroyed"),
+    "Empty": ("gevent.queue", "Empty"),
+    "Full": ("gevent.queue", "Full"),
+    "ShutDown": ("gevent.queue", "ShutDown"),
+    "cancel_wait_ex": ("gevent._socketcommon", "cancel_wait_ex"),
+    "config": ("gevent._config", "config"),
+    "apply_spawn_settings": ("gevent._config", "apply_spawn_settings"),
+    "Hub": ("gevent.hub", "Hub"),
+    "ThreadState": ("gevent._hub_local", "ThreadState"),
+    "ThreadEnd": ("gevent._hub_local", "ThreadEnd"),
+    "link": ("gevent.compat.links", "link"),
+    "unlink": ("gevent.compat.links", "unlink"),
+    "spawn_linked": ("gevent.compat.links", "spawn_linked"),
+    "await_greenlet": ("gevent.aio._awaiting", "await_greenlet"),
+    "Conditions": ("gevent._queue_conditions", "Conditions"),
+    "socket": ("gevent._socket3", "socket"),
+    "_wrefsocket": ("gevent._socket3", "_wrefsocket"),
+    "_closedsocket": ("gevent._socket3", "_closedsocket"),
+    "SSLSocket": ("gevent._sslsocket", "SSLSocket"),
+    "server_steps": ("gevent.server", "_OWN_STEPS"),
+    "headers_factory": ("gevent._http", "headers_factory"),
+    "error_response": ("gevent._http", "error_response"),
+    "message_of": ("gevent._http", "message_of"),
+    "NoopLog": ("gevent._http", "NoopLog"),
+}
+
+
+def find(name: str) -> Any:
+    """Return the object that the engine calls *name*.
+
+    Raises ``KeyError`` for a name that the engine does not have, and what importing the object's
+    module raises.
+    """
+    module, attribute = OBJECTS[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+set_finder(find)
