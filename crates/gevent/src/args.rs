@@ -1,4 +1,4 @@
-//! Arguments taken the way gevent takes them.
+//! Conversion of arguments as gevent has it.
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
@@ -6,7 +6,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple, PyType};
 
 use crate::ffi::thread;
 
-/// An argument of any type that counts by its truth.
+/// An argument of any type that is taken by its truth.
 pub struct Flag(pub bool);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
@@ -56,7 +56,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
     }
 }
 
-/// Returns an argument that is a number, such as a count of seconds.
+/// Converts an argument that is a number, such as a count of seconds.
 ///
 /// # Errors
 /// `TypeError` for what is no number, `OverflowError` for a whole one that no float comes near to; what its `__float__` or

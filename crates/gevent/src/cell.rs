@@ -1,13 +1,13 @@
-//! The fields of `#[pyclass]`es: state that changes, guarded by the GIL, and what is set once, as the object is made.
+//! The fields of `#[pyclass]`es: state that changes, which the GIL guards, and values that are set once, as the object is made.
 //!
 //! Frozen classes keep their state in [`GilCell`]s. A cell is opened in a closure that contains no Python call, no decref and
-//! no greenlet switch, so that nobody else can reach it meanwhile; a flag turns a breach of that rule into a panic (a Python
-//! exception) instead of aliasing.
+//! no greenlet switch, so that no other code can reach it meanwhile. A flag turns a breach of that rule into a panic, which is
+//! a Python exception, in place of two mutable references to one value.
 //!
 //! CPython shows an object to the garbage collector as soon as its memory is allocated: the constructor of its base may
-//! allocate, and so start a collection, before our fields are written. They are zeroes then. So every field of a class is
-//! valid when zeroed ([`add_class`] has the compiler prove it): a cell or a [`Made`] of zeroes holds nothing, which traversal
-//! passes over and every other access refuses.
+//! allocate, and so start a collection, before our fields are written. Their memory is all zeroes then. So every field of a class
+//! is valid when zeroed, which [`add_class`] has the compiler prove: a cell or a [`Made`] of zeroes holds nothing, traversal
+//! passes over it, and every other access panics.
 
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
@@ -61,8 +61,8 @@ impl<T> GilCell<T> {
         self.with_entered(py, f)
     }
 
-    /// [`with`](Self::with) where something before it in the same call has noted that the thread is inside this crate: it
-    /// opened another cell, asked for the hub, or found a loop to be the thread's own.
+    /// Opens the cell as [`with`](Self::with) does, where the same call has noted before that the thread is inside this crate:
+    /// it has opened another cell, asked for the hub, or found a loop to be the thread's own.
     #[inline]
     pub fn with_entered<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
         if self.state.get() != CLOSED {
@@ -108,7 +108,8 @@ impl<T> GilCell<T> {
         self.with(py, |slot| *slot = value);
     }
 
-    /// Returns the value, for `__traverse__`: a visit is given to nobody else. None while the object is being made.
+    /// Calls `f` with the value, for `__traverse__`: the collector's visit proves that this is one. Returns `None` while the
+    /// object is being made.
     #[inline]
     pub fn peek<R>(&self, _visit: &PyVisit<'_>, f: impl FnOnce(&T) -> R) -> Option<R> {
         if self.state.get() != CLOSED {
@@ -183,7 +184,7 @@ impl<T> Made<T> {
         }
     }
 
-    /// Returns the value, for `__traverse__`; none while the object is being made.
+    /// Returns the value, for `__traverse__`; `None` while the object is being made.
     #[inline]
     pub fn peek(&self) -> Option<&T> {
         // SAFETY: `new` alone sets the flag, with the value.
@@ -220,7 +221,7 @@ struct Zeroed<T>(PhantomData<T>);
 
 impl<T> Zeroed<T> {
     // SAFETY: nothing is assumed here: the compiler evaluates this constant, and refuses one that is no valid value of its
-    // type. Who weakens a field of a class to one that must not be zero gets that error.
+    // type. A field of a class that is changed to a type which must not be zero gives that error.
     const VALUE: ManuallyDrop<T> = unsafe { MaybeUninit::zeroed().assume_init() };
 }
 

@@ -18,7 +18,7 @@ registered_exception!(ShutDown);
 registered_exception!(cancel_wait_ex);
 pyo3::import_exception!(greenlet, GreenletExit);
 
-/// Returns the `OSError` with the number and the text of `error`; the conversion of PyO3 keeps the text alone.
+/// Makes the `OSError` with the number and the text of `error`. The conversion of PyO3 keeps the text alone.
 pub fn os_error(error: &std::io::Error) -> PyErr {
     let text = error.to_string();
     match error.raw_os_error() {
@@ -30,13 +30,15 @@ pub fn os_error(error: &std::io::Error) -> PyErr {
     }
 }
 
-/// Returns the `OSError` of the error `number`.
+/// Makes the `OSError` of an error number.
 pub fn errno_error(number: i32) -> PyErr {
     os_error(&std::io::Error::from_raw_os_error(number))
 }
 
-/// Returns true for an error of the class of `ssl` with this name. The module is not imported for it: an interpreter may be
-/// built without, and where nobody has imported it there is no such error.
+/// Returns true for an error of the class of `ssl` with this name.
+///
+/// The module is not imported for that: the interpreter may be built without it, and where it is not imported yet there is no
+/// such error.
 pub fn is_ssl_error(py: Python<'_>, error: &PyErr, class: &str) -> bool {
     let is_one = || -> PyResult<bool> {
         let modules = py.import("sys")?.getattr("modules")?;

@@ -1,4 +1,4 @@
-//! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when nobody else can.
+//! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when no greenlet can run.
 
 use std::sync::atomic::AtomicBool;
 
@@ -26,15 +26,15 @@ use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::Wait;
 use crate::waiting::waiter::Waiter;
 
-/// The engine of `gevent.hub.Hub`: what a hub does per switch. How errors are reported is its Python subclass's.
+/// The base class of `gevent.hub.Hub`: running the loop, switching, waiting for watchers. The Python subclass reports errors.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
 pub struct BaseHub {
     loop_: GilCell<Option<Py<Loop>>>,
-    /// Loops that it had before and that something may still wait on.
+    /// Loops that the hub had before, on which something may still wait.
     former: GilCell<Vec<Py<Loop>>>,
-    /// What somebody put in the place of the loop, to see what is asked of it.
+    /// A non-Loop object that was assigned to `hub.loop`, such as a test's spy.
     wrapper: GilCell<Option<Py<PyAny>>>,
-    /// True if something has waited in it: then it has its monitor, if there is to be one.
+    /// True once something has waited in it: by then it has its monitor thread, if there is to be one.
     pub(crate) waited: AtomicBool,
     begun: Begun,
 }
@@ -48,7 +48,7 @@ impl Collected for BaseHub {
 static HUB_CLASS: PyOnceLock<GilCell<Option<Py<PyAny>>>> = PyOnceLock::new();
 static THREAD_LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Returns the hub of this thread, made if there is none.
+/// Returns the hub of this thread, and makes one if there is none.
 ///
 /// # Errors
 /// What the hub class raises, such as `OSError` when no descriptor is left for its loop.
@@ -68,7 +68,7 @@ fn make(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
     Ok(hub)
 }
 
-/// Takes the hub away from the thread, without a word to Python.
+/// Takes the hub away from the thread without calling Python.
 pub fn take_current() -> Option<Py<BaseHub>> {
     hub_slot::replace(None)
 }
@@ -81,10 +81,10 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
     }
 }
 
-/// Makes `hub` this thread's, with a guard in the thread's own state that destroys it when the thread ends.
+/// Makes `hub` this thread's, and puts a guard into the thread's own state that destroys it when the thread ends.
 fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
     let local = THREAD_LOCAL.get_or_try_init(py, || {
-        // That of the thread even where `_thread` is patched: a greenlet's would not end with the thread.
+        // The class of native threads' state even where `_thread` is patched: a greenlet's state would not end with the thread.
         Ok::<_, PyErr>(THREAD_STATE.get(py)?.call0()?.unbind())
     })?;
     let local = local.bind(py);
@@ -101,7 +101,8 @@ fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
     Ok(())
 }
 
-/// Lets go of the thread's hub. Its Python subclass, which lives in the thread's state, destroys the hub before.
+/// Releases the thread's hub when it is dropped. An instance of its Python subclass, which destroys the hub before that, lives
+/// in the thread's state.
 #[pyclass(frozen, subclass, name = "ThreadEnd", module = "gevent._core")]
 pub struct ThreadEnd {
     thread: u64,
@@ -116,7 +117,7 @@ impl ThreadEnd {
         }
     }
 
-    /// Whether the calling thread is the one that made this: a forked child ends the others' states in its only thread.
+    /// True if the calling thread made this. In a forked child the only thread also ends the states of the parent's others.
     #[getter]
     fn is_mine(&self) -> bool {
         self.thread == crate::thread_id()
@@ -147,7 +148,7 @@ pub fn loop_of<'py>(hub: &Bound<'py, BaseHub>) -> PyResult<Bound<'py, Loop>> {
     }
 }
 
-/// Returns this thread's hub's loop.
+/// Returns the loop of this thread's hub.
 ///
 /// # Errors
 /// As [`current`] and [`loop_of`].
@@ -156,7 +157,7 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
     loop_of(&current(py)?).map(Bound::unbind)
 }
 
-/// Returns a wait of the running greenlet on this thread's loop.
+/// Makes a wait of the current greenlet on this thread's loop.
 ///
 /// # Errors
 /// As [`current_loop`].
@@ -165,7 +166,7 @@ pub fn new_wait(py: Python<'_>) -> PyResult<crate::waiting::wait::WaitRef> {
     Wait::new(py, current_loop(py)?)
 }
 
-/// [`new_wait`] for a call that says what it waits for.
+/// Makes a wait as [`new_wait`] does, for a call that says what it waits for.
 ///
 /// # Errors
 /// As [`current_loop`].
@@ -192,7 +193,7 @@ pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Hands an error that nobody else can take to the loop's error handler (the hub).
+/// Hands an error that no greenlet can get to the loop's error handler, which is the hub.
 pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, error: PyErr) {
     let Some(handler) = loop_.error_handler.get_ref(py) else {
         error.print_and_set_sys_last_vars(py);
@@ -208,8 +209,8 @@ pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, er
     let Err(error) = call_handler(handler, context, error) else {
         return;
     };
-    // A hub that raises an error in the main greenlet is suspended there, and comes back when that next waits: to be told
-    // to end, or to handle a signal, whose handler may raise. Errors of the handler itself have nowhere to go.
+    // A hub that raises an error in the main greenlet is suspended there, and is resumed when that waits next: to end, or to
+    // run the handler of a signal, which may raise. An error of the error handler itself can only be printed.
     if in_hub && ends_hub(py, &error) {
         loop_.end_run(py, error);
     } else if loop_.progress() != before || !error.is_instance_of::<PyException>(py) {
@@ -254,7 +255,7 @@ impl BaseHub {
         waited
     }
 
-    /// Returns what stands in the place of the loop.
+    /// Returns the non-Loop object that was assigned to `hub.loop`, if there is one.
     pub fn wrapper(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.wrapper.get_ref(py)
     }
@@ -287,8 +288,9 @@ impl BaseHub {
             .or_else(|| self.loop_.get_ref(py).map(Py::into_any))
     }
 
-    /// A loop takes the place of the old one, which the hub goes on to run for what waits on it. Anything else is taken for a wrapper of the loop that the hub has: the
-    /// engine goes on with that, and asks the wrapper to run what comes from other threads.
+    /// A loop takes the place of the old one, which the hub goes on to run for what waits on it. Any other object is taken for a
+    /// wrapper of the loop that the hub has: the engine goes on with that, and asks the wrapper to run what comes from other
+    /// threads.
     #[setter]
     fn set_loop(&self, py: Python<'_>, value: Option<Bound<'_, PyAny>>) {
         let (loop_, wrapper) = match value {
@@ -316,8 +318,8 @@ impl BaseHub {
         drop(old);
     }
 
-    /// Run the loop; the greenlet's own body. Never returns while the thread lives: when nothing is left that could wake
-    /// anybody, `LoopExit` is raised in the parent.
+    /// Run the loop; this is the greenlet's body. It does not return while the thread lives: when nothing is left that could wake
+    /// a greenlet, it raises `LoopExit` in the parent.
     fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         if !greenlet::current(py)?.is(slf) {
@@ -372,7 +374,7 @@ impl BaseHub {
         }
     }
 
-    /// Switch to the hub: suspend the running greenlet until somebody switches to it.
+    /// Switch to the hub: suspend the current greenlet until it is switched to.
     ///
     /// Returns what it is switched to with. Raises `BlockingSwitchOutError` in the hub itself.
     fn switch(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
@@ -481,13 +483,13 @@ impl BaseHub {
     }
 }
 
-/// Has the errors of a loop's callbacks go to `hub`, or to nobody.
+/// Has the errors of a loop's callbacks go to `hub`, or be printed.
 fn set_error_handler(py: Python<'_>, loop_: &Py<Loop>, hub: Option<&Bound<'_, BaseHub>>) {
     let handler = hub.map(|hub| hub.clone().into_any().unbind());
     drop(loop_.get().error_handler.replace(py, handler));
 }
 
-/// Returns true if what waits is no deadlock, as a signal that the program handles may wake it.
+/// Returns true if a signal that the program handles may wake what waits, so that it is no deadlock.
 fn may_get_signal(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<bool> {
     let py = hub.py();
     if loop_.is_destroyed(py) {
@@ -498,7 +500,7 @@ fn may_get_signal(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<bool> {
         .is_truthy()
 }
 
-/// Run the handlers of signals that came. Raises what a handler raises.
+/// Run the handlers of signals that have arrived. Raises what a handler raises.
 #[pyfunction]
 pub fn check_signals(py: Python<'_>) -> PyResult<()> {
     py.check_signals()
@@ -519,19 +521,19 @@ fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResu
     }
 }
 
-/// Returns the error for blocking in the hub.
+/// Makes the error for blocking in the hub.
 pub fn blocking_in_hub() -> PyErr {
     BlockingSwitchOutError::new_err(
         "Impossible to call blocking function in the event loop callback",
     )
 }
 
-/// Returns true if an error that surfaced in the hub is its own end.
+/// Returns true if an error that was raised in the hub ends the hub.
 pub fn ends_hub(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<GreenletExit>(py)
 }
 
-/// Return this thread's hub, made if there is none.
+/// Return this thread's hub; make one if there is none.
 #[pyfunction]
 pub fn get_hub(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
     current(py)

@@ -1,6 +1,7 @@
-//! `gevent._core`: the engine of gevent-rs. One file per concept; only `ffi/` is unsafe beside the GIL cell.
+//! `gevent._core`: the engine of gevent-rs. There is one file for each concept, and `unsafe` is in `ffi/` and in the GIL cell only.
 //!
-//! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. See ARCHITECTURE.md.
+//! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. ARCHITECTURE.md has the map and the
+//! storeys: which of these modules may use which.
 
 mod args;
 mod asyncio;

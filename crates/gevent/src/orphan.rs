@@ -1,4 +1,4 @@
-//! A forked child in which none of the parent's greenlets runs.
+//! Forked children in which none of the parent's greenlets goes on.
 //!
 //! In the child of a plain fork the greenlets of the forking thread go on, as gevent promises. A child that is to execute a
 //! program, or that is a process of `multiprocessing`, must not run them: what they write and send would come twice. So
@@ -20,13 +20,13 @@ thread_local! {
     static LEFT: RefCell<Option<Py<BaseHub>>> = const { RefCell::new(None) };
 }
 
-/// Has a child that the calling thread forks leave its hub behind, or no more.
+/// Set whether a child that the calling thread forks leaves the hub behind.
 #[pyfunction]
 pub fn leave_hub_at_fork(leave: bool) {
     AT_FORK.set(leave);
 }
 
-/// Leave the calling thread's hub behind: nothing that waits in it ever goes on. Only for the child of a fork.
+/// Leave the calling thread's hub behind: nothing that waits in it ever goes on. It is meant for the child of a fork only.
 #[pyfunction]
 pub fn leave_hub() {
     if let Some(hub) = hub::take_current() {
@@ -35,14 +35,15 @@ pub fn leave_hub() {
     }
 }
 
-/// Leaves the hub behind in a child for which that was asked. Runs before all of Python's hooks, so it only moves pointers.
+/// Leaves the hub behind in a child for which [`leave_hub_at_fork`] asked so. It runs before all of Python's hooks, so it only
+/// moves pointers.
 pub fn in_child() {
     if AT_FORK.replace(false) {
         leave_hub();
     }
 }
 
-/// Carries over to the thread's new hub what lives on: the watchers of forks.
+/// Passes on to the thread's new hub what outlives the old one: the watchers of forks.
 ///
 /// # Errors
 /// `HubDestroyed` when the new hub has no loop.

@@ -13,7 +13,6 @@ use pyo3::types::PyType;
 static FINDER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// One object of the package. It is looked for once and kept for ever, as a module's classes are.
-#[derive(Debug)]
 pub struct Registered {
     name: &'static str,
     object: PyOnceLock<Py<PyAny>>,

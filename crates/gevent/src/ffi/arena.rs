@@ -1,13 +1,52 @@
-//! Memory for the first frames of greenlets.
+//! The memory of greenlets' Python frames: what CPython takes for it, and why an allocator of ours is in between.
 //!
-//! Since CPython 3.11 each greenlet's first Python frame takes a 16 KiB data-stack chunk from the arena allocator, which
-//! maps it, and gives it back at its end, which unmaps it: two system calls and page faults a greenlet. The allocator
-//! installed here cuts such blocks from [`segments`](super::segments) of its own and hands freed ones out again. It keeps the
-//! pages of some and returns those of the rest to the kernel, many blocks a call. It also keeps a few of the arenas that
-//! CPython frees when a crowd of greenlets has ended, for the next crowd. Every other size passes through.
+//! # The problem
 //!
-//! The allocator is the process's: since 3.12 interpreters with a GIL of their own call it at the same time. Nobody waits
-//! here, as a lock that another thread held during a fork stays held in the child: who does not get it goes around it.
+//! Since 3.11 CPython keeps the Python frames of a thread in *data-stack chunks* of 16 KiB, and greenlet gives every greenlet
+//! chunks of its own. CPython takes each chunk from its arena allocator, which asks the kernel: `mmap` at a greenlet's first
+//! call, a page fault at the first touch, `munmap` at its end. That is most of what a short greenlet costs. And a greenlet
+//! that waits has seldom more than two or three frames, for which a page of 4 KiB stays resident.
+//!
+//! # Three layers
+//!
+//! ```text
+//! greenlet's first frame                                   a call too deep for the chunk
+//!        │ 1 KiB                                                  │ 16 KiB
+//!        ▼                                                        ▼
+//!  chunks.rs   ┌────┬────┬────┬────┐           arena.rs  ┌────────────────┬────────────────┬──
+//!  (a page:)   │head│head│head│free│           (blocks:) │ block 0        │ block 1        │ ..
+//!              │ f1 │ f1 │ f1 │    │                     │ warm           │ cold: no pages │
+//!              └────┴────┴────┴────┘                     └────────────────┴────────────────┴──
+//!        └───────────────┬────────────────────────────────────────┘
+//!                        ▼
+//!  segments.rs   4 MiB at an address that is a multiple of 4 MiB:  which owner's is it?  a table without a lock says
+//!                        ▼
+//!                  mmap, madvise
+//! ```
+//!
+//! - [`segments`] takes 4 MiB at a time from the kernel and knows any address of it again.
+//! - This file cuts blocks of 16 KiB from segments and hands freed ones out again. The last freed ones are *warm*: their
+//!   pages are in memory and in the processor's caches. Beyond [`KEPT`] of them the oldest become *cold*: their pages go back
+//!   to the kernel, many blocks in one system call.
+//! - [`chunks`] gives a `gevent.Greenlet` one kilobyte to begin with, several of which share a page.
+//!
+//! # Why at the arena allocator
+//!
+//! The chunk allocator itself is not part of CPython's API; the arena allocator is (`PyObject_SetArenaAllocator`), and it is
+//! the only one that is asked for exactly these sizes. CPython takes 1 MiB arenas for small objects there as well: those pass
+//! through, except that a few which a crowd of greenlets has left are kept for the next crowd. Every other size passes
+//! through untouched.
+//!
+//! # What must hold
+//!
+//! - **A block is freed by the allocator that made it.** Another extension may put its own allocator in front of this one or
+//!   in its place. So blocks are recognised by address, and [`install`] puts this one in front again before a chunk is handed
+//!   out and before CPython may free one.
+//! - **Nobody waits for a lock here.** Since 3.12 interpreters with a GIL of their own call the allocator at the same time,
+//!   and a lock that another thread held during a fork stays held in the child for ever. Whoever does not get the lock goes
+//!   around it: an allocation is passed on to the allocator below, a freed block loses its pages and is forgotten.
+//! - **Memory is bounded**: what is kept after a crowd is [`KEPT`] blocks here, 8 MiB of pages in [`chunks`] and
+//!   [`ARENAS_KEPT`] arenas.
 
 use std::ffi::c_void;
 use std::hint::spin_loop;
@@ -21,41 +60,41 @@ use super::segments::{self, Owner, Segments};
 
 const BLOCK: usize = 16 * 1024;
 const EACH: u32 = (segments::SIZE / BLOCK) as u32;
-/// What CPython takes for small objects at a time.
+/// The size of the arenas that CPython takes for small objects.
 const ARENA_SIZE: usize = 1024 * 1024;
-/// Arenas that are kept when CPython frees them.
+/// The number of arenas that are kept when CPython frees them.
 const ARENAS_KEPT: usize = 8;
-/// Freed blocks whose pages are kept for the next greenlets.
+/// The number of freed blocks whose pages are kept for the next greenlets.
 const KEPT: usize = 1024;
-/// Blocks whose pages are returned at once.
+/// The number of blocks whose pages are returned to the kernel together.
 const BATCH: usize = 256;
-/// How often a freed block is offered to somebody who is busy.
+/// The number of attempts to get the lock for a freed block before its memory is given up.
 const TRIES: u32 = 1000;
 
-/// The allocator that was there when this one was put in front of it: the context that CPython passes along. Another
-/// extension may put its own in front of this one, or in its place; then this one is put in front of that, with another
-/// `Below`, so that each passes on what is not its own to the one it was put in front of.
+/// The allocator that this one was put in front of, which gets all that this one does not serve. CPython passes it along as
+/// the context. There is one for each time that this allocator was put in front: another extension may have put its own in
+/// between, and each must pass on to the one that it really covers.
 struct Below(ffi::PyObjectArenaAllocator);
 
 static BLOCKS: Mutex<Blocks> = Mutex::new(Blocks::new());
 
 struct Blocks {
     segments: Segments,
-    /// Blocks that were never handed out begin here.
+    /// The index of the first block that was never handed out.
     fresh: u32,
     /// Freed blocks with their pages, the last one freed last.
     warm: Vec<u32>,
     /// Freed blocks without pages.
     cold: Vec<u32>,
     /// Freed arenas.
-    arenas: Vec<Spare>,
+    arenas: Vec<KeptArena>,
 }
 
 /// The address of an arena that the allocator below handed out and has not got back.
-struct Spare(*mut c_void);
+struct KeptArena(*mut c_void);
 
-// SAFETY: nobody but who takes it out uses the memory.
-unsafe impl Send for Spare {}
+// SAFETY: the memory is used by nobody until the address is taken out, and then by its taker alone.
+unsafe impl Send for KeptArena {}
 
 fn current(_py: Python<'_>) -> ffi::PyObjectArenaAllocator {
     // SAFETY: the structure consists of pointers and functions that may be NULL, which are valid when zeroed; `Get` fills it.
@@ -85,7 +124,7 @@ type Free = extern "C" fn(*mut c_void, *mut c_void, usize);
 
 #[cold]
 fn install_before(_py: Python<'_>, below: ffi::PyObjectArenaAllocator) {
-    // Leaked, as somebody may keep a copy of the structure that refers to it.
+    // Leaked, as another extension may keep a copy of the structure that refers to it.
     let below = Box::leak(Box::new(Below(below)));
     let mut ours = ffi::PyObjectArenaAllocator {
         ctx: std::ptr::from_ref(below).cast_mut().cast(),
@@ -141,11 +180,11 @@ impl Blocks {
         self.cold.extend(oldest.into_iter().rev());
     }
 
-    /// Keeps a freed arena; false when there are enough.
+    /// Keeps a freed arena; returns false when there are enough.
     fn keep_arena(&mut self, arena: *mut c_void) -> bool {
         let room = self.arenas.len() < ARENAS_KEPT;
         if room {
-            self.arenas.push(Spare(arena));
+            self.arenas.push(KeptArena(arena));
         }
         room
     }
@@ -169,7 +208,7 @@ fn below(context: *mut c_void) -> &'static ffi::PyObjectArenaAllocator {
 extern "C" fn alloc(context: *mut c_void, size: usize) -> *mut c_void {
     let kept = match (size, BLOCKS.try_lock()) {
         (BLOCK, Ok(mut blocks)) => blocks.take(),
-        (ARENA_SIZE, Ok(mut blocks)) => blocks.arenas.pop().map(|spare| spare.0),
+        (ARENA_SIZE, Ok(mut blocks)) => blocks.arenas.pop().map(|arena| arena.0),
         _ => None,
     };
     if let Some(block) = kept {
@@ -182,11 +221,11 @@ extern "C" fn alloc(context: *mut c_void, size: usize) -> *mut c_void {
 }
 
 extern "C" fn free(context: *mut c_void, block: *mut c_void, size: usize) {
-    if let Some(place) = segments::find(block) {
-        match place.owner {
-            Owner::Chunks => chunks::give_back(&place),
+    if let Some(location) = segments::find(block) {
+        match location.owner {
+            Owner::Chunks => chunks::give_back(&location),
             Owner::Arena => match lock_soon() {
-                Some(mut blocks) => blocks.give_back(place.index(BLOCK)),
+                Some(mut blocks) => blocks.give_back(location.index(BLOCK)),
                 // The address is lost, the memory is not.
                 // SAFETY: CPython has freed the block, and nobody gets it again.
                 None => unsafe { segments::forget(block, BLOCK) },

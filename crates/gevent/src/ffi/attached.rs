@@ -1,7 +1,8 @@
-//! Safe code inside a C function that CPython called.
+//! Runs safe code inside a C function that CPython called.
 //!
-//! `Python::attach` asks CPython whether the thread holds the GIL, which costs more than many a call does here; who is
-//! called by CPython knows. The generated methods of pyo3 go by that, through a function that it keeps for them.
+//! Code that CPython calls already holds the GIL, so the check of `Python::attach` would be wasted, and it costs more than
+//! many a call does here. The methods that pyo3 generates skip the check through a private trampoline of pyo3's, which also
+//! turns panics into Python exceptions; so does this module.
 
 use std::ffi::c_int;
 use std::marker::PhantomData;
@@ -43,7 +44,7 @@ where
     })
 }
 
-/// Returns what `body` returns; none when it failed or panicked: then an error is set in the interpreter.
+/// Runs `body` and returns its result, or `None` when it failed or panicked: then an error is set in the interpreter.
 ///
 /// # Safety
 /// The GIL is held.

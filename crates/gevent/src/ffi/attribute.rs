@@ -1,4 +1,5 @@
-//! Attributes, the quick way: of an object whose instance dictionary is somewhere else, of classes, of bound methods.
+//! Attributes by way of CPython's internals, faster than by name: of objects whose instance dictionary is kept elsewhere
+//! (`gevent.local`), of classes, of bound methods.
 
 use std::ffi::c_int;
 
@@ -50,7 +51,7 @@ pub fn get<'py>(
     }
 }
 
-/// Returns what `object.__setattr__` (or, without a value, `object.__delattr__`) does when `dict` is the instance dictionary.
+/// Sets an attribute as `object.__setattr__` does when `dict` is the instance dictionary; without a value, deletes it.
 ///
 /// # Errors
 /// `AttributeError`; what a descriptor raises.
@@ -87,8 +88,8 @@ pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     }
 }
 
-/// Returns an attribute that is usually the object's own; found more quickly then than by asking the class first, which may have
-/// no say in it.
+/// Returns an attribute that is usually the object's own: the instance dictionary is asked first, without the class. So it
+/// must be a name for which the class has no data descriptor.
 ///
 /// # Errors
 /// `AttributeError`; what a descriptor raises.
@@ -105,7 +106,7 @@ pub fn own_first<'py>(
     object.getattr(name)
 }
 
-/// Returns a number that changes whenever an attribute of the class or of one of its bases does; none where CPython keeps none.
+/// Returns a number that changes whenever an attribute of the class or of one of its bases does; `None` where CPython keeps none.
 ///
 /// The number alone decides: CPython sets it to 0 with every such change, until a look-up gives the class a new one. The
 /// flag that went with it, `Py_TPFLAGS_VALID_VERSION_TAG`, is not set any more since CPython 3.13.
@@ -116,7 +117,7 @@ pub fn version(class: &Bound<'_, PyType>) -> Option<u32> {
     (tag != 0).then_some(tag)
 }
 
-/// Returns the function of a bound method; none of anything else.
+/// Returns the function of a bound method; `None` for any other object.
 #[inline]
 pub fn function_of<'a, 'py>(method: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
     // SAFETY: the object is live; a bound method has a function for as long as it lives.

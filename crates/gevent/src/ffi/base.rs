@@ -1,5 +1,5 @@
-//! Types that others define: `#[pyclass(extends = PyGreenlet)]` builds on `greenlet.greenlet`, whose type lives in another
-//! extension, and Python's subclasses of our types have instances made here.
+//! Types that are defined elsewhere: `#[pyclass(extends = PyGreenlet)]` derives from `greenlet.greenlet`, whose type lives in
+//! another extension, and [`new_instance`] makes instances of classes that programs derive from ours.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -53,7 +53,7 @@ pub fn as_greenlet() -> <PyGreenlet as PyClassBaseType>::Initializer {
     PyNativeTypeInitializer(PhantomData)
 }
 
-/// Returns an instance of `class`, a subclass of `T`, as `T.__new__` makes it; `__init__` is not called.
+/// Makes an instance of `class`, a subclass of `T`, as `T.__new__` does; `__init__` is not called.
 ///
 /// # Errors
 /// `TypeError` for another class, and what `__new__` raises.

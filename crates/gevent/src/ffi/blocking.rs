@@ -1,8 +1,18 @@
-//! Functions and methods that park from a frame of a few pointers.
+//! Functions and methods that park from a frame of a few pointers, with a fast path that needs no wait.
 //!
-//! A switch copies the stack from its top to the greenlet's start. A generated method brings 800 bytes of wrappers there,
-//! and what it calls as much again. A call made here is split at the switch: the first half, all that wants room, returns
-//! before it, and the second runs after it, with what it needs in the wait.
+//! A switch copies the stack from its top to the greenlet's start. A method that pyo3 generates has 800 bytes of wrappers
+//! there, and the functions that it calls have as much again. A call made here is split at the switch instead: the first half,
+//! which needs all the room, returns before the switch, and the second half runs after it and finds what it needs on the
+//! heap, in the wait.
+//!
+//! ```text
+//!   Python calls recv(100)
+//!   └── enter::<Receive>          the one frame that is copied: an object, a wait, a target
+//!       ├── try_fast_path         returns; the system call succeeded: that is the result, nothing else is done
+//!       ├── first                 returns; the system call would block: a wait is registered, a greenlet chosen
+//!       ├── greenlet's switch     ═══ the stack is copied here; other greenlets run ═══
+//!       └── second                returns; reads the wait's outcome, tries again, and parks once more if need be
+//! ```
 
 use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +35,7 @@ use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
 type Object = *mut ffi::PyObject;
 
-/// What comes next in a call.
+/// The next step of a call that may park.
 pub enum Step {
     /// It returns this.
     Done(Py<PyAny>),
@@ -33,21 +43,21 @@ pub enum Step {
     Park(WaitRef),
 }
 
-/// What a call begins with.
+/// The first step of a call.
 pub enum First {
-    /// What may come at any time.
+    /// A step that may come at any time.
     Step(Step),
     /// It yields, to this greenlet if there is one, and then returns None.
     Yield(Turn, Option<Py<PyAny>>),
 }
 
-/// What a first look at a call finds.
+/// The result of a call's fast path.
 pub enum FastPath {
     /// It returns this.
     Done(Py<PyAny>),
     /// It raises this.
     Failed(PyErr),
-    /// It goes the longer way, with so much of it done.
+    /// The slow path does the rest, with so much of it done.
     Incomplete(usize),
 }
 
@@ -62,7 +72,7 @@ pub type Then = Box<dyn FnOnce(Python<'_>, &WaitRef, Outcome) -> PyResult<Step> 
 
 /// A function or method whose first half is `begin`.
 pub trait Blocking {
-    /// Whose method it is; a function is the module's.
+    /// The class that it is a method of, or the module for a function.
     type Owner;
     /// Its name.
     const NAME: &'static CStr;
@@ -73,8 +83,11 @@ pub trait Blocking {
     /// True if they may be named in a call.
     const NAMED: bool = true;
 
-    /// Does a call without named arguments, where that needs no wait and no more than a look. It calls no Python and drops
-    /// none of its objects: all that makes safe is left out then.
+    /// Tries a call without named arguments in one non-blocking attempt.
+    ///
+    /// It must not call Python or drop a Python object: the panic and GIL guards of pyo3 are not set up here, which is what
+    /// makes it fast. Whatever needs more returns [`FastPath::Incomplete`], and the call goes on with
+    /// [`begin_after`](Self::begin_after).
     fn fast_path(
         _slf: &Bound<'_, Self::Owner>,
         _arguments: &[Borrowed<'_, '_, PyAny>],
@@ -82,7 +95,7 @@ pub trait Blocking {
         FastPath::Incomplete(0)
     }
 
-    /// Works until the call is done or has to park.
+    /// Works until the call is done or has to park: the slow path from its beginning.
     ///
     /// # Errors
     /// What the call raises.
@@ -91,7 +104,7 @@ pub trait Blocking {
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First>;
 
-    /// [`begin`](Self::begin) after [`at_once`](Self::fast_path) did so much of it.
+    /// Goes on after [`fast_path`](Self::fast_path) did so much of the call.
     ///
     /// # Errors
     /// What the call raises.
@@ -148,7 +161,7 @@ where
     class.setattr(B::NAME.to_str().unwrap_or_default(), method)
 }
 
-/// `B` as a function object of the module `name`.
+/// Makes `B` a function object of the module `name`.
 ///
 /// # Errors
 /// When the object cannot be made.
@@ -206,7 +219,7 @@ unsafe extern "C" fn enter<B: Blocking>(
     }
 }
 
-/// Returns what the call returns, or how much of it is done.
+/// Returns the result of the fast path (NULL with an error set), or how much of the call it has done.
 #[inline(never)]
 fn try_fast_path<B: Blocking>(
     slf: Object,
@@ -228,7 +241,7 @@ fn try_fast_path<B: Blocking>(
         Ok(FastPath::Done(result)) => Ok(result.into_ptr()),
         Ok(FastPath::Incomplete(done)) => Err(done),
         Ok(FastPath::Failed(error)) => Ok(in_call(|_| Err(error)).unwrap_or(std::ptr::null_mut())),
-        // The call may have received or sent something by then, so it is not made again.
+        // The panic is reported here. The slow path must not retry the call, which may have received or sent something by now.
         Err(_panic) => Ok(in_call(|_| Err(panicked())).unwrap_or(std::ptr::null_mut())),
     }
 }
@@ -274,7 +287,7 @@ fn second(wait: *const Wait, came: Object, target: &mut Object) -> Raw {
     })
 }
 
-/// Chooses whom a yielding greenlet lets go first.
+/// Chooses the greenlet that runs while the current one yields.
 fn give_way(py: Python<'_>, turn: Turn, target: &mut Object) -> PyResult<Raw> {
     let loop_ = hub::current_loop(py)?;
     match park::next_greenlet(py, loop_.get(), &Who::Yielder(&turn))? {
@@ -337,7 +350,7 @@ fn go_on(py: Python<'_>, wait: &WaitRef, outcome: Outcome) -> PyResult<Step> {
     }
 }
 
-/// Chooses whom to switch to first, if anybody.
+/// Chooses the greenlet to switch to after the first step, if that parks or yields.
 #[inline(never)]
 fn set_out(py: Python<'_>, first: PyResult<First>, target: &mut Object) -> PyResult<Raw> {
     match first? {
@@ -350,7 +363,7 @@ fn set_out(py: Python<'_>, first: PyResult<First>, target: &mut Object) -> PyRes
     }
 }
 
-/// Chooses whom to switch to for a step that parks.
+/// Chooses the greenlet to switch to for a step that parks.
 fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
     loop {
         let wait = match step {

@@ -80,19 +80,19 @@ impl Frozen {
         }
     }
 
-    /// Them.
+    /// Returns the bytes.
     #[inline]
     pub fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
         self.0.as_bytes(py)
     }
 }
 
-/// The memory of a bytes-like object, which it keeps alive and in place. It may wait in a suspended greenlet: only the
-/// object's memory, on the heap, is ever given out.
+/// The memory of a bytes-like object, which this keeps alive and in place. A suspended greenlet may own one: only the object's
+/// memory, which is on the heap, is ever handed to a system call, and never a copy on the stack.
 pub enum Readable {
-    /// Bytes need not be asked.
+    /// A bytes object, whose memory never moves or changes.
     Bytes(Py<PyBytes>),
-    /// Anything else that has one piece of memory.
+    /// Any other object that lends one piece of memory.
     Loan(Loan),
 }
 
@@ -118,7 +118,7 @@ impl Readable {
         }
     }
 
-    /// Sends what comes after the first `skip` bytes, by one system call that reads the object's memory itself.
+    /// Sends the bytes after the first `skip` by one system call, which reads the object's memory itself.
     ///
     /// # Errors
     /// What `send(2)` reports.
@@ -178,7 +178,7 @@ impl Writable {
         self.0.memory().1
     }
 
-    /// Its first `size` bytes, to receive into.
+    /// Returns its first `size` bytes as room to receive into.
     #[inline]
     pub fn room(&mut self, size: usize) -> Room<'_> {
         let (start, len) = self.0.memory();
@@ -196,8 +196,8 @@ impl Writable {
     }
 }
 
-/// Memory that is filled from its beginning on. It is known by its address only, and what it counts as received was written
-/// there by the kernel or by [`put`](Self::put): it may be the memory of a Python object, to which others write too.
+/// Memory that is filled from its beginning on. It is used by its address only, never as a slice: it may be the memory of a
+/// Python object, to which others write too. What counts as received was written by the kernel or by [`put`](Self::put).
 pub struct Room<'a> {
     start: *mut u8,
     size: usize,
@@ -218,7 +218,7 @@ impl<'a> Room<'a> {
         self.received
     }
 
-    /// Appends what there is room for of `data`.
+    /// Appends `data`, or as much of it as there is room for.
     pub fn put(&mut self, data: &[u8]) {
         let count = data.len().min(self.left());
         // SAFETY: there is room for `count` bytes after those that were received. `data` cannot be in the same place, as a
@@ -229,7 +229,7 @@ impl<'a> Room<'a> {
         self.received += count;
     }
 
-    /// Appends what one system call receives; returns how much that is.
+    /// Appends the bytes that one system call receives, and returns their number.
     ///
     /// # Errors
     /// What `recv(2)` reports.
@@ -244,7 +244,7 @@ impl<'a> Room<'a> {
         Ok(got)
     }
 
-    /// [`recv`](Self::recv) that tells, too, where it came from, if that has an address.
+    /// Receives as [`recv`](Self::recv) does, and returns the sender's address too, if it has one.
     ///
     /// # Errors
     /// What `recvfrom(2)` reports.
@@ -270,8 +270,10 @@ impl<'a> Room<'a> {
         Ok((got, from))
     }
 
-    /// Returns where the rest of the room begins. With `MSG_TRUNC` the kernel tells the length of the whole message, and writes
-    /// nothing for a stream: then the rest is zeroed first, as all of it may come to count as received.
+    /// Returns the address at which the rest of the room begins.
+    ///
+    /// With `MSG_TRUNC` the kernel returns the length of the whole message, and writes nothing for a stream. The rest is then
+    /// zeroed first, as all of it may come to count as received and must not show what was in the memory before.
     #[inline]
     fn rest(&mut self, flags: RecvFlags) -> *mut c_void {
         // SAFETY: there is room for that many bytes after those that were received.
@@ -284,7 +286,8 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// [`recv`](Self::recv) without flags; tells, too, whether descriptors or credentials that came along were dropped.
+    /// Receives as [`recv`](Self::recv) does without flags; returns true as well if ancillary data was dropped (`MSG_CTRUNC`):
+    /// descriptors or credentials that came along.
     ///
     /// # Errors
     /// What `recvmsg(2)` reports.
@@ -317,13 +320,13 @@ fn last_error() -> Errno {
 pub struct Scratch<const SIZE: usize>([MaybeUninit<u8>; SIZE]);
 
 impl<const SIZE: usize> Scratch<SIZE> {
-    /// Uninitialised.
+    /// Returns memory that is not initialised.
     #[inline]
     pub const fn new() -> Self {
         Self([MaybeUninit::uninit(); SIZE])
     }
 
-    /// Returns what `fill` makes of the first `size` bytes, as many as there are, and what it received there.
+    /// Calls `fill` with the first `size` bytes, or all if there are fewer; returns its result and the bytes that it received.
     ///
     /// # Errors
     /// What `fill` reports.
@@ -349,7 +352,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
     }
 }
 
-/// Returns a bytes object of at most `capacity` bytes: what `fill` received in the room that it is given.
+/// Makes a bytes object of the bytes, at most `capacity`, that `fill` receives into the room that it is given.
 ///
 /// # Errors
 /// What `fill` reports. Inside: `MemoryError`.

@@ -1,19 +1,28 @@
 //! Small memory for the Python frames of greenlets that do not call deep.
 //!
-//! CPython keeps a thread's frames in chunks of 16 KiB, greenlet gives each greenlet chunks of its own, and one that waits
-//! in its handler's `recv` keeps a page resident for two frames. So `gevent.Greenlet` begins with a chunk of 1 KiB, as many of
-//! which share a page as fit. Where that is full, CPython appends a chunk of its own, and takes it away again, by itself.
+//! CPython's chunk for frames has 16 KiB, of which a greenlet that waits in its handler's `recv` uses a few hundred bytes; the
+//! page that they lie in stays resident. A `gevent.Greenlet` therefore begins with a chunk of 1 KiB, and as many as fit share
+//! a page. Where that is full CPython appends a chunk of its own, and takes it away again when the deeper calls have returned.
 //!
 //! ```text
-//! segment   | page                      | page                      |      a page is the kernel's: 4, 16 or 64 KiB
-//! chunks    | head frames | head frames | head frames | free ...
+//! a segment of 4 MiB (segments.rs)
+//! ┌───────────────────────────┬───────────────────────────┬──────────
+//! │ page                      │ page                      │ ...            a page is the kernel's: 4, 16 or 64 KiB
+//! │┌──────┬──────┬──────┬────┐│                           │
+//! ││chunk │chunk │chunk │free││                           │
+//! │└──┬───┴──────┴──────┴────┘│                           │
+//! └───┼───────────────────────┴───────────────────────────┴──────────
+//!     ▼
+//!     previous = NULL │ size = 1024 │ top │ a word that CPython skips │ frame of f │ frame of recv │ free
+//!     └──────── head (`Chunk`) ─────────┘                             ▲            ▲
+//!                                                              the thread state's fields (`FrameStack`) point here
 //! ```
 //!
 //! A chunk comes back as the greenlet's `run` ends ([`end`]). A greenlet that is dropped while it is under way leaves its chunks
-//! to greenlet, which gives them to the arena allocator: so that must be ours then, whatever another extension has installed
-//! meanwhile ([`Begun`](super::collector::Begun) sees to it).
+//! to greenlet, which gives them to the arena allocator. That must then be ours, or memory of ours would be unmapped by
+//! another allocator: [`Begun`](super::collector::Begun) sees to it.
 //!
-//! As in [`super::arena`], nobody waits for the lock: who does not get it goes without.
+//! As in [`super::arena`], nobody waits for the lock: a greenlet that does not get it begins with CPython's own chunk.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
@@ -23,17 +32,17 @@ use pyo3::prelude::*;
 
 use super::arena;
 use super::frame_stack::{self, Chunk, FrameStack};
-use super::segments::{self, Owner, Place, Segments};
+use super::segments::{self, Location, Owner, Segments};
 
 const CHUNK: usize = 1024;
 /// CPython's smallest chunk; its others are multiples.
 const OF_CPYTHON: usize = 16 * 1024;
-/// Bytes of unused pages that are kept for the next greenlets.
+/// The number of bytes of unused pages that are kept for the next greenlets.
 const KEPT: usize = 8 << 20;
-/// Bytes that are returned to the kernel at once. Greenlets end in any order, and pages that do not lie side by side cost a
-/// system call each: the more are returned together, the more of them do.
+/// The number of bytes that are returned to the kernel together. Greenlets end in any order, and each run of neighbouring pages
+/// costs a system call: the more pages are returned together, the longer the runs.
 const BATCH: usize = 8 << 20;
-/// How often a chunk is given back to somebody who is busy.
+/// The number of attempts to get the lock for a freed chunk before it is given up.
 const TRIES: u32 = 1000;
 
 /// The offset of the fields of [`FrameStack`] in a thread's state; it is 0 where this CPython is not known.
@@ -43,22 +52,22 @@ static PAGES: Mutex<Pages> = Mutex::new(Pages::new());
 
 /// The chunks of one page.
 struct Page {
-    /// A bit for each that is free.
+    /// A bit for each chunk that is free.
     free: u64,
     /// True if its memory was given back to the kernel.
     cold: bool,
 }
 
-/// Which chunks of which pages are free.
+/// The pages, and which of their chunks are free.
 struct Pages {
     segments: Segments,
-    /// How many chunks a page has, and the bits of all of them.
+    /// The number of chunks that a page has, and the bits of all of them.
     each: usize,
     whole: u64,
     pages: Vec<Page>,
     /// Pages with a free chunk that are not cold.
     open: Vec<u32>,
-    /// How many of those are free as a whole.
+    /// The number of open pages whose chunks are all free.
     unused: usize,
     cold: Vec<u32>,
 }
@@ -76,7 +85,7 @@ impl Pages {
         }
     }
 
-    /// Sets how many chunks a page has; false when that is not possible.
+    /// Sets the number of chunks that a page has; returns false when a page is smaller than a chunk, or has more than 64.
     fn lay_out(&mut self) -> bool {
         let each = rustix::param::page_size() / CHUNK;
         if !(1..=64).contains(&each) {
@@ -108,7 +117,7 @@ impl Pages {
         Some(self.segments.address(index, CHUNK).cast())
     }
 
-    /// Makes one more page open: a cold one, or one that was never used.
+    /// Opens one more page: a cold one, or else one that was never used.
     fn open_one(&mut self) -> Option<u32> {
         let page = match self.cold.pop() {
             Some(page) => page,
@@ -172,15 +181,15 @@ impl Pages {
     }
 }
 
-/// Finds where frames go in this CPython. Where that is not known, or pages are too large to be shared by chunks, greenlets
-/// begin as CPython has it.
+/// Finds the fields of this CPython's thread state that say where frames go. Where they are not known, or pages are too large
+/// to be shared by chunks, greenlets begin with CPython's own chunks.
 pub fn install(py: Python<'_>) {
     let Some(offset) = frame_stack::offset(py) else {
         return;
     };
     // SAFETY: the thread's state is live, and the offset lies in it.
     let stack = unsafe { &*frame_stack::at(offset) };
-    // A layout that is not the one of these versions' headers hardly looks like it: the code that imports this has frames.
+    // Fields of another layout would hardly look like these: the code that imports this has frames, so the chunk has to hold some.
     let start = stack.chunk.addr();
     let plausible = start != 0
         && start % 8 == 0
@@ -196,7 +205,8 @@ pub fn install(py: Python<'_>) {
     }
 }
 
-/// Returns where frames begin in a chunk. CPython skips a word of a first chunk, so that it is never popped.
+/// Returns the address of the first frame in a chunk. CPython leaves the first word of a thread's first chunk unused, so that
+/// the chunk never becomes empty and is never popped.
 ///
 /// # Safety
 /// The chunk is live.
@@ -205,7 +215,7 @@ unsafe fn base(chunk: *mut Chunk) -> *mut *mut ffi::PyObject {
     unsafe { chunk.add(1).cast::<*mut ffi::PyObject>().add(1) }
 }
 
-/// Returns the fields of the running thread, where they are known.
+/// Returns the fields of the running thread's state, if they are known.
 ///
 /// # Safety
 /// The GIL is held.
@@ -250,7 +260,7 @@ pub unsafe fn begin() {
     }
 }
 
-/// Takes the chunk of the running greenlet, which is about to end, back.
+/// Takes back the chunk of the running greenlet, which is about to end.
 ///
 /// # Safety
 /// The GIL is held, and nothing runs in the greenlet any more but the function that called [`begin`].
@@ -262,8 +272,8 @@ pub unsafe fn end() {
     };
     // SAFETY: as in `begin`.
     let stack = unsafe { &mut *stack };
-    let Some(place) =
-        segments::find(stack.chunk.cast()).filter(|place| place.owner == Owner::Chunks)
+    let Some(location) =
+        segments::find(stack.chunk.cast()).filter(|location| location.owner == Owner::Chunks)
     else {
         return;
     };
@@ -272,15 +282,15 @@ pub unsafe fn end() {
         stack.chunk = std::ptr::null_mut();
         stack.top = std::ptr::null_mut();
         stack.limit = std::ptr::null_mut();
-        give_back(&place);
+        give_back(&location);
     } else {
         // Frames are left in it: greenlet frees it.
         arena::install(py);
     }
 }
 
-/// Takes a chunk back that lies at this place.
-pub fn give_back(place: &Place) {
+/// Takes back the chunk at this location.
+pub fn give_back(location: &Location) {
     let lock = || -> Option<MutexGuard<'static, Pages>> {
         let pages = PAGES.try_lock().ok();
         if pages.is_none() {
@@ -288,8 +298,8 @@ pub fn give_back(place: &Place) {
         }
         pages
     };
-    // Without the lock, a kilobyte is lost.
+    // Without the lock the chunk is given up: a kilobyte is lost.
     if let Some(mut pages) = (0..TRIES).find_map(|_| lock()) {
-        pages.give_back(place.index(CHUNK));
+        pages.give_back(location.index(CHUNK));
     }
 }

@@ -1,6 +1,7 @@
-//! The wall clock's local time, which takes the C library to tell.
+//! The wall clock, and its local time, which only the C library knows.
 
-/// Year, month, day, hour, minute and second of a time in seconds since the epoch, where the machine is.
+/// Returns year, month, day, hour, minute and second of a time in seconds since the epoch, in the machine's time zone
+/// (`localtime_r(3)`).
 pub fn local(seconds: i64) -> [i32; 6] {
     // SAFETY: zero is a valid value of this plain structure, and both pointers are valid for the call.
     let parts = unsafe {
@@ -18,7 +19,7 @@ pub fn local(seconds: i64) -> [i32; 6] {
     ]
 }
 
-/// Returns seconds since the epoch.
+/// Returns the present as seconds since the epoch.
 pub fn wall_time() -> f64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     now.tv_sec as f64 + now.tv_nsec as f64 / 1e9

@@ -1,13 +1,13 @@
 //! Shows greenlets to the garbage collector for as long as they live.
 //!
-//! greenlet declares the objects of greenlets that are under way to be none of the collector's (`tp_is_gc`), and changes that
-//! at their end. CPython does not expect a change: it stops tracking dictionaries and tuples in which it finds nothing to
-//! collect, so that a greenlet's attributes, once looked at while what they refer to is under way, hide a cycle for ever.
-//! A greenlet of ours is the collector's from its beginning to its end.
+//! greenlet hides a greenlet that is under way from the collector (`tp_is_gc`), and shows it again at its end. CPython does
+//! not expect a change: it stops tracking dictionaries and tuples that hold nothing which it could collect. A dictionary that
+//! it examines while the greenlet in it is hidden is never examined again, and a cycle through it is never freed. So our
+//! greenlets are shown to the collector from beginning to end.
 //!
-//! That is sound where the collector cannot find a greenlet unreachable while it is under way, as clearing it would take away
-//! what its switches need. So it holds from the moment on that it executes the `run` of its class: who called that, as a
-//! bound method, holds a reference to it that lies on its stack, where the collector does not count references.
+//! The collector must then never find a greenlet unreachable while it is under way, as clearing it would take away what its
+//! switches need. It cannot, once the greenlet executes the `run` of its class: the call of that bound method holds a
+//! reference to the greenlet from the greenlet's own stack, where the collector sees no references.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -18,7 +18,7 @@ use pyo3::{PyClass, PyTypeInfo, ffi};
 
 use super::{arena, greenlet};
 
-/// Tells how far a greenlet has come with the `run` of its class.
+/// Records how far a greenlet has come with the `run` of its class.
 #[derive(Default)]
 pub struct Begun(AtomicU8);
 
@@ -26,13 +26,13 @@ const BEGUN: u8 = 1;
 const ENDED: u8 = 2;
 
 impl Begun {
-    /// Notes that it executes it.
+    /// Notes that the greenlet executes `run` from now on.
     #[inline]
     pub fn set(&self) {
         self.0.store(BEGUN, Relaxed);
     }
 
-    /// Notes that it has given back the memory of its frames, or is about to.
+    /// Notes that the greenlet has given back the memory of its frames, or is about to.
     #[inline]
     pub fn end(&self) {
         self.0.store(ENDED, Relaxed);
@@ -55,7 +55,7 @@ impl Drop for Begun {
 
 /// A class derived from greenlet's.
 pub trait Collected: PyClass<Frozen = True> + PyTypeInfo + Sync {
-    /// Returns true if the object executes, or executed, the `run` of its class.
+    /// Returns the record of how far the object has come with the `run` of its class.
     fn begun(&self) -> &Begun;
 }
 

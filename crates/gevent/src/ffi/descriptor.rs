@@ -1,4 +1,4 @@
-//! Descriptors by their numbers, as Python programs name them.
+//! Descriptors by their numbers, as Python programs hand them over.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -18,7 +18,7 @@ pub fn adopt(number: RawFd) -> rustix::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Returns what `f` makes of a descriptor that a Python object lends; none for a number that names none.
+/// Calls `f` with a descriptor that a Python object lends; returns `None` for a negative number, which is no descriptor.
 pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
     if number < 0 {
         return None;
@@ -28,7 +28,7 @@ pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option
     Some(f(unsafe { BorrowedFd::borrow_raw(number) }))
 }
 
-/// Closes a descriptor and tells how that went.
+/// Closes a descriptor, and reports the error that dropping it would hide.
 ///
 /// # Errors
 /// What `close(2)` reports, except that the peer reset the connection.
@@ -43,7 +43,7 @@ pub fn close(descriptor: OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Returns what is ready of `entries`, without waiting.
+/// Fills in which of `entries` are ready, without waiting.
 ///
 /// # Errors
 /// What `poll(2)` reports.

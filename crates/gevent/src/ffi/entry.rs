@@ -18,19 +18,19 @@ use super::collector::Collected;
 use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::handling::Handling;
 
-/// The function of a greenlet with its arguments.
+/// The call that a greenlet makes.
 pub struct Call<'py> {
-    /// What to call.
+    /// The function.
     pub function: Bound<'py, PyAny>,
     /// Its positional arguments.
     pub args: Bound<'py, PyTuple>,
     /// Its keyword arguments.
     pub kwargs: Option<Bound<'py, PyDict>>,
-    /// What to call with the same positional arguments afterwards.
+    /// A function that is called with the same positional arguments afterwards, such as a server's `do_close`.
     pub close: Option<Bound<'py, PyAny>>,
 }
 
-/// A `Call` as owned pointers, for the one frame that cannot afford more.
+/// A `Call` as owned pointers, for the frame below everything that the greenlet does: it is copied at every switch.
 struct RawCall {
     function: *mut ffi::PyObject,
     args: *mut ffi::PyObject,
@@ -154,7 +154,7 @@ fn for_greenlet<R>(
     unsafe { attached(work) }.flatten()
 }
 
-/// Returns the error that a panic becomes.
+/// Returns the Python exception that a panic becomes.
 pub fn panicked() -> PyErr {
     PanicException::new_err("the engine panicked")
 }
@@ -173,7 +173,7 @@ Call ``handle(*args)``, and then, also after an error, ``close(*args)``; return 
         .as_ptr(),
 });
 
-/// Returns the function that servers spawn, as one of the module `name`.
+/// Makes the function that servers spawn, as one of the module `name`.
 ///
 /// # Errors
 /// When the object cannot be made.

@@ -32,7 +32,8 @@ pub fn install(hooks: &'static [fn()]) {
     });
 }
 
-/// Returns how many forks lie between this process and the one that first imported the module.
+/// Returns the number of forks between this process and the one that first imported the module. An object that remembers the
+/// number knows by it that it is a copy in a child.
 #[inline]
 pub fn count() -> u64 {
     FORKS.load(Relaxed)

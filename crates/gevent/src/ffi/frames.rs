@@ -1,4 +1,5 @@
-//! The Python frames above a call, as code objects and offsets: cheap to take, turned into lines only when looked at.
+//! The Python frames above a call, as code objects and offsets: cheap to take, and turned into line numbers only when
+//! something reads them.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
 /// Frames, innermost first. What a loop spawns from one place is spawned from the same frames, and shares them.
 pub type Stack = Arc<[FrameRef]>;
 
-/// Returns the innermost `limit` frames of the running greenlet: `last` where they are the same.
+/// Captures the innermost `limit` frames of the running greenlet; returns `last` itself if it holds the same ones.
 pub fn capture(py: Python<'_>, limit: usize, last: Option<Stack>) -> Stack {
     let known = last.as_deref().unwrap_or_default();
     let mut same = 0;

@@ -1,6 +1,7 @@
 //! The only place that switches stacks: safe functions over the C API that greenlet exports in a capsule.
 //!
-//! Callers keep DESIGN's switching rules: no cell open, no lock held, the GIL attached, no Python error set.
+//! A caller of [`suspend`], [`switch`] or [`throw`] has no cell open, holds no lock and the GIL, and has no Python error set
+//! (ARCHITECTURE.md, "Rules of stack switching"): whatever it held would be held while any other greenlet runs.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -21,7 +22,9 @@ type Parent = unsafe extern "C" fn(Object) -> Object;
 
 /// The entries of `_C_API` that are used here, in the order of greenlet.h.
 pub struct Api {
+    /// The class `greenlet.greenlet`.
     pub greenlet_type: *mut ffi::PyTypeObject,
+    /// The class `greenlet.GreenletExit`.
     pub greenlet_exit: Object,
     get_current: Current,
     throw: Throw,
@@ -42,7 +45,7 @@ unsafe impl Sync for Api {}
 
 static API: OnceLock<Api> = OnceLock::new();
 
-/// Returns the table; `load` ran when the module was imported, before any object of ours could exist.
+/// Returns the table. [`load`] ran when the module was imported, before any object of ours could exist.
 #[inline]
 pub fn api() -> &'static Api {
     API.get()
@@ -98,9 +101,10 @@ pub fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, (api().get_current)()) }
 }
 
-/// Suspends the caller and resumes (or starts) `target` with no value. None means that an error was thrown into the
-/// caller meanwhile: it is set in the interpreter, for [`thrown`] to fetch. A bare pointer's worth of result keeps the
-/// frames small that are copied at each switch.
+/// Suspends the caller and resumes (or starts) `target` with no value; returns what the caller is resumed with.
+///
+/// `None` means that an error was thrown into the caller meanwhile: it is set in the interpreter, and [`thrown`] fetches it.
+/// The result is no `PyResult`, as its eight words would lie in the frames that are copied at each switch.
 #[inline]
 pub fn suspend<'py>(target: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // SAFETY: `target` is a greenlet (its constructors check); arguments are a tuple and NULL; the result is a new
@@ -111,7 +115,7 @@ pub fn suspend<'py>(target: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     }
 }
 
-/// [`suspend`] for a frame that holds bare pointers: `target` is borrowed, the result a new reference or NULL with an error
+/// Does what [`suspend`] does, for a frame that holds bare pointers: `target` is borrowed, the result a new reference or NULL with an error
 /// set.
 ///
 /// # Safety
@@ -122,14 +126,14 @@ pub unsafe fn suspend_raw(target: *mut ffi::PyObject) -> *mut ffi::PyObject {
     unsafe { (api().switch)(target, api().no_args, std::ptr::null_mut()) }
 }
 
-/// Returns the error that [`suspend`] left in the interpreter.
+/// Fetches the error that [`suspend`] left in the interpreter.
 #[cold]
 #[inline(never)]
 pub fn thrown(py: Python<'_>) -> PyErr {
     PyErr::fetch(py)
 }
 
-/// [`suspend`] with the error taken out.
+/// Suspends the caller as [`suspend`] does, and fetches the error.
 ///
 /// # Errors
 /// What is thrown into the caller while it is suspended.
@@ -138,7 +142,7 @@ pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     suspend(target).ok_or_else(|| thrown(target.py()))
 }
 
-/// Like [`switch`], with the positional arguments that the target receives.
+/// Suspends the caller as [`switch`] does; the target receives these positional arguments.
 ///
 /// # Errors
 /// What is thrown into the caller while it is suspended.
@@ -188,7 +192,7 @@ pub fn set_parent(child: &Bound<'_, PyAny>, parent: &Bound<'_, PyAny>) -> PyResu
     }
 }
 
-/// Returns the parent, none for a main greenlet.
+/// Returns the parent, `None` for a main greenlet.
 pub fn parent<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // SAFETY: `of` is a greenlet; the result is a new reference or NULL, possibly with an error set, which is cleared.
     unsafe {
@@ -220,7 +224,7 @@ pub fn is_main(greenlet: &Bound<'_, PyAny>) -> bool {
     unsafe { (api().is_main)(greenlet.as_ptr()) != 0 }
 }
 
-/// `greenlet.GreenletExit`.
+/// Returns `greenlet.GreenletExit`.
 pub fn exit_type(py: Python<'_>) -> Bound<'_, PyAny> {
     // SAFETY: an immortal class object owned by greenlet's module.
     unsafe { Bound::from_borrowed_ptr(py, api().greenlet_exit) }

@@ -1,9 +1,10 @@
-//! The hub of each thread, found without a look at the thread's own data in nearly every call.
+//! The hub of each thread, found without reading thread-local data in nearly every call.
 //!
-//! Reading a `thread_local!` of a shared library is a call into the dynamic linker, which costs more than what many an
-//! operation does here. So the hub that was asked for last stands in two statics beside the pointer of its thread, which is
-//! one register: with the GIL held, they are right whenever the pointers are equal. They are a copy without a reference; the
-//! thread's slot holds one, and whoever changes or ends the slot clears the copy first.
+//! Reading a `thread_local!` of a shared library is a call into the dynamic linker, which costs more than many an operation
+//! does here. So two statics cache the hub that was asked for last and the pointer of its thread, which the processor has in
+//! a register. With the GIL held, the cached hub is right whenever the pointers are equal.
+//!
+//! The cache holds no reference. The thread's slot does, so every change and the end of a slot clears the cache first.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
@@ -14,8 +15,9 @@ use pyo3::prelude::*;
 use super::thread;
 use crate::hub::BaseHub;
 
-/// The thread whose hub [`HUB`] is; 0 for none.
+/// The pointer of the thread whose hub is cached; 0 when the cache is empty.
 static THREAD: AtomicUsize = AtomicUsize::new(0);
+/// The cached hub, borrowed from the slot of its thread.
 static HUB: AtomicPtr<ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
 
 struct Slot(RefCell<Option<Py<BaseHub>>>);
@@ -52,7 +54,7 @@ fn hub_of_thread(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
     Some(hub)
 }
 
-/// Puts `hub` into the calling thread's slot and returns what was there, for the caller to drop; none also at the end of the
+/// Puts `hub` into the calling thread's slot and returns what was there, for the caller to drop; `None` also at the end of the
 /// thread, when the slot is gone.
 pub fn replace(hub: Option<Py<BaseHub>>) -> Option<Py<BaseHub>> {
     forget_copy_of(thread::id());

@@ -1,4 +1,12 @@
-//! The unsafe floor: greenlet's C API, the base type built on it, the arena allocator, memory and descriptors of Python's.
+//! The unsafe floor: all that needs C APIs, raw memory or descriptors, behind safe functions.
+//!
+//! | of | files |
+//! |---|---|
+//! | greenlet | `greenlet` (its C API), `base` (its class as a base), `collector`, `entry` (the bottom frame), `blocking` (calls that park) |
+//! | memory of frames | `arena`, `chunks`, `segments`, `frame_stack` |
+//! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork` |
+//! | Python objects | `attached`, `attribute`, `buffer`, `context`, `slots`, `text` |
+//! | the system | `clock`, `descriptor` |
 
 pub mod arena;
 pub mod attached;

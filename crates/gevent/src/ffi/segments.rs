@@ -1,9 +1,18 @@
-//! Memory that is taken from the kernel a few megabytes at a time, and known again by its address.
+//! Memory that is taken from the kernel in segments of 4 MiB, and recognised by its address.
 //!
-//! What [`super::arena`] and [`super::chunks`] hand out comes back through CPython's arena allocator, where anything may come
-//! that anybody allocated. So every segment is aligned to its size and listed in a table, which says without a lock whose
-//! an address is. Segments are mapped as they are needed: under a limit of the address space, or where the kernel does not
-//! promise more memory than it has, a large reservation would take what the program needs.
+//! What [`super::arena`] and [`super::chunks`] hand out comes back through CPython's arena allocator, together with memory
+//! that others have allocated. So the owner of an address has to be found quickly, and without a lock:
+//!
+//! ```text
+//! address   0x7f3a_8060_1400
+//!             └── & !(4 MiB - 1) ──► segment 0x7f3a_8040_0000 ──► table: owner, number of the segment
+//!                 & (4 MiB - 1)  ──► offset  0x20_1400        ──► / size of a piece: its index
+//! ```
+//!
+//! Every segment is aligned to its size, and a table of atomics lists them. It has room for 8 GiB.
+//!
+//! Segments are mapped when they are needed, not reserved at once: under `RLIMIT_AS`, or where the kernel promises no more
+//! memory than it has (`vm.overcommit_memory = 2`), a large reservation would take what the program itself needs.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,11 +22,12 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 /// The size of a segment, and its alignment.
 pub const SIZE: usize = 4 << 20;
 
-/// Segments are freed never, so that this bounds what greenlets that end leave: 8 GiB of addresses.
+/// The number of segments that there may be. They are never unmapped, so this bounds the addresses that greenlets leave behind
+/// at their end: 8 GiB.
 const MOST: usize = 2048;
 
-/// Whose a segment is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The owner of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Owner {
     /// [`super::arena`].
     Arena,
@@ -25,13 +35,14 @@ pub enum Owner {
     Chunks,
 }
 
-/// Where an address lies.
-pub struct Place {
-    /// Whose segment it is.
+/// The segment that an address lies in, and where in it.
+#[derive(Debug)]
+pub struct Location {
+    /// The owner of the segment.
     pub owner: Owner,
     /// The number that the owner gave the segment.
     pub number: usize,
-    /// How far from its start.
+    /// The number of bytes from the start of the segment.
     pub offset: usize,
 }
 
@@ -48,7 +59,7 @@ fn entries(address: usize) -> impl Iterator<Item = &'static AtomicUsize> {
     (0..TABLE.len()).map(move |step| &TABLE[(first + step) % TABLE.len()])
 }
 
-/// Maps one more segment, the owner's `number`th. `None` when the kernel has none to give, or there are too many.
+/// Maps one more segment, the owner's `number`th; returns `None` when the kernel has no memory for it, or there are too many.
 fn add(owner: Owner, number: usize) -> Option<*mut c_void> {
     if number >= MOST || COUNT.fetch_add(1, Relaxed) >= MOST {
         COUNT.fetch_sub(1, Relaxed);
@@ -59,27 +70,27 @@ fn add(owner: Owner, number: usize) -> Option<*mut c_void> {
         return None;
     };
     let entry = start.addr() | (number << 1) | usize::from(owner == Owner::Chunks);
-    for place in entries(start.addr()) {
-        // Two owners may add at once. The new entry is read by whoever got memory of the segment, later.
-        if place.compare_exchange(0, entry, Relaxed, Relaxed).is_ok() {
+    for slot in entries(start.addr()) {
+        // Two owners may add at the same time. Nobody looks for the new entry before memory of the segment was handed out.
+        if slot.compare_exchange(0, entry, Relaxed, Relaxed).is_ok() {
             return Some(start);
         }
     }
     None
 }
 
-/// Finds whose an address is; `None` when it lies in no segment.
+/// Finds the segment that an address lies in; `None` when it lies in none.
 #[inline]
-pub fn find(address: *mut c_void) -> Option<Place> {
+pub fn find(address: *mut c_void) -> Option<Location> {
     let address = address.addr();
     let start = address & !LOW_BITS;
-    for place in entries(start) {
-        let entry = place.load(Relaxed);
+    for slot in entries(start) {
+        let entry = slot.load(Relaxed);
         if entry == 0 {
             return None;
         }
         if entry & !LOW_BITS == start {
-            return Some(Place {
+            return Some(Location {
                 owner: if entry & 1 == 0 {
                     Owner::Arena
                 } else {
@@ -93,7 +104,7 @@ pub fn find(address: *mut c_void) -> Option<Place> {
     None
 }
 
-/// Maps `SIZE` bytes that are aligned to as many.
+/// Maps `SIZE` bytes at an address that is a multiple of `SIZE`.
 fn map() -> Option<*mut c_void> {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     let access = ProtFlags::READ | ProtFlags::WRITE;
@@ -146,12 +157,12 @@ struct Start(*mut c_void);
 unsafe impl Send for Start {}
 
 impl Segments {
-    /// None yet.
+    /// Returns no segments.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds a segment of `owner`; false when there is none to be had.
+    /// Adds a segment of `owner`; returns false when there is none to be had.
     pub fn grow(&mut self, owner: Owner) -> bool {
         let start = add(owner, self.0.len());
         self.0.extend(start.map(Start));
@@ -171,7 +182,7 @@ impl Segments {
     }
 }
 
-impl Place {
+impl Location {
     /// Returns the index of the piece of `size` bytes that lies here, as [`Segments::address`] takes it.
     pub fn index(&self, size: usize) -> u32 {
         (self.number * (SIZE / size) + self.offset / size) as u32

@@ -25,7 +25,7 @@ pub struct SlottedClass {
     class: Py<PyType>,
 }
 
-/// The place of a field in the instances of one class and of those derived from it.
+/// The offset of a field in the instances of one class and of those derived from it.
 #[derive(Copy, Clone)]
 pub struct Slot {
     offset: usize,
@@ -35,7 +35,7 @@ pub struct Slot {
 pub struct Slotted<'py>(Bound<'py, PyAny>);
 
 impl SlottedClass {
-    /// Returns the class, of which instances are to be made.
+    /// Returns `class`, whose instances are to be made without its constructor.
     pub fn new(class: Bound<'_, PyType>) -> Self {
         Self {
             class: class.unbind(),
@@ -48,7 +48,10 @@ impl SlottedClass {
         object.get_type_ptr() == self.class.as_ptr().cast()
     }
 
-    /// Returns the object with its fields, if it is an instance of this very class.
+    /// Returns the object as one whose fields can be reached, if it is an instance of this very class; gives it back otherwise.
+    ///
+    /// # Errors
+    /// The object, if it is of another class.
     #[inline]
     pub fn fields<'py>(
         &self,
@@ -139,7 +142,7 @@ impl<'py> Slotted<'py> {
         unsafe { *self.place(slot) == object.as_ptr() }
     }
 
-    /// Puts an object into the field; what was there is dropped afterwards.
+    /// Puts an object into the field, and drops the old one afterwards.
     #[inline]
     pub fn set(&self, slot: Slot, value: Bound<'py, PyAny>) {
         // SAFETY: the field owns what it holds. The old object is released when the new one is in place, as its release may

@@ -1,10 +1,11 @@
-//! Strings whose characters are bytes: what HTTP's heads are made of, as Python's native strings.
+//! Conversion between bytes and Python strings of one character a byte (ISO-8859-1), which is what WSGI calls native strings
+//! and the heads of HTTP consist of.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// Returns the string with a character for each byte (ISO-8859-1).
+/// Makes the string that has a character for each byte (ISO-8859-1).
 ///
 /// # Errors
 /// `MemoryError`.
@@ -18,7 +19,7 @@ pub fn from_latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, Py
     }
 }
 
-/// Returns the characters of a string as bytes; none where one does not fit.
+/// Returns the characters of a string as bytes; `None` if it has characters beyond U+00FF.
 #[inline]
 pub fn as_latin1<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     let object = text.as_ptr();

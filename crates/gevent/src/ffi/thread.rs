@@ -33,11 +33,11 @@ type Push = unsafe extern "C" fn(*mut Record, unsafe extern "C" fn(*mut c_void),
 type Pop = unsafe extern "C" fn(*mut Record, c_int);
 type IsFinalizing = unsafe extern "C" fn() -> c_int;
 
-/// What is looked up, not linked, so that the extension can be loaded where it is missing.
+/// Functions that are looked up, not linked, so that the extension can be loaded where they are missing.
 struct Functions {
-    /// Behind C's `pthread_cleanup_push`.
+    /// The function behind the macro `pthread_cleanup_push`.
     push: Push,
-    /// Behind C's `pthread_cleanup_pop`.
+    /// The function behind the macro `pthread_cleanup_pop`.
     pop: Pop,
     /// `Py_IsFinalizing`, or what it was called before CPython 3.13.
     is_finalizing: Option<IsFinalizing>,
@@ -68,8 +68,8 @@ fn functions() -> Option<&'static Functions> {
     found.as_ref()
 }
 
-/// The thread that entered last. Threads take turns with the GIL, so this comparison spares nearly every call a look at the
-/// thread's own data.
+/// The thread that entered last. Threads take turns with the GIL, so comparing with this spares nearly every call the read of
+/// thread-local data.
 static LAST: AtomicUsize = AtomicUsize::new(0);
 
 /// The handler of a thread, registered from its first entry to its end.
@@ -159,7 +159,8 @@ fn enter_anew(thread: usize) {
     }
 }
 
-/// Returns at once unless the interpreter is at its end: a thread that something else ends, ends.
+/// Waits for the end of the process if the interpreter is being finalized. A thread that ends for another reason goes on
+/// ending.
 unsafe extern "C" fn wait_for_the_end(_: *mut c_void) {
     while is_at_its_end() {
         // SAFETY: it only waits, for a signal.

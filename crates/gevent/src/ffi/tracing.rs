@@ -1,11 +1,11 @@
-//! Shows tracers written in C whose frame runs after a switch.
+//! Lets tracers written in C notice which greenlet runs after a switch.
 //!
 //! A tracer that `PyEval_SetTrace` installed gets an event for each line, and keeps for itself whose frame that line is in.
 //! It learns of another greenlet at the next call or return of a Python function; coverage.py asks for the running greenlet
 //! there. A wait that ends in this extension makes none, so the lines that follow would be counted as those of the greenlet
 //! that ran before. While such a tracer is set, every greenlet that goes on calls an empty Python function first.
 //!
-//! Whether one is set stands in CPython's thread state, in a public structure whose layout is fixed for each minor version.
+//! CPython's thread state, a public structure whose layout is fixed for each minor version, says if one is set.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -14,10 +14,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFunction, PyModule};
 
-/// Where the thread state has the pointer to the trace function; 0 as long as that is not known.
+/// The offset of the trace function in the thread state; 0 while it is not known.
 static TRACE_FUNCTION: AtomicUsize = AtomicUsize::new(0);
 
-/// How far behind the trace function the object is that belongs to it.
+/// The distance from the trace function to the object that belongs to it.
 const TO_OBJECT: usize = 2 * size_of::<usize>();
 
 /// The empty Python function.
@@ -63,7 +63,7 @@ pub fn set_resumed_function(function: &Bound<'_, PyFunction>) {
     let _ = EMPTY.set(function.py(), function.clone().into_any().unbind());
 }
 
-/// Takes note that a greenlet goes on after a switch.
+/// Calls the empty Python function if a tracer is set: a greenlet goes on after a switch.
 #[inline]
 pub fn resumed(py: Python<'_>) {
     let offset = TRACE_FUNCTION.load(Relaxed);
@@ -93,7 +93,7 @@ fn call_empty(py: Python<'_>, offset: usize) {
     }
 }
 
-/// Adds what Python sees of this.
+/// Adds the Python function of this file to the module.
 ///
 /// # Errors
 /// When it cannot be added.

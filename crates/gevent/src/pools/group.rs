@@ -1,7 +1,8 @@
-//! What `gevent.pool.Group` and `Pool` do per greenlet. Their rarer methods are their Python subclasses'.
+//! The base classes of `gevent.pool.Group` and `Pool`: the steps that are taken for each greenlet. Their rarer methods are in
+//! the Python subclasses.
 //!
 //! Where a class overrides one of the methods here, every step goes through the Python method of its name. Otherwise one
-//! native call does them all, and the end of a greenlet is heard of without a Python call.
+//! native call does them all, and the group is notified of a greenlet's end without a Python call.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyAttributeError;
@@ -12,11 +13,12 @@ use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
 use crate::args::Flag;
 use crate::cell::{GilCell, Made};
 use crate::greenlets::greenlet::Greenlet;
+use crate::registered::registered_exception;
 use crate::sync::lock::Semaphore;
 use crate::waiting::links::{Link, Listener};
 use crate::waiting::timeout::Limit;
 
-pyo3::import_exception!(gevent.pool, PoolFull);
+registered_exception!(PoolFull);
 
 /// Keeps greenlets until they are over.
 #[pyclass(
@@ -77,7 +79,7 @@ impl BaseGroup {
         }
     }
 
-    /// Takes a greenlet in, and links to its end; false when it was in before.
+    /// Adds a greenlet, and links to its end; returns false if it is in the group already.
     fn enter(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
@@ -109,13 +111,13 @@ impl BaseGroup {
         Ok(true)
     }
 
-    /// Lets a greenlet that has ended go.
+    /// Removes a greenlet that has ended.
     fn on_end(slf: &Bound<'_, PyAny>, _: usize, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
         let group = slf.cast::<Self>()?.get();
         group.leave(slf.py(), greenlet.as_any()).map(drop)
     }
 
-    /// Lets a greenlet go; false when it was not in.
+    /// Removes a greenlet; returns false if it is not in the group.
     ///
     /// # Errors
     /// What an event that is not gevent's raises.
@@ -182,10 +184,10 @@ impl BaseGroup {
         Self::start_new(slf, greenlet)
     }
 
-    /// Returns the group whose method `spawn` this is, if it can be done without calling it.
+    /// Returns the group whose method `spawn` this is, if the method is not overridden, so that it need not be called.
     ///
     /// # Errors
-    /// What looking at the method raises.
+    /// What reading the method's attributes raises.
     pub fn of_spawn<'py>(spawn: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let py = spawn.py();
         let Some(owner) = spawn.getattr_opt(pyo3::intern!(py, "__self__"))? else {
@@ -212,13 +214,13 @@ impl BaseGroup {
         Self::blank(cls, &cls.py().get_type::<Self>())
     }
 
-    /// The greenlets, a set.
+    /// The set of greenlets.
     #[getter]
     fn greenlets(&self, py: Python<'_>) -> Py<PySet> {
         self.greenlets.clone_ref(py)
     }
 
-    /// Those of them that were told to end, a set.
+    /// The set of greenlets that are being killed.
     #[getter]
     fn dying(&self, py: Python<'_>) -> Py<PySet> {
         self.dying.clone_ref(py)
@@ -330,7 +332,7 @@ impl BasePool {
         }
     }
 
-    /// Takes a greenlet in, once there is room.
+    /// Adds a greenlet, once there is room.
     fn admit(
         slf: &Bound<'_, Self>,
         greenlet: &Bound<'_, PyAny>,
@@ -352,12 +354,12 @@ impl BasePool {
         }
     }
 
-    /// Lets a greenlet that has ended go.
+    /// Removes a greenlet that has ended.
     fn on_end(slf: &Bound<'_, PyAny>, _: usize, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
         Self::let_go(slf.cast::<Self>()?, greenlet.as_any())
     }
 
-    /// Lets a greenlet go, and another one in for it.
+    /// Removes a greenlet, which makes room for another one.
     ///
     /// # Errors
     /// What a semaphore or event that is not gevent's raises.

@@ -51,7 +51,7 @@ impl IMapUnordered {
         })
     }
 
-    /// Begins the next call; false after the last.
+    /// Begins the next call; returns false after the last.
     fn step(&self, py: Python<'_>, results: &Py<Results>, planned: &Planned<'_>) -> PyResult<bool> {
         if planned.most > 0 {
             results.get().wait_for_room(py, planned.most)?;
@@ -89,7 +89,7 @@ impl IMapUnordered {
     }
 }
 
-/// New references to a plan's objects, for the greenlet's own stack.
+/// New references to the objects of a plan, which the greenlet keeps on its own stack.
 struct Planned<'py> {
     function: Bound<'py, PyAny>,
     items: Bound<'py, PyAny>,
@@ -198,7 +198,7 @@ impl IMapUnordered {
                 Ok(false) => break Ok(()),
                 Err(error) if error.is_instance_of::<GreenletExit>(py) => break Err(error),
                 Err(error) => {
-                    // The reader's: it is what went wrong with the item that would have come next.
+                    // The error goes to the reader, in place of the item that would have come next.
                     let index = results.get().begin(py);
                     results
                         .get()
@@ -233,7 +233,7 @@ impl IMapUnordered {
             }
             let greenlet = slf.as_super();
             if Greenlet::is_ready(greenlet) && !slf.get().finished(py) {
-                // Killed before it began.
+                // It was killed before it began.
                 results.end(py);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The results of an `imap`, between the calls that bring them and those who read them.
+//! The results of an `imap`, between the calls that bring them and the greenlets that read them.
 
 use std::collections::VecDeque;
 
@@ -14,28 +14,29 @@ use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::WaitRef;
 
-/// What became of one call.
+/// The outcome of one call.
 pub enum Slot {
-    /// It is not over.
+    /// The call is not over.
     Pending,
-    /// It returned this.
+    /// The call returned this.
     Value(Py<PyAny>),
-    /// It raised this.
+    /// The call raised this.
     Error(Py<PyAny>),
 }
 
-/// What a reader finds.
+/// The result of a non-blocking read.
 pub enum Taken {
     /// The next result.
     Slot(Slot),
-    /// Nothing yet.
+    /// There is no result yet.
     Later,
-    /// Nothing any more.
+    /// All results have been read.
     Over,
 }
 
 struct Queued {
-    /// In order: one slot per call that was begun and not read. Else the finished calls alone.
+    /// Where results come in the order of the items, a slot for each call that was begun and not read; else the finished calls
+    /// alone.
     slots: VecDeque<Slot>,
     ordered: bool,
     begun: usize,
@@ -59,7 +60,7 @@ impl Queued {
     }
 }
 
-/// The results that nobody has read yet.
+/// The results that are not read yet.
 #[pyclass(frozen, name = "Results", module = "gevent._imap")]
 pub struct Results {
     queued: GilCell<Queued>,
@@ -68,7 +69,7 @@ pub struct Results {
 const _: () = check::<Results>();
 
 impl Results {
-    /// None yet; `ordered` has them come out in the order of their indices.
+    /// Returns no results; with `ordered` they will come out in the order of their indices.
     pub fn new(ordered: bool) -> Self {
         let queued = Queued {
             slots: VecDeque::new(),
@@ -96,10 +97,10 @@ impl Results {
         })
     }
 
-    /// Puts in the result of a greenlet that has ended.
+    /// Stores the result of a greenlet that has ended.
     ///
     /// # Errors
-    /// None, but the class is not known to whoever calls this.
+    /// None of its own: the signature is that of every listener to a greenlet's end.
     pub fn on_end(
         slf: &Bound<'_, PyAny>,
         index: usize,
@@ -109,7 +110,7 @@ impl Results {
         Ok(())
     }
 
-    /// Puts in what a greenlet that is over returned or raised.
+    /// Stores what a greenlet that has ended returned or raised.
     fn put_end_of(&self, greenlet: &Bound<'_, Greenlet>, index: usize) {
         let py = greenlet.py();
         let result = match Greenlet::result(greenlet) {
@@ -120,7 +121,7 @@ impl Results {
         self.put(py, index, result);
     }
 
-    /// Puts in the result of the call at `index`, and wakes a reader.
+    /// Stores the result of the call at `index`, and wakes a reader.
     pub fn put(&self, py: Python<'_>, index: usize, result: Slot) {
         let old = self.queued.with(py, |queued| {
             if !queued.ordered {
@@ -142,7 +143,7 @@ impl Results {
         self.wake_readers(py);
     }
 
-    /// Wakes a reader if there is something to read, and all if there never will be.
+    /// Wakes a reader if there is a result to read, and all readers if there never will be another one.
     pub fn wake_readers(&self, py: Python<'_>) {
         loop {
             let (link, all) = self.queued.with(py, |queued| {
@@ -206,7 +207,7 @@ impl Results {
     /// Waits until fewer than `most` calls are begun and not read.
     ///
     /// # Errors
-    /// What is thrown into the running greenlet meanwhile.
+    /// What is thrown into the current greenlet meanwhile.
     pub fn wait_for_room(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         while self
             .queued
@@ -225,7 +226,7 @@ impl Results {
         Ok(())
     }
 
-    /// Has a parked greenlet woken when there is something to read.
+    /// Has a parked greenlet woken when there is a result to read.
     pub fn push_reader(&self, py: Python<'_>, wait: &WaitRef) {
         self.queued
             .with(py, |queued| queued.readers.push(Link::Wait(wait.clone())));
@@ -266,7 +267,7 @@ impl Results {
     }
 }
 
-/// Linked to one call: stores its result.
+/// A link to one call, which stores its result.
 #[pyclass(frozen, name = "ResultLink", module = "gevent._imap")]
 pub struct ResultLink {
     results: Made<Py<Results>>,

@@ -15,10 +15,10 @@ use crate::sync::async_result::AsyncResult;
 use crate::event_loop::ready::Task;
 use crate::pools::threadpool::TaskQueue;
 
-/// How a call ended.
+/// The outcome of a call.
 enum Outcome {
     Value(Py<PyAny>),
-    /// What to name in the report, and what `sys.exc_info()` returned.
+    /// The context to name in the report, and the result of `sys.exc_info()`.
     Error(Py<PyAny>, Py<PyTuple>),
 }
 
@@ -31,7 +31,7 @@ struct Call {
     result: Option<Py<AsyncResult>>,
 }
 
-/// A call to be made by a worker. How it ended comes back to the hub when the worker asks for the next one.
+/// A call that a worker makes. Its outcome comes back to the hub when the worker asks for the next one.
 #[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
 pub struct Job {
     call: GilCell<Call>,
@@ -67,7 +67,7 @@ impl Job {
         }
     }
 
-    /// Stores how it ended where it is waited for; in the hub.
+    /// Stores the outcome in the result that greenlets wait for; runs in the hub.
     ///
     /// # Errors
     /// What the hub's `handle_error` raises.
@@ -93,7 +93,7 @@ impl Job {
         }
     }
 
-    /// Lets go of the call, and returns what is to be sent to the hub's loop.
+    /// Drops the call, and returns its completion: the task that delivers the outcome, and the inbox to send it to.
     pub fn completion(job: &Bound<'_, Self>) -> Option<(Arc<Inbox>, Task)> {
         let py = job.py();
         let this = job.get();

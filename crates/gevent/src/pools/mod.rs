@@ -1,4 +1,4 @@
-//! Groups, pools, their iterators, and pools of native threads.
+//! Groups and pools of greenlets, their iterators over results, and pools of native threads.
 
 pub mod group;
 pub mod imap;

@@ -1,7 +1,7 @@
-//! What greenlets and native worker threads of a `gevent.threadpool.ThreadPool` share: its jobs, and who waits for what.
+//! The jobs of a `gevent.threadpool.ThreadPool`, which its greenlets and its native worker threads share.
 //!
-//! All of it is only touched with the GIL held, except for the work that sleeping workers wait at without it. So a forked
-//! child, which has none of the workers, needs a new work and nothing else.
+//! All of it is only touched with the GIL held, except for the semaphore that idle workers acquire without it. So a forked
+//! child, which has none of the workers, needs a new semaphore and nothing else.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,31 +27,33 @@ use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
 
-/// How long a worker that has a task waits for the hub's thread to let go of the GIL before it asks for it.
+/// The time that a worker with a task waits for the hub's thread to release the GIL before it asks for it.
 const HUB_LETS_GO: Duration = Duration::from_micros(2);
 
 struct State {
     jobs: VecDeque<Py<Job>>,
     /// Tasks that were admitted and are not done.
     unfinished: usize,
-    /// How many of those there may be.
+    /// The number of unfinished tasks that there may be.
     limit: usize,
     /// Workers that exist, or are about to.
     workers: usize,
-    /// How many of those are to leave once there is no task.
+    /// The number of workers that are to leave once there is no task.
     dismissed: usize,
+    /// Workers that wait for a job, and those of them that were notified and have not run since.
     waiting: usize,
     waking: usize,
-    /// True if the last wait of a worker, and the last job, were so short that looking out pays.
+    /// True if the last wait of a worker, and the last job, were so short that spinning for a moment pays: in a worker for
+    /// the next job, and in the hub's thread for the completion.
     worker_spins: bool,
     hub_spins: bool,
     semaphore: Arc<WorkSemaphore>,
-    /// Greenlets that wait to be admitted, and greenlets that wait for fewer tasks or workers.
+    /// Greenlets that wait to be admitted, and greenlets that wait for there to be fewer tasks or workers.
     entrants: Links,
     watchers: Links,
 }
 
-/// The tasks of a thread pool: what is to be done, by how many workers.
+/// The tasks and the workers of a thread pool.
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
 pub struct TaskQueue {
     loop_: Made<Py<Loop>>,
@@ -70,7 +72,7 @@ impl TaskQueue {
         self.loop_.get()
     }
 
-    /// Takes note that a job, which took this long, is done.
+    /// Notes that a job, which took this long, is done.
     pub fn job_done(&self, py: Python<'_>, took: Duration) {
         self.state
             .with(py, |state| state.hub_spins = took < spin::SOON);
@@ -78,7 +80,7 @@ impl TaskQueue {
         self.leave(py);
     }
 
-    /// Parks the running greenlet among the links that `choose` picks until somebody wakes it.
+    /// Parks the current greenlet in the wait queue that `choose` picks.
     fn park(&self, py: Python<'_>, choose: impl Fn(&mut State) -> &mut Links) -> PyResult<()> {
         let wait = hub::new_wait_for(py, Reason::only(WaitKind::Room))?;
         self.state
@@ -124,7 +126,7 @@ impl TaskQueue {
         }
     }
 
-    /// Takes note that a worker leaves, if one may: when it was dismissed, or has been `idle` for too long.
+    /// Notes that a worker leaves, and returns true, if it may: when one was dismissed, or it has been `idle` for too long.
     fn leave_if_due(&self, py: Python<'_>, idle: bool) -> bool {
         self.state.with(py, |state| {
             let due = state.dismissed > 0 || idle;
@@ -174,7 +176,7 @@ impl TaskQueue {
             }
             let woken = self.park(py, |state| &mut state.entrants);
             if woken.is_err() {
-                // It may have been woken for a room that it does not take.
+                // It may have been woken for room that it does not take, so the next one is woken.
                 self.admit_waiting(py);
                 return woken;
             }
@@ -281,7 +283,7 @@ impl TaskQueue {
         send(Job::completion(job));
     }
 
-    /// Whether there are fewer workers than unfinished tasks, and than `most`.
+    /// Return whether there are fewer workers than unfinished tasks, and fewer than `most`.
     fn lacks_workers(&self, py: Python<'_>, most: usize) -> bool {
         self.state.with(py, |state| {
             state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most)
@@ -377,7 +379,7 @@ impl TaskQueue {
         self.state.with(py, |state| state.workers)
     }
 
-    /// How many workers there are that were not told to leave.
+    /// The number of workers that were not dismissed.
     #[getter]
     fn staying(&self, py: Python<'_>) -> usize {
         self.state

@@ -1,4 +1,4 @@
-//! `gevent.queue.Channel`: a meeting point. A putter waits for a getter, who takes the item from its hands.
+//! `gevent.queue.Channel`: a queue that holds nothing. A putter waits until a getter takes its item from it.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ use crate::waiting::wait::WaitRef;
 struct State {
     getters: WaitQueue<()>,
     putters: WaitQueue<Py<PyAny>>,
-    /// Items that were put without waiting, each for a getter that waited then.
+    /// Items that were put without waiting, each for a getter that was waiting then.
     given: VecDeque<Py<PyAny>>,
 }
 
@@ -34,7 +34,7 @@ impl State {
         self.given.len() + self.putters.len(py)
     }
 
-    /// Returns the getter to wake: none as long as each offer is claimed by somebody woken.
+    /// Returns the getter to wake: `None` as long as a notified getter claims each offer.
     fn getter(&mut self, py: Python<'_>) -> Option<WaitRef> {
         if self.offers(py) > self.getters.woken(py) {
             self.getters.next(py)
@@ -43,7 +43,7 @@ impl State {
         }
     }
 
-    /// Returns the next item, and the putter to tell.
+    /// Takes the next item, and returns it with the putter to wake.
     fn take(&mut self, py: Python<'_>) -> Option<(Py<PyAny>, Option<WaitRef>)> {
         match self.given.pop_front() {
             Some(item) => Some((item, None)),
@@ -54,7 +54,7 @@ impl State {
         }
     }
 
-    /// Puts for a getter who waits and for whom nothing was put yet. Gives the item back when there is none.
+    /// Puts an item for a waiting getter that no other item is meant for; gives the item back if there is none.
     fn give(&mut self, py: Python<'_>, item: Py<PyAny>) -> Result<Option<WaitRef>, Py<PyAny>> {
         if self.offers(py) >= self.getters.len(py) {
             return Err(item);
@@ -78,7 +78,7 @@ impl Channel {
         Some(item)
     }
 
-    /// Wakes getters for the offers that nobody woken claims.
+    /// Wakes getters for the offers that no notified getter claims.
     fn settle(&self, py: Python<'_>) {
         while let Some(getter) = self.state.with(py, |state| state.getter(py)) {
             getter.wake_none(py);
@@ -211,7 +211,7 @@ impl Channel {
         true
     }
 
-    /// Return True: a channel has no place.
+    /// Return True: a channel has no slot.
     fn full(&self) -> bool {
         true
     }
@@ -266,7 +266,7 @@ impl Channel {
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let item = this.state.with(py, |state| {
-            // What getters were woken for is theirs.
+            // What notified getters were woken for is theirs.
             if state.offers(py) > state.getters.woken(py) {
                 state.take(py)
             } else {

@@ -1,4 +1,4 @@
-//! The Python faces of the queue classes.
+//! The queue classes as Python sees them: `SimpleQueue`, `Queue`, `LifoQueue` and `PriorityQueue`.
 
 use std::collections::VecDeque;
 
@@ -41,7 +41,7 @@ fn zero_is_channel(py: Python<'_>) -> PyResult<bool> {
     Ok(channel)
 }
 
-/// `__init__` of every class; tells the number of items.
+/// Does what `__init__` of every queue class does.
 fn initialize(
     slf: &Bound<'_, SimpleQueue>,
     maxsize: Option<Bound<'_, PyAny>>,
@@ -74,7 +74,7 @@ fn initialize(
     keep(slf, items)
 }
 
-/// Takes the first items over.
+/// Puts the first items into the queue.
 fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
@@ -105,7 +105,7 @@ fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResu
     Ok(())
 }
 
-/// `<Class at 0x... what>`.
+/// Describes an object as `<Class at 0x... details>`, with the address if asked for.
 ///
 /// # Errors
 /// What the subclass's `_format` raises.
@@ -449,7 +449,8 @@ impl Queue {
         Ok(())
     }
 
-    // CPython calls a method of the class itself faster than an inherited one, hence this one here (and `get`, in lib.rs).
+    // CPython calls a method of the class itself faster than an inherited one, so the two most called are here again: this one,
+    // and `get`, which lib.rs adds.
 
     /// Put an item into the queue; see `SimpleQueue.put`.
     #[pyo3(

@@ -1,13 +1,13 @@
-//! The heap of a priority queue: that of `heapq`, the order of equal items included.
+//! The heap of a priority queue: that of the standard library's `heapq`, the order of equal items included.
 //!
-//! All comparisons come before the first change, so that one that raises leaves the queue as it was. Comparing may run
-//! Python code, which may let another greenlet at the same queue: then everything starts over.
+//! All comparisons come before the first change, so that one that raises leaves the queue as it was. A comparison may run
+//! Python code, which may let another greenlet use the same queue meanwhile: then everything starts over.
 
 use pyo3::exceptions::{PyIndexError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-/// Starts before giving up on items whose comparison keeps changing the queue.
+/// The number of attempts before the queue gives up on items whose comparison keeps changing it.
 const STARTS: u32 = 100;
 
 fn gave_up() -> PyErr {
@@ -19,7 +19,7 @@ fn parent(slot: usize) -> usize {
     (slot - 1) / 2
 }
 
-/// Puts an item in.
+/// Puts an item into the heap.
 ///
 /// # Errors
 /// What comparing items raises; `RuntimeError` when that keeps changing the queue.
@@ -51,7 +51,7 @@ pub fn push(
     Err(gave_up())
 }
 
-/// Takes the least item out.
+/// Takes the least item out of the heap.
 ///
 /// # Errors
 /// `IndexError` when there is none; what comparing items raises; `RuntimeError` when that keeps changing the queue.
@@ -88,8 +88,8 @@ pub fn pop<'py>(
     Err(gave_up())
 }
 
-/// Returns where the last item goes when the root is taken: a hole sinks from the root to a leaf, after the lesser child each
-/// time, and the item rises from there.
+/// Returns the slot that the last item moves to when the root is taken: a hole sinks from the root to a leaf, towards the
+/// lesser child each time, and the item rises from there.
 fn slot_of_last(list: &Bound<'_, PyList>, last: &Bound<'_, PyAny>, end: usize) -> PyResult<usize> {
     let mut slot = 0;
     let mut child = 1;

@@ -1,4 +1,4 @@
-//! Where a queue keeps its items, and in which order it gives them out.
+//! The containers of a queue's items, and the order in which they give items out.
 
 use std::collections::VecDeque;
 
@@ -11,22 +11,23 @@ use pyo3::types::{PyList, PyType};
 
 use crate::queues::heap;
 
-/// Which item a queue gives out next.
+/// The order of a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// The oldest.
+    /// The oldest item comes out first.
     Fifo,
-    /// The newest.
+    /// The newest item comes out first.
     Lifo,
-    /// The least.
+    /// The least item comes out first.
     Priority,
 }
 
-/// The items. They stay native until somebody asks for the `queue` attribute, which is a Python container from then on.
+/// The items of a queue. Those of a FIFO queue stay native until a program reads the attribute `queue`, which is a Python
+/// container: from then on they are in that.
 pub enum Items {
-    /// Of a FIFO queue that nobody looked into.
+    /// The items of a FIFO queue whose attribute `queue` nothing has read.
     Native(VecDeque<Py<PyAny>>),
-    /// A `collections.deque`, a list, or what a subclass uses.
+    /// A `collections.deque`, a list, or a container of a subclass's own.
     Python(Py<PyAny>),
 }
 
@@ -54,7 +55,7 @@ fn deque_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     DEQUE.import(py, "collections", "deque")
 }
 
-/// Returns the Python container of a queue of this kind, filled with `items`.
+/// Makes the Python container of a queue of this kind, with `items` in it.
 ///
 /// # Errors
 /// `TypeError` when `items` cannot be iterated over; what comparing them raises.
@@ -70,7 +71,7 @@ pub fn container<'py>(kind: Kind, items: &Bound<'py, PyAny>) -> PyResult<Bound<'
     Ok(list)
 }
 
-/// Puts an item into a container. `changes` is a number that is another one after any change of the container.
+/// Puts an item into a container. `changes` returns a number that every change of the container changes.
 ///
 /// # Errors
 /// What the container raises, or comparing items; the container is as it was then.
@@ -108,7 +109,7 @@ pub fn pop<'py>(
     }
 }
 
-/// Returns the next item of a container, left in it.
+/// Returns the next item of a container, and leaves it there.
 ///
 /// # Errors
 /// `IndexError` from an empty one; what the container raises.

@@ -1,7 +1,7 @@
-//! Putting into a queue, getting from it, and waiting for one another meanwhile.
+//! How items go into a queue and out of it, and how putters and getters wait for each other.
 //!
-//! A greenlet that waits helps itself when it is woken (`line.rs`), so whatever ends its wait otherwise (a timeout, a
-//! kill) neither takes an item nor leaves one behind.
+//! A greenlet that is woken takes its item, or its free slot, when it runs (`wait_queue`). So a timeout or a kill that ends its
+//! wait before that neither takes an item nor leaves one behind.
 
 use std::ffi::CStr;
 
@@ -23,7 +23,7 @@ use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::{Limit, Timeout};
 use crate::waiting::wait::{Outcome, WaitRef};
 
-/// Returns true if the caller is the hub, which must not wait.
+/// Returns true if the current greenlet is the hub, which must not wait.
 ///
 /// # Errors
 /// When the hub cannot be made.
@@ -44,14 +44,14 @@ fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     }
 }
 
-/// A limit over several waits.
+/// The deadline of a `put` or `get`, which may wait several times.
 pub struct Deadline {
     limit: Limit,
     until: Option<Time>,
 }
 
 impl Deadline {
-    /// Counts from now.
+    /// Starts the clock.
     pub fn new(limit: Limit) -> Self {
         let until = match &limit {
             Limit::After(delay, _) => Some(Time::now().after(*delay)),
@@ -60,7 +60,7 @@ impl Deadline {
         Self { limit, until }
     }
 
-    /// Parks; false when the limit passed.
+    /// Parks; returns false when the deadline has passed.
     ///
     /// # Errors
     /// What is thrown into the greenlet meanwhile.
@@ -69,7 +69,7 @@ impl Deadline {
         self.end(py, wait, park::park(py, wait))
     }
 
-    /// Has `wait`, which is about to be parked on, end when the limit passes.
+    /// Has `wait`, which is about to be parked on, end when the deadline passes.
     ///
     /// # Errors
     /// What starting the caller's own `Timeout` raises.
@@ -80,7 +80,7 @@ impl Deadline {
         self.limit.begin(py, wait)
     }
 
-    /// Returns true if it was woken; false when the limit passed.
+    /// Returns true if the wait was woken, and false when the deadline has passed.
     ///
     /// # Errors
     /// What was thrown into the greenlet meanwhile.
@@ -88,7 +88,7 @@ impl Deadline {
         self.limit.end(py, wait, woken).map(|woken| woken.is_some())
     }
 
-    /// Returns the error for a limit that passed: the caller's own `Timeout`, or else `other`.
+    /// Returns the error for a deadline that has passed: the caller's own `Timeout`, or else `other`.
     pub fn error(&self, py: Python<'_>, other: PyErr) -> PyErr {
         match &self.limit {
             Limit::Object(_) => self.limit.error(py).unwrap_or_else(|error| error),
@@ -130,8 +130,9 @@ there is none and the queue is shut, and `ValueError` for a negative `timeout` i
 }
 
 impl SimpleQueue {
-    /// Wakes getters for items that nobody woken claims, and putters for free slot. A size that cannot be had counts
-    /// as enough: whoever is woken looks again.
+    /// Wakes getters for items that no notified getter claims, and putters for free slots that no notified putter claims.
+    ///
+    /// Where a subclass's `qsize` fails, the size counts as enough: a waiter that is woken checks again for itself.
     pub fn settle(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let state = &slf.get().state;
@@ -158,7 +159,7 @@ impl SimpleQueue {
         }
     }
 
-    /// Puts an item, waiting for a free slot if it must and may.
+    /// Puts an item; waits for a free slot if there is none and it may wait.
     ///
     /// # Errors
     /// `Full`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
@@ -201,7 +202,7 @@ impl SimpleQueue {
         put
     }
 
-    /// Returns the common `put`, when there is room and no subclass. Gives the item back otherwise.
+    /// Puts an item without a wait and without a subclass's methods; gives the item back if there is no free slot.
     #[inline]
     fn try_put(slf: &Bound<'_, Self>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let py = slf.py();
@@ -232,7 +233,7 @@ impl SimpleQueue {
         Ok(None)
     }
 
-    /// Returns the common `get`, when there is an item and no subclass.
+    /// Gets an item without a wait and without a subclass's methods; returns `None` if there is none.
     #[inline]
     fn try_get(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         let py = slf.py();
@@ -260,8 +261,8 @@ impl SimpleQueue {
         Ok(Some(item.unbind()))
     }
 
-    /// Returns how many items can be put without waiting: those that woken getters are about to take do not count. Into a
-    /// channel, one for each getter for whom no putter waits.
+    /// Returns the number of items that may be in the queue before a `put` in the hub fails. Items that notified getters are
+    /// about to take do not count. A channel has room for each getter that no putter waits for.
     fn room_without_waiting(slf: &Bound<'_, Self>) -> isize {
         let py = slf.py();
         slf.get().state.with(py, |state| {
@@ -321,7 +322,7 @@ impl SimpleQueue {
         }
     }
 
-    /// Gets (or only looks at) the next item, waiting for one if it must and may.
+    /// Gets the next item, or with `peek` leaves it in the queue; waits for one if there is none and it may wait.
     ///
     /// # Errors
     /// `Empty`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
@@ -363,7 +364,7 @@ impl SimpleQueue {
         got.map(Step::Done)
     }
 
-    /// In a channel, takes (or looks at) the item of the first putter, who is woken.
+    /// In a channel, takes the item of the first putter and wakes that; with `peek`, returns the item and does neither.
     fn take_offer(&self, py: Python<'_>, peek: bool) -> Option<Py<PyAny>> {
         let (item, putter) = self.state.with(py, |state| {
             if !state.is_channel() {
@@ -381,7 +382,7 @@ impl SimpleQueue {
         Some(item)
     }
 
-    /// In the hub, which cannot let the putters run: puts their items for them while there is room.
+    /// Puts the items of waiting putters for them while there is room: in the hub, which cannot let them run.
     fn take_from_putters(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         while !Self::is_full(slf)? {
@@ -397,7 +398,7 @@ impl SimpleQueue {
         Ok(())
     }
 
-    /// Waits for an item in line, at the place that it had before.
+    /// Waits for an item, at the position of `ticket` in the wait queue if it had one before.
     fn wait_to_get(
         slf: &Bound<'_, Self>,
         mut deadline: Deadline,
@@ -456,7 +457,7 @@ impl SimpleQueue {
         Self::wait_to_get(slf, deadline, peek, Some(ticket))
     }
 
-    /// Shuts the queue: wakes all who wait, and forgets the items if `immediate`.
+    /// Shuts the queue: wakes all waiters, and drops the items if `immediate`.
     ///
     /// # Errors
     /// What a subclass raises.
@@ -485,7 +486,7 @@ impl SimpleQueue {
         Ok(())
     }
 
-    /// Counts one item as dealt with, and tells the joiners after the last.
+    /// Counts one item as dealt with, and wakes the joiners after the last.
     ///
     /// # Errors
     /// `ValueError` when there was none.
@@ -514,7 +515,7 @@ impl SimpleQueue {
         Ok(())
     }
 
-    /// Waits until every item was dealt with; false when the limit passed.
+    /// Waits until every item has been dealt with; returns false when `limit` has passed.
     ///
     /// # Errors
     /// What is thrown into the greenlet meanwhile.

@@ -1,7 +1,7 @@
-//! `gevent.queue`: what a queue consists of, and how it keeps items.
+//! The state of a queue, and its steps that a subclass may override.
 //!
-//! All classes share one struct; what tells them apart is where items are kept (`items.rs`) and which methods they
-//! show (`api.rs`). Putting, getting and waiting are in `wait.rs`.
+//! All classes share one struct. They differ in where items are kept (`items`) and in the methods that Python sees
+//! (`classes`); `put_get` has how items go in and out.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,52 +33,56 @@ use crate::waiting::wait::WaitRef;
 )]
 pub struct SimpleQueue {
     pub(crate) kind: Kind,
-    /// True if a subclass, or one who waits at the conditions, may have a say in how items are kept.
+    /// True if a subclass may override how items are kept, or a program waits at the conditions: each step then goes through
+    /// the Python method of its name.
     hooked: AtomicBool,
     pub(crate) state: GilCell<State>,
 }
 
-/// Everything mutable.
+/// The state of a queue.
 #[derive(Default)]
 pub struct State {
     pub(crate) items: Items,
-    /// Zero makes a channel of it, in which nothing stays: `put` waits until a getter comes for its item.
+    /// The number of items that it may hold. Zero makes a channel of it, in which no item stays: `put` waits for a getter.
     pub(crate) maxsize: Option<isize>,
-    /// Who waits for an item; true for those who only want to see it.
+    /// The greenlets that wait for an item; true for those that leave it in the queue (`peek`).
     pub(crate) getters: WaitQueue<bool>,
-    /// Who waits for a free slot, with the item to put there.
+    /// The greenlets that wait for a free slot, each with its item.
     pub(crate) putters: WaitQueue<Py<PyAny>>,
+    /// True once `shutdown` was called.
     pub(crate) shut: bool,
-    /// Items put into a Python container or taken out of one.
+    /// The number of changes of a Python container so far.
     pub(crate) changes: u64,
+    /// The number of items that were put and not reported by `task_done`.
     pub(crate) unfinished: isize,
+    /// The greenlets that wait in `join`.
     pub(crate) joiners: Links,
-    /// The standard library's mutex and conditions, once somebody asked for them.
+    /// The standard library's mutex and conditions, once a program has asked for them.
     pub(crate) conditions: Option<Py<PyAny>>,
 }
 
-/// What became of an item to be put.
+/// The result of a non-blocking put.
 pub enum Put {
-    /// It is among the native items; this getter is to be woken.
+    /// The item is among the native items; this getter is to be woken.
     Done(Option<WaitRef>),
-    /// It belongs into this container, unless that has so many items.
+    /// The item belongs into this container, unless that has as many items as the number says.
     Into(Py<PyAny>, Option<isize>, Py<PyAny>),
-    /// There is no room.
+    /// There is no free slot; the item is given back.
     Refused(Py<PyAny>),
 }
 
-/// What became of a wish for an item.
+/// The result of a non-blocking get.
 pub enum Got {
-    /// It was among the native items; this putter is to be woken.
+    /// The item, which was among the native items; this putter is to be woken.
     Done(Py<PyAny>, Option<WaitRef>),
-    /// It is in this container, if anywhere.
+    /// The next item is in this container, if there is one.
     From(Py<PyAny>),
-    /// There is none.
+    /// There is no item.
     Nothing,
 }
 
 impl State {
-    /// Puts into native items that have room.
+    /// Puts an item into native items with a free slot.
     #[inline]
     pub fn put_native(&mut self, py: Python<'_>, item: Py<PyAny>) -> Put {
         if self.shut {
@@ -98,7 +102,7 @@ impl State {
         }
     }
 
-    /// Gets from native items, where nobody waits for the free slot.
+    /// Gets an item from native items, if no putter waits for its slot: nothing else is to be done then.
     #[inline]
     pub fn get_unawaited(&mut self) -> Option<Py<PyAny>> {
         match &mut self.items {
@@ -107,7 +111,7 @@ impl State {
         }
     }
 
-    /// Gets from native items.
+    /// Gets an item from native items.
     #[inline]
     pub fn get_native(&mut self, py: Python<'_>) -> Got {
         match &mut self.items {
@@ -122,12 +126,12 @@ impl State {
         }
     }
 
-    /// Returns true if `put` always waits for somebody who gets.
+    /// Returns true if `put` always waits for a getter.
     pub fn is_channel(&self) -> bool {
         self.maxsize == Some(0)
     }
 
-    /// Returns items that a getter would find among the putters.
+    /// Returns the number of items that a getter would find among the putters.
     pub fn offers(&self, py: Python<'_>) -> isize {
         if self.is_channel() {
             self.putters.len(py) as isize
@@ -136,7 +140,7 @@ impl State {
         }
     }
 
-    /// Returns the getter to wake when there are `size` items: none as long as each is claimed by somebody woken.
+    /// Returns the getter to wake when there are `size` items: `None` as long as a notified getter claims each of them.
     #[inline]
     pub fn getter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
         if self.getters.waiting() > 0 && size > self.getters.woken(py) as isize {
@@ -146,7 +150,7 @@ impl State {
         }
     }
 
-    /// Returns the putter to wake when there are `size` items: none as long as each free slot is claimed by somebody woken.
+    /// Returns the putter to wake when there are `size` items: `None` as long as a notified putter claims each free slot.
     #[inline]
     pub fn putter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
         if self.putters.waiting() == 0 {
@@ -162,7 +166,7 @@ impl State {
 }
 
 impl SimpleQueue {
-    /// Returns a queue before `__init__`.
+    /// Returns a queue on which `__init__` was not called yet.
     pub fn blank(py: Python<'_>, kind: Kind, hooked: bool) -> Self {
         let items = match kind {
             Kind::Fifo => Items::default(),
@@ -186,7 +190,7 @@ impl SimpleQueue {
         })
     }
 
-    /// Returns the items as their container shows them, which may be the container itself.
+    /// Returns a Python container of the items: the queue's own, or else a copy of the native items.
     ///
     /// # Errors
     /// When a container cannot be made.
@@ -201,7 +205,7 @@ impl SimpleQueue {
         items::container(self.kind, PyList::new(py, items)?.as_any())
     }
 
-    /// Returns the container, which the items stay in from now on.
+    /// Returns the queue's own Python container. Native items move into it first, and stay there from then on.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -216,7 +220,7 @@ impl SimpleQueue {
                 state.items = Items::Python(container.clone().unbind());
                 Ok(items)
             }
-            // Making the container ran a finalizer that made one.
+            // Making the container ran a finalizer that had the queue make another one.
             Items::Python(other) => Err(other.clone_ref(py)),
         });
         match native {
@@ -230,7 +234,7 @@ impl SimpleQueue {
         }
     }
 
-    /// Puts other items in place of those it has.
+    /// Replaces all items.
     pub fn replace_items(&self, py: Python<'_>, items: Items) {
         let old = self.state.with(py, |state| {
             state.changes += 1;
@@ -239,13 +243,13 @@ impl SimpleQueue {
         drop(old);
     }
 
-    /// Returns true if a subclass may have a say in how items are kept.
+    /// Returns true if each step has to go through the Python method of its name.
     pub fn is_hooked(&self) -> bool {
         self.hooked.load(Relaxed)
     }
 
-    /// Returns the mutex and the conditions that a queue of the standard library has, made for the first who asks. From then on all
-    /// that happens is told to those who wait at them.
+    /// Returns the mutex and the conditions that a queue of the standard library has. They are made at the first call, and are
+    /// notified of every change from then on.
     ///
     /// # Errors
     /// What making them raises.
@@ -260,7 +264,7 @@ impl SimpleQueue {
             return Ok(found.into_bound(py));
         }
         let new = QUEUE_CONDITIONS.get(py)?.call1((slf,))?;
-        // Making them may have run somebody who made others.
+        // Making them may have run code that had the queue make others.
         if let Some(found) = existing() {
             return Ok(found.into_bound(py));
         }
@@ -270,7 +274,7 @@ impl SimpleQueue {
         Ok(new)
     }
 
-    /// Wakes those who wait at the conditions, if there are any: each looks for itself what has changed.
+    /// Notifies the conditions, if there are any; each waiter checks for itself what has changed.
     pub fn notify_conditions(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let conditions = slf
@@ -284,7 +288,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `_qsize` as this class has it.
+    /// Returns the number of items, as `_qsize` of this class does.
     ///
     /// # Errors
     /// What the container raises.
@@ -296,13 +300,13 @@ impl SimpleQueue {
         native.or_else(|items| items.bind(py).len())
     }
 
-    /// Returns a number that is another one after any change of the container.
+    /// Returns a number that every change of the container changes.
     #[inline]
     pub fn changes(&self, py: Python<'_>) -> u64 {
         self.state.with(py, |state| state.changes)
     }
 
-    /// `_put` as this class has it.
+    /// Puts an item into the container, as `_put` of this class does.
     ///
     /// # Errors
     /// As [`items::push`].
@@ -327,7 +331,7 @@ impl SimpleQueue {
         Ok(())
     }
 
-    /// `_get` as this class has it.
+    /// Takes the next item out of the container, as `_get` of this class does.
     ///
     /// # Errors
     /// As [`items::pop`].
@@ -346,7 +350,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `_peek` as this class has it.
+    /// Returns the next item of the container, as `_peek` of this class does.
     ///
     /// # Errors
     /// As [`items::peek`].
@@ -361,7 +365,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `qsize()`, as a subclass may have it.
+    /// Returns the result of `qsize()`, which a subclass may override.
     ///
     /// # Errors
     /// What the subclass raises.
@@ -374,7 +378,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `_qsize()`, as a subclass may have it.
+    /// Returns the result of `_qsize()`, which a subclass may override.
     ///
     /// # Errors
     /// What the subclass raises.
@@ -387,7 +391,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `_put()`, as a subclass may have it.
+    /// Puts an item by `_put()`, which a subclass may override.
     ///
     /// # Errors
     /// What the subclass raises, or comparing items.
@@ -400,7 +404,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `_get()` or `_peek()`, as a subclass may have it.
+    /// Returns the result of `_get()` or `_peek()`, which a subclass may override.
     ///
     /// # Errors
     /// What the subclass raises, or comparing items.
@@ -418,7 +422,7 @@ impl SimpleQueue {
         }
     }
 
-    /// `full()`.
+    /// Returns true if there is no free slot.
     ///
     /// # Errors
     /// What a subclass's `qsize` raises.

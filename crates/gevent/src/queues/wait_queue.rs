@@ -1,8 +1,14 @@
-//! A line of parked greenlets in which a woken one keeps its claim until it has run.
+//! A wait queue: parked greenlets in order of arrival, of which a notified one keeps its claim until it has run.
 //!
-//! Waking a greenlet and its running are two moments; between them it can be killed, or somebody else can take what it
-//! was woken for. So a queue hands nothing over: it wakes the first in line, which helps itself when it runs, goes back
-//! to its old place when there is nothing left, and in any case sees to it that the next one is woken if need be.
+//! Waking a greenlet and its running are two moments. Between them the greenlet can be killed, or another one can take what
+//! it was woken for. So a queue hands nothing over: it wakes the first waiter, which takes an item itself when it runs, goes
+//! back to its old position when nothing is left, and in any case sees to it that the next waiter is woken if need be.
+//!
+//! ```text
+//! join ──► waiting ──next──► woken ──leave──► (it runs)
+//!             ▲                                   │
+//!             └────────────rejoin─────────────────┘   with its old ticket, so it keeps its position
+//! ```
 
 use std::collections::VecDeque;
 
@@ -11,12 +17,12 @@ use pyo3::prelude::*;
 
 use crate::waiting::wait::WaitRef;
 
-/// One greenlet in line, with what it came with.
+/// A greenlet in the wait queue, with what it waits with.
 pub struct Waiting<T> {
     ticket: u64,
     /// Its present wait.
     pub wait: WaitRef,
-    /// What it came with.
+    /// What it waits with: the item to be put, for example.
     pub with: T,
 }
 
@@ -27,7 +33,7 @@ impl<T> Waiting<T> {
     }
 }
 
-/// The line: those who wait, and those who were woken and have not run since. Both in order of arrival.
+/// The waiters, and the notified ones that have not run since; both in order of arrival.
 pub struct WaitQueue<T> {
     waiting: VecDeque<Waiting<T>>,
     woken: VecDeque<Waiting<T>>,
@@ -45,7 +51,7 @@ impl<T> Default for WaitQueue<T> {
 }
 
 impl<T> WaitQueue<T> {
-    /// Queues up; returns the ticket to leave with.
+    /// Adds a waiter at the end; returns the ticket to leave with.
     pub fn join(&mut self, wait: WaitRef, with: T) -> u64 {
         self.tickets += 1;
         self.waiting.push_back(Waiting {
@@ -56,13 +62,13 @@ impl<T> WaitQueue<T> {
         self.tickets
     }
 
-    /// Queues up again at the old place.
+    /// Adds a waiter again at its old position.
     pub fn rejoin(&mut self, ticket: u64, wait: WaitRef, with: T) {
         let at = self.waiting.partition_point(|other| other.ticket < ticket);
         self.waiting.insert(at, Waiting { ticket, wait, with });
     }
 
-    /// Leaves; none when [`take`](Self::take) was quicker.
+    /// Removes a waiter, notified or not; returns `None` if [`take`](Self::take) has removed it.
     pub fn leave(&mut self, ticket: u64) -> Option<Waiting<T>> {
         let find = |entries: &VecDeque<Waiting<T>>| {
             entries.iter().position(|entry| entry.ticket == ticket)
@@ -77,8 +83,8 @@ impl<T> WaitQueue<T> {
         self.waiting.remove(at)
     }
 
-    /// Returns the next one to wake, who counts as woken from now on. Those who will never run, as their thread has ended, are
-    /// passed over: woken, they count no more.
+    /// Returns the next waiter to wake, which counts as notified from now on. Waiters whose thread has ended will never run: they
+    /// are passed over, and do not count among the notified.
     pub fn next(&mut self, py: Python<'_>) -> Option<WaitRef> {
         while let Some(entry) = self.waiting.pop_front() {
             let gone = entry.is_gone(py);
@@ -91,7 +97,7 @@ impl<T> WaitQueue<T> {
         None
     }
 
-    /// Takes the first one out that still runs, woken or not.
+    /// Removes and returns the first waiter that can still run, a notified one if there is one.
     pub fn take(&mut self, py: Python<'_>) -> Option<Waiting<T>> {
         [&mut self.woken, &mut self.waiting]
             .into_iter()
@@ -101,7 +107,7 @@ impl<T> WaitQueue<T> {
             })
     }
 
-    /// Takes everybody out, for the caller to drop outside the cell.
+    /// Removes all, for the caller to drop outside the cell.
     pub fn clear(&mut self) -> Self {
         let empty = Self {
             tickets: self.tickets,
@@ -110,22 +116,22 @@ impl<T> WaitQueue<T> {
         std::mem::replace(self, empty)
     }
 
-    /// Returns greenlets that nobody has woken.
+    /// Returns the number of waiters that are not notified.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Returns greenlets that were woken and are still to run.
+    /// Returns the number of notified waiters that are still to run.
     pub fn woken(&self, py: Python<'_>) -> usize {
         self.iter_woken(py).count()
     }
 
-    /// Returns all of them.
+    /// Returns the number of all that can still run.
     pub fn len(&self, py: Python<'_>) -> usize {
         self.iter(py).count()
     }
 
-    /// Returns what those who were woken and are still to run came with.
+    /// Iterates over what the notified waiters that are still to run wait with.
     pub fn iter_woken(&self, py: Python<'_>) -> impl Iterator<Item = &T> {
         self.woken
             .iter()
@@ -133,12 +139,12 @@ impl<T> WaitQueue<T> {
             .map(|entry| &entry.with)
     }
 
-    /// Returns those whom nobody has woken.
+    /// Iterates over the waiters that are not notified.
     pub fn iter_waiting(&self) -> impl Iterator<Item = &Waiting<T>> {
         self.waiting.iter()
     }
 
-    /// Returns all who still run: the woken, then those who wait.
+    /// Iterates over all that can still run: the notified ones, then the others.
     pub fn iter(&self, py: Python<'_>) -> impl Iterator<Item = &Waiting<T>> {
         self.woken
             .iter()
@@ -146,7 +152,7 @@ impl<T> WaitQueue<T> {
             .filter(move |entry| !entry.is_gone(py))
     }
 
-    /// Visits what the greenlets came with by `inner`; the waits themselves are shared with others who will wake them.
+    /// Visits what the greenlets wait with, by `inner`. The waits are not visited: others that will wake them share them.
     ///
     /// # Errors
     /// What the visitor returns.

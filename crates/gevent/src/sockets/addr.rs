@@ -1,4 +1,4 @@
-//! Socket addresses as Python writes them.
+//! Socket addresses, between the kernel's form and the tuples, strings and bytes of Python's `socket` module.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -8,12 +8,12 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV6};
 
 use crate::cell::GilCell;
 
-/// Returns true if addresses of this family are written and read here; others are left to Python.
+/// Returns true if addresses of this family are converted here; those of others are left to the standard library.
 pub fn is_common(family: i32) -> bool {
     matches!(family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
 }
 
-/// Returns a peer's address: ``(host, port)``, ``(host, port, flow, scope)``, a path, or None when the kernel names none.
+/// Converts a peer's address: to ``(host, port)``, ``(host, port, flow, scope)``, a path, or None when the kernel names none.
 ///
 /// # Errors
 /// `MemoryError`.
@@ -51,7 +51,7 @@ pub fn to_python<'py>(
     }
 }
 
-/// The host that was named last: behind a proxy all connections come from one.
+/// The host of the last address, as a string. Behind a proxy all connections come from one host, and share the string.
 static LAST_HOST: GilCell<Option<(Ipv4Addr, Py<PyString>)>> = GilCell::in_static(None);
 
 fn host_v4(py: Python<'_>, address: Ipv4Addr) -> Bound<'_, PyString> {
@@ -67,7 +67,7 @@ fn host_v4(py: Python<'_>, address: Ipv4Addr) -> Bound<'_, PyString> {
     host
 }
 
-/// An IPv4 address in figures. Each accepted connection has one, and formatting as `Display` does it takes ten times as long.
+/// An IPv4 address in dotted decimals. Each accepted connection has one, and its `Display` takes ten times as long.
 struct Figures {
     bytes: [u8; 15],
     length: usize,
@@ -118,7 +118,8 @@ fn unix<'py>(py: Python<'py>, address: Option<SocketAddrUnix>) -> PyResult<Bound
     Ok(path.into_pyobject(py)?.into_any())
 }
 
-/// Returns an IPv4 address of figures, ``("127.0.0.1", 80)``; none for what has to be looked up or is left to Python to refuse.
+/// Converts an IPv4 address in dotted decimals, ``("127.0.0.1", 80)``; returns `None` for what has to be looked up, or is left
+/// to the standard library to refuse.
 pub fn plain_v4(address: &Bound<'_, PyAny>) -> Option<SocketAddrV4> {
     let address = address.cast_exact::<PyTuple>().ok()?;
     if address.len() != 2 {

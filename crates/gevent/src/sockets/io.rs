@@ -1,4 +1,5 @@
-//! A socket's operations: receiving, sending to an address, accepting. Each makes its system call first and waits only when it must.
+//! A socket's operations: receiving, sending to an address, accepting. Each makes its system call first, and waits only when
+//! that would block.
 
 use std::ffi::CStr;
 use std::os::fd::{OwnedFd, RawFd};
@@ -21,7 +22,8 @@ use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
 use crate::waiting::wait::{Outcome, WaitRef};
 
-/// What is received on the stack first, so that a small message costs a small object however much was asked for.
+/// The size of the memory on the stack that is received into first, so that a small message makes a small object however large
+/// the program's `bufsize` is.
 const SCRATCH: usize = 8192;
 
 fn receive_flags(flags: i32) -> RecvFlags {
@@ -37,7 +39,7 @@ fn size_of(size: isize, name: &str) -> PyResult<usize> {
         .map_err(|_| PyValueError::new_err(format!("negative buffersize in {name}")))
 }
 
-/// Returns how much of a buffer of `room` bytes a call that was given `nbytes` may fill.
+/// Returns the number of bytes that a call with `nbytes` may fill of a buffer of `room` bytes.
 fn share_of(room: usize, nbytes: isize, name: &str) -> PyResult<usize> {
     match size_of(nbytes, name)? {
         0 => Ok(room),
@@ -100,7 +102,7 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
             .as_ref()
             .map_or(Ok(0), |flags| flags.extract())?;
         if size == 0 {
-            // The kernel would have it wait.
+            // The kernel would have the call wait for data that it does not want.
             slf.get().open(py)?;
             return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()).into());
         }
@@ -114,17 +116,17 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
     }
 }
 
-/// What a `recv` asks for.
+/// The arguments of a `recv`.
 #[derive(Clone, Copy)]
 struct Request {
     size: usize,
     flags: RecvFlags,
-    /// Try in earnest, whatever is known of the readiness.
+    /// True if it makes its system call whatever is known of the readiness.
     force: bool,
 }
 
 impl SocketBase {
-    /// Tries, and waits to try again.
+    /// Tries, and parks where that would block, to try again afterwards.
     fn receive(slf: &Bound<'_, Self>, request: Request, mut deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
@@ -145,7 +147,7 @@ impl SocketBase {
                 .end_wait(py, Direction::Read, slot, wait, woken)
             {
                 Ok(()) => Self::receive(socket, request, deadline),
-                // The hub may not wait, so it must not go by what is known either.
+                // The hub must not wait, so it makes the system call even if that is expected to block.
                 Err(error)
                     if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) =>
                 {
@@ -165,7 +167,7 @@ impl SocketBase {
         Ok(Step::Park(wait))
     }
 
-    /// Returns one attempt. Apart, so that the scratch memory is no part of a waiting greenlet's stack.
+    /// Makes one attempt, in a frame of its own: the scratch memory must not lie on the stack of a greenlet that waits.
     #[inline(never)]
     fn try_receive<'py>(
         &self,
@@ -177,7 +179,8 @@ impl SocketBase {
         let mut scratch = Scratch::<SCRATCH>::new();
         let one_call = size > SCRATCH;
         let got = self.call(py, Direction::Read, force, |state, fd| {
-            // What a second call could not add to, or what is likely to be much, goes into the object directly.
+            // Straight into the object goes what a second system call could not continue (datagrams, flags), and what is likely
+            // to be much, as the last receive was.
             if one_call
                 && (state.plenty.get() || !flags.is_empty() || state.kind != libc::SOCK_STREAM)
             {
@@ -200,14 +203,14 @@ impl SocketBase {
                 Ok(())
             });
             match more {
-                // What has been received is not lost over what comes after it.
+                // An error must not lose the bytes that were received before it: the next call will meet it again.
                 Err(error) if head.is_empty() => Err(error),
                 _ => Ok(()),
             }
         })
     }
 
-    /// `recv_into`.
+    /// Receives into a buffer, as `recv_into` does.
     ///
     /// # Errors
     /// `TypeError` or `ValueError` for a buffer or size that will not do, and as [`persist`](Self::persist).
@@ -233,7 +236,7 @@ impl SocketBase {
         })
     }
 
-    /// `recvfrom`.
+    /// Receives as `recvfrom` does.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -295,7 +298,7 @@ impl SocketBase {
         Ok((bytes, from))
     }
 
-    /// `recvfrom_into`.
+    /// Receives into a buffer, as `recvfrom_into` does.
     ///
     /// # Errors
     /// As [`receive_into`](Self::receive_into).
@@ -332,7 +335,7 @@ impl SocketBase {
         (got, address).into_pyobject(py)
     }
 
-    /// `sendto`.
+    /// Sends to an address, as `sendto` does.
     ///
     /// # Errors
     /// `TypeError` for wrong arguments, and as [`persist`](Self::persist).
@@ -383,7 +386,7 @@ impl SocketBase {
         Ok(sent.into_pyobject(py)?.into_any())
     }
 
-    /// `accept`.
+    /// Accepts a connection, as `accept` does.
     ///
     /// # Errors
     /// As [`persist`](Self::persist), and what making the new socket raises.
@@ -407,7 +410,7 @@ impl SocketBase {
         Ok(PyTuple::new(py, [accepted, address])?.into_any())
     }
 
-    /// `accept`, without waiting: none when there is no connection.
+    /// Accepts a connection without waiting; returns `None` when there is none.
     ///
     /// # Errors
     /// The `OSError` of the system call, and what making the new socket raises.
@@ -420,7 +423,7 @@ impl SocketBase {
         PyTuple::new(py, [accepted, address]).map(Some)
     }
 
-    /// `accept`, without waiting, and without a socket object; none when there is no connection.
+    /// Accepts a connection without waiting and without a socket object; returns `None` when there is none.
     ///
     /// # Errors
     /// The `OSError` of the system call.
@@ -453,14 +456,14 @@ impl SocketBase {
         self.call(py, Direction::Read, force, |_, fd| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match rustix::net::acceptfrom_with(fd, flags) {
-                // The client went away while it was in line; the next one may be behind it.
+                // The client went away while it was in the backlog; there may be another one behind it.
                 Err(Errno::CONNABORTED) => rustix::net::acceptfrom_with(fd, flags),
                 result => result,
             }
         })
     }
 
-    /// Calls a method of Python's own socket until it no longer would block.
+    /// Calls a method of the standard library's socket until it no longer would block.
     fn by_stdlib_socket<'py>(
         &self,
         py: Python<'py>,
@@ -481,7 +484,7 @@ impl SocketBase {
     }
 }
 
-/// Returns the descriptor that a standard library socket gave up, as a Python error where it has none.
+/// Takes over a descriptor that a standard library socket has given up.
 fn adopted(number: RawFd) -> PyResult<OwnedFd> {
     descriptor::adopt(number).map_err(|error| errno_error(error.raw_os_error()))
 }

@@ -57,7 +57,8 @@ impl SocketBase {
             .extract()?;
         let timeout = default_timeout(py)?;
         let old = self.release(py, "closed")?;
-        // From here on nothing fails: who drops a descriptor closes it, and the object has it, too.
+        // Nothing fails from here on. An error would drop the descriptor, which closes it, and the standard library's object,
+        // which has the same one, would close the number again when it may be another file's.
         let fd = descriptor::adopt(number).map_err(|error| errno_error(error.raw_os_error()))?;
         self.state.with(py, |state| {
             state.fd = Some(fd);

@@ -1,4 +1,7 @@
-//! Sockets: from the call to the system call and, where that would block, to the wait.
+//! Sockets: a call makes its system call first, and waits where that would block.
+//!
+//! `socket` has the class and its state, `methods` what Python sees, `io` and `send` the operations, `readiness` and `deadline`
+//! how an operation waits, `open_close` how descriptors come and go, `pair` the two ends of a socket pair, and `addr` addresses.
 
 pub mod addr;
 pub mod deadline;

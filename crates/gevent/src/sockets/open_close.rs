@@ -1,4 +1,4 @@
-//! A socket's life: how it comes to be, its stand-ins in Python, and how it ends.
+//! How a socket is opened and closed, with its standard library object (`_sock`) and its watchers, which are made on demand.
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
@@ -20,7 +20,7 @@ use crate::waiting::wait::WaitRef;
 
 static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Returns the C-level class of `_sock`.
+/// Returns the class of `_sock`: the standard library's own, in C.
 ///
 /// # Errors
 /// When it cannot be imported.
@@ -28,7 +28,7 @@ pub fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STDLIB_SOCKET.class(py)
 }
 
-/// `gevent.socket.socket`.
+/// Returns `gevent.socket.socket`.
 ///
 /// # Errors
 /// When it cannot be imported.
@@ -36,7 +36,7 @@ pub fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     SOCKET.class(py)
 }
 
-/// Returns what `socket.setdefaulttimeout` set.
+/// Returns the timeout that `socket.setdefaulttimeout` has set.
 ///
 /// # Errors
 /// When it cannot be asked.
@@ -48,7 +48,7 @@ pub fn default_timeout(py: Python<'_>) -> PyResult<Option<f64>> {
 }
 
 impl SocketBase {
-    /// Returns a new `gevent.socket.socket` over a non-blocking descriptor that is like this one.
+    /// Makes a `gevent.socket.socket` of a non-blocking descriptor, of the same family, type and protocol as this one.
     ///
     /// # Errors
     /// When the object cannot be made; the descriptor is closed then.
@@ -66,7 +66,8 @@ impl SocketBase {
         Ok(made.into_any())
     }
 
-    /// Python's socket object for the descriptor, or its stand-in when that is gone.
+    /// Returns the standard library's socket object for the descriptor, or the one that stands in for it once the descriptor is
+    /// closed. It is made at the first call.
     ///
     /// # Errors
     /// `OSError` when it cannot be made.
@@ -111,10 +112,10 @@ impl SocketBase {
         }
     }
 
-    /// Gives the descriptor up, for `reason`, and tells everybody who waits for it. None when there is none.
+    /// Gives the descriptor up, for `reason`, and wakes everything that waits for it. `None` when there is none.
     ///
     /// # Errors
-    /// When those who wait by a watcher cannot be told.
+    /// When a greenlet that waits by a watcher cannot be woken.
     pub fn release(
         &self,
         py: Python<'_>,
@@ -148,16 +149,16 @@ impl SocketBase {
         if let Some(hub) = hub::get_hub_if_exists(py)
             && let Ok(loop_) = hub::loop_of(&hub)
         {
-            // Whoever selects on it.
+            // Watches by the number, as those of `select`, are not known to the socket.
             loop_.get().closing(py, fd.as_raw_fd());
         }
         Ok(Some((fd, stdlib_socket)))
     }
 
-    /// Tells everybody who waits in one direction that there is nothing to wait for any more.
+    /// Wakes everything that waits in one direction, as `shutdown` does: there is nothing to wait for any more.
     ///
     /// # Errors
-    /// When those who wait by a watcher cannot be told.
+    /// When a greenlet that waits by a watcher cannot be woken.
     pub fn cancel(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         let (parked, watching, watcher) = self.state.with(py, |state| {
             let parked = state.source.as_ref().and_then(|(loop_, key)| {
@@ -176,7 +177,7 @@ impl SocketBase {
         notify(py, [parked, watching], [watcher], false)
     }
 
-    /// Returns true if there is a descriptor.
+    /// Checks that there is a descriptor.
     ///
     /// # Errors
     /// `OSError` (EBADF) when there is none.
@@ -190,13 +191,13 @@ impl SocketBase {
     fn leave_pair(&self, py: Python<'_>) {
         let pair = self.state.with(py, |state| state.pair.take());
         if let Some((pair, end)) = pair {
-            // A detached end goes on without us.
+            // A detached descriptor goes on to be used, by others.
             pair.expose();
             drop(pair.register(py, end, None));
         }
     }
 
-    /// Returns a timeout as programs give it; none for None.
+    /// Converts a timeout from what programs pass: seconds, or `None` for no timeout.
     ///
     /// # Errors
     /// `TypeError` for what is no number, `ValueError` for one below zero.
@@ -221,7 +222,7 @@ impl SocketBase {
         Ok(Some(seconds))
     }
 
-    /// Returns the deadline of an operation with a timeout of its own, or without.
+    /// Returns the deadline of an operation that may be given a timeout of its own.
     ///
     /// # Errors
     /// As [`timeout_of`](Self::timeout_of).
@@ -232,7 +233,7 @@ impl SocketBase {
         }
     }
 
-    /// Returns a watcher of the loop for one direction, made when first asked for.
+    /// Returns a watcher of the loop for one direction, which is made at the first call.
     ///
     /// # Errors
     /// `OSError` once closed, and what making it raises.
@@ -267,7 +268,7 @@ impl SocketBase {
     }
 }
 
-/// Wakes waits, and those who wait by watchers, with the error that closing gives.
+/// Wakes waits, and the greenlets that wait by watchers, with the error that closing gives.
 fn notify(
     py: Python<'_>,
     waits: impl IntoIterator<Item = Option<WaitRef>>,
@@ -290,7 +291,7 @@ fn closed_elsewhere(py: Python<'_>) -> PyResult<PyErr> {
 }
 
 impl Drop for SocketBase {
-    /// Closes what the program forgot to close, as Python's own sockets do.
+    /// Closes a descriptor that the program forgot to close, with a `ResourceWarning`, as the standard library's sockets do.
     fn drop(&mut self) {
         Python::attach(|py| {
             let (fd, stdlib_socket, source) = self.state.with(py, |state| {
@@ -306,7 +307,7 @@ impl Drop for SocketBase {
                 drop(loop_.get().deregister_source(py, key));
             }
             if stdlib_socket.is_some() {
-                // The stdlib_socket owns the descriptor, and warns.
+                // The standard library's object owns the descriptor: it closes it and warns.
                 let _ = fd.into_raw_fd();
                 return;
             }
@@ -328,7 +329,7 @@ impl Drop for SocketBase {
     }
 }
 
-/// Closes a descriptor that was released, through its stdlib_socket if it has one.
+/// Closes a descriptor that was released, through its standard library object if it has one.
 ///
 /// # Errors
 /// What `close(2)` reports.

@@ -1,4 +1,7 @@
-//! What the two ends of a socket pair know of each other: where each waits, and how much is under way to it.
+//! The two ends of a socket pair in one process: each knows where the other waits, and how much is under way to it.
+//!
+//! So a send wakes the receiver without a poll, and a receive that has got everything need not ask the kernel for more. That
+//! holds only while all sends and receives go through these two objects: see [`Pair::expose`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -9,7 +12,7 @@ use crate::cell::GilCell;
 use crate::event_loop::loop_::Loop;
 use crate::ffi::fork;
 
-/// Where an end waits.
+/// The loop and the source that an end waits by.
 pub type Registration = (Py<Loop>, SourceKey);
 
 /// Both ends of a pair, so that one can wake the other without the kernel's help.
@@ -17,9 +20,10 @@ pub struct Pair {
     registrations: GilCell<[Option<Registration>; 2]>,
     /// Bytes that were sent to an end and not received there.
     under_way: [AtomicU64; 2],
-    /// True if somebody else may send or receive, by the descriptor or in ways that are not keeps_loop_alive. It stays so.
+    /// True once others may send or receive: by the descriptor's number, or by operations that are not counted here. It never
+    /// becomes false again.
     exposed: AtomicBool,
-    /// The count of forks when it was made: a child has both ends, too.
+    /// The number of forks when the pair was made: a child of a later fork has both ends, too, and uses them uncounted.
     forks: u64,
 }
 
@@ -34,7 +38,7 @@ impl Pair {
         }
     }
 
-    /// Notes where an end waits; where it waited before, to be dropped.
+    /// Notes where an end waits, and returns where it waited before, for the caller to drop.
     pub fn register(
         &self,
         py: Python<'_>,
@@ -46,7 +50,7 @@ impl Pair {
         })
     }
 
-    /// Looks at where an end waits.
+    /// Calls `f` with where an end waits, if it does.
     pub fn at<R>(
         &self,
         py: Python<'_>,
@@ -57,18 +61,18 @@ impl Pair {
             .with(py, |registrations| registrations[end].as_ref().and_then(f))
     }
 
-    /// Notes that others may send and receive from now on.
+    /// Notes that others may send and receive from now on: the counts prove nothing any more.
     pub fn expose(&self) {
         self.exposed.store(true, Relaxed);
     }
 
-    /// Counts what was sent to an end.
+    /// Counts bytes that were sent to an end.
     pub fn sent(&self, end: usize, bytes: usize) {
         let count = &self.under_way[end];
         count.store(count.load(Relaxed).wrapping_add(bytes as u64), Relaxed);
     }
 
-    /// Counts what an end received; true when it is known that nothing more is there.
+    /// Counts bytes that an end received; returns true if it is known that no more are there.
     pub fn received(&self, end: usize, bytes: usize) -> bool {
         let count = &self.under_way[end];
         let left = count.load(Relaxed).wrapping_sub(bytes as u64);

@@ -1,4 +1,8 @@
 //! How a socket's operations wait: they try first, and park when the kernel says that they would block.
+//!
+//! Whether an operation would block is remembered from the last attempt (`reactor::sources`). A socket that waits for the first
+//! time is registered as a *source* of its loop, and stays that. Where that will not do, as the socket is a source of another
+//! thread's loop or must not keep its loop running, a *watch* is made for the one wait.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -20,27 +24,27 @@ use crate::waiting::park::park;
 use crate::waiting::reason::Reason;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
-/// Reads of a Unix socket up to this size are seldom short, so it is not worth asking the kernel why one was.
+/// Reads of a Unix socket up to this size are seldom short, so that it does not pay to ask the kernel for the reason.
 const SMALL: usize = 64;
 
-/// A wait that was left where it will be woken.
+/// A wait that is registered where it will be woken.
 pub struct Begun {
-    /// What to park on.
+    /// The wait to park on.
     pub wait: WaitRef,
-    /// Where it was left.
+    /// Where it is registered.
     pub slot: WaitSlot,
 }
 
-/// Where a wait was left.
+/// Where a wait is registered.
 pub enum WaitSlot {
-    /// With the socket's own source.
+    /// As the waiter of the socket's own source.
     Source(SourceKey),
-    /// With a watch of the descriptor, which counts or not.
+    /// With a watch of the descriptor: its number, the key of the watch, and true if it keeps the loop running.
     Watch(RawFd, Option<usize>, bool),
 }
 
 impl State {
-    /// Returns true if an operation is known to block, since the kernel said so and has not reported a change.
+    /// Returns true if an operation is known to block: the kernel said so, and has reported no change since.
     fn would_block(&self, py: Python<'_>, direction: Direction) -> bool {
         self.source.as_ref().is_some_and(|(loop_, key)| {
             let loop_ = loop_.get();
@@ -63,7 +67,7 @@ impl State {
         }
     }
 
-    /// Receives into `room`, and notes when that was all there is, so that the next read need not try.
+    /// Receives into `room`. Where that was all there is, notes so: the next read then waits without a system call in vain.
     ///
     /// # Errors
     /// What the system call reports.
@@ -99,7 +103,7 @@ impl State {
         Ok(got)
     }
 
-    /// Receives into the spare room of `buffer`, and notes when that was all there is.
+    /// Receives into the unused capacity of `buffer`, and notes when that was all there is, as [`take_in`](Self::take_in) does.
     ///
     /// # Errors
     /// What the system call reports.
@@ -133,14 +137,16 @@ impl State {
         }
     }
 
-    /// Notes that others may use the other end of a pair, or that what is done here is not keeps_loop_alive.
+    /// Notes that others may use this end of a pair, or that an operation is not counted ([`Pair::expose`]).
+    ///
+    /// [`Pair::expose`]: crate::sockets::pair::Pair::expose
     pub fn expose(&self) {
         if let Some((pair, _)) = &self.pair {
             pair.expose();
         }
     }
 
-    /// Tells the other end of a pair that it was sent so much; returns who waits there, to be woken.
+    /// Counts what was sent to the other end of a pair, and returns the waiter there, for the caller to wake.
     pub fn notify_peer(&self, py: Python<'_>, sent: usize) -> Option<WaitRef> {
         let (pair, end) = self.pair.as_ref()?;
         pair.sent(1 - end, sent);
@@ -158,7 +164,7 @@ impl State {
 }
 
 impl SocketBase {
-    /// Makes a system call, unless it is known that it would block.
+    /// Makes a system call unless it is known that it would block; with `force`, makes it in any case.
     ///
     /// # Errors
     /// `AGAIN` when it would block, `BADF` once closed, or what the call reports.
@@ -179,14 +185,14 @@ impl SocketBase {
         })
     }
 
-    /// Returns true if a first look is worth it: the operation may wait, and is not known to have to.
+    /// Returns true if the fast path is worth trying: the operation is allowed to wait, and is not known to have to.
     pub fn is_worth_trying(&self, py: Python<'_>, direction: Direction) -> bool {
         self.state.with(py, |state| {
             state.timeout != Some(0.0) && !state.would_block(py, direction)
         })
     }
 
-    /// Returns what a first look makes of a call that failed. One that would have blocked is not made again by what comes next.
+    /// Returns what the fast path does about a failed system call. After `EAGAIN` the slow path waits without another attempt.
     pub fn refused(&self, py: Python<'_>, direction: Direction, error: Errno) -> FastPath {
         match error {
             Errno::AGAIN => {
@@ -198,7 +204,8 @@ impl SocketBase {
         }
     }
 
-    /// Calls `attempt` until it no longer would block, waiting in between. Its argument says that it must try in earnest.
+    /// Calls `attempt` until it no longer would block, and waits in between. Its argument is true if the attempt must make its
+    /// system call whatever is known of the readiness.
     ///
     /// # Errors
     /// The `OSError` of what the attempt reports; `TimeoutError`; what is thrown into the waiting greenlet.
@@ -223,7 +230,7 @@ impl SocketBase {
             }
             match self.wait_ready(py, direction, deadline) {
                 Ok(()) => {}
-                // The hub may not wait, so it must not go by what is known either.
+                // The hub must not wait, so it makes the system call even if that is expected to block.
                 Err(error) if !force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
                     force = true;
                 }
@@ -232,11 +239,11 @@ impl SocketBase {
         }
     }
 
-    /// Parks the running greenlet, after a call met `EAGAIN`, until another one is worth trying.
+    /// Parks the current greenlet, after a call met `EAGAIN`, until another attempt is worth making.
     ///
     /// # Errors
-    /// `BlockingIOError` without deadline, `TimeoutError` when it is at its end, `ConcurrentObjectUseError` when another
-    /// greenlet waits in this direction, the error that closing gives, what is thrown into the greenlet.
+    /// `BlockingIOError` if the operation must not wait, `TimeoutError` when the deadline passes, `ConcurrentObjectUseError` when
+    /// another greenlet waits in this direction, the error that closing gives, and what is thrown into the greenlet.
     pub fn wait_ready(
         &self,
         py: Python<'_>,
@@ -248,10 +255,10 @@ impl SocketBase {
         self.end_wait(py, direction, begun.slot, &begun.wait, woken)
     }
 
-    /// Returns the first half of [`wait_ready`](Self::wait_ready): what to park on.
+    /// Registers a wait, for the caller to park on: the first half of [`wait_ready`](Self::wait_ready).
     ///
     /// # Errors
-    /// `BlockingIOError` without deadline, `ConcurrentObjectUseError` when another greenlet waits in this direction.
+    /// `BlockingIOError` if the operation must not wait, `ConcurrentObjectUseError` when another greenlet waits in this direction.
     pub fn begin_wait(
         &self,
         py: Python<'_>,
@@ -274,10 +281,10 @@ impl SocketBase {
         Ok(Begun { wait, slot })
     }
 
-    /// Returns the second half of [`wait_ready`](Self::wait_ready), with how the wait ended.
+    /// Takes back a wait that has ended with `woken`: the second half of [`wait_ready`](Self::wait_ready).
     ///
     /// # Errors
-    /// `TimeoutError` when the deadline was at its end, and the error that the wait ended with.
+    /// `TimeoutError` when the deadline has passed, and the error that the wait ended with.
     pub fn end_wait(
         &self,
         py: Python<'_>,
@@ -294,7 +301,7 @@ impl SocketBase {
         Ok(())
     }
 
-    /// Leaves the wait where the loop finds it.
+    /// Registers the wait with the loop.
     fn enlist(
         &self,
         py: Python<'_>,
@@ -359,7 +366,7 @@ impl SocketBase {
         }
     }
 
-    /// Takes the wait back from wherever it still is.
+    /// Takes the wait back from where it is registered, if it is still there.
     fn delist(&self, py: Python<'_>, direction: Direction, wait: &WaitRef, slot: WaitSlot) {
         let loop_ = wait.loop_().get();
         match slot {
@@ -369,7 +376,7 @@ impl SocketBase {
                     if matches!(&waiting, Parked::Greenlet(waiting) if same(waiting, wait)) {
                         return Some(waiting);
                     }
-                    // Another greenlet came meanwhile.
+                    // Another greenlet has registered meanwhile.
                     sources.set_waiter(key, direction, waiting).err()
                 });
                 drop(mine);
@@ -389,7 +396,8 @@ impl SocketBase {
         }
     }
 
-    /// Returns the socket's source in `loop_`, registered there unless it has one in another loop that still runs.
+    /// Returns the socket's source in `loop_`, and registers it there first if need be; `None` while it is the source of another
+    /// loop, unless that was destroyed.
     fn source_in(&self, py: Python<'_>, loop_: &Py<Loop>) -> PyResult<Option<SourceKey>> {
         let known = self.state.with(py, |state| {
             state
@@ -422,7 +430,7 @@ impl SocketBase {
         Ok(Some(key))
     }
 
-    /// Has the kernel report the readiness anew, as after `connect`, when everything known is about the time before.
+    /// Has the kernel report the readiness anew, as after `connect`: what is known is of the time before.
     pub fn rearm(&self, py: Python<'_>) {
         let known = self.state.with(py, |state| {
             state
@@ -433,7 +441,7 @@ impl SocketBase {
         if let Some((loop_, key)) = known
             && let Ok(kernel) = loop_.get().kernel(py)
         {
-            // One that was closed behind our back fails in the next system call, with the proper error.
+            // A failure needs no report: a descriptor that was closed elsewhere gives the proper error at the next system call.
             let _ = loop_
                 .get()
                 .sources

@@ -1,4 +1,4 @@
-//! `send` and `sendall`.
+//! `send` and `sendall` of a socket.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -92,7 +92,7 @@ Send all of `data`. The timeout holds for the whole; when it raises, some may ha
     }
 }
 
-/// Sends bytes once; `then` is told how many went and how many there are.
+/// Sends bytes once, on the fast path; `then` gets the numbers of bytes that were sent and that there are.
 #[inline]
 fn send_once(
     slf: &Bound<'_, SocketBase>,
@@ -118,14 +118,14 @@ fn send_once(
     }
 }
 
-/// What is being sent.
+/// A `send` or `sendall` under way.
 struct Sending {
     memory: Readable,
     flags: SendFlags,
     sent: usize,
-    /// True if to go on until nothing is left.
+    /// True for `sendall`, which goes on until nothing is left.
     all: bool,
-    /// Try in earnest, whatever is known of the readiness.
+    /// True if it makes its system call whatever is known of the readiness.
     force: bool,
 }
 
@@ -153,7 +153,7 @@ impl Sending {
         })
     }
 
-    /// Tries, and waits to try again.
+    /// Tries, and parks where that would block, to try again afterwards.
     fn go_on(mut self, slf: &Bound<'_, SocketBase>, mut deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
@@ -174,7 +174,7 @@ impl Sending {
             }
         }
         if self.sent > 0 && deadline.is_immediate() {
-            // Some was sent, so this cannot look like a call that did nothing.
+            // Some bytes were sent, so the error must not be the one of a call that did nothing.
             return Err(PyTimeoutError::new_err("timed out"));
         }
         let Begun { wait, slot } = this.begin_wait(py, Direction::Write, &mut deadline)?;
@@ -186,7 +186,7 @@ impl Sending {
                 .end_wait(py, Direction::Write, slot, wait, woken)
             {
                 Ok(()) => self.go_on(socket, deadline),
-                // The hub may not wait, so it must not go by what is known either.
+                // The hub must not wait, so it makes the system call even if that is expected to block.
                 Err(error) if !self.force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
                     self.force = true;
                     self.go_on(socket, deadline)
@@ -207,7 +207,7 @@ impl Sending {
 }
 
 impl SocketBase {
-    /// Returns one system call, made by `send`; the other end of a pair that waits is woken.
+    /// Makes one system call by `send`, and wakes the other end of a pair if that waits.
     #[inline]
     fn transmit(
         &self,

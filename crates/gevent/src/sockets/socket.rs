@@ -1,8 +1,7 @@
-//! `gevent._core.SocketBase`: the class and its state. Its methods are in `methods`; `io` has the operations, `wait` how they
-//! wait, `life` how descriptors come and go.
+//! `gevent._core.SocketBase`: the class and its state.
 //!
-//! The descriptor is non-blocking for good. Python's own socket object for it, `_sock`, serves everything that is not
-//! worth doing here; it is made when first asked for.
+//! The descriptor is in non-blocking mode as long as it is open. The standard library's socket object for it, `_sock`, serves
+//! everything that programs seldom do; it is made when it is needed for the first time.
 
 use std::cell::Cell;
 use std::os::fd::{OwnedFd, RawFd};
@@ -16,35 +15,40 @@ use crate::event_loop::loop_::Loop;
 use crate::sockets::pair::Pair;
 use crate::waiting::wait::WaitRef;
 
-/// What a socket is, behind its cell.
+/// The state of a socket.
 pub struct State {
     /// The descriptor; none before `__init__` and once closed or detached.
     pub(crate) fd: Option<OwnedFd>,
-    /// Python's socket object of the same descriptor, which then owns it; or what stands for it once that is gone.
+    /// The standard library's socket object of the same descriptor, which it owns from then on; once that is closed, an object
+    /// whose methods all raise `EBADF`.
     pub(crate) stdlib_socket: Option<Py<PyAny>>,
     pub(crate) family: i32,
     pub(crate) kind: i32,
     pub(crate) proto: i32,
-    /// Seconds that an operation may take; none for any time.
+    /// Seconds that an operation may take; `None` for any time.
     pub(crate) timeout: Option<f64>,
-    /// True if waiting for it keeps the loop running.
+    /// True if waiting for the socket keeps the loop running.
     pub(crate) keeps_loop_alive: bool,
-    /// Where its readiness is known, once it had to wait.
+    /// The loop and the key that its readiness is registered under, once it had to wait.
     pub(crate) source: Option<(Py<Loop>, SourceKey)>,
-    /// Waits that are not the source's: in another loop, or such as do not count.
+    /// Waits by direction that are no waiters of the source: in another loop, or such as do not keep their loop running.
     pub(crate) watching: [Option<WaitRef>; 2],
-    /// What it shares with the other end of a pair, and which end it is.
+    /// What it shares with the other end of a socket pair, and the number of its own end.
     pub(crate) pair: Option<(Arc<Pair>, usize)>,
-    /// True if the last receive filled all it was given at first.
+    /// True if the last receive filled the small memory that it tried first.
     pub(crate) plenty: Cell<bool>,
+    /// The watchers by direction that were made for programs that ask for them.
     pub(crate) watchers: [Option<Py<PyAny>>; 2],
+    /// The number of files of `makefile` that use the descriptor.
     pub(super) files: i64,
+    /// True once the program has closed it, though files may still use the descriptor.
     pub(super) closed: bool,
+    /// The number that the descriptor had, and how it went: for the object that stands in for `_sock`.
     pub(crate) gone: (RawFd, &'static str),
 }
 
 impl State {
-    /// Returns that of a socket before `__init__`.
+    /// Returns the state of a socket before `__init__`.
     pub fn blank() -> Self {
         Self {
             fd: None,
@@ -66,7 +70,7 @@ impl State {
     }
 }
 
-/// The base of `gevent.socket.socket`: a descriptor, its readiness and its timeout, with what runs often.
+/// The base class of `gevent.socket.socket`: a descriptor with its readiness, its timeout, and the operations that run often.
 #[pyclass(
     frozen,
     subclass,
@@ -78,7 +82,7 @@ pub struct SocketBase {
     pub(crate) state: GilCell<State>,
 }
 
-/// An argument that may be left out, where None means something else.
+/// An argument that may be left out, where `None` means something else.
 pub enum Unset<'py> {
     /// Left out.
     Unset,

@@ -6,7 +6,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::ffi::interpreter;
+use crate::ffi::context;
 use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
 
 /// Has `greenlet`, which has not begun, run in a copy of the running context.
@@ -15,10 +15,7 @@ use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
 /// `MemoryError`, and what a subclass that overrides `gr_context` raises.
 pub fn inherit(greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = greenlet.py();
-    greenlet.setattr(
-        pyo3::intern!(py, "gr_context"),
-        interpreter::copy_context(py)?,
-    )
+    greenlet.setattr(pyo3::intern!(py, "gr_context"), context::copy_current(py)?)
 }
 
 /// A call that a native thread is to make: by the setting, one of the same function in a copy of the running context.
@@ -33,7 +30,7 @@ pub fn inherited_call(
     if !spawn_settings(py)?.1 {
         return Ok((function, args));
     }
-    let run = interpreter::copy_context(py)?.getattr(pyo3::intern!(py, "run"))?;
+    let run = context::copy_current(py)?.getattr(pyo3::intern!(py, "run"))?;
     let mut all = vec![function.into_bound(py)];
     all.extend(args.bind(py).iter());
     Ok((run.unbind(), PyTuple::new(py, all)?.unbind()))

@@ -1,4 +1,4 @@
-//! `loop.async_`: calls asked for by other threads.
+//! `loop.async_`: calls that other threads ask for.
 
 use pyo3::prelude::*;
 
@@ -6,7 +6,7 @@ use super::{Kind, Watcher};
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 
-/// The number that callbacks get as event.
+/// The event that callbacks get.
 pub(super) const ASYNC: u32 = 0x8_0000;
 
 /// Calls its function in the hub after any thread, or a signal handler, has called `send`.

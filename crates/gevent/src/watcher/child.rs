@@ -1,7 +1,8 @@
 //! `loop.child`: calls when a child process ends, and collects it.
 //!
-//! A pidfd tells the end of one child and disturbs nobody. Where there is none (before Linux 5.3, in some sandboxes, or when
-//! descriptors run short), and for a watcher of all children, it takes SIGCHLD.
+//! A pidfd (`pidfd_open(2)`) becomes readable at the end of one child, and leaves the signals of the process alone. Where there
+//! is none (before Linux 5.3, in some sandboxes, or when descriptors run short), and for a watcher of all children, SIGCHLD is
+//! watched.
 
 use std::os::fd::AsRawFd;
 
@@ -12,19 +13,19 @@ use super::{Kind, Phase, Watcher, phase, signal};
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Loop, Watched};
 
-/// The number that callbacks get as event.
+/// The event that callbacks get.
 pub(super) const CHILD: u32 = 2048;
 
 /// A child process, or all of them.
 pub struct Process {
-    /// Zero means every child.
+    /// The process; 0 for every child.
     pub(super) pid: i32,
     rpid: i32,
     pub(super) rstatus: i32,
     notice: Option<Notice>,
 }
 
-/// How the loop gets to know that a child may have ended.
+/// The way in which the loop notices that a child may have ended.
 enum Notice {
     /// The pidfd becomes readable; the number is that of its watch.
     Descriptor(ChildFd, usize),
@@ -38,7 +39,7 @@ pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>
     let noticed = match pid {
         0 => watch_signal(watcher, py, cell),
         pid if pid > 0 => watch(watcher, py, cell, pid),
-        // No process has a negative number: this one waits for ever.
+        // No process has a negative number, so this watcher is never called.
         _ => Ok(()),
     };
     if noticed.is_err() {
@@ -50,11 +51,11 @@ pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>
 fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i32) -> PyResult<()> {
     let fd = match ChildFd::open(pid) {
         Ok(fd) => fd,
-        // It has ended and somebody else collected it, who alone knows its status.
+        // It has ended, and other code has collected it, which alone knows its status.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         Err(_) => {
             watch_signal(watcher, py, cell)?;
-            // It may have ended before.
+            // It may have ended before the signal was watched.
             ended(watcher, py);
             return Ok(());
         }
@@ -89,7 +90,7 @@ fn unwatch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
     }
 }
 
-/// Collects what a watcher waits for and tells all watchers that are concerned.
+/// Collects the children that a watcher waits for, and notifies all watchers that are concerned.
 pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     let this = watcher.get();
     let Kind::Child(cell) = &*this.kind else {
@@ -97,7 +98,7 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     };
     let (pid, awaited) = cell.with(py, |process| (process.pid, process.notice.is_some()));
     if !awaited {
-        // Another watcher has told it of the same signal.
+        // Another watcher has notified this one of the same signal.
         return;
     }
     if pid == 0 {
@@ -109,7 +110,7 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     match reactor::reap(pid) {
         Ok(Some(status)) => notify(py, this.loop_(), pid, status),
         Ok(None) => {}
-        // Somebody else has collected it.
+        // Other code has collected it.
         Err(_) => unwatch(watcher, py, cell),
     }
 }
@@ -160,7 +161,7 @@ impl Child {
         trace: i32,
         r#ref: bool,
     ) -> PyClassInitializer<Self> {
-        // Stops and continuations (`trace`) are not told; no program is known to ask.
+        // Stops and continuations (`trace`) are not reported: no program is known to ask for them.
         let _ = trace;
         let process = Process {
             pid,

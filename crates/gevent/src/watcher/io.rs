@@ -1,4 +1,4 @@
-//! `loop.io`: readiness of a descriptor that belongs to somebody else.
+//! `loop.io`: readiness of a descriptor that the loop does not own.
 
 use std::os::fd::RawFd;
 
@@ -16,7 +16,7 @@ use crate::ffi::descriptor;
 /// Set in `events` until the watcher first starts, as programs that print events expect.
 const FRESH: u32 = 128;
 
-/// A descriptor and what is asked of it.
+/// A descriptor, and the events that it is watched for.
 pub struct Descriptor {
     pub(super) fd: RawFd,
     pub(super) events: u32,
@@ -33,7 +33,7 @@ pub(super) fn arm(
         (descriptor.fd, descriptor.events)
     });
     let interest = Interest::from_bits(events as u8);
-    // One that asks for nothing is active all the same, and never ready.
+    // A watcher for no event is active all the same, and never ready.
     if !interest.is_empty() {
         let watched = Watched::Watcher(watcher.clone_ref(py));
         let key = watcher.get().loop_().watch(py, fd, interest, watched)?;

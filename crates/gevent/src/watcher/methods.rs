@@ -1,4 +1,4 @@
-//! The Python side of all watchers, and the classes in one place.
+//! The methods of all watchers as Python sees them, and the registration of their classes.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,8 +1,8 @@
 //! Watchers: Python callbacks for what happens in a loop.
 //!
-//! Each kind has a file with its state, how it is armed and disarmed, and its Python class. What all share is in
-//! [`Watcher`], the base class: the callback, whether it is active (armed, and kept alive by the loop) and whether it is
-//! pending (queued to be called).
+//! Each kind has a file with its state, how it is armed and disarmed, and its Python class. The base class [`Watcher`] has what
+//! all share: the callback, if it is *active* (armed, and kept alive by the loop), and if it is *pending* (its callback is
+//! queued). `methods` has what Python sees.
 
 pub mod async_;
 pub mod child;
@@ -26,15 +26,15 @@ pub use methods::register;
 use methods::{Events, events};
 pub use phase::{Phase, any_active, fire_fork_watchers, fire_phase, run_phase};
 
-/// Reading would not block.
+/// The event: a read would not block.
 pub const READ: u32 = 1;
-/// Writing would not block.
+/// The event: a write would not block.
 pub const WRITE: u32 = 2;
 
 /// The lowest and the highest priority.
 pub const PRIORITIES: std::ops::RangeInclusive<i32> = -2..=2;
 
-/// What a watcher watches.
+/// The kind of a watcher, with its state.
 pub enum Kind {
     /// A descriptor.
     Io(GilCell<io::Descriptor>),
@@ -72,7 +72,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Returns an inactive watcher, as base of an instance of its kind's class.
+    /// Makes an inactive watcher, as the base of an instance of its kind's class.
     pub fn base(
         loop_: Py<Loop>,
         kind: Kind,
@@ -99,18 +99,18 @@ impl Watcher {
         self.loop_.get()
     }
 
-    /// Watchers with a higher one are called before those with a lower one that are ready at the same time.
+    /// Returns the priority: of watchers that are ready at the same time, those with a higher one are called first.
     #[inline]
     pub fn priority(&self) -> i32 {
         self.priority.load(Relaxed)
     }
 
-    /// Returns true if it is armed.
+    /// Returns true if the watcher is armed.
     pub fn is_active(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.active)
     }
 
-    /// Arms it, unless that is done, and sets what to call.
+    /// Arms the watcher, unless it is armed, and sets its callback.
     ///
     /// # Errors
     /// `TypeError` when `callback` cannot be called, `ValueError` on a destroyed loop, `OSError` from the kernel.
@@ -131,7 +131,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Disarms it and forgets what to call and what is pending.
+    /// Disarms the watcher, and forgets its callback and the events that are pending.
     pub fn stop_now(watcher: &Py<Self>, py: Python<'_>) {
         let this = watcher.get();
         this.state.with(py, |state| state.pending = None);
@@ -141,7 +141,7 @@ impl Watcher {
         this.set_call(py, None, None);
     }
 
-    /// Queues the callback with `events`, unless it is queued already: then they are added to those it will get.
+    /// Queues the callback with `events`; where it is queued already, adds them to those that it will get.
     pub fn fire(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop, events: u32) {
         match *watcher.get().kind {
             Kind::Child(_) => child::ended(watcher, py),
@@ -155,7 +155,7 @@ impl Watcher {
         }
     }
 
-    /// Notes events that the callback is to be called with; false when it is queued already.
+    /// Notes events that the callback is to be called with; returns false if it is queued already.
     fn mark_pending(&self, py: Python<'_>, events: u32) -> bool {
         self.state.with(py, |state| match &mut state.pending {
             Some(pending) => {
@@ -169,7 +169,7 @@ impl Watcher {
         })
     }
 
-    /// Calls the callback of a queued watcher; nothing when it was stopped meanwhile. Errors go to the loop's handler.
+    /// Calls the callback of a queued watcher, unless it was stopped meanwhile. An error goes to the loop's error handler.
     pub fn run(watcher: &Py<Self>, py: Python<'_>, loop_: &Loop) {
         loop_.in_task(|| Self::call_back(watcher, py, loop_));
     }
@@ -192,7 +192,7 @@ impl Watcher {
         };
         if let Err(error) = call(py, callback, args, events) {
             hub::handle_error(py, loop_, Some(watcher.clone_ref(py).into_any()), error);
-            // A descriptor that stays ready would have the same callback fail for ever.
+            // While the descriptor stays ready, the same callback would fail again and again.
             if matches!(*this.kind, Kind::Io(_)) {
                 Self::stop_now(watcher, py);
             }
@@ -215,7 +215,7 @@ impl Watcher {
         }
     }
 
-    /// Marks it inactive; false when it was.
+    /// Marks the watcher inactive; returns false if it was.
     fn deactivate(&self, py: Python<'_>) -> bool {
         let (was, counts) = self.state.with(py, |state| {
             (std::mem::take(&mut state.active), state.counts)
@@ -260,7 +260,7 @@ impl Watcher {
         drop(old);
     }
 
-    /// Returns what a kind says of itself in `repr`.
+    /// Returns the part of `repr` that is peculiar to the kind.
     fn details(&self, py: Python<'_>) -> String {
         match &*self.kind {
             Kind::Io(cell) => {

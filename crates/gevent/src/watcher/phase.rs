@@ -10,22 +10,22 @@ use crate::event_loop::loop_::Loop;
 /// The lists in which a loop keeps active watchers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Called before a poll.
+    /// Watchers called before a poll.
     Prepare,
-    /// Called after a poll.
+    /// Watchers called after a poll.
     Check,
-    /// Called instead of waiting.
+    /// Watchers called instead of waiting.
     Idle,
-    /// Called in the child after a fork.
+    /// Watchers called in the child after a fork.
     Fork,
-    /// Called when another thread says so.
+    /// Watchers called when another thread says so.
     Async,
-    /// Called when a child process ends.
+    /// Watchers called when a child process ends.
     Child,
 }
 
 impl Phase {
-    /// How many lists there are.
+    /// The number of lists.
     pub const COUNT: usize = 6;
 
     /// Returns true if watchers of this list have to be called around polls.
@@ -46,7 +46,7 @@ impl Phase {
     }
 }
 
-/// Has the loop keep the watcher.
+/// Adds the watcher to the list of its loop.
 pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyResult<()> {
     let loop_ = watcher.get().loop_();
     let kept = watcher.clone_ref(py);
@@ -59,7 +59,7 @@ pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyRes
     Ok(())
 }
 
-/// Has the loop let go of the watcher.
+/// Removes the watcher from the list of its loop.
 pub(super) fn unlist(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
     let loop_ = watcher.get().loop_();
     let taken = loop_.phases.with(py, |phases| {

@@ -1,7 +1,7 @@
 //! `loop.signal`: calls after a signal.
 //!
-//! Signals belong to the process, so the active watchers of all loops are in one list. Whichever loop is woken takes what
-//! came and passes it on to the loops of the watchers.
+//! Signals belong to the process, so the active watchers of all loops are in one list. The loop that a signal wakes takes all
+//! that have arrived, and passes them on to the loops of the watchers.
 
 use std::os::fd::AsRawFd;
 
@@ -14,12 +14,12 @@ use crate::cell::GilCell;
 use crate::errors::os_error;
 use crate::event_loop::loop_::Loop;
 
-/// The number that callbacks get as event.
+/// The event that callbacks get.
 const SIGNAL: u32 = 1024;
 /// The greatest signal number of Linux.
 const GREATEST: i32 = 64;
 
-/// Who wants to know of which signal.
+/// The active watchers of all loops, each with its signal.
 static ACTIVE: GilCell<Vec<(i32, Py<Watcher>)>> = GilCell::in_static(Vec::new());
 
 /// Has the watcher fired at each signal `signum`.
@@ -45,7 +45,7 @@ pub(super) fn disarm(watcher: &Py<Watcher>, py: Python<'_>, signum: i32) {
     drop(taken);
 }
 
-/// Fires the watchers of the signals that came; false when none came.
+/// Fires the watchers of the signals that have arrived; returns false if there are none.
 pub fn deliver(py: Python<'_>, _woken: &Loop) -> bool {
     let mut any = false;
     for signum in signals::take_pending() {
@@ -86,7 +86,8 @@ pub fn forget_loop(py: Python<'_>, loop_: &Loop) {
     drop(gone);
 }
 
-/// Drops no watcher of a loop that a fork left behind, but has the process do at their signals what it did before.
+/// Restores the dispositions of the signals that a loop watches which a fork has left behind. Its watchers are kept: dropping
+/// them would run Python code of the parent.
 pub fn forget_left(py: Python<'_>, loop_: &Loop) {
     let gone = ACTIVE.with(py, |active| {
         let gone = active.extract_if(.., |(_, watcher)| is_of(watcher, loop_));

@@ -13,14 +13,14 @@ use super::{Kind, Watcher, timer};
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 
-/// The number that callbacks get as event.
+/// The event that callbacks get.
 const STAT: u32 = 4096;
-/// Seconds between two looks, at least.
+/// The least number of seconds between two checks; that of libev.
 const SHORTEST: f64 = 0.107_489_1;
-/// Seconds between two looks when no interval is given.
+/// The number of seconds between two checks when no interval is given; that of libev.
 const USUAL: f64 = 5.007_489_1;
 
-/// A path and what was last seen there.
+/// A path, and the attributes that it had at the last check.
 pub struct Path {
     path: PathBuf,
     interval: f64,
@@ -66,13 +66,13 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Path>) {
     }
 }
 
-/// Returns what is there; a symbolic link itself, not what it points to.
+/// Reads the attributes of the path by `lstat(2)`, so those of a symbolic link itself; `None` if there is nothing.
 fn read_attributes(py: Python<'_>, cell: &GilCell<Path>) -> Option<Attributes> {
     let path = cell.with(py, |path| path.path.clone());
     rustix::fs::lstat(&path).ok()
 }
 
-/// Looks at the path, fires the watcher if something changed, and schedules the next look.
+/// Checks the path, fires the watcher if something has changed, and schedules the next check.
 pub(super) fn check(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
     let seen = read_attributes(py, cell);
     let changed = cell.with(py, |path| {
@@ -110,7 +110,7 @@ fn same(a: Option<&Attributes>, b: Option<&Attributes>) -> bool {
     }
 }
 
-/// As `os.stat` shows it, with times in whole seconds.
+/// Makes the object that `os.stat` would return, with times in whole seconds.
 fn result<'py>(py: Python<'py>, seen: Option<Attributes>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(a) = seen else { return Ok(None) };
     let fields = (
@@ -124,7 +124,7 @@ fn result<'py>(py: Python<'py>, seen: Option<Attributes>) -> PyResult<Option<Bou
         .map(Some)
 }
 
-/// Calls its function when a file appears, vanishes or changes at `path`, which is looked at every `interval` seconds: at
+/// Calls its function when a file appears, vanishes or changes at `path`, which is checked every `interval` seconds: at
 /// least 0.1074891, about 5 if it is 0.
 #[pyclass(extends = Watcher, frozen, subclass, name = "stat", module = "gevent.core")]
 pub struct Stat;
@@ -176,19 +176,19 @@ impl Stat {
         PyBytes::new(slf.py(), Self::path(slf).as_bytes())
     }
 
-    /// Seconds between two looks, as given; it is raised to the least possible at the start.
+    /// Seconds between two checks, as given; it is raised to the least possible at the start.
     #[getter]
     fn interval(slf: &Bound<'_, Self>) -> f64 {
         Self::cell(slf).with(slf.py(), |path| path.interval)
     }
 
-    /// What was last seen there, as `os.stat_result`; `None` when there was nothing.
+    /// The attributes at the last check, an `os.stat_result`; `None` when there was nothing.
     #[getter]
     fn attr<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         result(slf.py(), Self::cell(slf).with(slf.py(), |path| path.now))
     }
 
-    /// What was seen there before the last change, as `os.stat_result`; `None` when there was nothing.
+    /// The attributes before the last change, an `os.stat_result`; `None` when there was nothing.
     #[getter]
     fn prev<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         result(slf.py(), Self::cell(slf).with(slf.py(), |path| path.before))

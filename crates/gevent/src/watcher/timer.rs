@@ -11,10 +11,10 @@ use super::{Kind, Watcher};
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 
-/// The number that callbacks get as event.
+/// The event that callbacks get.
 const TIMER: u32 = 256;
 
-/// When a timer is due.
+/// The schedule of a timer.
 pub struct Schedule {
     after: f64,
     repeat: f64,
@@ -22,7 +22,7 @@ pub struct Schedule {
     key: Option<TimerKey>,
 }
 
-/// Returns a delay in seconds as a duration; what is not positive is none, what is too long is the longest there is.
+/// Converts a delay in seconds: one that is not positive becomes zero, one that is too long the longest duration.
 pub fn delay(seconds: f64) -> Duration {
     if seconds > 0.0 {
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
@@ -66,7 +66,7 @@ fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>, due
     });
 }
 
-/// Takes note that the deadline of a watcher has passed.
+/// Fires a timer whose deadline has passed, and schedules its next period.
 pub fn expired(watcher: Py<Watcher>, py: Python<'_>, loop_: &Loop, now: Time) {
     let this = watcher.get();
     let cell = match &*this.kind {
@@ -79,7 +79,7 @@ pub fn expired(watcher: Py<Watcher>, py: Python<'_>, loop_: &Loop, now: Time) {
         (schedule.due.unwrap_or(now), schedule.repeat)
     });
     if repeat > 0.0 {
-        // Periods are counted from due times, lest they drift. A late timer does not catch up, and one with a period
+        // Periods are counted from due times, so that they do not drift. A late timer does not catch up, and one with a period
         // below the clock's resolution has to let others run.
         let next = due
             .after(delay(repeat))

@@ -13,11 +13,13 @@ use crate::ffi::blocking::add_method;
 
 /// The exceptions of `gevent.websocket.exceptions`.
 mod exceptions {
-    pyo3::import_exception!(gevent.websocket.exceptions, FrameTooLargeException);
-    pyo3::import_exception!(gevent.websocket.exceptions, HandshakeError);
-    pyo3::import_exception!(gevent.websocket.exceptions, InvalidTextError);
-    pyo3::import_exception!(gevent.websocket.exceptions, ProtocolError);
-    pyo3::import_exception!(gevent.websocket.exceptions, WebSocketError);
+    use crate::registered::registered_exception;
+
+    registered_exception!(FrameTooLargeException);
+    registered_exception!(HandshakeError);
+    registered_exception!(InvalidTextError);
+    registered_exception!(ProtocolError);
+    registered_exception!(WebSocketError);
 }
 
 /// What is wrong with a connection that was closed, when it is to receive and when it is to send.

@@ -4,11 +4,12 @@ use http1::Refusal;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::registered::registered_exception;
 use crate::wsgi::handler::Handler;
 
-pyo3::import_exception!(gevent._http, BodyTimeout);
-pyo3::import_exception!(gevent._http, InvalidClientInput);
-pyo3::import_exception!(gevent._http, InvalidClientRequest);
+registered_exception!(BodyTimeout);
+registered_exception!(InvalidClientInput);
+registered_exception!(InvalidClientRequest);
 
 /// Returns the error of a refusal, which carries the status to answer with.
 pub fn refused(py: Python<'_>, refusal: Refusal, line: Option<&[u8]>) -> PyErr {

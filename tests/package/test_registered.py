@@ -53,7 +53,7 @@ def test_an_import_would_be_found(text):
 def test_the_names_are_those_of_the_engine():
     text = "\n".join(rust().values())
     wanted = set(re.findall(r'Registered::new\("(\w+)"\)', text))
-    wanted |= set(re.findall(r"^registered_exception!\((\w+)\);", text, re.MULTILINE))
+    wanted |= set(re.findall(r"^\s*registered_exception!\((\w+)\);", text, re.MULTILINE))
     assert wanted == set(gevent._engine.OBJECTS)
 
 
