@@ -1,4 +1,4 @@
-//! One kind of records of one complete name: which server is asked when, until one of them answers.
+//! The search for one kind of records of one complete name: which server is asked when, until one of them answers.
 //!
 //! ```text
 //!              next            sent             received: records, "no such name", "no such records"
@@ -22,6 +22,8 @@ const MOST_ALIASES: usize = 64;
 /// The most queries that a chain of aliases may take beyond the first, where each answer has only a part of it.
 const MOST_LINKS: usize = 16;
 
+/// The state of an exchange, as drawn above.
+#[derive(Debug)]
 enum State {
     Unsent(Transport),
     /// The caller has the query, and has still to say that it was sent.
@@ -32,7 +34,7 @@ enum State {
 }
 
 /// A query that is under way.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Flight {
     query: QueryId,
     /// The id in the message.
@@ -41,6 +43,7 @@ struct Flight {
 }
 
 /// The search for one kind of records.
+#[derive(Debug)]
 pub struct Exchange {
     /// The name that is asked for: the one given, or the one that the chain of aliases has led to.
     name: Name,
@@ -132,7 +135,7 @@ impl Exchange {
         }
     }
 
-    /// Takes in what came for the query that is under way.
+    /// Reads a message that arrived for the query that is under way.
     pub fn receive(&mut self, octets: &[u8], plan: &Plan) {
         let Some(flight) = self.flight() else {
             return;
@@ -157,7 +160,7 @@ impl Exchange {
         }
     }
 
-    /// Takes in that the query that is under way has failed.
+    /// Notes that the query that is under way has failed.
     pub fn fail(&mut self, failure: Failure, plan: &Plan) {
         if failure.is_answer() || plan.failure_is_answer {
             self.state = State::Done(Err(failure));

@@ -1,9 +1,9 @@
-//! Why a look-up failed, by the numbers of c-ares.
+//! The failures of look-ups, by the numbers of c-ares.
 
 use domain::base::iana::Rcode;
 use thiserror::Error;
 
-/// Why a look-up failed. The numbers are those of c-ares, which programs see in exceptions.
+/// The failure of a look-up. The numbers are those of c-ares, which programs see in exceptions.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Failure {
     /// The name exists, with other records.

@@ -1,4 +1,4 @@
-//! The file of hosts that need no name server: hosts(5).
+//! The file of hosts that need no name server: hosts(5). Names are compared without regard to case.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::answer::Answer;
 
 /// The content of `/etc/hosts`.
+#[derive(Clone, Debug)]
 pub struct Hosts {
     lines: Vec<(IpAddr, Vec<String>)>,
     by_name: HashMap<String, Vec<usize>>,
@@ -13,7 +14,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Reads the text of the file; lines that make no sense count for nothing.
+    /// Reads the text of the file. Lines without an address and a name are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut hosts = Self {
@@ -47,7 +48,8 @@ impl Hosts {
         self.lines.push((address, names));
     }
 
-    /// Returns what the file says of `name`: its first name, its other names, and its addresses of the families asked for.
+    /// Returns the host of `name` in the file: the first name of its line, the other names, and its addresses of the families
+    /// that are asked for.
     #[must_use]
     pub fn addresses(&self, name: &str, v4: bool, v6: bool) -> Option<Answer> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
@@ -69,7 +71,7 @@ impl Hosts {
         answer
     }
 
-    /// Returns what the first line of an address says.
+    /// Returns the host in the first line with this address.
     #[must_use]
     pub fn names(&self, address: IpAddr) -> Option<Answer> {
         let (address, names) = self.lines.get(*self.by_address.get(&address)?)?;

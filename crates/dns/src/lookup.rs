@@ -38,38 +38,39 @@ pub enum Transport {
     Tcp,
 }
 
-/// Names a query among those of one look-up.
+/// The identity of a query among those of one look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryId(u32);
 
 /// A message to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// Its name among the queries of the look-up.
+    /// Its identity among the queries of the look-up.
     pub id: QueryId,
-    /// The server, by its place in [`Plan::servers`].
+    /// The index of the server in [`Plan::servers`].
     pub server: usize,
     /// The protocol to send it by.
     pub transport: Transport,
-    /// Its octets. The first two are its id, by which the reply is told from others.
+    /// Its octets. The first two are its id, which the reply repeats.
     pub message: Vec<u8>,
 }
 
 /// The next thing that the caller is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send this, say so by [`Lookup::sent`], and poll again.
+    /// Send this query, report that by [`Lookup::sent`], and poll again.
     Send(Query),
-    /// Feed what comes, and poll again after that or at this time at the latest.
+    /// Feed the messages that arrive, and poll again after that, or at this time at the latest.
     Wait(Option<Duration>),
-    /// There is nothing more to do.
+    /// The look-up is over, with this result.
     Done(Result<Answer, Failure>),
 }
 
 /// One look-up. Times are durations since any moment that stays the same.
+#[derive(Debug)]
 pub struct Lookup {
     plan: Arc<Plan>,
-    /// The source of message ids, which nobody else may guess.
+    /// The source of message ids, which must not be guessable: whoever guesses one can forge a reply (RFC 5452).
     random: fn() -> u16,
     first: usize,
     queries: u32,
@@ -150,7 +151,7 @@ impl Lookup {
         Ok(())
     }
 
-    /// Asks for the addresses of the next name, of both families at once; the end where there is none.
+    /// Asks for the addresses of the next name, of both families at the same time; ends the look-up when there is no name left.
     fn ask_next(&mut self) {
         let Some(name) = self.candidates.pop_front() else {
             self.result = Some(Err(self.failure));
@@ -164,7 +165,7 @@ impl Lookup {
             .collect();
     }
 
-    /// Returns what to do next.
+    /// Returns the next thing that the caller is to do.
     pub fn poll(&mut self, now: Duration) -> Action {
         loop {
             if let Some(result) = &self.result {
@@ -185,7 +186,7 @@ impl Lookup {
         }
     }
 
-    /// Puts together what the exchanges found, and goes on with the next name if that is nothing.
+    /// Combines the results of the exchanges, and goes on with the next name if they have no address.
     fn conclude(&mut self) {
         let results = self
             .exchanges
@@ -223,7 +224,7 @@ impl Lookup {
         self.exchanges.iter().any(|one| one.waits_for(query))
     }
 
-    /// Takes in that a query went out.
+    /// Notes that a query was sent.
     pub fn sent(&mut self, query: QueryId, now: Duration) {
         let plan = Arc::clone(&self.plan);
         if let Some(exchange) = self.exchange(query) {
@@ -231,7 +232,7 @@ impl Lookup {
         }
     }
 
-    /// Takes in a message that came where the reply to a query is awaited; what is no reply to it counts for nothing.
+    /// Reads a message that arrived where the reply to a query is awaited. One that is no reply to the query is ignored.
     pub fn receive(&mut self, query: QueryId, message: &[u8]) {
         let plan = Arc::clone(&self.plan);
         if let Some(exchange) = self.exchange(query) {
@@ -239,7 +240,7 @@ impl Lookup {
         }
     }
 
-    /// Takes in that a query cannot be sent, or that no reply to it will come.
+    /// Notes that a query cannot be sent, or that no reply to it will come.
     pub fn fail(&mut self, query: QueryId, failure: Failure) {
         let plan = Arc::clone(&self.plan);
         if let Some(exchange) = self.exchange(query) {

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// A complete name.
 pub type Name = domain::base::Name<Vec<u8>>;
 
-/// The size of datagrams that servers are told of (EDNS): it fits any path, see DNS flag day 2020.
+/// The size of datagrams that queries allow (EDNS, RFC 6891): one that fits any path, by the DNS flag day 2020.
 const DATAGRAM: u16 = 1232;
 
 /// The kind of records to ask for.
@@ -59,7 +59,7 @@ pub enum Reply {
     },
     /// The reply is too long for a datagram, and is to be asked for over TCP.
     Truncated,
-    /// The server says why it has no records.
+    /// The server reports this failure in place of records.
     Failed(Failure),
 }
 
@@ -99,8 +99,10 @@ fn compose(
     Ok(builder.finish())
 }
 
-/// Reads what came for the query with this id. Nothing where it is no reply to that: a late one to an earlier query, or a
-/// forgery, which must not end the wait for the true one.
+/// Reads a message that arrived for the query with this id.
+///
+/// Returns `None` if it is no reply to that query, but a late one to an earlier query, or a forgery: neither may end the wait
+/// for the true reply.
 ///
 /// # Errors
 /// [`Failure::BadResp`] for what cannot be read.

@@ -31,7 +31,7 @@ fn common_bits(one: Ipv6Addr, other: Ipv6Addr) -> u32 {
     (one.to_bits() ^ other.to_bits()).leading_zeros()
 }
 
-/// Precedence and label.
+/// Returns the precedence and the label of an address.
 fn policy(address: IpAddr) -> (u8, u8) {
     let address = mapped(address);
     POLICIES
@@ -54,7 +54,7 @@ fn scope(address: IpAddr) -> u8 {
     }
 }
 
-/// Returns the local address that datagrams to an address would have; nothing where none can be sent.
+/// A function that returns the local address from which datagrams to an address would be sent; `None` if none can be sent.
 pub type Route = fn(IpAddr) -> Option<IpAddr>;
 
 /// Returns true if a `gai.conf` leaves the order as RFC 6724 has it: gai.conf(5).

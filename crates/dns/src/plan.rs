@@ -31,7 +31,7 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// The number of times that every server is asked.
     pub tries: Option<usize>,
-    /// With how many dots in it a name is first taken as complete.
+    /// The number of dots from which on a name is tried as complete before the search list.
     pub ndots: Option<usize>,
     /// The servers to ask in place of those of resolv.conf.
     pub servers: Option<Vec<ServerAddress>>,
@@ -48,7 +48,7 @@ pub struct Plan {
     pub servers: Vec<ServerAddress>,
     /// The domains of the search list.
     pub search: Vec<String>,
-    /// With how many dots in it a name is first taken as complete.
+    /// The number of dots from which on a name is tried as complete before the search list.
     pub ndots: usize,
     /// For one try at one server.
     pub timeout: Duration,
@@ -58,13 +58,13 @@ pub struct Plan {
     pub rotate: bool,
     /// False if no address of IPv6 is to be asked for.
     pub asks_v6: bool,
-    /// True if to ask over TCP from the start.
+    /// True if servers are asked over TCP from the start.
     pub tcp_only: bool,
     /// True if the servers are told that longer datagrams are welcome.
     pub edns: bool,
-    /// True if the servers are to find out what they do not know.
+    /// True if servers are to ask others for what they do not know (recursion desired, RFC 1035, section 4.1.1).
     pub recursion: bool,
-    /// True if to be content with an answer that was cut off.
+    /// True if an answer that was cut off is accepted.
     pub cut_is_fine: bool,
     /// True if the domains of the search list are tried.
     pub searches: bool,

@@ -10,7 +10,7 @@ const MOST_ATTEMPTS: usize = 5;
 /// Returns the number of the network interface with a name.
 pub type Interfaces = fn(&str) -> Option<u32>;
 
-/// Where a name server is. Link-local addresses need the number of an interface.
+/// The address of a name server. A link-local one needs the number of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServerAddress {
     /// The address.
@@ -20,8 +20,8 @@ pub struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// Reads an address in figures, possibly with `%` and the name or number of an interface. Nothing where it is none, or
-    /// the interface is not there.
+    /// Reads a numeric address, possibly with `%` and the name or number of an interface. Returns `None` if it is no such
+    /// address, or there is no such interface.
     #[must_use]
     pub fn parse(text: &str, interfaces: Interfaces) -> Option<Self> {
         let (figures, zone) = text.split_once('%').unwrap_or((text, ""));
@@ -41,7 +41,7 @@ pub struct ResolvConf {
     pub servers: Vec<ServerAddress>,
     /// The domains of the search list.
     pub search: Vec<String>,
-    /// With how many dots in it a name is first taken as complete.
+    /// The number of dots from which on a name is tried as complete before the search list.
     pub ndots: usize,
     /// Seconds for one try at one server.
     pub timeout: u64,
@@ -49,7 +49,7 @@ pub struct ResolvConf {
     pub attempts: usize,
     /// True if each look-up begins with another server.
     pub rotate: bool,
-    /// True if to ask over TCP from the start.
+    /// True if servers are asked over TCP from the start.
     pub use_tcp: bool,
     /// True if the servers are told that longer datagrams are welcome.
     pub edns: bool,

@@ -1,18 +1,22 @@
-//! Descriptors of the loop's own, which programs close behind its back: those that become daemons close every number.
+//! Descriptors that the loop owns but programs may close all the same: those that become daemons close every number.
+//!
+//! The number may then be another file's, which must not be closed when the loop ends.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A descriptor of an anonymous file. It is closed when dropped, unless its number means something else by then.
+/// A descriptor of an anonymous file (an epoll set, an eventfd). It is closed when this is dropped, unless its number is another
+/// file's by then.
 #[derive(Debug)]
 pub(crate) struct Anonymous {
     fd: ManuallyDrop<OwnedFd>,
-    /// What the kernel calls the file.
+    /// The name that `/proc/self/fd` shows for such a file.
     kind: &'static str,
     /// Device and inode, which anonymous files share with one another and with nothing else.
     inode: Option<(u64, u64)>,
+    /// True once the number was found to be another file's.
     lost: AtomicBool,
 }
 
@@ -27,9 +31,10 @@ impl Anonymous {
         }
     }
 
-    /// Notes whether the number still means this file: another of its kind, opened later, may get the number.
+    /// Checks that the number still names this file, and gives the descriptor up if not.
     ///
-    /// Where `/proc` cannot be read, as in a chroot, its inode is all that is asked for.
+    /// It must be called before the loop opens another file of the same kind, which may get the number and would be taken for
+    /// this one. Where `/proc` cannot be read, as in a chroot, the inode decides.
     pub(crate) fn verify(&self) {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let is_ours = match std::fs::read_link(link) {
@@ -42,7 +47,7 @@ impl Anonymous {
     }
 }
 
-/// Returns device and inode of an open file.
+/// Returns the device and the inode of an open file.
 fn inode(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
     let found = rustix::fs::fstat(fd).ok()?;
     Some((found.st_dev, found.st_ino))

@@ -8,13 +8,13 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, WaitOptions, getrlimit, pidfd_open, wait, waitpid,
 };
 
-/// How many [`ChildFd`]s the process has.
+/// The number of [`ChildFd`]s that the process has.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// Of the descriptors that the process may have, children take at most one in this many.
+/// Children take at most one in this many of the descriptors that the process may have.
 const SHARE: u64 = 4;
 
-/// A descriptor that becomes readable when a process ends.
+/// A descriptor that becomes readable when a process ends: see `pidfd_open(2)`.
 #[derive(Debug)]
 pub struct ChildFd(OwnedFd);
 
@@ -58,7 +58,7 @@ impl AsRawFd for ChildFd {
 /// runs.
 ///
 /// # Errors
-/// `ECHILD` when there is no such child, or it was collected by someone else; `EINVAL` when `pid` is not
+/// `ECHILD` when there is no such child, or other code has collected it; `EINVAL` when `pid` is not
 /// positive.
 pub fn reap(pid: i32) -> io::Result<Option<i32>> {
     let ended = waitpid(Some(positive(pid)?), WaitOptions::NOHANG)?;

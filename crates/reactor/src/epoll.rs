@@ -4,6 +4,7 @@
 //! closed by anyone, and to the kernel a closed one is an error, not a danger. `BorrowedFd` promises
 //! more than such a caller can keep, so `epoll_ctl` is called directly.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use crate::anonymous::Anonymous;
 
 pub use rustix::event::epoll::EventFlags;
 
-/// How many events one wait can report.
+/// The number of events that one wait can report.
 const EVENTS: usize = 256;
 
 /// True if `epoll_pwait2` (Linux 5.11) may be tried; cleared for the process when it turns out missing.
@@ -36,8 +37,9 @@ impl Epoll {
         Ok(Epoll(Anonymous::new(set, "anon_inode:[eventpoll]")))
     }
 
-    /// Notes whether the descriptor was closed behind our back, before others are opened that may get its number: it is
-    /// left alone then when this is dropped.
+    /// Checks that the descriptor was not closed by the program; if it was, its number is left alone when this is dropped.
+    ///
+    /// To be called before other descriptors are opened, which may get the number.
     pub fn verify(&self) {
         self.0.verify();
     }
@@ -153,7 +155,7 @@ impl AsRawFd for Epoll {
     }
 }
 
-/// Returns a second number, closed on `exec`, for the file that `fd` names.
+/// Duplicates a descriptor (`F_DUPFD_CLOEXEC`).
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: any number is allowed as descriptor, and this command involves no memory of ours.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
@@ -189,7 +191,7 @@ impl EventBuffer {
         }
     }
 
-    /// Returns how many events the last wait reported.
+    /// Returns the number of events that the last wait reported.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -212,6 +214,12 @@ impl EventBuffer {
 fn unpack(event: &Event) -> (u64, EventFlags) {
     let (data, flags) = (event.data, event.flags);
     (data.u64(), flags)
+}
+
+impl fmt::Debug for EventBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 impl Default for EventBuffer {

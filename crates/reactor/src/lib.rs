@@ -20,8 +20,6 @@
 //! inherited ones are shared with the parent) and moves its registrations over with
 //! [`Sources::rearm_all`] and [`Watches::rearm_all`].
 
-#![warn(missing_docs)]
-
 mod anonymous;
 pub mod child;
 pub mod epoll;

@@ -15,7 +15,7 @@ use std::thread;
 /// The greatest signal number of Linux: each has a bit in [`PENDING`].
 const MAX: i32 = 64;
 
-/// No subscriber.
+/// The value of [`SUBSCRIBER`] when there is none.
 const NOBODY: RawFd = -1;
 
 /// Signals that came since they were last taken: bit `signo - 1`.
@@ -29,8 +29,11 @@ static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
 static WATCHED: Mutex<[Option<Watched>; MAX as usize]> = Mutex::new([const { None }; MAX as usize]);
 
+/// A signal that is watched.
 struct Watched {
+    /// The number of watches.
     watchers: usize,
+    /// The disposition that the last watch's end restores.
     previous: libc::sigaction,
 }
 
@@ -49,7 +52,7 @@ fn notify(fd: RawFd) {
     let one = 1u64.to_ne_bytes();
     // Only a full counter makes the write fail, and then the descriptor is readable.
     // SAFETY: errno's location is valid for the thread's life, and the write reads eight bytes that are
-    // there. That the number still means the subscriber is what `unsubscribe` sees to.
+    // there. `unsubscribe` waits for handlers, so the number is still the subscriber's.
     unsafe {
         let errno = *libc::__errno_location();
         libc::write(fd, one.as_ptr().cast(), one.len());
@@ -61,7 +64,7 @@ const fn bit(signo: i32) -> u64 {
     1 << (signo - 1)
 }
 
-/// Starts noticing a signal, in place of what it did before. Watches are counted.
+/// Starts watching a signal, in place of its disposition. Watches of the same signal are counted.
 ///
 /// # Errors
 /// `EINVAL` when there is no such signal or it cannot be caught.
@@ -75,8 +78,8 @@ pub fn watch(signo: i32) -> io::Result<()> {
     // SAFETY: all zeros is a valid sigaction: the default disposition, no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
-    // Restarting spares other threads' system calls an interruption that is not for them; epoll_wait is
-    // never restarted, so a waiting loop notices anyway.
+    // System calls of other threads are restarted, as the interruption is not meant for them. epoll_wait is never restarted
+    // (signal(7)), so a waiting loop notices the signal all the same.
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
     let previous = exchange(signo, Some(&action))?;
     watched[slot] = Some(Watched {
@@ -86,8 +89,8 @@ pub fn watch(signo: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends one watch. With the last one the signal gets back what it did before, unless somebody else has
-/// given it another disposition since.
+/// Ends one watch. The last one restores the disposition that the signal had before, unless other code has set another one
+/// since.
 ///
 /// # Errors
 /// `EINVAL` when the signal is not watched.
@@ -115,13 +118,13 @@ pub fn unwatch(signo: i32) -> io::Result<()> {
 /// to. It must be unsubscribed before it is closed.
 pub fn subscribe(fd: RawFd) {
     SUBSCRIBER.store(fd, Ordering::SeqCst);
-    // What came while nobody listened must not wait for the next signal.
+    // A signal that came while there was no subscriber must not wait for the next one.
     if PENDING.load(Ordering::SeqCst) != 0 {
         notify(fd);
     }
 }
 
-/// Ends the subscription of `fd`, if it is the subscriber. Handlers are through with it on return.
+/// Ends the subscription of `fd`, if it is the subscriber. No handler uses the number after the return.
 pub fn unsubscribe(fd: RawFd) {
     if SUBSCRIBER
         .compare_exchange(fd, NOBODY, Ordering::SeqCst, Ordering::SeqCst)
@@ -139,9 +142,8 @@ pub fn unsubscribe(fd: RawFd) {
     }
 }
 
-/// Lets go of what is the parent's, in the child of a fork: signals that came before, and the subscriber, whose number
-/// may mean something else in a child that closes all descriptors. Async-signal-safe, as a `pthread_atfork` handler has to
-/// be.
+/// Forgets what belongs to the parent, in the child of a fork: signals that came before, and the subscriber, whose number may be
+/// another file's in a child that closes all descriptors. It is async-signal-safe, as a `pthread_atfork(3)` handler has to be.
 pub fn forget_parent() {
     SUBSCRIBER.store(NOBODY, Ordering::SeqCst);
     IN_HANDLER.store(0, Ordering::SeqCst);
@@ -165,8 +167,8 @@ pub fn take_pending() -> impl Iterator<Item = i32> {
     })
 }
 
-/// Blocks all signals in the calling thread, so that the process's are handled elsewhere: for native worker
-/// threads. Those that report a fault of the thread itself stay, for the sake of crash handlers.
+/// Blocks all signals in the calling thread, so that another one handles the process's; for native worker threads. Signals that
+/// report a fault of the thread itself are not blocked: crash handlers want them.
 ///
 /// # Errors
 /// What `pthread_sigmask` reports.
@@ -196,7 +198,7 @@ pub fn block_all_in_this_thread() -> io::Result<()> {
     }
 }
 
-/// Sets a disposition, when one is given, and returns the one before.
+/// Sets a disposition, if one is given, and returns the one before.
 fn exchange(signo: i32, action: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut previous = MaybeUninit::uninit();
     // SAFETY: `action` is null or valid, with a handler that is safe in any thread at any time;

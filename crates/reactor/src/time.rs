@@ -9,10 +9,10 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Time(u64);
 
 impl Time {
-    /// A point that is never reached.
+    /// A point in time that is never reached.
     pub const FAR: Time = Time(u64::MAX);
 
-    /// Returns the present.
+    /// Returns the present time (`clock_gettime(2)`).
     #[must_use]
     pub fn now() -> Time {
         let now = clock_gettime(ClockId::Monotonic);
@@ -20,31 +20,31 @@ impl Time {
         Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
     }
 
-    /// Returns the point `delay` later than this one, or [`Time::FAR`] when that cannot be expressed.
+    /// Returns the point `delay` later than this one, or [`Time::FAR`] if that cannot be expressed.
     #[must_use]
     pub fn after(self, delay: Duration) -> Time {
         Time(self.0.saturating_add(saturating_nanos(delay)))
     }
 
-    /// Returns how long it takes from `now` until this point: zero when it has passed.
+    /// Returns the time from `now` until this point, zero if it has passed.
     #[must_use]
     pub fn until(self, now: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(now.0))
     }
 
-    /// Returns how long after `earlier` this point is: zero when it is not after it.
+    /// Returns the time from `earlier` until this point, zero if this is the earlier one.
     #[must_use]
     pub fn since(self, earlier: Time) -> Duration {
         self.until(earlier)
     }
 
-    /// Returns the time `nanos` nanoseconds after the clock's start.
+    /// Returns the point `nanos` nanoseconds after the clock's start.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Time {
         Time(nanos)
     }
 
-    /// Returns nanoseconds since the clock's start.
+    /// Returns the number of nanoseconds since the clock's start.
     #[must_use]
     pub fn as_nanos(self) -> u64 {
         self.0

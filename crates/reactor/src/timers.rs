@@ -13,15 +13,15 @@ use crate::time::Time;
 /// deep as a binary one.
 const ARITY: usize = 4;
 
-/// Names one inserted timer; becomes stale when it fires or is cancelled, and then names nothing.
+/// The key of one timer. When the timer fires or is cancelled the key becomes stale: it names no timer any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimerKey {
     index: u32,
     generation: u32,
 }
 
-/// What the heap orders: held inline, so that sifting does not touch the slab to compare.
-#[derive(Clone, Copy)]
+/// An element of the heap. It has its deadline inline, so that comparing two does not read the slab.
+#[derive(Clone, Copy, Debug)]
 struct Node {
     deadline: Time,
     seq: u64,
@@ -34,10 +34,11 @@ impl Node {
     }
 }
 
+#[derive(Debug)]
 struct Entry<T> {
     /// The low half of the insertion's sequence number.
     generation: u32,
-    /// Where in the heap the node is.
+    /// The position of the node in the heap.
     position: u32,
     value: T,
 }
@@ -45,6 +46,7 @@ struct Entry<T> {
 /// Values with deadlines, fired in the order of (deadline, insertion).
 ///
 /// At most 2^32 timers can be pending at once.
+#[derive(Debug)]
 pub struct Timers<T> {
     heap: Vec<Node>,
     entries: Slab<Entry<T>>,
@@ -62,7 +64,7 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Returns how many timers are pending.
+    /// Returns the number of pending timers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
@@ -95,7 +97,7 @@ impl<T> Timers<T> {
         TimerKey { index, generation }
     }
 
-    /// Removes a timer before it fires; `None` when it has fired, was cancelled or never existed.
+    /// Removes a timer before it fires; returns `None` if it has fired, was cancelled or never existed.
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         let position = self.entry(key)?.position as usize;
         self.remove_node(position);
@@ -108,14 +110,14 @@ impl<T> Timers<T> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// When a pending timer is due.
+    /// Returns the deadline of a pending timer.
     #[must_use]
     pub fn deadline(&self, key: TimerKey) -> Option<Time> {
         let position = self.entry(key)?.position as usize;
         Some(self.heap[position].deadline)
     }
 
-    /// When the first timer is due.
+    /// Returns the earliest deadline.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         self.heap.first().map(|node| node.deadline)

@@ -10,8 +10,8 @@ use crate::anonymous::Anonymous;
 
 /// An eventfd that is readable once the waker has been woken.
 ///
-/// The contract that loses no wake-up: make the work visible, then [`wake`](Waker::wake); on the other
-/// side [`drain`](Waker::drain), then look for work.
+/// No wake-up is lost if both sides keep to this order: one makes its work visible, then calls [`wake`](Waker::wake); the other
+/// calls [`drain`](Waker::drain), then checks for work.
 #[derive(Debug)]
 pub struct Waker {
     fd: Anonymous,
@@ -31,8 +31,9 @@ impl Waker {
         })
     }
 
-    /// Notes whether the descriptor was closed behind our back, before others are opened that may get its number: it is
-    /// left alone then when this is dropped.
+    /// Checks that the descriptor was not closed by the program; if it was, its number is left alone when this is dropped.
+    ///
+    /// To be called before other descriptors are opened, which may get the number.
     pub fn verify(&self) {
         self.fd.verify();
     }
@@ -46,7 +47,7 @@ impl Waker {
         }
     }
 
-    /// Makes the descriptor unreadable again. Look for work afterwards, not before.
+    /// Makes the descriptor unreadable again. The caller checks for work afterwards, not before.
     pub fn drain(&self) {
         // Nothing to read is fine: the wake-up was drained already.
         let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);

@@ -1,4 +1,4 @@
-//! Level-triggered watches on descriptors that belong to someone else.
+//! Level-triggered watches on descriptors that the caller does not own.
 //!
 //! Any number of watches may ask for the same descriptor; the kernel sees it once, with all that is asked
 //! for merged, under the descriptor's number as token. The set is an [`Epoll`] of its own, since the other
@@ -63,7 +63,7 @@ impl Interest {
         flags
     }
 
-    /// Returns what an event makes ready. Where the connection or the other end is gone nothing blocks any more.
+    /// Returns the directions that an event makes ready. Where the connection or the other end is gone nothing blocks any more.
     fn ready(flags: EventFlags) -> Interest {
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
             return Interest::BOTH;
@@ -95,9 +95,11 @@ impl BitAnd for Interest {
     }
 }
 
+/// The watches on one descriptor.
+#[derive(Debug)]
 struct Watched<K> {
     watches: Vec<(K, Interest)>,
-    /// What the kernel was asked for last.
+    /// The interest that was registered with the kernel last.
     merged: Interest,
 }
 
@@ -110,6 +112,7 @@ impl<K> Watched<K> {
 }
 
 /// The watches of one epoll set, each named by a `K` of the caller's.
+#[derive(Debug)]
 pub struct Watches<K: Copy + Eq> {
     by_fd: HashMap<RawFd, Watched<K>>,
     /// Descriptors that epoll refuses because they never block, as regular files.
@@ -117,7 +120,7 @@ pub struct Watches<K: Copy + Eq> {
 }
 
 impl<K: Copy + Eq> Watches<K> {
-    /// No watches.
+    /// Returns no watches.
     #[must_use]
     pub fn new() -> Self {
         Watches {
@@ -132,7 +135,7 @@ impl<K: Copy + Eq> Watches<K> {
         self.by_fd.is_empty()
     }
 
-    /// Returns how many descriptors are watched.
+    /// Returns the number of watched descriptors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_fd.len()
@@ -153,7 +156,7 @@ impl<K: Copy + Eq> Watches<K> {
             others.fold(Interest::EMPTY, |all, &(_, interest)| all | interest)
         });
         let merged = others | interest;
-        // Asked even when nothing changes: the number may name another file by now.
+        // The kernel is asked even when nothing changes, as the number may be another file's by now.
         let pollable = register(epoll, fd, merged, known.is_some())?;
         self.set_always(fd, !pollable);
         let watched = self.by_fd.entry(fd).or_insert_with(|| Watched {
@@ -168,7 +171,7 @@ impl<K: Copy + Eq> Watches<K> {
         Ok(())
     }
 
-    /// Removes a watch; one that is not there is no error, nor is a descriptor closed behind our back.
+    /// Removes a watch. It is no error if there is none, or if the owner has closed the descriptor.
     ///
     /// # Errors
     /// What `epoll_ctl` reports beyond that. The watch is removed all the same.
@@ -253,7 +256,8 @@ impl<K: Copy + Eq> Default for Watches<K> {
     }
 }
 
-/// Asks the kernel for `interest`, whether or not `fd` is `known` rightly; false when `fd` is always ready.
+/// Registers `interest` in `fd` with the kernel; returns false if `fd` is always ready. `known` is a guess that may be wrong: it
+/// says if the set is expected to have the descriptor.
 fn register(epoll: &Epoll, fd: RawFd, interest: Interest, known: bool) -> io::Result<bool> {
     let (flags, token) = (interest.flags(), fd as u64);
     let first = if known {
