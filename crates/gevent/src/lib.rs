@@ -3,6 +3,8 @@
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. ARCHITECTURE.md has the map and the
 //! storeys: which of these modules may use which.
 
+#![allow(missing_debug_implementations)]
+
 mod args;
 mod asyncio;
 mod cell;

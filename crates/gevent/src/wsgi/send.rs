@@ -422,10 +422,10 @@ fn wait_counted(
     py: Python<'_>,
     socket: &SocketBase,
     direction: Direction,
-    patience: &mut Deadline,
+    deadline: &mut Deadline,
 ) -> PyResult<()> {
     Stage::Sending.enter();
-    let waited = socket.wait_ready(py, direction, patience);
+    let waited = socket.wait_ready(py, direction, deadline);
     Stage::Sending.leave();
     waited
 }
