@@ -72,6 +72,7 @@ ARGUMENTS = {
 }
 # Made by other objects only: each is made by what stands here.
 INDIRECT = {
+    "BaseTransport": "_core.StreamTransport(_core.AsyncioLoop(), gevent.socket.socket())",
     "Nest": "nest_of_a_greenlet()",
     "HandlerAttributes": "gevent.pywsgi.WSGIHandler(None, ('', 0), None, io.BytesIO())",
     "HttpService": "server()._make_service()",

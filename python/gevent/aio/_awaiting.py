@@ -33,6 +33,7 @@ async def to_greenlet(function: Callable[..., T], /, *args: Any, **kwargs: Any) 
         raise TypeError(f"a callable object was expected, got {function!r}")
     if inspect.iscoroutinefunction(function):
         raise TypeError(f"{function!r} is a coroutine function: await {function.__name__}()")
+    _check_loop(asyncio.get_running_loop())
     call = _Call(function, args, kwargs)
     greenlet = Greenlet(call)
     greenlet.gr_context = copy_context()
@@ -91,12 +92,7 @@ def await_greenlet(greenlet: Greenlet[..., Any]) -> Generator[Any, None, Any]:
     loop = asyncio.get_running_loop()
     if greenlet is getcurrent():
         raise RuntimeError("a greenlet cannot await its own end")
-    waits_in_hub = isinstance(getattr(loop, "_selector", None), HubSelector | AdaptedSelector)
-    if not waits_in_hub and not is_module_patched("selectors"):
-        raise RuntimeError(
-            f"no greenlet runs while {loop!r} waits: "
-            "use a gevent.aio.EventLoop (see aio.install()), or patch the standard library"
-        )
+    _check_loop(loop)
     cancelled: asyncio.CancelledError | None = None
     while not greenlet.ready():
         ended = loop.create_future()
@@ -123,6 +119,15 @@ def await_greenlet(greenlet: Greenlet[..., Any]) -> Generator[Any, None, Any]:
     if isinstance(greenlet.value, GreenletExit):
         raise asyncio.CancelledError(f"{greenlet!r} was killed")
     return greenlet.value
+
+
+def _check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    waits_in_hub = isinstance(getattr(loop, "_selector", None), HubSelector | AdaptedSelector)
+    if not waits_in_hub and not is_module_patched("selectors"):
+        raise RuntimeError(
+            f"no greenlet runs while {loop!r} waits: "
+            "use a gevent.aio.EventLoop (see aio.install()), or patch the standard library"
+        )
 
 
 class _Link:

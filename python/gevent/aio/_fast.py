@@ -71,6 +71,12 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
             context["source_traceback"] = handle._source_traceback
         self.call_exception_handler(context)
 
+    def _io_failed(self, served: Any, what: str, error: BaseException) -> None:
+        context = {"message": f"Exception while {what} of {served!r}", "exception": error}
+        if isinstance(served, SocketTransport | DatagramTransport):
+            context["transport"] = served
+        self.call_exception_handler(context)
+
     def _run_in_debug_mode(self, handle: Any) -> None:
         if handle._cancelled:
             return

@@ -42,7 +42,7 @@ class SharedLoop(EventLoop):
 
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Return a new task that runs *coro*; see :meth:`asyncio.loop.create_task`."""
-        if self.get_task_factory() is None:
+        if self.get_task_factory() is None and not kwargs.get("eager_start"):
             task = super().create_task(coro, **kwargs)
         else:
             task = self._create_task_inside(coro, kwargs)

@@ -288,6 +288,9 @@ class DatagramTransport(_SocketTransport, _DatagramTransport):
         :param data: Bytes or the like.
         :raises ValueError: if *addr* is not the peer of a transport that has one.
         """
+        if not isinstance(data, _BYTES_LIKE):
+            kind = type(data).__name__
+            raise TypeError(f"data argument must be a bytes-like object, not {kind!r}")
         address = self._address
         if address:
             if addr not in (None, address):
@@ -298,7 +301,7 @@ class DatagramTransport(_SocketTransport, _DatagramTransport):
                     self._warn_of_lost_writes()
                 self._conn_lost += 1
                 return
-        if not data and not _SENDS_EMPTY_DATAGRAMS and isinstance(data, _BYTES_LIKE):
+        if not data and not _SENDS_EMPTY_DATAGRAMS:
             return
         if self._try_to_send(data, addr):
             return
@@ -314,7 +317,7 @@ class DatagramTransport(_SocketTransport, _DatagramTransport):
             return self._send(data, addr)
         except OSError as error:
             self._protocol.error_received(error)
-        except (SystemExit, KeyboardInterrupt, TypeError):
+        except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self._fatal_error(error, "Fatal write error on datagram transport")
@@ -323,14 +326,18 @@ class DatagramTransport(_SocketTransport, _DatagramTransport):
     def _send_waiting(self) -> None:
         self._is_waiting = False
         buffer = self._buffer
-        while buffer:
-            data, addr = buffer[0]
-            if not self._try_to_send(data, addr):
+        try:
+            while buffer:
+                data, addr = buffer.popleft()
+                size = len(data) + _DATAGRAM_HEADER
+                self._buffer_size -= size
+                if not self._try_to_send(data, addr):
+                    buffer.appendleft((data, addr))
+                    self._buffer_size += size
+                    break
+        finally:
+            if buffer and not self._is_waiting:
                 self._wait_to_send()
-                break
-            if buffer:
-                buffer.popleft()
-                self._buffer_size -= len(data) + _DATAGRAM_HEADER
         if self._protocol_paused and self._buffer_size <= self._limits[0]:
             self._resume_protocol()
         if not buffer and self._closing and self._begin_closing(True):

@@ -48,13 +48,14 @@ impl Io {
     /// Its registration, unless it is closed.
     pub fn registration(&self, py: Python<'_>) -> Option<Arc<Registration>> {
         match self {
-            Self::Stream(stream) => stream.get().registration(py),
-            Self::Datagram(datagram) => datagram.get().registration(py),
+            Self::Stream(stream) => stream.bind(py).as_super().get().registration(py),
+            Self::Datagram(datagram) => datagram.bind(py).as_super().get().registration(py),
             Self::Future(_) => None,
         }
     }
 
-    fn as_any(&self) -> &Py<PyAny> {
+    /// The object; the future of a descriptor.
+    pub fn as_any(&self) -> &Py<PyAny> {
         match self {
             Self::Stream(stream) => stream.as_any(),
             Self::Datagram(datagram) => datagram.as_any(),
@@ -407,7 +408,7 @@ impl AsyncioLoop {
 
     #[setter(_ready)]
     fn set_ready(&self, py: Python<'_>, handles: &Bound<'_, PyAny>) -> PyResult<()> {
-        drop(self.mailbox.take_all(py));
+        self.mailbox.remove_handles(py);
         for handle in handles.try_iter()? {
             self.mailbox.push(py, Ready::Handle(handle?.unbind()));
         }

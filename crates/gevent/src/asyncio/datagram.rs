@@ -3,11 +3,6 @@
 //! What is received goes to the protocol, and what the kernel takes at once is sent from here. `gevent.aio`'s class, which is
 //! derived from it, keeps what has to wait, and has what happens once in a transport's life.
 
-use std::os::fd::RawFd;
-use std::sync::Arc;
-
-use pyo3::PyTraverseError;
-use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -15,14 +10,14 @@ use reactor::Direction;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 
-use crate::asyncio::base::{AsyncioLoop, Io};
-use crate::asyncio::registration::Registration;
+use crate::asyncio::base::AsyncioLoop;
 use crate::asyncio::stream::check_data;
+use crate::asyncio::transport::BaseTransport;
 use crate::asyncio::turn;
 use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::ffi::buffer::{Frozen, Room, Scratch, filled};
-use crate::ffi::{context, descriptor};
+use crate::ffi::descriptor;
 use crate::sockets::addr;
 
 /// No datagram of the internet is longer.
@@ -32,181 +27,97 @@ const MOST: usize = 256 * 1024;
 /// The number of datagrams that are received before others get their turn.
 const BATCH: usize = 8;
 
-struct State {
-    loop_: Option<Py<AsyncioLoop>>,
-    sock: Option<Py<PyAny>>,
-    protocol: Option<Py<PyAny>>,
-    context: Option<Py<PyAny>>,
-    registration: Option<Arc<Registration>>,
-    fd: RawFd,
-    family: i32,
+/// The state of what is sent, behind its cell.
+struct Sending {
     /// The socket has a peer, to which everything is sent.
     is_connected: bool,
-    is_reading: bool,
-    is_paused: bool,
-    is_closing: bool,
     /// Datagrams wait to be sent, so that none may overtake them.
     is_waiting: bool,
-    lost: u32,
 }
 
 /// The base class of transports of datagram sockets.
-#[pyclass(frozen, subclass, module = "gevent._core", name = "DatagramTransport")]
+#[pyclass(frozen, subclass, extends = BaseTransport, module = "gevent._core", name = "DatagramTransport")]
 pub struct DatagramTransport {
-    state: GilCell<State>,
+    sending: GilCell<Sending>,
+    family: i32,
 }
 
 type Datagram<'py> = (PyResult<Bound<'py, PyBytes>>, Option<SocketAddrAny>);
 
 impl DatagramTransport {
-    /// Its registration, unless it does not read yet or is closed.
-    pub fn registration(&self, py: Python<'_>) -> Option<Arc<Registration>> {
-        self.state.with(py, |state| state.registration.clone())
-    }
-
     /// Does what is due when its source is worth trying in a direction.
     ///
     /// # Errors
-    /// `KeyboardInterrupt` and `SystemExit` of the protocol.
+    /// `KeyboardInterrupt` and `SystemExit` of the protocol, and what it raises as the last datagram is sent.
     pub fn ready(slf: &Bound<'_, Self>, direction: Direction) -> PyResult<()> {
         let py = slf.py();
-        let context = slf.get().state.with(py, |state| {
-            state.context.as_ref().map(|context| context.clone_ref(py))
-        });
         let work = || match direction {
             Direction::Read => read_ready(slf),
             Direction::Write => slf.call_method0(intern!(py, "_send_waiting")).map(drop),
         };
-        match context {
-            Some(context) => context::run_in(context.bind(py), work),
-            None => work(),
-        }
+        slf.as_super().get().run_ready(py, direction, work)
     }
+}
 
-    fn register(slf: &Bound<'_, Self>) -> PyResult<Arc<Registration>> {
-        let py = slf.py();
-        let this = slf.get();
-        if let Some(registration) = this.registration(py) {
-            return Ok(registration);
-        }
-        let (owner, fd) = this.state.with(py, |state| {
-            let owner = state.loop_.as_ref().map(|owner| owner.clone_ref(py));
-            (owner, state.fd)
-        });
-        let Some(owner) = owner else {
-            return Err(errno_error(libc::EBADF));
-        };
-        let io = Io::Datagram(slf.clone().unbind());
-        let registration = Registration::new(py, owner.get(), fd, io)?;
-        let context = context::copy_current(py)?.unbind();
-        let unused = this.state.with(py, |state| {
-            let unused = match &state.context {
-                Some(_) => Some(context),
-                None => state.context.replace(context),
-            };
-            let old = state.registration.replace(Arc::clone(&registration));
-            (old, unused)
-        });
-        drop(unused);
-        Ok(registration)
+fn try_receive<'py>(slf: &Bound<'py, DatagramTransport>) -> rustix::io::Result<Datagram<'py>> {
+    if matches!(slf.get().family, libc::AF_INET | libc::AF_INET6) {
+        receive_short(slf)
+    } else {
+        receive_long(slf)
     }
+}
 
-    fn begin_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let begins = slf.get().state.with(py, |state| {
-            let wants = !state.is_closing && !state.is_paused && state.lost == 0;
-            let begins = wants && !state.is_reading;
-            state.is_reading |= wants;
-            begins
-        });
-        if begins {
-            Self::register(slf)?.expect(py, Direction::Read);
-        }
-        Ok(())
-    }
+#[inline(never)]
+fn receive_short<'py>(slf: &Bound<'py, DatagramTransport>) -> rustix::io::Result<Datagram<'py>> {
+    let mut scratch = Scratch::<LONGEST>::new();
+    let (from, got) = scratch.fill(LONGEST, |room| receive_into(slf, room))?;
+    Ok((Ok(PyBytes::new(slf.py(), got)), from))
+}
 
-    fn end_reading(&self, py: Python<'_>) {
-        let registration = self.state.with(py, |state| {
-            let was = std::mem::take(&mut state.is_reading);
-            state.registration.clone().filter(|_| was)
-        });
-        if let Some(registration) = registration {
-            registration.forget(py, Direction::Read);
-        }
-    }
+#[inline(never)]
+fn receive_long<'py>(slf: &Bound<'py, DatagramTransport>) -> rustix::io::Result<Datagram<'py>> {
+    let mut from = None;
+    let bytes = filled(slf.py(), MOST, |room| {
+        from = receive_into(slf, room)?;
+        Ok::<_, Errno>(())
+    })?;
+    Ok((bytes, from))
+}
 
-    fn try_receive<'py>(&self, py: Python<'py>, family: i32) -> rustix::io::Result<Datagram<'py>> {
-        if matches!(family, libc::AF_INET | libc::AF_INET6) {
-            self.receive_short(py)
-        } else {
-            self.receive_long(py)
-        }
-    }
-
-    #[inline(never)]
-    fn receive_short<'py>(&self, py: Python<'py>) -> rustix::io::Result<Datagram<'py>> {
-        let mut scratch = Scratch::<LONGEST>::new();
-        let (from, got) = scratch.fill(LONGEST, |room| self.receive_into(py, room))?;
-        Ok((Ok(PyBytes::new(py, got)), from))
-    }
-
-    #[inline(never)]
-    fn receive_long<'py>(&self, py: Python<'py>) -> rustix::io::Result<Datagram<'py>> {
-        let mut from = None;
-        let bytes = filled(py, MOST, |room| {
-            from = self.receive_into(py, room)?;
-            Ok::<_, Errno>(())
-        })?;
-        Ok((bytes, from))
-    }
-
-    /// Receives a datagram; returns where it came from.
-    fn receive_into(
-        &self,
-        py: Python<'_>,
-        room: &mut Room<'_>,
-    ) -> rustix::io::Result<Option<SocketAddrAny>> {
-        self.state.with(py, |state| {
-            let tried = descriptor::borrowed(state.fd, |fd| room.recvfrom(fd, RecvFlags::empty()));
-            tried.unwrap_or(Err(Errno::BADF)).map(|(_, from)| from)
-        })
-    }
+/// Receives a datagram; returns where it came from.
+fn receive_into(
+    slf: &Bound<'_, DatagramTransport>,
+    room: &mut Room<'_>,
+) -> rustix::io::Result<Option<SocketAddrAny>> {
+    let fd = slf.as_super().get().fd;
+    let tried = descriptor::borrowed(fd, |fd| room.recvfrom(fd, RecvFlags::empty()));
+    tried.unwrap_or(Err(Errno::BADF)).map(|(_, from)| from)
 }
 
 fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
     let py = slf.py();
-    let this = slf.get();
+    let base = slf.as_super().get();
     for _ in 0..BATCH {
-        let state = this.state.with(py, |state| {
-            let protocol = state
-                .protocol
-                .as_ref()
-                .filter(|_| state.is_reading && state.lost == 0);
-            protocol.map(|protocol| (protocol.clone_ref(py), state.family))
-        });
-        let Some((protocol, family)) = state else {
+        let Some(protocol) = base.reader(py) else {
             return Ok(());
         };
         let protocol = protocol.bind(py);
-        let called = match this.try_receive(py, family) {
+        let called = match try_receive(slf) {
             Ok((bytes, from)) => bytes.and_then(|bytes| {
                 let from = match from {
                     // Python says None where a Unix socket has no name.
                     None => py.None().into_bound(py),
-                    from => addr::to_python(py, family, from)?,
+                    from => addr::to_python(py, slf.get().family, from)?,
                 };
                 protocol.call_method1(intern!(py, "datagram_received"), (bytes, from))
             }),
             Err(Errno::AGAIN) => {
-                if let Some(registration) = this.registration(py) {
+                if let Some(registration) = base.registration(py) {
                     registration.blocked(py, Direction::Read);
                 }
                 break;
             }
-            Err(Errno::INTR) => {
-                py.check_signals()?;
-                continue;
-            }
+            Err(Errno::INTR) => py.check_signals().map(|()| py.None().into_bound(py)),
             Err(error) => {
                 let error = errno_error(error.raw_os_error()).into_value(py);
                 protocol.call_method1(intern!(py, "error_received"), (error,))
@@ -216,23 +127,14 @@ fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
             return go_on_after(slf, error);
         }
     }
-    expect_more(py, this);
+    base.expect_more(py);
     Ok(())
-}
-
-fn expect_more(py: Python<'_>, this: &DatagramTransport) {
-    let registration = this.state.with(py, |state| {
-        state.registration.clone().filter(|_| state.is_reading)
-    });
-    if let Some(registration) = registration {
-        registration.expect(py, Direction::Read);
-    }
 }
 
 /// Reports an error of the protocol, and receives on, as a loop of asyncio does after an error in a callback.
 fn go_on_after(slf: &Bound<'_, DatagramTransport>, error: PyErr) -> PyResult<()> {
     let py = slf.py();
-    expect_more(py, slf.get());
+    slf.as_super().get().expect_more(py);
     if turn::ends_loop(py, &error) {
         return Err(error);
     }
@@ -259,27 +161,16 @@ impl DatagramTransport {
         sock: Bound<'_, PyAny>,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
-        let py = sock.py();
-        let fd: RawFd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
-        let family: i32 = sock.getattr(intern!(py, "family"))?.extract()?;
-        Ok(Self {
-            state: GilCell::new(State {
-                loop_: Some(r#loop),
-                sock: Some(sock.unbind()),
-                protocol: None,
-                context: None,
-                registration: None,
-                fd,
-                family,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let family: i32 = sock.getattr(intern!(sock.py(), "family"))?.extract()?;
+        let datagram = Self {
+            sending: GilCell::new(Sending {
                 is_connected: false,
-                is_reading: false,
-                is_paused: false,
-                is_closing: false,
                 is_waiting: false,
-                lost: 0,
             }),
-        })
+            family,
+        };
+        Ok(PyClassInitializer::from(BaseTransport::new(r#loop, sock)?).add_subclass(datagram))
     }
 
     /// Send a datagram now, and return true; false if it is to be kept until the kernel takes it. `address` is None for the
@@ -293,19 +184,22 @@ impl DatagramTransport {
         check_data(data)?;
         let memory = Frozen::of(data)?;
         let bytes = memory.bytes(py);
-        let (is_connected, family) = slf
-            .get()
-            .state
-            .with(py, |state| (state.is_connected, state.family));
+        let this = slf.get();
+        let (is_connected, is_waiting) = this
+            .sending
+            .with(py, |sending| (sending.is_connected, sending.is_waiting));
+        if is_waiting {
+            return Ok(false);
+        }
         let plain = match address {
-            Some(address) if !is_connected && family == libc::AF_INET => addr::plain_v4(address),
+            Some(address) if !is_connected && this.family == libc::AF_INET => {
+                addr::plain_v4(address)
+            }
             _ => None,
         };
-        let sent = slf.get().state.with(py, |state| {
-            if state.is_waiting {
-                return Sent::Waits;
-            }
-            let tried = descriptor::borrowed(state.fd, |fd| match &plain {
+        let sent = {
+            let fd = slf.as_super().get().fd;
+            let tried = descriptor::borrowed(fd, |fd| match &plain {
                 _ if is_connected => Some(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)),
                 Some(plain) => Some(rustix::net::sendto(fd, bytes, SendFlags::NOSIGNAL, plain)),
                 None => None,
@@ -317,13 +211,13 @@ impl DatagramTransport {
                 Some(Some(Err(error))) => Sent::Failed(error),
                 None => Sent::Failed(Errno::BADF),
             }
-        });
+        };
         match sent {
             Sent::Done => Ok(true),
             Sent::Waits => Ok(false),
             Sent::Failed(error) => Err(errno_error(error.raw_os_error())),
             Sent::Unknown => {
-                let sock = slf.get()._sock(py);
+                let sock = slf.as_super().get()._sock(py);
                 let Some(sock) = sock else {
                     return Err(errno_error(libc::EBADF));
                 };
@@ -344,8 +238,10 @@ impl DatagramTransport {
     /// Have `_send_waiting` called as soon as the kernel takes datagrams again, and none sent before that.
     fn _wait_to_send(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let registration = Self::register(slf)?;
-        slf.get().state.with(py, |state| state.is_waiting = true);
+        let registration = BaseTransport::register(slf.as_super())?;
+        slf.get()
+            .sending
+            .with(py, |sending| sending.is_waiting = true);
         registration.blocked(py, Direction::Write);
         registration.expect(py, Direction::Write);
         Ok(())
@@ -354,171 +250,36 @@ impl DatagramTransport {
     /// True while datagrams wait to be sent.
     #[getter]
     fn _is_waiting(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.is_waiting)
+        self.sending.with(py, |sending| sending.is_waiting)
     }
 
     #[setter(_is_waiting)]
     fn set_waiting(&self, py: Python<'_>, value: bool) {
-        self.state.with(py, |state| state.is_waiting = value);
+        self.sending.with(py, |sending| sending.is_waiting = value);
     }
 
     #[setter(_is_connected)]
     fn set_connected(&self, py: Python<'_>, value: bool) {
-        self.state.with(py, |state| state.is_connected = value);
-    }
-
-    /// Begin to read; `context` is the one to call the protocol in (None: a copy of the current one).
-    #[pyo3(signature = (context = None))]
-    fn _begin_reading(slf: &Bound<'_, Self>, context: Option<Py<PyAny>>) -> PyResult<()> {
-        let old = slf.get().state.with(slf.py(), |state| {
-            std::mem::replace(&mut state.context, context)
-        });
-        drop(old);
-        Self::begin_reading(slf)
-    }
-
-    /// Have the protocol receive nothing until `resume_reading`.
-    fn pause_reading(&self, py: Python<'_>) {
-        let pauses = self.state.with(py, |state| {
-            let pauses = !state.is_closing && !state.is_paused;
-            state.is_paused |= pauses;
-            pauses
-        });
-        if pauses {
-            self.end_reading(py);
-        }
-    }
-
-    /// Have the protocol receive again.
-    fn resume_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let resumes = slf.get().state.with(slf.py(), |state| {
-            !state.is_closing && std::mem::take(&mut state.is_paused)
-        });
-        if resumes {
-            Self::begin_reading(slf)?;
-        }
-        Ok(())
+        self.sending
+            .with(py, |sending| sending.is_connected = value);
     }
 
     /// Receive nothing any more, since the transport is to be closed; return false if that was done before. With `lost`, the
     /// connection counts as lost.
-    fn _begin_closing(&self, py: Python<'_>, lost: bool) -> bool {
-        let begins = self.state.with(py, |state| {
+    fn _begin_closing(slf: &Bound<'_, Self>, lost: bool) -> bool {
+        let py = slf.py();
+        let base = slf.as_super().get();
+        let begins = base.endpoint.with(py, |endpoint| {
             let begins = if lost {
-                state.lost == 0
+                endpoint.lost == 0
             } else {
-                !state.is_closing
+                !endpoint.is_closing
             };
-            state.is_closing = true;
-            state.lost += u32::from(lost && begins);
+            endpoint.is_closing = true;
+            endpoint.lost += u32::from(lost && begins);
             begins
         });
-        self.end_reading(py);
+        base.end_reading(py);
         begins
-    }
-
-    /// Return true if the transport is closed or about to be.
-    fn is_closing(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.is_closing)
-    }
-
-    /// Return true if the protocol receives what comes.
-    fn is_reading(&self, py: Python<'_>) -> bool {
-        self.state
-            .with(py, |state| !state.is_closing && !state.is_paused)
-    }
-
-    /// Have another protocol called from now on.
-    fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
-        let protocol = protocol.clone();
-        let py = protocol.py();
-        let protocol = protocol.unbind();
-        let old = self
-            .state
-            .with(py, |state| state.protocol.replace(protocol));
-        drop(old);
-    }
-
-    /// The protocol, None once the transport is closed.
-    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| {
-            state
-                .protocol
-                .as_ref()
-                .map(|protocol| protocol.clone_ref(py))
-        })
-    }
-
-    /// End the registration of the socket, which is about to be closed, and let go of everything; return the socket.
-    fn _detach(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let (registration, owner, sock, rest) = self.state.with(py, |state| {
-            state.is_reading = false;
-            state.is_closing = true;
-            state.lost = state.lost.max(1);
-            (
-                state.registration.take(),
-                state.loop_.take(),
-                state.sock.take(),
-                (state.protocol.take(), state.context.take()),
-            )
-        });
-        if let (Some(registration), Some(owner)) = (registration, owner) {
-            registration.end(py, owner.get());
-        }
-        drop(rest);
-        sock
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Option<Py<AsyncioLoop>> {
-        self.state.with(py, |state| {
-            state.loop_.as_ref().map(|owner| owner.clone_ref(py))
-        })
-    }
-
-    #[getter]
-    fn _sock(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| {
-            state.sock.as_ref().map(|sock| sock.clone_ref(py))
-        })
-    }
-
-    #[getter]
-    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.get_protocol(py)
-    }
-
-    #[getter]
-    fn _sock_fd(&self, py: Python<'_>) -> RawFd {
-        self.state.with(py, |state| state.fd)
-    }
-
-    #[getter]
-    fn _conn_lost(&self, py: Python<'_>) -> u32 {
-        self.state.with(py, |state| state.lost)
-    }
-
-    #[setter(_conn_lost)]
-    fn set_conn_lost(&self, py: Python<'_>, value: u32) {
-        self.state.with(py, |state| state.lost = value);
-    }
-
-    #[getter]
-    fn _closing(&self, py: Python<'_>) -> bool {
-        self.is_closing(py)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visit_all = |state: &State| {
-            visit.call(&state.loop_)?;
-            visit.call(&state.sock)?;
-            visit.call(&state.protocol)?;
-            visit.call(&state.context)
-        };
-        self.state.peek(&visit, visit_all).unwrap_or(Ok(()))
-    }
-
-    fn __clear__(&self, py: Python<'_>) {
-        drop(self._detach(py));
     }
 }

@@ -97,6 +97,20 @@ impl Mailbox {
         self.ready.take(py)
     }
 
+    /// Removes the handles. What transports have to do stays: the kernel reports it only once.
+    pub fn remove_handles(&self, py: Python<'_>) {
+        let all = self.take_all(py);
+        let (handles, io): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|ready| matches!(ready, Ready::Handle(_)));
+        self.ready.with(py, |queue| {
+            for ready in io.into_iter().rev() {
+                queue.push_front(ready);
+            }
+        });
+        drop(handles);
+    }
+
     /// Returns true once after the selector's descriptor became ready.
     #[inline]
     pub fn take_selector(&self) -> bool {
@@ -259,8 +273,8 @@ impl ReadyView {
         self.owner.peek().map_or(Ok(()), |owner| visit.call(owner))
     }
 
-    /// Remove everything.
+    /// Remove all handles.
     fn clear(&self, py: Python<'_>) {
-        drop(self.mailbox().take_all(py));
+        self.mailbox().remove_handles(py);
     }
 }

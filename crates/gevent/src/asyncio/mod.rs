@@ -18,6 +18,7 @@ mod scheduled;
 mod stream;
 mod stream_read;
 mod stream_write;
+mod transport;
 mod turn;
 
 use pyo3::prelude::*;
@@ -31,6 +32,7 @@ use crate::cell::add_class;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<base::AsyncioLoop>(module)?;
     add_class::<mailbox::ReadyView>(module)?;
+    add_class::<transport::BaseTransport>(module)?;
     add_class::<datagram::DatagramTransport>(module)?;
     add_class::<stream::StreamTransport>(module)
 }

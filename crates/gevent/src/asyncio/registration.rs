@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 use reactor::{Direction, Readiness, SourceKey};
@@ -18,11 +18,27 @@ use crate::hub;
 struct IoListener {
     mailbox: Arc<Mailbox>,
     place: u32,
+    /// The directions for which the object is in the mailbox, as bits.
+    queued: AtomicU8,
+}
+
+impl IoListener {
+    /// Puts the object into the mailbox, unless it is there: each entry that finds more to do puts one in again, so two would
+    /// stay two, and a protocol that pauses and resumes in every call would double them each time.
+    #[inline]
+    fn queue(&self, py: Python<'_>, direction: Direction) {
+        let bit = 1 << direction as u8;
+        let queued = self.queued.load(Relaxed);
+        if queued & bit == 0 {
+            self.queued.store(queued | bit, Relaxed);
+            self.mailbox.push(py, Ready::Io(self.place, direction));
+        }
+    }
 }
 
 impl Listener for IoListener {
     fn ready(&self, py: Python<'_>, direction: Direction) {
-        self.mailbox.push(py, Ready::Io(self.place, direction));
+        self.queue(py, direction);
     }
 }
 
@@ -58,6 +74,7 @@ impl Registration {
                 mailbox: Arc::clone(owner.mailbox()),
                 // There are no more descriptors in a process than this.
                 place: u32::try_from(place).unwrap_or(u32::MAX),
+                queued: AtomicU8::new(0),
             }),
             is_over: AtomicBool::new(false),
         }))
@@ -107,9 +124,14 @@ impl Registration {
 
     /// Has the object try this direction again with the next turn.
     pub fn repeat(&self, py: Python<'_>, direction: Direction) {
-        let place = self.listener.place;
-        let mailbox = &self.listener.mailbox;
-        mailbox.push(py, Ready::Io(place, direction));
+        self.listener.queue(py, direction);
+    }
+
+    /// Notes that the object was taken out of the mailbox for this direction.
+    #[inline]
+    pub fn begin(&self, direction: Direction) {
+        let queued = &self.listener.queued;
+        queued.store(queued.load(Relaxed) & !(1 << direction as u8), Relaxed);
     }
 
     /// Expects nothing any more in this direction.

@@ -60,47 +60,48 @@ fn receive(
     Ok((got, got < size))
 }
 
-impl StreamTransport {
-    fn try_read<'py>(&self, py: Python<'py>) -> Read<'py> {
-        let plenty = self.state.with(py, |state| state.plenty);
-        if plenty {
-            self.read_much(py)
-        } else {
-            self.read_little(py)
-        }
+fn try_read<'py>(slf: &Bound<'py, StreamTransport>) -> Read<'py> {
+    if slf.get().flow.with(slf.py(), |flow| flow.plenty) {
+        read_much(slf)
+    } else {
+        read_little(slf)
     }
+}
 
-    #[inline(never)]
-    fn read_little<'py>(&self, py: Python<'py>) -> Read<'py> {
-        let mut scratch = Scratch::<SCRATCH>::new();
-        match scratch.fill(SCRATCH, |room| self.read_into(py, room)) {
-            Ok((_, got)) => Read::Bytes(Ok(PyBytes::new(py, got))),
-            Err(error) => Read::of_error(error),
-        }
+#[inline(never)]
+fn read_little<'py>(slf: &Bound<'py, StreamTransport>) -> Read<'py> {
+    let mut scratch = Scratch::<SCRATCH>::new();
+    match scratch.fill(SCRATCH, |room| read_into(slf, room)) {
+        Ok((_, got)) => Read::Bytes(Ok(PyBytes::new(slf.py(), got))),
+        Err(error) => Read::of_error(error),
     }
+}
 
-    #[inline(never)]
-    fn read_much<'py>(&self, py: Python<'py>) -> Read<'py> {
-        match filled(py, MOST, |room| self.read_into(py, room).map(drop)) {
-            Ok(bytes) => Read::Bytes(bytes),
-            Err(error) => Read::of_error(error),
-        }
+#[inline(never)]
+fn read_much<'py>(slf: &Bound<'py, StreamTransport>) -> Read<'py> {
+    match filled(slf.py(), MOST, |room| read_into(slf, room).map(drop)) {
+        Ok(bytes) => Read::Bytes(bytes),
+        Err(error) => Read::of_error(error),
     }
+}
 
-    fn read_into(&self, py: Python<'_>, room: &mut Room<'_>) -> rustix::io::Result<usize> {
-        self.state.with(py, |state| {
-            let tried = descriptor::borrowed(state.fd, |fd| receive(fd, state.is_unix, room));
-            let (got, all) = tried.unwrap_or(Err(Errno::BADF))?;
-            state.plenty = got >= SCRATCH;
-            if all
-                && got > 0
-                && let Some(registration) = &state.registration
-            {
-                registration.drained(py);
-            }
-            Ok(got)
-        })
+fn read_into(
+    slf: &Bound<'_, StreamTransport>,
+    room: &mut Room<'_>,
+) -> rustix::io::Result<usize> {
+    let py = slf.py();
+    let this = slf.get();
+    let base = slf.as_super().get();
+    let tried = descriptor::borrowed(base.fd, |fd| receive(fd, this.is_unix, room));
+    let (got, all) = tried.unwrap_or(Err(Errno::BADF))?;
+    this.flow.with(py, |flow| flow.plenty = got >= SCRATCH);
+    if all
+        && got > 0
+        && let Some(registration) = base.registration(py)
+    {
+        registration.drained(py);
     }
+    Ok(got)
 }
 
 /// Receives once, and calls the protocol.
@@ -109,17 +110,12 @@ impl StreamTransport {
 /// `KeyboardInterrupt` and `SystemExit` of the protocol.
 pub fn read_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
     let py = slf.py();
-    let this = slf.get();
-    let state = this.state.with(py, |state| {
-        let goes_on = state.is_reading && state.lost == 0;
-        let protocol = state.protocol.as_ref().filter(|_| goes_on);
-        protocol.map(|protocol| (protocol.clone_ref(py), state.is_buffered))
-    });
-    let Some((protocol, is_buffered)) = state else {
+    let base = slf.as_super().get();
+    let Some(protocol) = base.reader(py) else {
         return Ok(());
     };
     let protocol = protocol.bind(py);
-    let read = if is_buffered {
+    let read = if slf.get().flow.with(py, |flow| flow.is_buffered) {
         match read_buffered(slf, protocol) {
             Ok(read) => read,
             Err(error) => {
@@ -128,7 +124,7 @@ pub fn read_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
             }
         }
     } else {
-        this.try_read(py)
+        try_read(slf)
     };
     let called = match read {
         Read::Bytes(Ok(bytes)) if bytes.as_bytes().is_empty() => return end_of_file(slf, protocol),
@@ -140,15 +136,15 @@ pub fn read_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
             .call_method1(intern!(py, "buffer_updated"), (count,))
             .map_err(|error| (error, "Fatal error: protocol.buffer_updated() call failed.")),
         Read::Blocked => {
-            if let Some(registration) = this.registration(py) {
+            if let Some(registration) = base.registration(py) {
                 registration.blocked(py, Direction::Read);
             }
             Ok(py.None().into_bound(py))
         }
-        Read::Interrupted => {
-            py.check_signals()?;
-            Ok(py.None().into_bound(py))
-        }
+        Read::Interrupted => py
+            .check_signals()
+            .map(|()| py.None().into_bound(py))
+            .map_err(|error| (error, "Fatal read error on socket transport")),
         Read::Bytes(Err(error)) => Err((error, "Fatal read error on socket transport")),
         Read::Failed(error) => {
             let error = errno_error(error.raw_os_error());
@@ -159,12 +155,7 @@ pub fn read_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
         Ok(_) => Ok(()),
         Err((error, message)) => StreamTransport::fail(slf, error, message),
     };
-    let registration = this.state.with(py, |state| {
-        state.registration.clone().filter(|_| state.is_reading)
-    });
-    if let Some(registration) = registration {
-        registration.expect(py, Direction::Read);
-    }
+    base.expect_more(py);
     failed
 }
 
@@ -185,7 +176,7 @@ fn read_buffered<'py>(
             "get_buffer() returned an empty buffer",
         ));
     }
-    Ok(match slf.get().read_into(py, &mut memory.room(size)) {
+    Ok(match read_into(slf, &mut memory.room(size)) {
         Ok(got) => Read::Into(got),
         Err(error) => Read::of_error(error),
     })
@@ -199,7 +190,7 @@ fn end_of_file(slf: &Bound<'_, StreamTransport>, protocol: &Bound<'_, PyAny>) ->
     match keeps_open {
         Ok(true) => {
             // Writing goes on, and the end of the file would be reported for ever.
-            slf.get().end_reading(py);
+            slf.as_super().get().end_reading(py);
             Ok(())
         }
         Ok(false) => slf.call_method0(intern!(py, "close")).map(drop),

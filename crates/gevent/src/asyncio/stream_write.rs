@@ -1,6 +1,7 @@
 //! Sending by a stream's transport: at once what the kernel takes, and the rest as it takes it.
 
 use std::io::IoSlice;
+use std::os::fd::RawFd;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -10,7 +11,8 @@ use reactor::Direction;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use crate::asyncio::stream::{State, StreamTransport, check_data};
+use crate::asyncio::stream::{Flow, StreamTransport, check_data};
+use crate::asyncio::transport::BaseTransport;
 use crate::errors::errno_error;
 use crate::ffi::buffer::Frozen;
 use crate::ffi::descriptor;
@@ -32,24 +34,27 @@ enum Next {
     Failed(Errno),
 }
 
-fn send(state: &mut State, bytes: &[u8]) -> Next {
-    if state.is_ended {
+fn send(py: Python<'_>, base: &BaseTransport, flow: &Flow, bytes: &[u8]) -> Next {
+    if flow.is_ended {
         return Next::Refused("Cannot call write() after write_eof()");
     }
-    if state.empty_waiter.is_some() {
+    if flow.empty_waiter.is_some() {
         return Next::Refused("unable to write; sendfile is in progress");
     }
     if bytes.is_empty() {
         return Next::Done;
     }
-    if state.lost > 0 {
-        state.lost += 1;
-        return Next::Lost(state.lost - 1);
+    let lost = base.endpoint.with_entered(py, |endpoint| {
+        endpoint.lost += u32::from(endpoint.lost > 0);
+        endpoint.lost
+    });
+    if lost > 0 {
+        return Next::Lost(lost - 1);
     }
-    if !state.out.is_empty() {
+    if !flow.out.is_empty() {
         return Next::Buffer(0, false);
     }
-    let sent = descriptor::borrowed(state.fd, |fd| {
+    let sent = descriptor::borrowed(base.fd, |fd| {
         rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)
     });
     match sent.unwrap_or(Err(Errno::BADF)) {
@@ -68,14 +73,15 @@ fn send(state: &mut State, bytes: &[u8]) -> Next {
 pub fn write(slf: &Bound<'_, StreamTransport>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
+    let base = slf.as_super().get();
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         let content = bytes.as_bytes();
-        return match this.state.with(py, |state| send(state, content)) {
+        return match this.flow.with(py, |flow| send(py, base, flow, content)) {
             Next::Done => Ok(()),
             Next::Buffer(sent, blocked) => {
                 let bytes = bytes.clone().unbind();
-                this.state
-                    .with(py, |state| state.out.push_bytes(py, &bytes, sent));
+                this.flow
+                    .with(py, |flow| flow.out.push_bytes(py, &bytes, sent));
                 buffered(slf, blocked)
             }
             other => failed(slf, other),
@@ -84,10 +90,10 @@ pub fn write(slf: &Bound<'_, StreamTransport>, data: &Bound<'_, PyAny>) -> PyRes
     check_data(data)?;
     let memory = Frozen::of(data)?;
     let content = memory.bytes(py);
-    let next = this.state.with(py, |state| {
-        let next = send(state, content);
+    let next = this.flow.with(py, |flow| {
+        let next = send(py, base, flow, content);
         if let Next::Buffer(sent, _) = next {
-            state.out.push_copy(&content[sent..]);
+            flow.out.push_copy(&content[sent..]);
         }
         next
     });
@@ -112,9 +118,9 @@ pub fn writelines(slf: &Bound<'_, StreamTransport>, list: &Bound<'_, PyAny>) -> 
         pieces.push(Frozen::of(&piece)?);
     }
     let slices: Vec<_> = pieces.iter().map(|piece| piece.bytes(py)).collect();
-    let (next, first) = this.state.with(py, |state| {
-        let first = state.out.is_empty();
-        (send_all(state, &slices), first)
+    let (next, first) = this.flow.with(py, |flow| {
+        let first = flow.out.is_empty();
+        (send_all(py, slf.as_super().get(), flow, &slices), first)
     });
     match next {
         Next::Done => Ok(()),
@@ -125,22 +131,22 @@ pub fn writelines(slf: &Bound<'_, StreamTransport>, list: &Bound<'_, PyAny>) -> 
 }
 
 /// Sends the pieces with one system call, and buffers the rest.
-fn send_all(state: &mut State, slices: &[&[u8]]) -> Next {
+fn send_all(py: Python<'_>, base: &BaseTransport, flow: &mut Flow, slices: &[&[u8]]) -> Next {
     let total: usize = slices.iter().map(|slice| slice.len()).sum();
     let next = match slices {
         // One piece, or none at all, for which the state decides.
-        [] | [_] => send(state, slices.first().copied().unwrap_or_default()),
-        _ if state.is_ended || state.empty_waiter.is_some() || state.lost > 0 || total == 0 => {
-            send(state, if total == 0 { &[] } else { &[0] })
+        [] | [_] => send(py, base, flow, slices.first().copied().unwrap_or_default()),
+        _ if flow.is_ended || flow.empty_waiter.is_some() || base.is_lost(py) || total == 0 => {
+            send(py, base, flow, if total == 0 { &[] } else { &[0] })
         }
-        _ if !state.out.is_empty() => Next::Buffer(0, false),
+        _ if !flow.out.is_empty() => Next::Buffer(0, false),
         _ => {
             let pieces: Vec<_> = slices
                 .iter()
                 .take(1024)
                 .map(|slice| IoSlice::new(slice))
                 .collect();
-            match send_slices(state, &pieces) {
+            match send_slices(base.fd, &pieces) {
                 Ok(sent) if sent == total => Next::Done,
                 Ok(sent) => Next::Buffer(sent, false),
                 Err(Errno::AGAIN) => Next::Buffer(0, true),
@@ -153,15 +159,15 @@ fn send_all(state: &mut State, slices: &[&[u8]]) -> Next {
         for slice in slices {
             let done = sent.min(slice.len());
             sent -= done;
-            state.out.push_copy(&slice[done..]);
+            flow.out.push_copy(&slice[done..]);
         }
     }
     next
 }
 
-fn send_slices(state: &State, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+fn send_slices(fd: RawFd, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
     let flags = SendFlags::NOSIGNAL;
-    let sent = descriptor::borrowed(state.fd, |fd| {
+    let sent = descriptor::borrowed(fd, |fd| {
         rustix::net::sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), flags)
     });
     sent.unwrap_or(Err(Errno::BADF))
@@ -170,7 +176,7 @@ fn send_slices(state: &State, slices: &[IoSlice<'_>]) -> rustix::io::Result<usiz
 /// Sees to what was buffered: that it is sent later, and that the protocol writes no more than it should.
 fn buffered(slf: &Bound<'_, StreamTransport>, blocked: bool) -> PyResult<()> {
     let py = slf.py();
-    let registration = StreamTransport::register(slf)?;
+    let registration = BaseTransport::register(slf.as_super())?;
     if blocked {
         registration.blocked(py, Direction::Write);
     }
@@ -180,9 +186,9 @@ fn buffered(slf: &Bound<'_, StreamTransport>, blocked: bool) -> PyResult<()> {
 
 fn check_limits(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
     let py = slf.py();
-    let pauses = slf.get().state.with(py, |state| {
-        let pauses = state.out.len() > state.high && !state.protocol_paused;
-        state.protocol_paused |= pauses;
+    let pauses = slf.get().flow.with(py, |flow| {
+        let pauses = flow.out.len() > flow.high && !flow.protocol_paused;
+        flow.protocol_paused |= pauses;
         pauses
     });
     if pauses {
@@ -215,30 +221,37 @@ fn failed(slf: &Bound<'_, StreamTransport>, next: Next) -> PyResult<()> {
 pub fn write_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
-    let tried = this.state.with(py, |state| {
-        if state.lost > 0 || state.out.is_empty() {
+    let base = slf.as_super().get();
+    if base.is_lost(py) {
+        return Ok(());
+    }
+    let tried = this.flow.with(py, |flow| {
+        if flow.out.is_empty() {
             return None;
         }
-        let sent = state
+        let sent = flow
             .out
-            .with_slices(py, |slices| send_slices(state, slices));
-        Some(sent.map(|sent| state.out.advance(py, sent)))
+            .with_slices(py, |slices| send_slices(base.fd, slices));
+        Some(sent.map(|sent| flow.out.advance(py, sent)))
     });
     match tried {
         None => return Ok(()),
         Some(Ok(done)) => drop(done),
-        Some(Err(Errno::INTR)) => py.check_signals()?,
+        Some(Err(Errno::INTR)) => {
+            sent(slf)?;
+            return py.check_signals();
+        }
         Some(Err(Errno::AGAIN)) => {
-            if let Some(registration) = this.registration(py) {
+            if let Some(registration) = base.registration(py) {
                 registration.blocked(py, Direction::Write);
             }
         }
         Some(Err(error)) => {
             let error = errno_error(error.raw_os_error()).into_value(py);
-            let (out, waiter) = this.state.with(py, |state| {
-                let waiter = state.empty_waiter.as_ref();
+            let (out, waiter) = this.flow.with(py, |flow| {
+                let waiter = flow.empty_waiter.as_ref();
                 let waiter = waiter.map(|waiter| waiter.clone_ref(py));
-                (std::mem::take(&mut state.out), waiter)
+                (std::mem::take(&mut flow.out), waiter)
             });
             drop(out);
             let message = "Fatal write error on socket transport";
@@ -247,49 +260,59 @@ pub fn write_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
                 PyErr::from_value(error.bind(py).clone().into_any()),
                 message,
             )?;
-            if let Some(waiter) = waiter {
+            if let Some(waiter) = undone(py, waiter)? {
                 waiter.call_method1(py, intern!(py, "set_exception"), (error,))?;
             }
             return Ok(());
         }
     }
-    let resumes = this.state.with(py, |state| {
-        state.protocol_paused && state.out.len() <= state.low
+    let resumes = this.flow.with(py, |flow| {
+        flow.protocol_paused && flow.out.len() <= flow.low
     });
-    if resumes {
-        slf.call_method0(intern!(py, "_resume_protocol"))?;
+    let resumed = match resumes {
+        true => slf
+            .call_method0(intern!(py, "_resume_protocol"))
+            .map(drop),
+        false => Ok(()),
+    };
+    // Whatever the protocol raised, the rest is to be sent, as the source reports only once that it may be.
+    resumed.and(sent(slf))
+}
+
+/// Returns the future, unless it is done: whoever waited for the buffer to become empty may have been cancelled.
+fn undone(py: Python<'_>, waiter: Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    match waiter {
+        Some(waiter) if !waiter.call_method0(py, intern!(py, "done"))?.is_truthy(py)? => {
+            Ok(Some(waiter))
+        }
+        _ => Ok(None),
     }
-    sent(slf)
 }
 
 /// Does what was put off until everything is sent, or waits to send more.
 fn sent(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
     let py = slf.py();
-    let this = slf.get();
-    let (left, waiter, is_closing, is_ended) = this.state.with(py, |state| {
-        let waiter = state.empty_waiter.as_ref();
-        (
-            state.out.len(),
-            waiter.map(|waiter| waiter.clone_ref(py)),
-            state.is_closing,
-            state.is_ended,
-        )
+    let base = slf.as_super().get();
+    let (left, waiter, is_ended) = slf.get().flow.with(py, |flow| {
+        let waiter = flow.empty_waiter.as_ref();
+        let waiter = waiter.map(|waiter| waiter.clone_ref(py));
+        (flow.out.len(), waiter, flow.is_ended)
     });
     if left > 0 {
-        if let Some(registration) = this.registration(py) {
+        if let Some(registration) = base.registration(py) {
             registration.expect(py, Direction::Write);
         }
         return Ok(());
     }
-    if let Some(waiter) = waiter {
+    if let Some(waiter) = undone(py, waiter)? {
         waiter.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
     }
+    let (is_closing, is_first) = base.endpoint.with(py, |endpoint| {
+        endpoint.lost += u32::from(endpoint.is_closing);
+        (endpoint.is_closing, endpoint.lost == 1)
+    });
     if is_closing {
-        let first = this.state.with(py, |state| {
-            state.lost += 1;
-            state.lost == 1
-        });
-        if first {
+        if is_first {
             slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),))?;
         }
     } else if is_ended {
@@ -303,16 +326,21 @@ fn sent(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
 /// # Errors
 /// `OSError` when the socket cannot be shut down.
 pub fn write_eof(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
-    let ends = slf.get().state.with(slf.py(), |state| {
-        let begins = !state.is_closing && !std::mem::replace(&mut state.is_ended, true);
-        begins && state.out.is_empty()
+    let py = slf.py();
+    let is_closing = slf
+        .as_super()
+        .get()
+        .endpoint
+        .with(py, |endpoint| endpoint.is_closing);
+    let ends = slf.get().flow.with(py, |flow| {
+        let begins = !is_closing && !std::mem::replace(&mut flow.is_ended, true);
+        begins && flow.out.is_empty()
     });
     if ends { shut_down(slf) } else { Ok(()) }
 }
 
 fn shut_down(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
-    let fd = slf.get().state.with(slf.py(), |state| state.fd);
-    let done = descriptor::borrowed(fd, |fd| {
+    let done = descriptor::borrowed(slf.as_super().get().fd, |fd| {
         rustix::net::shutdown(fd, rustix::net::Shutdown::Write)
     });
     match done.unwrap_or(Err(Errno::BADF)) {

@@ -75,6 +75,8 @@ pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
 
 /// Has the object at `place` try what it does in a direction; nothing when it is closed.
 ///
+/// An error is reported as that of any callback is, and the loop goes on: it may be one of the protocol's `connection_lost`.
+///
 /// # Errors
 /// `KeyboardInterrupt` and `SystemExit` of the protocol.
 pub fn run_io(slf: &Bound<'_, AsyncioLoop>, place: u32, direction: Direction) -> PyResult<()> {
@@ -82,11 +84,25 @@ pub fn run_io(slf: &Bound<'_, AsyncioLoop>, place: u32, direction: Direction) ->
     let io = slf.get().io.with(py, |places| {
         places.get(place as usize).map(|io| io.clone_ref(py))
     });
-    match io {
-        Some(Io::Stream(stream)) => StreamTransport::ready(stream.bind(py), direction),
-        Some(Io::Datagram(datagram)) => DatagramTransport::ready(datagram.bind(py), direction),
-        Some(Io::Future(waiting)) => descriptor::ready(slf, place, &waiting),
-        None => Ok(()),
+    let Some(io) = io else {
+        return Ok(());
+    };
+    let done = match &io {
+        Io::Stream(stream) => StreamTransport::ready(stream.bind(py), direction),
+        Io::Datagram(datagram) => DatagramTransport::ready(datagram.bind(py), direction),
+        Io::Future(waiting) => descriptor::ready(slf, place, waiting),
+    };
+    match done {
+        Err(error) if !ends_loop(py, &error) => {
+            let what = match direction {
+                Direction::Read => "reading",
+                Direction::Write => "writing",
+            };
+            let error = error.into_value(py);
+            let args = (io.as_any(), what, error);
+            slf.call_method1(intern!(py, "_io_failed"), args).map(drop)
+        }
+        done => done,
     }
 }
 
