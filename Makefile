@@ -23,8 +23,8 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUST  := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance conformance-0.13 stdlib bench \
-    coverage lint fmt build wheels lock clean fuzz sanitize docs docs-serve test-docs charts
+.PHONY: demo test test-rust test-python test-versions test-install prerequisites soak chaos conformance conformance-0.13 stdlib \
+    async-suites bench coverage lint fmt build wheels lock clean fuzz sanitize docs docs-serve test-docs charts
 
 demo: $(BUILT)
 	$(PY) examples/demo.py
@@ -71,6 +71,11 @@ conformance-0.13: $(BUILT) $(READY)
 stdlib: $(BUILT) $(READY)
 	$(PY) tests/stdlib/run.py --jobs $(JOBS) $(ARGS)
 	$(PY) tests/stdlib/own_loop.py --jobs $(JOBS)
+
+# The test suites of asyncio's libraries, downloaded from the package index, with the loop of gevent.aio beside asyncio's own;
+# SUITE=anyio runs one of them.
+async-suites: $(BUILT) $(READY)
+	$(PY) tests/async_suites/run.py $(SUITE)
 
 bench: $(BUILT) $(READY)
 	$(PY) benchmarks/run.py

@@ -313,13 +313,16 @@ def test_a_greenlet_of_another_thread_is_awaited(run):
 def test_a_loop_that_blocks_the_thread_is_refused():
     async def main():
         with pytest.raises(RuntimeError, match=r"gevent\.aio\.EventLoop"):
-            await aio.to_greenlet(give, 1)
+            await aio.to_greenlet(called.append, 1)
 
+    called = []
     loop = asyncio.SelectorEventLoop()
     try:
         loop.run_until_complete(main())
     finally:
         loop.close()
+    gevent.sleep(0.001)
+    assert called == []
 
 
 def test_an_error_leaves_no_reference_cycle(run):

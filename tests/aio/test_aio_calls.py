@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import sys
 import traceback
 
 import pytest
@@ -304,3 +305,18 @@ def test_eager_tasks_of_the_shared_loop():
         assert asyncio._get_running_loop() is None
     finally:
         loop.set_task_factory(None)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="a task is eager by itself since Python 3.14"
+)
+def test_a_task_of_the_shared_loop_that_is_eager_by_itself():
+    async def main():
+        begun.append(asyncio.get_running_loop())
+        await asyncio.sleep(0.001)
+        return asyncio.get_running_loop()
+
+    begun = []
+    task = aio.loop().create_task(main(), eager_start=True)
+    assert begun == [aio.loop()]
+    assert aio.run(task) is aio.loop()

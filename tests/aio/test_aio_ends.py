@@ -3,6 +3,7 @@
 import asyncio
 import gc
 
+import pytest
 from aio_support import give, in_thread
 
 import gevent
@@ -257,3 +258,32 @@ def test_an_own_loop_goes_on_in_the_child_of_a_fork(run_python):
     """)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [r"b'child\n'", r"b'parent\n'"]
+
+
+@pytest.mark.parametrize("patch", ["", "from gevent import monkey; monkey.patch_all()"])
+def test_a_coroutine_of_an_own_loop_goes_on_in_the_child_that_it_forks(run_python, patch):
+    done = run_python(f"""
+        {patch}
+        import asyncio, gevent, os, sys
+        from gevent import aio
+
+        async def main():
+            task, loop = asyncio.current_task(), asyncio.get_running_loop()
+            child = os.fork()
+            if child:
+                assert await aio.to_greenlet(os.waitpid, child, 0) == (child, 0)
+            assert (asyncio.current_task(), asyncio.get_running_loop()) == (task, loop)
+            async with asyncio.timeout(10):
+                await asyncio.gather(asyncio.sleep(0.001), aio.to_greenlet(gevent.sleep, 0.001))
+            return "parent" if child else "child"
+
+        def run():
+            with asyncio.Runner(loop_factory=aio.EventLoop) as runner:
+                print(runner.run(main()), flush=True)
+
+        run()
+        gevent.spawn(run).get()
+    """)
+    # The second pair comes from both processes of the first.
+    assert done.stderr == ""
+    assert done.stdout.split() == ["child", "child", "parent", "parent", "child", "parent"]

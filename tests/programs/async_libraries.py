@@ -422,5 +422,106 @@ def fastapi_site():
     return right
 
 
+def playwright_pages(chromium):
+    """A browser of Playwright's asynchronous interface; greenlets open pages in it side by side."""
+    from playwright.async_api import async_playwright
+
+    async def site(reader, writer):
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        body = f"<title>page {path}</title><button onclick='this.textContent += 1'>0</button>"
+        writer.write(f"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n{body}".encode())
+        writer.close()
+
+    async def open_browser():
+        playwright = await async_playwright().start()
+        # Chromium's sandbox refuses to work for root.
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        return playwright, browser
+
+    async def look(number):
+        page = await browser.new_page()
+        await page.goto(f"http://127.0.0.1:{port}/{number}")
+        await page.get_by_role("button").click()
+        found = (await page.title(), await page.get_by_role("button").text_content())
+        await page.close()
+        return found == (f"page /{number}", "01")
+
+    async def wait_for_ever():
+        page = await browser.new_page()
+        try:
+            await page.wait_for_selector("#never", timeout=0)
+        finally:
+            await page.close()
+
+    async def close():
+        await browser.close()
+        await playwright.stop()
+
+    server = aio.run(asyncio.start_server(site, "127.0.0.1", 0))
+    port = port_of(server)
+    playwright, browser = aio.run(open_browser())
+    right = all_at_once(lambda number: aio.run(look(number)), 5)
+    timed_out = time_out(wait_for_ever)
+    after = aio.run(look(7))
+    aio.run(close())
+    server.close()
+    return {"right": right, "timed out": timed_out, "after": after}
+
+
+def grpc_calls():
+    """A server and a client of grpc.aio; greenlets call it side by side."""
+    import grpc
+
+    async def echo(request, _context):
+        await asyncio.sleep(0.001)
+        return request.upper()
+
+    async def count(request, _context):
+        for number in range(int(request)):
+            yield str(number).encode()
+
+    async def wait_for_ever(_request, _context):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.append(1)
+
+    async def serve():
+        server = grpc.aio.server()
+        methods = {
+            "Echo": grpc.unary_unary_rpc_method_handler(echo),
+            "Count": grpc.unary_stream_rpc_method_handler(count),
+            "Wait": grpc.unary_unary_rpc_method_handler(wait_for_ever),
+        }
+        handler = grpc.method_handlers_generic_handler("test.Service", methods)
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+
+    async def unary(method, data):
+        return await channel.unary_unary(f"/test.Service/{method}")(data)
+
+    def talk(number):
+        echoed = aio.run(unary("Echo", b"text %d" % number))
+        counted = aio.iterate(channel.unary_stream("/test.Service/Count")(b"%d" % number))
+        return echoed == b"TEXT %d" % number and len(list(counted)) == number
+
+    async def close():
+        await channel.close()
+        await server.stop(None)
+
+    cancelled = []
+    server, channel = aio.run(serve())
+    right = all_at_once(talk, 50)
+    ended = [time_out(lambda: unary("Wait", b"")), kill(lambda: unary("Wait", b""))]
+    with gevent.Timeout(20):
+        while len(cancelled) < 2:
+            gevent.sleep(0.01)
+    after = talk(3)
+    aio.run(close())
+    return {"right": right, "ended": ended, "after": after}
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*sys.argv[3:])))

@@ -68,3 +68,16 @@ def test_anyio(result_of, mode):
 
 def test_fastapi_under_uvicorn(result_of, mode):
     assert result_of(PROGRAM, "fastapi_site", mode) == 60
+
+
+def test_playwright(result_of, mode, require_program):
+    pytest.importorskip("playwright", reason="Playwright is not here")
+    seen = result_of(PROGRAM, "playwright_pages", mode, require_program("chromium"))
+    assert seen == {"right": 5, "timed out": True, "after": True}
+
+
+def test_grpc(result_of):
+    # In a patched process the thread that waits in its library would be a greenlet, and block all.
+    pytest.importorskip("grpc", reason="there are no wheels of grpcio for this version")
+    seen = result_of(PROGRAM, "grpc_calls", "plain")
+    assert seen == {"right": 50, "ended": [True, True], "after": True}

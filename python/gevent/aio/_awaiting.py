@@ -44,7 +44,7 @@ async def to_greenlet(function: Callable[..., T], /, *args: Any, **kwargs: Any) 
 
 
 class _Call:
-    """A function to call, and what became of the call.
+    """A function to call, and its result or its error.
 
     The error is kept here because the hub would report one that leaves the greenlet.
     """

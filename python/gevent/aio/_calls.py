@@ -26,7 +26,7 @@ def run(awaitable: Awaitable[T]) -> T:
 
     :param awaitable: A coroutine, which runs as a new task in a copy of the caller's context, or
         a future of :func:`loop`, or any other awaitable object.
-    :raises asyncio.CancelledError: The task was cancelled by somebody else.
+    :raises asyncio.CancelledError: The task was cancelled, and not by the end of this wait.
     :raises RuntimeError: The caller is a coroutine of the same loop, which can await.
     :raises TypeError: *awaitable* cannot be awaited.
     """

@@ -33,7 +33,7 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         if isinstance(selector, HubSelector):
             self._watch_selector(selector.fileno())
         else:
-            # Nobody can watch such a selector, which has to be asked in each turn.
+            # The hub cannot watch such a selector, so each turn polls it.
             run_once: Any = vars(_base.BaseEventLoop)["_run_once"]
             self._run_once = MethodType(run_once, self)  # type: ignore[method-assign]
 

@@ -15,8 +15,8 @@ from gevent.hub import get_hub, getcurrent
 
 __all__ = ["SharedLoop", "loop"]
 
-#: How many seconds a coroutine may block the loop when the loop is to end.
-_PATIENCE = 1.0
+#: For how many seconds a coroutine may block the loop when the loop is to end.
+_LONGEST_END = 1.0
 
 
 class SharedLoop(EventLoop):
@@ -25,11 +25,13 @@ class SharedLoop(EventLoop):
     It keeps the hub alive as long as it has tasks that are not done.
     """
 
+    _goes_on_in_child = False
+
     def __init__(self, hub: Any) -> None:
         super().__init__()
         self._hub = hub
         self._unfinished = 0
-        #: What greenlets wait for, and the events that wake these.
+        #: The futures that greenlets wait for, each with the event that wakes these.
         self._calls: dict[asyncio.Future[Any], Event] = {}
         self._ending = False
         # Greenlets that wait for tasks do not go on when their thread or the interpreter ends.
@@ -114,9 +116,9 @@ class SharedLoop(EventLoop):
         self._wakes_callers = False
         self._ending = self._counted = True
         super().stop()
-        if not self._served.wait(_PATIENCE):
+        if not self._served.wait(_LONGEST_END):
             kill(self._greenlet)
-            self._served.wait(_PATIENCE)
+            self._served.wait(_LONGEST_END)
         if self._sleeper.hub is None:
             super().run_until_complete(self._clean_up())
             super().close()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_loop", "handle", "leave_to_others", "own_wakeups"]
 
-#: What asyncio sets as the handler of a signal that a loop reads.
+#: asyncio's handler of a signal whose number a loop reads from its descriptor.
 _ignore: Any = vars(unix_events)["_sighandler_noop"]
 
 #: The loops that handle signals or did so.

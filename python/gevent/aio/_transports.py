@@ -1,6 +1,6 @@
-"""The transports of sockets: what happens once in the life of a connection.
+"""The transports of sockets: their set-up and their end.
 
-What happens for each message is in the base classes, which are part of the engine.
+The base classes, which are part of the engine, do the rest for each message.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def limits_of(high: int | None, low: int | None) -> tuple[int, int]:
 class _SocketTransport:
     """The part that transports of stream and of datagram sockets have in common."""
 
-    # What the destructor looks at, also when the constructor failed.
+    # The destructor looks at this also when the constructor failed.
     _server: Any = None
-    # What the engine has for each kind of them.
+    # The base classes have these.
     set_protocol: Any
     is_reading: Any
     get_write_buffer_size: Any
@@ -117,7 +117,7 @@ class _SocketTransport:
         return self._extra.get(name, default)
 
     def abort(self) -> None:
-        """Close the transport at once, without sending what is buffered."""
+        """Close the transport without sending what is buffered."""
         self._force_close(None)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:

@@ -101,7 +101,7 @@ pub struct AsyncioLoop {
     pub(super) watch: GilCell<Option<SelectorWatch>>,
     /// The hub's loop with which it ran last.
     home: GilCell<Option<Py<Loop>>>,
-    /// Handles that ran and that nobody else refers to.
+    /// Handles that have run and that the program does not refer to, kept for reuse.
     spare: GilCell<Vec<Py<PyAny>>>,
 }
 
@@ -127,8 +127,8 @@ impl AsyncioLoop {
         self.debug.load(Relaxed)
     }
 
-    /// Keeps a handle that ran for the next call, unless somebody refers to it: nearly all handles are of no use to those who
-    /// get them, and making one takes longer than the rest of `call_soon`.
+    /// Keeps a handle that has run for the next call, unless the program refers to it. Programs ignore most handles that they
+    /// get, and making one takes longer than the rest of `call_soon`.
     #[inline]
     pub fn keep_spare(&self, handle: Bound<'_, PyAny>) {
         let py = handle.py();
@@ -375,7 +375,7 @@ impl AsyncioLoop {
             if let Some(registration) = io.registration(py) {
                 registration.follow(py, &hub_loop)?;
             } else if let Io::Future(waiting) = &io {
-                // Whoever awaits it tries again, and waits anew.
+                // The coroutine that awaits the future tries its operation again, and waits anew.
                 waiting.end_watch(py);
                 let place = u32::try_from(place).unwrap_or(u32::MAX);
                 self.mailbox.push(py, Ready::Io(place, Direction::Read));

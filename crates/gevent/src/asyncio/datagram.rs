@@ -1,7 +1,7 @@
 //! `DatagramTransport`, the base class of the transports of datagram sockets.
 //!
-//! What is received goes to the protocol, and what the kernel takes at once is sent from here. `gevent.aio`'s class, which is
-//! derived from it, keeps what has to wait, and has what happens once in a transport's life.
+//! It passes datagrams that are received to the protocol, and sends those that the kernel takes without waiting. `gevent.aio`'s
+//! class, which is derived from it, queues the others, and has the set-up and the end of a transport.
 
 use pyo3::intern;
 use pyo3::prelude::*;

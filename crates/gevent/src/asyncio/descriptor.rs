@@ -1,7 +1,7 @@
 //! Futures for descriptors that belong to the program: `sock_recv` and its like wait for them.
 //!
-//! Such a descriptor cannot be registered for good, as nobody says when it is closed. The hub watches it until it is ready
-//! once. Watches that end linger in the hub until its next poll, so that operations that wait for one descriptor again and
+//! Such a descriptor cannot stay registered, as the program may close it without a notice. The hub watches it until it is
+//! ready once. Watches that end linger in the hub until its next poll, so that operations that wait for one descriptor again and
 //! again need no system call for that.
 
 use std::os::fd::RawFd;
@@ -102,7 +102,7 @@ pub fn watch<'py>(
     Ok((future, place))
 }
 
-/// Ends the watch at `place`, if it is that of `future`, which nobody awaits any more.
+/// Ends the watch at `place`, if it is that of `future`, which is not awaited any more.
 pub fn forget(slf: &Bound<'_, AsyncioLoop>, place: u32, future: &Bound<'_, PyAny>) {
     let py = slf.py();
     let is_same = |io: &Io| matches!(io, Io::Future(waiting) if waiting.future.is(future));
@@ -122,7 +122,7 @@ pub fn forget(slf: &Bound<'_, AsyncioLoop>, place: u32, future: &Bound<'_, PyAny
 /// Ends the watch at `place`, whose descriptor is ready, and sets the result of the future.
 ///
 /// # Errors
-/// What setting the result raises.
+/// Errors of `Future.set_result`.
 pub fn ready(slf: &Bound<'_, AsyncioLoop>, place: u32, waiting: &DescriptorFuture) -> PyResult<()> {
     let py = slf.py();
     let future = waiting.future.bind(py);

@@ -122,7 +122,7 @@ impl Handles {
         Ok(made.into_object())
     }
 
-    /// The handle without what it held, if nobody else refers to it.
+    /// Empties the handle and returns it, if the caller has the only reference to it.
     #[inline]
     pub fn emptied<'py>(&self, handle: Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
         let fields = self.handle.fields(handle).ok()?;
@@ -132,7 +132,7 @@ impl Handles {
         for slot in [self.callback, self.args, self.context, self.loop_] {
             fields.unset(slot);
         }
-        // What was dropped may have run code that found the handle.
+        // The release of the fields may have run code that found the handle.
         self.handle
             .is_unshared(&fields)
             .then(|| fields.into_object())

@@ -97,7 +97,7 @@ impl Mailbox {
         self.ready.take(py)
     }
 
-    /// Removes the handles. What transports have to do stays: the kernel reports it only once.
+    /// Removes the handles. The entries of transports stay, as the kernel reports only once that a source is ready.
     pub fn remove_handles(&self, py: Python<'_>) {
         let all = self.take_all(py);
         let (handles, io): (Vec<_>, Vec<_>) = all

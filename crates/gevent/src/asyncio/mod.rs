@@ -1,7 +1,7 @@
 //! The fast path of `gevent.aio`: what an event loop of asyncio does for each callback and each message.
 //!
-//! `gevent.aio.EventLoop` is a Python class derived from [`AsyncioLoop`](base::AsyncioLoop) and from asyncio's own loop. What is
-//! here overrides what happens often; set-up, tear-down and whatever debug mode adds are asyncio's own code.
+//! `gevent.aio.EventLoop` is a Python class derived from [`AsyncioLoop`](base::AsyncioLoop) and from asyncio's own loop. The
+//! engine overrides what a loop does for each callback; set-up, tear-down and the additions of debug mode are asyncio's code.
 //!
 //! The way of a message: the hub's poll finds that a source is ready and notifies its listener, which puts the place of the
 //! transport into the loop's [`mailbox`] and wakes the greenlet that runs the loop. That one's next [`turn`] has the

@@ -44,7 +44,7 @@ impl Listener for IoListener {
 
 /// A descriptor that is registered with the hub of the thread that runs a loop, for an object of that loop.
 ///
-/// The hub's sources know the mailbox alone, so that a loop and its transports that nobody uses any more are freed together.
+/// The hub's sources know the mailbox alone, so that a loop and its transports are freed together once they are unreachable.
 pub struct Registration {
     source: GilCell<Source>,
     fd: RawFd,

@@ -132,7 +132,7 @@ impl StreamTransport {
         Ok(())
     }
 
-    /// Close the transport at once, without sending what is buffered.
+    /// Close the transport without sending what is buffered.
     fn _force_close(slf: &Bound<'_, Self>, exc: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
         let base = slf.as_super().get();
@@ -194,9 +194,9 @@ impl StreamTransport {
 
     #[setter(_empty_waiter)]
     fn set_empty_waiter(&self, py: Python<'_>, waiter: Option<Py<PyAny>>) {
-        let old = self.flow.with(py, |flow| {
-            std::mem::replace(&mut flow.empty_waiter, waiter)
-        });
+        let old = self
+            .flow
+            .with(py, |flow| std::mem::replace(&mut flow.empty_waiter, waiter));
         drop(old);
     }
 
@@ -208,8 +208,7 @@ impl StreamTransport {
 
     #[setter(_limits)]
     fn set_limits(&self, py: Python<'_>, limits: (usize, usize)) {
-        self.flow
-            .with(py, |flow| (flow.low, flow.high) = limits);
+        self.flow.with(py, |flow| (flow.low, flow.high) = limits);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -1,4 +1,4 @@
-//! Receiving by a stream's transport: on the stack first, or into the protocol's memory, and what the protocol is told.
+//! Receives for a stream's transport, on the stack or into the protocol's memory, and calls the protocol.
 
 use std::os::fd::BorrowedFd;
 
@@ -17,7 +17,7 @@ use crate::ffi::descriptor;
 
 /// The size of the room on the stack that is tried first, so that a small message costs a small object.
 const SCRATCH: usize = 8192;
-/// The most that is received at once where much comes, as in asyncio.
+/// The most that one system call receives where much comes, as in asyncio.
 const MOST: usize = 256 * 1024;
 
 /// The outcome of a read.
@@ -44,7 +44,7 @@ impl<'py> Read<'py> {
     }
 }
 
-/// Receives from a stream socket; returns how much came, and whether that was all there was.
+/// Receives from a stream socket; returns how much came, and true if that was all there was.
 fn receive(
     fd: BorrowedFd<'_>,
     is_unix: bool,
@@ -85,10 +85,7 @@ fn read_much<'py>(slf: &Bound<'py, StreamTransport>) -> Read<'py> {
     }
 }
 
-fn read_into(
-    slf: &Bound<'_, StreamTransport>,
-    room: &mut Room<'_>,
-) -> rustix::io::Result<usize> {
+fn read_into(slf: &Bound<'_, StreamTransport>, room: &mut Room<'_>) -> rustix::io::Result<usize> {
     let py = slf.py();
     let this = slf.get();
     let base = slf.as_super().get();
@@ -162,7 +159,7 @@ pub fn read_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
 /// Receives into the protocol's own memory.
 ///
 /// # Errors
-/// What `get_buffer` raises, and `RuntimeError` when it gives no room.
+/// Errors of `get_buffer`, and `RuntimeError` when it returns an empty buffer.
 fn read_buffered<'py>(
     slf: &Bound<'py, StreamTransport>,
     protocol: &Bound<'py, PyAny>,

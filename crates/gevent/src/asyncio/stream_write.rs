@@ -1,4 +1,4 @@
-//! Sending by a stream's transport: at once what the kernel takes, and the rest as it takes it.
+//! Sends for a stream's transport: what the kernel takes without waiting, and the rest when the socket can be written to.
 
 use std::io::IoSlice;
 use std::os::fd::RawFd;
@@ -270,19 +270,21 @@ pub fn write_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
         flow.protocol_paused && flow.out.len() <= flow.low
     });
     let resumed = match resumes {
-        true => slf
-            .call_method0(intern!(py, "_resume_protocol"))
-            .map(drop),
+        true => slf.call_method0(intern!(py, "_resume_protocol")).map(drop),
         false => Ok(()),
     };
     // Whatever the protocol raised, the rest is to be sent, as the source reports only once that it may be.
     resumed.and(sent(slf))
 }
 
-/// Returns the future, unless it is done: whoever waited for the buffer to become empty may have been cancelled.
+/// Returns the future, unless it is done: the task that waited for the buffer to become empty may have been cancelled.
 fn undone(py: Python<'_>, waiter: Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny>>> {
     match waiter {
-        Some(waiter) if !waiter.call_method0(py, intern!(py, "done"))?.is_truthy(py)? => {
+        Some(waiter)
+            if !waiter
+                .call_method0(py, intern!(py, "done"))?
+                .is_truthy(py)? =>
+        {
             Ok(Some(waiter))
         }
         _ => Ok(None),

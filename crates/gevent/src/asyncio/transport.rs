@@ -49,9 +49,7 @@ impl BaseTransport {
     /// # Errors
     /// When `sock` is no socket.
     pub fn new(loop_: Py<AsyncioLoop>, sock: Bound<'_, PyAny>) -> PyResult<Self> {
-        let fd: RawFd = sock
-            .call_method0(intern!(sock.py(), "fileno"))?
-            .extract()?;
+        let fd: RawFd = sock.call_method0(intern!(sock.py(), "fileno"))?.extract()?;
         Ok(Self {
             endpoint: GilCell::new(Endpoint {
                 loop_: Some(loop_),
@@ -77,7 +75,7 @@ impl BaseTransport {
     /// Calls `work`, which does what is due in a direction, in the context of the protocol.
     ///
     /// # Errors
-    /// What `work` raises, and `RuntimeError` when the context is entered already.
+    /// Errors of `work`, and `RuntimeError` when the context is entered already.
     pub fn run_ready(
         &self,
         py: Python<'_>,
@@ -234,9 +232,9 @@ impl BaseTransport {
     /// Have another protocol called from now on.
     pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
         let new = protocol.clone().unbind();
-        let old = self.endpoint.with(protocol.py(), |endpoint| {
-            endpoint.protocol.replace(new)
-        });
+        let old = self
+            .endpoint
+            .with(protocol.py(), |endpoint| endpoint.protocol.replace(new));
         drop(old);
     }
 

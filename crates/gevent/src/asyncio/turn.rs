@@ -191,7 +191,7 @@ fn expire(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
 /// the hub's descriptors now and then.
 ///
 /// # Errors
-/// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
+/// Exceptions thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
 pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
@@ -215,7 +215,8 @@ pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> 
     park::yield_now(py)
 }
 
-/// Polls without waiting where nobody else is ready, which spares a busy loop the parking; true if it has something to do then.
+/// Polls without waiting if no other greenlet is ready, which spares a busy loop the parking; returns true if the loop has
+/// something to do then.
 fn find_ready(py: Python<'_>, this: &AsyncioLoop, hub_loop: &Loop) -> bool {
     let for_hub = Unusual::IN_TASK | Unusual::PHASED | Unusual::SIGNALS | Unusual::STOPPING;
     if hub_loop.unusual.any(for_hub) || hub_loop.has_ready(py) {
@@ -241,7 +242,7 @@ fn wait(slf: &Bound<'_, AsyncioLoop>, hub_loop: Py<Loop>, timeout: Option<f64>) 
         wait.limit(py, Duration::from_secs_f64(seconds.min(LONGEST)), false);
     }
     this.mailbox().park(py, Some(Arc::clone(&wait)));
-    if this.mailbox().len(py) > 0 {
+    if this.mailbox().has_mail(py) {
         this.mailbox().wake(py);
     }
     drop(this.parked_in.replace(py, Some(hub_loop.clone_ref(py))));

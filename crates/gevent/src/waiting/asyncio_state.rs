@@ -260,7 +260,7 @@ fn set_running_loop(py: Python<'_>, loop_: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Keep asyncio's state apart for each greenlet from now on.
 ///
-/// `get_running_loop` and `set_running_loop` are asyncio's own functions; whoever calls this puts the `set_running_loop` of
+/// `get_running_loop` and `set_running_loop` are asyncio's own functions; the caller puts the `set_running_loop` of
 /// this module in the place of the latter. `swap_current_task` is asyncio's function of that name, or None where there is none.
 #[pyfunction]
 fn follow_running_loops(
