@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import sys
 from _socket import AF_INET, AF_INET6
 from collections.abc import Callable
@@ -13,6 +14,11 @@ from gevent._core import loop as _Loop
 from gevent.event import Event
 
 __all__ = ["BaseServer"]
+
+#: Errors of accepting that the end of another connection may mend.
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: After so many seconds without a shortage, the next one is reported.
+_QUIET = 60.0
 
 
 class BaseServer:
@@ -45,6 +51,8 @@ class BaseServer:
     fatal_errors: ClassVar[tuple[int, ...]] = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn: Any = Greenlet.spawn
+    #: When accepting last met a shortage, in the loop's time.
+    _last_shortage: float = -math.inf
 
     #: Set while the server listens.
     socket: Any
@@ -179,8 +187,14 @@ class BaseServer:
 
     def _report_once(self, context: Any, failure: BaseException) -> None:
         """Report a failure, unless it follows another one, as its cause is known then."""
-        if self.delay <= self.min_delay or self.is_fatal_error(failure):
-            self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
+        if self.delay > self.min_delay and not self.is_fatal_error(failure):
+            return
+        if isinstance(failure, OSError) and failure.errno in SHORTAGES:
+            # While descriptors come and go, accepting fails and works again many times a second.
+            before, self._last_shortage = self._last_shortage, self.loop.now()
+            if self._last_shortage - before < _QUIET:
+                return
+        self.loop.handle_error(context, type(failure), failure, failure.__traceback__)
 
     def _hold_back(self) -> None:
         if self.delay < 0 or not self.started:

@@ -7,7 +7,6 @@ every size has a limit.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -35,6 +34,7 @@ from gevent._http import OldMessage as OldMessage
 from gevent._http import headers_factory as headers_factory
 from gevent._http_tls import log_client, negotiate
 from gevent._socketcommon import getfqdn
+from gevent.baseserver import SHORTAGES
 from gevent.server import _OWN_STEPS, StreamServer
 
 __all__ = [
@@ -405,7 +405,7 @@ class WSGIServer(StreamServer):
         self._service.make_room()
 
     def _reading_failed(self, failure: BaseException) -> None:
-        if isinstance(failure, OSError) and failure.errno in _SHORTAGES:
+        if isinstance(failure, OSError) and failure.errno in SHORTAGES:
             self._service.make_room()
         super()._reading_failed(failure)
 
@@ -460,8 +460,6 @@ class WSGIServer(StreamServer):
 # each client that does not read would cost memory, and time that others wait for.
 _MOST_UNSENT = 1 << 18
 
-# What the end of another connection may mend when none can be accepted.
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 # Methods as they are defined here, whoever replaces them later: what the engine may do itself.
 _HANDLE, _GET_ENVIRON = WSGIServer.handle, WSGIServer.get_environ

@@ -212,5 +212,6 @@ def test_a_port_of_another_server_of_the_same_kind(serve_program):
 def test_a_wrong_command_line(serve_program, arguments):
     serving = serve_program(*arguments)
     _, stderr = serving.process.communicate(timeout=30)
-    assert b"usage: python -m gevent.serve" in stderr
+    assert b"python -m gevent.serve --help" in stderr
+    assert stderr.count(b"\n") == 2
     assert serving.process.returncode == 2

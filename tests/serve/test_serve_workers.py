@@ -223,7 +223,16 @@ def test_signals_change_the_number_of_workers(serve_program):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH]
+    "number",
+    [
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        signal.SIGIO,
+        signal.SIGWINCH,
+    ],
 )
 def test_other_signals_do_no_harm(serve_program, number):
     serving = serve_program(*HERE, "--workers", "2")

@@ -99,6 +99,36 @@ def test_no_more_descriptors(serve, reported):
         assert len(reported) == 1
 
 
+def test_descriptors_that_come_and_go(serve, reported):
+    """Each connection that ends lets one in, and then there is none again."""
+    turn = [0]
+
+    class Short(WSGIServer):
+        min_delay = 0.001
+
+        def do_read(self):
+            turn[0] += 1
+            if turn[0] % 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().do_read()
+
+    with Short(("127.0.0.1", 0), application, log=None, error_log=None) as server:
+        server.start()
+        for _ in range(5):
+            with socket.create_connection(server.address) as sock:
+                sock.settimeout(20)
+                sock.sendall(GET)
+                assert sock.recv(1000).endswith(b"ok")
+        assert len(reported) == 1
+        # After a time without any, it is worth a report again.
+        server._last_shortage -= 100
+        with socket.create_connection(server.address) as sock:
+            sock.settimeout(20)
+            sock.sendall(GET)
+            assert sock.recv(1000).endswith(b"ok")
+        assert len(reported) == 2
+
+
 def test_an_address_has_so_many_connections(serve):
     web = serve(application, max_per_address=2)
     first, second = ask(web), ask(web)

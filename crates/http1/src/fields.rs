@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use crate::body::Framing;
-use crate::head::{Field, FieldAt, Version};
+use crate::head::{FieldAt, Version};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::target::is_authority;
@@ -105,6 +105,7 @@ pub(crate) struct Meaning {
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
     pub(crate) upgrade: bool,
+    pub(crate) hints_at_upgrade: bool,
 }
 
 /// The fields that govern framing and connection, read one after the other.
@@ -118,6 +119,7 @@ pub(crate) struct Reading<'p> {
     stay: bool,
     connection_upgrade: bool,
     upgrade: bool,
+    upgrade_to_websocket: bool,
     expects_continue: bool,
 }
 
@@ -133,34 +135,37 @@ impl<'p> Reading<'p> {
             stay: false,
             connection_upgrade: false,
             upgrade: false,
+            upgrade_to_websocket: false,
             expects_continue: false,
         }
     }
 
-    pub(crate) fn add(&mut self, field: Field<'_>) -> Result<(), Refusal> {
-        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         // The length alone rules most fields out.
-        match field.name.len() {
-            4 if is("host") => self.host(field.value),
+        match name.len() {
+            4 if is("host") => self.host(value),
             6 if is("expect") => {
                 self.expects_continue |=
-                    tokens(field.value).any(|token| token.eq_ignore_ascii_case(b"100-continue"));
+                    tokens(value).any(|token| token.eq_ignore_ascii_case(b"100-continue"));
                 Ok(())
             }
             7 if is("upgrade") => {
-                self.upgrade |= !field.value.is_empty();
+                self.upgrade |= !value.is_empty();
+                self.upgrade_to_websocket |=
+                    tokens(value).any(|token| token.eq_ignore_ascii_case(b"websocket"));
                 Ok(())
             }
             10 if is("connection") => {
-                for token in tokens(field.value) {
+                for token in tokens(value) {
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.stay |= token.eq_ignore_ascii_case(b"keep-alive");
                     self.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
                 Ok(())
             }
-            14 if is("content-length") => self.content_length(field.value),
-            17 if is("transfer-encoding") => self.transfer_encoding(field.value),
+            14 if is("content-length") => self.content_length(value),
+            17 if is("transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),
         }
     }
@@ -230,6 +235,7 @@ impl<'p> Reading<'p> {
                 && self.expects_continue
                 && !matches!(framing, Framing::None | Framing::Length(0)),
             upgrade: current && self.upgrade && self.connection_upgrade,
+            hints_at_upgrade: self.connection_upgrade || self.upgrade_to_websocket,
         })
     }
 }

@@ -212,8 +212,9 @@ impl Head {
         }
         fields::parse(&self.bytes, start, self.progress.lines, &mut self.fields)?;
         let mut meaning = fields::Reading::new(self.version, policy);
+        let slice = |(from, to): (u32, u32)| &self.bytes[from as usize..to as usize];
         for at in &self.fields {
-            meaning.add(self.field(*at))?;
+            meaning.add(slice(at.name), slice(at.value))?;
         }
         self.meaning = meaning.finish()?;
         Ok(())
@@ -249,6 +250,12 @@ impl Head {
     #[must_use]
     pub fn parts(&self) -> Target<'_> {
         Target::of(self.method(), self.target())
+    }
+
+    /// Returns true for `HEAD`, which is answered without a body.
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        self.bytes[..self.method] == *b"HEAD"
     }
 
     /// Returns true for `CONNECT`: what follows it may be another protocol's, and is never read as a request.
@@ -308,6 +315,13 @@ impl Head {
     #[must_use]
     pub fn upgrade(&self) -> bool {
         self.meaning.upgrade
+    }
+
+    /// Returns true if the client may want to change the protocol, in the view of older servers, which go by one field:
+    /// `Connection: upgrade`, or `Upgrade: websocket`.
+    #[must_use]
+    pub fn hints_at_upgrade(&self) -> bool {
+        self.meaning.hints_at_upgrade
     }
 }
 

@@ -23,7 +23,8 @@ class _Parser(argparse.ArgumentParser):
         if unknown != message:
             first = unknown.split()[0].partition("=")[0]
             message += configuration.did_you_mean(first, self._option_string_actions)
-        super().error(message)
+        # The usage as a whole is longer than a screen, and would hide this line.
+        self.exit(2, f"{PROGRAM}: error: {message}\nTry '{PROGRAM} --help' for the options.\n")
 
 
 class Sources:
@@ -61,7 +62,7 @@ class Sources:
         return options
 
     def first_options(self) -> Options:
-        """Return the same; what is wrong ends the program, with its usage and status 2.
+        """Return the same; what is wrong ends the program with a line and status 2.
 
         :raises SystemExit: See there.
         """

@@ -15,6 +15,8 @@ from gevent.serve.metrics import Metrics
 from gevent.serve.process import WorkerProcess
 from gevent.serve.signals import Signals
 
+#: Signals of timers and descriptors, which end a process that did not ask for them.
+TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
 #: Signals that do nothing to a worker. A terminal sends the first two to all processes, and the
 #: supervisor passes on what is to be done.
 HARMLESS = (
@@ -22,7 +24,7 @@ HARMLESS = (
     signal.SIGHUP,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    signal.SIGALRM,
+    *TIMERS,
     signal.SIGTTIN,
     signal.SIGTTOU,
 )

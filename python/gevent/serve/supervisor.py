@@ -25,7 +25,7 @@ from functools import partial
 from gevent._config import config
 from gevent._inspect_address import InspectError
 from gevent.serve import process, worker
-from gevent.serve.crew import Crew
+from gevent.serve.crew import TIMERS, Crew
 from gevent.serve.errors import ServeError, reason
 from gevent.serve.heartbeat import Heartbeat
 from gevent.serve.listeners import UNIX, Listener
@@ -58,7 +58,7 @@ CAUGHT = (
     signal.SIGCHLD,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    signal.SIGALRM,
+    *TIMERS,
     signal.SIGTTIN,
     signal.SIGTTOU,
 )

@@ -129,15 +129,27 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// # Errors
 /// Returns the error that the log raises.
 pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
+    match log_of(handler)? {
+        Some(log) => log_to(handler, &log),
+        None => Ok(()),
+    }
+}
+
+/// Returns the access log, unless what is written to it goes nowhere.
+fn log_of<'py>(handler: &Handler<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = handler.py();
     let server = attributes(handler).state.with(py, |state| {
         state.server.as_ref().map(|server| server.clone_ref(py))
     });
-    let Some(server) = server else { return Ok(()) };
+    let Some(server) = server else {
+        return Ok(None);
+    };
     let log = attribute::own_first(server.bind(py), intern!(py, "log"))?;
-    if is_silent(&log)? {
-        return Ok(());
-    }
+    Ok((!is_silent(&log)?).then_some(log))
+}
+
+fn log_to(handler: &Handler<'_>, log: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handler.py();
     let line = if is_overridden(handler, Step::FormatRequest) {
         call(handler, Step::FormatRequest, ())?.add("\n")?
     } else {
@@ -156,7 +168,11 @@ pub fn request_done(handler: &Handler<'_>) -> PyResult<()> {
     let logged = if is_overridden(handler, Step::LogRequest) {
         call(handler, Step::LogRequest, ()).map(drop)
     } else {
-        log_request(handler)
+        match log_of(handler) {
+            Ok(None) => return Ok(()),
+            Ok(Some(log)) => log_to(handler, &log),
+            Err(error) => Err(error),
+        }
     };
     tolerate(handler, logged)
 }

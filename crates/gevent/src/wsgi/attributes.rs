@@ -194,9 +194,7 @@ impl Attributes {
         match self.get(py, Slot::Command) {
             Some(command) => command.extract::<&str>().is_ok_and(|text| text == "HEAD"),
             None => self
-                .glance(py, |exchange| {
-                    exchange.decoded && exchange.head.method() == "HEAD"
-                })
+                .glance(py, |exchange| exchange.decoded && exchange.head.is_head())
                 .unwrap_or(false),
         }
     }

@@ -89,7 +89,8 @@ fn variable_of(name: &[u8]) -> String {
 /// A field as a variable: its name, its value, and what joins it to another of the same name.
 type Variable<'py> = (Bound<'py, PyString>, Bound<'py, PyString>, &'static str);
 
-fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variable<'py>> {
+/// Returns a field as a variable; `None` if its name has an underscore. Names that are known have none.
+fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Option<Variable<'py>>> {
     let names = names(py);
     let found = names.with(py, |names| {
         let at = *names.known.get(name)?;
@@ -107,7 +108,7 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
     if let Some((at, variable, text, joiner, keeps)) = found {
         let variable = variable.into_bound(py);
         if let Some(text) = text {
-            return Ok((variable, text.into_bound(py), joiner));
+            return Ok(Some((variable, text.into_bound(py), joiner)));
         }
         let text = text::from_latin1(py, value)?;
         if keeps && value.len() <= LONGEST_VALUE {
@@ -117,7 +118,10 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
             });
             drop(old);
         }
-        return Ok((variable, text, joiner));
+        return Ok(Some((variable, text, joiner)));
+    }
+    if memchr::memchr(b'_', name).is_some() {
+        return Ok(None);
     }
     let lower = name.to_ascii_lowercase();
     let joiner = if lower.starts_with(b"cookie") {
@@ -143,7 +147,7 @@ fn variable<'py>(py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Variabl
             }
         });
     }
-    Ok((variable, text::from_latin1(py, value)?, joiner))
+    Ok(Some((variable, text::from_latin1(py, value)?, joiner)))
 }
 
 /// Returns the request's fields as variables, a list of pairs.
@@ -169,9 +173,7 @@ fn add_fields(handler: &Handler<'_>, into: &Bound<'_, PyAny>) -> PyResult<()> {
             let value: Vec<u8> = value
                 .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
                 .collect();
-            if !name.contains('_') {
-                fields.push((name, value));
-            }
+            fields.push((name, value));
         }
         let all = || {
             fields
@@ -196,21 +198,21 @@ fn with_head<R>(handler: &Handler<'_>, f: impl FnOnce(&Head) -> R) -> R {
 
 /// Adds the fields that were decoded.
 fn add_decoded(head: &Head, into: &Bound<'_, PyAny>) -> PyResult<()> {
-    let all = || {
-        head.pairs()
-            .filter(|(name, _)| memchr::memchr(b'_', name).is_none())
-    };
-    all().try_for_each(|field| add(into, field, all))
+    head.pairs()
+        .try_for_each(|field| add(into, field, || head.pairs()))
 }
 
-/// Adds a field; one that is there takes in all of its name.
+/// Adds a field; one that is there takes in all of its name. A field with an underscore in its name is left out, as it could
+/// pass for one with a hyphen.
 fn add<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     into: &Bound<'_, PyAny>,
     (name, value): (&[u8], &[u8]),
     all: impl Fn() -> I,
 ) -> PyResult<()> {
     let py = into.py();
-    let (variable, text, joiner) = variable(py, name, value)?;
+    let Some((variable, text, joiner)) = variable(py, name, value)? else {
+        return Ok(());
+    };
     let dict = into.cast_exact::<PyDict>().ok();
     let new = match dict {
         Some(dict) => dict.set_default(&variable, &text)?,
@@ -245,13 +247,7 @@ pub fn connection_upgrade_requested(handler: &Handler<'_>) -> PyResult<bool> {
         return Ok(get("Connection")?.contains("upgrade") || get("Upgrade")? == "websocket");
     }
     Ok(this.exchange(py, |exchange| {
-        let is = |name: &str, wanted: &[u8]| {
-            let value = exchange.head.get(name).unwrap_or_default();
-            value
-                .split(|&byte| byte == b',')
-                .any(|part| part.trim_ascii().eq_ignore_ascii_case(wanted))
-        };
-        exchange.decoded && (is("connection", b"upgrade") || is("upgrade", b"websocket"))
+        exchange.decoded && exchange.head.hints_at_upgrade()
     }))
 }
 

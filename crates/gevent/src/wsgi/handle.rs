@@ -225,7 +225,10 @@ fn deadline(due: Option<Time>, service: &Service) -> Deadline {
 
 /// Returns true if requests are read from the connection itself, and not from a file that `__init__` was given.
 pub fn is_native(handler: &Handler<'_>) -> bool {
-    reader(handler).is_ok_and(|reader| !request::is_foreign(reader.get()))
+    attributes(handler).state.with(handler.py(), |state| {
+        let reader = state.reader.as_ref();
+        reader.is_some_and(|reader| !request::is_foreign(reader.get()))
+    })
 }
 
 /// Handles the requests that are there; the socket to wait for, none when the connection is over.
