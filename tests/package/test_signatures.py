@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from unittest import mock
 
 import pytest
 
@@ -80,3 +81,66 @@ def test_a_subclass_has_its_own():
             super().__init__()
 
     assert str(inspect.signature(Mine)) == "(name)"
+
+
+def public_classes():
+    """Return the public classes that have an `__init__`, which exceptions and tuples do without."""
+    found = {}
+    for name in modules():
+        for full, value in public_callables(importlib.import_module(name)):
+            if isinstance(value, type) and not issubclass(value, BaseException | tuple):
+                found.setdefault(value, f"{name}.{full}")
+    return {name: value for value, name in found.items()}
+
+
+def may_be_anything(parameters):
+    """Return true for the signature of a constructor that accepts any call."""
+    kinds = [parameter.kind for parameter in parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def test_mocks_of_classes_refuse_wrong_calls():
+    accepted, checked = [], 0
+    for name, value in public_classes().items():
+        try:
+            parameters = inspect.signature(value).parameters
+        except ValueError:
+            continue
+        if may_be_anything(parameters):
+            continue
+        checked += 1
+        mocked = mock.create_autospec(value)
+        try:
+            mocked(*range(len(parameters) + 1))
+        except TypeError:
+            continue
+        accepted.append(name)
+    assert accepted == []
+    assert checked > 40
+
+
+def test_mocks_of_classes_know_the_names_of_parameters():
+    assert mock.create_autospec(gevent.queue.Queue)(maxsize=3).put(1)
+    assert mock.create_autospec(gevent.Greenlet)(int, "1", base=10)
+    assert mock.create_autospec(gevent.Timeout)(seconds=1, ref=False)
+    for wrong in ("max", "second"):
+        with pytest.raises(TypeError, match=wrong):
+            mock.create_autospec(gevent.queue.Queue)(**{wrong: 1})
+        with pytest.raises(TypeError, match=wrong):
+            mock.create_autospec(gevent.Timeout)(**{wrong: 1})
+
+
+def test_documented_constructors_still_construct():
+    """A class derived in Python inherits the constructor, or calls it."""
+
+    class Plain(gevent.queue.Queue):
+        pass
+
+    class Calling(gevent.Timeout):
+        def __init__(self, seconds):
+            super().__init__(seconds, False)
+
+    assert Plain(3).maxsize == 3
+    assert Calling(5).seconds == 5
+    with pytest.raises(TypeError, match="descriptor '__init__'"):
+        gevent.queue.Queue.__init__(object())

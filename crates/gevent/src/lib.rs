@@ -178,5 +178,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event_loop::descriptors::PollChanges>()?;
     websocket::register(module)?;
     asyncio::register(module)?;
-    Ok(())
+    ffi::signatures::document_constructors(&module.dict())
 }

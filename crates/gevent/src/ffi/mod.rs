@@ -27,6 +27,7 @@ pub mod greenlet;
 pub mod hub_slot;
 pub mod interpreter;
 pub mod segments;
+pub mod signatures;
 pub mod slots;
 pub mod text;
 pub mod thread;
