@@ -27,7 +27,7 @@ COLOURS = {
     "uvloop": ("#0f9d76", "#3ccf9f"),
     "asyncio": ("#c2750c", "#f0a04b"),
     "other": ("#a78bca", "#b79be0"),
-    "limit": ("#cbd5e1", "#4b5563"),
+    "ceiling": ("#cbd5e1", "#4b5563"),
 }
 NAMES = {"ours": "gevent-rs"}
 LABEL, BARS, VALUE = 250, 380, 90
@@ -123,7 +123,7 @@ def network(rows: list[dict[str, str]]) -> Chart:
     for row in rows:
         if row["unit"] != "1/s":
             continue
-        sides = ("ours", "gevent", "uvloop", "limit")
+        sides = ("ours", "gevent", "uvloop", "ceiling")
         values = [(side, number(row[side])) for side in sides]
         groups.append((row["scenario"], [Bar(s, v, f"{v:,.0f}") for s, v in values if v]))
     return Chart("TCP servers, on one processor", "echoes a second", groups)

@@ -26,8 +26,8 @@ ROOT = HERE.parent
 #: No measurement takes this many seconds unless it hangs.
 TIME_LIMIT = 60
 #: Sides in the order in which they are measured and shown.
-SIDES = ("gevent", "ours", "uvloop", "limit")
-HEADER = ("scenario", "unit", *SIDES, "ours : gevent", "ours : uvloop", "ours : limit")
+SIDES = ("gevent", "ours", "uvloop", "ceiling")
+HEADER = ("scenario", "unit", *SIDES, "ours : gevent", "ours : uvloop", "ours : ceiling")
 
 
 def _built(name: str) -> str:
@@ -73,7 +73,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """Return the row's text, column by column."""
-        ratios = (self._ratio(side) for side in ("gevent", "uvloop", "limit"))
+        ratios = (self._ratio(side) for side in ("gevent", "uvloop", "ceiling"))
         return (
             self.scenario.title,
             self._unit(),
@@ -112,7 +112,7 @@ class Runner:
         self.implementations: dict[str, str] = {}
         self.failures: list[str] = []
         self._pythons = {"gevent": peer, "ours": ours, "uvloop": peer}
-        self._load, self._limit = _built("load"), _built("limit")
+        self._load_generator, self._raw_server = _built("load-generator"), _built("raw-server")
         self._processors = environment.two_processors()
 
     def compare(self, scenario: Scenario, rounds: int) -> Row:
@@ -136,7 +136,7 @@ class Runner:
 
     def _measure(self, side: str, scenario: Scenario) -> Sample:
         with self._serving(side, scenario) as (pid, port):
-            command = [self._load, scenario.load, f"127.0.0.1:{port}"]
+            command = [self._load_generator, scenario.load, f"127.0.0.1:{port}"]
             command += ["--connections", str(scenario.connections), "--bytes", str(scenario.bytes)]
             if scenario.memory:
                 return self._hold(command, pid, scenario.connections)
@@ -181,8 +181,8 @@ class Runner:
 
     @contextlib.contextmanager
     def _serving(self, side: str, scenario: Scenario) -> Iterator[tuple[int, int]]:
-        if side == "limit":
-            command = [self._limit, scenario.server]
+        if side == "ceiling":
+            command = [self._raw_server, scenario.server]
         else:
             engine = "uvloop" if side == "uvloop" else "gevent"
             script = str(HERE / "network_server.py")
@@ -197,9 +197,9 @@ class Runner:
         )
         try:
             announced = json.loads(server.stdout.readline())
-            if side != "limit":
+            if side != "ceiling":
                 self.implementations[side] = announced["implementation"]
-            yield server.pid, announced if side == "limit" else announced["port"]
+            yield server.pid, announced if side == "ceiling" else announced["port"]
         finally:
             server.kill()
             server.wait()
@@ -281,7 +281,7 @@ def main() -> int:
     facts = [
         *environment.machine(),
         *(f"{side}: {name}" for side, name in runner.implementations.items()),
-        "limit: a bare epoll server in Rust",
+        "ceiling: a bare epoll server in Rust, over raw sockets",
         f"Date: {date.today().isoformat()}; {chosen.rounds} measurements per side, in turn",
     ]
     text = render(rows, facts, runner.failures)

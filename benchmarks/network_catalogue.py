@@ -14,7 +14,7 @@ class Scenario:
     title: str
     #: What the server does with a connection: see `network_server.py`.
     server: str
-    #: What the load generator does: see `load/src/main.rs`.
+    #: What the load generator does: see `load_generator/src/main.rs`.
     load: str
     #: By side, how many times that side's figure this package's must be.
     bars: dict[str, float]
@@ -23,7 +23,8 @@ class Scenario:
     seconds: float = 2.0
     #: The figure is resident bytes per connection, of which less is better.
     memory: bool = False
-    #: The figure is requests per second of the server's processor time: the load is the limit.
+    #: The figure is requests per second of the server's processor time, as the load generator is
+    #: slower than the server.
     by_cost: bool = False
     #: Sides that are measured beside gevent and this package.
     beside: tuple[str, ...] = field(default=("uvloop",))
@@ -36,9 +37,9 @@ class Scenario:
 
 
 def _echo(name: str, title: str, bar: float, connections: int, size: int = 64) -> Scenario:
-    bars = {"gevent": bar, "uvloop": LEVEL, "limit": 0.85}
+    bars = {"gevent": bar, "uvloop": LEVEL, "ceiling": 0.85}
     return Scenario(
-        name, title, "echo", "echo", bars, connections, size, beside=("uvloop", "limit")
+        name, title, "echo", "echo", bars, connections, size, beside=("uvloop", "ceiling")
     )
 
 
@@ -54,7 +55,7 @@ SCENARIOS = (
         {"gevent": LEVEL},
         connections=16,
         bytes=65536,
-        beside=("uvloop", "limit"),
+        beside=("uvloop", "ceiling"),
     ),
     Scenario(
         "churn",
@@ -64,7 +65,7 @@ SCENARIOS = (
         {"gevent": 2},
         connections=64,
         by_cost=True,
-        beside=("uvloop", "limit"),
+        beside=("uvloop", "ceiling"),
     ),
     Scenario("sendall", "`sendall` of 1 GiB", "send", "drain", {"gevent": LEVEL}),
     Scenario(
@@ -75,6 +76,6 @@ SCENARIOS = (
         {"gevent": 0.7},
         connections=10_000,
         memory=True,
-        beside=("uvloop", "limit"),
+        beside=("uvloop", "ceiling"),
     ),
 )

@@ -1,10 +1,10 @@
 //! A closed-loop load generator: one thread, one epoll set, so that a server on another processor is the limit.
 //!
 //! ```text
-//! load echo  HOST:PORT [--connections N] [--bytes N] [--seconds S]   each sends, awaits the echo, sends again
-//! load churn HOST:PORT [--connections N] [--seconds S]               connects, awaits the end, connects again
-//! load drain HOST:PORT                                               receives all that one connection brings
-//! load hold  HOST:PORT [--connections N] [--bytes N]                 one echo each, then idle until stdin ends
+//! load-generator echo  HOST:PORT [--connections N] [--bytes N] [--seconds S]   each sends, awaits the echo, sends again
+//! load-generator churn HOST:PORT [--connections N] [--seconds S]               connects, awaits the end, connects again
+//! load-generator drain HOST:PORT                                               receives all that one connection brings
+//! load-generator hold  HOST:PORT [--connections N] [--bytes N]                 one echo each, then idle until stdin ends
 //! ```
 //!
 //! It prints one line of JSON; what an error interrupts exits with status 1 and says why on stderr.

@@ -1,8 +1,8 @@
 //! A bare epoll server: one thread, and no system call that is not needed.
 //!
 //! ```text
-//! limit echo     one `recv` and one `send` for a message
-//! limit close    one `accept` and one `close` for a connection
+//! raw-server echo     one `recv` and one `send` for a message
+//! raw-server close    one `accept` and one `close` for a connection
 //! ```
 //!
 //! It is what a server on epoll cannot be faster than, whatever it is written in. Prints the port that it listens at on
