@@ -5,6 +5,7 @@ was called. Each line is a file, a line and how many lines the function has.
 """
 
 import json
+import os
 import sys
 from collections import defaultdict
 
@@ -17,4 +18,4 @@ for function in json.load(sys.stdin)["data"][0]["functions"]:
         calls[file, line, end] += function["count"]
 for (file, line, end), count in sorted(calls.items()):
     if count == 0:
-        print(f"{file}:{line} ({end - line + 1} lines)")
+        print(f"{os.path.relpath(file)}:{line} ({end - line + 1} lines)")
