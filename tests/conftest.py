@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""The fixtures of all tests."""
 
 import io
 import os
@@ -201,7 +201,7 @@ def reported(monkeypatch) -> list[tuple]:
 
 @pytest.fixture
 def printed() -> Iterator[io.StringIO]:
-    """What the hub would have printed to `sys.stderr`."""
+    """The text that the hub would have printed to `sys.stderr`."""
     # Deleted afterwards, not put back: the stream of this test is not that of the next.
     stream = gevent.get_hub().exception_stream = io.StringIO()
     yield stream

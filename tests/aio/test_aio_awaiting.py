@@ -37,7 +37,7 @@ class Endless:
 
 @pytest.fixture(params=["shared", "own"])
 def run(request):
-    """How a test runs its coroutine: in the shared loop, or in one of its own."""
+    """The function that runs the coroutine of a test: in the shared loop, or in its own."""
     if request.param == "shared":
         return aio.run
 

@@ -244,7 +244,7 @@ def test_an_own_loop_goes_on_in_the_child_of_a_fork(run_python):
         gevent.sleep(0.01)
         child = gevent.fork()
         if not child:
-            # What is closed here stays registered in the parent.
+            # A descriptor that the child closes stays registered in the parent.
             other = aio.new_event_loop()
             other.run_until_complete(asyncio.sleep(0.001))
             other.close()

@@ -23,7 +23,7 @@ SHORT, LONG = 0.002, 60
 
 
 class Failure(Exception):
-    """What a leaf raises."""
+    """The error that a leaf raises."""
 
 
 class Node:

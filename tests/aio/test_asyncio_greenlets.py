@@ -15,7 +15,7 @@ PRELUDES = {
     "in Python, before": NO_ACCELERATOR + "import asyncio\n" + PATCH,
 }
 
-#: What follows each prelude.
+#: The code that follows each prelude.
 HELPERS = """
 import logging, sys, threading, time
 import gevent

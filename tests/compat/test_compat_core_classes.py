@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is of gevent 0.13:DeprecationW
 
 
 class Countdown(core.timer):
-    """What a program may have written: with a constructor, a callback and overridden methods."""
+    """A class that a program may have: with a constructor, a callback and overridden methods."""
 
     def __init__(self, name, seconds):
         super().__init__(seconds, self.fire, name, exclaim=True)

@@ -50,7 +50,7 @@ def server(monkeypatch):
 
 
 def ask(function, *args):
-    """What the callback is called with, which has to be in the hub."""
+    """Return the arguments of the callback, which has to be called in the hub."""
     answer = AsyncResult()
 
     def callback(*given):

@@ -1,4 +1,4 @@
-"""How the examples of the documents are run, and the hosts that they talk to."""
+"""Fixtures that run the examples of the documents, and the hosts that these talk to."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from paths import EXAMPLES, SUPPORT
 DOCUMENTS = EXAMPLES / "documents"
 LAUNCHER = Path(__file__).with_name("launcher.py")
 FORKING = Path(__file__).with_name("forking.py")
-#: What would change what the programs do.
+#: Settings that would change what the programs do.
 SETTINGS = ("PYTHON", "GEVENT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -29,7 +29,7 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
 
 @dataclass
 class Outcome:
-    """What a program did."""
+    """The output of a program, and its status."""
 
     status: int
     lines: list[str]

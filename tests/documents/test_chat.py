@@ -66,7 +66,7 @@ def test_two_see_each_others_messages(enter, tmp_path):
     shown(ann).to_have_text(said, timeout=60_000)
     say(eve, "nobody here?")
     shown(eve).to_have_text(["Eve:nobody here?"], timeout=60_000)
-    # Who comes later sees what was said before.
+    # A member who joins later sees the earlier messages.
     shown(enter("Dan", "topic1")).to_have_text(said, timeout=60_000)
     shown(ann).to_have_text(said, timeout=60_000)
     ann.screenshot(path=tmp_path / "chat.png")

@@ -106,7 +106,7 @@ class TestBlocking:
         greenlet = Waiting.spawn(other.join)
         greenlet.join(5)
         assert greenlet.ready()
-        # Where the wake-up for the join comes while `switch_out` waits, it is no wake-up for that.
+        # A wake-up for the join that comes while `switch_out` waits must not end that wait.
         assert greenlet.exception is None or type(greenlet.exception) is InvalidSwitchError
 
 

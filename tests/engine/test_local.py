@@ -29,7 +29,7 @@ class Counted(local):
 
 
 def elsewhere(function, *args):
-    """What `function` returns in a greenlet of its own."""
+    """Return the result of `function` in a greenlet of its own."""
     return gevent.spawn(function, *args).get()
 
 
@@ -230,7 +230,7 @@ def test_copy():
             call(plain)
 
 
-# When data goes
+# The end of data
 
 
 def test_data_goes_with_the_greenlet():

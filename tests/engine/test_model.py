@@ -17,7 +17,7 @@ TURNS = 400
 
 
 class Script:
-    """What one greenlet does: its steps, and whether it survives being killed."""
+    """The program of one greenlet: its steps, and true if it survives being killed."""
 
     def __init__(self, steps, stubborn):
         self.steps = steps

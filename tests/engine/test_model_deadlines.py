@@ -121,7 +121,7 @@ class Program:
         with Timeout(LONG):
             for one in self.greenlets:
                 one.join()
-            # What was spawned meanwhile is in the list as well.
+            # The list also has the greenlets that were spawned meanwhile.
             gevent.joinall(self.greenlets)
 
 

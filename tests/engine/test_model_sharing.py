@@ -279,7 +279,7 @@ def test_items_across_threads(size, seed):
 
 
 def test_exits_are_no_errors():
-    """What the crowd relies on: a killed greenlet of it counts as successful."""
+    """A killed greenlet of the crowd counts as successful, which the crowd relies on."""
     one = gevent.spawn(gevent.sleep, LONG)
     gevent.sleep(0)
     gevent.kill(one)

@@ -52,7 +52,7 @@ def nothing(_):
     pass
 
 
-#: What makes the object, how the thread waits for it, and what the main thread does then.
+#: The object, the wait of the thread for it, and the call of the main thread that ends it.
 WAITS = {
     "Event.wait": (Event, lambda event: event.wait(), Event.set),
     "AsyncResult.get": (AsyncResult, lambda result: result.get(), lambda result: result.set(True)),

@@ -147,7 +147,7 @@ class TestAcrossThreads:
 
     def test_links_run_in_the_hub_of_the_greenlet(self):
         where = []
-        # Who joined first goes on first, and must not end the thread then.
+        # The first to join goes on first, and must not end the thread then.
         worker = Worker(then=lambda: gevent.sleep(0))
         worker.greenlet.rawlink(lambda _: where.append(threading.get_ident()))
         worker.greenlet.kill(timeout=LONG)

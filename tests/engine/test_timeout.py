@@ -11,7 +11,7 @@ from gevent.hub import Waiter, get_hub
 
 
 def pending():
-    """How many things keep the loop running."""
+    """Return the number of things that keep the loop running."""
     return get_hub().loop.activecnt
 
 
@@ -19,7 +19,7 @@ def pending():
 def nothing_left():
     before = pending()
     yield
-    # What another test left behind may have ended.
+    # Objects that other tests left may have ended.
     assert pending() <= before
 
 

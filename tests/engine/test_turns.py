@@ -1,4 +1,4 @@
-"""What a turn of the loop does in which order, and what a hub in the middle of a task owes."""
+"""The order within a turn of the loop, and the rest of a task that a hub was switched from."""
 
 import socket as native
 import sys

@@ -1,4 +1,4 @@
-"""What a greenlet waits for: each kind of wait, its object, since when, who holds what."""
+"""The record of waits: each kind, its object, since when, and the holders of locks."""
 
 import re
 import subprocess

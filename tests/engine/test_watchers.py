@@ -12,7 +12,7 @@ from gevent import core
 READ, WRITE = core.READ, core.WRITE
 
 
-# What all kinds share
+# All kinds
 
 
 def test_a_watcher_that_does_nothing(loop: core.loop) -> None:

@@ -15,7 +15,7 @@ NATIVE = {
     if isinstance(cls, type)
 }
 
-# How to make an instance of a native class or of a class derived from it. A loop is `loop`.
+# Expressions that make an instance of a native or derived class. A loop is `loop`.
 ARGUMENTS = {
     "AsyncResult": "()",
     "AsyncioLoop": "()",

@@ -1,4 +1,4 @@
-"""What may not go wrong whatever a program does: no crash, no hang, nothing left behind."""
+"""Whatever a program does, the process does not crash or hang, and nothing is left behind."""
 
 import contextvars
 import gc
@@ -60,7 +60,7 @@ def hold_on():
 
 @pytest.fixture
 def unraisable(monkeypatch):
-    """What was raised where nobody could catch it."""
+    """The errors that were raised where no caller could catch them."""
     raised = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: raised.append(args.exc_value))
     return raised
@@ -234,7 +234,7 @@ class TestDropped:
         assert len(done) + len(unraisable) >= 39
 
     def test_finalizers_in_the_way_of_a_wake_up(self, printed):
-        """What waits is dropped while another greenlet chooses whom to switch to."""
+        """A waiting greenlet is dropped while another one chooses where to switch."""
         done = []
 
         class Slow:

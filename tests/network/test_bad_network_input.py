@@ -1,4 +1,4 @@
-"""What other parties get wrong: broken TLS, resets, ends in the middle, peers that never read.
+"""Mistakes of other parties: broken TLS, resets, ends in the middle, peers that never read.
 
 Each gives the documented exception, in bounded time and memory, and leaves nothing behind.
 """
@@ -79,7 +79,7 @@ def below(sock: ssl.SSLSocket) -> socket.socket:
 
 
 def outcome(function: Callable[..., object], *args: object, **options: object) -> object:
-    """What a call raises, or else what it returns."""
+    """Return the error that a call raises, or else its result."""
     try:
         return function(*args, **options)
     except Exception as failure:
@@ -347,7 +347,7 @@ def test_reset_while_sending_a_file(tcp, waiting, failure_of, tmp_path):
 
 
 def resident() -> int:
-    """How many bytes of this process are in memory."""
+    """Return the number of bytes of this process that are in memory."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

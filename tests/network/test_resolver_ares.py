@@ -84,7 +84,7 @@ def resolver(make):
 
 
 def outcome(function, *args):
-    """What a function returns, or what it raises."""
+    """Return the result of a function, or its error."""
     try:
         return function(*args)
     except (OSError, UnicodeError) as error:

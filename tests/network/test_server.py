@@ -27,7 +27,7 @@ def connect(server):
 
 @contextmanager
 def reports():
-    """What the hub prints meanwhile."""
+    """The text that the hub prints meanwhile."""
     hub = gevent.get_hub()
     hub.exception_stream = io.StringIO()
     try:
@@ -108,7 +108,7 @@ def test_an_address_in_use():
         assert not second.started
 
 
-# What the constructor takes
+# The arguments of the constructor
 
 
 def test_the_constructor_refuses():

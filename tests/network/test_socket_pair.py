@@ -27,7 +27,7 @@ def settle(one, other):
 
 
 def assert_arrives(receiver, send):
-    """What is sent by `send` while the receiver waits reaches it."""
+    """Bytes that are sent while the receiver waits reach it."""
     reading = gevent.spawn(receiver.recv, 100)
     gevent.sleep(0)
     send()

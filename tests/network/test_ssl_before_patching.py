@@ -1,4 +1,4 @@
-"""What took :mod:`ssl`'s classes before patching goes on working after it, and lets others run."""
+"""Modules that imported :mod:`ssl`'s classes before patching still work, and let others run."""
 
 import pytest
 from paths import CERTIFICATE

@@ -1,4 +1,4 @@
-"""What a machine lacks is said in one line, before anything is downloaded or compiled."""
+"""A machine that lacks something gets one line, before anything is downloaded or compiled."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from paths import ROOT
 
 PREREQUISITES = ROOT / "wheels" / "prerequisites.py"
 
-#: What make and the shell commands of the Makefile take.
+#: The programs that make and the shell commands of the Makefile need.
 SHELL = ("dirname", "env", "expr", "find", "grep", "make", "sed", "sh", "sort", "test", "touch")
 
 

@@ -1,4 +1,4 @@
-"""What inspect.signature says of every public callable."""
+"""The signatures of all public callables, for inspect and for mocks."""
 
 import importlib
 import inspect

@@ -5,7 +5,7 @@ import ast
 import pytest
 from paths import ROOT
 
-#: What the interpreter is made to say of itself, and what the line then calls it.
+#: The name that the interpreter is made to report, and its name in the line.
 OTHERS = {
     "too old": ("sys.version_info = (3, 10, 9, 'final', 0)", "cpython 3.10"),
     "too new": ("sys.version_info = (3, 16, 0, 'final', 0)", "cpython 3.16"),

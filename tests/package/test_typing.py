@@ -1,4 +1,4 @@
-"""What type checkers know of gevent: mistakes in typed programs are found, and nothing else is."""
+"""Type checkers find the mistakes in typed programs, and report nothing else."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What CPython's versions do differently, each under the version that runs."""
+"""Differences between CPython's versions, each tested under the version that runs."""
 
 import sys
 import textwrap

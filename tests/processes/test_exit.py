@@ -59,7 +59,7 @@ def flags(request):
     ids=["return", "exit", "message", "error"],
 )
 def test_with_everything_alive(run_python, flags, end, status, error):
-    # What is left open here is left open on purpose.
+    # The program leaves these open on purpose.
     more = ("-W", "ignore::ResourceWarning") if flags else ()
     done = run_python(EVERYTHING.format(end=end), flags=(*flags, *more), timeout=60)
     first, *later, last = done.stdout.splitlines()

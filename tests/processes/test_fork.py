@@ -125,7 +125,7 @@ def test_in_a_callback_of_the_hub(program):
 
 
 def test_each_has_its_own_kernel_objects(program):
-    """What the child watches, the parent does not, and the other way round."""
+    """The parent does not watch the descriptors of the child, nor the child those of the parent."""
     out = program(
         """
         read, write = os.pipe()
@@ -393,7 +393,7 @@ def test_descriptors_closed_at_any_time(program):
 
 
 def test_waiters_of_descriptors_that_the_child_lost(program):
-    """What cannot be registered anew wakes its waiters: the system call tells them."""
+    """Waiters of a descriptor that cannot be registered anew get the error of the system call."""
     out = program(
         """
         import errno, fcntl, socket as plain

@@ -107,7 +107,7 @@ with open(__import__("gevent").__file__) as _:
     pass
 def work(reader, writer):
     disturb()
-    # What the child inherits works, in a hub of its own.
+    # Objects that the child inherits work, in a hub of its own.
     one.sendall(b"from the child")
     assert one.recv(10) == b"answer"
     gevent.spawn(gevent.sleep, 0.01).join()

@@ -519,7 +519,7 @@ class TestUninterrupted:
 
 
 class TestNoDeadlock:
-    """What a signal may still wake waits for it; without a handler it waits for ever."""
+    """A program that a signal may still wake waits for it, and for ever if it has no handler."""
 
     @pytest.mark.parametrize(
         ("make", "wait", "wake"),

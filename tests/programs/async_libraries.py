@@ -66,7 +66,7 @@ async def _aiohttp_site():
         return response
 
     async def blocking(request):
-        # What blocks greenlets only.
+        # A function that blocks only its greenlet.
         await aio.to_greenlet(gevent.sleep, 0.01)
         return web.Response(text="blocked")
 

@@ -15,7 +15,7 @@ app = Celery("tasks", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_
 app.conf.broker_connection_retry_on_startup = True
 inside = most = 0
 
-#: What the worker is started with.
+#: The arguments of the worker.
 CONCURRENCY = 50
 
 

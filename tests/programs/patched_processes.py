@@ -246,7 +246,7 @@ def primitives(method):
 
 
 def kill_children(method):
-    """What a killed child leaves behind ends waits, and no other greenlet's work."""
+    """The end of a killed child ends the waits for it, and no other greenlet's work."""
     context = multiprocessing.get_context(method)
     process = context.Process(target=time.sleep, args=(60,))
     process.start()

@@ -37,7 +37,7 @@ counts: dict[str, int] = {}
 
 
 class Refused(Exception):
-    """What a handler fails with."""
+    """The error that a handler raises."""
 
 
 def count(what):

@@ -7,7 +7,7 @@ PROGRAM = "async_libraries.py"
 
 @pytest.fixture(params=["patched", "plain"])
 def mode(request):
-    """Whether the program patches the standard library."""
+    """Return true if the program patches the standard library."""
     return request.param
 
 

@@ -44,7 +44,7 @@ def test_redis_lock_between_threads(result_of, redis_url):
 
 
 def check_concurrent(seen):
-    """What slept 20 seconds in all took far less, but 20 at a time cannot sleep any faster."""
+    """Sleeps of 20 seconds in all take far less, but no less than 20 at a time can."""
     asleep, wall = seen.pop("asleep"), seen.pop("wall")
     assert asleep / 20 <= wall < asleep / 2
 

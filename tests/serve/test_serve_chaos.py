@@ -19,12 +19,12 @@ from serve_support import Serving
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "6"))
 CLIENTS = 6
-#: How far apart, in seconds, two processes may see one event on a busy machine.
+#: The seconds between the moments at which two processes see one event on a busy machine.
 BLUR = 0.25
 
 
 class Chaos:
-    """What happens to the service, by the seed."""
+    """The events that happen to the service, made from a seed."""
 
     def __init__(self, start: Callable[[str], Serving], seed: int) -> None:
         self.start = start

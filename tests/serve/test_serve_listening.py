@@ -1,4 +1,4 @@
-"""Where `python -m gevent.serve` listens, and what belongs to its process as a whole."""
+"""The addresses of `python -m gevent.serve`, and settings of its process as a whole."""
 
 import grp
 import os

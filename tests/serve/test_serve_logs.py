@@ -1,4 +1,4 @@
-"""What `python -m gevent.serve` writes, and where."""
+"""The logs of `python -m gevent.serve`: their lines, and where they go."""
 
 import json
 import os

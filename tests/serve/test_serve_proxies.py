@@ -1,4 +1,4 @@
-"""What trusted proxies say about clients, in `python -m gevent.serve --trusted-proxies`."""
+"""The fields of trusted proxies about clients: `python -m gevent.serve --trusted-proxies`."""
 
 import socket
 

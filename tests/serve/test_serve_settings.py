@@ -1,4 +1,4 @@
-"""Where the settings of `python -m gevent.serve` come from: command line, environment, file."""
+"""The settings of `python -m gevent.serve`, by command line, environment and file."""
 
 import signal
 import socket
@@ -13,7 +13,7 @@ from gevent.pywsgi import WSGIServer
 from gevent.serve import command_line, listeners
 from gevent.serve.options import Options, default_of, settings
 
-#: What some settings ask for beside them.
+#: Settings that some settings need beside them.
 NEEDED = {
     "max_requests_jitter": {"GEVENT_SERVE_MAX_REQUESTS": "9"},
     "reload_extra": {"GEVENT_SERVE_RELOAD": "yes"},

@@ -1,4 +1,4 @@
-"""How `python -m gevent.serve` watches, replaces, reloads and ends its workers."""
+"""The workers of `python -m gevent.serve` are watched, replaced, reloaded and ended."""
 
 import os
 import re

@@ -17,7 +17,7 @@ from gevent.queue import Queue
 
 @pytest.fixture(autouse=True)
 def reports():
-    """What the hub reports meanwhile."""
+    """The text that the hub reports meanwhile."""
     hub = gevent.get_hub()
     before = hub.exception_stream
     hub.exception_stream = stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""What reports say about groups and scopes: tracebacks, representations, trees."""
+"""Groups and scopes in reports: tracebacks, representations, trees."""
 
 import io
 import traceback
@@ -79,7 +79,7 @@ def test_trees_show_groups_and_scopes():
 
 
 def test_the_report_of_a_child_that_is_no_group_s_error(monkeypatch):
-    """What a kill hides is reported in the name of the group."""
+    """An error that a kill hides is reported in the name of the group."""
     stream = io.StringIO()
     monkeypatch.setattr(gevent.get_hub(), "exception_stream", stream)
 

@@ -82,7 +82,7 @@ def test_cancelled_names_its_scope():
 
 
 def test_it_comes_once():
-    """Who swallows it goes on, as with a kill."""
+    """A greenlet that swallows it goes on, as with a kill."""
     with move_on_after(0.001) as scope:
         with pytest.raises(Cancelled):
             gevent.sleep(FOR_EVER)

@@ -19,7 +19,7 @@ from gevent.exceptions import InvalidThreadUseError, LoopExit
 
 @pytest.fixture(autouse=True)
 def reports():
-    """What the hub reports meanwhile."""
+    """The text that the hub reports meanwhile."""
     hub = gevent.get_hub()
     before = hub.exception_stream
     hub.exception_stream = stream = io.StringIO()
@@ -186,7 +186,7 @@ def test_the_group_is_cancelled_during_a_start():
 
 
 def no_circles(make):
-    """What *make* raises is freed without the collector."""
+    """The error that *make* raises is freed without the collector."""
 
     class Tracked(Exception):
         alive = 0

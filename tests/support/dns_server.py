@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "TXT": 16, "AAAA": 28}
 _NAMES = {number: name for name, number in TYPES.items()}
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
-#: What a reply can have wrong with it.
+#: The faults that a reply can have.
 FAULTS = frozenset(
     {
         "silence",  # there is none
@@ -55,7 +55,7 @@ FAULTS = frozenset(
 
 @dataclass(frozen=True)
 class Reply:
-    """How to answer questions for a name."""
+    """The answer to questions for a name."""
 
     #: Records of the name by type, as text.
     records: Mapping[str, list[str]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Reply:
     truncated: bool = False
     #: One of FAULTS.
     fault: str = ""
-    #: How many questions for the name are not answered first.
+    #: The number of questions for the name that are not answered first.
     silent_first: int = 0
 
     def __post_init__(self) -> None:
@@ -169,7 +169,7 @@ class DNSServer:
 
     @property
     def port(self) -> int:
-        """Where it is asked."""
+        """The address of the server."""
         return self._udp.getsockname()[1]
 
     def names_asked(self) -> list[str]:

@@ -42,7 +42,7 @@ class Block:
     language: str
     caption: str
     text: str
-    #: What it prints, if the page says so.
+    #: The text that it prints, if the page has one.
     prints: str | None = None
 
 

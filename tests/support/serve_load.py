@@ -75,7 +75,7 @@ def _read_after_status(file: BinaryIO, status: bytes, size: int, body: bytes) ->
 
 @dataclass
 class Ledger:
-    """What became of the requests."""
+    """The results of the requests."""
 
     #: How many were answered; refused, as nobody listened; failed; and, on a connection that the
     #: server had closed by then, had to be sent again.

@@ -1,4 +1,4 @@
-"""What several tests of `python -m gevent.serve` use: it at work, and clients of it."""
+"""Shared by the tests of `python -m gevent.serve`: the running program, and clients."""
 
 import os
 import re

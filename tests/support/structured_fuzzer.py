@@ -22,11 +22,11 @@ from gevent.event import Event
 
 
 class Error(Exception):
-    """What a wait fails with."""
+    """The error that a wait fails with."""
 
 
 class Kill(gevent.GreenletExit):
-    """What a greenlet is killed with."""
+    """The error that a greenlet is killed with."""
 
 
 def make_program(rng, names, depth=0):
@@ -151,7 +151,7 @@ class Program:
         for _ in range(40):
             gevent.sleep(0)
 
-    # What is done to it.
+    # The actions on it.
 
     def release(self, worker):
         self.places[worker][1].set()

@@ -86,7 +86,7 @@ class Model:
         self._spawn("main", program)
         self._settle()
 
-    # What the user does.
+    # The steps of the user.
 
     def release(self, worker):
         self._resume(self.workers[worker], None)
@@ -117,7 +117,7 @@ class Model:
         """The names of the blocks that may be cancelled."""
         return [name for name, (worker, block) in self.blocks.items() if block in worker.blocks]
 
-    # What follows.
+    # The consequences.
 
     def _settle(self):
         while self.queue:
@@ -321,7 +321,7 @@ class Model:
 
 
 def find_interrupted(raised, worker):
-    """What the cancellation of a scope, the innermost block, interrupted and is to go on."""
+    """Return the exception that the cancellation of a scope interrupted, and that goes on."""
     around = {block.name for block in worker.blocks}
     at, seen = raised.context, set()
     while at is not None and at not in seen:
@@ -333,7 +333,7 @@ def find_interrupted(raised, worker):
 
 
 def outranking(old, new):
-    """Which of two exceptions goes on that came to a group one after the other."""
+    """Return which of two exceptions goes on that came to a group one after the other."""
     if old is not None and old.kind == "killed":
         return old
     if old is not None:

@@ -33,9 +33,9 @@ from gevent.threadpool import ThreadPool
 PATCHED = is_module_patched("threading")
 start_thread = get_original("_thread", "start_new_thread")
 
-#: How long anything may take before it counts as waiting for ever, in seconds.
+#: The seconds after which a wait counts as one for ever.
 FOR_EVER = 30
-#: What a worker may be interrupted by.
+#: The exceptions that may interrupt a worker.
 INTERRUPTIONS = (gevent.GreenletExit, gevent.Timeout)
 
 
@@ -93,7 +93,7 @@ class Program:
 
     def in_thread(self, work, rng):
         try:
-            # What is raised in a greenlet that is killed is no news.
+            # The error of a greenlet that was killed need not be reported.
             gevent.get_hub().exception_stream = None
             count, abandon = rng.randint(1, 4), rng.random() < 0.4
             workers = self.crowd(work, rng, count, abandon)
@@ -456,7 +456,7 @@ def run(seed):
     kinds = patched_kinds() if PATCHED else engine_kinds()
     names = sorted(kinds)
     name = names[seed % len(names)]
-    # What is raised in a greenlet that is killed is no news.
+    # The error of a greenlet that was killed need not be reported.
     gevent.get_hub().exception_stream = None
     faulthandler.dump_traceback_later(4 * FOR_EVER, exit=True)
     try:

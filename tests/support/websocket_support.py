@@ -1,4 +1,4 @@
-"""What the tests of WebSockets share: frames made by hand, and a server to send them to."""
+"""Shared by the tests of WebSockets: frames made by hand, and a server to send them to."""
 
 import contextlib
 import io

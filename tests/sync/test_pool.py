@@ -516,7 +516,7 @@ class TestPool:
 
 
 class TestSubclasses:
-    """What a subclass overrides is called, and what it calls is there."""
+    """Methods that a subclass overrides are called, and those that it calls are there."""
 
     @pytest.mark.parametrize("base", [Group, Pool])
     def test_steps(self, base):

@@ -26,7 +26,7 @@ def full(kind):
 
 
 def in_hub(function):
-    """What `function` returns or raises when the hub calls it."""
+    """Return the result or the error of `function` when the hub calls it."""
     result = []
 
     def call():

@@ -16,7 +16,7 @@ EVERY = [*QUEUES, queue.Channel]
 
 
 class Model:
-    """What the queue must hold, told by the moments at which calls return."""
+    """The items that the queue must hold, from the moments at which calls return."""
 
     def __init__(self, kind):
         self.kind, self.items = kind, []

@@ -30,7 +30,7 @@ def connected(server):
 
 
 def shown(client, end=PROMPT):
-    """What the server writes up to *end*."""
+    """Return the text that the server writes up to *end*."""
     text = b""
     while not text.endswith(end):
         data = client.recv(1)

@@ -1,4 +1,4 @@
-"""How a server ends: idle connections at once, requests that run when they are done."""
+"""The end of a server: idle connections end immediately, running requests when they are done."""
 
 import io
 import signal

@@ -1,4 +1,4 @@
-"""What the server refuses, with which status, and how long it waits."""
+"""The limits of the server: the requests that it refuses, their statuses, and its timeouts."""
 
 import pytest
 

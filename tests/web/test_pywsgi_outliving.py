@@ -30,7 +30,7 @@ class Tracked(dict):
 
 
 class Watched:
-    """What servers made, as long as it is there."""
+    """The objects that servers made, as long as they live."""
 
     def __init__(self) -> None:
         self.living: list[weakref.ref] = []

@@ -1,4 +1,4 @@
-"""What an application states is sent as it was meant, or is its error and not sent at all."""
+"""A response is sent as the application meant it, or is an error of the application's."""
 
 import bz2
 import gzip
@@ -124,7 +124,7 @@ def test_what_is_kept_is_of_no_use_to_the_next_request(serve, late):
 
 
 class Decoy(io.FileIO):
-    """What it reads is not what is in its file."""
+    """A file whose reads differ from its content."""
 
     def readinto(self, buffer):
         count = super().readinto(buffer)

@@ -147,7 +147,7 @@ class Foreign:
                 self.sock.sendall(data)
 
     def events(self):
-        """What came next, at least one event; nothing at the end."""
+        """Return the next events, at least one; none at the end."""
         while True:
             self.flush()
             if events := self.protocol.events_received():

@@ -1,4 +1,4 @@
-"""What a server makes of frames, good and bad, sent whole and byte by byte."""
+"""Frames, good and bad, sent to a server whole and byte by byte."""
 
 import socket as stdlib_socket
 import struct

@@ -96,7 +96,7 @@ def test_the_order_of_messages_and_control_frames():
 
 
 def test_a_client_that_reads_slowly(monkeypatch):
-    """What the hub cannot send is sent by a greenlet that waits."""
+    """Bytes that the hub cannot send are sent by a greenlet that waits."""
     sizes = [9000] * 2000
     over, left = gevent.event.Event(), []
     flush = WebSocket._flush
