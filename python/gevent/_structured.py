@@ -329,7 +329,7 @@ class TaskGroup:
                 self._childless.clear()
                 try:
                     if self._children:
-                        self._childless.wait()
+                        self._childless._wait_as_part_of(self)
                 except BaseException as interruption:
                     if self._is_cancelling and _is_failure(interruption, self._scope):
                         # They cannot be waited for: they swallowed their cancellation and wait for

@@ -262,9 +262,7 @@ def _main_greenlet(greenlet: Any) -> Any:
 def _titled(greenlet: Any) -> str:
     if greenlet.parent is None:
         return f"the main greenlet at {id(greenlet):#x}"
-    if isinstance(greenlet, Greenlet):
-        return f"{named(greenlet)[:-1]}{_body(greenlet.gr_frame)}>"
-    return repr(greenlet)
+    return f"{named(greenlet)[:-1]}{_body(greenlet.gr_frame)}>"
 
 
 def _body(frame: FrameType | None) -> str:

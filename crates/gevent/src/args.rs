@@ -35,6 +35,20 @@ pub fn flag(argument: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     })
 }
 
+/// Converts an argument as pyo3 does by itself, for `#[pyo3(from_py_with = from_python)]`.
+///
+/// Every parameter that is a number, or a sequence, has this attribute. Its conversion may call `__index__`, `__float__` or
+/// `__iter__` of a user's class before anything of ours runs, and the interpreter may end the thread there, so the thread
+/// has to be noted first ([`crate::ffi::thread`]).
+///
+/// # Errors
+/// Those of the conversion.
+#[inline]
+pub fn from_python<'py, T: FromPyObjectOwned<'py>>(argument: &Bound<'py, PyAny>) -> PyResult<T> {
+    thread::enter();
+    argument.extract().map_err(Into::into)
+}
+
 /// A whole number; the fraction of a float is dropped.
 pub struct Count(pub i64);
 

@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use reactor::Direction;
 use slab::Slab;
 
+use crate::args::from_python;
 use crate::asyncio::datagram::DatagramTransport;
 use crate::asyncio::descriptor::{self, DescriptorFuture};
 use crate::asyncio::handle::{Call, Handles};
@@ -312,7 +313,11 @@ impl AsyncioLoop {
     }
 
     /// Have the object at `place` try what it does in a direction (0: reading, 1: writing).
-    fn _io_ready(slf: &Bound<'_, Self>, place: u32, direction: u8) -> PyResult<()> {
+    fn _io_ready(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] place: u32,
+        #[pyo3(from_py_with = from_python)] direction: u8,
+    ) -> PyResult<()> {
         turn::run_io(slf, place, Direction::BOTH[usize::from(direction != 0)])
     }
 
@@ -328,13 +333,16 @@ impl AsyncioLoop {
 
     /// Have the greenlet wait, for `timeout` seconds at most (None: any time), until there is something to do.
     #[pyo3(signature = (timeout = None))]
-    fn _wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+    fn _wait(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
+    ) -> PyResult<()> {
         turn::poll_next(slf.get());
         turn::poll(slf, timeout)
     }
 
     /// Watch the descriptor of the loop's selector, and call `_poll_selector` in the turn after it became ready; -1 ends that.
-    fn _watch_selector(&self, py: Python<'_>, fd: i32) {
+    fn _watch_selector(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] fd: i32) {
         self.selector.store(fd.saturating_add(1).max(0), Relaxed);
         turn::end_watch(py, self);
     }
@@ -342,14 +350,18 @@ impl AsyncioLoop {
     /// Return a new future that is done when `fd` can be read from (`events` 1) or written to (2), and its place.
     fn _watch_descriptor<'py>(
         slf: &Bound<'py, Self>,
-        fd: i32,
-        events: u8,
+        #[pyo3(from_py_with = from_python)] fd: i32,
+        #[pyo3(from_py_with = from_python)] events: u8,
     ) -> PyResult<(Bound<'py, PyAny>, u32)> {
         descriptor::watch(slf, fd, events)
     }
 
     /// End the watch at `place`, if it is that of `future`.
-    fn _forget_descriptor(slf: &Bound<'_, Self>, place: u32, future: &Bound<'_, PyAny>) {
+    fn _forget_descriptor(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] place: u32,
+        future: &Bound<'_, PyAny>,
+    ) {
         descriptor::forget(slf, place, future);
     }
 
@@ -431,7 +443,7 @@ impl AsyncioLoop {
     }
 
     #[setter(_timer_cancelled_count)]
-    fn set_timer_cancelled_count(&self, count: i64) {
+    fn set_timer_cancelled_count(&self, #[pyo3(from_py_with = from_python)] count: i64) {
         self.timer_cancelled.store(count, Relaxed);
     }
 

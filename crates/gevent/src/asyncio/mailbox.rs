@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use reactor::Direction;
 
+use crate::args::from_python;
 use crate::asyncio::base::AsyncioLoop;
 use crate::asyncio::handle::{Call, Handles};
 use crate::cell::{GilCell, Made};
@@ -188,7 +189,11 @@ impl ReadyView {
         handles.iter().any(|other| other.is(handle))
     }
 
-    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Py<PyAny>> {
+    fn __getitem__(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] index: isize,
+    ) -> PyResult<Py<PyAny>> {
         let mut handles = self.mailbox().handles(py);
         let index = if index < 0 {
             handles.len().checked_add_signed(index)

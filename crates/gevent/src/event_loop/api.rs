@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 use reactor::Time;
 
+use crate::args::from_python;
 use crate::event_loop::callback::Callback;
 use crate::event_loop::flags;
 use crate::event_loop::loop_::Loop;
@@ -69,7 +70,7 @@ impl Loop {
 
     /// End the innermost `run`, soon; with `how` 2, all; with 0, go on after all.
     #[pyo3(signature = (how = 1))]
-    fn break_(&self, py: Python<'_>, how: u8) -> PyResult<()> {
+    fn break_(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] how: u8) -> PyResult<()> {
         self.check(py)?;
         self.break_runs(how);
         Ok(())
@@ -140,10 +141,10 @@ impl Loop {
     #[pyo3(signature = (fd, events, r#ref = true, priority = None))]
     fn io<'py>(
         slf: &Bound<'py, Self>,
-        fd: RawFd,
-        events: i32,
+        #[pyo3(from_py_with = from_python)] fd: RawFd,
+        #[pyo3(from_py_with = from_python)] events: i32,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Io>> {
         Bound::new(
             slf.py(),
@@ -155,10 +156,10 @@ impl Loop {
     #[pyo3(signature = (after, repeat = 0.0, r#ref = true, priority = None))]
     fn timer<'py>(
         slf: &Bound<'py, Self>,
-        after: f64,
-        repeat: f64,
+        #[pyo3(from_py_with = from_python)] after: f64,
+        #[pyo3(from_py_with = from_python)] repeat: f64,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Timer>> {
         Bound::new(
             slf.py(),
@@ -170,9 +171,9 @@ impl Loop {
     #[pyo3(signature = (signum, r#ref = true, priority = None))]
     fn signal<'py>(
         slf: &Bound<'py, Self>,
-        signum: i32,
+        #[pyo3(from_py_with = from_python)] signum: i32,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Signal>> {
         Bound::new(
             slf.py(),
@@ -185,7 +186,7 @@ impl Loop {
     fn idle<'py>(
         slf: &Bound<'py, Self>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Idle>> {
         Bound::new(slf.py(), Idle::new(slf.clone().unbind(), r#ref, priority))
     }
@@ -195,7 +196,7 @@ impl Loop {
     fn prepare<'py>(
         slf: &Bound<'py, Self>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Prepare>> {
         Bound::new(
             slf.py(),
@@ -208,7 +209,7 @@ impl Loop {
     fn py_check<'py>(
         slf: &Bound<'py, Self>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Check>> {
         Bound::new(slf.py(), Check::new(slf.clone().unbind(), r#ref, priority))
     }
@@ -218,7 +219,7 @@ impl Loop {
     fn fork<'py>(
         slf: &Bound<'py, Self>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Fork>> {
         Bound::new(slf.py(), Fork::new(slf.clone().unbind(), r#ref, priority))
     }
@@ -228,7 +229,7 @@ impl Loop {
     fn async_<'py>(
         slf: &Bound<'py, Self>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Async>> {
         Bound::new(slf.py(), Async::new(slf.clone().unbind(), r#ref, priority))
     }
@@ -238,7 +239,7 @@ impl Loop {
     fn r#async<'py>(
         slf: &Bound<'py, Self>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Async>> {
         Self::async_(slf, r#ref, priority)
     }
@@ -247,8 +248,8 @@ impl Loop {
     #[pyo3(signature = (pid, trace = 0, r#ref = true))]
     fn child<'py>(
         slf: &Bound<'py, Self>,
-        pid: i32,
-        trace: i32,
+        #[pyo3(from_py_with = from_python)] pid: i32,
+        #[pyo3(from_py_with = from_python)] trace: i32,
         r#ref: bool,
     ) -> PyResult<Bound<'py, Child>> {
         Bound::new(
@@ -262,9 +263,9 @@ impl Loop {
     fn stat<'py>(
         slf: &Bound<'py, Self>,
         path: &Bound<'_, PyString>,
-        interval: f64,
+        #[pyo3(from_py_with = from_python)] interval: f64,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<Bound<'py, Stat>> {
         Bound::new(
             slf.py(),
@@ -335,7 +336,11 @@ impl Loop {
             .map(drop)
     }
 
-    fn _handle_syserr(slf: &Bound<'_, Self>, message: &str, errno: i32) -> PyResult<()> {
+    fn _handle_syserr(
+        slf: &Bound<'_, Self>,
+        message: &str,
+        #[pyo3(from_py_with = from_python)] errno: i32,
+    ) -> PyResult<()> {
         let error = std::io::Error::from_raw_os_error(errno);
         let value = PySystemError::new_err(format!("{message}: {error}")).into_value(slf.py());
         let none = slf.py().None();
@@ -347,7 +352,11 @@ impl Loop {
     }
 
     /// Tell the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
-    fn closing_fd(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
+    fn closing_fd(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] fd: RawFd,
+    ) -> PyResult<bool> {
         self.check(py)?;
         Ok(self.closing(py, fd))
     }

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use reactor::{Interest, Time};
 
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::{errno_error, os_error};
 use crate::event_loop::loop_::Watched;
@@ -166,9 +167,9 @@ fn deadline(timeout: Option<f64>) -> Option<Time> {
 #[pyo3(signature = (fd, events, timeout = None))]
 pub fn wait_descriptor(
     py: Python<'_>,
-    fd: RawFd,
-    events: u8,
-    timeout: Option<f64>,
+    #[pyo3(from_py_with = from_python)] fd: RawFd,
+    #[pyo3(from_py_with = from_python)] events: u8,
+    #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
 ) -> PyResult<bool> {
     let mut entry = [libc::pollfd {
         fd,
@@ -255,7 +256,7 @@ fn entries_of(requests: &Bound<'_, PyDict>) -> PyResult<Vec<libc::pollfd>> {
 pub fn poll_descriptors(
     py: Python<'_>,
     requests: &Bound<'_, PyDict>,
-    timeout: Option<f64>,
+    #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
     changes: Option<Py<PollChanges>>,
 ) -> PyResult<Vec<(RawFd, i16)>> {
     let until = deadline(timeout);

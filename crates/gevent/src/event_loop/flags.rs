@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyString};
 
+use crate::args::from_python;
 use crate::ffi::thread;
 
 /// The backend that does the work.
@@ -136,7 +137,10 @@ pub fn _flags_to_int(flags: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
 
 /// Return the names in the number `flags`; bits without a name stay a number.
 #[pyfunction]
-pub fn _flags_to_list(py: Python<'_>, mut flags: u32) -> PyResult<Bound<'_, PyList>> {
+pub fn _flags_to_list(
+    py: Python<'_>,
+    #[pyo3(from_py_with = from_python)] mut flags: u32,
+) -> PyResult<Bound<'_, PyList>> {
     let result = PyList::empty(py);
     for (bit, name) in FLAGS {
         if flags & bit != 0 {
@@ -152,7 +156,7 @@ pub fn _flags_to_list(py: Python<'_>, mut flags: u32) -> PyResult<Bound<'_, PyLi
 
 /// Raise `ValueError` if the number `flags` names backends and none of them is supported.
 #[pyfunction]
-pub fn _check_flags(flags: u32) -> PyResult<()> {
+pub fn _check_flags(#[pyo3(from_py_with = from_python)] flags: u32) -> PyResult<()> {
     let asked = flags & BACKENDS;
     if asked == 0 || asked & SUPPORTED != 0 {
         return Ok(());
@@ -170,7 +174,7 @@ pub fn _check_flags(flags: u32) -> PyResult<()> {
 
 /// Return the events in the number `events` in words, such as "READ|WRITE".
 #[pyfunction]
-pub fn _events_to_str(events: i64) -> String {
+pub fn _events_to_str(#[pyo3(from_py_with = from_python)] events: i64) -> String {
     events_to_str(events)
 }
 

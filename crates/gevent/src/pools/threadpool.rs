@@ -13,6 +13,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::event_loop::kernel::Inbox;
 use crate::event_loop::loop_::Loop;
@@ -142,7 +143,7 @@ impl TaskQueue {
 #[pymethods]
 impl TaskQueue {
     #[new]
-    fn new(r#loop: Py<Loop>, limit: usize) -> Self {
+    fn new(r#loop: Py<Loop>, #[pyo3(from_py_with = from_python)] limit: usize) -> Self {
         let state = State {
             jobs: VecDeque::new(),
             unfinished: 0,
@@ -229,7 +230,7 @@ impl TaskQueue {
     fn get(
         &self,
         py: Python<'_>,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
         done: Option<&Bound<'_, Job>>,
     ) -> Option<Py<Job>> {
         let mut completion = done.and_then(Job::completion);
@@ -284,7 +285,11 @@ impl TaskQueue {
     }
 
     /// Return whether there are fewer workers than unfinished tasks, and fewer than `most`.
-    fn lacks_workers(&self, py: Python<'_>, most: usize) -> bool {
+    fn lacks_workers(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] most: usize,
+    ) -> bool {
         self.state.with(py, |state| {
             state.workers.saturating_sub(state.dismissed) < state.unfinished.min(most)
         })
@@ -303,7 +308,7 @@ impl TaskQueue {
     }
 
     /// Have workers leave, once there is no task for them, until `most` are left.
-    fn dismiss(&self, py: Python<'_>, most: usize) {
+    fn dismiss(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] most: usize) {
         let surplus = self.state.with(py, |state| {
             state.dismissed = state.workers.saturating_sub(most);
             state.dismissed
@@ -314,7 +319,11 @@ impl TaskQueue {
     }
 
     /// Like `dismiss`, and wait until they have left; when all are to, until what they did is delivered too.
-    fn shrink(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+    fn shrink(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] most: usize,
+    ) -> PyResult<()> {
         loop {
             // Each time: others may be hired meanwhile.
             self.dismiss(py, most);
@@ -368,7 +377,7 @@ impl TaskQueue {
     }
 
     #[setter]
-    fn set_limit(&self, py: Python<'_>, limit: usize) {
+    fn set_limit(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] limit: usize) {
         self.state.with(py, |state| state.limit = limit);
         self.admit_waiting(py);
     }

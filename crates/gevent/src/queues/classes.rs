@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyGenericAlias, PyTuple, PyType};
 use pyo3::{PyClass, PyTypeInfo};
 
-use crate::args::Flag;
+use crate::args::{Flag, from_python};
 use crate::ffi::blocking;
 use crate::hub::{self, BaseHub};
 use crate::queues::items::{self, Items, Kind};
@@ -434,7 +434,7 @@ impl Queue {
         slf: &Bound<'_, Self>,
         maxsize: Option<Bound<'_, PyAny>>,
         items: Option<Bound<'_, PyAny>>,
-        unfinished_tasks: Option<isize>,
+        #[pyo3(from_py_with = from_python)] unfinished_tasks: Option<isize>,
     ) -> PyResult<()> {
         let queue = slf.as_super();
         initialize(queue, maxsize, items)?;

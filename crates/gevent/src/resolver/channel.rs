@@ -12,6 +12,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::Loop;
 use crate::ffi::fork;
@@ -103,12 +104,12 @@ impl NameService {
     fn new(
         r#loop: Py<Loop>,
         servers: Option<Vec<String>>,
-        flags: u32,
-        timeout: Option<Duration>,
-        tries: Option<usize>,
-        ndots: Option<usize>,
-        udp_port: u16,
-        tcp_port: u16,
+        #[pyo3(from_py_with = from_python)] flags: u32,
+        #[pyo3(from_py_with = from_python)] timeout: Option<Duration>,
+        #[pyo3(from_py_with = from_python)] tries: Option<usize>,
+        #[pyo3(from_py_with = from_python)] ndots: Option<usize>,
+        #[pyo3(from_py_with = from_python)] udp_port: u16,
+        #[pyo3(from_py_with = from_python)] tcp_port: u16,
         resolv_conf: PathBuf,
         hosts: PathBuf,
         nsswitch_conf: PathBuf,
@@ -142,7 +143,7 @@ impl NameService {
         &self,
         py: Python<'_>,
         callback: Py<PyAny>,
-        name: Vec<u8>,
+        #[pyo3(from_py_with = from_python)] name: Vec<u8>,
         v4: bool,
         v6: bool,
         sorted: bool,

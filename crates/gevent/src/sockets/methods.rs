@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 use reactor::Direction;
 use rustix::io::Errno;
 
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
@@ -32,9 +33,9 @@ impl SocketBase {
     fn __init__(
         &self,
         py: Python<'_>,
-        family: i32,
-        r#type: i32,
-        proto: i32,
+        #[pyo3(from_py_with = from_python)] family: i32,
+        #[pyo3(from_py_with = from_python)] r#type: i32,
+        #[pyo3(from_py_with = from_python)] proto: i32,
         fileno: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let given = |value: i32, default: i32| if value == -1 { default } else { value };
@@ -182,7 +183,7 @@ impl SocketBase {
     }
 
     #[setter(_io_refs)]
-    fn set_io_refs(&self, py: Python<'_>, value: i64) {
+    fn set_io_refs(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] value: i64) {
         self.state.with(py, |state| state.files = value);
     }
 
@@ -257,7 +258,11 @@ impl SocketBase {
     /// Shut down receiving (``SHUT_RD``), sending (``SHUT_WR``) or both (``SHUT_RDWR``). Whoever waits for that gets an
     /// `OSError` (EBADF).
     #[pyo3(signature = (how, /))]
-    fn shutdown(&self, py: Python<'_>, how: i32) -> PyResult<()> {
+    fn shutdown(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] how: i32,
+    ) -> PyResult<()> {
         let how = match how {
             libc::SHUT_RD => rustix::net::Shutdown::Read,
             libc::SHUT_WR => rustix::net::Shutdown::Write,
@@ -309,7 +314,12 @@ impl SocketBase {
 
     /// Receive into `buffer`, up to `nbytes` bytes (0: as many as fit); return how many came.
     #[pyo3(signature = (buffer, nbytes = 0, flags = 0))]
-    fn recv_into(&self, buffer: &Bound<'_, PyAny>, nbytes: isize, flags: i32) -> PyResult<usize> {
+    fn recv_into(
+        &self,
+        buffer: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = from_python)] nbytes: isize,
+        #[pyo3(from_py_with = from_python)] flags: i32,
+    ) -> PyResult<usize> {
         self.receive_into(buffer, nbytes, flags)
     }
 
@@ -318,8 +328,8 @@ impl SocketBase {
     fn recvfrom<'py>(
         &self,
         py: Python<'py>,
-        bufsize: isize,
-        flags: i32,
+        #[pyo3(from_py_with = from_python)] bufsize: isize,
+        #[pyo3(from_py_with = from_python)] flags: i32,
     ) -> PyResult<Bound<'py, PyTuple>> {
         self.receive_from(py, bufsize, flags)
     }
@@ -329,8 +339,8 @@ impl SocketBase {
     fn recvfrom_into<'py>(
         &self,
         buffer: &Bound<'py, PyAny>,
-        nbytes: isize,
-        flags: i32,
+        #[pyo3(from_py_with = from_python)] nbytes: isize,
+        #[pyo3(from_py_with = from_python)] flags: i32,
     ) -> PyResult<Bound<'py, PyTuple>> {
         self.receive_from_into(buffer, nbytes, flags)
     }

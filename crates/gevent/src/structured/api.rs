@@ -8,6 +8,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use reactor::Time;
 
+use crate::args::from_python;
 use crate::structured::scope::{CancelScope, Settings, Stage};
 
 /// The longest time, in seconds, that is told apart from never.
@@ -53,7 +54,10 @@ fn limited(seconds: Option<f64>, shield: bool, fails: bool) -> PyResult<CancelSc
 /// exception is raised where the block waits; a block that does not wait is not ended.
 #[pyfunction]
 #[pyo3(signature = (seconds, *, shield = false))]
-pub fn move_on_after(seconds: Option<f64>, shield: bool) -> PyResult<CancelScope> {
+pub fn move_on_after(
+    #[pyo3(from_py_with = from_python)] seconds: Option<f64>,
+    shield: bool,
+) -> PyResult<CancelScope> {
     limited(seconds, shield, false)
 }
 
@@ -65,7 +69,10 @@ pub fn move_on_after(seconds: Option<f64>, shield: bool) -> PyResult<CancelScope
 /// A block that is ended by the scope's `cancel` raises nothing.
 #[pyfunction]
 #[pyo3(signature = (seconds, *, shield = false))]
-pub fn fail_after(seconds: Option<f64>, shield: bool) -> PyResult<CancelScope> {
+pub fn fail_after(
+    #[pyo3(from_py_with = from_python)] seconds: Option<f64>,
+    shield: bool,
+) -> PyResult<CancelScope> {
     limited(seconds, shield, true)
 }
 
@@ -73,7 +80,10 @@ pub fn fail_after(seconds: Option<f64>, shield: bool) -> PyResult<CancelScope> {
 impl CancelScope {
     #[new]
     #[pyo3(signature = (deadline = None, shield = false))]
-    fn new(deadline: Option<f64>, shield: bool) -> PyResult<Self> {
+    fn new(
+        #[pyo3(from_py_with = from_python)] deadline: Option<f64>,
+        shield: bool,
+    ) -> PyResult<Self> {
         Ok(Self::with_settings(Settings {
             deadline: time_of(deadline)?,
             delay: None,
@@ -91,7 +101,10 @@ impl CancelScope {
     }
 
     #[setter(deadline)]
-    fn put_deadline(slf: &Bound<'_, Self>, value: Option<f64>) -> PyResult<()> {
+    fn put_deadline(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] value: Option<f64>,
+    ) -> PyResult<()> {
         Self::set_deadline(slf, time_of(value)?);
         Ok(())
     }

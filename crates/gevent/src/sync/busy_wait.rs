@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 
+use crate::args::from_python;
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::waiting::park;
@@ -55,7 +56,11 @@ impl PyBusyWait {
     }
 
     /// Count a try that failed; from the one numbered `limit` on, let the other greenlets of the thread run.
-    fn failed(&self, py: Python<'_>, limit: u32) -> PyResult<()> {
+    fn failed(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] limit: u32,
+    ) -> PyResult<()> {
         self.0.failed(py, limit)
     }
 }

@@ -14,7 +14,7 @@ use crate::ffi::greenlet;
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
 use crate::waiting::park::park;
-use crate::waiting::reason::WaitKind;
+use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Limit;
 
 /// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
@@ -122,6 +122,20 @@ impl Event {
     fn set(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().flag.store(true, Relaxed);
         Linkable::tell_all(slf)
+    }
+
+    /// Wait until the flag is up, as a part of `owner`, which the greenlet is then said to join.
+    fn _wait_as_part_of(slf: &Bound<'_, Self>, owner: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.is_set() {
+            return Ok(());
+        }
+        let reason = Reason::on(WaitKind::Join, owner);
+        let (wait, id) = this.links.wait_here(py, None, reason)?;
+        let woken = park(py, &wait);
+        this.links.leave(py, id);
+        woken.map(drop)
     }
 
     /// Lower the flag: whoever waits from now on waits for the next `set`.

@@ -5,7 +5,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::args::Flag;
+use crate::args::{Flag, from_python};
 use crate::cell::{GilCell, Made};
 use crate::ffi::greenlet;
 use crate::hub::BaseHub;
@@ -252,7 +252,7 @@ impl RLock {
     /// Take the lock again, so often for this owner; what is thrown into the greenlet meanwhile is raised then.
     fn _acquire_restore(
         slf: &Bound<'_, Self>,
-        count_owner: (i64, Option<Py<PyAny>>),
+        #[pyo3(from_py_with = from_python)] count_owner: (i64, Option<Py<PyAny>>),
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let (count, owner) = count_owner;

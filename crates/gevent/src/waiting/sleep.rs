@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
 use reactor::Time;
 
+use crate::args::from_python;
 use crate::errors::errno_error;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::{PyGreenlet, as_greenlet};
@@ -20,7 +21,7 @@ use crate::greenlets::spawning::spawn_of;
 use crate::hub;
 use crate::structured::context;
 use crate::waiting::park::{self, Yielded};
-use crate::waiting::reason::{Reason, WaitKind};
+use crate::waiting::reason::{self, Reason, WaitKind};
 use crate::waiting::timeout::Limit;
 use crate::waiting::wait::Wait;
 
@@ -91,7 +92,7 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
 /// Wait until the loop has nothing else of `priority` or higher to do.
 #[pyfunction]
 #[pyo3(signature = (priority = 0))]
-pub fn idle(py: Python<'_>, priority: i32) -> PyResult<()> {
+pub fn idle(py: Python<'_>, #[pyo3(from_py_with = from_python)] priority: i32) -> PyResult<()> {
     let hub = hub::current(py)?;
     let kwargs = PyDict::new(py);
     let watcher = hub
@@ -129,7 +130,7 @@ pub fn spawn<'py>(
     spawn_of(&py.get_type::<Greenlet>(), args, kwargs)
 }
 
-/// A raw greenlet that knows who made it.
+/// What `spawn_raw` makes: a raw greenlet that shows in `repr` what it waits for, and knows who made it where that is tracked.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "TrackedRawGreenlet", module = "gevent")]
 pub struct TrackedRawGreenlet;
 
@@ -142,6 +143,19 @@ impl TrackedRawGreenlet {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyClassInitializer<Self> {
         PyClassInitializer::new(Self, as_greenlet())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let own = py
+            .get_type::<PyGreenlet>()
+            .getattr(pyo3::intern!(py, "__repr__"))?
+            .call1((slf,))?
+            .extract::<String>()?;
+        Ok(match reason::describe(slf.as_any())? {
+            Some(wait) => format!("{} {wait}>", own.strip_suffix('>').unwrap_or(&own)),
+            None => own,
+        })
     }
 }
 
@@ -167,12 +181,9 @@ pub fn spawn_raw<'py>(
         None => function,
     };
     let (tracked, inherits) = spawn_settings(py)?;
-    let class = if tracked {
-        py.get_type::<TrackedRawGreenlet>()
-    } else {
-        py.get_type::<PyGreenlet>()
-    };
-    let new = class.call1((function, &hub))?;
+    let new = py
+        .get_type::<TrackedRawGreenlet>()
+        .call1((function, &hub))?;
     new.setattr(pyo3::intern!(py, "loop"), &loop_)?;
     if tracked {
         let spawner = greenlet::current(py)?;
@@ -307,7 +318,10 @@ pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
 
 /// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
 #[pyfunction]
-pub fn setswitchinterval(py: Python<'_>, interval: f64) -> PyResult<()> {
+pub fn setswitchinterval(
+    py: Python<'_>,
+    #[pyo3(from_py_with = from_python)] interval: f64,
+) -> PyResult<()> {
     if interval.is_nan() || interval <= 0.0 {
         return Err(PyValueError::new_err(
             "switch interval must be strictly positive",

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use reactor::{Time, TimerKey};
 
-use crate::args::number;
+use crate::args::{from_python, number};
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 use crate::event_loop::ready::Task;
@@ -312,7 +312,7 @@ impl Timeout {
         seconds: Option<Py<PyAny>>,
         exception: Option<Py<PyAny>>,
         r#ref: bool,
-        priority: i32,
+        #[pyo3(from_py_with = from_python)] priority: i32,
         _one_shot: bool,
     ) -> PyResult<()> {
         if let Some(seconds) = &seconds

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
+use crate::args::from_python;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 
@@ -20,7 +21,7 @@ impl Async {
     pub(crate) fn new(
         r#loop: Py<Loop>,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyClassInitializer<Self> {
         Watcher::base(r#loop, Kind::Async, r#ref, priority).add_subclass(Self)
     }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use reactor::{ChildFd, Interest};
 
 use super::{Kind, Phase, Watcher, phase, signal};
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Loop, Watched};
 
@@ -157,8 +158,8 @@ impl Child {
     #[pyo3(signature = (r#loop, pid, trace = 0, r#ref = true))]
     pub(crate) fn new(
         r#loop: Py<Loop>,
-        pid: i32,
-        trace: i32,
+        #[pyo3(from_py_with = from_python)] pid: i32,
+        #[pyo3(from_py_with = from_python)] trace: i32,
         r#ref: bool,
     ) -> PyClassInitializer<Self> {
         // Stops and continuations (`trace`) are not reported: no program is known to ask for them.
@@ -185,7 +186,7 @@ impl Child {
     }
 
     #[setter]
-    fn set_rpid(slf: &Bound<'_, Self>, value: i32) {
+    fn set_rpid(slf: &Bound<'_, Self>, #[pyo3(from_py_with = from_python)] value: i32) {
         Self::cell(slf).with(slf.py(), |process| process.rpid = value);
     }
 
@@ -196,7 +197,7 @@ impl Child {
     }
 
     #[setter]
-    fn set_rstatus(slf: &Bound<'_, Self>, value: i32) {
+    fn set_rstatus(slf: &Bound<'_, Self>, #[pyo3(from_py_with = from_python)] value: i32) {
         Self::cell(slf).with(slf.py(), |process| process.rstatus = value);
     }
 }

@@ -8,6 +8,7 @@ use pyo3::types::PyTuple;
 use reactor::Interest;
 
 use super::{Kind, READ, WRITE, Watcher};
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::event_loop::loop_::{Loop, Watched};
@@ -97,10 +98,10 @@ impl Io {
     #[pyo3(signature = (r#loop, fd, events, r#ref = true, priority = None))]
     pub(crate) fn new(
         r#loop: Py<Loop>,
-        fd: RawFd,
-        events: i32,
+        #[pyo3(from_py_with = from_python)] fd: RawFd,
+        #[pyo3(from_py_with = from_python)] events: i32,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let descriptor = Descriptor {
             fd: checked_fd(fd)?,
@@ -145,7 +146,10 @@ impl Io {
     }
 
     #[setter]
-    fn set_fd(slf: &Bound<'_, Self>, value: RawFd) -> PyResult<()> {
+    fn set_fd(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] value: RawFd,
+    ) -> PyResult<()> {
         Self::check_inactive(slf, "fd")?;
         let fd = checked_fd(value)?;
         Self::cell(slf).with(slf.py(), |descriptor| {
@@ -162,7 +166,10 @@ impl Io {
     }
 
     #[setter]
-    fn set_events(slf: &Bound<'_, Self>, value: i32) -> PyResult<()> {
+    fn set_events(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] value: i32,
+    ) -> PyResult<()> {
         Self::check_inactive(slf, "events")?;
         let events = checked_events(value)?;
         Self::cell(slf).with(slf.py(), |descriptor| descriptor.events = events);

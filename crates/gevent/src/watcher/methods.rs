@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use super::{Watcher, async_, check_callable, child, clamped, io, phase, signal, stat, timer};
+use crate::args::from_python;
 use crate::cell::{add_class, check};
 use crate::event_loop::loop_::Loop;
 
@@ -64,7 +65,7 @@ impl Watcher {
     #[pyo3(signature = (revents, callback, *args))]
     fn feed(
         slf: &Bound<'_, Self>,
-        revents: i32,
+        #[pyo3(from_py_with = from_python)] revents: i32,
         callback: &Bound<'_, PyAny>,
         args: Bound<'_, PyTuple>,
     ) -> PyResult<()> {
@@ -116,7 +117,11 @@ impl Watcher {
     }
 
     #[setter]
-    fn set_priority(&self, py: Python<'_>, value: i32) -> PyResult<()> {
+    fn set_priority(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] value: i32,
+    ) -> PyResult<()> {
         if self.is_active(py) {
             return Err(PyAttributeError::new_err(
                 "Cannot set priority of an active watcher",

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use pyo3::prelude::*;
 
 use super::{Kind, Watcher};
+use crate::args::from_python;
 use crate::event_loop::loop_::Loop;
 
 /// The lists in which a loop keeps active watchers.
@@ -138,7 +139,7 @@ macro_rules! phase_class {
             pub(crate) fn new(
                 r#loop: Py<Loop>,
                 r#ref: bool,
-                priority: Option<i32>,
+                #[pyo3(from_py_with = from_python)] priority: Option<i32>,
             ) -> PyClassInitializer<Self> {
                 Watcher::base(r#loop, Kind::Phase($phase), r#ref, priority).add_subclass(Self)
             }

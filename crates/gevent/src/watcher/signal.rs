@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use reactor::signals;
 
 use super::{Kind, Watcher};
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::os_error;
 use crate::event_loop::loop_::Loop;
@@ -137,9 +138,9 @@ impl Signal {
     #[pyo3(signature = (r#loop, signalnum, r#ref = true, priority = None))]
     pub(crate) fn new(
         r#loop: Py<Loop>,
-        signalnum: i32,
+        #[pyo3(from_py_with = from_python)] signalnum: i32,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<PyClassInitializer<Self>> {
         if !(1..=GREATEST).contains(&signalnum) {
             return Err(PyValueError::new_err(format!(

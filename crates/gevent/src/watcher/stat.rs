@@ -10,6 +10,7 @@ use reactor::{Time, TimerKey};
 use rustix::fs::Stat as Attributes;
 
 use super::{Kind, Watcher, timer};
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 
@@ -145,9 +146,9 @@ impl Stat {
     pub(crate) fn new(
         r#loop: Py<Loop>,
         path: &Bound<'_, PyString>,
-        interval: f64,
+        #[pyo3(from_py_with = from_python)] interval: f64,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let path = Path {
             path: path.extract()?,

@@ -8,6 +8,7 @@ use pyo3::types::PyTuple;
 use reactor::{Time, TimerKey};
 
 use super::{Kind, Watcher};
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Deadline, Loop};
 
@@ -110,10 +111,10 @@ impl Timer {
     #[pyo3(signature = (r#loop, after = 0.0, repeat = 0.0, r#ref = true, priority = None))]
     pub(crate) fn new(
         r#loop: Py<Loop>,
-        after: f64,
-        repeat: f64,
+        #[pyo3(from_py_with = from_python)] after: f64,
+        #[pyo3(from_py_with = from_python)] repeat: f64,
         r#ref: bool,
-        priority: Option<i32>,
+        #[pyo3(from_py_with = from_python)] priority: Option<i32>,
     ) -> PyResult<PyClassInitializer<Self>> {
         if repeat < 0.0 {
             return Err(PyValueError::new_err(format!(
@@ -203,7 +204,10 @@ impl Timer {
     }
 
     #[setter]
-    fn set_repeat(slf: &Bound<'_, Self>, value: f64) -> PyResult<()> {
+    fn set_repeat(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] value: f64,
+    ) -> PyResult<()> {
         if value < 0.0 {
             return Err(PyValueError::new_err(format!(
                 "repeat must be positive or zero: {value:?}"

@@ -7,6 +7,7 @@ use websocket::client::{ClientError, Handshake, Request};
 
 use super::deflate::{Fields, from_fields, to_fields};
 use super::exceptions;
+use crate::args::from_python;
 use crate::cell::Made;
 
 /// How many bytes a response's head took, and the subprotocol and the compression that were agreed on.
@@ -24,9 +25,9 @@ impl WebSocketHandshake {
         host: &str,
         target: &str,
         origin: Option<&str>,
-        protocols: Vec<String>,
-        headers: Vec<(String, String)>,
-        deflate: Option<Fields>,
+        #[pyo3(from_py_with = from_python)] protocols: Vec<String>,
+        #[pyo3(from_py_with = from_python)] headers: Vec<(String, String)>,
+        #[pyo3(from_py_with = from_python)] deflate: Option<Fields>,
     ) -> PyResult<Self> {
         let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
         let fields: Vec<(&str, &str)> = headers

@@ -23,6 +23,7 @@ use super::codec::{Codec, Message, Received, broken};
 use super::deflate::Fields;
 use super::exceptions::WebSocketError;
 use super::{ALREADY_CLOSED, SOCKET_DEAD};
+use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::ready::Task;
@@ -80,8 +81,8 @@ impl WebSocketBase {
     fn _limit_messages(
         &self,
         py: Python<'_>,
-        timeout: Option<f64>,
-        rate: Option<f64>,
+        #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] rate: Option<f64>,
     ) -> PyResult<()> {
         self.with_codec(py, |codec| {
             codec.set_limit(timeout, rate);
@@ -95,7 +96,11 @@ impl WebSocketBase {
     }
 
     /// Count seconds that were spent waiting for more of a message.
-    fn _message_waited(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+    fn _message_waited(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] seconds: f64,
+    ) -> PyResult<()> {
         let delay = std::time::Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default();
         let begin = Time::from_nanos(
             Time::now()
@@ -127,7 +132,7 @@ impl WebSocketBase {
         &self,
         py: Python<'_>,
         client: bool,
-        max_message_size: usize,
+        #[pyo3(from_py_with = from_python)] max_message_size: usize,
         deflate: Option<Fields>,
         received: &[u8],
         socket: Option<Py<SocketBase>>,
@@ -225,7 +230,7 @@ impl WebSocketBase {
     fn _encode_frame<'py>(
         &self,
         payload: &Bound<'py, PyAny>,
-        opcode: u8,
+        #[pyo3(from_py_with = from_python)] opcode: u8,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let py = payload.py();
         let payload = Frozen::of(payload)?;
@@ -236,7 +241,7 @@ impl WebSocketBase {
     fn _encode_close<'py>(
         &self,
         py: Python<'py>,
-        code: Option<u16>,
+        #[pyo3(from_py_with = from_python)] code: Option<u16>,
         reason: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
         self.encoded(py, |codec| codec.close(py, code, reason))

@@ -12,6 +12,7 @@ use reactor::Direction;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::args::from_python;
 use crate::cell::Made;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
@@ -36,7 +37,7 @@ impl FileWrapper {
     /// :param blksize: How many bytes to read at once, where it has to be read.
     #[new]
     #[pyo3(signature = (filelike, blksize = 65536))]
-    fn new(filelike: Py<PyAny>, blksize: usize) -> Self {
+    fn new(filelike: Py<PyAny>, #[pyo3(from_py_with = from_python)] blksize: usize) -> Self {
         Self {
             filelike: Made::new(filelike),
             blksize,

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::ffi::buffer::Writable;
 use crate::wsgi::allowance::Allowance;
@@ -331,7 +332,7 @@ impl Input {
     #[pyo3(signature = (rfile, content_length, socket = None, chunked_input = false))]
     fn new(
         rfile: &Bound<'_, PyAny>,
-        content_length: Option<u64>,
+        #[pyo3(from_py_with = from_python)] content_length: Option<u64>,
         socket: Option<Py<PyAny>>,
         chunked_input: bool,
     ) -> PyResult<Self> {

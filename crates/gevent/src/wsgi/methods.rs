@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
+use crate::args::from_python;
 use crate::ffi::text;
 use crate::registered::{HEADERS_FACTORY, SOCKET};
 use crate::sockets::socket::SocketBase;
@@ -264,7 +265,10 @@ impl WSGIHandler {
         failure::handle_client_error(slf, ex)
     }
 
-    fn _send_error_response_if_possible(slf: &Handler<'_>, error_code: u16) -> PyResult<()> {
+    fn _send_error_response_if_possible(
+        slf: &Handler<'_>,
+        #[pyo3(from_py_with = from_python)] error_code: u16,
+    ) -> PyResult<()> {
         failure::send_error_response(slf, error_code)
     }
 

@@ -11,6 +11,7 @@ use pyo3::types::PyBytes;
 use reactor::{Direction, Time};
 use rustix::io::Errno;
 
+use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::errors::errno_error;
 use crate::ffi::buffer::{Frozen, Writable};
@@ -397,7 +398,11 @@ fn limit(size: Option<isize>) -> usize {
 impl RequestFile {
     /// Read `size` bytes, fewer only at the end; without `size`, all up to the end.
     #[pyo3(signature = (size = None, /))]
-    fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = from_python)] size: Option<isize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let most = limit(size);
         let mut data = Vec::new();
         while data.len() < most {
@@ -411,7 +416,11 @@ impl RequestFile {
 
     /// Read at most `size` bytes, as soon as there are any.
     #[pyo3(signature = (size = None, /))]
-    fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn read1<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = from_python)] size: Option<isize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let mut data = Vec::new();
         let most = limit(size).min(BLOCK);
         if most > 0 {
@@ -429,7 +438,11 @@ impl RequestFile {
 
     /// Read a line, or at most `size` bytes of it; nothing at the end.
     #[pyo3(signature = (size = None, /))]
-    fn readline<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn readline<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = from_python)] size: Option<isize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let line = self.take_line(py, limit(size))?;
         Ok(PyBytes::new(py, &line))
     }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use slab::Slab;
 
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::hub;
 use crate::waiting::park::park;
@@ -231,18 +232,18 @@ impl Service {
         strict: bool,
         like_gevent: bool,
         plain: bool,
-        header_timeout: Option<f64>,
-        body_timeout: Option<f64>,
-        idle_timeout: Option<f64>,
-        write_timeout: Option<f64>,
-        min_rate: Option<f64>,
-        linger_time: Option<f64>,
-        linger_timeout: Option<f64>,
-        max_request_line: usize,
-        max_header_bytes: usize,
-        max_headers: usize,
-        max_body: Option<u64>,
-        max_discard: u64,
+        #[pyo3(from_py_with = from_python)] header_timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] body_timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] idle_timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] write_timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] min_rate: Option<f64>,
+        #[pyo3(from_py_with = from_python)] linger_time: Option<f64>,
+        #[pyo3(from_py_with = from_python)] linger_timeout: Option<f64>,
+        #[pyo3(from_py_with = from_python)] max_request_line: usize,
+        #[pyo3(from_py_with = from_python)] max_header_bytes: usize,
+        #[pyo3(from_py_with = from_python)] max_headers: usize,
+        #[pyo3(from_py_with = from_python)] max_body: Option<u64>,
+        #[pyo3(from_py_with = from_python)] max_discard: u64,
     ) -> Self {
         let limits = Limits {
             request_line: max_request_line,
@@ -335,7 +336,11 @@ impl Service {
 
     /// Wait until no connection is left, for at most so many seconds; return whether that came to be.
     #[pyo3(signature = (timeout = None))]
-    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+    fn join(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
+    ) -> PyResult<bool> {
         if self.state.with(py, |state| state.is_drained()) {
             return Ok(true);
         }
