@@ -76,13 +76,40 @@ def test_objects(started, call, raw):
     assert 0 <= wait.seconds < 30
     shown = f"<{type(obj).__name__} at {id(obj):#x}>"
     assert re.search(rf"Waiting \d+\.\d s in .*{call} on {shown}", told(greenlet))
-    if not raw:
-        assert re.search(rf" waiting \d+\.\d s in {call} on {shown}>$", repr(greenlet))
+    assert re.search(rf" waiting \d+\.\d s in {call} on {shown}>$", repr(greenlet))
     gevent.kill(obj) if isinstance(obj, gevent.Greenlet) else None
 
 
 def told(greenlet):
     return util.GreenletTree(greenlet).format()
+
+
+def test_raw_greenlets_of_a_program_that_tracks_nothing(started):
+    gevent.config.track_greenlet_tree = False
+    try:
+        greenlet = started(gevent.sleep, 30, raw=True)
+    finally:
+        gevent.config.track_greenlet_tree = True
+    assert re.search(r" waiting \d+\.\d s in sleep>$", repr(greenlet))
+    assert not hasattr(greenlet, "spawning_greenlet")
+
+
+def test_the_host_of_a_group_waits_for_the_group(started):
+    group = gevent.TaskGroup("crawl")
+    release = Event()
+
+    def host():
+        with group:
+            group.spawn(release.wait)
+
+    greenlet = started(host)
+    gevent.sleep(0)
+    wait = util.waiting_for(greenlet)
+    assert wait.call == "TaskGroup.join"
+    assert wait.object is group
+    assert f"TaskGroup.join on <TaskGroup at {id(group):#x}>" in repr(greenlet)
+    release.set()
+    greenlet.join()
 
 
 @pytest.mark.parametrize("make", [lambda: full(Queue(1)), Channel])

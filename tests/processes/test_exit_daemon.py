@@ -8,7 +8,8 @@ import pytest
 
 PRELUDE = """
 import gc, os, threading, time
-import gevent, gevent.fileobject, gevent.pool, gevent.pywsgi, gevent.server, gevent.socket
+from collections.abc import Sequence
+import gevent, gevent._core, gevent.fileobject, gevent.pool, gevent.pywsgi, gevent.server, gevent.socket
 from gevent.event import AsyncResult, Event
 from gevent.local import local
 from gevent.lock import RLock, Semaphore
@@ -51,9 +52,8 @@ class Greenlet(gevent.Greenlet):
     def _run(self):
         busy()
 
-class Argument:
-    def __bool__(self):
-        busy()
+class Argument(Sequence):
+    __bool__ = __float__ = __index__ = __le__ = __len__ = __getitem__ = busy
 
 def serve(application):
     server = gevent.pywsgi.WSGIServer(("127.0.0.1", 0), application, log=None)
@@ -77,6 +77,11 @@ PLACES = {
     "comparison": "queue = PriorityQueue(); queue.put(Compared()); queue.put(Compared())",
     "representation": "repr(gevent.spawn(print, Shown()))",
     "truth": "Semaphore(1).acquire(Argument())",
+    "whole number": "gevent.idle(Argument())",
+    "number": "gevent.move_on_after(Argument())",
+    "number of a constructor": "gevent._core.FileWrapper(None, Argument())",
+    "sequence": "gevent._core.WebSocketHandshake('host', '/', protocols=Argument())",
+    "seconds": "gevent.sleep(Argument())",
     "local": "Local().item",
     "local's constructor": "made = Late(); inside.set(); gevent.spawn(lambda: made.item).join()",
     "finalizer of a link": "event = Event(); event.rawlink(Finalized()); del event",

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple, PyType};
 
+use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::{
     BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit,
@@ -443,7 +444,7 @@ impl BaseHub {
     #[pyo3(signature = (watchers, exc_kind, then, *then_args))]
     fn cancel_waits_close_and_then(
         slf: &Bound<'_, Self>,
-        watchers: Vec<Py<PyAny>>,
+        #[pyo3(from_py_with = from_python)] watchers: Vec<Py<PyAny>>,
         exc_kind: Py<PyAny>,
         then: Py<PyAny>,
         then_args: Py<PyTuple>,

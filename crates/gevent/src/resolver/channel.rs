@@ -103,7 +103,7 @@ impl NameService {
     #[expect(clippy::too_many_arguments)]
     fn new(
         r#loop: Py<Loop>,
-        servers: Option<Vec<String>>,
+        #[pyo3(from_py_with = from_python)] servers: Option<Vec<String>>,
         #[pyo3(from_py_with = from_python)] flags: u32,
         #[pyo3(from_py_with = from_python)] timeout: Option<Duration>,
         #[pyo3(from_py_with = from_python)] tries: Option<usize>,
@@ -164,7 +164,11 @@ impl NameService {
     }
 
     /// Ask these servers from now on, in place of those known before.
-    fn set_servers(&self, py: Python<'_>, servers: Vec<String>) -> PyResult<()> {
+    fn set_servers(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] servers: Vec<String>,
+    ) -> PyResult<()> {
         let servers = addresses(servers)?;
         self.current(py)?.set_servers(py, servers);
         Ok(())

@@ -274,7 +274,7 @@ fn join_each(greenlets: &[Bound<'_, Greenlet>], limit: &Limit) -> PyResult<bool>
 #[pyfunction]
 #[pyo3(signature = (greenlets, timeout = None))]
 pub fn join_greenlets<'py>(
-    greenlets: Vec<Bound<'py, Greenlet>>,
+    #[pyo3(from_py_with = from_python)] greenlets: Vec<Bound<'py, Greenlet>>,
     timeout: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Vec<Bound<'py, Greenlet>>> {
     let (mut done, waiting): (Vec<_>, Vec<_>) = greenlets.into_iter().partition(Greenlet::is_ready);
@@ -290,7 +290,7 @@ pub fn join_greenlets<'py>(
 #[pyo3(signature = (greenlets, exception = None))]
 pub fn kill_greenlets(
     py: Python<'_>,
-    greenlets: Vec<Bound<'_, PyAny>>,
+    #[pyo3(from_py_with = from_python)] greenlets: Vec<Bound<'_, PyAny>>,
     exception: Option<Bound<'_, PyAny>>,
 ) -> PyResult<bool> {
     let mut coming = false;

@@ -133,7 +133,7 @@ impl WebSocketBase {
         py: Python<'_>,
         client: bool,
         #[pyo3(from_py_with = from_python)] max_message_size: usize,
-        deflate: Option<Fields>,
+        #[pyo3(from_py_with = from_python)] deflate: Option<Fields>,
         received: &[u8],
         socket: Option<Py<SocketBase>>,
     ) -> PyResult<()> {

@@ -5,6 +5,7 @@ use websocket::handshake::{HandshakeError, Request, VERSIONS, respond};
 
 use super::deflate::{Fields, from_fields, to_fields};
 use super::exceptions;
+use crate::args::from_python;
 use crate::ffi::thread;
 
 /// Judge the fields of a request that asks for `Upgrade: websocket`.
@@ -17,7 +18,7 @@ pub fn websocket_respond(
     key: Option<&str>,
     version: Option<&str>,
     extensions: Option<&str>,
-    deflate: Option<Fields>,
+    #[pyo3(from_py_with = from_python)] deflate: Option<Fields>,
 ) -> PyResult<(String, Option<String>, Option<Fields>)> {
     thread::enter();
     let request = Request {
