@@ -11,7 +11,7 @@ from contextvars import Context
 from http.client import HTTPMessage
 from os import stat_result
 from threading import Condition
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import (
     IO,
     Any,
@@ -104,6 +104,7 @@ __all__ = [
     "ThreadEnd",
     "ThreadRLock",
     "Timeout",
+    "SignalHandler",
     "TrackedRawGreenlet",
     "WSGIHandler",
     "Waiter",
@@ -317,6 +318,13 @@ class SuccessSpawnedLink(SpawnedLink): ...
 
 @final
 class FailureSpawnedLink(SpawnedLink): ...
+
+@final
+class SignalHandler:
+    def __new__(cls, handler: Callable[..., object]) -> Self: ...
+    @property
+    def handler(self) -> Callable[..., object]: ...
+    def __call__(self, signum: int, frame: FrameType | None) -> object: ...
 
 class TrackedRawGreenlet(greenlet):
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
@@ -912,6 +920,8 @@ class Queue(SimpleQueue[_T]):
     ) -> None: ...
     @property
     def unfinished_tasks(self) -> int: ...
+    @unfinished_tasks.setter
+    def unfinished_tasks(self, count: int) -> None: ...
     @property
     def mutex(self) -> LockType: ...
     @property

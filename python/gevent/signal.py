@@ -1,9 +1,12 @@
-"""The standard :mod:`signal`, with ``SIGCHLD`` handlers called by the loop's child watchers.
+"""The standard :mod:`signal`, with handlers that may block.
 
-Nothing but the loop knows in time that a child has ended and was reaped, so a ``SIGCHLD`` handler
-set here is called by it: for every child that :func:`gevent.os.fork`, ``posix_spawn`` or
-:mod:`gevent.subprocess` started, in a greenlet of its own, in which it may block. All other
-signals, and all other names, are those of the standard library.
+CPython calls a handler wherever the main thread is. Where that is a callback in the hub, a handler
+that was set here is called in a greenlet of its own instead, as the callback returns.
+
+A handler of ``SIGCHLD`` is called by the loop's child watchers, as nothing but the loop knows in
+time that a child has ended and was reaped: for every child that :func:`gevent.os.fork`,
+``posix_spawn`` or :mod:`gevent.subprocess` started, in a greenlet of its own, in which it may
+block. All other names are those of the standard library.
 
 To have a handler for any signal called by the loop, see :func:`gevent.signal_handler`.
 """
@@ -14,9 +17,11 @@ import os
 import signal as _signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from gevent._core import SignalHandler
 from gevent._module_getattr import names_of
 from gevent.greenlet import Greenlet
 from gevent.hub import get_hub, getcurrent
@@ -43,13 +48,36 @@ _child_wakeup_fd_warns = True
 __getattr__ = names_of(_signal, __name__)
 
 
+def _taken(handler: Any) -> Any:
+    """Return what CPython is given for the program's *handler*."""
+    if not callable(handler) or handler is _signal.default_int_handler:
+        return handler
+    return SignalHandler(handler)
+
+
+def _given(handler: Any) -> Any:
+    """Return the program's handler for what CPython has."""
+    return handler.handler if isinstance(handler, SignalHandler) else handler
+
+
+def take_handlers() -> None:
+    """Let the handlers that the program set before patching block as well."""
+    for signalnum in _signal.valid_signals() - {_signal.SIGCHLD}:
+        handler = _signal_getsignal(signalnum)
+        taken = _taken(handler)
+        if taken is not handler and not isinstance(handler, SignalHandler):
+            # Only the main thread sets handlers.
+            with suppress(ValueError):
+                _signal_signal(signalnum, taken)
+
+
 def getsignal(signalnum: int) -> Any:
     """Return the handler of a signal, as :func:`signal.getsignal` does.
 
     For ``SIGCHLD`` it is the one that :func:`signal` was given.
     """
     if signalnum != _signal.SIGCHLD:
-        return _signal_getsignal(signalnum)
+        return _given(_signal_getsignal(signalnum))
     if _child_handler is not None:
         return _child_handler
     # A C library may have put a handler of its own under ours.
@@ -67,7 +95,7 @@ def signal(signalnum: int, handler: Any) -> Any:
     global _child_handler, _child_hub
 
     if signalnum != _signal.SIGCHLD:
-        return _signal_signal(signalnum, handler)
+        return _given(_signal_signal(signalnum, _taken(handler)))
     if handler not in (_signal.SIG_IGN, _signal.SIG_DFL) and not callable(handler):
         raise TypeError(
             "signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object"

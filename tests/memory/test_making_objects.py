@@ -47,6 +47,7 @@ ARGUMENTS = {
     "SocketBase": "()",
     "SpawnedLink": "(print)",
     "StreamTransport": "(_core.AsyncioLoop(), gevent.socket.socket())",
+    "SignalHandler": "(print)",
     "SuccessSpawnedLink": "(print)",
     "TaskQueue": "(loop, 1)",
     "ThreadEnd": "()",

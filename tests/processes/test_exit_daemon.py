@@ -9,7 +9,8 @@ import pytest
 PRELUDE = """
 import gc, os, threading, time
 from collections.abc import Sequence
-import gevent, gevent._core, gevent.fileobject, gevent.pool, gevent.pywsgi, gevent.server, gevent.socket
+import gevent, gevent._core
+import gevent.fileobject, gevent.pool, gevent.pywsgi, gevent.server, gevent.socket
 from gevent.event import AsyncResult, Event
 from gevent.local import local
 from gevent.lock import RLock, Semaphore

@@ -57,6 +57,25 @@ def test_notifying_them_wakes_those_who_wait_in_the_queue(kind):
     assert queue.get_nowait() == 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_queue_is_emptied_under_its_mutex(kind):
+    queue = kind()
+    for item in range(3):
+        queue.put(item)
+    joiner = gevent.spawn(queue.join)
+    gevent.sleep(0)
+    with queue.mutex:
+        queue.queue.clear()
+        queue.unfinished_tasks = 0
+        queue.all_tasks_done.notify_all()
+    joiner.get(timeout=20)
+    with queue.mutex:
+        queue.unfinished_tasks += 1
+    assert queue.unfinished_tasks == 1
+    queue.task_done()
+    queue.join()
+
+
 def test_a_queue_goes_on_as_before_once_they_exist():
     queue = Queue(2)
     assert queue.not_empty

@@ -70,6 +70,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<greenlets::spawned_link::SuccessSpawnedLink>(module)?;
     add_class::<greenlets::spawned_link::FailureSpawnedLink>(module)?;
     add_class::<waiting::sleep::TrackedRawGreenlet>(module)?;
+    add_class::<event_loop::signal_handlers::SignalHandler>(module)?;
     add_class::<waiting::waiter::Waiter>(module)?;
     add_class::<waiting::timeout::Timeout>(module)?;
 

@@ -457,6 +457,12 @@ impl<W> Sources<W> {
         failures
     }
 
+    /// Returns true if a source is registered by this number.
+    #[must_use]
+    pub fn has_descriptor(&self, fd: RawFd) -> bool {
+        self.slab.iter().any(|(_, source)| source.fd == fd)
+    }
+
     /// Takes every parked waiter, for a loop that ends.
     #[must_use]
     pub fn take_all_waiters(&mut self) -> Vec<W> {

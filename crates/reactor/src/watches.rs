@@ -234,6 +234,12 @@ impl<K: Copy + Eq> Watches<K> {
         failures
     }
 
+    /// Returns true if somebody watches the descriptor with this number.
+    #[must_use]
+    pub fn has_descriptor(&self, fd: RawFd) -> bool {
+        self.by_fd.contains_key(&fd)
+    }
+
     fn watches(&self, fd: RawFd) -> impl Iterator<Item = (K, Interest)> + '_ {
         self.by_fd
             .get(&fd)

@@ -236,9 +236,13 @@ def patch_subprocess() -> None:
 def patch_signal() -> None:
     """Patch :func:`signal.signal` and its like, so that ``SIGCHLD`` handlers go on working.
 
-    Goes together with :func:`patch_os`.
+    Handlers of other signals may block, also those that were set before. Goes together with
+    :func:`patch_os`.
     """
-    _patch_row(ROWS["signal"])
+    if _patch_row(ROWS["signal"]):
+        from gevent.signal import take_handlers
+
+        take_handlers()
 
 
 def patch_queue() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
 import gevent
-from gevent import socket, ssl
+from gevent import socket
 from gevent._core import WebSocketHandshake
 from gevent.websocket.connection import Stream, WebSocket
 from gevent.websocket.deflate import PerMessageDeflate
@@ -109,6 +109,9 @@ def connect(
                 made = socket.create_connection((parts.hostname, port))
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if parts.scheme == "wss":
+                # An interpreter may have been built without it.
+                from gevent import ssl
+
                 context = ssl_context or ssl.create_default_context()
                 made = context.wrap_socket(made, server_hostname=parts.hostname)
             received, protocol, agreed = _shake_hands(made, handshake)

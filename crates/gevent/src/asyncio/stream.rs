@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyTypeInfo};
 use reactor::Direction;
 
+use crate::args::from_python;
 use crate::asyncio::base::AsyncioLoop;
 use crate::asyncio::out::OutBuffer;
 use crate::asyncio::transport::BaseTransport;
@@ -207,7 +208,11 @@ impl StreamTransport {
     }
 
     #[setter(_limits)]
-    fn set_limits(&self, py: Python<'_>, limits: (usize, usize)) {
+    fn set_limits(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] limits: (usize, usize),
+    ) {
         self.flow.with(py, |flow| (flow.low, flow.high) = limits);
     }
 

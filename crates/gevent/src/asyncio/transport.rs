@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use reactor::Direction;
 
+use crate::args::from_python;
 use crate::asyncio::base::{AsyncioLoop, Io};
 use crate::asyncio::datagram::DatagramTransport;
 use crate::asyncio::registration::Registration;
@@ -296,7 +297,7 @@ impl BaseTransport {
     }
 
     #[setter(_conn_lost)]
-    fn set_conn_lost(&self, py: Python<'_>, value: u32) {
+    fn set_conn_lost(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] value: u32) {
         self.endpoint.with(py, |endpoint| endpoint.lost = value);
     }
 

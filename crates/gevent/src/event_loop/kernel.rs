@@ -1,6 +1,6 @@
 //! The kernel objects of a loop, and the mailbox that other threads reach it by.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -94,6 +94,37 @@ impl Kernel {
         Waker::new()
             .and_then(|waker| Self::around(Arc::new(waker)))
             .map_err(|error| os_error(&error))
+    }
+
+    /// Calls `make` until it gives kernel objects with numbers that are not watched by anybody.
+    ///
+    /// A descriptor that was closed behind the loop's back is still watched, and the kernel gives its number to the next one
+    /// that is opened. If that were ours, it would be registered in place of the one that is gone, whose waiters would then
+    /// wait for ever instead of getting `EBADF`.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn apart_from(
+        is_watched: impl Fn(RawFd) -> bool,
+        make: impl Fn() -> PyResult<Self>,
+    ) -> PyResult<Self> {
+        // Each of these keeps its numbers from the next one.
+        let mut taken = Vec::new();
+        loop {
+            let new = make()?;
+            if !new.descriptors().into_iter().any(&is_watched) {
+                return Ok(new);
+            }
+            taken.push(new);
+        }
+    }
+
+    fn descriptors(&self) -> [RawFd; 3] {
+        [
+            self.main.as_raw_fd(),
+            self.level.as_raw_fd(),
+            self.waker.as_raw_fd(),
+        ]
     }
 
     /// New sets for a waker.

@@ -497,6 +497,12 @@ impl Loop {
         }
     }
 
+    /// Returns true if somebody waits for the descriptor with this number.
+    pub(crate) fn watches_descriptor(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> bool {
+        self.sources.with(py, |sources| sources.has_descriptor(fd))
+            || self.watches.with(py, |watches| watches.has_descriptor(fd))
+    }
+
     /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called
     /// soon.
     ///
@@ -524,7 +530,8 @@ impl Loop {
             old.level.verify();
             old.waker.verify();
         }
-        let kernel = Arc::new(Kernel::new()?);
+        let is_watched = |fd| self.watches_descriptor(py, fd);
+        let kernel = Arc::new(Kernel::apart_from(is_watched, Kernel::new)?);
         self.rearm(py, &kernel);
         let inbox = Inbox::new(kernel.waker.clone());
         let old = self.inbox.replace(py, Some(Arc::new(inbox)));

@@ -167,8 +167,11 @@ impl Loop {
                     }
                     if stale {
                         // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
-                        let renewed = Kernel::around(kernel.waker.clone())
-                            .map_err(|error| os_error(&error))?;
+                        let make = || {
+                            Kernel::around(kernel.waker.clone()).map_err(|error| os_error(&error))
+                        };
+                        let is_watched = |fd| self.watches_descriptor(py, fd);
+                        let renewed = Kernel::apart_from(is_watched, make)?;
                         self.rearm(py, &renewed);
                         drop(self.kernel.replace(py, Some(Arc::new(renewed))));
                     }

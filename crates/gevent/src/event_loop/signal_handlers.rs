@@ -4,9 +4,12 @@
 //! but those of the hub, in which nothing may block; and a handler may well want to: it joins a thread, takes a lock, logs,
 //! or runs a child. So the hub makes a greenlet for the handlers that are due and goes on.
 
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
+use crate::cell::Made;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::event_loop::unusual::Unusual;
@@ -39,10 +42,31 @@ fn running_hub(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
 fn in_greenlet(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<()> {
     let py = hub.py();
     let handlers = hub.getattr(pyo3::intern!(py, "_run_signal_handlers"))?;
-    let handlers = handlers.unbind();
+    call_in_greenlet(hub, loop_, handlers.unbind(), PyTuple::empty(py).unbind())
+}
+
+/// The name of the attribute by which a greenlet is known as one that runs handlers.
+const RUNS_HANDLERS: &str = "_runs_signal_handlers";
+
+/// Returns true in a greenlet that runs handlers. What gevent lets only the hub do is asked of the hub there, as gevent's
+/// handlers run in the hub.
+///
+/// # Errors
+/// What reading the greenlet's attribute raises.
+pub fn are_running(py: Python<'_>) -> PyResult<bool> {
+    greenlet::current(py)?.hasattr(pyo3::intern!(py, RUNS_HANDLERS))
+}
+
+fn call_in_greenlet(
+    hub: &Bound<'_, BaseHub>,
+    loop_: &Loop,
+    function: Py<PyAny>,
+    arguments: Py<PyTuple>,
+) -> PyResult<()> {
+    let py = hub.py();
     let body = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         let py = args.py();
-        if let Err(error) = handlers.call0(py) {
+        if let Err(error) = function.call1(py, arguments.clone_ref(py)) {
             let report = move |py: Python<'_>| {
                 hub::handle_error(py, hub::current_loop(py)?.get(), None, error);
                 Ok(())
@@ -54,5 +78,54 @@ fn in_greenlet(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<()> {
     };
     let body = PyCFunction::new_closure(py, Some(c"signal handlers"), None, body)?;
     let new = py.get_type::<PyGreenlet>().call1((body, hub))?;
+    new.setattr(pyo3::intern!(py, RUNS_HANDLERS), true)?;
     loop_.in_task(|| greenlet::switch(&new).map(drop))
+}
+
+/// What `signal.signal` of a patched process gives to CPython in place of the program's handler.
+///
+/// CPython calls handlers wherever the main thread executes Python, which may be a callback in the hub. The program's handler
+/// may block, so there it is called in a greenlet, as soon as the callback returns.
+#[pyclass(frozen, module = "gevent._core")]
+pub struct SignalHandler(Made<Py<PyAny>>);
+
+#[pymethods]
+impl SignalHandler {
+    #[new]
+    fn new(handler: Py<PyAny>) -> Self {
+        Self(Made::new(handler))
+    }
+
+    /// The program's handler.
+    #[getter]
+    fn handler(&self, py: Python<'_>) -> Py<PyAny> {
+        self.0.clone_ref(py)
+    }
+
+    fn __call__(
+        &self,
+        py: Python<'_>,
+        signum: Bound<'_, PyAny>,
+        frame: Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        if let Some(hub) = running_hub(py) {
+            let loop_ = hub::loop_of(&hub)?;
+            if !loop_.get().is_destroyed(py) {
+                let handler = self.0.clone_ref(py);
+                let arguments = PyTuple::new(py, [signum, frame])?.unbind();
+                let hub = hub.unbind();
+                let later = move |py: Python<'_>| {
+                    let hub = hub.bind(py);
+                    call_in_greenlet(hub, hub::loop_of(hub)?.get(), handler, arguments)
+                };
+                loop_.get().push_first(py, Task::Native(Box::new(later)));
+                return Ok(py.None());
+            }
+        }
+        self.0.call1(py, (signum, frame))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.peek().map_or(Ok(()), |handler| visit.call(handler))
+    }
 }

@@ -475,6 +475,14 @@ impl Queue {
             .with(slf.py(), |state| state.unfinished)
     }
 
+    #[setter]
+    fn set_unfinished_tasks(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = from_python)] count: isize,
+    ) {
+        SimpleQueue::set_unfinished(slf.as_super(), count);
+    }
+
     /// The lock of the three conditions, as the standard library's queues have it. The queue itself needs no lock.
     #[getter]
     fn mutex<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -492,27 +492,31 @@ impl SimpleQueue {
     /// `ValueError` when there was none.
     pub fn task_done(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let joiners = slf.get().state.with(py, |state| {
-            if state.unfinished <= 0 {
-                return None;
-            }
-            state.unfinished -= 1;
-            Some(if state.unfinished == 0 {
+        let left = slf.get().state.with(py, |state| state.unfinished - 1);
+        if left < 0 {
+            return Err(PyValueError::new_err("task_done() called too many times"));
+        }
+        Self::set_unfinished(slf, left);
+        Ok(())
+    }
+
+    /// Sets how many items are not dealt with; with none left, the joiners go on.
+    pub fn set_unfinished(slf: &Bound<'_, Self>, count: isize) {
+        let py = slf.py();
+        let mut joiners = slf.get().state.with(py, |state| {
+            state.unfinished = count;
+            if count == 0 {
                 state.joiners.take()
             } else {
                 Links::new()
-            })
+            }
         });
-        let Some(mut joiners) = joiners else {
-            return Err(PyValueError::new_err("task_done() called too many times"));
-        };
         while let Some(Link::Wait(joiner)) = joiners.pop() {
             joiner.wake_none(py);
         }
         if slf.get().is_hooked() {
             Self::notify_conditions(slf);
         }
-        Ok(())
     }
 
     /// Waits until every item has been dealt with; returns false when `limit` has passed.

@@ -9,6 +9,8 @@ use pyo3::types::{PyGenericAlias, PyTuple, PyType};
 use crate::cell::GilCell;
 use crate::errors::ConcurrentObjectUseError;
 use crate::event_loop::loop_::Loop;
+use crate::event_loop::ready::Task;
+use crate::event_loop::signal_handlers;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
 use crate::waiting::park::{Resumed, park_until_switched};
@@ -110,14 +112,34 @@ impl Waiter {
         })
     }
 
-    fn check_in_hub(&self, py: Python<'_>, method: &str) -> PyResult<()> {
+    /// Returns true in the hub, false in a handler of a signal, for which the hub is to do it.
+    ///
+    /// # Errors
+    /// `AssertionError` in another greenlet.
+    fn check_in_hub(&self, py: Python<'_>, method: &str) -> PyResult<bool> {
         let hub = self.hub.get_ref(py);
         let running = greenlet::current(py)?;
         if hub.is_some_and(|hub| !running.is(hub.bind(py))) {
+            if signal_handlers::are_running(py)? {
+                return Ok(false);
+            }
             return Err(PyAssertionError::new_err(format!(
                 "Can only use Waiter.{method} method from the Hub greenlet"
             )));
         }
+        Ok(true)
+    }
+
+    /// Has the hub call one of its own methods.
+    fn by_hub(
+        slf: &Bound<'_, Self>,
+        method: &'static str,
+        arguments: Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
+        let (waiter, arguments) = (slf.clone().unbind(), arguments.unbind());
+        let call = move |py: Python<'_>| waiter.call_method1(py, method, arguments).map(drop);
+        let loop_ = hub::current_loop(slf.py())?;
+        loop_.get().push(slf.py(), Task::Native(Box::new(call)));
         Ok(())
     }
 
@@ -237,16 +259,19 @@ impl Waiter {
 
     /// Give the value: switch to the greenlet that waits in `get`, or keep it. Only from the hub when a greenlet waits.
     #[pyo3(signature = (value = None))]
-    pub fn switch(&self, py: Python<'_>, value: Option<Py<PyAny>>) -> PyResult<()> {
+    fn switch(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
         let value = value.unwrap_or_else(|| py.None());
-        let waiting = self.greenlet_waiting(py);
+        let waiting = this.greenlet_waiting(py);
         match waiting {
-            None => self.hold(py, Held::Value(value)),
+            None => this.hold(py, Held::Value(value)),
             Some(target) => {
-                self.check_in_hub(py, "switch")?;
                 let args = PyTuple::new(py, [value])?;
+                if !this.check_in_hub(py, "switch")? {
+                    return Self::by_hub(slf, "switch", args);
+                }
                 let switched = greenlet::switch_with(target.bind(py), &args).map(drop);
-                self.report(py, target, switched);
+                this.report(py, target, switched);
             }
         }
         Ok(())
@@ -254,21 +279,24 @@ impl Waiter {
 
     /// Like `switch`, with a tuple of the arguments as the value.
     #[pyo3(signature = (*args))]
-    fn switch_args(&self, py: Python<'_>, args: Py<PyTuple>) -> PyResult<()> {
-        self.switch(py, Some(args.into_any()))
+    fn switch_args(slf: &Bound<'_, Self>, args: Py<PyTuple>) -> PyResult<()> {
+        Self::switch(slf, Some(args.into_any()))
     }
 
     /// Give an error in the manner of `greenlet.throw(type, value, traceback)`.
     #[pyo3(signature = (*throw_args))]
-    fn throw(&self, py: Python<'_>, throw_args: Bound<'_, PyTuple>) -> PyResult<()> {
-        let waiting = self.greenlet_waiting(py);
+    fn throw(slf: &Bound<'_, Self>, throw_args: Bound<'_, PyTuple>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let waiting = this.greenlet_waiting(py);
         match waiting {
-            None => self.hold(py, Held::Error(throw_args.unbind())),
+            None => this.hold(py, Held::Error(throw_args.unbind())),
             Some(target) => {
-                self.check_in_hub(py, "throw")?;
                 let error = error_of(&throw_args)?;
+                if !this.check_in_hub(py, "throw")? {
+                    return Self::by_hub(slf, "throw", throw_args);
+                }
                 let switched = greenlet::throw(target.bind(py), error).map(drop);
-                self.report(py, target, switched);
+                this.report(py, target, switched);
             }
         }
         Ok(())
@@ -288,15 +316,14 @@ impl Waiter {
     }
 
     /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.
-    fn __call__(&self, py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn __call__(slf: &Bound<'_, Self>, source: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
         let exception = source.getattr(pyo3::intern!(py, "exception"))?;
         if exception.is_none() {
-            self.switch(
-                py,
-                Some(source.getattr(pyo3::intern!(py, "value"))?.unbind()),
-            )
+            let value = source.getattr(pyo3::intern!(py, "value"))?;
+            Self::switch(slf, Some(value.unbind()))
         } else {
-            self.throw(py, PyTuple::new(py, [exception])?)
+            Self::throw(slf, PyTuple::new(py, [exception])?)
         }
     }
 
