@@ -8,7 +8,6 @@ pyo3 converts numbers and sequences before anything of ours runs, by `__index__`
 import re
 
 import pytest
-
 from paths import ROOT
 
 SOURCE = ROOT / "crates" / "gevent" / "src"

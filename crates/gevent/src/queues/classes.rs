@@ -469,18 +469,13 @@ impl Queue {
     /// Items put and not yet reported by `task_done`.
     #[getter]
     fn unfinished_tasks(slf: &Bound<'_, Self>) -> isize {
-        slf.as_super()
-            .get()
-            .state
-            .with(slf.py(), |state| state.unfinished)
+        let queue = slf.as_super().get();
+        queue.state.with(slf.py(), |state| state.unfinished)
     }
 
     #[setter]
-    fn set_unfinished_tasks(
-        slf: &Bound<'_, Self>,
-        #[pyo3(from_py_with = from_python)] count: isize,
-    ) {
-        SimpleQueue::set_unfinished(slf.as_super(), count);
+    fn set_unfinished_tasks(slf: &Bound<'_, Self>, #[pyo3(from_py_with = from_python)] n: isize) {
+        SimpleQueue::set_unfinished(slf.as_super(), n);
     }
 
     /// The lock of the three conditions, as the standard library's queues have it. The queue itself needs no lock.
