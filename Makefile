@@ -83,6 +83,7 @@ bench: $(BUILT) $(READY)
 	$(PY) benchmarks/look_ups.py
 	$(PY) benchmarks/stdlib.py
 	$(PY) benchmarks/web.py
+	$(PY) benchmarks/flask_servers.py
 	$(PY) benchmarks/websocket.py
 	$(PY) benchmarks/asyncio_loop.py
 	$(PY) benchmarks/charts.py

@@ -103,7 +103,7 @@ def standard_library(rows: list[dict[str, str]]) -> Chart:
     return ratios(rows, "The standard library, patched")
 
 
-def web(rows: list[dict[str, str]]) -> Chart:
+def web(rows: list[dict[str, str]], title: str = "Web servers, on one processor") -> Chart:
     """Chart requests a second, by load and server."""
     groups: list[tuple[str, list[Bar]]] = []
     for row in rows:
@@ -114,7 +114,12 @@ def web(rows: list[dict[str, str]]) -> Chart:
             side = row["server"] if row["server"] in COLOURS else "other"
             words = f"{NAMES.get(row['server'], row['server'])} {value:,.0f}"
             groups[-1][1].append(Bar(side, value, words))
-    return Chart("Web servers, on one processor", "requests a second", groups)
+    return Chart(title, "requests a second", groups)
+
+
+def flask(rows: list[dict[str, str]]) -> Chart:
+    """Chart requests a second of a Flask application, by load and server."""
+    return web(rows, "Flask at 128 connections, on one processor")
 
 
 def network(rows: list[dict[str, str]]) -> Chart:
@@ -167,6 +172,7 @@ def charts(text: str) -> dict[str, Chart]:
         "operations": ("Operations", operations),
         "standard-library": ("Standard library", standard_library),
         "web": ("Web", web),
+        "flask": ("Flask", flask),
         "network": ("Network", network),
         "websocket": ("WebSocket", websocket),
     }

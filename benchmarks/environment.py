@@ -42,10 +42,11 @@ def _output(python: str | Path, code: str) -> str | None:
 #: WSGI servers to compare with; bjoern is compiled, and needs libev's headers.
 SERVERS = (
     *("gunicorn==27.0.1", "packaging==26.3", "bjoern==3.2.2", "granian==2.8.7"),
-    "gevent-websocket==0.10.1",
+    *("gevent-websocket==0.10.1", "flask==3.1.3", "starlette==1.10.0", "uvicorn==0.54.0"),
+    *("uvloop==0.23.0", "httptools"),
 )
 _SERVERS = (
-    "import bjoern, granian, gunicorn, geventwebsocket, gevent;"
+    "import bjoern, flask, granian, gunicorn, httptools, geventwebsocket, gevent, starlette;"
     "print('gevent==' + gevent.__version__)"
 )
 

@@ -13,6 +13,7 @@ SECTIONS = (
     "Look-ups",
     "Standard library",
     "Web",
+    "Flask",
     "WebSocket",
     "Event loops",
 )

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -106,12 +106,25 @@ def free_port() -> int:
 
 @contextmanager
 def running(server: str, ours: str, peer: str, cpu: int) -> Iterator[tuple[int, int]]:
-    """Run a server; yield its process and its port."""
-    port = free_port()
+    """Run a server; yield its process's number and its port."""
+    with started(lambda port: command(server, ours, peer, port), cpu) as (process, port):
+        yield process.pid, port
+
+
+@contextmanager
+def started(
+    words: Callable[[int], list[str]], cpu: int, port: int | None = None, talks: bool = False
+) -> Iterator[tuple[subprocess.Popen, int]]:
+    """Run the server whose command `words` returns for a port; yield its process and its port.
+
+    With `talks`, its standard input and output are pipes.
+    """
+    port = free_port() if port is None else port
     process = subprocess.Popen(
-        command(server, ours, peer, port),
+        words(port),
         cwd=HERE,
-        stdout=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if talks else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env=environment.clean_environment(),
@@ -119,7 +132,7 @@ def running(server: str, ours: str, peer: str, cpu: int) -> Iterator[tuple[int, 
     )
     try:
         wait_for(port, process)
-        yield process.pid, port
+        yield process, port
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

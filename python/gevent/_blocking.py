@@ -33,7 +33,8 @@ def running_sampler() -> BlockingSampler | None:
     return _running
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Return whether a file is of the standard library or of this package."""
     if filename.startswith(("<", _PACKAGE)):
         return True
     return filename.startswith(_LIBRARY) and "site-packages" not in filename
@@ -45,7 +46,7 @@ def blamed(frame: FrameType | None) -> FrameType | None:
     That is the innermost one outside of the standard library and of this package.
     """
     at = frame
-    while at is not None and _is_library(at.f_code.co_filename):
+    while at is not None and is_library(at.f_code.co_filename):
         at = at.f_back
     return at or frame
 

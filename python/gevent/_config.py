@@ -325,6 +325,8 @@ SETTINGS: tuple[tuple[Any, ...], ...] = (
         "Where the process opens the view of gevent.inspect once something waits in a hub: "
         "unix:PATH, tcp:127.0.0.1:PORT, or on for a socket that `python -m gevent.top PID` "
         "finds. Nothing opens none."),
+    (BoolSetting, "inspect_kill", "GEVENT_INSPECT_KILL", True,
+        "Whether those who can ask the view of gevent.inspect may have greenlets killed."),
     (BoolSetting, "monitor_thread", "GEVENT_MONITOR_THREAD_ENABLE", False,
         "Whether each hub, once something waits in it, is watched by a native thread that "
         "reports when its loop is blocked; see "

@@ -7,10 +7,21 @@ import json
 import os
 import socket as _socket
 import stat
+import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-__all__ = ["Address", "InspectError", "ask", "default_path", "find_address", "parse_address"]
+__all__ = [
+    "Address",
+    "InspectError",
+    "ask",
+    "ask_json",
+    "default_path",
+    "find_address",
+    "make_private_folder",
+    "order",
+    "parse_address",
+]
 
 
 class InspectError(Exception):
@@ -134,7 +145,7 @@ def _connect(address: Address, timeout: float) -> Any:
     connection = _socket.socket(family, _socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout)
-        connection.connect(address.path or (address.host, address.port))
+        _connect_soon(connection, address.path or (address.host, address.port), timeout)
     except FileNotFoundError:
         connection.close()
         raise InspectError(f"there is no socket {where}") from None
@@ -147,13 +158,43 @@ def _connect(address: Address, timeout: float) -> Any:
     return connection
 
 
+def _connect_soon(connection: Any, where: Any, timeout: float) -> None:
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            connection.connect(where)
+        except BlockingIOError:
+            # As many connections as the listener of a Unix socket lets wait do so now.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def ask(address: Address, target: str, token: str | None = None, timeout: float = 10) -> bytes:
     """Return the body of the answer of the view at *address* to a request for *target*.
 
     :raises InspectError: There is no view, it does not answer or refuses.
     """
-    head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\n"
+    return _request("GET", address, target, token, timeout)
+
+
+def order(address: Address, target: str, token: str | None = None, timeout: float = 10) -> Any:
+    """Return what the view at *address* answers, as JSON, to the order that *target* is.
+
+    :raises InspectError: As :func:`ask`.
+    """
+    return _json(_request("POST", address, target, token, timeout))
+
+
+def _request(
+    method: str, address: Address, target: str, token: str | None, timeout: float
+) -> bytes:
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n"
     if token is not None:
+        if not token.isprintable() or not token.isascii():
+            raise InspectError("wrong token")
         head += f"Authorization: Bearer {token}\r\n"
     answer = bytearray()
     with _connect(address, timeout) as connection:
@@ -161,15 +202,28 @@ def ask(address: Address, target: str, token: str | None = None, timeout: float 
             connection.sendall(f"{head}\r\n".encode())
             while data := connection.recv(65536):
                 answer += data
+        except TimeoutError:
+            raise InspectError(f"the process does not answer within {timeout:g} s") from None
         except OSError as error:
-            raise InspectError(f"the process does not answer: {error}") from None
+            raise InspectError(f"the process does not answer: {error.strerror}") from None
+    if not answer:
+        raise InspectError("the process ended while it answered")
     head_end = answer.find(b"\r\n\r\n")
-    if not answer.startswith(b"HTTP/1.") or head_end < 0:
-        raise InspectError("the process ended while it answered" if not answer else "not a view")
+    if not answer.startswith(b"HTTP/1.") or head_end < 0 or not answer[9:12].isdigit():
+        raise InspectError(f"what answers at {address} is no view")
     status, body = int(answer[9:12]), bytes(answer[head_end + 4 :])
-    if status not in (200, 503):
-        raise InspectError(body.decode(errors="replace").strip() or f"refused with {status}")
+    # Of one that is unwell, the answer is the body all the same.
+    if status not in (200, 202) and not (status == 503 and target == "/health"):
+        first_line = body.decode(errors="replace").strip().partition("\n")[0]
+        raise InspectError(first_line or f"refused with status {status}")
     return body
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise InspectError("the process ended while it answered") from None
 
 
 def ask_json(address: Address, target: str, token: str | None = None, timeout: float = 10) -> Any:
@@ -177,8 +231,4 @@ def ask_json(address: Address, target: str, token: str | None = None, timeout: f
 
     :raises InspectError: As :func:`ask`, and where the answer is cut off.
     """
-    body = ask(address, target, token, timeout)
-    try:
-        return json.loads(body)
-    except ValueError:
-        raise InspectError("the process ended while it answered") from None
+    return _json(ask(address, target, token, timeout))

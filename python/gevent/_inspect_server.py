@@ -1,4 +1,4 @@
-"""The HTTP server of a process's view, in a native thread that the program does not wait for."""
+"""The view of a process: what each path answers, in a native thread that the program ignores."""
 
 from __future__ import annotations
 
@@ -10,101 +10,25 @@ import secrets
 import socket as _socket
 import stat
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-from greenlet import getcurrent
 
 from gevent._blocking import BlockingSampler
 from gevent._inspect_address import Address, InspectError, default_path, make_private_folder
-from gevent._stats import all_hubs, metrics_of, open_metrics, stats
-from gevent._waits import WaitGraph, all_greenlets, named
+from gevent._inspect_greenlets import MOST, KillRefused, Listing
+from gevent._inspect_http import Answer, HttpService, Request
+from gevent._metrics import METRICS_TYPE, metrics_of, open_metrics
+from gevent._stats import stats
 from gevent.monkey import get_original
 
-__all__ = ["METRICS_TYPE", "View", "answer", "greenlets", "listen"]
+__all__ = ["View", "listen", "wrong_token"]
 
-#: A status, the type of a body, and the body.
-Answer = tuple[int, str, bytes]
-
-#: The type of the text that Prometheus reads.
-METRICS_TYPE = "application/openmetrics-text; version=1.0.0"
-
-#: The longest request head that is read, in bytes, and for how many seconds.
-_LONGEST_HEAD = 8192
-_PATIENCE = 5.0
 #: For how many seconds a loop may be blocked before the process counts as unwell.
 _UNWELL = 5.0
-#: The greenlets that one answer has at most.
-_MOST = 5000
-
-
-def _root_of(greenlet: Any) -> Any:
-    while greenlet.parent is not None:
-        greenlet = greenlet.parent
-    return greenlet
-
-
-def _spawner_of(greenlet: Any) -> Any:
-    spawner = getattr(greenlet, "spawning_greenlet", None)
-    spawner = spawner() if spawner is not None and not hasattr(spawner, "parent") else spawner
-    return greenlet.parent if spawner is None else spawner
-
-
-def greenlets(stacks: bool = True, most: int = _MOST) -> dict[str, Any]:
-    """Return the living greenlets of the process, without calling any of the program's code.
-
-    :param stacks: Whether to tell where each is.
-    :param most: How many to tell of; ``"left_out"`` says how many more there are.
-    """
-    mine = getcurrent()
-    living = [one for one in all_greenlets() if (one or one.parent is None) and one is not mine]
-    graph = WaitGraph(living)
-    hubs = {id(hub): hub for hub in all_hubs()}
-    frames = sys._current_frames()
-    threads = {id(_root_of(hub)): hub.thread_ident for hub in hubs.values()}
-    active = {hub.loop.active_ident for hub in hubs.values() if not hub.loop.polling}
-    told = []
-    for one in living[:most]:
-        thread = threads.get(id(_root_of(one)))
-        if thread is None:
-            # A thread without a hub, such as the one of the view.
-            continue
-        wait = graph.wait(one)
-        entry: dict[str, Any] = {
-            "id": f"{id(one):#x}",
-            "name": "the hub" if id(one) in hubs else _title(one),
-            "spawned_by": None if one.parent is None else f"{id(_spawner_of(one)):#x}",
-            "thread": thread,
-            "state": "waiting" if wait else "running" if id(one) in active else "ready",
-            "wait": None,
-            "seconds": None,
-        }
-        if id(one) in hubs and hubs[id(one)].loop.polling:
-            entry["state"] = "polling"
-        if wait is not None:
-            entry["wait"] = wait.text(graph.others(one)).partition(" s in ")[2]
-            entry["seconds"] = round(wait.seconds, 3)
-        if stacks:
-            frame = one.gr_frame
-            if frame is None and id(one) in active:
-                frame = frames.get(thread)
-            entry["stack"] = [] if frame is None else traceback.format_stack(frame)
-        told.append(entry)
-    return {"greenlets": told, "left_out": max(0, len(living) - most)}
-
-
-def _title(greenlet: Any) -> str:
-    if greenlet.parent is None:
-        return "the main greenlet"
-    frame = greenlet.gr_frame
-    body = ""
-    while frame is not None:
-        body, frame = frame.f_code.co_qualname, frame.f_back
-    return f"{named(greenlet)[1:-1].partition(' at 0x')[0]} {body}".strip()
+#: The connections that may wait until they are accepted.
+_BACKLOG = 1024
 
 
 def listen(address: Address) -> tuple[Any, Address]:
@@ -123,7 +47,7 @@ def listen(address: Address) -> tuple[Any, Address]:
             address = Address(None, *listener.getsockname()[:2])
         else:
             address = Address(_bind_path(listener, address.path))
-        listener.listen(8)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise InspectError(f"cannot listen at {address}: {error.strerror}") from None
@@ -165,65 +89,45 @@ def _is_left_over(path: str) -> bool:
     return False
 
 
-def answer(connection: Any, respond: Callable[[str, str, dict[str, list[str]]], Answer]) -> None:
-    """Read a request and send what *respond* makes of its path, its token and its query.
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, "text/plain", f"{text}\n".encode())
 
-    :raises OSError: The client is slow or gone.
-    """
-    connection.settimeout(_PATIENCE)
-    head = bytearray()
-    until = perf_counter() + _PATIENCE
-    while b"\r\n\r\n" not in head:
-        data = connection.recv(4096)
-        head += data
-        if not data or len(head) > _LONGEST_HEAD or perf_counter() > until:
-            return
-    lines = head.decode("latin-1").split("\r\n")
-    method, _, rest = lines[0].partition(" ")
-    target = urlsplit(rest.partition(" ")[0])
-    query = parse_qs(target.query)
-    token = query.get("token", [""])[0]
-    for field in lines[1:]:
-        name, _, value = field.partition(":")
-        if name.lower() == "authorization":
-            token = value.strip().removeprefix("Bearer ").strip()
-    try:
-        status, kind, body = (
-            respond(target.path, token, query)
-            if method == "GET"
-            else (405, "text/plain", b"the view only answers GET\n")
-        )
-    except Exception as error:
-        # Whatever happens here is the view's own affair, never the program's.
-        status, kind, body = 500, "text/plain", f"the view failed: {error!r}\n".encode()
-    reasons = {200: "OK", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
-    reason = reasons.get(status, "Unavailable")
-    connection.sendall(
-        f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
-        "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n".encode()
-        + body
-    )
+
+def wrong_token(request: Request, token: str | None) -> Answer | None:
+    """Return the refusal of a request that does not bring *token*, ``None`` if it is right."""
+    given = request.token.encode("utf-8", "replace")
+    if token is None or hmac.compare_digest(given, token.encode()):
+        return None
+    return _text(403, "wrong token" if given else "the view asks for a token")
 
 
 class View:
-    """The view of this process at *address*, from now until :meth:`close` or the program's end."""
+    """The view of this process at *address*, from now until :meth:`close` or the program's end.
 
-    def __init__(self, address: Address, token: str | None = None) -> None:
+    :param token: What a request over loopback has to bring; made up unless given.
+    :param kill: Whether those who ask may have greenlets killed.
+    """
+
+    def __init__(self, address: Address, token: str | None = None, kill: bool = True) -> None:
         #: What a request over loopback has to bring, ``None`` for a Unix socket.
         self.token = None if address.path is not None else token or secrets.token_urlsafe(24)
+        #: True if those who ask may have greenlets killed.
+        self.may_kill = kill
         #: True while it answers.
         self.is_open = True
         #: The address of the view.
         self.address: Address
         self._listener, self.address = listen(address)
+        self._service = HttpService(self._listener, self._respond)
+        self._listing = Listing()
         self._pid = os.getpid()
         self._begun = perf_counter()
         self._sampler = BlockingSampler().start()
-        self._paths: dict[str, Callable[[dict[str, list[str]]], Answer]] = {
+        self._paths: dict[str, Callable[[Request], Answer]] = {
             "/": self._page,
             "/stats.json": self._stats,
             "/greenlets.json": self._greenlets,
+            "/stack.json": self._stack,
             "/metrics": self._metrics,
             "/health": self._health,
         }
@@ -254,61 +158,114 @@ class View:
             return
         self.is_open = False
         self._sampler.stop()
-        with suppress(OSError):
-            self._listener.shutdown(_socket.SHUT_RDWR)
-        self._listener.close()
         if self.address.path is not None:
             with suppress(OSError):
                 os.unlink(self.address.path)
+        # That wakes the view's thread, which closes what it uses itself.
+        with suppress(OSError):
+            self._listener.shutdown(_socket.SHUT_RDWR)
         atexit.unregister(self.close)
 
     def _leave_to_the_parent(self) -> None:
         if self.is_open and self._pid != os.getpid():
             self.is_open = False
             self._sampler.stop()
-            self._listener.close()
+            self._service.close()
 
     def _serve(self) -> None:
-        while self.is_open:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                answer(connection, self._respond)
+        try:
+            while self.is_open:
+                self._service.step(None)
+        finally:
+            self._service.close()
 
-    def _respond(self, path: str, token: str, query: dict[str, list[str]]) -> Answer:
-        if self.token is not None and not hmac.compare_digest(token.encode(), self.token.encode()):
-            return 403, "text/plain", b"wrong token\n"
-        page = self._paths.get(path)
+    def _respond(self, request: Request, _take: object) -> Answer:
+        if refusal := wrong_token(request, self.token):
+            return refusal
+        if request.path == "/kill":
+            return self._kill(request)
+        page = self._paths.get(request.path)
         if page is None:
-            return 404, "text/plain", b"there is no such page; see gevent.inspect\n"
-        return page(query)
+            return _text(404, "there is no such page; see gevent.inspect")
+        if request.method != "GET":
+            return _text(405, "the view answers GET here")
+        return page(request)
 
     # What each path gives
 
-    def _page(self, _query: dict[str, list[str]]) -> Answer:
+    def _page(self, _request: Request) -> Answer:
         with open(os.path.join(os.path.dirname(__file__), "_inspect_page.html"), "rb") as file:
-            return 200, "text/html", file.read()
+            return Answer(200, "text/html", file.read())
 
-    def _stats(self, query: dict[str, list[str]]) -> Answer:
-        found = stats(waits="waits" in query)
-        found["uptime"] = perf_counter() - self._begun
-        found["command"] = " ".join(sys.orig_argv)
-        return 200, "application/json", json.dumps(found).encode()
+    def _json(self, make: Callable[[], dict[str, Any]]) -> Answer:
+        """Return a JSON answer that says how much processor time it took, for whoever asks often.
 
-    def _greenlets(self, query: dict[str, list[str]]) -> Answer:
-        found = greenlets(stacks=query.get("stacks") != ["0"])
-        return 200, "application/json", json.dumps(found).encode()
+        A client that waits 200 times as long before it asks again costs half a percent.
+        """
+        begun = thread_time()
+        body = json.dumps(make())
+        cost = thread_time() - begun
+        return Answer(200, "application/json", f'{{"cost": {cost:.6f}, {body[1:]}'.encode())
 
-    def _metrics(self, _query: dict[str, list[str]]) -> Answer:
-        text = open_metrics([metrics_of(stats())])
-        return 200, METRICS_TYPE, text.encode()
+    def _stats(self, request: Request) -> Answer:
+        def make() -> dict[str, Any]:
+            found = stats(waits="waits" in request.query)
+            found["uptime"] = perf_counter() - self._begun
+            found["command"] = " ".join(sys.orig_argv)
+            found["may_kill"] = self.may_kill
+            return found
 
-    def _health(self, _query: dict[str, list[str]]) -> Answer:
+        return self._json(make)
+
+    def _greenlets(self, request: Request) -> Answer:
+        stacks = request.query.get("stacks") != ["0"]
+        most = request.query.get("most", [str(MOST)])[0]
+        if not most.isdecimal() or len(most) > 9:
+            return _text(400, "most is a number")
+        return self._json(lambda: self._listing.all(stacks, min(int(most), MOST)))
+
+    def _stack(self, request: Request) -> Answer:
+        number = _number_in(request)
+        if number is None:
+            return _text(400, "number is that of a greenlet of /greenlets.json")
+        lines = self._listing.stack(number)
+        if lines is None:
+            return _text(404, "that greenlet has ended")
+        return self._json(lambda: {"stack": lines})
+
+    def _kill(self, request: Request) -> Answer:
+        if request.method != "POST":
+            return _text(405, "the view answers POST here")
+        if not self.may_kill:
+            return _text(403, "this view does not kill greenlets (setting inspect_kill)")
+        if self.token is not None and not request.token_in_field:
+            # Links and forms of other sites cannot set the field.
+            return _text(403, "a kill brings the token in the field Authorization")
+        number = _number_in(request)
+        if number is None:
+            return _text(400, "number is that of a greenlet of /greenlets.json")
+        try:
+            name = self._listing.kill(number)
+        except KillRefused as refused:
+            return _text(409, str(refused))
+        # To the first stderr: another one may be the program's code, and wait.
+        with suppress(AttributeError, OSError, ValueError):
+            sys.__stderr__.write(f"gevent.inspect: {name} is killed by order at {self.address}\n")  # type: ignore[union-attr]
+        return Answer(202, "application/json", json.dumps({"killed": name}).encode())
+
+    def _metrics(self, request: Request) -> Answer:
+        found = stats(waits=request.query.get("waits") != ["0"])
+        return Answer(200, METRICS_TYPE, open_metrics([metrics_of(found)]).encode())
+
+    def _health(self, _request: Request) -> Answer:
         blocked = [entry for entry in self._sampler.blocked() if entry[0] > _UNWELL]
         if not blocked:
-            return 200, "application/json", b'{"status": "ok"}\n'
+            return Answer(200, "application/json", b'{"status": "ok"}\n')
         seconds, place = max(blocked)
         told = {"status": "blocked", "seconds": round(seconds, 1), "place": place}
-        return 503, "application/json", json.dumps(told).encode() + b"\n"
+        return Answer(503, "application/json", json.dumps(told).encode() + b"\n")
+
+
+def _number_in(request: Request) -> int | None:
+    text = request.query.get("number", [""])[0]
+    return int(text) if text.isdecimal() and len(text) < 20 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket as __socket__
+from collections.abc import Callable
 from errno import EBADF
 from operator import index
 from socket import (
@@ -129,12 +130,29 @@ def cancel_wait(watcher: Any, error: Any = cancel_wait_ex) -> None:
     get_hub().cancel_wait(watcher, error)
 
 
+#: The number of look-ups so far, in all threads, for :func:`gevent.util.stats`.
+look_ups = {"begun": 0, "ended": 0, "failed": 0}
+
+
+def _look_up(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a resolver and count the look-up."""
+    look_ups["begun"] += 1
+    try:
+        return function(*args)
+    except BaseException:
+        look_ups["failed"] += 1
+        raise
+    finally:
+        look_ups["ended"] += 1
+
+
 def gethostbyname(hostname: str) -> str:
     """Return an IPv4 address of a host, through the hub's resolver.
 
     :raises socket.gaierror: There is none.
     """
-    return get_hub().resolver.gethostbyname(hostname)
+    address: str = _look_up(get_hub().resolver.gethostbyname, hostname)
+    return address
 
 
 def gethostbyname_ex(hostname: str) -> tuple[str, list[str], list[str]]:
@@ -142,7 +160,9 @@ def gethostbyname_ex(hostname: str) -> tuple[str, list[str], list[str]]:
 
     :raises socket.gaierror: There is no such host.
     """
-    return get_hub().resolver.gethostbyname_ex(hostname)
+    found: tuple[str, list[str], list[str]]
+    found = _look_up(get_hub().resolver.gethostbyname_ex, hostname)
+    return found
 
 
 def getaddrinfo(
@@ -158,7 +178,7 @@ def getaddrinfo(
     :returns: A list of ``(family, type, proto, canonical name, address)``, best first.
     :raises socket.gaierror: The look-up failed.
     """
-    found = get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)
+    found = _look_up(get_hub().resolver.getaddrinfo, host, port, family, type, proto, flags)
     return [
         (_as_enum(family, AddressFamily), _as_enum(kind, SocketKind), *rest)
         for family, kind, *rest in found
@@ -178,7 +198,9 @@ def gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
     :raises socket.herror: No name is known.
     :raises socket.gaierror: *ip_address* is a name of no host.
     """
-    return get_hub().resolver.gethostbyaddr(ip_address)
+    found: tuple[str, list[str], list[str]]
+    found = _look_up(get_hub().resolver.gethostbyaddr, ip_address)
+    return found
 
 
 def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
@@ -187,7 +209,8 @@ def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
     :param flags: ``NI_*`` flags.
     :raises socket.gaierror: The look-up failed.
     """
-    return get_hub().resolver.getnameinfo(sockaddr, flags)
+    found: tuple[str, str] = _look_up(get_hub().resolver.getnameinfo, sockaddr, flags)
+    return found
 
 
 def getfqdn(name: str = "") -> str:

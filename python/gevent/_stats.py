@@ -1,6 +1,6 @@
-"""Numbers about the running program, from counters that the engine keeps anyway.
+"""Numbers about the running program: counted anyway, or measured from the first question on.
 
-:func:`stats` is ``gevent.util.stats``; :func:`open_metrics` writes the same for Prometheus.
+:func:`stats` is ``gevent.util.stats``; :mod:`gevent._metrics` writes the same for Prometheus.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any
 
-from gevent._core import greenlet_counters, loop_counters
+from greenlet import greenlet as RawGreenlet
 
-__all__ = ["all_hubs", "metrics_of", "open_metrics", "stats"]
+from gevent import _core
+from gevent._core import frame_memory, greenlet_counters, loop_counters, measure_runs
+
+__all__ = ["all_hubs", "stats"]
 
 _PAGE = resource.getpagesize()
 
@@ -48,6 +50,35 @@ def _thread_time(ident: int) -> float | None:
         return None
 
 
+def _of_loop(loop: Any) -> dict[str, Any]:
+    counters = loop_counters(loop)
+    lag = {
+        "present": counters.pop("present_turn"),
+        "seconds": counters.pop("turn_seconds"),
+        "count": 0,
+        "classes": [],
+    }
+    for bound, turns in counters.pop("turns"):
+        # JSON knows no infinity.
+        lag["classes"].append([None if bound == float("inf") else bound, turns])
+        lag["count"] += turns
+    seconds, stack = counters.pop("longest_run"), counters.pop("longest_run_stack")
+    counters["lag"] = lag
+    counters["longest_run"] = {"seconds": seconds, "place": _place(stack), "stack": stack}
+    return counters
+
+
+def _place(stack: list[tuple[str, str, int]]) -> str | None:
+    """Return the innermost place that is the program's own, as one line."""
+    from gevent._blocking import is_library
+
+    if not stack:
+        return None
+    own = (frame for frame in stack if not is_library(frame[1]))
+    name, file, line = next(own, stack[0])
+    return f"{name} ({file}:{line})"
+
+
 def _of_hub(hub: Any) -> dict[str, Any]:
     loop = hub.loop
     found: dict[str, Any] = {
@@ -58,7 +89,7 @@ def _of_hub(hub: Any) -> dict[str, Any]:
         if hub.thread_ident in sys._current_frames()
         else None,
         "polling": loop.polling,
-        "loop": loop_counters(loop),
+        "loop": _of_loop(loop),
     }
     pool = hub._threadpool
     found["threadpool"] = (
@@ -69,86 +100,64 @@ def _of_hub(hub: Any) -> dict[str, Any]:
     return found
 
 
+def _look_ups() -> dict[str, int]:
+    common = sys.modules.get("gevent._socketcommon")
+    counted = {"begun": 0, "ended": 0, "failed": 0} if common is None else dict(common.look_ups)
+    ended = counted.pop("ended")
+    return {**counted, "running": max(0, counted["begun"] - ended)}
+
+
+def _walk(found: dict[str, Any]) -> None:
+    """Add what only a walk over all objects tells."""
+    from gevent._waits import WaitGraph, instances_of
+
+    # Where the program has not imported it, there are no pools.
+    module = sys.modules.get("gevent.pool")
+    classes = [RawGreenlet] if module is None else [RawGreenlet, module.Pool]
+    greenlets, *pools = instances_of(*classes)
+    graph = WaitGraph(greenlets)
+    found["waits"] = graph.by_call()
+    found["waits_by_kind"] = graph.by_kind()
+    found["memory"]["saved_stacks_bytes"] = sum(one._stack_saved for one in greenlets)
+    found["pools"] = _of_pools(pools[0] if pools else [])
+
+
+def _of_pools(pools: list[Any]) -> dict[str, int]:
+    """Return how many pools there are, how much room they have in all, and how it is used."""
+    used = limited = room = full = 0
+    for pool in pools:
+        running = len(pool.greenlets)
+        used += running
+        if isinstance(pool.size, int):
+            limited += 1
+            room += pool.size
+            full += running >= pool.size
+    return {"pools": len(pools), "limited": limited, "room": room, "running": used, "full": full}
+
+
 def stats(waits: bool = False) -> dict[str, Any]:
     """Return the numbers that ``gevent.util.stats`` documents."""
+    measure_runs()
     made, ended = greenlet_counters()
+    resident, used = frame_memory()
     found: dict[str, Any] = {
         "pid": os.getpid(),
         "implementation": sys.modules["gevent"].__implementation__,
         "resident_bytes": _resident(),
+        "memory": {"frames_bytes": resident, "frames_used_bytes": used},
         "greenlets": {"made": made, "ended": ended, "alive": made - ended},
         "hubs": [_of_hub(hub) for hub in all_hubs()],
+        "look_ups": _look_ups(),
     }
+    # Only an engine that has it in.
+    http = getattr(_core, "http_statistics", None)
+    if http is not None:
+        found["http"] = http()
     if waits:
-        from gevent._waits import WaitGraph
-
-        found["waits"] = WaitGraph().by_call()
+        _walk(found)
     from gevent._blocking import running_sampler
 
     sampler = running_sampler()
     if sampler is not None:
         found["blocking"] = sampler.as_dict()
     return found
-
-
-#: Name, type, help, and where it is: in all of the process or in each hub's loop.
-_FAMILIES = (
-    ("gevent_greenlets_made", "counter", "Greenlets made."),
-    ("gevent_greenlets_ended", "counter", "Greenlets that ended."),
-    ("gevent_greenlets_alive", "gauge", "Greenlets that were made and have not ended."),
-    ("gevent_resident_bytes", "gauge", "Memory of the process."),
-    ("gevent_hubs", "gauge", "Threads that have a hub."),
-    ("gevent_loop_tasks", "counter", "Tasks that loops took up."),
-    ("gevent_loop_polls", "counter", "Turns of loops that asked the kernel."),
-    ("gevent_loop_ready", "gauge", "Tasks that are ready to run."),
-    ("gevent_loop_timers", "gauge", "Deadlines that are set."),
-    ("gevent_loop_sockets", "gauge", "Sockets that loops know."),
-    ("gevent_loop_sockets_waited_for", "gauge", "Sockets that greenlets wait for."),
-    ("gevent_loop_watched", "gauge", "Descriptors that are watched."),
-    ("gevent_threadpool_threads", "gauge", "Native threads of thread pools."),
-    ("gevent_threadpool_tasks", "gauge", "Jobs in thread pools, waiting ones included."),
-    ("gevent_loop_blocked", "counter", "Times that a loop was found to be blocked."),
-    ("gevent_loop_blocked_seconds", "counter", "For how long loops were blocked in all."),
-)
-
-
-def metrics_of(found: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of :func:`stats` by the names of their metrics, summed over hubs."""
-    greenlets, hubs = found["greenlets"], found["hubs"]
-    metrics: dict[str, float] = {
-        "gevent_greenlets_made": greenlets["made"],
-        "gevent_greenlets_ended": greenlets["ended"],
-        "gevent_greenlets_alive": greenlets["alive"],
-        "gevent_resident_bytes": found["resident_bytes"],
-        "gevent_hubs": len(hubs),
-    }
-    for key in ("tasks", "polls", "ready", "timers", "sockets", "sockets_waited_for", "watched"):
-        metrics[f"gevent_loop_{key}"] = sum(hub["loop"][key] for hub in hubs)
-    pools = [hub["threadpool"] for hub in hubs if hub["threadpool"] is not None]
-    for key in ("threads", "tasks"):
-        metrics[f"gevent_threadpool_{key}"] = sum(pool[key] for pool in pools)
-    blocking = found.get("blocking")
-    if blocking is not None:
-        metrics["gevent_loop_blocked"] = blocking["times"]
-        metrics["gevent_loop_blocked_seconds"] = blocking["seconds"]
-    return metrics
-
-
-def open_metrics(processes: Iterable[dict[str, float]]) -> str:
-    """Return the sums of the metrics of *processes* as OpenMetrics text, for Prometheus."""
-    all_of_them = list(processes)
-    lines = []
-    for name, kind, text in _FAMILIES:
-        values = [metrics[name] for metrics in all_of_them if name in metrics]
-        if not values:
-            continue
-        lines += [f"# TYPE {name} {kind}", f"# HELP {name} {text}"]
-        suffix = "_total" if kind == "counter" else ""
-        lines.append(f"{name}{suffix} {sum(values)}")
-    lines += [
-        "# TYPE gevent_processes gauge",
-        "# HELP gevent_processes Processes that the numbers are the sums of.",
-        f"gevent_processes {len(all_of_them)}",
-        "# EOF",
-    ]
-    return "\n".join(lines) + "\n"

@@ -175,8 +175,31 @@ def waiting_for(greenlet: Any) -> Wait | None:
 
 def all_greenlets() -> list[Any]:
     """Return the greenlets of all threads."""
-    # Nothing but the collector knows of all of them.
-    return [obj for obj in gc.get_objects() if isinstance(obj, RawGreenlet)]
+    return instances_of(RawGreenlet)[0]
+
+
+def instances_of(*classes: type) -> list[list[Any]]:
+    """Return for each of *classes* its instances, and those of its subclasses, in all threads."""
+    # By the address of the type: isinstance() would ask proxies of the program's for __class__.
+    lists: list[list[Any]] = [[] for _ in classes]
+    where = {}
+    for one, found in zip(classes, lists, strict=True):
+        where.update((id(kind), found) for kind in _with_subclasses(one))
+    # Nothing but the collector knows of all objects.
+    for obj in gc.get_objects():
+        if id(type(obj)) in where:
+            where[id(type(obj))].append(obj)
+    return lists
+
+
+def _with_subclasses(kind: type) -> set[type]:
+    found = {kind}
+    todo = [kind]
+    while todo:
+        new = set(type.__subclasses__(todo.pop())) - found
+        found |= new
+        todo += new
+    return found
 
 
 class WaitGraph:
@@ -216,6 +239,10 @@ class WaitGraph:
         return dict(
             Counter(Wait(*reason, None).call for reason in self._reasons.values()).most_common()
         )
+
+    def by_kind(self) -> dict[str, int]:
+        """Return how many greenlets wait in which kind of call, such as ``"get"``."""
+        return dict(Counter(told[0] for told in self._told.values()).most_common())
 
     def awaited(self, greenlet: Any) -> tuple[Any, bool] | None:
         """Return the greenlet that *greenlet* cannot go on without, and whether it holds a lock.

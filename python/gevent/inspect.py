@@ -6,12 +6,18 @@ server in a native thread of its own, so it answers while the program is stuck. 
 changes nothing, runs none of the program's code, and ends with the program. Over a Unix socket only
 the user that runs the program, and root, can ask; over loopback only who knows the token.
 
+One request is an order and no look: ``POST /kill`` ends a greenlet, as :func:`gevent.kill` does.
+``GEVENT_INSPECT_KILL=no``, or ``open_view(kill=False)``, has the view refuse that.
+
 ===================  ======================================================================
 path                 what it gives
 ===================  ======================================================================
 ``/``                a page with charts, which updates itself
 ``/stats.json``      :func:`gevent.util.stats`
-``/greenlets.json``  the greenlets, what each waits for and since when, and their stacks
+``/greenlets.json``  the greenlets, what each waits for and since when, and their stacks unless
+                     ``stacks=0``; ``most=N`` of them at most
+``/stack.json``      the stack of the greenlet that has ``number=N`` there
+``/kill``            to ``POST``: ends the greenlet ``number=N``
 ``/metrics``         OpenMetrics text for Prometheus
 ``/health``          status 200, or 503 while a loop is blocked for more than five seconds
 ===================  ======================================================================
@@ -23,6 +29,7 @@ import sys
 from typing import Any
 
 from gevent._blocking import BlockingSampler, Place
+from gevent._config import config
 from gevent._inspect_address import InspectError, default_path, parse_address
 
 __all__ = [
@@ -37,13 +44,15 @@ _view: Any = None
 _failed_in: int | None = None
 
 
-def open_view(address: str = "on", token: str | None = None) -> Any:
+def open_view(address: str = "on", token: str | None = None, kill: bool | None = None) -> Any:
     """Open the view of this process, or return it as it is when it is open already.
 
     :param address: ``"unix:PATH"``; ``"on"`` for a Unix socket at :func:`default_path`; or
         ``"tcp:127.0.0.1:PORT"``, where port 0 takes any. ``{pid}`` in a path is the process's
         number. Where another process has the path already, a dot and the number are appended.
     :param token: What those who ask over loopback must know; made up unless given.
+    :param kill: Whether those who ask may have greenlets killed; ``None`` leaves that to the
+        setting ``inspect_kill``, which allows it by default.
     :returns: An object with the attributes ``address`` (with the true path or port), ``token`` and
         ``url``, and the method ``close()``. It is a context manager, which closes it.
     :raises InspectError: The address is not valid or cannot be had.
@@ -52,7 +61,7 @@ def open_view(address: str = "on", token: str | None = None) -> Any:
     from gevent._inspect_server import View
 
     if _view is None or not _view.is_open:
-        _view = View(parse_address(address), token)
+        _view = View(parse_address(address), token, config.inspect_kill if kill is None else kill)
     return _view
 
 

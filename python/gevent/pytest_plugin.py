@@ -7,9 +7,10 @@ before the test modules, and does nothing unless asked to:
     Makes the standard library cooperative first, as ``python -m gevent.monkey`` does. With
     pytest-xdist, each worker patches itself.
 ``--gevent-timeout SECONDS``
-    Ends each test that takes longer, with the stacks of all greenlets and what each waits for.
-    The mark ``gevent_timeout(seconds)`` sets it for one test. Code that lets no other greenlet run
-    is not ended; the stacks are printed after a while all the same.
+    Ends each test that takes longer, with the stacks of all greenlets and what each waits for; its
+    fixtures have as long before, and once more after it. The mark ``gevent_timeout(seconds)`` sets
+    it for one test. Code that lets no other greenlet run is not ended; the stacks are printed after
+    a while all the same.
 ``--gevent-leaks``
     Fails each test that leaves greenlets or descriptors behind. The mark ``gevent_leaks`` has one
     test checked, ``gevent_leaks(False)`` excepts one.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -131,12 +132,13 @@ def _checks_leaks(item: Any) -> bool:
     return bool(item.config.getoption("gevent_leaks"))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
-    """Run a test within its time."""
+@contextmanager
+def _limited(item: Any, phase: str) -> Generator[None]:
+    """End a phase of a test that takes longer than the test may."""
     seconds = _timeout_of(item)
     if seconds is None:
-        return (yield)
+        yield
+        return
     import gevent
     from gevent.monkey import get_original
 
@@ -159,12 +161,26 @@ def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
     timer.start(expire)
     get_original("_thread", "start_new_thread")(watch, ())
     try:
-        return (yield)
+        yield
     except _TookTooLong:
-        pytest.fail(f"the test took longer than {seconds} s\n{info[0]}", pytrace=True)
+        pytest.fail(f"{phase} took longer than {seconds} s\n{info[0]}", pytrace=True)
     finally:
         timer.close()
         ended.set()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: Any) -> Generator[None, Any, Any]:
+    """Make a test's fixtures within its time."""
+    with _limited(item, "the setup of the test"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
+    """Run a test within its time."""
+    with _limited(item, "the test"):
+        return (yield)
 
 
 def _descriptors() -> dict[int, str]:
@@ -214,8 +230,9 @@ _BEFORE = pytest.StashKey[tuple[list[Any], dict[int, str]]]()
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_teardown(item: Any, nextitem: Any) -> Generator[None, Any, Any]:
-    """Fail a test that left something behind, once its own fixtures are gone."""
-    result = yield
+    """End a test's fixtures within its time; fail it if it left something behind then."""
+    with _limited(item, "the teardown of the test"):
+        result = yield
     kept = item.stash.get(_BEFORE, None)
     if kept is None:
         return result

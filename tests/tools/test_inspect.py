@@ -1,84 +1,19 @@
-"""gevent.inspect and gevent.top: the view of a running program, over both kinds of socket."""
+"""gevent.inspect: the view of a running program, over both kinds of socket."""
 
 import json
 import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 
 import pytest
+from inspect_support import get, program, run_top
 
 import gevent
-from gevent import inspect, top, util
+from gevent import inspect
 from gevent._inspect_address import InspectError, ask_json, parse_address
-
-PROGRAM = """
-    import gevent, sys
-    from gevent.queue import Queue
-
-    def consumer(queue):
-        queue.get()
-
-    queue = Queue()
-    for _ in range(3):
-        gevent.spawn(consumer, queue).name = "a consumer"
-    gevent.sleep(0.01)
-    print("ready", flush=True)
-    gevent.sleep(60)
-"""
-
-
-@contextmanager
-def program(source=PROGRAM, **environment):
-    """Run a program to its first line, and kill it at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(source)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def run_top(*arguments, **environment):
-    """Return the status, the output and the errors of a command line."""
-    run = subprocess.run(
-        [sys.executable, "-m", "gevent.top", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        env={**os.environ, **environment},
-    )
-    return run.returncode, run.stdout, run.stderr
-
-
-def get(view, path, token=None):
-    """Return the status and the text of a page, asked for in a native thread."""
-    request = urllib.request.Request(f"{view.url.partition('?')[0].rstrip('/')}{path}")
-    request.add_header("Authorization", f"Bearer {view.token if token is None else token}")
-
-    def fetch():
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    return gevent.get_hub().threadpool.apply(fetch)
 
 
 @pytest.fixture
@@ -130,11 +65,6 @@ class TestPages:
     def test_unknown_path(self, view):
         assert get(view, "/nothing")[0] == 404
 
-    def test_a_client_that_says_nothing_is_given_up(self, view, monkeypatch):
-        monkeypatch.setattr("gevent._inspect_server._PATIENCE", 0.1)
-        with socket.create_connection((view.address.host, view.address.port)):
-            assert get(view, "/health")[0] == 200
-
     def test_it_answers_while_the_loop_is_blocked(self, view):
         answers = []
 
@@ -161,6 +91,44 @@ class TestPages:
         place = next(one for one in worst if "block_for_a_while" in one["name"])
         assert place["times"] == 1
         assert any("over.wait(20)" in line for line in place["stack"])
+
+    def test_stack_of_one(self, view):
+        greenlet = gevent.spawn(wait_here, gevent.event.Event())
+        gevent.sleep(0.01)
+        listed = json.loads(get(view, "/greenlets.json?stacks=0")[1])
+        one = next(one for one in listed["greenlets"] if one["id"] == hex(id(greenlet)))
+        assert "stack" not in one
+        status, text = get(view, f"/stack.json?number={one['number']}")
+        assert status == 200
+        assert "wait_here" in json.loads(text)["stack"][-1]
+        greenlet.kill()
+        assert get(view, f"/stack.json?number={one['number']}") == (
+            404,
+            "that greenlet has ended\n",
+        )
+        assert get(view, "/stack.json?number=x")[0] == 400
+
+    def test_at_most_so_many(self, view):
+        listed = json.loads(get(view, "/greenlets.json?most=1")[1])
+        assert len(listed["greenlets"]) == 1
+        assert listed["left_out"] >= 1
+        assert listed["cost"] > 0
+        assert get(view, "/greenlets.json?most=-1")[0] == 400
+
+    def test_proxies_of_the_program_are_not_asked(self, view):
+        asked = []
+
+        class Proxy:
+            @property
+            def __class__(self):
+                asked.append(1)
+                return int
+
+        kept = [Proxy()]
+        for path in ("/greenlets.json", "/stats.json?waits=1", "/metrics"):
+            assert get(view, path)[0] == 200
+        assert kept
+        assert not asked
 
     def test_closed(self, view):
         address = view.address
@@ -227,110 +195,6 @@ def test_a_program_goes_on_where_the_view_cannot_open(tmp_path):
         assert process.stderr.read().startswith("gevent.inspect: cannot listen at unix:")
 
 
-class TestTop:
-    def test_once_and_json(self, tmp_path):
-        with program(GEVENT_INSPECT="on", XDG_RUNTIME_DIR=str(tmp_path)) as process:
-            status, text, _ = run_top(process.pid, "--once")
-            assert status == 0
-            assert f"process {process.pid}" in text
-            assert "waiting in Queue.get 3" in text
-            assert text.count("'a consumer' consumer") == 3
-            assert "for which 2 others wait" in text
-            status, text, _ = run_top(process.pid, "--json")
-            assert status == 0
-            assert json.loads(text)["stats"]["pid"] == process.pid
-
-    def test_live_picture(self, tmp_path):
-        pytest.importorskip("rich", reason="Rich is not here")
-        import pty
-
-        with program(GEVENT_INSPECT="on", XDG_RUNTIME_DIR=str(tmp_path)) as process:
-            ours, theirs = pty.openpty()
-            command = [sys.executable, "-m", "gevent.top", str(process.pid), "--interval", "0.1"]
-            shown = subprocess.Popen(
-                command,
-                stdin=theirs,
-                stdout=theirs,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
-            )
-            os.close(theirs)
-            seen = b""
-            while b"Queue.get" not in seen:
-                seen += os.read(ours, 65536)
-            # It ends with the program that it watches.
-            process.kill()
-            reader = threading.Thread(target=drain, args=(ours,))
-            reader.start()
-            _, errors = shown.communicate(timeout=50)
-            reader.join()
-            os.close(ours)
-            assert shown.returncode == 1
-            assert errors.startswith("gevent.top: ")
-            assert errors.count("\n") == 1
-
-    @pytest.mark.parametrize(
-        ("target", "message"),
-        [
-            ("/no/such/socket", "there is no socket /no/such/socket"),
-            ("999999999", "there is no process 999999999"),
-            ("this process", "has no view open"),
-            ("nonsense", "neither a process, a path nor an address"),
-        ],
-    )
-    def test_bad_targets(self, target, message):
-        target = str(os.getpid()) if target == "this process" else target
-        status, out, errors = run_top(target, "--once")
-        assert (status, out) == (1, "")
-        assert message in errors
-        assert errors.count("\n") == 1
-
-    def test_wrong_token(self, view):
-        results = gevent.get_hub().threadpool.apply(
-            run_top, (str(view.address), "--once", "--token", "x")
-        )
-        assert results == (1, "", "gevent.top: wrong token\n")
-
-    def test_in_this_process(self, view, capsys):
-        arguments = [str(view.address), "--once", "--token", view.token]
-        assert gevent.get_hub().threadpool.apply(top.main, (arguments,)) == 0
-        assert "the main greenlet" in capsys.readouterr().out
-
-
-def drain(descriptor):
-    try:
-        while os.read(descriptor, 65536):
-            pass
-    except OSError:
-        pass
-
-
-class TestStats:
-    def test_counters(self):
-        before = util.stats()
-        gevent.joinall([gevent.spawn(gevent.sleep, 0) for _ in range(10)])
-        after = util.stats(waits=True)
-        assert after["greenlets"]["made"] - before["greenlets"]["made"] == 10
-        assert after["greenlets"]["ended"] - before["greenlets"]["ended"] == 10
-        mine = [hub for hub in after["hubs"] if hub["thread"] == threading.get_ident()]
-        assert mine[0]["loop"]["tasks"] > 0
-        json.dumps(after)
-
-    def test_hubs_of_threads(self):
-        seen = []
-
-        def run():
-            gevent.sleep(0.001)
-            seen.extend(hub["thread"] for hub in util.stats()["hubs"])
-            gevent.get_hub().destroy()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        assert thread.ident in seen
-
-
 class TestSampler:
     def test_worst_places(self):
         gevent.sleep(0.001)
@@ -355,41 +219,11 @@ class TestSampler:
             inspect.BlockingSampler(interval=0)
 
 
+def wait_here(event):
+    event.wait()
+
+
 def busy_for(seconds):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pass
-
-
-def test_page_in_a_browser(require_program):
-    chromium = require_program("chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not here")
-    source = PROGRAM.replace('print("ready"', 'from gevent import inspect; print("ready"').replace(
-        "gevent.sleep(60)", "print(inspect.open_view().url, flush=True); gevent.sleep(60)"
-    )
-    with (
-        program(source, GEVENT_INSPECT="tcp:127.0.0.1:0") as process,
-        sync_api.sync_playwright() as playwright,
-    ):
-        url = process.stdout.readline().strip()
-        # Chromium's sandbox refuses to work for root.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        problems = []
-        page.on("console", lambda one: problems.append(one.text) if one.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(url)
-        sync_api.expect(page.locator("#pid")).to_have_text(f"process {process.pid}", timeout=60_000)
-        rows = page.locator("#greenlets tbody tr")
-        sync_api.expect(rows.filter(has_text="Queue.get on <Queue")).to_have_count(3)
-        sync_api.expect(page.locator("#charts figure")).to_have_count(8)
-        charted = "document.querySelector('polyline').getAttribute('points').split(' ').length > 1"
-        page.wait_for_function(charted, timeout=60_000)
-        assert page.evaluate("document.body.scrollWidth <= innerWidth")
-        assert problems == []
-        process.kill()
-        gone = page.locator("#gone")
-        sync_api.expect(gone).to_have_text(
-            "The program does not answer: it has ended.", timeout=60_000
-        )
-        browser.close()

@@ -128,3 +128,109 @@ def test_leaks(tmp_path):
     assert "greenlet left behind: <Greenlet" in out
     assert "descriptor left open: " in out
     assert os.devnull in out
+
+
+FIXTURES = """
+    import gevent, pytest
+    from gevent.event import Event
+
+    @pytest.fixture
+    def hangs_before():
+        Event().wait(60)
+        yield
+
+    @pytest.fixture
+    def hangs_after():
+        yield
+        Event().wait(60)
+
+    @pytest.mark.gevent_timeout(0.2)
+    def test_setup(hangs_before):
+        pass
+
+    @pytest.mark.gevent_timeout(0.2)
+    def test_teardown(hangs_after):
+        pass
+
+    def test_after():
+        gevent.sleep(0.01)
+"""
+
+
+def test_timeout_of_fixtures(tmp_path):
+    line, out = run(tmp_path, FIXTURES, "-p", "no:xdist")
+    assert line.startswith("2 passed, 2 errors"), out
+    assert "the setup of the test took longer than 0.2 s" in out
+    assert "the teardown of the test took longer than 0.2 s" in out
+    assert out.count("in Event.wait on <Event at 0x") >= 2
+
+
+def test_timeout_in_patched_workers_of_xdist(tmp_path):
+    pytest.importorskip("xdist", reason="pytest-xdist is not here")
+    source = """
+        import queue, threading, time, unittest
+        import pytest
+
+        @pytest.mark.gevent_timeout(0.3)
+        def test_lock():
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+
+        @pytest.mark.gevent_timeout(0.3)
+        class TestQueue(unittest.TestCase):
+            def test_queue(self):
+                queue.Queue().get()
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_quick(number):
+            time.sleep(0.01)
+    """
+    options = ("--gevent-patch", "--gevent-timeout", "30", "-n", "2")
+    line, out = run(tmp_path, source, *options)
+    assert line.startswith("2 failed, 4 passed"), out
+    assert out.count("took longer than 0.3 s") >= 2
+
+
+def test_leaks_in_patched_workers_of_xdist(tmp_path):
+    pytest.importorskip("xdist", reason="pytest-xdist is not here")
+    source = """
+        import socket, threading
+        import pytest
+
+        kept, event = [], threading.Event()
+
+        def test_thread():
+            kept.append(threading.Thread(target=event.wait, daemon=True))
+            kept[-1].start()
+
+        def test_socket():
+            kept.append(socket.socket())
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_clean(number):
+            with socket.socketpair()[0]:
+                thread = threading.Thread(target=int)
+                thread.start()
+                thread.join()
+    """
+    line, out = run(tmp_path, source, "--gevent-patch", "--gevent-leaks", "-n", "2")
+    assert line.startswith("6 passed, 2 errors"), out
+    assert "greenlet left behind: <" in out
+    assert "descriptor left open: " in out
+    assert "socket:[" in out
+
+
+def test_blocking_code_is_named(tmp_path):
+    source = """
+        import time, pytest
+
+        @pytest.mark.gevent_timeout(0.1)
+        def test_blocks():
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                pass
+    """
+    _, out = run(tmp_path, source, "-p", "no:xdist", "-s")
+    assert "test_blocks blocks for more than 0.1 s" in out
+    assert "while time.monotonic() < end" in out

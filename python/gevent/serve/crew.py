@@ -58,16 +58,18 @@ class Crew:
         """
         numbers: list[int] = []
         speakers = []
+        due = None if self._metrics is None else self._metrics.timeout()
+        if due is not None:
+            timeout = due if timeout is None else min(timeout, due)
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._signals:
                 numbers = self._signals.take()
-                if self._metrics is not None:
-                    self._metrics.reap()
-            elif key.fileobj is self._metrics:
-                with self._signals.blocked():
-                    self._metrics.answer([one.pid for one in self._workers])
-            else:
+            elif key.fileobj is not self._metrics:
                 speakers.append(key.data)
+        if self._metrics is not None:
+            # In any case: deadlines of clients may have passed, and processes that answered ended.
+            with self._signals.blocked():
+                self._metrics.step([one.pid for one in self._workers])
         return numbers, speakers
 
     def watch_metrics(self, other: Metrics) -> None:

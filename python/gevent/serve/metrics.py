@@ -3,17 +3,18 @@
 Each worker opens a view of its own (:mod:`gevent.inspect`), at the path of the supervisor's with a
 dot and its number behind it. The supervisor listens at the path itself, or at the loopback
 address, and answers ``/metrics`` with the sums over the workers and ``/health`` with whether all
-are well. It forks a process for each answer, so that a worker that does not answer holds nothing
-else up.
+are well. It reads requests without waiting for a client, and forks a process for each answer that
+takes the workers' words, so that a worker that does not answer holds nothing else up.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from gevent._inspect_address import (
     Address,
@@ -24,15 +25,17 @@ from gevent._inspect_address import (
     make_private_folder,
     parse_address,
 )
-from gevent._inspect_server import METRICS_TYPE, Answer, answer, listen
-from gevent._stats import metrics_of, open_metrics
+from gevent._inspect_http import Answer, HttpService, Request, encode_answer
+from gevent._inspect_server import listen, wrong_token
+from gevent._metrics import METRICS_TYPE, metrics_of, open_metrics
 
 __all__ = ["Metrics"]
 
-#: The number of requests that are answered at a time.
+#: The number of answers that are made at a time.
 _MOST = 4
-#: The time that one worker may take to answer, in seconds.
-_TIMEOUT = 2.0
+#: The time that one worker may take to answer, and a client to take an answer, in seconds.
+_WORKER_WITHIN = 2.0
+_TAKEN_WITHIN = 10.0
 
 
 class Metrics:
@@ -45,8 +48,7 @@ class Metrics:
     def __init__(self, setting: str) -> None:
         listener, address = listen(parse_address(setting))
         self.address: Address = address
-        self._listener: socket.socket = listener
-        self._listener.setblocking(False)
+        self._service = HttpService(listener, self._respond)
         #: What a request over loopback has to bring; ``None`` for a Unix socket.
         self.token: str | None = None
         if self.address.path is None:
@@ -55,37 +57,25 @@ class Metrics:
         if self.address.path is None:
             make_private_folder(os.path.dirname(self._base))
         self._answering: set[int] = set()
+        self._workers: list[int] = []
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when a client asks."""
-        return self._listener.fileno()
+        """Return the descriptor that becomes readable when :meth:`step` has something to do."""
+        return self._service.fileno()
+
+    def timeout(self) -> float | None:
+        """Return after how many seconds :meth:`step` is due in any case, ``None`` for never."""
+        return self._service.timeout()
 
     def address_of(self, pid: int) -> str:
         """Return the setting ``inspect`` of a worker."""
         return f"unix:{self._base}.{pid}"
 
-    def answer(self, workers: list[int]) -> None:
-        """Have a new process answer the client, with the numbers of the processes *workers*."""
+    def step(self, workers: list[int]) -> None:
+        """Go on with requests; new processes answer whole ones with what *workers* say."""
         self.reap()
-        if len(self._answering) >= _MOST:
-            return
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return
-        with connection:
-            try:
-                pid = os.fork()
-            except OSError:
-                return
-            if pid:
-                self._answering.add(pid)
-                return
-            try:
-                with suppress(OSError):
-                    answer(connection, lambda path, token, _: self._respond(path, token, workers))
-            finally:
-                os._exit(0)
+        self._workers = workers
+        self._service.step()
 
     def reap(self) -> None:
         """Note which answers are given."""
@@ -97,33 +87,78 @@ class Metrics:
 
     def forget(self) -> None:
         """Leave the socket to the supervisor, in a worker."""
-        self._listener.close()
+        self._service.close()
 
     def close(self) -> None:
         """End it, and remove the socket."""
-        self._listener.close()
+        self._service.close()
         if self.address.path is not None:
             with suppress(OSError):
                 os.unlink(self.address.path)
 
-    def _respond(self, path: str, token: str, workers: list[int]) -> Answer:
-        if self.token is not None and not hmac.compare_digest(token.encode(), self.token.encode()):
-            return 403, "text/plain", b"wrong token\n"
-        views = [Address(f"{self._base}.{pid}") for pid in workers]
+    def _refuse(self, request: Request) -> Answer | None:
+        """Return the answer that takes no worker's words, if there is one."""
+        if refusal := wrong_token(request, self.token):
+            return refusal
+        if request.path not in ("/metrics", "/health"):
+            return _text(404, "the supervisor answers /metrics and /health")
+        if request.method != "GET":
+            return _text(405, "the supervisor answers GET")
+        return None
+
+    def _respond(self, request: Request, take: Callable[[], Any]) -> Answer | None:
+        if refusal := self._refuse(request):
+            return refusal
+        if len(self._answering) >= _MOST:
+            return _text(503, "too many requests at a time")
+        # Before the fork, as the set of descriptors that it is taken from is one with the child's.
+        with take() as connection:
+            try:
+                pid = os.fork()
+            except OSError as error:
+                refusal = _text(503, f"no process for the answer: {error.strerror}")
+                with suppress(OSError):
+                    connection.send(encode_answer(refusal))
+                return None
+            if pid:
+                self._answering.add(pid)
+                return None
+            try:
+                _send(connection, self._collect(request.path))
+            finally:
+                os._exit(0)
+
+    def _collect(self, path: str) -> Answer:
+        """Ask the workers, in a process of its own."""
+        views = [(pid, Address(f"{self._base}.{pid}")) for pid in self._workers]
         if path == "/metrics":
             found = []
-            for view in views:
+            for _, view in views:
                 # One that is starting or ending has no view.
                 with suppress(InspectError):
-                    found.append(metrics_of(ask_json(view, "/stats.json", timeout=_TIMEOUT)))
-            return 200, METRICS_TYPE, open_metrics(found).encode()
-        if path == "/health":
-            for pid, view in zip(workers, views, strict=True):
-                try:
-                    health = ask(view, "/health", timeout=_TIMEOUT)
-                except InspectError as error:
-                    return 503, "text/plain", f"worker {pid}: {error}\n".encode()
-                if b'"ok"' not in health:
-                    return 503, "application/json", health
-            return 200, "application/json", b'{"status": "ok"}\n'
-        return 404, "text/plain", b"the supervisor answers /metrics and /health\n"
+                    told = ask_json(view, "/stats.json?waits=1", timeout=_WORKER_WITHIN)
+                    found.append(metrics_of(told))
+            return Answer(200, METRICS_TYPE, open_metrics(found).encode())
+        for pid, view in views:
+            try:
+                body = ask(view, "/health", timeout=_WORKER_WITHIN)
+            except InspectError as error:
+                return _text(503, f"worker {pid}: {error}")
+            if b'"ok"' not in body:
+                return Answer(503, "application/json", body)
+        return Answer(200, "application/json", b'{"status": "ok"}\n')
+
+
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, "text/plain", f"{text}\n".encode())
+
+
+def _send(connection: Any, answer: Answer) -> None:
+    with connection, suppress(OSError):
+        connection.settimeout(_TAKEN_WITHIN)
+        connection.sendall(encode_answer(answer))
+        # Until the client closes its end too, or a reset could take the answer back.
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(1.0)
+        while connection.recv(65536):
+            pass

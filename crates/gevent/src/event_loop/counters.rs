@@ -1,4 +1,5 @@
-//! The numbers behind `gevent.util.stats`: they are counted anyway, or can be counted when somebody asks.
+//! The numbers behind `gevent.util.stats`: they are counted in any case, can be counted when somebody asks, or are measured from
+//! the first question on.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -6,6 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::loop_::Loop;
+use crate::event_loop::runs;
+use crate::event_loop::unusual::Unusual;
+use crate::ffi::{arena, chunks};
 use crate::greenlets::greenlet;
 
 /// The number of greenlets that were made.
@@ -17,12 +21,14 @@ pub fn count_greenlet() {
     MADE.store(MADE.load(Relaxed) + 1, Relaxed);
 }
 
-/// Return a dict of what `loop` did so far and holds now; from any thread.
+/// Return a dict of what `loop` did so far and holds now, and of what was measured since the first call; from any thread.
 #[pyfunction]
 fn loop_counters<'py>(loop_: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyDict>> {
     let py = loop_.py();
     let this = loop_.get();
     let counters = PyDict::new(py);
+    runs::begin();
+    this.unusual.put(Unusual::MEASURED, true);
     counters.set_item("tasks", this.activity.load(Relaxed))?;
     counters.set_item("polls", this.iterations.load(Relaxed))?;
     counters.set_item("ready", this.queue.with(py, |queue| queue.len()))?;
@@ -31,7 +37,42 @@ fn loop_counters<'py>(loop_: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyDict>> 
     let waiting = this.sources.with(py, |sources| sources.waiting());
     counters.set_item("sockets_waited_for", waiting)?;
     counters.set_item("watched", this.watched.with(py, |watched| watched.len()))?;
+    let runs = &this.runs;
+    counters.set_item("poll_seconds", seconds(runs.poll_nanos()))?;
+    counters.set_item("turn_seconds", seconds(runs.turn_nanos()))?;
+    let bounds = runs::BOUNDS.iter().map(|bound| seconds(*bound));
+    let bounds = bounds.chain([f64::INFINITY]);
+    counters.set_item("turns", bounds.zip(runs.classes()).collect::<Vec<_>>())?;
+    let present = match this.polling.load(Relaxed) {
+        true => 0,
+        false => runs.present_turn(),
+    };
+    counters.set_item("present_turn", seconds(present))?;
+    let (longest, stack) = runs.longest(py);
+    counters.set_item("longest_run", seconds(longest))?;
+    let frames = stack.as_deref().unwrap_or_default().iter();
+    let places = frames
+        .map(|frame| frame.place(py))
+        .collect::<PyResult<Vec<_>>>()?;
+    counters.set_item("longest_run_stack", places)?;
     Ok(counters)
+}
+
+fn seconds(nanos: u64) -> f64 {
+    std::time::Duration::from_nanos(nanos).as_secs_f64()
+}
+
+/// Have the runs of greenlets measured from now on, also in loops that are yet to be made.
+#[pyfunction]
+fn measure_runs() {
+    runs::begin();
+}
+
+/// Return how many bytes of memory for greenlets' Python frames are resident, and how many of those are in use.
+#[pyfunction]
+fn frame_memory() -> (usize, usize) {
+    let (arena, chunks) = (arena::memory(), chunks::memory());
+    (arena.0 + chunks.0, arena.1 + chunks.1)
 }
 
 /// Return how many `gevent.Greenlet` objects were made and how many ended, in all threads.
@@ -46,5 +87,7 @@ fn greenlet_counters() -> (u64, u64) {
 /// `MemoryError`.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(loop_counters, module)?)?;
+    module.add_function(wrap_pyfunction!(measure_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(frame_memory, module)?)?;
     module.add_function(wrap_pyfunction!(greenlet_counters, module)?)
 }

@@ -15,10 +15,11 @@ use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::parked::{Listener, Parked};
 use crate::event_loop::ready::{Next, ReadyQueue, Task};
+use crate::event_loop::runs::{self, Runs};
 use crate::event_loop::thread_end::{parked_greenlets, unwind};
 use crate::event_loop::unusual::{self, Unusual};
 use crate::ffi::fork;
-use crate::ffi::frames::Stack;
+use crate::ffi::frames::{self, Stack};
 use crate::waiting::running;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
@@ -54,6 +55,8 @@ pub enum Watched {
 
 /// Ended watches that may linger until the next poll.
 const LINGERING: usize = 16;
+/// Innermost frames of the longest run that are kept.
+const SHOWN_FRAMES: usize = 16;
 
 /// The event loop of one thread: it creates watchers, and calls their callbacks and those of `run_callback`.
 ///
@@ -93,6 +96,7 @@ pub struct Loop {
     /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
     pub(crate) active: AtomicUsize,
     pub(crate) iterations: AtomicU64,
+    pub(crate) runs: Runs,
     pub(crate) running: AtomicIsize,
     pub(crate) stopping: std::sync::atomic::AtomicU8,
     /// What the innermost run is to end with.
@@ -117,6 +121,8 @@ impl Loop {
         let _ = py;
         let kernel = Arc::new(Kernel::new()?);
         let inbox = Inbox::new(kernel.waker.clone());
+        let unusual = Unusual::none();
+        unusual.put(Unusual::MEASURED, runs::any_measured());
         Ok(Self {
             queue: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
@@ -133,13 +139,14 @@ impl Loop {
             inbox: GilCell::new(Some(Arc::new(inbox))),
             events: GilCell::new(Some(Box::new([EventBuffer::new(), EventBuffer::new()]))),
             refs: AtomicIsize::new(0),
-            unusual: Unusual::none(),
+            unusual,
             phased: AtomicIsize::new(0),
             polling: AtomicBool::new(false),
             mail_is_near: AtomicBool::new(false),
             activity: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             iterations: AtomicU64::new(0),
+            runs: Runs::new(),
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
             ending: GilCell::new(None),
@@ -295,6 +302,16 @@ impl Loop {
     #[inline]
     pub fn owes_turn(&self) -> bool {
         self.unusual.any(Unusual::IN_TASK)
+    }
+
+    /// Notes, where runs are measured, that the running greenlet's run ends here.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_measured_run(&self, py: Python<'_>) {
+        if self.unusual.any(Unusual::MEASURED) {
+            self.runs
+                .end_run(py, || Some(frames::capture(py, SHOWN_FRAMES, None)));
+        }
     }
 
     /// Forgets a task whose hub ended in the middle of it.

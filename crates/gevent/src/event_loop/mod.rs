@@ -12,6 +12,7 @@ pub mod parked;
 pub mod poll;
 pub mod ready;
 pub mod run;
+pub mod runs;
 pub mod signal_handlers;
 pub mod spin;
 pub mod thread_end;

@@ -49,6 +49,9 @@ impl Loop {
     pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
         self.end_lingering(py);
         let kernel = self.kernel(py)?;
+        if self.unusual.any(Unusual::MEASURED) {
+            self.runs.begin_poll(self.activity.load(Relaxed));
+        }
         let mut buffers = match self.events.take(py) {
             Some(buffers) => buffers,
             None => Box::new([EventBuffer::new(), EventBuffer::new()]),
@@ -87,6 +90,9 @@ impl Loop {
             .store(self.iterations.load(Relaxed) + 1, Relaxed);
         let now = Time::now();
         self.now.store(now.as_nanos(), Relaxed);
+        if self.unusual.any(Unusual::MEASURED) {
+            self.runs.end_poll(now, self.activity.load(Relaxed));
+        }
         self.queue.with(py, |queue| queue.polled(now));
         // The order within a turn is a contract that programs count on: timers that are due, then descriptors. A greenlet
         // whose sleep ended closes a listener before a connection of the same turn is accepted.

@@ -124,7 +124,12 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
         if bounded {
             left -= 1;
         }
-        if this.unusual.any(Unusual::STOPPING) {
+        if this.unusual.any(Unusual::STOPPING | Unusual::MEASURED) {
+            if !this.unusual.any(Unusual::STOPPING) {
+                // What greenlets did was noted as they parked or ended: what is left was done in a callback.
+                this.runs.end_run(py, || None);
+                continue;
+            }
             if this.ending.with(py, |error| error.is_some()) {
                 return Ok(());
             }

@@ -35,6 +35,8 @@ impl Unusual {
     pub const STOPPING: u32 = 1 << 3;
     /// The loop was destroyed or left behind: nothing in it runs any more.
     pub const DESTROYED: u32 = 1 << 4;
+    /// Runs and turns are measured, as somebody has asked for that; see [`crate::event_loop::runs`].
+    pub const MEASURED: u32 = 1 << 5;
 
     /// Nothing is unusual.
     pub const fn none() -> Self {

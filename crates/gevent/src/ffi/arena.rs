@@ -190,6 +190,15 @@ impl Blocks {
     }
 }
 
+/// Returns how many bytes of first frames are resident, and how many of those are in use; 0 while somebody holds the lock.
+pub fn memory() -> (usize, usize) {
+    let Ok(blocks) = BLOCKS.try_lock() else {
+        return (0, 0);
+    };
+    let resident = blocks.fresh as usize - blocks.cold.len();
+    (resident * BLOCK, (resident - blocks.warm.len()) * BLOCK)
+}
+
 fn lock_soon() -> Option<MutexGuard<'static, Blocks>> {
     (0..TRIES).find_map(|_| {
         let blocks = BLOCKS.try_lock().ok();

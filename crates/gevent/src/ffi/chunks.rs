@@ -181,6 +181,17 @@ impl Pages {
     }
 }
 
+/// Returns how many bytes of small chunks are resident, and how many of those are in use; 0 while somebody holds the lock.
+pub fn memory() -> (usize, usize) {
+    let Ok(pages) = PAGES.try_lock() else {
+        return (0, 0);
+    };
+    let warm = pages.pages.iter().filter(|page| !page.cold);
+    let used = warm.map(|page| pages.each - page.free.count_ones() as usize);
+    let resident = (pages.pages.len() - pages.cold.len()) * pages.page_size();
+    (resident, used.sum::<usize>() * CHUNK)
+}
+
 /// Finds the fields of this CPython's thread state that say where frames go. Where they are not known, or pages are too large
 /// to be shared by chunks, greenlets begin with CPython's own chunks.
 pub fn install(py: Python<'_>) {

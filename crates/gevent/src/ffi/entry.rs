@@ -113,6 +113,7 @@ fn after(slf: *mut ffi::PyObject, call: RawCall, result: *mut ffi::PyObject) {
             let result = Bound::from_owned_ptr_or_err(py, result);
             let args = Bound::from_owned_ptr(py, call.args).cast_into_unchecked();
             let handle = Bound::from_owned_ptr(py, call.function);
+            Greenlet::end_last_run(slf, &handle);
             drop(Bound::from_owned_ptr_or_opt(py, call.kwargs));
             let close = Bound::from_owned_ptr_or_opt(py, call.close);
             let handling = close.map(|close| Handling {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyCode;
+use pyo3::types::{PyCode, PyFunction};
 
 /// One frame: its code and the offset of its current instruction.
 pub struct FrameRef {
@@ -15,6 +15,36 @@ pub struct FrameRef {
 }
 
 impl FrameRef {
+    /// Returns the frame of a Python function or method as its call begins; none for any other object. Runs none of the program's code:
+    /// only CPython's own attributes of its own types are read.
+    pub fn of_function(function: &Bound<'_, PyAny>) -> Option<Self> {
+        let py = function.py();
+        let class = function.get_type();
+        let is_method = class.name().ok()? == "method" && class.module().ok()? == "builtins";
+        let function = if is_method {
+            function.getattr(pyo3::intern!(py, "__func__")).ok()?
+        } else {
+            function.clone()
+        };
+        let function = function.cast_into_exact::<PyFunction>().ok()?;
+        let code = function.getattr(pyo3::intern!(py, "__code__")).ok()?;
+        Some(Self {
+            code: code.cast_into::<PyCode>().ok()?.unbind(),
+            lasti: 0,
+        })
+    }
+
+    /// Returns the function's qualified name, its file and the line that was running.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn place(&self, py: Python<'_>) -> PyResult<(String, String, i32)> {
+        let code = self.code.bind(py);
+        let text = |name: &str| code.getattr(name)?.extract::<String>();
+        let line = line(&self.code, self.lasti, py);
+        Ok((text("co_qualname")?, text("co_filename")?, line))
+    }
+
     /// Returns the offset of the instruction that was running.
     pub fn lasti(&self) -> i32 {
         self.lasti

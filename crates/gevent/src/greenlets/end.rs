@@ -6,7 +6,10 @@ use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
 
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
+use crate::event_loop::runs;
+use crate::event_loop::unusual::Unusual;
 use crate::ffi::base::PyGreenlet;
+use crate::ffi::frames::{FrameRef, Stack};
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::{Ended, Greenlet, State};
 use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
@@ -28,6 +31,27 @@ impl Greenlet {
         Self::read(slf, |state| {
             state.loop_.as_ref().map(|loop_| loop_.clone_ref(slf.py()))
         })
+    }
+
+    /// Notes, where runs are measured, that the last run of this greenlet ends, whose function has returned.
+    #[inline]
+    pub fn end_last_run(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) {
+        if runs::any_measured() {
+            Self::end_measured_run(slf, function);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_measured_run(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) {
+        let py = slf.py();
+        let Some(loop_) = Self::own_loop(slf) else {
+            return;
+        };
+        if loop_.get().unusual.any(Unusual::MEASURED) && loop_.get().is_mine() {
+            let place = || FrameRef::of_function(function).map(|frame| Stack::from([frame]));
+            loop_.get().runs.end_run(py, place);
+        }
     }
 
     /// Ends without having begun.

@@ -185,9 +185,12 @@ pub fn next_greenlet<'py>(
         if who.is_delivered(py) {
             return Ok(None);
         }
-        if loop_.owes_turn() {
-            loop_.progressed();
-            return the_hub();
+        if loop_.unusual.any(Unusual::IN_TASK | Unusual::MEASURED) {
+            loop_.end_measured_run(py);
+            if loop_.owes_turn() {
+                loop_.progressed();
+                return the_hub();
+            }
         }
         let Some(task) = loop_.next_task(py) else {
             if must_poll_in_hub(loop_) {
@@ -346,8 +349,14 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         (empty, empty && queue.idle_yield())
     });
     // Whoever watches the loop's phases sees every turn, and a hub in the middle of a task goes on.
-    if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
-        return Ok(false);
+    if loop_
+        .unusual
+        .any(Unusual::PHASED | Unusual::IN_TASK | Unusual::MEASURED)
+    {
+        loop_.end_measured_run(py);
+        if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
+            return Ok(false);
+        }
     }
     if due {
         py.check_signals()?;

@@ -1,0 +1,198 @@
+"""Measure what a view costs a loaded server: processor time of a request with its page open.
+
+One server, `gevent.pywsgi` with the small application of `web_application.py`, is under load the
+whole time. In turns nobody watches it (its view is closed), its view is open, and its page is open:
+a client asks for what the page asks for, as often as the page does. What is compared is the
+processor time of the server's process for a request; the turns alternate, so that a busy moment
+meets all of them. `--greenlets` parks that many greenlets beside it, which the page lists.
+
+The sampler that finds blocking places is measured likewise, in a process that computes and waits.
+"""
+
+import argparse
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import environment
+import web
+
+HERE = Path(__file__).parent
+
+#: The server: it opens and closes its view as the lines of its standard input say.
+SERVER = """
+import sys
+sys.path.insert(0, {here!r})
+import gevent
+from gevent import inspect
+from gevent.pywsgi import WSGIServer
+from web_application import application
+
+server = WSGIServer(("127.0.0.1", {port}), application, backlog=4096, log=None)
+server.start()
+parked = [gevent.spawn(gevent.sleep, 100_000) for _ in range({greenlets})]
+
+def obey():
+    view = None
+    for line in sys.stdin:
+        if line == "open\\n":
+            view = inspect.open_view({address!r})
+        elif view is not None:
+            view.close()
+        print("done", flush=True)
+
+gevent.get_hub().threadpool.spawn(obey)
+gevent.sleep(100_000)
+"""
+
+#: The program that the sampler watches: half of its time it computes, in pieces of 2 ms.
+BUSY = """
+import sys, time
+import gevent
+from gevent import inspect
+
+def work(seconds):
+    end, done = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for _ in range(20):
+            sum(range(1000))
+        done += 1
+        gevent.sleep(0)
+    return done
+
+gevent.sleep(0)
+for turn in range(int(sys.argv[1])):
+    for watched in (False, True) if turn % 2 else (True, False):
+        sampler = inspect.BlockingSampler().start() if watched else None
+        before = time.process_time()
+        done = work(float(sys.argv[2]))
+        print(int(watched), (time.process_time() - before) / done, flush=True)
+        if sampler is not None:
+            sampler.stop()
+"""
+
+
+class Page(threading.Thread):
+    """Asks what the page asks for, as often as it does, until it is told to stop."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.over = threading.Event()
+        self.asked = 0
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            cost = self.ask("/stats.json?waits=1" if self.asked % 5 == 0 else "/stats.json")
+            if self.asked % 5 == 0:
+                cost += self.ask("/greenlets.json?stacks=0&most=500")
+            self.asked += 1
+            self.over.wait(max(2.0, 200 * cost))
+
+    def ask(self, target: str) -> float:
+        """Ask for one thing; return the seconds that it cost the server by its own word."""
+        answer = bytearray()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.path)
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            while data := connection.recv(65536):
+                answer += data
+        return json.loads(answer.partition(b"\r\n\r\n")[2])["cost"]
+
+
+def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
+    """Return lines about the cost of the view and the page."""
+    found: dict[str, list[float]] = {"nobody": [], "view": [], "page": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/view"
+        port = web.free_port()
+        source = SERVER.format(
+            here=str(HERE), port=port, greenlets=chosen.greenlets, address=f"unix:{path}"
+        )
+
+        def start(_port: int) -> list[str]:
+            return [chosen.our_python, "-c", source]
+
+        with web.started(start, cpus[0], port, talks=True) as (process, _):
+            scenario = web.SCENARIOS["hello"]
+            web.load(scenario, process.pid, port, cpus[1], 1)
+            for turn in range(chosen.turns):
+                order = list(found) if turn % 2 == 0 else list(reversed(found))
+                for state in order:
+                    tell(process, "close" if state == "nobody" else "open")
+                    page = Page(path) if state == "page" else None
+                    if page is not None:
+                        page.start()
+                    load = web.load(scenario, process.pid, port, cpus[1], chosen.seconds)
+                    if page is not None:
+                        page.over.set()
+                        page.join()
+                    found[state].append(load.cpu)
+    nobody = statistics.median(found["nobody"])
+    lines = []
+    for state, costs in found.items():
+        median = statistics.median(costs)
+        lines.append(f"{state:>7}: {median * 1e6:.2f} µs a request, {median / nobody:.4f} times")
+    return lines
+
+
+def tell(process: subprocess.Popen, word: str) -> None:
+    """Have the server open or close its view."""
+    process.stdin.write(f"{word}\n".encode())
+    process.stdin.flush()
+    process.stdout.readline()
+
+
+def measure_sampler(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
+    """Return lines about the cost of the sampler."""
+    command = [chosen.our_python, "-c", BUSY, str(chosen.turns), str(chosen.seconds / 2)]
+    done = subprocess.run(
+        ["taskset", "-c", str(cpus[0]), *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment.clean_environment(),
+    )
+    found: dict[str, list[float]] = {"0": [], "1": []}
+    for line in done.stdout.splitlines():
+        watched, cost = line.split()
+        found[watched].append(float(cost))
+    without, with_it = statistics.median(found["0"]), statistics.median(found["1"])
+    return [f"sampler: {with_it / without:.4f} times the processor time of the work without"]
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=7, help="how often each state is measured")
+    parser.add_argument("--seconds", type=int, default=6, help="how long each measurement takes")
+    parser.add_argument("--greenlets", type=int, default=1000, help="greenlets that wait beside")
+    parser.add_argument("--our-python", default=sys.executable, help="one that has this package")
+    parser.add_argument("--only", choices=("view", "sampler"))
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure and print; return the exit status."""
+    chosen = arguments()
+    if shutil.which("wrk") is None:
+        sys.exit("the load generator wrk is not installed")
+    cpus = environment.two_processors()
+    began = time.monotonic()
+    if chosen.only != "sampler":
+        print("\n".join(measure_view(chosen, cpus)), flush=True)
+    if chosen.only != "view":
+        print("\n".join(measure_sampler(chosen, cpus)), flush=True)
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
