@@ -242,7 +242,7 @@ class WaitGraph:
 
     def by_kind(self) -> dict[str, int]:
         """Return how many greenlets wait in which kind of call, such as ``"get"``."""
-        return dict(Counter(told[0] for told in self._told.values()).most_common())
+        return dict(Counter(reason[0] for reason in self._reasons.values()).most_common())
 
     def awaited(self, greenlet: Any) -> tuple[Any, bool] | None:
         """Return the greenlet that *greenlet* cannot go on without, and whether it holds a lock.
