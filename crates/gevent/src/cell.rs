@@ -159,6 +159,13 @@ impl<P> GilCell<Option<pyo3::Py<P>>> {
     }
 }
 
+/// Drops a reference where the GIL is known to be held. Dropping the `Py` itself would look at the thread's own data first,
+/// which in an extension module is a call of the dynamic linker.
+#[inline]
+pub fn release<P>(py: Python<'_>, object: Option<Py<P>>) {
+    drop(object.map(|object| object.into_bound(py)));
+}
+
 struct Close<'a>(&'a Cell<u8>);
 
 impl Drop for Close<'_> {

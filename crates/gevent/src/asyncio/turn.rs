@@ -239,7 +239,7 @@ fn wait(slf: &Bound<'_, AsyncioLoop>, hub_loop: Py<Loop>, timeout: Option<f64>) 
     this.ran.store(0, Relaxed);
     let wait = hub::new_wait(py)?;
     if let Some(seconds) = timeout {
-        wait.limit(py, Duration::from_secs_f64(seconds.min(LONGEST)), false);
+        wait.expire_after(py, Duration::from_secs_f64(seconds.min(LONGEST)), false);
     }
     this.mailbox().park(py, Some(Arc::clone(&wait)));
     if this.mailbox().has_mail(py) {

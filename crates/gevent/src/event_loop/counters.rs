@@ -10,7 +10,7 @@ use crate::event_loop::loop_::Loop;
 use crate::event_loop::runs;
 use crate::event_loop::unusual::Unusual;
 use crate::ffi::{arena, chunks};
-use crate::greenlets::greenlet;
+use crate::greenlets::state;
 
 /// The number of greenlets that were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
@@ -78,7 +78,7 @@ fn frame_memory() -> (usize, usize) {
 /// Return how many `gevent.Greenlet` objects were made and how many ended, in all threads.
 #[pyfunction]
 fn greenlet_counters() -> (u64, u64) {
-    (MADE.load(Relaxed), greenlet::ended())
+    (MADE.load(Relaxed), state::ended())
 }
 
 /// Adds the functions to the module.

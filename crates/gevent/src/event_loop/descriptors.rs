@@ -123,7 +123,7 @@ fn park_for(
     let counted = isize::from(!watches.is_empty());
     loop_.count_ref(counted);
     if let Some(at) = until {
-        wait.limit(py, at.until(Time::now()), true);
+        wait.expire_after(py, at.until(Time::now()), true);
     }
     if failed {
         wait.wake_none(py);

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use pyo3::prelude::*;
 use reactor::Interest;
 
-use crate::event_loop::loop_::{Deadline, Loop, Watched};
+use crate::event_loop::loop_::{Due, Loop, Watched};
 use crate::event_loop::ready::Task;
 use crate::event_loop::run::run;
 
@@ -37,7 +37,7 @@ pub fn turn(py: Python<'_>, loop_: &Bound<'_, Loop>, former: &[Py<Loop>]) -> PyR
         .iter()
         .filter_map(|old| old.get().timers.with(py, |timers| timers.next_deadline()))
         .min();
-    let nothing = Deadline::Task(Box::new(Task::Native(Box::new(|_| Ok(())))));
+    let nothing = Due::Task(Box::new(Task::Native(Box::new(|_| Ok(())))));
     let timer = next.map(|at| this.set_deadline(py, at, nothing));
     // A wait on an old loop keeps this one running, too.
     this.count_ref(1);

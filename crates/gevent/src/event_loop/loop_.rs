@@ -26,7 +26,7 @@ use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
 
 /// What happens when a deadline passes.
-pub enum Deadline {
+pub enum Due {
     /// Wake the greenlet.
     Wake(WaitRef),
     /// Raise the timeout in its greenlet.
@@ -66,7 +66,7 @@ const SHOWN_FRAMES: usize = 16;
 #[pyclass(frozen, subclass, weakref, dict, name = "loop", module = "gevent.core")]
 pub struct Loop {
     pub(crate) queue: GilCell<ReadyQueue>,
-    pub(crate) timers: GilCell<Timers<Deadline>>,
+    pub(crate) timers: GilCell<Timers<Due>>,
     pub(crate) sources: GilCell<Sources<Parked>>,
     /// The number of listeners among those who are parked in `sources`; they do not keep the loop running.
     pub(crate) listeners: AtomicUsize,
@@ -370,7 +370,7 @@ impl Loop {
     }
 
     /// Sets a deadline that keeps the loop running.
-    pub fn set_deadline(&self, py: Python<'_>, at: Time, what: Deadline) -> TimerKey {
+    pub fn set_deadline(&self, py: Python<'_>, at: Time, what: Due) -> TimerKey {
         self.count_ref(1);
         self.timers.with(py, |timers| timers.insert(at, what))
     }

@@ -10,7 +10,7 @@ use reactor::{Direction, EventBuffer, Time};
 use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
-use crate::event_loop::loop_::{Deadline, Loop, Watched};
+use crate::event_loop::loop_::{Due, Loop, Watched};
 use crate::event_loop::parked::Listener;
 use crate::event_loop::ready::Task;
 use crate::event_loop::unusual::Unusual;
@@ -31,13 +31,29 @@ impl Loop {
         }
     }
 
-    /// Polls without waiting; true if something is ready then. Where another thread's answer will probably come within
-    /// microseconds, that is left to the hub, which looks out for it.
+    /// Polls without waiting; returns true if something is ready then.
     pub fn find_ready(&self, py: Python<'_>) -> bool {
-        if !self.mail_is_near.load(Relaxed) {
-            self.glance(py);
+        if self.mail_is_near.load(Relaxed) {
+            return self.await_near_mail(py);
         }
+        self.glance(py);
         self.has_ready(py)
+    }
+
+    /// Spins for the answer of another thread, which will probably come within microseconds; returns true if it came. This
+    /// happens on the stack of the greenlet that parks: an answer that soon would be twice as late by way of the hub. The
+    /// poll that is left out is made up for by the next one, which a busy queue owes after some tasks anyway.
+    #[cold]
+    #[inline(never)]
+    fn await_near_mail(&self, py: Python<'_>) -> bool {
+        self.mail_is_near.store(false, Relaxed);
+        let came = self
+            .inbox(py)
+            .is_some_and(|inbox| py.detach(|| inbox.look_out()));
+        if came {
+            self.take_mail(py);
+        }
+        came && self.has_ready(py)
     }
 
     /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
@@ -261,18 +277,16 @@ impl Loop {
     pub(crate) fn expire(&self, py: Python<'_>, now: Time) {
         while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
             match what {
-                Deadline::Wake(wait) => {
+                Due::Wake(wait) => {
                     self.count_ref(-1);
                     wait.expire(py);
                 }
-                Deadline::Timeout(timeout) => Timeout::expire(timeout, py, self),
-                Deadline::Task(task) => {
+                Due::Timeout(timeout) => Timeout::expire(timeout, py, self),
+                Due::Task(task) => {
                     self.count_ref(-1);
                     self.queue.with(py, |queue| queue.push(*task));
                 }
-                Deadline::Watcher(watcher) => {
-                    crate::watcher::timer::expired(watcher, py, self, now)
-                }
+                Due::Watcher(watcher) => crate::watcher::timer::expired(watcher, py, self, now),
             }
         }
     }

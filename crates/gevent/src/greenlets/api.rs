@@ -6,15 +6,16 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyGenericAlias, PyTraceback, PyTuple, PyType};
 
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
 use crate::greenlets::end::{exit_error, spawn_linked};
-use crate::greenlets::greenlet::{Ended, Greenlet, Stage, not_callable};
+use crate::greenlets::greenlet::{Greenlet, not_callable};
 use crate::greenlets::spawn_settings::SETTINGS;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::{LinkKind, either_name};
 use crate::greenlets::spawning::{do_nothing, is_plain, make, spawn_of};
+use crate::greenlets::state::{Ended, Stage};
 use crate::hub;
 use crate::registered::{AWAIT_GREENLET, UNLINK};
 use crate::structured::membership::describe_group;
@@ -29,7 +30,7 @@ type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 impl Greenlet {
     fn label_call(slf: &Bound<'_, Self>, call: Option<String>) {
         let old = Self::read(slf, |state| {
-            std::mem::replace(&mut state.label.get_or_insert_default().call, call)
+            std::mem::replace(&mut state.rare().label.call, call)
         });
         drop(old);
     }
@@ -37,7 +38,7 @@ impl Greenlet {
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         let py = slf.py();
         Self::read(slf, |state| {
-            Some(state.label.as_ref()?.ident.as_ref()?.clone_ref(py))
+            Some(state.label()?.ident.as_ref()?.clone_ref(py))
         })
     }
 }
@@ -113,7 +114,7 @@ impl Greenlet {
     /// Schedule the greenlet to run in `seconds` seconds.
     fn start_later(slf: &Bound<'_, Self>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        let delay = crate::waiting::timeout::duration_of(seconds)?;
+        let delay = crate::waiting::deadline::duration_of(seconds)?;
         let Some(loop_) = Self::schedule(slf)? else {
             return Ok(());
         };
@@ -121,10 +122,8 @@ impl Greenlet {
         // has passed since, while the program was busy.
         let at = loop_.get().cached_now().after(delay);
         let task = Task::Start(slf.clone().unbind());
-        let key = loop_
-            .get()
-            .set_deadline(py, at, Deadline::Task(Box::new(task)));
-        Self::read(slf, |state| state.timer = Some(key));
+        let key = loop_.get().set_deadline(py, at, Due::Task(Box::new(task)));
+        Self::read(slf, |state| state.rare().timer = Some(key));
         Ok(())
     }
 
@@ -236,9 +235,7 @@ impl Greenlet {
             .getattr(pyo3::intern!(py, "ident_registry"))?
             .call_method1(pyo3::intern!(py, "get_ident"), (slf,))?;
         let kept = ident.clone().unbind();
-        Self::read(slf, |state| {
-            state.label.get_or_insert_default().ident = Some(kept)
-        });
+        Self::read(slf, |state| state.rare().label.ident = Some(kept));
         Ok(ident)
     }
 
@@ -535,9 +532,7 @@ impl Greenlet {
     }
 
     fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let known = Self::read(slf, |state| {
-            state.label.as_ref().and_then(|label| label.call.clone())
-        });
+        let known = Self::read(slf, |state| state.label()?.call.clone());
         if let Some(call) = known {
             return Ok(call);
         }
@@ -555,8 +550,10 @@ impl Greenlet {
             visit.call(&state.kwargs)?;
             visit.call(&state.spawner)?;
             visit.call(&state.tree_locals)?;
-            visit.call(&state.nest)?;
-            visit.call(&state.group)?;
+            if let Some(rare) = &state.rare {
+                visit.call(&rare.nest)?;
+                visit.call(&rare.group)?;
+            }
             match &state.ended {
                 Some(Ended::Value(value)) => visit.call(value)?,
                 Some(Ended::Error(value, traceback)) => {
@@ -572,13 +569,14 @@ impl Greenlet {
 
     fn __clear__(&self, py: Python<'_>) {
         let taken = self.state.with(py, |state| {
+            let rare = state.rare.as_mut();
+            let rare = rare.map(|rare| (rare.nest.take(), rare.group.take()));
             (
+                rare,
                 state.run.take(),
                 state.args.take(),
                 state.kwargs.take(),
                 state.tree_locals.take(),
-                state.nest.take(),
-                state.group.take(),
                 state.ended.take(),
                 state.links.take(),
             )

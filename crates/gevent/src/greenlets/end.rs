@@ -11,13 +11,14 @@ use crate::event_loop::unusual::Unusual;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::frames::{FrameRef, Stack};
 use crate::ffi::greenlet;
-use crate::greenlets::greenlet::{Ended, Greenlet, State};
+use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
+use crate::greenlets::state::{Ended, State};
 use crate::hub;
 use crate::registered::{LINK, SPAWN_LINKED};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::links::Link;
 use crate::waiting::reason::{Reason, WaitKind};
-use crate::waiting::timeout::Limit;
 use crate::waiting::waiter::error_of;
 
 impl Greenlet {
@@ -61,19 +62,19 @@ impl Greenlet {
         }
     }
 
-    /// Parks the running greenlet until this one is over; false when the limit passed first.
+    /// Parks the running greenlet until this one is over; false when the deadline passed first.
     ///
     /// # Errors
     /// What is thrown into the running greenlet meanwhile.
-    pub fn wait_over(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+    pub fn wait_over(slf: &Bound<'_, Self>, deadline: &mut Deadline) -> PyResult<bool> {
         if Self::is_ready(slf) {
             return Ok(true);
         }
         let py = slf.py();
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Join, slf))?;
-        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
-        let resumed = limit.park(py, &wait);
-        let left = Self::read(slf, |state| state.links.remove_wait(&wait));
+        let ticket = Self::read(slf, |state| state.links.push(py, Link::Wait(wait.clone())));
+        let resumed = deadline.park(py, &wait);
+        let left = Self::read(slf, |state| state.links.leave(ticket));
         drop(left);
         Ok(resumed?.is_some())
     }
@@ -104,7 +105,7 @@ impl Greenlet {
 
     /// Adds somebody who is told when it is over.
     pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
-        Self::read(slf, |state| state.links.push(link));
+        Self::read(slf, |state| state.links.push(slf.py(), link));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);
         }

@@ -1,13 +1,10 @@
 //! `gevent.Greenlet`: a greenlet with a result, links and a place in the ready queue.
 //!
-//! This file holds the object and its life (start, run, death); `api.rs` its Python methods.
-
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! This file holds the object and its life (start, run, death), `state.rs` what it consists of, `api.rs` its Python methods.
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
-use reactor::TimerKey;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
@@ -17,76 +14,17 @@ use crate::event_loop::ready::Task;
 use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::entry::Call;
-use crate::ffi::frames::Stack;
 use crate::ffi::greenlet;
 use crate::greenlets::handling::Handling;
-use crate::greenlets::local::{self, Visited};
-use crate::greenlets::spawn_settings::{call_spawn_callbacks, spawn_settings};
-use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
+use crate::greenlets::local;
+use crate::greenlets::origin::Origin;
+use crate::greenlets::spawn_settings::{call_spawn_callbacks, has_spawn_callbacks};
+use crate::greenlets::state::{Ended, Stage, State, drop_call};
 use crate::hub;
 use crate::structured::{context, membership, nest};
 use crate::waiting::asyncio_state;
-use crate::waiting::links::{Link, Links};
+use crate::waiting::links::Link;
 use crate::waiting::wait::WaitRef;
-
-/// How far a greenlet has come. `New` is the zero value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Stage {
-    /// Not started.
-    New = 0,
-    /// In the ready queue, or with a deadline.
-    Scheduled,
-    /// Its function runs or waits.
-    Running,
-    /// Taken out of the queue before it ran.
-    Cancelled,
-    /// Over.
-    Dead,
-}
-
-/// How it ended.
-pub enum Ended {
-    /// With this value (a `GreenletExit` counts).
-    Value(Py<PyAny>),
-    /// With this exception and the traceback it had.
-    Error(Py<PyAny>, Option<Py<PyAny>>),
-}
-
-/// Everything mutable.
-pub struct State {
-    pub(crate) run: Option<Py<PyAny>>,
-    pub(crate) args: Option<Py<PyTuple>>,
-    pub(crate) kwargs: Option<Py<PyDict>>,
-    pub(crate) loop_: Option<Py<Loop>>,
-    pub(crate) ended: Option<Ended>,
-    pub(crate) links: Links,
-    pub(crate) wait: Option<WaitRef>,
-    pub(crate) spawner: Option<Py<PyAny>>,
-    pub(crate) tree_locals: Option<Py<PyDict>>,
-    pub(crate) visited: Visited,
-    pub(crate) stack: Option<Stack>,
-    pub(crate) timer: Option<TimerKey>,
-    pub(crate) label: Option<Box<Label>>,
-    /// The cancel scopes that it is inside of.
-    pub(crate) nest: Option<Py<nest::Nest>>,
-    /// The task group that it is a child of.
-    pub(crate) group: Option<Py<PyAny>>,
-    pub(crate) stage: Stage,
-    pub(crate) notifying: bool,
-    pub(crate) end_order: u64,
-    /// Counts yields; see [`crate::turn`].
-    pub(crate) turn: u32,
-}
-
-/// What `repr` once showed; it stays when the function and its arguments are gone.
-#[derive(Default)]
-pub struct Label {
-    /// The small number of the greenlet, once asked for.
-    pub ident: Option<Py<PyAny>>,
-    /// The call.
-    pub call: Option<String>,
-}
 
 /// A greenlet scheduled by the hub of the thread that made it.
 ///
@@ -124,14 +62,6 @@ impl Collected for Greenlet {
     }
 }
 
-/// How many greenlets have ended: the order in which `joinall` lists them.
-static ENDED: AtomicU64 = AtomicU64::new(0);
-
-/// Returns how many greenlets have ended.
-pub fn ended() -> u64 {
-    ENDED.load(Relaxed)
-}
-
 impl Greenlet {
     /// The type object, for comparing exact types.
     #[inline]
@@ -141,28 +71,11 @@ impl Greenlet {
 
     /// An object as its base's `tp_new` leaves it, with empty state.
     pub fn blank() -> PyClassInitializer<Self> {
+        Self::with_state(State::blank())
+    }
+
+    fn with_state(state: State) -> PyClassInitializer<Self> {
         counters::count_greenlet();
-        let state = State {
-            run: None,
-            args: None,
-            kwargs: None,
-            loop_: None,
-            ended: None,
-            links: Links::new(),
-            wait: None,
-            spawner: None,
-            tree_locals: None,
-            visited: Visited::default(),
-            stack: None,
-            timer: None,
-            label: None,
-            nest: None,
-            group: None,
-            stage: Stage::New,
-            notifying: false,
-            end_order: 0,
-            turn: 0,
-        };
         PyClassInitializer::new(
             Self {
                 state: GilCell::new(state),
@@ -210,32 +123,16 @@ impl Greenlet {
         }
         let hub = hub::current(py)?;
         greenlet::set_parent(slf.as_any(), hub.as_any())?;
-        let loop_ = hub::loop_of(&hub)?.unbind();
-        let (tracked, inherits) = spawn_settings(py)?;
-        let spawner = if tracked {
-            Some(greenlet::current(py)?)
+        let origin = if exact {
+            Origin::here(&hub, slf.get_type().as_any())?
         } else {
-            None
+            Origin::here(&hub, slf.as_any())?
         };
-        let (weak, locals) = match &spawner {
-            Some(spawner) => (
-                Some(PyWeakrefReference::new(spawner)?.into_any().unbind()),
-                inherited_locals(spawner)?,
-            ),
-            None => (None, None),
-        };
-        let stack = if tracked {
-            Some(spawning_stack(slf, loop_.get())?)
-        } else {
-            None
-        };
+        let inherits = origin.inherits;
         slf.get().state.with(py, |state| {
             state.args = Some(args.unbind());
             state.kwargs = kwargs.map(Bound::unbind);
-            state.loop_ = Some(loop_);
-            state.spawner = weak;
-            state.tree_locals = locals;
-            state.stack = stack;
+            state.set_origin(origin);
         });
         if inherits {
             context::inherit(slf.as_any())?;
@@ -252,8 +149,26 @@ impl Greenlet {
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Self>> {
-        let new = Bound::new(run.py(), Self::blank())?;
-        Self::init(&new, Some(run).filter(|run| !run.is_none()), args, kwargs)?;
+        let py = run.py();
+        if !run.is_callable() {
+            let new = Bound::new(py, Self::blank())?;
+            Self::init(&new, Some(run).filter(|run| !run.is_none()), args, kwargs)?;
+            Self::start(&new)?;
+            return Ok(new);
+        }
+        let hub = hub::current(py)?;
+        let origin = Origin::here(&hub, py.get_type::<Self>().as_any())?;
+        let inherits = origin.inherits;
+        let mut state = State::blank();
+        state.run = Some(run.unbind());
+        state.args = Some(args.unbind());
+        state.kwargs = kwargs.map(Bound::unbind);
+        state.set_origin(origin);
+        let new = Bound::new(py, Self::with_state(state))?;
+        greenlet::set_parent(new.as_any(), hub.as_any())?;
+        if inherits {
+            context::inherit(new.as_any())?;
+        }
         Self::start(&new)?;
         Ok(new)
     }
@@ -263,10 +178,10 @@ impl Greenlet {
     /// # Errors
     /// What a spawn callback raises.
     pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
         if let Some(loop_) = Self::schedule(slf)? {
-            loop_
-                .get()
-                .push(slf.py(), Task::Start(slf.clone().unbind()));
+            let loop_ = loop_.into_bound(py);
+            loop_.get().push(py, Task::Start(slf.clone().unbind()));
         }
         Ok(())
     }
@@ -277,29 +192,28 @@ impl Greenlet {
     /// What a spawn callback raises; `AssertionError` when `__init__` was not called.
     pub fn schedule(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Loop>>> {
         let py = slf.py();
-        let (stage, loop_) = slf.get().state.with(py, |state| {
-            (
-                state.stage,
-                state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
-            )
-        });
-        if stage != Stage::New {
-            return Ok(None);
+        let this = slf.get();
+        let is_new = |state: &mut State| state.stage == Stage::New && state.loop_.is_some();
+        if has_spawn_callbacks(py) && this.state.with(py, is_new) {
+            call_spawn_callbacks(slf)?;
         }
-        let Some(loop_) = loop_ else {
+        let (stage, loop_) = this.state.with(py, |state| {
+            let stage = state.stage;
+            if stage != Stage::New {
+                return (stage, None);
+            }
+            let loop_ = state.loop_.as_ref().map(|loop_| loop_.clone_ref(py));
+            if loop_.is_some() {
+                state.stage = Stage::Scheduled;
+            }
+            (stage, loop_)
+        });
+        if stage == Stage::New && loop_.is_none() {
             return Err(PyAssertionError::new_err(
                 "Greenlet.__init__() was not called",
             ));
-        };
-        call_spawn_callbacks(slf)?;
-        let first = slf.get().state.with(py, |state| {
-            let first = state.stage == Stage::New;
-            if first {
-                state.stage = Stage::Scheduled;
-            }
-            first
-        });
-        Ok(first.then_some(loop_))
+        }
+        Ok(loop_)
     }
 
     /// Takes note that the hub is about to switch to the greenlet for the first time; none when it was cancelled meanwhile.
@@ -308,7 +222,9 @@ impl Greenlet {
             let due = state.stage == Stage::Scheduled;
             if due {
                 state.stage = Stage::Running;
-                state.timer = None;
+                if let Some(rare) = &mut state.rare {
+                    rare.timer = None;
+                }
             }
             due
         });
@@ -381,11 +297,13 @@ impl Greenlet {
             .ok()
             .filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
-        this.keep(py, kept);
+        let old = this.state.with(py, |state| state.keep(kept));
+        drop(old);
         if !membership::end_in_group(slf, Some(&value)) {
             Self::report(slf, &value, traceback);
         }
-        this.forget_call(py);
+        let call = this.state.with(py, State::take_call);
+        drop_call(py, call);
         local::leave_all(slf);
         Self::schedule_links(slf);
     }
@@ -412,49 +330,61 @@ impl Greenlet {
     }
 
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
-        self.keep(slf.py(), how);
-        membership::end_in_group(slf, None);
-        self.forget_call(slf.py());
-        local::leave_all(slf);
+        let py = slf.py();
+        let (old, call) = self.state.with(py, |state| {
+            let old = state.keep(how);
+            // A group is notified of the end while the greenlet still has its function and arguments.
+            let call = state.rare.is_none().then(|| state.take_call());
+            (old, call)
+        });
+        drop(old);
+        match call {
+            Some(call) => drop_call(py, call),
+            None => self.leave_rare(slf),
+        }
         Self::schedule_links(slf);
     }
 
-    fn keep(&self, py: Python<'_>, how: Ended) {
-        let old = self.state.with(py, |state| {
-            state.stage = Stage::Dead;
-            state.end_order = ENDED.fetch_add(1, Relaxed);
-            state.ended.replace(how)
-        });
-        drop(old);
+    /// Ends what few greenlets have.
+    #[cold]
+    fn leave_rare(&self, slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        membership::end_in_group(slf, None);
+        let call = self.state.with(py, State::take_call);
+        drop_call(py, call);
+        local::leave_all(slf);
     }
 
-    fn forget_call(&self, py: Python<'_>) {
-        let dropped = self.state.with(py, |state| {
-            (state.run.take(), state.args.take(), state.kwargs.take())
-        });
-        drop(dropped);
-    }
-
-    /// Tells everybody who listens: at once if only parked greenlets do, otherwise from the hub, after the greenlets that
-    /// were ready before.
+    /// Notifies all listeners: now if they are parked greenlets, otherwise from the hub, after the greenlets that were ready
+    /// before.
     pub fn schedule_links(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let this = slf.get();
-        let (from_hub, loop_) = this.state.with(py, |state| {
-            let from_hub = state.links.has_listener() && !state.notifying;
-            state.notifying |= from_hub;
-            (
-                from_hub,
-                state.loop_.as_ref().map(|loop_| loop_.clone_ref(py)),
-            )
-        });
-        if from_hub {
-            if let Some(loop_) = loop_ {
-                loop_.get().push(py, Self::notification(slf));
+        let due = this.state.with(py, |state| {
+            if state.notifying || state.links.is_empty() {
+                return None;
             }
-        } else if !this.state.with(py, |state| state.notifying) {
-            while let Some(Link::Wait(wait)) = this.state.with(py, |state| state.links.pop()) {
-                wait.wake_none(py);
+            if state.links.has_listener() {
+                state.notifying = true;
+                let loop_ = state.loop_.as_ref().map(|loop_| loop_.clone_ref(py));
+                return loop_.map(Err);
+            }
+            let first = state.links.pop();
+            first.map(|link| Ok((link, !state.links.is_empty())))
+        });
+        match due {
+            None => {}
+            Some(Err(loop_)) => loop_.get().push(py, Self::notification(slf)),
+            Some(Ok((first, more))) => {
+                let mut link = Some(first);
+                while let Some(Link::Wait(wait)) = link {
+                    wait.wake_none(py);
+                    link = if more {
+                        this.state.with(py, |state| state.links.pop())
+                    } else {
+                        None
+                    };
+                }
             }
         }
     }
@@ -517,8 +447,9 @@ impl Greenlet {
                 (
                     true,
                     state
-                        .timer
-                        .take()
+                        .rare
+                        .as_mut()
+                        .and_then(|rare| rare.timer.take())
                         .zip(state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))),
                 )
             }

@@ -18,6 +18,7 @@ use crate::cell::{GilCell, Made};
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::{attribute, greenlet};
 use crate::greenlets::greenlet::Greenlet;
+use crate::greenlets::state::{Stage, State};
 
 /// An object whose attributes are the running greenlet's own.
 ///
@@ -90,18 +91,15 @@ impl List {
 
 /// The locals that a `Greenlet` has attributes in.
 #[derive(Default)]
-pub struct Visited {
-    list: Option<Box<List>>,
-    over: bool,
-}
+pub struct Visited(List);
 
-impl Visited {
-    /// Notes a local; false when the greenlet's end was told already.
+impl State {
+    /// Notes a local that the greenlet has attributes in; false when the greenlet is over, so that its end tells nobody.
     fn note(&mut self, local: &Arc<Shared>) -> bool {
-        if self.over {
+        if self.stage == Stage::Dead {
             return false;
         }
-        self.list.get_or_insert_default().add(local);
+        self.rare().locals.0.add(local);
         true
     }
 }
@@ -110,10 +108,10 @@ impl Visited {
 pub fn leave_all(slf: &Bound<'_, Greenlet>) {
     let py = slf.py();
     let list = slf.get().state.with(py, |state| {
-        state.visited.over = true;
-        state.visited.list.take()
+        let rare = state.rare.as_mut()?;
+        Some(std::mem::take(&mut rare.locals))
     });
-    for local in list.iter().flat_map(|list| &list.0) {
+    for local in list.iter().flat_map(|list| &list.0.0) {
         if let Some(local) = local.upgrade() {
             local.forget(py, slf.as_ptr() as usize);
         }
@@ -152,7 +150,7 @@ impl Shared {
     ) -> PyResult<()> {
         let py = current.py();
         let noted = match current.cast::<Greenlet>() {
-            Ok(ours) => ours.get().state.with(py, |state| state.visited.note(self)),
+            Ok(ours) => ours.get().state.with(py, |state| state.note(self)),
             Err(_) => false,
         };
         let watch = if noted {

@@ -46,21 +46,23 @@ pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
     Ok((tracked, inherits))
 }
 
-/// Tells those who asked to know of every start.
+/// Returns true if somebody asked to know of every start.
+#[inline]
+pub fn has_spawn_callbacks(py: Python<'_>) -> bool {
+    SETTINGS.with(py, |settings| !settings.callbacks.is_empty())
+}
+
+/// Calls the functions that asked to know of every start.
 ///
 /// # Errors
 /// What a callback raises.
 pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
     let py = slf.py();
     let callbacks = SETTINGS.with(py, |settings| {
-        if settings.callbacks.is_empty() {
-            return Vec::new();
-        }
-        settings
-            .callbacks
-            .iter()
+        let callbacks = settings.callbacks.iter();
+        callbacks
             .map(|callback| callback.clone_ref(py))
-            .collect()
+            .collect::<Vec<_>>()
     });
     for callback in callbacks {
         callback.call1(py, (slf,))?;

@@ -1,11 +1,13 @@
 //! Who spawned whom: what a greenlet keeps of the place and the greenlet that made it.
 
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyInt, PyType};
 
 use crate::event_loop::loop_::Loop;
 use crate::ffi::frames::{self, Stack};
-use crate::ffi::greenlet;
+use crate::ffi::{attribute, greenlet};
 use crate::greenlets::greenlet::Greenlet;
 
 /// The dictionary that greenlets spawned by the same greenlet share with it; none where it does not count (a main
@@ -32,23 +34,50 @@ pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict
     }
 }
 
-/// The frames that the running greenlet, which spawns `slf`, is at.
+/// Returns the frames that the running greenlet is at, which spawns one. `limits` has the largest number of them: the new
+/// greenlet, or its class.
 ///
 /// # Errors
 /// When `spawning_stack_limit` is no number.
-pub fn spawning_stack(slf: &Bound<'_, Greenlet>, loop_: &Loop) -> PyResult<Stack> {
-    let py = slf.py();
-    let name = pyo3::intern!(py, "spawning_stack_limit");
-    let class = slf.get_type();
-    let limit = if std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(py)) {
-        class.getattr(name)?
-    } else {
-        slf.getattr(name)?
-    };
+pub fn spawning_stack(limits: &Bound<'_, PyAny>, loop_: &Loop) -> PyResult<Stack> {
+    let py = limits.py();
+    let limit = stack_limit(limits)?;
     let last = loop_.spawned_from.with(py, |last| last.clone());
-    let stack = frames::capture(py, limit.extract()?, last);
+    let stack = frames::capture(py, limit, last);
     drop(loop_.spawned_from.replace(py, Some(stack.clone())));
     Ok(stack)
+}
+
+/// The version of `gevent.Greenlet` that [`LIMIT`] was read from, or 0.
+static VERSION: AtomicU32 = AtomicU32::new(0);
+/// Its `spawning_stack_limit`. Looking an attribute of a class up takes longer than much of the rest of a spawn.
+static LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns the version of `limits` if that is `gevent.Greenlet` itself.
+#[inline]
+fn version_of(limits: &Bound<'_, PyAny>) -> Option<u32> {
+    let class = limits.cast::<PyType>().ok()?;
+    let is_ours = std::ptr::eq(class.as_type_ptr(), Greenlet::type_ptr(limits.py()));
+    is_ours.then(|| attribute::version(class)).flatten()
+}
+
+#[inline]
+fn stack_limit(limits: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match version_of(limits) {
+        Some(version) if version == VERSION.load(Relaxed) => Ok(LIMIT.load(Relaxed)),
+        _ => read_stack_limit(limits),
+    }
+}
+
+#[inline(never)]
+fn read_stack_limit(limits: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let found = limits.getattr(pyo3::intern!(limits.py(), "spawning_stack_limit"))?;
+    let limit = found.extract()?;
+    if let Some(version) = version_of(limits).filter(|_| found.is_exact_instance_of::<PyInt>()) {
+        LIMIT.store(limit, Relaxed);
+        VERSION.store(version, Relaxed);
+    }
+    Ok(limit)
 }
 
 /// The greenlet's tree locals, made when first asked for.

@@ -8,32 +8,33 @@ use crate::args;
 use crate::ffi::blocking::{Blocking, First, Step};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::links::Link;
 use crate::waiting::reason::{Reason, WaitKind};
-use crate::waiting::timeout::{Limit, Timeout};
+use crate::waiting::timeout::Timeout;
 
 impl Greenlet {
-    /// The step of a call that waits until it is over or the limit passes, and then returns what `then` does, which is
-    /// given the limit that passed.
+    /// The step of a call that waits until it is over or the deadline passes, and then returns what `then` does, which is
+    /// given the deadline that passed.
     fn when_over(
         slf: &Bound<'_, Self>,
         kind: WaitKind,
-        limit: Limit,
-        then: fn(&Bound<'_, Self>, Option<&Limit>) -> PyResult<Py<PyAny>>,
+        mut deadline: Deadline,
+        then: fn(&Bound<'_, Self>, Option<&Deadline>) -> PyResult<Py<PyAny>>,
     ) -> PyResult<Step> {
         let py = slf.py();
         let wait = hub::new_wait_for(py, Reason::on(kind, slf))?;
-        limit.begin(py, &wait)?;
-        Self::read(slf, |state| state.links.push(Link::Wait(wait.clone())));
+        deadline.begin(py, &wait)?;
+        let ticket = Self::read(slf, |state| state.links.push(py, Link::Wait(wait.clone())));
         let greenlet = slf.clone().unbind();
         wait.set_then(
             py,
             Box::new(move |py, wait, woken| {
                 let slf = greenlet.bind(py);
-                let left = Self::read(slf, |state| state.links.remove_wait(wait));
+                let left = Self::read(slf, |state| state.links.leave(ticket));
                 drop(left);
-                let over = limit.end(py, wait, woken)?.is_some();
-                then(slf, (!over).then_some(&limit)).map(Step::Done)
+                let over = deadline.end(py, wait, woken)?.is_some();
+                then(slf, (!over).then_some(&deadline)).map(Step::Done)
             }),
         );
         Ok(Step::Park(wait))
@@ -58,8 +59,8 @@ Wait until it is over, or for `timeout` seconds. Returns None in any case.";
         if Greenlet::is_ready(slf) {
             return Ok(Step::Done(slf.py().None()).into());
         }
-        let limit = Limit::of(arguments[0].as_ref())?;
-        Greenlet::when_over(slf, WaitKind::Join, limit, |slf, _| Ok(slf.py().None()))
+        let deadline = Deadline::of(arguments[0].as_ref())?;
+        Greenlet::when_over(slf, WaitKind::Join, deadline, |slf, _| Ok(slf.py().None()))
             .map(Into::into)
     }
 }
@@ -82,9 +83,9 @@ Raises `gevent.Timeout` when it is not over by then, or at once with ``block=Fal
         if !args::flag(arguments[0].as_ref())? {
             return Err(Timeout::error(slf.py(), None)?);
         }
-        let limit = Limit::of(arguments[1].as_ref())?;
-        let step = Greenlet::when_over(slf, WaitKind::Get, limit, |slf, passed| match passed {
-            Some(limit) => Err(limit.error(slf.py())?),
+        let deadline = Deadline::of(arguments[1].as_ref())?;
+        let step = Greenlet::when_over(slf, WaitKind::Get, deadline, |slf, passed| match passed {
+            Some(deadline) => Err(deadline.error(slf.py())?),
             None => Greenlet::result_or_none(slf),
         });
         step.map(Into::into)

@@ -15,8 +15,8 @@ use crate::cell::{GilCell, Made};
 use crate::greenlets::greenlet::Greenlet;
 use crate::registered::registered_exception;
 use crate::sync::lock::Semaphore;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::links::{Link, Listener};
-use crate::waiting::timeout::Limit;
 
 registered_exception!(PoolFull);
 
@@ -314,7 +314,7 @@ impl BasePool {
         let semaphore = self.semaphore(py)?;
         match semaphore.cast_exact::<Semaphore>() {
             Ok(ours) if ours.get().try_take(ours.py()) => Ok(true),
-            Ok(ours) if blocking => Semaphore::take(ours, &Limit::of(timeout)?),
+            Ok(ours) if blocking => Semaphore::take(ours, Deadline::of(timeout)?),
             Ok(_) => Ok(false),
             Err(_) => semaphore
                 .call_method1(pyo3::intern!(py, "acquire"), (blocking, timeout))?

@@ -8,7 +8,8 @@ use pyo3::types::{PyDict, PyIterator, PyTuple};
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
-use crate::greenlets::greenlet::{Greenlet, Stage};
+use crate::greenlets::greenlet::Greenlet;
+use crate::greenlets::state::Stage;
 use crate::hub;
 use crate::pools::group::BaseGroup;
 use crate::pools::imap_results::{ResultLink, Results, Slot, Taken};
@@ -238,19 +239,18 @@ impl IMapUnordered {
                 continue;
             }
             let wait = hub::new_wait_for(py, Reason::on(WaitKind::Next, slf))?;
-            results.push_reader(py, &wait);
+            let place = results.push_reader(py, &wait);
             let state = &greenlet.get().state;
             // Until it has begun, its end does not go through the results.
             let unbegun = state.with(py, |state| {
                 matches!(state.stage, Stage::New | Stage::Scheduled)
             });
-            if unbegun {
-                state.with(py, |state| state.links.push(Link::Wait(wait.clone())));
-            }
+            let ticket = unbegun
+                .then(|| state.with(py, |state| state.links.push(py, Link::Wait(wait.clone()))));
             let woken = park::park(py, &wait);
-            results.remove_reader(py, &wait);
-            if unbegun {
-                let left = state.with(py, |state| state.links.remove_wait(&wait));
+            results.remove_reader(py, place);
+            if let Some(ticket) = ticket {
+                let left = state.with(py, |state| state.links.leave(ticket));
                 drop(left);
             }
             if let Err(error) = woken {

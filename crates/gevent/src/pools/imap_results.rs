@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use wait::{Ticket, WaitQueue};
 
 use crate::cell::{GilCell, Made, check};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
-use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::WaitRef;
+use crate::waiting::waiters::{join, wake};
 
 /// The outcome of one call.
 pub enum Slot {
@@ -44,8 +45,8 @@ struct Queued {
     finished: usize,
     /// True if all calls are begun.
     over: bool,
-    readers: Links,
-    spawner: Links,
+    readers: WaitQueue<WaitRef>,
+    spawner: WaitQueue<WaitRef>,
 }
 
 impl Queued {
@@ -78,8 +79,8 @@ impl Results {
             read: 0,
             finished: 0,
             over: false,
-            readers: Links::new(),
-            spawner: Links::new(),
+            readers: WaitQueue::new(),
+            spawner: WaitQueue::new(),
         };
         Self {
             queued: GilCell::new(queued),
@@ -146,7 +147,7 @@ impl Results {
     /// Wakes a reader if there is a result to read, and all readers if there never will be another one.
     pub fn wake_readers(&self, py: Python<'_>) {
         loop {
-            let (link, all) = self.queued.with(py, |queued| {
+            let (reader, all) = self.queued.with(py, |queued| {
                 let all = queued.is_exhausted();
                 (
                     if all || queued.is_ready() {
@@ -157,8 +158,8 @@ impl Results {
                     all,
                 )
             });
-            match link {
-                Some(Link::Wait(wait)) if wait.wake_none(py) && !all => return,
+            match reader {
+                Some(wait) if wait.wake_none(py) && !all => return,
                 Some(_) => {}
                 None => return,
             }
@@ -195,9 +196,7 @@ impl Results {
             let taken = queued.slots.pop_front().map_or(Taken::Over, Taken::Slot);
             (taken, queued.spawner.pop(), !queued.readers.is_empty())
         });
-        if let Some(Link::Wait(wait)) = spawner {
-            wait.wake_none(py);
-        }
+        wake(py, spawner);
         if others {
             self.wake_readers(py);
         }
@@ -214,29 +213,26 @@ impl Results {
             .with(py, |queued| queued.begun - queued.read >= most)
         {
             let wait = hub::new_wait_for(py, Reason::only(WaitKind::Room))?;
-            self.queued
-                .with(py, |queued| queued.spawner.push(Link::Wait(wait.clone())));
-            let woken = park::park(py, &wait);
-            let left = self
+            let ticket = self
                 .queued
-                .with(py, |queued| queued.spawner.remove_wait(&wait));
+                .with(py, |queued| join(&mut queued.spawner, py, wait.clone()));
+            let woken = park::park(py, &wait);
+            let left = self.queued.with(py, |queued| queued.spawner.leave(ticket));
             drop(left);
             woken?;
         }
         Ok(())
     }
 
-    /// Has a parked greenlet woken when there is a result to read.
-    pub fn push_reader(&self, py: Python<'_>, wait: &WaitRef) {
+    /// Has a parked greenlet woken when there is a result to read; returns its ticket.
+    pub fn push_reader(&self, py: Python<'_>, wait: &WaitRef) -> Ticket {
         self.queued
-            .with(py, |queued| queued.readers.push(Link::Wait(wait.clone())));
+            .with(py, |queued| join(&mut queued.readers, py, wait.clone()))
     }
 
     /// Takes back [`push_reader`](Self::push_reader).
-    pub fn remove_reader(&self, py: Python<'_>, wait: &WaitRef) {
-        let left = self
-            .queued
-            .with(py, |queued| queued.readers.remove_wait(wait));
+    pub fn remove_reader(&self, py: Python<'_>, place: Ticket) {
+        let left = self.queued.with(py, |queued| queued.readers.leave(place));
         drop(left);
     }
 }
@@ -249,8 +245,6 @@ impl Results {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visited = self.queued.peek(&visit, |queued| {
-            queued.readers.traverse(visit)?;
-            queued.spawner.traverse(visit)?;
             queued.slots.iter().try_for_each(|slot| match slot {
                 Slot::Pending => Ok(()),
                 Slot::Value(object) | Slot::Error(object) => visit.call(object),

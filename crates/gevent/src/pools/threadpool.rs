@@ -12,6 +12,7 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use wait::WaitQueue;
 
 use crate::args::from_python;
 use crate::cell::{GilCell, Made};
@@ -24,9 +25,10 @@ use crate::pools::job::Job;
 use crate::pools::work_semaphore::WorkSemaphore;
 use crate::structured::context;
 use crate::sync::async_result::AsyncResult;
-use crate::waiting::links::{Link, Links};
 use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
+use crate::waiting::wait::WaitRef;
+use crate::waiting::waiters::{join, wake_all};
 
 /// The time that a worker with a task waits for the hub's thread to release the GIL before it asks for it.
 const HUB_LETS_GO: Duration = Duration::from_micros(2);
@@ -50,8 +52,8 @@ struct State {
     hub_spins: bool,
     semaphore: Arc<WorkSemaphore>,
     /// Greenlets that wait to be admitted, and greenlets that wait for there to be fewer tasks or workers.
-    entrants: Links,
-    watchers: Links,
+    entrants: WaitQueue<WaitRef>,
+    watchers: WaitQueue<WaitRef>,
 }
 
 /// The tasks and the workers of a thread pool.
@@ -82,14 +84,17 @@ impl TaskQueue {
     }
 
     /// Parks the current greenlet in the wait queue that `choose` picks.
-    fn park(&self, py: Python<'_>, choose: impl Fn(&mut State) -> &mut Links) -> PyResult<()> {
+    fn park(
+        &self,
+        py: Python<'_>,
+        choose: impl Fn(&mut State) -> &mut WaitQueue<WaitRef>,
+    ) -> PyResult<()> {
         let wait = hub::new_wait_for(py, Reason::only(WaitKind::Room))?;
-        self.state
-            .with(py, |state| choose(state).push(Link::Wait(wait.clone())));
-        let woken = park::park(py, &wait);
-        let left = self
+        let ticket = self
             .state
-            .with(py, |state| choose(state).remove_wait(&wait));
+            .with(py, |state| join(choose(state), py, wait.clone()));
+        let woken = park::park(py, &wait);
+        let left = self.state.with(py, |state| choose(state).leave(ticket));
         drop(left);
         woken.map(drop)
     }
@@ -100,20 +105,15 @@ impl TaskQueue {
             .with(py, |state| state.limit.saturating_sub(state.unfinished));
         for _ in 0..room {
             match self.state.with(py, |state| state.entrants.pop()) {
-                Some(Link::Wait(wait)) => drop(wait.wake_none(py)),
-                Some(Link::Callable(_) | Link::Native(_)) => {}
+                Some(wait) => drop(wait.wake_none(py)),
                 None => return,
             }
         }
     }
 
     fn notify_watchers(&self, py: Python<'_>) {
-        let mut watchers = self.state.with(py, |state| state.watchers.take());
-        while let Some(link) = watchers.pop() {
-            if let Link::Wait(wait) = link {
-                wait.wake_none(py);
-            }
-        }
+        let watchers = self.state.with(py, |state| state.watchers.take_all());
+        wake_all(py, watchers);
     }
 
     fn wake_worker(&self, py: Python<'_>) {
@@ -155,8 +155,8 @@ impl TaskQueue {
             worker_spins: false,
             hub_spins: false,
             semaphore: Arc::default(),
-            entrants: Links::new(),
-            watchers: Links::new(),
+            entrants: WaitQueue::new(),
+            watchers: WaitQueue::new(),
         };
         Self {
             loop_: Made::new(r#loop),
@@ -403,8 +403,6 @@ impl TaskQueue {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(self.loop_.peek())?;
         let visited = self.state.peek(&visit, |state| {
-            state.entrants.traverse(visit)?;
-            state.watchers.traverse(visit)?;
             state.jobs.iter().try_for_each(|job| visit.call(job))
         });
         visited.unwrap_or(Ok(()))

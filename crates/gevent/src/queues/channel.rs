@@ -7,24 +7,25 @@ use pyo3::exceptions::{PyStopIteration, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyGenericAlias, PyList, PyType};
+use wait::WaitQueue;
 
 use crate::args::Flag;
 use crate::cell::GilCell;
 use crate::errors::{Empty, Full};
 use crate::hub::{self, BaseHub};
-use crate::queues::wait_queue::{WaitQueue, wake};
 use crate::waiting::reason::{Reason, WaitKind};
 
 use crate::queues::classes::describe;
 use crate::queues::items::{self, Kind};
-use crate::queues::put_get::{Deadline, in_hub};
-use crate::waiting::timeout::Limit;
+use crate::queues::put_get::in_hub;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::WaitRef;
+use crate::waiting::waiters::{Waiting, join, next, wake};
 
 #[derive(Default)]
 struct State {
-    getters: WaitQueue<()>,
-    putters: WaitQueue<Py<PyAny>>,
+    getters: WaitQueue<Waiting<()>>,
+    putters: WaitQueue<Waiting<Py<PyAny>>>,
     /// Items that were put without waiting, each for a getter that was waiting then.
     given: VecDeque<Py<PyAny>>,
 }
@@ -36,8 +37,8 @@ impl State {
 
     /// Returns the getter to wake: `None` as long as a notified getter claims each offer.
     fn getter(&mut self, py: Python<'_>) -> Option<WaitRef> {
-        if self.offers(py) > self.getters.woken(py) {
-            self.getters.next(py)
+        if self.offers(py) > self.getters.notified(py) {
+            next(&mut self.getters, py)
         } else {
             None
         }
@@ -92,40 +93,48 @@ impl Channel {
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
+        let putter = Waiting::new(&wait, item.unbind());
         let ticket = this
             .state
-            .with(py, |state| state.putters.join(wait.clone(), item.unbind()));
+            .with(py, |state| join(&mut state.putters, py, putter));
         this.settle(py);
         let woken = deadline.park(py, &wait);
         let left = this.state.with(py, |state| state.putters.leave(ticket));
         let taken = left.is_none();
         drop(left);
-        if woken? || taken {
+        if woken?.is_some() || taken {
             Ok(())
         } else {
-            Err(deadline.error(py, Full::new_err(())))
+            Err(deadline.error_or(py, Full::new_err(())))
         }
     }
 
     fn get_waiting(slf: &Bound<'_, Self>, mut deadline: Deadline) -> PyResult<Py<PyAny>> {
+        let got = Self::get_in_turn(slf, &mut deadline);
+        deadline.close(slf.py());
+        got
+    }
+
+    fn get_in_turn(slf: &Bound<'_, Self>, deadline: &mut Deadline) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let mut wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
-        let ticket = this
-            .state
-            .with(py, |state| state.getters.join(wait.clone(), ()));
+        let ticket = this.state.with(py, |state| {
+            join(&mut state.getters, py, Waiting::new(&wait, ()))
+        });
         loop {
-            let woken = deadline.park(py, &wait);
+            let woken = deadline.park_in_turn(py, &wait);
             let left = this.state.with(py, |state| state.getters.leave(ticket));
             drop(left);
-            if !woken? {
-                return Err(deadline.error(py, Empty::new_err(())));
+            if woken?.is_none() {
+                return Err(deadline.error_or(py, Empty::new_err(())));
             }
             if let Some(item) = this.take(py) {
                 return Ok(item);
             }
             wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
+            let getter = Waiting::new(&wait, ());
             this.state
-                .with(py, |state| state.getters.rejoin(ticket, wait.clone(), ()));
+                .with(py, |state| state.getters.join(ticket, getter));
         }
     }
 }
@@ -172,7 +181,7 @@ impl Channel {
             state
                 .getters
                 .iter_waiting()
-                .map(|getter| getter.wait.greenlet().clone_ref(py))
+                .map(|(_, getter)| getter.wait.greenlet().clone_ref(py))
                 .collect()
         });
         items::container(Kind::Fifo, PyList::new(py, waiting)?.as_any())
@@ -229,7 +238,7 @@ impl Channel {
     ) -> PyResult<()> {
         let py = item.py();
         if block.0 && !in_hub(py)? {
-            return Self::put_waiting(slf, item, Deadline::new(Limit::of(timeout.as_ref())?));
+            return Self::put_waiting(slf, item, Deadline::of(timeout.as_ref())?);
         }
         let given = slf
             .get()
@@ -267,7 +276,7 @@ impl Channel {
         let (py, this) = (slf.py(), slf.get());
         let item = this.state.with(py, |state| {
             // What notified getters were woken for is theirs.
-            if state.offers(py) > state.getters.woken(py) {
+            if state.offers(py) > state.getters.notified(py) {
                 state.take(py)
             } else {
                 None
@@ -280,7 +289,7 @@ impl Channel {
         if !block.0 {
             return Err(Empty::new_err(()));
         }
-        let got = Self::get_waiting(slf, Deadline::new(Limit::of(timeout.as_ref())?));
+        let got = Self::get_waiting(slf, Deadline::of(timeout.as_ref())?);
         this.settle(py);
         got
     }
@@ -351,8 +360,8 @@ impl Channel {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
-            state.getters.traverse(|()| Ok(()))?;
-            state.putters.traverse(|item| visit.call(item))?;
+            let mut putters = state.putters.iter_all();
+            putters.try_for_each(|putter| visit.call(&putter.with))?;
             state.given.iter().try_for_each(|item| visit.call(item))
         };
         self.state.peek(&visit, traverse).unwrap_or(Ok(()))

@@ -14,7 +14,7 @@ use crate::ffi::blocking;
 use crate::hub::{self, BaseHub};
 use crate::queues::items::{self, Items, Kind};
 use crate::queues::queue::SimpleQueue;
-use crate::waiting::timeout::Limit;
+use crate::waiting::deadline::Deadline;
 
 fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let bounded = !value.is_none() && !value.le(0)?;
@@ -517,7 +517,7 @@ impl Queue {
     /// Returns whether it was.
     #[pyo3(signature = (timeout = None))]
     fn join(slf: &Bound<'_, Self>, timeout: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
-        SimpleQueue::join(slf.as_super(), &Limit::of(timeout.as_ref())?)
+        SimpleQueue::join(slf.as_super(), Deadline::of(timeout.as_ref())?)
     }
 
     /// Shut the queue: `put` raises `ShutDown` from now on, and so does `get` when there is no item left.

@@ -1,13 +1,13 @@
 //! How items go into a queue and out of it, and how putters and getters wait for each other.
 //!
-//! A greenlet that is woken takes its item, or its free slot, when it runs (`wait_queue`). So a timeout or a kill that ends its
-//! wait before that neither takes an item nor leaves one behind.
+//! A greenlet that is woken takes its item, or its free slot, when it runs; the crate `wait` says why. So a timeout or a kill
+//! that ends its wait before that neither takes an item nor leaves one behind.
 
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use reactor::Time;
+use wait::Ticket;
 
 use crate::args;
 use crate::errors::{Empty, Full, ShutDown};
@@ -16,12 +16,10 @@ use crate::ffi::greenlet;
 use crate::hub;
 use crate::queues::items;
 use crate::queues::queue::{Got, Put, SimpleQueue, State};
-use crate::queues::wait_queue::wake;
-use crate::waiting::links::{Link, Links};
-use crate::waiting::park;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::reason::{Reason, WaitKind};
-use crate::waiting::timeout::{Limit, Timeout};
-use crate::waiting::wait::{Outcome, WaitRef};
+use crate::waiting::timeout::Timeout;
+use crate::waiting::waiters::{Waiting, join, next, ticket, wake, wake_all};
 
 /// Returns true if the current greenlet is the hub, which must not wait.
 ///
@@ -41,59 +39,6 @@ fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
             ))
         }
         _ => Ok(()),
-    }
-}
-
-/// The deadline of a `put` or `get`, which may wait several times.
-pub struct Deadline {
-    limit: Limit,
-    until: Option<Time>,
-}
-
-impl Deadline {
-    /// Starts the clock.
-    pub fn new(limit: Limit) -> Self {
-        let until = match &limit {
-            Limit::After(delay, _) => Some(Time::now().after(*delay)),
-            Limit::Never | Limit::Object(_) => None,
-        };
-        Self { limit, until }
-    }
-
-    /// Parks; returns false when the deadline has passed.
-    ///
-    /// # Errors
-    /// What is thrown into the greenlet meanwhile.
-    pub fn park(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<bool> {
-        self.begin(py, wait)?;
-        self.end(py, wait, park::park(py, wait))
-    }
-
-    /// Has `wait`, which is about to be parked on, end when the deadline passes.
-    ///
-    /// # Errors
-    /// What starting the caller's own `Timeout` raises.
-    pub fn begin(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
-        if let (Limit::After(delay, _), Some(until)) = (&mut self.limit, self.until) {
-            *delay = until.until(Time::now());
-        }
-        self.limit.begin(py, wait)
-    }
-
-    /// Returns true if the wait was woken, and false when the deadline has passed.
-    ///
-    /// # Errors
-    /// What was thrown into the greenlet meanwhile.
-    pub fn end(&self, py: Python<'_>, wait: &WaitRef, woken: Outcome) -> PyResult<bool> {
-        self.limit.end(py, wait, woken).map(|woken| woken.is_some())
-    }
-
-    /// Returns the error for a deadline that has passed: the caller's own `Timeout`, or else `other`.
-    pub fn error(&self, py: Python<'_>, other: PyErr) -> PyErr {
-        match &self.limit {
-            Limit::Object(_) => self.limit.error(py).unwrap_or_else(|error| error),
-            Limit::Never | Limit::After(..) => other,
-        }
     }
 }
 
@@ -136,7 +81,7 @@ impl SimpleQueue {
     pub fn settle(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let state = &slf.get().state;
-        while state.with(py, |state| state.getters.waiting() > 0) {
+        while state.with(py, |state| !state.getters.is_empty()) {
             let size = Self::size(slf).unwrap_or(isize::MAX);
             let next = state.with(py, |state| {
                 let wanted = size.saturating_add(state.offers(py));
@@ -147,7 +92,7 @@ impl SimpleQueue {
             };
             next.wake_none(py);
         }
-        while state.with(py, |state| state.putters.waiting() > 0) {
+        while state.with(py, |state| !state.putters.is_empty()) {
             let size = Self::size(slf).unwrap_or(0);
             let Some(next) = state.with(py, |state| state.putter_for(py, size)) else {
                 break;
@@ -193,7 +138,7 @@ impl SimpleQueue {
         } else if !block {
             return Err(Full::new_err(()));
         } else {
-            let put = Self::put_waiting(slf, item, Deadline::new(Limit::of(timeout)?));
+            let put = Self::put_waiting(slf, item, Deadline::of(timeout)?);
             Self::settle(slf);
             return put;
         }
@@ -225,7 +170,7 @@ impl SimpleQueue {
         let awaited = this.state.with(py, |state| {
             state.changes += 1;
             state.unfinished += 1;
-            state.getters.waiting() > 0
+            !state.getters.is_empty()
         });
         if awaited {
             Self::settle(slf);
@@ -253,7 +198,7 @@ impl SimpleQueue {
         let item = items::pop(this.kind, items, || this.changes(py))?;
         let awaited = this.state.with(py, |state| {
             state.changes += 1;
-            state.putters.waiting() > 0
+            !state.putters.is_empty()
         });
         if awaited {
             Self::settle(slf);
@@ -272,8 +217,8 @@ impl SimpleQueue {
             }
             let taking = state
                 .getters
-                .iter_woken(py)
-                .filter(|peeks| !**peeks)
+                .iter_notified()
+                .filter(|getter| !getter.with && !getter.wait.is_gone(py))
                 .count();
             state
                 .maxsize
@@ -287,28 +232,37 @@ impl SimpleQueue {
         item: Bound<'_, PyAny>,
         mut deadline: Deadline,
     ) -> PyResult<()> {
+        let put = Self::put_in_turn(slf, item, &mut deadline);
+        deadline.close(slf.py());
+        put
+    }
+
+    fn put_in_turn(
+        slf: &Bound<'_, Self>,
+        item: Bound<'_, PyAny>,
+        deadline: &mut Deadline,
+    ) -> PyResult<()> {
         let py = slf.py();
         let state = &slf.get().state;
         let mut wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
         let with = item.clone().unbind();
-        let ticket = state.with(py, |state| state.putters.join(wait.clone(), with));
+        let ticket = state.with(py, |state| {
+            join(&mut state.putters, py, Waiting::new(&wait, with))
+        });
         if state.with(py, |state| state.is_channel()) {
             Self::settle(slf);
         }
         loop {
-            let woken = deadline.park(py, &wait);
+            let woken = deadline.park_in_turn(py, &wait);
             let left = state.with(py, |state| state.putters.leave(ticket));
             let served = left.is_none();
             drop(left);
-            if !woken? {
-                return if served {
-                    Ok(())
-                } else {
-                    Err(deadline.error(py, Full::new_err(())))
-                };
-            }
+            let passed = woken?.is_none();
             if served {
                 return Ok(());
+            }
+            if passed {
+                return Err(deadline.error_or(py, Full::new_err(())));
             }
             if state.with(py, |state| state.shut) {
                 return Err(ShutDown::new_err(()));
@@ -318,7 +272,9 @@ impl SimpleQueue {
             }
             wait = hub::new_wait_for(py, Reason::on(WaitKind::Put, slf))?;
             let with = item.clone().unbind();
-            state.with(py, |state| state.putters.rejoin(ticket, wait.clone(), with));
+            state.with(py, |state| {
+                state.putters.join(ticket, Waiting::new(&wait, with))
+            });
         }
     }
 
@@ -355,7 +311,7 @@ impl SimpleQueue {
             }
         } else if block {
             check_not_negative(timeout)?;
-            let deadline = Deadline::new(Limit::of(timeout)?);
+            let deadline = Deadline::of(timeout)?;
             return Self::wait_to_get(slf, deadline, peek, None);
         } else {
             return Err(Empty::new_err(()));
@@ -403,18 +359,16 @@ impl SimpleQueue {
         slf: &Bound<'_, Self>,
         mut deadline: Deadline,
         peek: bool,
-        place: Option<u64>,
+        place: Option<Ticket>,
     ) -> PyResult<Step> {
         let py = slf.py();
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Get, slf))?;
         deadline.begin(py, &wait)?;
-        let ticket = slf.get().state.with(py, |state| match place {
-            None => state.getters.join(wait.clone(), peek),
-            Some(ticket) => {
-                state.getters.rejoin(ticket, wait.clone(), peek);
-                ticket
-            }
-        });
+        let ticket = place.unwrap_or_else(|| ticket(py));
+        let getter = Waiting::new(&wait, peek);
+        slf.get()
+            .state
+            .with(py, |state| state.getters.join(ticket, getter));
         let queue = slf.clone().unbind();
         wait.set_then(
             py,
@@ -425,36 +379,54 @@ impl SimpleQueue {
                     .state
                     .with(py, |state| state.getters.leave(ticket));
                 drop(left);
-                let next = match deadline.end(py, wait, woken) {
-                    Ok(true) => Self::get_or_go_on(slf, deadline, peek, ticket),
-                    Ok(false) => Err(deadline.error(py, Empty::new_err(()))),
+                let next = match deadline.end_turn(py, wait, woken) {
+                    Ok(Some(_)) => return Self::get_or_wait_on(slf, deadline, peek, ticket),
+                    Ok(None) => Err(deadline.error_or(py, Empty::new_err(()))),
                     Err(error) => Err(error),
                 };
-                if !matches!(next, Ok(Step::Park(_))) {
-                    Self::settle(slf);
-                }
+                deadline.close(py);
+                Self::settle(slf);
                 next
             }),
         );
         Ok(Step::Park(wait))
     }
 
-    fn get_or_go_on(
+    /// Gets an item for a getter that was woken, or waits on.
+    fn get_or_wait_on(
         slf: &Bound<'_, Self>,
         deadline: Deadline,
         peek: bool,
-        ticket: u64,
+        ticket: Ticket,
     ) -> PyResult<Step> {
+        let got = match Self::get_woken(slf, peek) {
+            Ok(None) => match Self::wait_to_get(slf, deadline, peek, Some(ticket)) {
+                Ok(step) => return Ok(step),
+                Err(error) => Err(error),
+            },
+            got => {
+                deadline.close(slf.py());
+                got
+            }
+        };
+        Self::settle(slf);
+        let item = got?;
+        Ok(Step::Done(item.unwrap_or_else(|| slf.py().None())))
+    }
+
+    /// Returns the item that a getter was woken for, if it is still there.
+    fn get_woken(slf: &Bound<'_, Self>, peek: bool) -> PyResult<Option<Py<PyAny>>> {
         if Self::size(slf)? > 0 {
-            return Self::get_now(slf, peek).map(Step::Done);
+            return Self::get_now(slf, peek).map(Some);
         }
-        if let Some(item) = slf.get().take_offer(slf.py(), peek) {
-            return Ok(Step::Done(item));
+        let py = slf.py();
+        if let Some(item) = slf.get().take_offer(py, peek) {
+            return Ok(Some(item));
         }
-        if slf.get().state.with(slf.py(), |state| state.shut) {
+        if slf.get().state.with(py, |state| state.shut) {
             return Err(ShutDown::new_err(()));
         }
-        Self::wait_to_get(slf, deadline, peek, Some(ticket))
+        Ok(None)
     }
 
     /// Shuts the queue: wakes all waiters, and drops the items if `immediate`.
@@ -466,10 +438,10 @@ impl SimpleQueue {
         let this = slf.get();
         this.state.with(py, |state| state.shut = true);
         let drained = if immediate { Self::drain(slf) } else { Ok(()) };
-        while let Some(next) = this.state.with(py, |state| state.getters.next(py)) {
+        while let Some(next) = this.state.with(py, |state| next(&mut state.getters, py)) {
             next.wake_none(py);
         }
-        while let Some(next) = this.state.with(py, |state| state.putters.next(py)) {
+        while let Some(next) = this.state.with(py, |state| next(&mut state.putters, py)) {
             next.wake_none(py);
         }
         drained
@@ -503,36 +475,33 @@ impl SimpleQueue {
     /// Sets how many items are not dealt with; with none left, the joiners go on.
     pub fn set_unfinished(slf: &Bound<'_, Self>, count: isize) {
         let py = slf.py();
-        let mut joiners = slf.get().state.with(py, |state| {
+        let joiners = slf.get().state.with(py, |state| {
             state.unfinished = count;
-            if count == 0 {
-                state.joiners.take()
-            } else {
-                Links::new()
-            }
+            let due = count == 0 && !state.joiners.is_empty();
+            due.then(|| state.joiners.take_all())
         });
-        while let Some(Link::Wait(joiner)) = joiners.pop() {
-            joiner.wake_none(py);
+        if let Some(joiners) = joiners {
+            wake_all(py, joiners);
         }
         if slf.get().is_hooked() {
             Self::notify_conditions(slf);
         }
     }
 
-    /// Waits until every item has been dealt with; returns false when `limit` has passed.
+    /// Waits until every item was dealt with; false when the deadline passed.
     ///
     /// # Errors
     /// What is thrown into the greenlet meanwhile.
-    pub fn join(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+    pub fn join(slf: &Bound<'_, Self>, mut deadline: Deadline) -> PyResult<bool> {
         let py = slf.py();
         let state = &slf.get().state;
         if state.with(py, |state| state.unfinished == 0) {
             return Ok(true);
         }
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Join, slf))?;
-        state.with(py, |state| state.joiners.push(Link::Wait(wait.clone())));
-        let woken = limit.park(py, &wait);
-        let left = state.with(py, |state| state.joiners.remove_wait(&wait));
+        let ticket = state.with(py, |state| join(&mut state.joiners, py, wait.clone()));
+        let woken = deadline.park(py, &wait);
+        let left = state.with(py, |state| state.joiners.leave(ticket));
         drop(left);
         woken.map(|woken| woken.is_some())
     }

@@ -10,13 +10,13 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use wait::WaitQueue;
 
 use crate::cell::GilCell;
 use crate::queues::items::{self, Items, Kind};
-use crate::queues::wait_queue::WaitQueue;
 use crate::registered::QUEUE_CONDITIONS;
-use crate::waiting::links::Links;
 use crate::waiting::wait::WaitRef;
+use crate::waiting::waiters::{Waiting, next};
 
 /// A queue without `Queue.join`: items go in by `put` and come out by `get`, first in, first out.
 ///
@@ -46,9 +46,9 @@ pub struct State {
     /// The number of items that it may hold. Zero makes a channel of it, in which no item stays: `put` waits for a getter.
     pub(crate) maxsize: Option<isize>,
     /// The greenlets that wait for an item; true for those that leave it in the queue (`peek`).
-    pub(crate) getters: WaitQueue<bool>,
+    pub(crate) getters: WaitQueue<Waiting<bool>>,
     /// The greenlets that wait for a free slot, each with its item.
-    pub(crate) putters: WaitQueue<Py<PyAny>>,
+    pub(crate) putters: WaitQueue<Waiting<Py<PyAny>>>,
     /// True once `shutdown` was called.
     pub(crate) shut: bool,
     /// The number of changes of a Python container so far.
@@ -56,7 +56,7 @@ pub struct State {
     /// The number of items that were put and not reported by `task_done`.
     pub(crate) unfinished: isize,
     /// The greenlets that wait in `join`.
-    pub(crate) joiners: Links,
+    pub(crate) joiners: WaitQueue<WaitRef>,
     /// The standard library's mutex and conditions, once a program has asked for them.
     pub(crate) conditions: Option<Py<PyAny>>,
 }
@@ -106,7 +106,7 @@ impl State {
     #[inline]
     pub fn get_unawaited(&mut self) -> Option<Py<PyAny>> {
         match &mut self.items {
-            Items::Native(items) if self.putters.waiting() == 0 => items.pop_front(),
+            Items::Native(items) if self.putters.is_empty() => items.pop_front(),
             _ => None,
         }
     }
@@ -143,8 +143,8 @@ impl State {
     /// Returns the getter to wake when there are `size` items: `None` as long as a notified getter claims each of them.
     #[inline]
     pub fn getter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
-        if self.getters.waiting() > 0 && size > self.getters.woken(py) as isize {
-            self.getters.next(py)
+        if !self.getters.is_empty() && self.getters.claims_fewer_than(size as i64, py) {
+            next(&mut self.getters, py)
         } else {
             None
         }
@@ -153,12 +153,12 @@ impl State {
     /// Returns the putter to wake when there are `size` items: `None` as long as a notified putter claims each free slot.
     #[inline]
     pub fn putter_for(&mut self, py: Python<'_>, size: isize) -> Option<WaitRef> {
-        if self.putters.waiting() == 0 {
+        if self.putters.is_empty() {
             return None;
         }
-        let claimed = size.saturating_add(self.putters.woken(py) as isize);
+        let claimed = size.saturating_add(self.putters.notified(py) as isize);
         if self.maxsize.is_none_or(|max| claimed < max) {
-            self.putters.next(py)
+            next(&mut self.putters, py)
         } else {
             None
         }
@@ -440,9 +440,11 @@ impl SimpleQueue {
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
             state.items.traverse(visit)?;
-            state.getters.traverse(|_| Ok(()))?;
-            state.putters.traverse(|item| visit.call(item))?;
-            state.joiners.traverse(visit)?;
+            // The waits themselves are shared with others who will wake them, and held by more than this.
+            let putters = state.putters.iter_all();
+            putters
+                .map(|putter| &putter.with)
+                .try_for_each(|item| visit.call(item))?;
             visit.call(&state.conditions)
         };
         self.state.peek(&visit, traverse).unwrap_or(Ok(()))
@@ -454,9 +456,9 @@ impl SimpleQueue {
             let items = std::mem::replace(&mut state.items, Items::Native(VecDeque::new()));
             (
                 items,
-                state.getters.clear(),
-                state.putters.clear(),
-                state.joiners.take(),
+                state.getters.take_all(),
+                state.putters.take_all(),
+                state.joiners.take_all(),
                 state.conditions.take(),
             )
         });

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 use crate::event_loop::ready::Task;
 use crate::hub;
 use crate::resolver::state::{Begun, Ends, Request, Running, State, Way};
@@ -265,7 +265,7 @@ impl Driver {
             Ok(())
         };
         let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-        let what = Deadline::Task(Box::new(Task::Native(Box::new(go_on))));
+        let what = Due::Task(Box::new(Task::Native(Box::new(go_on))));
         let deadline = loop_.set_deadline(py, Time::from_nanos(nanos), what);
         self.state.with(py, |state| {
             if let Some(begun) = state.begun(number) {

@@ -276,7 +276,7 @@ impl SocketBase {
         let wait = hub::new_wait_for(py, Reason::socket(direction, number))?;
         let slot = self.enlist(py, direction, &wait, keeps_loop_alive)?;
         if let Some(left) = deadline.left() {
-            wait.limit(py, left, keeps_loop_alive);
+            wait.expire_after(py, left, keeps_loop_alive);
         }
         Ok(Begun { wait, slot })
     }

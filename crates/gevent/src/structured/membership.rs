@@ -24,7 +24,7 @@ pub fn spawn_in_group<'py>(
     if !SETTINGS.with(py, |settings| settings.inherit_context) {
         context::inherit(new.as_any())?;
     }
-    Greenlet::read(&new, |state| state.group = Some(group.unbind()));
+    Greenlet::read(&new, |state| state.rare().group = Some(group.unbind()));
     Greenlet::start(&new)?;
     Ok(new)
 }
@@ -39,7 +39,7 @@ pub fn group_of(greenlet: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
 fn of_child(child: &Bound<'_, Greenlet>) -> Option<Py<PyAny>> {
     let py = child.py();
     Greenlet::read(child, |state| {
-        state.group.as_ref().map(|group| group.clone_ref(py))
+        state.group().map(|group| group.clone_ref(py))
     })
 }
 

@@ -41,9 +41,7 @@ impl Nest {
     pub fn of(greenlet: &Bound<'_, PyAny>) -> Option<Py<Self>> {
         let py = greenlet.py();
         if let Ok(ours) = greenlet.cast::<Greenlet>() {
-            return Greenlet::read(ours, |state| {
-                state.nest.as_ref().map(|nest| nest.clone_ref(py))
-            });
+            return Greenlet::read(ours, |state| state.nest().map(|nest| nest.clone_ref(py)));
         }
         let attributes = greenlet.getattr(pyo3::intern!(py, "__dict__")).ok()?;
         let found = attributes.cast::<PyDict>().ok()?.get_item(ATTRIBUTE).ok()?;
@@ -63,7 +61,7 @@ impl Nest {
         let new = Py::new(py, Self { inner })?;
         let kept = new.clone_ref(py);
         match greenlet.cast::<Greenlet>() {
-            Ok(ours) => Greenlet::read(ours, |state| state.nest = Some(kept)),
+            Ok(ours) => Greenlet::read(ours, |state| state.rare().nest = Some(kept)),
             Err(_) => greenlet.setattr(ATTRIBUTE, kept)?,
         }
         Ok(new)

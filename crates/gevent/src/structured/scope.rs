@@ -23,7 +23,7 @@ use reactor::{Time, TimerKey};
 
 use crate::cell::GilCell;
 use crate::errors::Cancelled;
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::{greenlet, interpreter};
 use crate::greenlets::greenlet::raise_in;
@@ -194,7 +194,7 @@ impl CancelScope {
             return Self::cancel(slf);
         }
         let task = Box::new(Task::Scope(slf.clone().unbind()));
-        let key = loop_.get().set_deadline(py, deadline, Deadline::Task(task));
+        let key = loop_.get().set_deadline(py, deadline, Due::Task(task));
         Self::read(slf, |state| state.timer = Some(key));
     }
 

@@ -13,8 +13,8 @@ use crate::cell::GilCell;
 use crate::ffi::blocking::{self, Blocking, First, Step};
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::reason::WaitKind;
-use crate::waiting::timeout::Limit;
 
 #[derive(Default)]
 struct Outcome {
@@ -95,7 +95,7 @@ impl AsyncResult {
             .outcome
             .with(py, |outcome| outcome.error.replace(error.unbind()));
         drop(old);
-        Linkable::tell_all(slf)
+        Linkable::notify_all(slf)
     }
 }
 
@@ -129,12 +129,12 @@ impl AsyncResult {
             return result.map(Step::Done);
         }
         if !block {
-            return Err(Limit::Never.error(py)?);
+            return Err(Deadline::Never.error(py)?);
         }
-        Linkable::wait_for(slf, Limit::of(timeout)?, |slf, passed| {
+        Linkable::wait_for(slf, Deadline::of(timeout)?, |slf, passed| {
             let py = slf.py();
             let found = slf.get().result_now(py).filter(|_| passed.is_none());
-            found.unwrap_or_else(|| Err(passed.unwrap_or(&Limit::Never).error(py)?))
+            found.unwrap_or_else(|| Err(passed.unwrap_or(&Deadline::Never).error(py)?))
         })
     }
 }
@@ -181,8 +181,8 @@ Wait, at most `timeout` seconds, and return the value; None for an exception or 
         if slf.get().ready(slf.py()) {
             return Ok(Step::Done(value(slf)).into());
         }
-        let limit = Limit::of(arguments[0].as_ref())?;
-        Linkable::wait_for(slf, limit, move |slf, _| Ok(value(slf))).map(Into::into)
+        let deadline = Deadline::of(arguments[0].as_ref())?;
+        Linkable::wait_for(slf, deadline, move |slf, _| Ok(value(slf))).map(Into::into)
     }
 }
 
@@ -221,7 +221,7 @@ impl AsyncResult {
             .outcome
             .with(py, |outcome| outcome.value.replace(value));
         drop(old);
-        Linkable::tell_all(slf)
+        Linkable::notify_all(slf)
     }
 
     /// The same as `set`, by the name that `concurrent.futures.Future` has for it.
@@ -262,7 +262,7 @@ impl AsyncResult {
     /// Return the value or raise the exception; raise `Timeout` if neither is there yet.
     fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.result_now(py)
-            .unwrap_or_else(|| Err(Limit::Never.error(py)?))
+            .unwrap_or_else(|| Err(Deadline::Never.error(py)?))
     }
 
     /// `get` by the name that `concurrent.futures.Future` has for it.
@@ -343,9 +343,9 @@ impl AsyncResult {
     ///
     /// Raises `TypeError` if it cannot be called.
     fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
-        let id = slf.get().links.rawlink(callback)?;
+        let ticket = slf.get().links.rawlink(callback)?;
         if slf.get().ready(slf.py()) {
-            Linkable::tell_callable(slf, id, None)
+            Linkable::notify_callable(slf, ticket, None)
         } else {
             Ok(())
         }

@@ -13,9 +13,9 @@ use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::park::park;
 use crate::waiting::reason::{Reason, WaitKind};
-use crate::waiting::timeout::Limit;
 
 /// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
 ///
@@ -45,7 +45,7 @@ impl Linked for Event {
 impl Event {
     /// Lets the greenlets that were told before go first, as they waited longer.
     fn queue_up(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.links.has_told_here(py) || greenlet::current(py)?.is(&hub::current(py)?) {
+        if !self.links.has_notified_here(py) || greenlet::current(py)?.is(&hub::current(py)?) {
             return Ok(());
         }
         let wait = hub::new_wait(py)?;
@@ -77,8 +77,8 @@ which is then started, and cancelled afterwards.";
             this.queue_up(py)?;
             return Ok(Step::Done(truth(py, true)).into());
         }
-        let limit = Limit::of(arguments[0].as_ref())?;
-        let step = Linkable::wait_for(slf, limit, move |event, passed| {
+        let deadline = Deadline::of(arguments[0].as_ref())?;
+        let step = Linkable::wait_for(slf, deadline, move |event, passed| {
             Ok(truth(event.py(), passed.is_none()))
         });
         step.map(Into::into)
@@ -121,7 +121,7 @@ impl Event {
     /// Raise the flag and wake all who wait, in the order in which they came.
     fn set(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().flag.store(true, Relaxed);
-        Linkable::tell_all(slf)
+        Linkable::notify_all(slf)
     }
 
     /// Wait until the flag is up, as a part of `owner`, which the greenlet is then said to join.
@@ -147,9 +147,9 @@ impl Event {
     ///
     /// Raises `TypeError` if it cannot be called.
     fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
-        let id = slf.get().links.rawlink(callback)?;
+        let ticket = slf.get().links.rawlink(callback)?;
         if slf.get().is_set() {
-            Linkable::tell_callable(slf, id, None)
+            Linkable::notify_callable(slf, ticket, None)
         } else {
             Ok(())
         }

@@ -1,6 +1,5 @@
-//! Who waits for an event, a result or a lock: greenlets, native threads and linked callables, in order of arrival.
+//! The listeners of an event, a result or a lock: greenlets, native threads and linked callables, in order of arrival.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,15 +9,17 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use wait::{Ticket, WaitQueue, Waiter};
 
 use crate::cell::GilCell;
 use crate::event_loop::ready::Task;
 use crate::event_loop::unusual::any_loop_is_gone;
 use crate::ffi::blocking::Step;
 use crate::hub::{self, BaseHub};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::reason::{Reason, WaitKind};
-use crate::waiting::timeout::Limit;
 use crate::waiting::wait::{Wait, WaitRef};
+use crate::waiting::waiters::ticket;
 
 /// What is to be done in a hub.
 pub type Work = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>;
@@ -80,7 +81,7 @@ impl Who {
     /// Wakes a waiter; false when it no longer waits, or nobody will ever run it again.
     pub fn wake(&self, py: Python<'_>) -> bool {
         match self {
-            Self::Greenlet(wait) => !wait.loop_().get().is_gone(py) && wait.wake_none(py),
+            Self::Greenlet(wait) => !wait.is_gone(py) && wait.wake_none(py),
             Self::Thread(wait) => {
                 wait.wake();
                 true
@@ -88,160 +89,99 @@ impl Who {
             Self::Callable(..) => false,
         }
     }
+}
+
+impl Waiter for Who {
+    type Token<'a> = Python<'a>;
 
     /// Returns true for a greenlet that nobody will ever run again.
     fn is_gone(&self, py: Python<'_>) -> bool {
-        matches!(self, Self::Greenlet(wait) if wait.loop_().get().is_gone(py))
+        matches!(self, Self::Greenlet(wait) if wait.is_gone(py))
+    }
+
+    #[inline]
+    fn may_be_gone() -> bool {
+        any_loop_is_gone()
     }
 }
 
-/// A listener and its place in the order.
+/// A listener that was taken out, with the ticket of its place.
 pub struct Listener {
-    /// Its number; later ones are greater.
-    pub id: u64,
-    /// Whom to tell.
-    pub who: Who,
+    ticket: Ticket,
+    who: Who,
 }
 
 /// What [`Lists::advance`] comes to.
 pub enum Next {
     /// A waiter, taken out.
     Waiter(Listener),
-    /// A callable, left in its place: its number and its hub.
-    Callable(u64, Option<Py<BaseHub>>),
+    /// A callable, left in its place: its ticket and its hub.
+    Callable(Ticket, Option<Py<BaseHub>>),
 }
 
-/// The listeners of one object, each list in the order of their numbers.
+/// The listeners of one object.
 #[derive(Default)]
 pub struct Lists {
-    /// Those that are to be told.
-    waiting: VecDeque<Listener>,
-    /// Those that were told and have not run since.
-    told: VecDeque<Listener>,
-    last: u64,
-    /// The hub of whoever waited first, or that the object was made for.
+    queue: WaitQueue<Who>,
+    /// The hub of the first waiter, or that the object was made for.
     hub: Option<Py<BaseHub>>,
 }
 
 impl Lists {
-    /// Appends a listener and gives it a number, or puts it in the place that it had before.
-    pub fn wait(&mut self, who: Who, place: Option<u64>) -> u64 {
-        match place {
-            Some(id) => {
-                insert(&mut self.waiting, Listener { id, who });
-                id
-            }
-            None => {
-                self.last += 1;
-                self.waiting.push_back(Listener { id: self.last, who });
-                self.last
-            }
+    /// Returns true if fewer than `permits` waiters were notified and are still to run.
+    pub fn claims_fewer_than(&self, permits: i64, py: Python<'_>) -> bool {
+        self.queue.claims_fewer_than(permits, py)
+    }
+
+    /// Goes from the listener at `cursor` to the next one up to `end`.
+    fn advance(
+        &mut self,
+        py: Python<'_>,
+        cursor: &mut Option<Ticket>,
+        end: Option<Ticket>,
+    ) -> Option<Next> {
+        let (ticket, found) = self.queue.after(*cursor)?;
+        if end.is_some_and(|end| ticket > end) {
+            return None;
         }
-    }
-
-    /// Remembers that a waiter was told.
-    pub fn tell(&mut self, listener: Listener) {
-        insert(&mut self.told, listener);
-    }
-
-    /// Returns true if fewer than `permits` were told and are still to run.
-    pub fn has_told_fewer(&self, py: Python<'_>, permits: i64) -> bool {
-        let fewer = |told: usize| permits > told.try_into().unwrap_or(i64::MAX);
-        fewer(self.told.len())
-            || (permits > 0 && any_loop_is_gone() && fewer(Self::living(&self.told, py)))
-    }
-
-    fn living(list: &VecDeque<Listener>, py: Python<'_>) -> usize {
-        if !any_loop_is_gone() {
-            return list.len();
+        *cursor = Some(ticket);
+        if let Who::Callable(_, hub) = found {
+            let hub = hub.as_ref().map(|hub| hub.clone_ref(py));
+            return Some(Next::Callable(ticket, hub));
         }
-        list.iter()
-            .filter(|listener| !listener.who.is_gone(py))
-            .count()
+        let who = self.queue.remove(ticket)?;
+        Some(Next::Waiter(Listener { ticket, who }))
     }
 
-    /// Goes from the listener numbered `cursor` to the next one up to `end`.
-    fn advance(&mut self, py: Python<'_>, cursor: &mut u64, end: u64) -> Option<Next> {
-        let at = match self.waiting.front() {
-            Some(front) if front.id > *cursor => 0,
-            _ => self
-                .waiting
-                .partition_point(|listener| listener.id <= *cursor),
-        };
-        let found = self.waiting.get(at).filter(|listener| listener.id <= end)?;
-        *cursor = found.id;
-        match &found.who {
-            Who::Callable(_, hub) => Some(Next::Callable(
-                found.id,
-                hub.as_ref().map(|hub| hub.clone_ref(py)),
-            )),
-            _ if at == 0 => self.waiting.pop_front().map(Next::Waiter),
-            _ => self.waiting.remove(at).map(Next::Waiter),
-        }
-    }
-
-    /// The first listener.
+    /// Returns the first listener.
     pub fn first(&mut self, py: Python<'_>) -> Option<Next> {
-        self.advance(py, &mut 0, u64::MAX)
+        self.advance(py, &mut None, None)
     }
 
-    /// The number given last.
-    pub fn last(&self) -> u64 {
-        self.last
+    fn has_notified_here(&self) -> bool {
+        self.queue
+            .iter_notified()
+            .any(|who| matches!(who, Who::Greenlet(wait) if wait.loop_().get().is_mine()))
     }
 
-    fn has_told_here(&self) -> bool {
-        self.told.iter().any(
-            |listener| matches!(&listener.who, Who::Greenlet(wait) if wait.loop_().get().is_mine()),
-        )
-    }
-
-    fn callables(&self, py: Python<'_>) -> Vec<(u64, Py<PyAny>)> {
+    fn callables(&self, py: Python<'_>) -> Vec<(Ticket, Py<PyAny>)> {
         let callables = self
-            .waiting
-            .iter()
-            .filter_map(|listener| match &listener.who {
-                Who::Callable(callable, _) => Some((listener.id, callable.clone_ref(py))),
+            .queue
+            .iter_waiting()
+            .filter_map(|(ticket, who)| match who {
+                Who::Callable(callable, _) => Some((ticket, callable.clone_ref(py))),
                 _ => None,
             });
         callables.collect()
     }
 
     /// Takes out what a forked child does not have: threads, and greenlets of other threads.
-    fn take_foreign(&mut self) -> Vec<Listener> {
-        let mut foreign = Vec::new();
-        for list in [&mut self.waiting, &mut self.told] {
-            for listener in std::mem::take(list) {
-                match &listener.who {
-                    Who::Thread(_) => foreign.push(listener),
-                    Who::Greenlet(wait) if !wait.loop_().get().is_mine() => foreign.push(listener),
-                    _ => list.push_back(listener),
-                }
-            }
-        }
-        foreign
-    }
-}
-
-fn insert(list: &mut VecDeque<Listener>, listener: Listener) {
-    match list.back() {
-        Some(back) if back.id > listener.id => {
-            let at = list.partition_point(|other| other.id < listener.id);
-            list.insert(at, listener);
-        }
-        _ => list.push_back(listener),
-    }
-}
-
-fn remove(list: &mut VecDeque<Listener>, id: u64) -> Option<Listener> {
-    match list.front()? {
-        front if front.id == id => list.pop_front(),
-        _ => {
-            let at = list
-                .binary_search_by_key(&id, |listener| listener.id)
-                .ok()?;
-            list.remove(at)
-        }
+    fn take_foreign(&mut self) -> Vec<Who> {
+        self.queue.drain(|who| match who {
+            Who::Thread(_) => true,
+            Who::Greenlet(wait) => !wait.loop_().get().is_mine(),
+            Who::Callable(..) => false,
+        })
     }
 }
 
@@ -252,7 +192,7 @@ pub struct Linkable {
 
 /// An object that has listeners.
 pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
-    /// Whether listeners come again and again, and who was told matters until it runs.
+    /// True if it is waited for repeatedly; notified waiters stay listed until they run.
     const RECURS: bool;
     /// The kind of call that [`Linkable::wait_for`] is a part of.
     const WAITS: WaitKind;
@@ -275,13 +215,16 @@ impl Linkable {
         self.lists.with(py, |lists| lists.as_deref_mut().map(f))
     }
 
-    /// Puts a listener in its place, by default the last; returns its number.
-    pub fn wait(&self, py: Python<'_>, who: Who, place: Option<u64>) -> u64 {
-        self.lists
-            .with(py, |lists| lists.get_or_insert_default().wait(who, place))
+    /// Puts a listener in its place, by default the last; returns its ticket.
+    pub fn wait(&self, py: Python<'_>, who: Who, place: Option<Ticket>) -> Ticket {
+        let ticket = place.unwrap_or_else(|| ticket(py));
+        self.lists.with(py, |lists| {
+            lists.get_or_insert_default().queue.join(ticket, who);
+        });
+        ticket
     }
 
-    /// Puts the running greenlet in its place; returns what to park it on, and its number. The first to wait makes its hub
+    /// Puts the running greenlet in its place; returns what to park it on, and its ticket. The first to wait makes its hub
     /// the object's.
     ///
     /// # Errors
@@ -289,25 +232,26 @@ impl Linkable {
     pub fn wait_here(
         &self,
         py: Python<'_>,
-        place: Option<u64>,
+        place: Option<Ticket>,
         reason: Reason,
-    ) -> PyResult<(WaitRef, u64)> {
+    ) -> PyResult<(WaitRef, Ticket)> {
         let hub = hub::current(py)?;
         let wait = Wait::new_for(py, hub::loop_of(&hub)?.unbind(), reason)?;
-        let id = self.lists.with(py, |lists| {
+        let ticket = place.unwrap_or_else(|| ticket(py));
+        self.lists.with(py, |lists| {
             let lists = lists.get_or_insert_default();
             if lists.hub.is_none() {
                 lists.hub = Some(hub.clone().unbind());
             }
-            lists.wait(Who::Greenlet(wait.clone()), place)
+            lists.queue.join(ticket, Who::Greenlet(wait.clone()));
         });
-        Ok((wait, id))
+        Ok((wait, ticket))
     }
 
-    /// Whether nobody waits to be told.
+    /// Returns true if nobody waits to be notified.
     #[inline]
     pub fn is_empty(&self, py: Python<'_>) -> bool {
-        self.with(py, |lists| lists.waiting.is_empty())
+        self.with(py, |lists| lists.queue.is_empty())
             .unwrap_or(true)
     }
 
@@ -325,23 +269,26 @@ impl Linkable {
         drop(old);
     }
 
-    /// The step of a call that waits until it is told or the limit passes, and then returns what `then` does, which is
-    /// given the limit that passed.
+    /// The step of a call that waits until it is notified or the deadline passes, and then returns what `then` does, which is
+    /// given the deadline that passed.
     ///
     /// # Errors
     /// What making a hub or starting the caller's own `Timeout` raises.
     pub fn wait_for<T: Linked>(
         slf: &Bound<'_, T>,
-        limit: Limit,
-        then: impl FnOnce(&Bound<'_, T>, Option<&Limit>) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
+        mut deadline: Deadline,
+        then: impl FnOnce(&Bound<'_, T>, Option<&Deadline>) -> PyResult<Py<PyAny>>
+        + Send
+        + Sync
+        + 'static,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let (wait, id) = slf
+        let (wait, ticket) = slf
             .get()
             .links()
             .wait_here(py, None, Reason::on(T::WAITS, slf))?;
-        if let Err(error) = limit.begin(py, &wait) {
-            slf.get().links().leave(py, id);
+        if let Err(error) = deadline.begin(py, &wait) {
+            slf.get().links().leave(py, ticket);
             return Err(error);
         }
         let owner = slf.clone().unbind();
@@ -349,35 +296,32 @@ impl Linkable {
             py,
             Box::new(move |py, wait, outcome| {
                 let slf = owner.bind(py);
-                slf.get().links().leave(py, id);
-                let told = limit.end(py, wait, outcome)?.is_some();
-                then(slf, (!told).then_some(&limit)).map(Step::Done)
+                slf.get().links().leave(py, ticket);
+                let notified = deadline.end(py, wait, outcome)?.is_some();
+                then(slf, (!notified).then_some(&deadline)).map(Step::Done)
             }),
         );
         Ok(Step::Park(wait))
     }
 
-    /// Strikes a waiter off; whether it had been told.
-    pub fn leave(&self, py: Python<'_>, id: u64) -> bool {
-        let found = self.with(py, |lists| match remove(&mut lists.told, id) {
-            Some(told) => (true, Some(told)),
-            None => (false, remove(&mut lists.waiting, id)),
-        });
-        matches!(&found, Some((true, _)))
+    /// Removes a waiter; returns true if it was already notified.
+    pub fn leave(&self, py: Python<'_>, ticket: Ticket) -> bool {
+        let left = self.with(py, |lists| lists.queue.leave(ticket)).flatten();
+        left.is_some_and(|left| left.was_notified())
     }
 
-    /// Whether greenlets of this thread were told and have not run since.
+    /// Returns true if greenlets of this thread were notified and have not run since.
     #[inline]
-    pub fn has_told_here(&self, py: Python<'_>) -> bool {
-        self.with(py, |lists| lists.has_told_here())
+    pub fn has_notified_here(&self, py: Python<'_>) -> bool {
+        self.with(py, |lists| lists.has_notified_here())
             .unwrap_or(false)
     }
 
-    /// Appends a callable and returns its number.
+    /// Appends a callable and returns its ticket.
     ///
     /// # Errors
     /// `TypeError` for what cannot be called.
-    pub fn rawlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<u64> {
+    pub fn rawlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<Ticket> {
         let py = callable.py();
         if !callable.is_callable() {
             return Err(PyTypeError::new_err(format!(
@@ -396,12 +340,12 @@ impl Linkable {
     /// What comparing raises.
     pub fn unlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = callable.py();
-        for (id, candidate) in self
+        for (ticket, candidate) in self
             .with(py, |lists| lists.callables(py))
             .unwrap_or_default()
         {
             if candidate.bind(py).eq(callable)? {
-                let removed = self.with(py, |lists| remove(&mut lists.waiting, id));
+                let removed = self.with(py, |lists| lists.queue.remove(ticket));
                 drop(removed);
                 break;
             }
@@ -409,32 +353,33 @@ impl Linkable {
         Ok(())
     }
 
-    /// Who has not run yet, told or not.
+    /// Returns how many listeners have not run yet, notified or not.
     pub fn count(&self, py: Python<'_>) -> usize {
-        self.with(py, |lists| {
-            Lists::living(&lists.waiting, py) + Lists::living(&lists.told, py)
-        })
-        .unwrap_or(0)
+        self.with(py, |lists| lists.queue.len(py)).unwrap_or(0)
     }
 
-    /// Tells everybody.
+    /// Notifies all listeners.
     ///
     /// # Errors
     /// What making a hub raises.
-    pub fn tell_all<T: Linked>(slf: &Bound<'_, T>) -> PyResult<()> {
+    pub fn notify_all<T: Linked>(slf: &Bound<'_, T>) -> PyResult<()> {
         let py = slf.py();
         let links = slf.get().links();
-        let end = links.with(py, |lists| lists.last);
-        let mut cursor = 0;
+        if links.is_empty(py) {
+            return Ok(());
+        }
+        // Those who come meanwhile have greater tickets.
+        let end = ticket(py);
+        let mut cursor = None;
         let mut next = || {
             links
-                .with(py, |lists| lists.advance(py, &mut cursor, end?))
+                .with(py, |lists| lists.advance(py, &mut cursor, Some(end)))
                 .flatten()
         };
         while let Some(next) = next() {
             match next {
                 Next::Waiter(listener) => links.wake(py, listener, T::RECURS),
-                Next::Callable(id, hub) => Self::tell_callable(slf, id, hub)?,
+                Next::Callable(ticket, hub) => Self::notify_callable(slf, ticket, hub)?,
             }
         }
         if !T::RECURS && links.is_empty(py) {
@@ -446,41 +391,39 @@ impl Linkable {
     /// Wakes a waiter that was taken out, and remembers it until it runs if `keep` is set.
     pub fn wake(&self, py: Python<'_>, listener: Listener, keep: bool) {
         if listener.who.wake(py) && keep {
-            self.with(py, |lists| lists.tell(listener));
+            self.with(py, |lists| {
+                lists.queue.remember(listener.ticket, listener.who)
+            });
         } else {
             drop(listener);
         }
     }
 
-    /// Has the callable with this number called in its hub, unless it is unlinked before.
+    /// Has the callable with this ticket called in its hub, unless it is unlinked before.
     ///
     /// # Errors
     /// What making a hub raises.
-    pub fn tell_callable<T: Linked>(
+    pub fn notify_callable<T: Linked>(
         slf: &Bound<'_, T>,
-        id: u64,
+        ticket: Ticket,
         hub: Option<Py<BaseHub>>,
     ) -> PyResult<()> {
         let owner = slf.clone().unbind();
         let work = move |py: Python<'_>| {
-            Self::call(owner.bind(py), id);
+            Self::call(owner.bind(py), ticket);
             Ok(())
         };
         Self::run_in(slf, hub, Box::new(work))
     }
 
-    /// Calls the callable with this number if it is still linked.
-    pub fn call<T: Linked>(slf: &Bound<'_, T>, id: u64) {
+    /// Calls the callable with this ticket if it is still linked.
+    pub fn call<T: Linked>(slf: &Bound<'_, T>, ticket: Ticket) {
         let py = slf.py();
         let removed = slf
             .get()
             .links()
-            .with(py, |lists| remove(&mut lists.waiting, id));
-        let Some(Some(Listener {
-            who: Who::Callable(callable, _),
-            ..
-        })) = removed
-        else {
+            .with(py, |lists| lists.queue.remove(ticket));
+        let Some(Some(Who::Callable(callable, _))) = removed else {
             return;
         };
         if let Err(error) = callable.bind(py).call1((slf,)) {
@@ -542,9 +485,9 @@ impl Linkable {
             let Some(lists) = lists else { return Ok(()) };
             visit.call(&lists.hub)?;
             lists
-                .waiting
-                .iter()
-                .try_for_each(|listener| match &listener.who {
+                .queue
+                .iter_waiting()
+                .try_for_each(|(_, who)| match who {
                     Who::Callable(callable, hub) => {
                         visit.call(callable)?;
                         visit.call(hub)

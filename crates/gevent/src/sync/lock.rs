@@ -13,15 +13,17 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use reactor::Time;
+use wait::Ticket;
 
 use crate::args::{Count, Flag};
 use crate::errors::{BlockingSwitchOutError, HubDestroyed, LoopExit};
 use crate::hub::{self, BaseHub};
 use crate::sync::linkable::{Linkable, Linked, Next, ThreadWait, Who};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::running;
 use crate::waiting::threads;
-use crate::waiting::timeout::{Limit, Timeout};
+use crate::waiting::waiters::ticket;
 
 /// The reason that a greenlet gives while it waits for a permit.
 type Waits<'a, 'py> = (WaitKind, &'a Bound<'py, PyAny>);
@@ -41,9 +43,9 @@ pub struct Semaphore {
     counter: AtomicI64,
     /// The thread that acquires it.
     user: AtomicU64,
-    /// Address of the greenlet that took the last permit. It is told in reports of deadlocks, never followed.
+    /// Address of the greenlet that took the last permit. Reports of deadlocks name it; it is never followed.
     holder: AtomicUsize,
-    /// Whether the hub is about to call linked callables.
+    /// True if the hub is about to call linked callables.
     calling: AtomicBool,
     links: Linkable,
 }
@@ -102,7 +104,7 @@ impl Semaphore {
         this.user.store(NOBODY, Relaxed);
         this.holder.store(UNTAKEN, Relaxed);
         this.calling.store(false, Relaxed);
-        Self::notify(slf, 0)
+        Self::notify(slf, None)
     }
 
     /// Takes a permit if there is one.
@@ -122,12 +124,12 @@ impl Semaphore {
         true
     }
 
-    /// Takes a permit, waiting for it within the limit; whether it was taken.
+    /// Takes a permit, waiting for it until the deadline if it must; returns true if it was taken.
     ///
     /// # Errors
     /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
-    pub fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
-        Self::take_in(slf, limit, slf.as_any())
+    pub fn take(slf: &Bound<'_, Self>, deadline: Deadline) -> PyResult<bool> {
+        Self::take_in(slf, deadline, slf.as_any())
     }
 
     /// [`take`](Self::take) for `lock`, which the semaphore is a part of.
@@ -136,11 +138,11 @@ impl Semaphore {
     /// As [`take`](Self::take).
     pub fn take_in(
         slf: &Bound<'_, Self>,
-        limit: &Limit,
+        deadline: Deadline,
         lock: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let waits = (WaitKind::Acquire, lock);
-        Self::wait_until(slf, limit, waits, |this, py| this.try_take(py))
+        Self::wait_until(slf, deadline, waits, |this, py| this.try_take(py))
     }
 
     /// Takes a permit whatever is thrown into the greenlet meanwhile, and returns the last of that, for the caller to raise
@@ -153,9 +155,10 @@ impl Semaphore {
         lock: &Bound<'_, PyAny>,
     ) -> PyResult<Option<PyErr>> {
         let py = slf.py();
+        let waits = (WaitKind::Acquire, lock);
         let (mut place, mut thrown) = (None, None);
         while !slf.get().try_take(py) {
-            match Self::wait_turn(slf, &mut place, None, (WaitKind::Acquire, lock)) {
+            match Self::wait_turn(slf, &mut place, &mut Deadline::Never, waits) {
                 Ok(_) => {}
                 Err(error)
                     if error.is_instance_of::<LoopExit>(py)
@@ -189,7 +192,7 @@ impl Semaphore {
         };
         this.counter.store(counter, Relaxed);
         if !this.links.is_empty(slf.py()) {
-            Self::notify(slf, 0)?;
+            Self::notify(slf, None)?;
         }
         Ok(counter)
     }
@@ -212,14 +215,14 @@ impl Semaphore {
         user != NOBODY && user != crate::thread_id()
     }
 
-    /// Wakes a waiter for each permit that none was woken for. In the hub, callables numbered up to `end` are called in
-    /// their turn; elsewhere (`end` is 0) the hub is asked to go on from there.
-    fn notify(slf: &Bound<'_, Self>, end: u64) -> PyResult<()> {
+    /// Wakes a waiter for each permit that none was woken for. In the hub, callables up to the ticket `end` are called in
+    /// their turn; elsewhere (`end` is None) the hub is asked to go on from there.
+    fn notify(slf: &Bound<'_, Self>, end: Option<Ticket>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         loop {
             let next = this.links.with(py, |lists| {
-                if lists.has_told_fewer(py, this.count()) {
+                if lists.claims_fewer_than(this.count(), py) {
                     lists.first(py)
                 } else {
                     None
@@ -228,7 +231,9 @@ impl Semaphore {
             match next.flatten() {
                 None => return Ok(()),
                 Some(Next::Waiter(listener)) => this.links.wake(py, listener, true),
-                Some(Next::Callable(id, _)) if id <= end => Linkable::call(slf, id),
+                Some(Next::Callable(ticket, _)) if end.is_some_and(|end| ticket <= end) => {
+                    Linkable::call(slf, ticket);
+                }
                 Some(Next::Callable(_, hub)) => return Self::notify_in(slf, hub),
             }
         }
@@ -244,95 +249,59 @@ impl Semaphore {
             let slf = semaphore.bind(py);
             slf.get().calling.store(false, Relaxed);
             // A callable that links itself again is called in the next turn.
-            let end = slf.get().links.with(py, |lists| lists.last()).unwrap_or(0);
-            Self::notify(slf, end)
+            Self::notify(slf, Some(ticket(py)))
         };
         Linkable::run_in(slf, hub, Box::new(work))
     }
 
-    /// Waits within the limit until `done` says so, asked each time that there is a permit.
+    /// Waits until `done` says so, asked each time that there is a permit, or until the deadline: then it returns false.
     fn wait_until(
         slf: &Bound<'_, Self>,
-        limit: &Limit,
+        mut deadline: Deadline,
         waits: Waits<'_, '_>,
         done: fn(&Self, Python<'_>) -> bool,
     ) -> PyResult<bool> {
-        match limit {
-            Limit::Never => Self::wait_turns(slf, None, waits, done),
-            Limit::After(delay, _) => {
-                Self::wait_turns(slf, Some(Time::now().after(*delay)), waits, done)
-            }
-            Limit::Object(timeout) => {
-                let timeout = timeout.bind(slf.py());
-                if !timeout
-                    .getattr(pyo3::intern!(timeout.py(), "pending"))?
-                    .is_truthy()?
-                {
-                    Timeout::start(timeout)?;
-                }
-                let result = Self::wait_turns(slf, None, waits, done);
-                timeout.get().cancel(slf.py());
-                match result {
-                    Err(error)
-                        if error.is_instance_of::<Timeout>(slf.py())
-                            && error.value(slf.py()).is(timeout) =>
-                    {
-                        Ok(false)
-                    }
-                    result => result,
-                }
-            }
-        }
-    }
-
-    fn wait_turns(
-        slf: &Bound<'_, Self>,
-        until: Option<Time>,
-        waits: Waits<'_, '_>,
-        done: fn(&Self, Python<'_>) -> bool,
-    ) -> PyResult<bool> {
+        let py = slf.py();
         let mut place = None;
-        loop {
-            if !Self::wait_turn(slf, &mut place, until, waits)? {
-                return Ok(false);
+        let ended = loop {
+            match Self::wait_turn(slf, &mut place, &mut deadline, waits) {
+                Ok(true) if !done(slf.get(), py) => {}
+                ended => break ended,
             }
-            if done(slf.get(), slf.py()) {
-                return Ok(true);
-            }
-        }
+        };
+        deadline.close(py);
+        ended
     }
 
-    /// Waits to be woken once, in the place that it had before; false when the time is up.
+    /// Waits to be woken once, in the place that it had before; false when the deadline passed.
     fn wait_turn(
         slf: &Bound<'_, Self>,
-        place: &mut Option<u64>,
-        until: Option<Time>,
+        place: &mut Option<Ticket>,
+        deadline: &mut Deadline,
         (kind, lock): Waits<'_, '_>,
     ) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
         let main = threads::is_main();
-        if !main && hub::get_hub_if_exists(py).is_none() {
-            return Ok(this.block_thread(py, place, until));
+        // A `Timeout` is raised by a hub, which its start makes.
+        let needs_hub = matches!(deadline, Deadline::Timeout(_));
+        if !main && !needs_hub && hub::get_hub_if_exists(py).is_none() {
+            return Ok(this.block_thread(py, place, deadline.time()));
         }
-        let (wait, id) = this.links.wait_here(py, *place, Reason::on(kind, lock))?;
-        *place = Some(id);
-        let limit = match until {
-            Some(until) => Limit::After(until.until(Time::now()), py.None()),
-            None => Limit::Never,
-        };
+        let (wait, ticket) = this.links.wait_here(py, *place, Reason::on(kind, lock))?;
+        *place = Some(ticket);
         // The main thread waits for the others in vain unless they use the semaphore; any other thread counts its waits.
         let counted = isize::from(main && this.is_shared());
         wait.loop_().get().count_ref(counted);
-        let woken = limit.park(py, &wait);
+        let woken = deadline.park_in_turn(py, &wait);
         wait.loop_().get().count_ref(-counted);
-        let told = this.links.leave(py, id);
+        let notified = this.links.leave(py, ticket);
         match woken {
             Ok(Some(_)) => Ok(true),
             Ok(None) => Ok(false),
             Err(error) => {
-                if told {
-                    Self::notify(slf, 0)?;
+                if notified {
+                    Self::notify(slf, None)?;
                 }
                 Err(error)
             }
@@ -340,11 +309,16 @@ impl Semaphore {
     }
 
     /// Blocks a thread that has no hub, so nobody to let run: another thread is to release.
-    fn block_thread(&self, py: Python<'_>, place: &mut Option<u64>, until: Option<Time>) -> bool {
+    fn block_thread(
+        &self,
+        py: Python<'_>,
+        place: &mut Option<Ticket>,
+        until: Option<Time>,
+    ) -> bool {
         let wait = Arc::new(ThreadWait::default());
-        let id = *place.insert(self.links.wait(py, Who::Thread(wait.clone()), *place));
+        let ticket = *place.insert(self.links.wait(py, Who::Thread(wait.clone()), *place));
         let woken = wait.block(py, until.map(|until| until.until(Time::now())));
-        self.links.leave(py, id) || woken
+        self.links.leave(py, ticket) || woken
     }
 
     /// What `__enter__` does in the class `T`.
@@ -359,7 +333,7 @@ impl Semaphore {
                 .map(drop);
         }
         if !slf.get().try_take(slf.py()) {
-            Self::take(slf, &Limit::Never)?;
+            Self::take(slf, Deadline::Never)?;
         }
         Ok(())
     }
@@ -403,7 +377,7 @@ impl Semaphore {
         if !blocking.0 {
             return Ok(false);
         }
-        Self::take(slf, &Limit::of(timeout)?)
+        Self::take(slf, Deadline::of(timeout)?)
     }
 
     /// Give a permit, wake whoever waited for it longest, and return how many permits there are.
@@ -421,8 +395,8 @@ impl Semaphore {
         let this = slf.get();
         if this.count() <= 0 {
             let waits = (WaitKind::Wait, slf.as_any());
-            if Self::wait_until(slf, &Limit::of(timeout)?, waits, |_, _| true)? {
-                Self::notify(slf, 0)?;
+            if Self::wait_until(slf, Deadline::of(timeout)?, waits, |_, _| true)? {
+                Self::notify(slf, None)?;
             }
         }
         Ok(this.count())
@@ -447,7 +421,7 @@ impl Semaphore {
     #[setter]
     fn set_counter(slf: &Bound<'_, Self>, counter: Count) -> PyResult<()> {
         slf.get().counter.store(counter.0, Relaxed);
-        Self::notify(slf, 0)
+        Self::notify(slf, None)
     }
 
     /// The hub that it was created for, or of the first greenlet that waited; None before.
@@ -461,7 +435,7 @@ impl Semaphore {
     /// Raises `TypeError` if it cannot be called.
     fn rawlink(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         slf.get().links.rawlink(callback)?;
-        Self::notify(slf, 0)
+        Self::notify(slf, None)
     }
 
     /// Take a `rawlink` back; nothing happens when there is none.

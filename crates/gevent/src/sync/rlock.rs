@@ -10,7 +10,7 @@ use crate::cell::{GilCell, Made};
 use crate::ffi::greenlet;
 use crate::hub::BaseHub;
 use crate::sync::lock::Semaphore;
-use crate::waiting::timeout::Limit;
+use crate::waiting::deadline::Deadline;
 
 #[derive(Default)]
 struct Held {
@@ -77,17 +77,17 @@ impl RLock {
         blocking: bool,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        Self::take_within(slf, || blocking.then(|| Limit::of(timeout)).transpose())
+        Self::take_within(slf, || blocking.then(|| Deadline::of(timeout)).transpose())
     }
 
-    /// Takes the lock, waiting for it as long as `limit` says if it must; true if it was taken.
+    /// Takes the lock, waiting for it until the deadline that `deadline` gives if it must; true if it was taken.
     ///
     /// # Errors
-    /// What `limit` raises, and what is thrown into the greenlet meanwhile.
+    /// What `deadline` raises, and what is thrown into the greenlet meanwhile.
     #[inline]
     pub fn take_within(
         slf: &Bound<'_, Self>,
-        limit: impl FnOnce() -> PyResult<Option<Limit>>,
+        deadline: impl FnOnce() -> PyResult<Option<Deadline>>,
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         let me = running(py);
@@ -95,8 +95,8 @@ impl RLock {
             return Ok(true);
         }
         let taken = this.block.get().try_take(py)
-            || match limit()? {
-                Some(limit) => Semaphore::take_in(this.block.bind(py), &limit, slf.as_any())?,
+            || match deadline()? {
+                Some(deadline) => Semaphore::take_in(this.block.bind(py), deadline, slf.as_any())?,
                 None => false,
             };
         if !taken {

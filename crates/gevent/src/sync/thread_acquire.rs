@@ -1,13 +1,11 @@
 //! `acquire` as the locks of `threading` have it: their arguments, and tries that do not wait.
 
-use std::time::Duration;
-
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::args::number;
 use crate::sync::busy_wait::BusyWait;
-use crate::waiting::timeout::Limit;
+use crate::waiting::deadline::{Deadline, duration};
 
 /// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
 const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
@@ -28,11 +26,11 @@ pub fn acquire(
     tries: &BusyWait,
     blocking: bool,
     timeout: Option<&Bound<'_, PyAny>>,
-    take: impl FnOnce(Option<Limit>) -> PyResult<bool>,
+    take: impl FnOnce(Option<Deadline>) -> PyResult<bool>,
 ) -> PyResult<bool> {
-    let limit = limit_of(blocking, timeout)?;
-    let waits = limit.is_some();
-    let taken = take(limit)?;
+    let deadline = deadline_of(blocking, timeout)?;
+    let waits = deadline.is_some();
+    let taken = take(deadline)?;
     if !taken && !waits {
         tries.failed(py, TRIES)?;
     }
@@ -44,13 +42,13 @@ pub fn acquire(
 /// # Errors
 /// `ValueError` and `OverflowError` as the standard library raises them, `TypeError` for a timeout that is no number.
 #[inline]
-fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Limit>> {
+fn deadline_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Deadline>> {
     let seconds = match timeout.filter(|timeout| !timeout.is_none()) {
         None => -1.0,
         Some(timeout) => number(timeout)?,
     };
     let problem = if seconds == -1.0 {
-        return Ok(blocking.then_some(Limit::Never));
+        return Ok(blocking.then_some(Deadline::Never));
     } else if !blocking {
         "can't specify a timeout for a non-blocking call"
     } else if seconds.is_nan() {
@@ -63,8 +61,8 @@ fn limit_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Opti
         return Ok(None);
     } else {
         let given = timeout.map(|timeout| timeout.clone().unbind());
-        let delay = Duration::from_secs_f64(seconds.min(1e9));
-        return Ok(given.map(|given| Limit::After(delay, given)));
+        let delay = duration(seconds);
+        return Ok(given.map(|given| Deadline::After(delay, Some(given))));
     };
     Err(PyValueError::new_err(problem))
 }

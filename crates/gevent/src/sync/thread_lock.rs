@@ -9,7 +9,7 @@ use crate::sync::bounded_semaphore::BoundedSemaphore;
 use crate::sync::busy_wait::BusyWait;
 use crate::sync::lock::Semaphore;
 use crate::sync::thread_acquire;
-use crate::waiting::timeout::Limit;
+use crate::waiting::deadline::Deadline;
 
 /// A lock that parks only the greenlet that waits for it.
 ///
@@ -35,9 +35,9 @@ impl ThreadLock {
     }
 
     #[inline]
-    fn take(slf: &Bound<'_, Self>, limit: &Limit) -> PyResult<bool> {
+    fn take(slf: &Bound<'_, Self>, deadline: Deadline) -> PyResult<bool> {
         let semaphore = Self::semaphore(slf);
-        Ok(semaphore.get().try_take(slf.py()) || Semaphore::take(semaphore, limit)?)
+        Ok(semaphore.get().try_take(slf.py()) || Semaphore::take(semaphore, deadline)?)
     }
 
     #[inline]
@@ -87,8 +87,8 @@ impl ThreadLock {
             &slf.get().tries,
             blocking.0,
             timeout,
-            |limit| match limit {
-                Some(limit) => Self::take(slf, &limit),
+            |deadline| match deadline {
+                Some(deadline) => Self::take(slf, deadline),
                 None => Ok(Self::semaphore(slf).get().try_take(py)),
             },
         )
@@ -114,7 +114,7 @@ impl ThreadLock {
     }
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        Self::take(slf, &Limit::Never)
+        Self::take(slf, Deadline::Never)
     }
 
     fn __exit__(

@@ -1,13 +1,14 @@
-//! The listeners that are notified when something becomes ready: parked greenlets and callables, in order of arrival.
-
-use std::collections::VecDeque;
+//! The listeners that are notified of a greenlet's end: parked greenlets, callables and objects of this crate, in order of
+//! arrival.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use wait::{Ticket, WaitQueue};
 
 use crate::greenlets::greenlet::Greenlet;
-use crate::waiting::wait::{Wait, WaitRef};
+use crate::waiting::wait::WaitRef;
+use crate::waiting::waiters::join;
 
 /// One listener.
 pub enum Link {
@@ -15,7 +16,7 @@ pub enum Link {
     Wait(WaitRef),
     /// A function to be called in the hub.
     Callable(Py<PyAny>),
-    /// Something of this crate that is told of a greenlet's end at once; it runs no Python code and blocks nowhere.
+    /// An object of this crate that is notified without a detour over the hub; it runs no Python code and blocks nowhere.
     Native(Listener),
 }
 
@@ -53,13 +54,7 @@ impl Listener {
 
 /// Listeners in order. Valid when zeroed, as objects built on foreign types need.
 #[derive(Default)]
-pub struct Links(Option<Box<List>>);
-
-/// At least one listener. Most have one, so the first needs no second allocation.
-struct List {
-    first: Link,
-    rest: VecDeque<Link>,
-}
+pub struct Links(Option<Box<WaitQueue<Link>>>);
 
 impl Links {
     /// No listener.
@@ -67,25 +62,32 @@ impl Links {
         Self(None)
     }
 
-    /// Appends a listener.
-    pub fn push(&mut self, link: Link) {
-        match &mut self.0 {
-            Some(list) => list.rest.push_back(link),
-            None => {
-                self.0 = Some(Box::new(List {
-                    first: link,
-                    rest: VecDeque::new(),
-                }));
-            }
-        }
+    /// Appends a listener; returns its ticket.
+    #[inline]
+    pub fn push(&mut self, py: Python<'_>, link: Link) -> Ticket {
+        join(self.0.get_or_insert_default(), py, link)
     }
 
     /// Takes the first listener out.
+    #[inline]
     pub fn pop(&mut self) -> Option<Link> {
-        let list = self.0.as_mut()?;
-        match list.rest.pop_front() {
-            Some(next) => Some(std::mem::replace(&mut list.first, next)),
-            None => self.0.take().map(|list| list.first),
+        let taken = self.0.as_mut()?.pop();
+        self.shrink();
+        taken
+    }
+
+    /// Takes a listener out; none when it was notified before. The returned link is to be dropped outside the cell.
+    #[inline]
+    pub fn leave(&mut self, ticket: Ticket) -> Option<Link> {
+        let taken = self.0.as_mut()?.remove(ticket);
+        self.shrink();
+        taken
+    }
+
+    #[inline]
+    fn shrink(&mut self) {
+        if self.0.as_ref().is_some_and(|queue| queue.is_empty()) {
+            self.0 = None;
         }
     }
 
@@ -94,19 +96,15 @@ impl Links {
         std::mem::take(self)
     }
 
-    /// Whether nobody listens.
+    /// Returns true if nobody listens.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether somebody who is no parked greenlet is among them.
+    /// Returns true if a listener that is no parked greenlet is among them.
     pub fn has_listener(&self) -> bool {
         self.iter().any(|link| !matches!(link, Link::Wait(_)))
-    }
-
-    /// Removes a parked greenlet's wait. The returned link is to be dropped outside the cell.
-    pub fn remove_wait(&mut self, wait: &WaitRef) -> Option<Link> {
-        self.remove(|link| matches!(link, Link::Wait(other) if same(other, wait)))
     }
 
     /// The callables, as new references, for comparing them outside the cell.
@@ -130,18 +128,13 @@ impl Links {
     }
 
     fn remove(&mut self, is_it: impl Fn(&Link) -> bool) -> Option<Link> {
-        let list = self.0.as_mut()?;
-        if is_it(&list.first) {
-            return self.pop();
-        }
-        let at = list.rest.iter().position(is_it)?;
-        list.rest.remove(at)
+        let taken = self.0.as_mut()?.remove_first(is_it);
+        self.shrink();
+        taken
     }
 
     fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.0
-            .iter()
-            .flat_map(|list| std::iter::once(&list.first).chain(&list.rest))
+        self.0.iter().flat_map(|queue| queue.iter_all())
     }
 
     /// Visits what it owns alone. A wait is shared with others who will wake it, and its one reference must not be visited
@@ -157,8 +150,4 @@ impl Links {
             Link::Native(listener) => visit.call(&listener.object),
         })
     }
-}
-
-fn same(one: &WaitRef, other: &WaitRef) -> bool {
-    std::ptr::eq::<Wait>(&**one, &**other)
 }

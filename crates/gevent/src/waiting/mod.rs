@@ -1,6 +1,7 @@
 //! Waiting: a wait, the one way to park on it, deadlines, and what the simplest waits are made of.
 
 pub mod asyncio_state;
+pub mod deadline;
 pub mod links;
 pub mod park;
 pub mod reason;
@@ -11,3 +12,4 @@ pub mod timeout;
 pub mod turn;
 pub mod wait;
 pub mod waiter;
+pub mod waiters;

@@ -244,7 +244,7 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
         ));
     }
     blocks(&hub, running)?;
-    wait.tell_greenlet(py);
+    wait.enter_in_greenlet(py);
     wait.expect_other_threads(py);
     Ok(())
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
-use reactor::Time;
 
 use crate::args::from_python;
 use crate::errors::errno_error;
@@ -20,9 +19,9 @@ use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
 use crate::greenlets::spawning::spawn_of;
 use crate::hub;
 use crate::structured::context;
+use crate::waiting::deadline::{Deadline, duration};
 use crate::waiting::park::{self, Yielded};
 use crate::waiting::reason::{self, Reason, WaitKind};
-use crate::waiting::timeout::Limit;
 use crate::waiting::wait::Wait;
 
 /// `gevent.sleep`.
@@ -58,7 +57,7 @@ Unlike `time.sleep`, only this greenlet sleeps.";
             hub::current_loop(py)?,
             reason,
         );
-        wait.limit(py, delay, counted);
+        wait.expire_after(py, delay, counted);
         Ok(Step::Park(wait).into())
     }
 }
@@ -86,7 +85,7 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     if delay.is_nan() {
         return Err(PyValueError::new_err("cannot sleep for nan seconds"));
     }
-    Ok((delay > 0.0).then(|| Duration::from_secs_f64(delay.min(1e9))))
+    Ok((delay > 0.0).then(|| duration(delay)))
 }
 
 /// Wait until the loop has nothing else of `priority` or higher to do.
@@ -249,21 +248,10 @@ fn kill_soon(
     Ok(true)
 }
 
-/// Waits for the greenlets one after the other; they run meanwhile in any order. False when the limit passed.
-fn join_each(greenlets: &[Bound<'_, Greenlet>], limit: &Limit) -> PyResult<bool> {
-    let started = Time::now();
+/// Waits for the greenlets one after the other; they run meanwhile in any order. Returns false when the deadline passed.
+fn join_each(greenlets: &[Bound<'_, Greenlet>], mut deadline: Deadline) -> PyResult<bool> {
     for greenlet in greenlets {
-        let over = match limit {
-            Limit::After(delay, seconds) => {
-                let left = delay.saturating_sub(Time::now().since(started));
-                Greenlet::wait_over(
-                    greenlet,
-                    &Limit::After(left, seconds.clone_ref(greenlet.py())),
-                )?
-            }
-            limit => Greenlet::wait_over(greenlet, limit)?,
-        };
-        if !over {
+        if !Greenlet::wait_over(greenlet, &mut deadline)? {
             return Ok(false);
         }
     }
@@ -278,7 +266,7 @@ pub fn join_greenlets<'py>(
     timeout: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Vec<Bound<'py, Greenlet>>> {
     let (mut done, waiting): (Vec<_>, Vec<_>) = greenlets.into_iter().partition(Greenlet::is_ready);
-    join_each(&waiting, &Limit::of(timeout.as_ref())?)?;
+    join_each(&waiting, Deadline::of(timeout.as_ref())?)?;
     let mut late: Vec<_> = waiting.into_iter().filter(Greenlet::is_ready).collect();
     late.sort_by_key(Greenlet::end_order);
     done.extend(late);
@@ -327,7 +315,7 @@ pub fn setswitchinterval(
             "switch interval must be strictly positive",
         ));
     }
-    let interval = Duration::from_secs_f64(interval.min(1e9));
+    let interval = duration(interval);
     hub::current_loop(py)?
         .get()
         .queue

@@ -1,6 +1,4 @@
-//! `gevent.Timeout`, and the limit that every waiting function takes.
-
-use std::time::Duration;
+//! `gevent.Timeout`.
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyBaseException, PyTypeError};
@@ -11,129 +9,13 @@ use reactor::{Time, TimerKey};
 
 use crate::args::{from_python, number};
 use crate::cell::GilCell;
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::raise_in;
 use crate::hub;
-use crate::waiting::wait::{Outcome, WaitRef};
-
-/// The longest delay that is told apart from never.
-const LONGEST: f64 = 1e9;
-
-/// Seconds as a duration; nothing or less is none at all.
-///
-/// # Errors
-/// `TypeError` for what is no number, as comparing or converting it raises.
-pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds = number(seconds)?;
-    Ok(if seconds > 0.0 {
-        Duration::from_secs_f64(seconds.min(LONGEST))
-    } else {
-        Duration::ZERO
-    })
-}
-
-/// How long a call may wait.
-pub enum Limit {
-    /// For ever.
-    Never,
-    /// This long; the number the caller gave is kept for the error.
-    After(Duration, Py<PyAny>),
-    /// Until this timeout, which the caller made, expires.
-    Object(Py<Timeout>),
-}
-
-impl Limit {
-    /// The limit that a `timeout` argument states: None, seconds, or a `Timeout`.
-    ///
-    /// # Errors
-    /// `TypeError` for anything else.
-    pub fn of(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        match timeout {
-            None => Ok(Self::Never),
-            Some(timeout) if timeout.is_none() => Ok(Self::Never),
-            Some(timeout) => match timeout.cast::<Timeout>() {
-                Ok(object) => Ok(Self::Object(object.clone().unbind())),
-                Err(_) => Ok(Self::After(duration_of(timeout)?, timeout.clone().unbind())),
-            },
-        }
-    }
-
-    /// Parks the running greenlet until `wait` is woken (what with) or the limit passes (None).
-    ///
-    /// # Errors
-    /// What it is woken with or what is thrown into it.
-    pub fn park(&self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
-        self.begin(py, wait)?;
-        self.end(py, wait, crate::waiting::park::park(py, wait))
-    }
-
-    /// Has `wait`, which is about to be parked on, end when the limit passes.
-    ///
-    /// # Errors
-    /// What starting the caller's own `Timeout` raises.
-    pub fn begin(&self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
-        match self {
-            Self::Never => {}
-            Self::After(delay, _) => wait.limit(py, *delay, true),
-            Self::Object(timeout) => {
-                let timeout = timeout.bind(py);
-                if !timeout.get().is_pending(py) {
-                    Timeout::start(timeout)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What `wait` was woken with; None when the limit passed.
-    ///
-    /// # Errors
-    /// What it was woken with or what was thrown into the greenlet.
-    pub fn end(
-        &self,
-        py: Python<'_>,
-        wait: &WaitRef,
-        woken: Outcome,
-    ) -> PyResult<Option<Py<PyAny>>> {
-        match self {
-            Self::Never => woken.map(Some),
-            Self::After(..) => Ok(Some(woken?).filter(|_| !wait.expired())),
-            Self::Object(timeout) => {
-                let timeout = timeout.bind(py);
-                timeout.get().cancel(py);
-                match woken {
-                    Ok(value) => Ok(Some(value)),
-                    Err(error)
-                        if error.is_instance_of::<Timeout>(py) && error.value(py).is(timeout) =>
-                    {
-                        Ok(None)
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-        }
-    }
-
-    /// The `Timeout` to raise when the limit passed.
-    ///
-    /// # Errors
-    /// When the exception cannot be made.
-    pub fn error(&self, py: Python<'_>) -> PyResult<PyErr> {
-        match self {
-            Self::Never => Timeout::error(py, None),
-            Self::After(_, seconds) => Timeout::error(py, Some(seconds.clone_ref(py))),
-            Self::Object(timeout) => Ok(PyErr::from_value(timeout.bind(py).clone().into_any())),
-        }
-    }
-
-    /// Whether waiting is pointless: a limit of nothing.
-    pub fn is_zero(&self) -> bool {
-        matches!(self, Self::After(delay, _) if delay.is_zero())
-    }
-}
+use crate::waiting::deadline::duration_of;
 
 /// Where a timeout stands. `Idle` is the zero value.
 enum Armed {
@@ -198,7 +80,8 @@ impl Timeout {
         Ok(PyErr::from_value(new))
     }
 
-    fn is_pending(&self, py: Python<'_>) -> bool {
+    /// Returns true from its start until it is cancelled or was raised.
+    pub fn is_pending(&self, py: Python<'_>) -> bool {
         self.state
             .with(py, |state| !matches!(state.armed, Armed::Idle))
     }
@@ -396,7 +279,7 @@ impl Timeout {
         let loop_ = hub::current_loop(py)?;
         let target = greenlet::current(py)?.unbind();
         let key = loop_.get().timers.with(py, |timers| {
-            timers.insert(at, Deadline::Timeout(slf.clone().unbind()))
+            timers.insert(at, Due::Timeout(slf.clone().unbind()))
         });
         if counted {
             loop_.get().count_ref(1);

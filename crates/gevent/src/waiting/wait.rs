@@ -1,14 +1,19 @@
-//! One wait of one greenlet: what a parked greenlet leaves with whoever will wake it.
+//! One wait of one greenlet: what a parked greenlet leaves with whatever will wake it.
+//!
+//! The states that a wait goes through, and who moves it from which to which, are in the crate `wait` (`progress.rs` there has
+//! the table), whose tests go through every order of wake-ups, deadlines and kills. Here is what comes with a move: the outcome
+//! that is stored, the task that is queued, the deadline that is taken back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use reactor::{Time, TimerKey};
+use wait::Progress;
 
 use crate::cell::GilCell;
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::blocking::Then;
 use crate::ffi::greenlet;
@@ -20,19 +25,14 @@ use crate::waiting::threads;
 /// What a wake-up brings: a value, or an error to raise.
 pub type Outcome = PyResult<Py<PyAny>>;
 
-const WAITING: u8 = 0;
-const QUEUED: u8 = 1;
-const DELIVERED: u8 = 2;
-const OVER: u8 = 3;
-
 /// A greenlet's one wait. It lives on the heap, as a suspended greenlet's stack holds somebody else's data; the first
 /// [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
 pub struct Wait {
     greenlet: Py<PyAny>,
     loop_: Py<Loop>,
-    state: AtomicU8,
-    expired: AtomicBool,
-    told: AtomicBool,
+    progress: Progress,
+    /// True if the greenlet is one of ours and refers to this wait.
+    known: AtomicBool,
     kind: WaitKind,
     /// The place in the list of raw greenlets' waits, or [`UNLISTED`].
     listed: AtomicU32,
@@ -120,9 +120,8 @@ impl Wait {
             kind: reason.kind,
             listed: AtomicU32::new(UNLISTED),
             since,
-            state: AtomicU8::new(WAITING),
-            expired: AtomicBool::new(false),
-            told: AtomicBool::new(false),
+            progress: Progress::new(),
+            known: AtomicBool::new(false),
             waker: AtomicU32::new(waker),
             rest: GilCell::new(rest),
         })
@@ -163,15 +162,16 @@ impl Wait {
         }
     }
 
-    /// Has the wait expire after `delay`; taken back when the greenlet goes on before that. Unless `counted`, the deadline
-    /// alone does not keep the loop running.
-    pub fn limit(self: &Arc<Self>, py: Python<'_>, delay: Duration, counted: bool) {
+    /// Has the wait expire after `delay`, as [`expire_at`](Self::expire_at) does.
+    pub fn expire_after(self: &Arc<Self>, py: Python<'_>, delay: Duration, counted: bool) {
+        self.expire_at(py, Time::now().after(delay), counted);
+    }
+
+    /// Has the wait expire at `at`; taken back when the greenlet goes on before that. Unless `counted`, the deadline alone does
+    /// not keep the loop running.
+    pub fn expire_at(self: &Arc<Self>, py: Python<'_>, at: Time, counted: bool) {
         let loop_ = self.loop_.get();
-        let key = loop_.set_deadline(
-            py,
-            Time::now().after(delay),
-            Deadline::Wake(Arc::clone(self)),
-        );
+        let key = loop_.set_deadline(py, at, Due::Wake(Arc::clone(self)));
         if !counted {
             loop_.count_ref(-1);
         }
@@ -182,10 +182,9 @@ impl Wait {
     /// Schedules the greenlet with `outcome`; from any thread that holds the GIL. Returns false, dropping `outcome`, when
     /// something woke it before.
     pub fn wake(self: &Arc<Self>, py: Python<'_>, outcome: Outcome) -> bool {
-        if self.state.load(Relaxed) != WAITING {
+        if !self.progress.wake() {
             return false;
         }
-        self.state.store(QUEUED, Relaxed);
         self.rest
             .with_entered(py, |rest| rest.outcome = Some(Box::new(outcome)));
         self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
@@ -194,12 +193,11 @@ impl Wait {
 
     /// [`wake`](Self::wake) with `None`.
     pub fn wake_none(self: &Arc<Self>, py: Python<'_>) -> bool {
-        if self.state.load(Relaxed) != WAITING {
-            return false;
+        let first = self.progress.wake();
+        if first {
+            self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
         }
-        self.state.store(QUEUED, Relaxed);
-        self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
-        true
+        first
     }
 
     /// [`wake_none`](Self::wake_none) with the descriptors of the loop's next turn, which come after its timers.
@@ -210,26 +208,24 @@ impl Wait {
 
     /// [`wake_none`](Self::wake_none) ahead of everything that is ready.
     pub fn wake_first(self: &Arc<Self>, py: Python<'_>) -> bool {
-        if self.state.load(Relaxed) != WAITING {
+        if !self.progress.wake() {
             return false;
         }
-        self.state.store(QUEUED, Relaxed);
         let task = Task::Wake(Arc::clone(self));
         self.loop_.get().push_first(py, task);
         true
     }
 
-    /// [`wake_none`](Self::wake_none) by a deadline, which [`expired`](Self::expired) then tells.
+    /// Wakes the greenlet as [`wake_none`](Self::wake_none) does, because a deadline passed: [`expired`](Self::expired) returns true then.
     pub fn expire(self: &Arc<Self>, py: Python<'_>) {
-        if self.is_waiting() {
-            self.expired.store(true, Relaxed);
-            self.wake_none(py);
+        if self.progress.expire() {
+            self.loop_.get().push(py, Task::Wake(Arc::clone(self)));
         }
     }
 
-    /// Whether a deadline is what woke the greenlet.
+    /// Returns true if a deadline woke the greenlet.
     pub fn expired(&self) -> bool {
-        self.expired.load(Relaxed)
+        self.progress.expired()
     }
 
     /// Sets the second half of the call that parks.
@@ -258,63 +254,67 @@ impl Wait {
     /// # Errors
     /// The error, untouched.
     pub fn interrupt(&self, py: Python<'_>, error: PyErr) -> Result<(), PyErr> {
-        if !self.is_waiting() {
+        if !self.progress.interrupt() {
             return Err(error);
         }
-        self.state.store(DELIVERED, Relaxed);
         self.rest
             .with_entered(py, |rest| rest.outcome = Some(Box::new(Err(error))));
         Ok(())
     }
 
-    /// Tells a greenlet of ours that was told of the wait that it is over. A wait that was queued from the start was not.
+    /// Has a greenlet of ours no longer refer to the wait, which is over. To a wait that was queued from the start it never did.
+    #[inline]
     pub fn forget_in_greenlet(&self, py: Python<'_>) {
-        if self.told.load(Relaxed)
+        if self.known.load(Relaxed)
             && let Ok(ours) = self.greenlet.bind(py).cast::<Greenlet>()
         {
             ours.get().set_wait(py, None);
         }
     }
 
-    /// Lets a greenlet of ours know what it is about to park on, so that an error can end the wait, and a raw one's wait be
-    /// found by whoever asks what it waits for.
-    pub fn tell_greenlet(self: &Arc<Self>, py: Python<'_>) {
+    /// Has a greenlet of ours refer to the wait that it is about to park on, so that an error can end the wait. The wait of a raw
+    /// greenlet is listed, so that it can be found by those who ask what the greenlet waits for.
+    #[inline]
+    pub fn enter_in_greenlet(self: &Arc<Self>, py: Python<'_>) {
         if !self.is_waiting() {
             return;
         }
         match self.greenlet.bind(py).cast::<Greenlet>() {
             Ok(ours) => {
-                self.told.store(true, Relaxed);
+                self.known.store(true, Relaxed);
                 ours.get().set_wait(py, Some(Arc::clone(self)));
             }
             Err(_) => self.listed.store(reason::list(py, self), Relaxed),
         }
     }
 
-    /// Whether nothing has woken the greenlet yet.
+    /// Returns true as long as nothing has woken the greenlet.
+    #[inline]
     pub fn is_waiting(&self) -> bool {
-        self.state.load(Relaxed) == WAITING
+        self.progress.is_waiting()
     }
 
-    /// Whether a wake-up is being carried out.
+    /// Returns true while a wake-up is being carried out.
     #[inline]
     pub fn is_delivered(&self) -> bool {
-        self.state.load(Relaxed) == DELIVERED
+        self.progress.is_delivered()
     }
 
     /// Marks a queued wake-up as being carried out; false when the greenlet went on meanwhile.
+    #[inline]
     pub fn deliver(&self) -> bool {
-        let queued = self.state.load(Relaxed) == QUEUED;
-        if queued {
-            self.state.store(DELIVERED, Relaxed);
-        }
-        queued
+        self.progress.deliver()
+    }
+
+    /// Returns true if the greenlet will never run again, as its thread has ended.
+    #[inline]
+    pub fn is_gone(&self, py: Python<'_>) -> bool {
+        self.loop_.get().is_gone(py)
     }
 
     /// Ends the wait after the greenlet runs again; the outcome, when a wake-up of ours is what resumed it.
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
-        let delivered = self.state.load(Relaxed) == DELIVERED;
-        self.state.store(OVER, Relaxed);
+        let delivered = self.progress.finish();
         if let Some(place) = self.waker.load(Relaxed).checked_sub(PLACES) {
             let counted = place % 2;
             self.waker.store(counted, Relaxed);

@@ -12,7 +12,7 @@ use rustix::fs::Stat as Attributes;
 use super::{Kind, Watcher, timer};
 use crate::args::from_python;
 use crate::cell::GilCell;
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 
 /// The event that callbacks get.
 const STAT: u32 = 4096;
@@ -50,7 +50,7 @@ fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
             path.interval
         }
     });
-    let deadline = Deadline::Watcher(watcher.clone_ref(py));
+    let deadline = Due::Watcher(watcher.clone_ref(py));
     let at = Time::now().after(timer::delay(interval));
     let key = watcher
         .get()

@@ -10,7 +10,7 @@ use reactor::{Time, TimerKey};
 use super::{Kind, Watcher};
 use crate::args::from_python;
 use crate::cell::GilCell;
-use crate::event_loop::loop_::{Deadline, Loop};
+use crate::event_loop::loop_::{Due, Loop};
 
 /// The event that callbacks get.
 const TIMER: u32 = 256;
@@ -55,7 +55,7 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Schedule>) {
 }
 
 fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>, due: Time) {
-    let deadline = Deadline::Watcher(watcher.clone_ref(py));
+    let deadline = Due::Watcher(watcher.clone_ref(py));
     let key = watcher
         .get()
         .loop_()

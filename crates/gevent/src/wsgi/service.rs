@@ -7,6 +7,7 @@ use http1::{Leniency, Limits, Policy};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use slab::Slab;
+use wait::WaitQueue;
 
 use crate::args::from_python;
 use crate::cell::GilCell;
@@ -14,6 +15,7 @@ use crate::hub;
 use crate::waiting::park::park;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::{Wait, WaitRef};
+use crate::waiting::waiters::{join, wake_all};
 use crate::wsgi::statistics::Stage;
 
 /// The limits of a server and the state of its connections.
@@ -68,7 +70,7 @@ struct State {
     busy: usize,
     stopping: Stopping,
     /// The waits for the end of the last connection.
-    drained: Vec<WaitRef>,
+    drained: WaitQueue<WaitRef>,
 }
 
 /// A connection that waits for its client.
@@ -172,14 +174,10 @@ impl Service {
     pub fn leave(&self, py: Python<'_>) {
         let waiting = self.state.with(py, |state| {
             state.busy = state.busy.saturating_sub(1);
-            if state.is_drained() {
-                std::mem::take(&mut state.drained)
-            } else {
-                Vec::new()
-            }
+            (state.is_drained() && !state.drained.is_empty()).then(|| state.drained.take_all())
         });
-        for wait in waiting {
-            wait.wake_none(py);
+        if let Some(waiting) = waiting {
+            wake_all(py, waiting);
         }
     }
 
@@ -346,18 +344,13 @@ impl Service {
         }
         let wait = hub::new_wait_for(py, Reason::only(WaitKind::Join))?;
         if let Some(delay) = super::request_file::seconds(timeout) {
-            wait.limit(py, delay, true);
+            wait.expire_after(py, delay, true);
         }
-        self.state
-            .with(py, |state| state.drained.push(wait.clone()));
+        let ticket = self
+            .state
+            .with(py, |state| join(&mut state.drained, py, wait.clone()));
         let woken = park(py, &wait);
-        let mine = self.state.with(py, |state| {
-            let place = state
-                .drained
-                .iter()
-                .position(|other| std::ptr::eq(&raw const **other, &raw const *wait));
-            place.map(|place| state.drained.swap_remove(place))
-        });
+        let mine = self.state.with(py, |state| state.drained.leave(ticket));
         drop(mine);
         woken?;
         Ok(self.state.with(py, |state| state.is_drained()))

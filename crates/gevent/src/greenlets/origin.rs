@@ -1,0 +1,51 @@
+//! Where a greenlet is made: the loop that is to run it, who spawns it, and the frames that do.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyWeakrefReference};
+
+use crate::event_loop::loop_::Loop;
+use crate::ffi::frames::Stack;
+use crate::ffi::greenlet;
+use crate::greenlets::spawn_settings::spawn_settings;
+use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
+use crate::hub::{self, BaseHub};
+
+/// What a greenlet keeps of the place where it is made.
+pub struct Origin {
+    /// The loop of the hub that it is made in.
+    pub loop_: Py<Loop>,
+    /// A weak reference to the spawner, where the tree is tracked.
+    pub spawner: Option<Py<PyAny>>,
+    /// The dictionary that the spawner shares with it.
+    pub tree_locals: Option<Py<PyDict>>,
+    /// The frames of the spawner.
+    pub stack: Option<Stack>,
+    /// True if it is to begin with a copy of the running context.
+    pub inherits: bool,
+}
+
+impl Origin {
+    /// Returns what a greenlet of `hub` keeps that is made here; `limits` has the limit of its stack, itself or its class.
+    ///
+    /// # Errors
+    /// What a setting, the spawner's attributes and that limit raise.
+    pub fn here(hub: &Bound<'_, BaseHub>, limits: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = hub.py();
+        let loop_ = hub::loop_of(hub)?.unbind();
+        let (tracked, inherits) = spawn_settings(py)?;
+        let (mut spawner, mut tree_locals, mut stack) = (None, None, None);
+        if tracked {
+            let current = greenlet::current(py)?;
+            spawner = Some(PyWeakrefReference::new(&current)?.into_any().unbind());
+            tree_locals = inherited_locals(&current)?;
+            stack = Some(spawning_stack(limits, loop_.get())?);
+        }
+        Ok(Self {
+            loop_,
+            spawner,
+            tree_locals,
+            stack,
+            inherits,
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! Until when a call may wait: the one notion of it, whatever the caller gave.
+//!
+//! A deadline holds for all waits of a call together. It begins with the first of them, as [`Deadline::begin`] is called, so
+//! that a call which does not wait does not look at the clock.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use reactor::Time;
+
+use crate::args::number;
+use crate::waiting::park::park;
+use crate::waiting::timeout::Timeout;
+use crate::waiting::wait::{Outcome, WaitRef};
+
+/// The longest time that is told apart from for ever, in seconds: 31 years.
+pub const LONGEST: f64 = 1e9;
+
+/// Returns seconds as a duration, [`LONGEST`] at most. What is not more than nothing is none at all.
+#[inline]
+pub fn duration(seconds: f64) -> Duration {
+    if seconds > 0.0 {
+        Duration::from_secs_f64(seconds.min(LONGEST))
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// Returns the seconds that a caller gave as a duration.
+///
+/// # Errors
+/// `TypeError` for what is no number, as comparing or converting it raises.
+pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    number(seconds).map(duration)
+}
+
+/// Until when a call may wait.
+pub enum Deadline {
+    /// For ever.
+    Never,
+    /// For this long, from its first wait on; the number that the caller gave is kept for the error.
+    After(Duration, Option<Py<PyAny>>),
+    /// Until this time, as an `After` becomes with the first wait.
+    At(Time, Option<Py<PyAny>>),
+    /// Until this timeout, which the caller made, expires.
+    Timeout(Py<Timeout>),
+}
+
+impl Deadline {
+    /// Returns the deadline that a `timeout` argument states: None, seconds, or a `Timeout`.
+    ///
+    /// # Errors
+    /// `TypeError` for anything else.
+    pub fn of(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        match timeout {
+            None => Ok(Self::Never),
+            Some(timeout) if timeout.is_none() => Ok(Self::Never),
+            Some(timeout) => match timeout.cast::<Timeout>() {
+                Ok(object) => Ok(Self::Timeout(object.clone().unbind())),
+                Err(_) => Ok(Self::After(
+                    duration_of(timeout)?,
+                    Some(timeout.clone().unbind()),
+                )),
+            },
+        }
+    }
+
+    /// Returns the deadline in so many seconds, none for ever.
+    pub fn seconds(seconds: Option<f64>) -> Self {
+        match seconds {
+            Some(seconds) if seconds < LONGEST => Self::After(duration(seconds), None),
+            _ => Self::Never,
+        }
+    }
+
+    /// Returns true if it allows no waiting at all.
+    #[inline]
+    pub fn is_zero(&self) -> bool {
+        matches!(self, Self::After(delay, _) if delay.is_zero())
+    }
+
+    /// Begins to count, and returns the time that it is at; none if it is at none.
+    pub fn time(&mut self) -> Option<Time> {
+        match self {
+            Self::Never | Self::Timeout(_) => None,
+            Self::At(at, _) => Some(*at),
+            Self::After(delay, given) => {
+                let at = Time::now().after(*delay);
+                *self = Self::At(at, given.take());
+                Some(at)
+            }
+        }
+    }
+
+    /// Parks the running greenlet until `wait` is woken (what with) or the deadline passes (None).
+    ///
+    /// # Errors
+    /// What it is woken with or what is thrown into it.
+    pub fn park(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
+        self.begin(py, wait)?;
+        self.end(py, wait, park(py, wait))
+    }
+
+    /// Parks as [`park`](Self::park) does for a call that may wait again: it calls [`close`](Self::close) at its end.
+    ///
+    /// # Errors
+    /// As [`park`](Self::park).
+    pub fn park_in_turn(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
+        self.begin(py, wait)?;
+        self.end_turn(py, wait, park(py, wait))
+    }
+
+    /// Has `wait`, which is about to be parked on, end when the deadline passes.
+    ///
+    /// # Errors
+    /// What starting the caller's own `Timeout` raises.
+    #[inline]
+    pub fn begin(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
+        if matches!(self, Self::Never) {
+            return Ok(());
+        }
+        self.set(py, wait)
+    }
+
+    fn set(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
+        if let Some(at) = self.time() {
+            wait.expire_at(py, at, true);
+        } else if let Self::Timeout(timeout) = self {
+            let timeout = timeout.bind(py);
+            if !timeout.get().is_pending(py) {
+                Timeout::start(timeout)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what `wait`, the last one of the call, was woken with; none when the deadline passed.
+    ///
+    /// # Errors
+    /// What it was woken with or what was thrown into the greenlet.
+    #[inline]
+    pub fn end(
+        &self,
+        py: Python<'_>,
+        wait: &WaitRef,
+        woken: Outcome,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        self.close(py);
+        self.end_turn(py, wait, woken)
+    }
+
+    /// Returns what one wait of several was woken with; none when the deadline passed.
+    ///
+    /// # Errors
+    /// As [`end`](Self::end).
+    #[inline]
+    pub fn end_turn(
+        &self,
+        py: Python<'_>,
+        wait: &WaitRef,
+        woken: Outcome,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        match self {
+            Self::Never => woken.map(Some),
+            Self::After(..) | Self::At(..) => Ok(Some(woken?).filter(|_| !wait.expired())),
+            Self::Timeout(timeout) => own_error(timeout.bind(py), woken),
+        }
+    }
+
+    /// Takes the caller's own `Timeout` back at the end of the call.
+    #[inline]
+    pub fn close(&self, py: Python<'_>) {
+        if let Self::Timeout(timeout) = self {
+            timeout.get().cancel(py);
+        }
+    }
+
+    /// Returns the `Timeout` to raise when the deadline passed.
+    ///
+    /// # Errors
+    /// When the exception cannot be made.
+    pub fn error(&self, py: Python<'_>) -> PyResult<PyErr> {
+        match self {
+            Self::Never => Timeout::error(py, None),
+            Self::After(_, given) | Self::At(_, given) => {
+                Timeout::error(py, given.as_ref().map(|given| given.clone_ref(py)))
+            }
+            Self::Timeout(timeout) => Ok(PyErr::from_value(timeout.bind(py).clone().into_any())),
+        }
+    }
+
+    /// Returns the caller's own `Timeout`, if that is what passed, and else `other`.
+    pub fn error_or(&self, py: Python<'_>, other: PyErr) -> PyErr {
+        match self {
+            Self::Timeout(_) => self.error(py).unwrap_or_else(|error| error),
+            _ => other,
+        }
+    }
+}
+
+/// Returns none for the error that is the caller's own timeout.
+fn own_error(timeout: &Bound<'_, Timeout>, woken: Outcome) -> PyResult<Option<Py<PyAny>>> {
+    let py = timeout.py();
+    match woken {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance_of::<Timeout>(py) && error.value(py).is(timeout) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,642 @@
+//! A model checker: the code that the engine uses, driven through every order in which things can happen.
+//!
+//! A world is a small situation, one greenlet with two waits or a semaphore with three greenlets, and what may still happen to
+//! it. The search tries whatever may happen next in every world that it comes to, and looks at each of them. What is modelled
+//! here is the engine's part around the crate: the ready queue, the hub that takes tasks off it, and what a greenlet does when
+//! it runs again.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::Hash;
+
+use wait::{Left, Progress, State, Ticket, Tickets, WaitQueue, Waiter};
+
+/// A situation, and what can happen in it.
+trait World: Clone {
+    type Event: Copy;
+    type Key: Eq + Hash;
+
+    /// What may happen next.
+    fn events(&self) -> Vec<Self::Event>;
+    /// Lets it happen. Panics if that breaks a promise.
+    fn happen(&mut self, event: Self::Event);
+    /// Panics if the situation itself breaks a promise.
+    fn check(&self);
+    /// What tells situations apart.
+    fn key(&self) -> Self::Key;
+}
+
+/// Visits every world that `first` can become, and returns how many those are.
+fn explore<W: World>(first: W) -> usize {
+    let mut seen = HashSet::from([first.key()]);
+    let mut open = vec![first];
+    while let Some(world) = open.pop() {
+        world.check();
+        for event in world.events() {
+            let mut next = world.clone();
+            next.happen(event);
+            if seen.insert(next.key()) {
+                open.push(next);
+            }
+        }
+    }
+    seen.len()
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Cause {
+    Wake,
+    Deadline,
+    Kill,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Task {
+    Wake(usize),
+    Throw,
+}
+
+/// Where the greenlet of [`Lone`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum At {
+    /// It has made this wait, left it with those that wake it, and has not parked yet.
+    About(usize),
+    Parked(usize),
+    Ended,
+}
+
+/// One greenlet that waits twice, among wake-ups, deadlines, kills, direct switches and the end of its thread.
+#[derive(Clone)]
+struct Lone {
+    waits: [Progress; 2],
+    /// What was told that it ended the wait: it was the first.
+    accepted: [Option<Cause>; 2],
+    at: At,
+    /// How many waits were made.
+    made: usize,
+    ready: VecDeque<Task>,
+    wakes: [u8; 2],
+    deadlines: [bool; 2],
+    kills: u8,
+    switches: u8,
+    thread_ends: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum LoneEvent {
+    Wake(usize),
+    Deadline(usize),
+    Kill,
+    Park,
+    RunTask,
+    Switch,
+    EndThread,
+}
+
+impl Lone {
+    fn new() -> Self {
+        Self {
+            waits: [Progress::new(), Progress::new()],
+            accepted: [None, None],
+            at: At::About(0),
+            made: 1,
+            ready: VecDeque::new(),
+            wakes: [2, 2],
+            deadlines: [true, true],
+            kills: 2,
+            switches: 1,
+            thread_ends: true,
+        }
+    }
+
+    /// Returns true if the wait was made: nobody else knows it before.
+    fn exists(&self, wait: usize) -> bool {
+        wait < self.made
+    }
+
+    fn accept(&mut self, wait: usize, cause: Cause) {
+        let before = self.accepted[wait].replace(cause);
+        assert_eq!(before, None, "two causes were told that they ended a wait");
+    }
+
+    /// The greenlet runs again: it ends its wait, and goes on to the next.
+    fn resume(&mut self, wait: usize, by: Option<Cause>) {
+        assert_eq!(
+            self.at,
+            At::Parked(wait),
+            "a wake-up came to a greenlet that waits for something else"
+        );
+        let counts = self.waits[wait].finish();
+        match by {
+            Some(cause) => {
+                assert!(counts, "the outcome of a wait was thrown away");
+                assert_eq!(
+                    self.accepted[wait],
+                    Some(cause),
+                    "another outcome was stored"
+                );
+            }
+            None => assert!(!counts, "a wait that nothing ended has an outcome"),
+        }
+        let expired = self.accepted[wait] == Some(Cause::Deadline);
+        assert_eq!(self.waits[wait].expired(), expired);
+        assert_eq!(self.waits[wait].state(), State::Over);
+        self.at = if wait == 0 { At::About(1) } else { At::Ended };
+        self.made = 2;
+    }
+
+    fn run_task(&mut self) {
+        match self.ready.pop_front() {
+            Some(Task::Wake(wait)) => {
+                if self.waits[wait].deliver() {
+                    self.resume(wait, self.accepted[wait]);
+                }
+            }
+            Some(Task::Throw) => {
+                if let At::Parked(wait) = self.at {
+                    let interrupted = self.waits[wait].interrupt();
+                    if interrupted {
+                        self.accept(wait, Cause::Kill);
+                    }
+                    // Otherwise the error is thrown into the greenlet, whose wake-up is queued and comes too late.
+                    self.resume(wait, interrupted.then_some(Cause::Kill));
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+impl World for Lone {
+    type Event = LoneEvent;
+    type Key = (
+        [State; 2],
+        [Option<Cause>; 2],
+        At,
+        VecDeque<Task>,
+        ([u8; 2], [bool; 2], u8, u8, bool),
+    );
+
+    fn events(&self) -> Vec<LoneEvent> {
+        let mut events = Vec::new();
+        for wait in [0, 1] {
+            // A loop cancels a deadline as the wait ends.
+            let over = self.waits[wait].state() == State::Over;
+            if self.exists(wait) && self.wakes[wait] > 0 {
+                events.push(LoneEvent::Wake(wait));
+            }
+            if self.exists(wait) && self.deadlines[wait] && !over {
+                events.push(LoneEvent::Deadline(wait));
+            }
+        }
+        if self.kills > 0 {
+            events.push(LoneEvent::Kill);
+        }
+        match self.at {
+            At::About(_) => events.push(LoneEvent::Park),
+            At::Parked(_) => {
+                if self.switches > 0 {
+                    events.push(LoneEvent::Switch);
+                }
+                if self.thread_ends {
+                    events.push(LoneEvent::EndThread);
+                }
+            }
+            At::Ended => {}
+        }
+        // Before it parks, the greenlet runs, and so nobody runs a task.
+        if !matches!(self.at, At::About(_)) && !self.ready.is_empty() {
+            events.push(LoneEvent::RunTask);
+        }
+        events
+    }
+
+    fn happen(&mut self, event: LoneEvent) {
+        match event {
+            LoneEvent::Wake(wait) => {
+                self.wakes[wait] -= 1;
+                if self.waits[wait].wake() {
+                    self.accept(wait, Cause::Wake);
+                    self.ready.push_back(Task::Wake(wait));
+                }
+            }
+            LoneEvent::Deadline(wait) => {
+                self.deadlines[wait] = false;
+                if self.waits[wait].expire() {
+                    self.accept(wait, Cause::Deadline);
+                    self.ready.push_back(Task::Wake(wait));
+                }
+            }
+            LoneEvent::Kill => {
+                self.kills -= 1;
+                self.ready.push_back(Task::Throw);
+            }
+            LoneEvent::Park => {
+                if let At::About(wait) = self.at {
+                    self.at = At::Parked(wait);
+                }
+            }
+            LoneEvent::RunTask => self.run_task(),
+            LoneEvent::Switch => {
+                self.switches -= 1;
+                if let At::Parked(wait) = self.at {
+                    self.resume(wait, None);
+                }
+            }
+            LoneEvent::EndThread => {
+                self.thread_ends = false;
+                if let At::Parked(wait) = self.at {
+                    let made = self.made;
+                    self.resume(wait, None);
+                    // It makes no other wait.
+                    (self.at, self.made) = (At::Ended, made);
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        if let At::Parked(wait) = self.at {
+            let state = self.waits[wait].state();
+            assert!(
+                matches!(state, State::Waiting | State::Queued),
+                "a parked greenlet is {state:?}"
+            );
+            let woken = self.accepted[wait].is_some();
+            assert_eq!(state == State::Queued, woken);
+            let queued = self
+                .ready
+                .iter()
+                .filter(|task| **task == Task::Wake(wait))
+                .count();
+            assert_eq!(
+                queued,
+                usize::from(woken),
+                "a wake-up was lost, or comes twice"
+            );
+        }
+    }
+
+    fn key(&self) -> Self::Key {
+        (
+            [self.waits[0].state(), self.waits[1].state()],
+            self.accepted,
+            self.at,
+            self.ready.clone(),
+            (
+                self.wakes,
+                self.deadlines,
+                self.kills,
+                self.switches,
+                self.thread_ends,
+            ),
+        )
+    }
+}
+
+#[test]
+fn the_first_cause_ends_a_wait_and_no_other_one_is_disturbed() {
+    let worlds = explore(Lone::new());
+    assert!(worlds > 5_000, "only {worlds} worlds");
+}
+
+/// How an object deals with a waiter that was ended by something else just before it is notified.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Rule {
+    /// Semaphores and events: such a waiter is taken out, and the next one notified.
+    TakeOut,
+    /// Queues: it counts as notified, and whoever leaves notifies the next one in any case.
+    PassOn,
+}
+
+const GREENLETS: usize = 3;
+
+/// One wait of one greenlet, counted from its first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct WaitOf {
+    greenlet: usize,
+    number: usize,
+}
+
+impl Waiter for WaitOf {
+    type Token<'a> = [bool; GREENLETS];
+
+    fn is_gone(&self, gone: [bool; GREENLETS]) -> bool {
+        gone[self.greenlet]
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Place {
+    Outside,
+    Parked(Ticket),
+    Served,
+    /// It was killed, or gave up.
+    Left,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Ready {
+    Wake(WaitOf),
+    Throw(usize),
+}
+
+/// Permits that greenlets take and give, wait for, are killed over and leave behind as their thread ends.
+#[derive(Clone)]
+struct Permits {
+    rule: Rule,
+    permits: i64,
+    queue: WaitQueue<WaitOf>,
+    tickets: Tickets,
+    waits: [Vec<Progress>; GREENLETS],
+    places: [Place; GREENLETS],
+    gone: [bool; GREENLETS],
+    ready: VecDeque<Ready>,
+    releases: u8,
+    steals: u8,
+    kills: u8,
+    deadlines: u8,
+    ends: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PermitEvent {
+    Arrive(usize),
+    Release,
+    Steal,
+    Kill(usize),
+    Deadline(usize),
+    End(usize),
+    RunTask,
+}
+
+impl Permits {
+    fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            permits: 0,
+            queue: WaitQueue::new(),
+            tickets: Tickets::new(),
+            waits: [vec![], vec![], vec![]],
+            places: [Place::Outside; GREENLETS],
+            gone: [false; GREENLETS],
+            ready: VecDeque::new(),
+            releases: 2,
+            steals: 1,
+            kills: 1,
+            deadlines: 1,
+            ends: 1,
+        }
+    }
+
+    /// Notifies a waiter for each permit that nobody notified claims.
+    fn notify(&mut self) {
+        while !self.queue.is_empty() && self.queue.claims_fewer_than(self.permits, self.gone) {
+            match self.rule {
+                Rule::PassOn => {
+                    let Some(next) = self.queue.next(self.gone, |next| *next) else {
+                        return;
+                    };
+                    self.wake(next);
+                }
+                Rule::TakeOut => {
+                    let Some((ticket, next)) = self.queue.after(None) else {
+                        return;
+                    };
+                    let next = *next;
+                    let taken = self.queue.remove(ticket);
+                    assert_eq!(taken, Some(next));
+                    if !self.gone[next.greenlet] && self.wake(next) {
+                        self.queue.remember(ticket, next);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, wait: WaitOf) -> bool {
+        let first = self.waits[wait.greenlet][wait.number].wake();
+        if first {
+            self.ready.push_back(Ready::Wake(wait));
+        }
+        first
+    }
+
+    /// The greenlet takes a permit, or waits for one at its place.
+    fn take_or_wait(&mut self, greenlet: usize, ticket: Option<Ticket>) {
+        if self.permits > 0 {
+            self.permits -= 1;
+            self.places[greenlet] = Place::Served;
+            return;
+        }
+        let number = self.waits[greenlet].len();
+        self.waits[greenlet].push(Progress::new());
+        let wait = WaitOf { greenlet, number };
+        let ticket = ticket.unwrap_or_else(|| self.tickets.next());
+        self.queue.join(ticket, wait);
+        self.places[greenlet] = Place::Parked(ticket);
+    }
+
+    fn last_wait(&self, greenlet: usize) -> WaitOf {
+        let number = self.waits[greenlet].len() - 1;
+        WaitOf { greenlet, number }
+    }
+
+    /// The greenlet runs again, to take a permit or, as it was interrupted, to leave.
+    fn resume(&mut self, greenlet: usize, woken: bool) {
+        let Place::Parked(ticket) = self.places[greenlet] else {
+            panic!("a greenlet that does not wait was woken");
+        };
+        let wait = self.last_wait(greenlet);
+        let progress = &self.waits[greenlet][wait.number];
+        progress.finish();
+        let woken = woken && !progress.expired();
+        let left = self.queue.leave(ticket);
+        let was_notified = left.as_ref().is_some_and(Left::was_notified);
+        if woken {
+            assert!(was_notified, "a wake-up came from outside the queue");
+            self.take_or_wait(greenlet, Some(ticket));
+        } else {
+            self.places[greenlet] = Place::Left;
+        }
+        let parked = matches!(self.places[greenlet], Place::Parked(_));
+        match self.rule {
+            Rule::TakeOut if was_notified && !woken => self.notify(),
+            Rule::PassOn if !parked => self.notify(),
+            _ => {}
+        }
+    }
+
+    fn is_parked(&self, greenlet: usize) -> bool {
+        matches!(self.places[greenlet], Place::Parked(_)) && !self.gone[greenlet]
+    }
+}
+
+impl World for Permits {
+    type Event = PermitEvent;
+    type Key = (
+        i64,
+        Vec<(Ticket, WaitOf)>,
+        Vec<WaitOf>,
+        [Vec<(State, bool)>; GREENLETS],
+        [Place; GREENLETS],
+        [bool; GREENLETS],
+        VecDeque<Ready>,
+        [u8; 5],
+    );
+
+    fn events(&self) -> Vec<PermitEvent> {
+        let mut events = Vec::new();
+        for greenlet in 0..GREENLETS {
+            if self.places[greenlet] == Place::Outside {
+                events.push(PermitEvent::Arrive(greenlet));
+            }
+            if self.is_parked(greenlet) {
+                if self.kills > 0 {
+                    events.push(PermitEvent::Kill(greenlet));
+                }
+                if self.deadlines > 0 {
+                    events.push(PermitEvent::Deadline(greenlet));
+                }
+                if self.ends > 0 {
+                    events.push(PermitEvent::End(greenlet));
+                }
+            }
+        }
+        if self.releases > 0 {
+            events.push(PermitEvent::Release);
+        }
+        if self.steals > 0 && self.permits > 0 {
+            events.push(PermitEvent::Steal);
+        }
+        if !self.ready.is_empty() {
+            events.push(PermitEvent::RunTask);
+        }
+        events
+    }
+
+    fn happen(&mut self, event: PermitEvent) {
+        match event {
+            PermitEvent::Arrive(greenlet) => self.take_or_wait(greenlet, None),
+            PermitEvent::Release => {
+                self.releases -= 1;
+                self.permits += 1;
+                self.notify();
+            }
+            // Somebody who never waited was quicker; the permit comes back by another release.
+            PermitEvent::Steal => {
+                self.steals -= 1;
+                self.permits -= 1;
+                self.releases += 1;
+            }
+            PermitEvent::Kill(greenlet) => {
+                self.kills -= 1;
+                self.ready.push_back(Ready::Throw(greenlet));
+            }
+            PermitEvent::Deadline(greenlet) => {
+                self.deadlines -= 1;
+                let wait = self.last_wait(greenlet);
+                if self.waits[greenlet][wait.number].expire() {
+                    self.ready.push_back(Ready::Wake(wait));
+                }
+            }
+            // A fork leaves the greenlets of other threads behind: nothing of them ever runs again.
+            PermitEvent::End(greenlet) => {
+                self.ends -= 1;
+                self.gone[greenlet] = true;
+            }
+            PermitEvent::RunTask => match self.ready.pop_front() {
+                Some(Ready::Wake(wait)) if !self.gone[wait.greenlet] => {
+                    if self.waits[wait.greenlet][wait.number].deliver() {
+                        assert_eq!(wait, self.last_wait(wait.greenlet));
+                        self.resume(wait.greenlet, true);
+                    }
+                }
+                Some(Ready::Throw(greenlet)) if self.is_parked(greenlet) => {
+                    let wait = self.last_wait(greenlet);
+                    self.waits[greenlet][wait.number].interrupt();
+                    self.resume(greenlet, false);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn check(&self) {
+        let tickets: Vec<_> = self
+            .queue
+            .iter_waiting()
+            .map(|(ticket, _)| ticket)
+            .collect();
+        assert!(tickets.is_sorted(), "somebody lost the place in the queue");
+        for greenlet in 0..GREENLETS {
+            if !self.is_parked(greenlet) {
+                continue;
+            }
+            let wait = self.last_wait(greenlet);
+            let waiting = self
+                .queue
+                .iter_waiting()
+                .filter(|(_, other)| **other == wait);
+            let notified = self.queue.iter_notified().filter(|other| **other == wait);
+            let listed = waiting.count() + notified.count();
+            let ended = !self.waits[greenlet][wait.number].is_waiting();
+            assert!(
+                listed == 1 || (listed == 0 && ended),
+                "a waiter is listed {listed} times"
+            );
+        }
+        let mut settled = self.clone();
+        if self.gone.contains(&true) {
+            // Nobody tells of a greenlet that was left behind: the next who gives or leaves notices it.
+            settled.notify();
+        }
+        if settled.ready.is_empty() && settled.permits > 0 {
+            let stuck = (0..GREENLETS).find(|greenlet| settled.is_parked(*greenlet));
+            assert_eq!(
+                stuck, None,
+                "a permit is there, and a greenlet waits for it"
+            );
+        }
+    }
+
+    fn key(&self) -> Self::Key {
+        let states = |waits: &Vec<Progress>| {
+            let states = waits.iter();
+            states
+                .map(|wait| (wait.state(), wait.expired()))
+                .collect::<Vec<_>>()
+        };
+        (
+            self.permits,
+            self.queue
+                .iter_waiting()
+                .map(|(ticket, wait)| (ticket, *wait))
+                .collect(),
+            self.queue.iter_notified().copied().collect(),
+            self.waits.each_ref().map(states),
+            self.places,
+            self.gone,
+            self.ready.clone(),
+            [
+                self.releases,
+                self.steals,
+                self.kills,
+                self.deadlines,
+                self.ends,
+            ],
+        )
+    }
+}
+
+#[test]
+fn no_permit_is_lost_among_semaphores() {
+    let worlds = explore(Permits::new(Rule::TakeOut));
+    assert!(worlds > 10_000, "only {worlds} worlds");
+}
+
+#[test]
+fn no_item_is_lost_among_queues() {
+    let worlds = explore(Permits::new(Rule::PassOn));
+    assert!(worlds > 10_000, "only {worlds} worlds");
+}
