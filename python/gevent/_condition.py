@@ -15,7 +15,7 @@ _SHORT_WAITS = 10_000
 def wait(self: Any, timeout: float | None = None) -> bool:
     """Release the lock, wait until notified or for *timeout* seconds, and take the lock again.
 
-    :returns: Whether the caller was notified.
+    :returns: True if the caller was notified.
     :raises RuntimeError: if the lock is not held.
 
     Unlike the standard library's, it passes a notification on that comes for a waiter in which an

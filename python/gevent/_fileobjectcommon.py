@@ -362,7 +362,7 @@ class FileObjectThread(FileObjectBase):
     Works for anything that can be opened, regular files among them. Takes the arguments of
     :func:`open`, and:
 
-    :param lock: Whether to do one thing at a time, in whatever order; or a
+    :param lock: True to do one thing at a time, in whatever order; or a
         :class:`gevent.lock.Semaphore` to do it with.
     :param threadpool: The pool to use, by default that of the calling thread's hub.
     """

@@ -31,7 +31,7 @@ class GreenFileDescriptorIO(io.RawIOBase):
 
     :param fileno: The descriptor.
     :param mode: As that of :class:`io.FileIO`.
-    :param closefd: Whether closing the stream closes the descriptor.
+    :param closefd: True if closing the stream closes the descriptor.
     :param owner: The file object the descriptor belongs to, which then is closed instead.
     """
 

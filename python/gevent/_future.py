@@ -162,7 +162,7 @@ class Future(Generic[_T]):
 
         Its waiters are woken, and its callbacks called, before this returns.
 
-        :returns: whether it is cancelled: ``False`` when it runs or is done.
+        :returns: True if it is cancelled: ``False`` when it runs or is done.
         """
         self._work.give_up(CancelledError())
         return self.cancelled()

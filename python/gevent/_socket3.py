@@ -268,7 +268,7 @@ class socket(_Base):
         A regular file is sent by the system call of that name, another one by :meth:`send`. The
         file's position ends up after what was sent.
 
-        :returns: How many bytes.
+        :returns: The number of bytes.
         :raises ValueError: *file* is a text file, this is no stream socket or does not wait.
         """
         try:

@@ -59,8 +59,8 @@ def wait(
 ) -> None:
     """Wait until *watcher*, a watcher of the loop that is not started, fires.
 
-    :param timeout: For how many seconds at most; ``None``: for any time.
-    :param timeout_exc: What to raise then, by default ``socket.timeout("timed out")``; an
+    :param timeout: The most seconds to wait; ``None`` for no limit.
+    :param timeout_exc: The error to raise then, by default ``socket.timeout("timed out")``; an
         exception or anything else that :class:`gevent.Timeout` takes.
     :raises ConcurrentObjectUseError: Another greenlet waits for *watcher*.
     :raises OSError: :func:`cancel_wait` was called meanwhile (``EBADF`` by default).
@@ -92,8 +92,8 @@ def _wait_for(fileno: int, events: int, timeout: float | None, timeout_exc: Any)
 def wait_read(fileno: int, timeout: float | None = None, timeout_exc: Any = _DEFAULT) -> None:
     """Wait until the descriptor *fileno* can be read from.
 
-    :param timeout: For how many seconds at most; ``None``: for any time.
-    :param timeout_exc: What to raise then, as for :func:`wait`; ``False``: nothing.
+    :param timeout: The most seconds to wait; ``None`` for no limit.
+    :param timeout_exc: The error to raise then, as for :func:`wait`; ``False``: nothing.
     :raises OSError: *fileno* is not open.
     """
     _wait_for(fileno, 1, timeout, timeout_exc)

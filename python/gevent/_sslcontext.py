@@ -117,8 +117,8 @@ class SSLContext(StdlibContext, metaclass=ABCMeta):
     ) -> SSLSocket:
         """Return a socket that takes the connection of *sock* over and speaks TLS.
 
-        :param do_handshake_on_connect: Whether to negotiate as soon as it is connected.
-        :param suppress_ragged_eofs: Whether an end without TLS's farewell is an ordinary one.
+        :param do_handshake_on_connect: True to negotiate as soon as it is connected.
+        :param suppress_ragged_eofs: True if an end without TLS's farewell is an ordinary one.
         :param server_hostname: The name to check the server's certificate against.
         :raises ssl.SSLError: The handshake failed.
         """

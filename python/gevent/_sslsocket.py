@@ -383,7 +383,7 @@ class SSLSocket(_Base):
     def do_handshake(self, block: bool = False) -> None:
         """Negotiate TLS.
 
-        :param block: Whether to wait though the socket is non-blocking.
+        :param block: True to wait though the socket is non-blocking.
         :raises ssl.SSLError: The two sides do not agree, or a certificate is not valid.
         :raises TimeoutError: The timeout passed.
         """

@@ -101,7 +101,7 @@ class TaskGroup:
 
     A group is for one block of one greenlet. Its children may spawn into it, too.
 
-    :param name: What reports and ``repr()`` call the group, by default its address.
+    :param name: The name of the group in reports and ``repr()``, by default its address.
     """
 
     def __init__(self, name: str | None = None) -> None:

@@ -162,7 +162,7 @@ def wait(
 
     :param objects: Objects with ``rawlink()`` and ``unlink()``; ``None`` waits until the loop has
         nothing left to do: no greenlet, server or watcher.
-    :param timeout: For how many seconds to wait; ``None`` waits for any time.
+    :param timeout: The most seconds to wait; ``None`` for no limit.
     :returns: A list of the ready objects, in the order in which they became so; without
         *objects* whether nothing was left to do before the time was up.
     """

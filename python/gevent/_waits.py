@@ -94,7 +94,7 @@ class Wait(NamedTuple):
     def text(self, others: int = 0) -> str:
         """Return a line such as ``waiting 3.2 s in Queue.get on <Queue at 0x7f…>``.
 
-        :param others: How many other greenlets wait for the same.
+        :param others: The number of other greenlets that wait for the same.
         """
         function = "" if self.function is None else f"{self.function}: "
         line = f"waiting {self.seconds:.1f} s in {function}{self.call}"

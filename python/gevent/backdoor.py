@@ -130,7 +130,7 @@ class BackdoorServer(StreamServer):
     :param listener: See :class:`gevent.server.StreamServer`.
     :param locals: Names that every client finds at the prompt. Each has a namespace of its own.
     :param banner: The text that greets a client; by default Python's.
-    :param server_args: What :class:`gevent.server.StreamServer` takes, but for *spawn*.
+    :param server_args: Arguments of :class:`gevent.server.StreamServer`, except *spawn*.
     """
 
     def __init__(

@@ -28,12 +28,12 @@ class BaseServer:
 
     :param listener: An address, ``(host, port)`` or ``"host:port"`` or a port, that
         :meth:`start` makes a socket for, or a socket that is bound (and listens).
-    :param handle: What is called with each new connection or message; a subclass may define a
+    :param handle: The function to call with each new connection or message; a subclass may define a
         method ``handle`` instead. When it returns, the connection is closed.
-    :param spawn: Where handlers run: a :class:`gevent.pool.Pool`, which while full holds new
-        connections back, or its size; a function such as :func:`gevent.spawn` (the default)
-        or :func:`gevent.spawn_raw`, also called ``"raw"``; ``None``: in the hub, where they must
-        not block.
+    :param spawn: The pool or function that runs handlers: a :class:`gevent.pool.Pool`, which while
+        full holds new connections back, or its size; a function such as :func:`gevent.spawn` (the
+        default) or :func:`gevent.spawn_raw`, also called ``"raw"``; ``None``: in the hub, where
+        they must not block.
     :raises TypeError: There is no *handle*, or *listener* is of a wrong type.
     :raises ValueError: *listener* is no address, or :attr:`max_accept` is less than 1.
     """
@@ -288,7 +288,7 @@ class BaseServer:
     def stop(self, timeout: float | None = None) -> None:
         """Close the socket, and wait for the handlers if they run in a pool.
 
-        :param timeout: After how many seconds to kill those that still run; ``None``: after
+        :param timeout: The seconds after which to kill those that still run; ``None``: after
             :attr:`stop_timeout`.
         """
         self.close()

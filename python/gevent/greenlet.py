@@ -63,8 +63,8 @@ def joinall(
 
     :param greenlets: The greenlets, or other objects with ``rawlink()`` and ``unlink()``.
         ``None`` waits until the loop has nothing left to do, as :func:`gevent.wait` does.
-    :param timeout: For how many seconds to wait; ``None`` waits for any time.
-    :param raise_error: Whether to raise the error of the first greenlet that ends with one, at
+    :param timeout: The most seconds to wait; ``None`` for no limit.
+    :param raise_error: True to raise the error of the first greenlet that ends with one, at
         once. Otherwise errors stay with their greenlets.
     :returns: A list of those that are over, in the order in which they ended.
     """
@@ -93,8 +93,8 @@ def killall(
     """Raise *exception* in every one of *greenlets*; those that have not begun never will.
 
     :param greenlets: Greenlets of the calling thread, raw ones too.
-    :param block: Whether to wait until they are over. Those that catch the exception may go on.
-    :param timeout: For how many seconds to wait at most.
+    :param block: True to wait until they are over. Those that catch the exception may go on.
+    :param timeout: The most seconds to wait.
     :raises gevent.Timeout: not all of them were over by then.
     """
     doomed = list(greenlets)

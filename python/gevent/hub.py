@@ -189,7 +189,7 @@ class Hub(BaseHub):
     method ``switch_out()`` is called if it has one.
 
     :param loop: A loop to run, or the flags of a new one, by default ``config.libev_backend``.
-    :param default: Whether a new loop is to be the default one, which handles signals and
+    :param default: True if a new loop is to be the default one, which handles signals and
         children; by default only that of the main thread is.
     """
 
@@ -289,7 +289,7 @@ class Hub(BaseHub):
     def _may_get_signal(self, watched: bool) -> bool:
         """Return whether a signal may still wake the main greenlet.
 
-        :param watched: Whether the loop has watchers of signals.
+        :param watched: True if the loop has watchers of signals.
         """
         handled = watched or (self.main_hub and program_handles_signals())
         return handled and not self._joined
@@ -338,7 +338,8 @@ class Hub(BaseHub):
 
         An attribute of this name set on a hub is called instead; it must not raise.
 
-        :param context: What failed; ``None`` makes it a system error, whatever its class.
+        :param context: The object that failed; ``None`` makes it a system error, whatever its
+            class.
         """
         type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
@@ -424,7 +425,7 @@ class Hub(BaseHub):
         Only for the main greenlet of the thread. What the hub holds is not released; see
         :meth:`destroy`.
 
-        :param timeout: For how many seconds to wait; ``None`` waits for any time.
+        :param timeout: The most seconds to wait; ``None`` for no limit.
         :returns: ``True`` if nothing is left, ``False`` if the time ran out.
         """
         assert getcurrent() is self.parent, "only possible from the MAIN greenlet"
@@ -459,7 +460,7 @@ class Hub(BaseHub):
         thread, outside of the hub; another thread may do so once that thread has ended. The
         hub, and what was bound to it, cannot be used any more.
 
-        :param destroy_loop: Whether to destroy the loop. By default the default loop is kept,
+        :param destroy_loop: True to destroy the loop. By default the default loop is kept,
             for the next hub of the thread, and any other destroyed.
         """
         loop = self.loop

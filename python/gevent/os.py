@@ -324,7 +324,7 @@ def fork_and_watch(
 
     :param callback: Called in the hub, with the child watcher, when the child has ended.
     :param loop: The loop to use; by default that of the calling thread.
-    :param ref: Whether the watched child keeps the loop running.
+    :param ref: True if the watched child keeps the loop running.
     :param fork: The function that forks.
     """
     _prepare_to_watch(loop)

@@ -200,8 +200,8 @@ class GroupMappingMixin:
         each call gets an item of each, until the shortest ends. ``next()`` on the iterator raises
         what the call raised; the one after that goes on.
 
-        :param maxsize: How many calls may at most be begun whose results are not read;
-            ``None``: any number.
+        :param maxsize: The most calls that may be begun whose results are not read;
+            ``None`` for any number.
         """
         results: IMap[_T] = self._imap(IMap, func, iterables, maxsize)
         return results
@@ -319,10 +319,10 @@ class Group(BaseGroup, GroupMappingMixin):
     def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
         """Wait until no greenlet is left.
 
-        :param timeout: For how many seconds to wait; ``None`` waits for any time.
-        :param raise_error: Whether to raise, afterwards, the error of a greenlet that is in the
+        :param timeout: The most seconds to wait; ``None`` for no limit.
+        :param raise_error: True to raise, afterwards, the error of a greenlet that is in the
             group now.
-        :returns: Whether the group is empty.
+        :returns: True if the group is empty.
         """
         greenlets = list(self.greenlets) if raise_error else ()
         empty = self._empty_event.wait(timeout=timeout)
@@ -336,8 +336,8 @@ class Group(BaseGroup, GroupMappingMixin):
     ) -> None:
         """Raise *exception* in every greenlet of the group, and in those that it gets meanwhile.
 
-        :param block: Whether to wait until all of them are over.
-        :param timeout: For how many seconds to wait at most; nothing is raised after that.
+        :param block: True to wait until all of them are over.
+        :param timeout: The most seconds to wait; nothing is raised after that.
         """
         with Timeout(timeout, False):
             while doomed := self.greenlets - self.dying:
@@ -364,7 +364,7 @@ class Group(BaseGroup, GroupMappingMixin):
     ) -> None:
         """Raise *exception* in one greenlet; nothing happens when it is not in the group.
 
-        :param block: Whether to wait until it is over, for at most *timeout* seconds.
+        :param block: True to wait until it is over, for at most *timeout* seconds.
         """
         if greenlet in self.greenlets and greenlet not in self.dying:
             self.dying.add(greenlet)
@@ -418,7 +418,7 @@ class Pool(BasePool, Group):
     def wait_available(self, timeout: float | None = None) -> int:
         """Wait until there is room for a greenlet, for at most *timeout* seconds.
 
-        :returns: For how many greenlets there is room.
+        :returns: The number of greenlets that there is room for.
         """
         return self._semaphore.wait(timeout=timeout)
 

@@ -92,7 +92,7 @@ def select(  # type: ignore[no-redef]
     Unlike :func:`select.select`, an exceptional condition of one of *xlist* is only seen when it
     is there at the time of the call, or when something else ends the wait.
 
-    :param timeout: For how many seconds to wait at most; ``None``: for any time.
+    :param timeout: The most seconds to wait; ``None`` for no limit.
     :returns: Those of each list that are ready. A descriptor that gevent closes meanwhile is;
         one that is closed in another way never is.
     :raises ValueError: *timeout* or a descriptor is negative.
@@ -169,7 +169,7 @@ class poll:  # type: ignore[no-redef]
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """Wait until at least one descriptor is ready.
 
-        :param timeout: For how many *milliseconds* at most; ``None`` or less than 0: any time.
+        :param timeout: The most *milliseconds* to wait; ``None`` or less than 0 for no limit.
         :returns: ``(descriptor, events)`` for each that is ready; ``POLLNVAL`` for one that was
             closed before. Unlike in the standard library, one that is only hung up is readable
             if that was asked for, as reading finds the end.
@@ -243,8 +243,8 @@ class epoll:  # type: ignore[no-redef]
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """Wait until at least one descriptor is ready.
 
-        :param timeout: For how many *seconds* at most; ``None`` or less than 0: any time.
-        :param maxevents: How many to return at most; -1: as many as CPython takes at a time.
+        :param timeout: The most *seconds* to wait; ``None`` or less than 0 for no limit.
+        :param maxevents: The most to return; -1 for as many as CPython takes at a time.
         :returns: ``(descriptor, events)`` for each that is ready.
         :raises ValueError: The set is closed, maybe during the call.
         """

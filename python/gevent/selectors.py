@@ -65,7 +65,7 @@ class GeventSelector(_selectors.PollSelector):
     def select(self, timeout: float | None = None) -> list[tuple[_selectors.SelectorKey, int]]:
         """Wait until something that is registered is ready.
 
-        :param timeout: For how many seconds at most; ``None``: any time; 0 or less: not at all.
+        :param timeout: The most seconds to wait; ``None`` for no limit, 0 or less for no wait.
         :return: A key, and the events that are ready, for each; none when the time is over or
             another greenlet closed the selector.
         :raises ValueError: if the selector was closed before.

@@ -47,7 +47,8 @@ def _bind(address: Any, kind: int, reuse_addr: int | None, family: int) -> Geven
 
 
 class _Backlog:
-    """How many connections may wait to be accepted, unless a class or a server says otherwise."""
+    """The most connections that may wait to be accepted, unless a class or a server says
+    otherwise."""
 
     def __get__(self, server: StreamServer | None, kind: type[StreamServer]) -> int:
         return 256 if config.compat else 128
@@ -98,7 +99,7 @@ class StreamServer(BaseServer):
 
     :param listener: See :class:`gevent.baseserver.BaseServer`; a Unix socket is given as such.
     :param handle: ``handle(socket, address)``. An error in it ends that connection alone.
-    :param backlog: How many connections may wait to be accepted, 128 by default, or 256 by the
+    :param backlog: The most connections that may wait to be accepted, 128 by default, or 256 by the
         setting ``compat``; only with an address.
     :param spawn: See :class:`gevent.baseserver.BaseServer`.
     :param ssl_args: ``ssl_context``, an :class:`gevent.ssl.SSLContext` or one of the standard
@@ -116,7 +117,7 @@ class StreamServer(BaseServer):
         StreamServer(("127.0.0.1", 8023), echo, spawn=1000).serve_forever()
     """
 
-    #: How many connections may wait to be accepted, unless stated.
+    #: The most connections that may wait to be accepted, unless stated.
     backlog: int = _Backlog()  # type: ignore[assignment]
     #: What ``SO_REUSEADDR`` is set to; ``None``: it is left as it is.
     reuse_addr: int | None = 1

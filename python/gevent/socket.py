@@ -104,8 +104,8 @@ def create_connection(  # type: ignore[no-redef]
 
     :param timeout: The timeout of the new socket in seconds, which limits each try; by default
         that of :func:`setdefaulttimeout`.
-    :param source_address: What to bind the socket to before.
-    :param all_errors: Whether to raise an ``ExceptionGroup`` of the errors of all tries instead
+    :param source_address: The address to bind the socket to first.
+    :param all_errors: True to raise an ``ExceptionGroup`` of the errors of all tries instead
         of the last one.
     :raises OSError: No try was successful.
     """
@@ -153,9 +153,9 @@ def create_server(  # type: ignore[no-redef]
     """Return a socket that listens at *address*.
 
     :param family: ``AF_INET`` or ``AF_INET6``.
-    :param backlog: How many connections may wait to be accepted; by default as many as usual.
-    :param reuse_port: Whether other sockets may listen at the same address.
-    :param dualstack_ipv6: Whether an ``AF_INET6`` socket also takes connections over IPv4.
+    :param backlog: The most connections that may wait to be accepted; by default as many as usual.
+    :param reuse_port: True if other sockets may listen at the same address.
+    :param dualstack_ipv6: True if an ``AF_INET6`` socket also takes connections over IPv4.
     :raises ValueError: *dualstack_ipv6* is not possible.
     :raises OSError: The address is in use, or not one of this host.
     """

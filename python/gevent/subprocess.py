@@ -229,7 +229,7 @@ class Popen(_subprocess.Popen[AnyStr]):
     def wait(self, timeout: float | None = None, _raise_exc: bool = True) -> int | None:
         """Wait until the child has ended, and return its return code.
 
-        :param timeout: For how many seconds to wait at most.
+        :param timeout: The most seconds to wait.
         :raises TimeoutExpired: if it still runs then.
         """
         try:
@@ -258,8 +258,8 @@ class Popen(_subprocess.Popen[AnyStr]):
         May be called again after a timeout, and then loses nothing.
 
         :param input: Text or bytes for the child's standard input, if that is a pipe.
-        :param timeout: How many seconds all that may take.
-        :return: What came through standard output and standard error; None for what is no pipe.
+        :param timeout: The most seconds that all of it may take.
+        :return: Standard output and standard error; None for one that is no pipe.
         :raises TimeoutExpired: if the time was not enough. It has the output so far, as bytes.
         :raises ValueError: if there is *input* in a second call.
         """
@@ -421,9 +421,9 @@ def run(
     Takes the arguments of :class:`Popen`, and those of :func:`subprocess.run`:
 
     :param input: Text or bytes for its standard input.
-    :param capture_output: Whether to keep what it prints.
-    :param timeout: How many seconds it may take before it is killed.
-    :param check: Whether a return code other than zero is an error.
+    :param capture_output: True to keep what it prints.
+    :param timeout: The most seconds that it may take before it is killed.
+    :param check: True if a return code other than zero is an error.
     :raises TimeoutExpired: if it took too long.
     :raises CalledProcessError: if *check* is true and it failed.
     :raises ValueError: for arguments that contradict each other.
@@ -453,7 +453,7 @@ def run(
 def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
     """Run a command and return its return code; see :func:`subprocess.call`.
 
-    :param timeout: How many seconds it may take before it is killed.
+    :param timeout: The most seconds that it may take before it is killed.
     :raises TimeoutExpired: if it took too long.
     """
     with Popen(*popenargs, **kwargs) as process:

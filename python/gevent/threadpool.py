@@ -192,7 +192,7 @@ class ThreadPool(GroupMappingMixin):
     before a task the hooks set by :func:`threading.setprofile` and :func:`threading.settrace` are
     installed in its thread, and removed afterwards.
 
-    :param idle_task_timeout: After how many seconds without a task a thread ends; -1: never.
+    :param idle_task_timeout: The seconds without a task after which a thread ends; -1 for never.
     :raises ValueError: *maxsize* is negative.
     :raises TypeError: *maxsize* or *idle_task_timeout* is no number.
     """
@@ -416,7 +416,7 @@ class ThreadResult:
     def handle_error(self, context: Any, exc_info: Any) -> None:
         """Send what :func:`sys.exc_info` returned to the hub, which reports it; from any thread.
 
-        :param context: What to name in the report.
+        :param context: The object to name in the report.
         """
         self.context = context
         self.exc_info = exc_info
@@ -462,8 +462,8 @@ class ThreadPoolExecutor(_Executor):
     :mod:`concurrent.futures` only wait for them where :mod:`threading` is patched. Other than the
     standard one, it makes :meth:`submit` wait while more than *max_workers* tasks are unfinished.
 
-    :param max_workers: How many threads there may be.
-    :param thread_name_prefix: What the names of the threads begin with, if given.
+    :param max_workers: The most threads there may be.
+    :param thread_name_prefix: The beginning of the threads' names, if given.
     :param initializer: Is called with *initargs* in each thread before its first task. When it
         raises, the executor is broken: what is queued and what is submitted later fails with
         :exc:`concurrent.futures.thread.BrokenThreadPool`.

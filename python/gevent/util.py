@@ -88,10 +88,10 @@ def format_run_info(
 ) -> list[str]:
     """Return lines that describe the threads and greenlets of the process, for people.
 
-    :param thread_stacks: Whether to show where the threads are.
-    :param greenlet_stacks: Whether to show where the greenlets are. Where they were spawned is
+    :param thread_stacks: True to show where the threads are.
+    :param greenlet_stacks: True to show where the greenlets are. Where they were spawned is
         shown anyway.
-    :param limit: How many entries to show of each stack at most; ``None`` shows all.
+    :param limit: The most entries of each stack to show; ``None`` shows all.
     :param current_thread_ident: The thread to mark as the current one, by default the caller's.
     """
     lines: list[str] = []
@@ -208,7 +208,7 @@ class GreenletTree:
     def format_lines(self, details: bool | dict[str, Any] = True) -> list[str]:
         """Return the lines that show this tree.
 
-        :param details: Which details to show: all or none, or a dictionary that overrides some
+        :param details: The details to show: all or none, or a dictionary that overrides some
             of ``DEFAULT_DETAILS``.
         """
         if isinstance(details, dict):

@@ -118,7 +118,7 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
 def warn(old: str, new: str, stacklevel: int = 2) -> None:
     """Say that *old* is of gevent 0.13 and that *new* is what to use today.
 
-    :param stacklevel: Whose line to name: 2 for the caller of the caller of this function.
+    :param stacklevel: The frame whose line to name: 2 for the caller of this function's caller.
     """
     warnings.warn(
         f"{old} is of gevent 0.13; today: {new}", DeprecationWarning, stacklevel=stacklevel + 1

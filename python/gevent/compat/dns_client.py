@@ -105,7 +105,7 @@ def addresses(name: str, kind: int, search: bool) -> tuple[int, list[bytes]]:
     """Return for how many seconds the addresses of a host hold, and the addresses, packed.
 
     :param kind: ``A`` or ``AAAA``.
-    :param search: Whether to try the name in the domains of the search list too.
+    :param search: True to try the name in the domains of the search list too.
     :raises Failed: There are none.
     """
     family = AF_INET if kind == A else AF_INET6

@@ -294,8 +294,8 @@ def application(
 ) -> Callable[..., Iterator[bytes]]:
     """Return a WSGI application that passes requests on to *handle* and waits for their replies.
 
-    :param spawn: What calls *handle* for each request; ``None``: it is called directly.
-    :param full: Whether no more can be spawned now; a request is answered with 503 then.
+    :param spawn: A function that calls *handle* for each request; ``None`` calls it directly.
+    :param full: True if no more can be spawned now; a request is answered with 503 then.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:

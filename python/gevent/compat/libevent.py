@@ -74,7 +74,7 @@ class event:
         called every time, otherwise once.
     :param handle: A descriptor, or an object with ``fileno()``; for ``EV_SIGNAL`` the number of
         the signal.
-    :param arg: What to keep as :attr:`arg`.
+    :param arg: The value of :attr:`arg`.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class _descriptor_event(event):
     """An event on a descriptor that is scheduled at once.
 
     :param timeout: In how many seconds to give up; ``None``: never.
-    :param persist: Whether to call back every time.
+    :param persist: True to call back every time.
     """
 
     evtype: int
@@ -305,7 +305,7 @@ def loop(nonblock: bool = False) -> int:
 
     It is ``gevent.core.loop`` with the setting ``compat`` only.
 
-    :param nonblock: Whether to dispatch only what is pending, and not wait.
+    :param nonblock: True to dispatch only what is pending, and not wait.
     :returns: 0, or 1 if no event is registered.
     """
     warn("gevent.core.loop()", "gevent.get_hub().loop.run(once=True)")

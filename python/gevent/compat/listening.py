@@ -18,8 +18,8 @@ def bind_and_listen(
 ) -> None:
     """Bind a socket to an address and have it listen.
 
-    :param backlog: How many connections may wait to be accepted.
-    :param reuse_addr: Whether the address may be one that was used a moment ago.
+    :param backlog: The most connections that may wait to be accepted.
+    :param reuse_addr: True if the address may be one that was used a moment ago.
     :raises OSError: The address is in use, or not one of this host.
     """
     if reuse_addr:

@@ -103,7 +103,7 @@ def patch_module(
     former and a :class:`gevent.events.GeventDidPatchModuleEvent` after the latter.
 
     :param items: The names to replace; ``source_module.__implements__`` where left out.
-    :return: Whether it was done: ``False`` if a subscriber raised ``DoNotPatch``.
+    :return: True if it was done: ``False`` if a subscriber raised ``DoNotPatch``.
     :raises AttributeError: if there are neither *items* nor an ``__implements__``, or one of the
         names is missing in *source_module*.
     """

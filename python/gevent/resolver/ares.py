@@ -49,9 +49,9 @@ class Resolver(AbstractResolver):
     answers.
 
     :param hub: The hub that it is for, by default the current one.
-    :param use_environ: Whether settings that are not given come from ``gevent.config``
+    :param use_environ: True if settings that are not given come from ``gevent.config``
         (``GEVENTARES_*``, ``GEVENT_RESOLVER_TIMEOUT``, ``GEVENT_RESOLVER_NAMESERVERS``).
-    :param kwargs: What :class:`gevent.resolver.cares.channel` takes: *servers*, *timeout*
+    :param kwargs: Arguments of :class:`gevent.resolver.cares.channel`: *servers*, *timeout*
         (seconds), *tries*, *ndots*, *udp_port*, *tcp_port*, *flags*.
     :raises gevent.resolver.cares.InvalidIP: One of *servers* is not an address.
     """

@@ -145,8 +145,8 @@ class channel:
     :param loop: The loop of the hub that the functions are called in.
     :param flags: Flags of c-ares: ``USEVC`` (1), ``PRIMARY`` (2), ``IGNTC`` (4), ``NORECURSE``
         (8), ``NOSEARCH`` (32), ``NOCHECKRESP`` (128) and ``EDNS`` (256); others have no effect.
-    :param timeout: For how many seconds to wait for a server.
-    :param tries: How often to ask every server.
+    :param timeout: The seconds to wait for a server.
+    :param tries: The number of times to ask every server.
     :param ndots: With how many dots in it a name is first taken as complete.
     :param udp_port: The port of the servers for UDP, by default 53.
     :param tcp_port: The port of the servers for TCP, by default 53.

@@ -22,9 +22,9 @@ class HTTPServer(RequestServer):
         or which another greenlet replies to later. If it raises, the client gets 500. A subclass
         may define a method ``handle`` instead.
     :param backlog: See :class:`gevent.server.StreamServer`.
-    :param spawn: Where *handle* runs: see :class:`gevent.baseserver.BaseServer`. While a pool is
-        full, requests are answered with 503.
-    :param default_response_headers: What every reply has in its header: by default that the
+    :param spawn: The pool or function that runs *handle*: see
+        :class:`gevent.baseserver.BaseServer`. While a pool is full, requests are answered with 503.
+    :param default_response_headers: The header fields of every reply: by default that the
         connection ends with it.
     :raises TypeError: There is no *handle*.
     """

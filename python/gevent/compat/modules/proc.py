@@ -66,7 +66,7 @@ spawn_link_exception: Callable[..., Greenlet] = Proc.spawn_link_exception
 def waitall(procs: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """Return the results of all *procs*, in their order, or raise the first error one ends with.
 
-    :param timeout: For how many seconds to wait.
+    :param timeout: The most seconds to wait.
     :raises gevent.Timeout: They were not over by then.
     """
     procs = list(procs)
