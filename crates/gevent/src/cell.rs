@@ -10,6 +10,7 @@
 //! passes over it, and every other access panics.
 
 use std::cell::{Cell, UnsafeCell};
+use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
@@ -121,6 +122,13 @@ impl<T> GilCell<T> {
     }
 }
 
+impl<T> fmt::Debug for GilCell<T> {
+    /// Shows no value: opening the cell could panic, and values refer to each other in circles.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GilCell(..)")
+    }
+}
+
 impl<T> Drop for GilCell<T> {
     #[inline]
     fn drop(&mut self) {
@@ -210,6 +218,13 @@ impl<T> Deref for Made<T> {
             Some(value) => value,
             None => refuse(BLANK),
         }
+    }
+}
+
+impl<T> fmt::Debug for Made<T> {
+    /// Shows no value, as that of a [`GilCell`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Made(..)")
     }
 }
 

@@ -29,6 +29,7 @@ use crate::waiting::waiter::Waiter;
 
 /// The base class of `gevent.hub.Hub`: running the loop, switching, waiting for watchers. The Python subclass reports errors.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
+#[derive(Debug)]
 pub struct BaseHub {
     loop_: GilCell<Option<Py<Loop>>>,
     /// Loops that the hub had before, on which something may still wait.
@@ -105,6 +106,7 @@ fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
 /// Releases the thread's hub when it is dropped. An instance of its Python subclass, which destroys the hub before that, lives
 /// in the thread's state.
 #[pyclass(frozen, subclass, name = "ThreadEnd", module = "gevent._core")]
+#[derive(Debug)]
 pub struct ThreadEnd {
     thread: u64,
 }

@@ -3,8 +3,6 @@
 //! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. ARCHITECTURE.md has the map and the
 //! storeys: which of these modules may use which.
 
-#![allow(missing_debug_implementations)]
-
 mod args;
 mod asyncio;
 mod cell;
@@ -141,10 +139,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<pools::imap::IMap>(module)?;
     ffi::collector::always_collected::<Greenlet, pools::imap::IMap>(py);
     add_class::<pools::threadpool::TaskQueue>(module)?;
-    module.add_function(wrap_pyfunction!(
-        pools::work_semaphore::retire_workers,
-        module
-    )?)?;
+    module.add_function(wrap_pyfunction!(pools::threadpool::retire_workers, module)?)?;
     event_loop::flags::register(module)?;
     add_class::<resolver::channel::NameService>(module)?;
     add_class::<resolver::channel::LookUp>(module)?;

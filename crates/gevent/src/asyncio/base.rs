@@ -27,6 +27,7 @@ use crate::event_loop::loop_::Loop;
 use crate::hub;
 
 /// An object whose descriptor is registered for a loop.
+#[derive(Debug)]
 pub enum Io {
     /// A transport of a stream socket.
     Stream(Py<StreamTransport>),
@@ -79,6 +80,7 @@ pub struct SelectorWatch {
 
 /// The ready queue, timers and turns of an event loop of asyncio that shares its thread with greenlets.
 #[pyclass(frozen, subclass, module = "gevent._core", name = "AsyncioLoop")]
+#[derive(Debug)]
 pub struct AsyncioLoop {
     mailbox: Made<Arc<Mailbox>>,
     pub(super) io: GilCell<Slab<Io>>,

@@ -37,6 +37,7 @@ struct Sending {
 
 /// The base class of transports of datagram sockets.
 #[pyclass(frozen, subclass, extends = BaseTransport, module = "gevent._core", name = "DatagramTransport")]
+#[derive(Debug)]
 pub struct DatagramTransport {
     sending: GilCell<Sending>,
     family: i32,

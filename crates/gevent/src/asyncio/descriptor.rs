@@ -19,6 +19,7 @@ use crate::event_loop::parked::Listener;
 use crate::hub;
 
 /// Puts a future's place into the mailbox when its descriptor is ready.
+#[derive(Debug)]
 struct FutureListener {
     mailbox: Arc<Mailbox>,
     place: AtomicU32,
@@ -35,6 +36,7 @@ impl Listener for FutureListener {
 }
 
 /// A future that is done when a descriptor is ready.
+#[derive(Debug)]
 pub struct DescriptorFuture {
     /// The future of asyncio.
     pub future: Py<PyAny>,

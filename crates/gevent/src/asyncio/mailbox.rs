@@ -19,6 +19,7 @@ use crate::event_loop::parked::Listener;
 use crate::waiting::wait::WaitRef;
 
 /// One thing to do.
+#[derive(Debug)]
 pub enum Ready {
     /// Run a handle.
     Handle(Py<PyAny>),
@@ -32,6 +33,7 @@ const KEPT: usize = 4096;
 /// The ready queue of one event loop, which wakes the greenlet that waits for something to be put in.
 ///
 /// It is apart from the loop's object, as sources refer to it: they must not keep the loop alive.
+#[derive(Debug)]
 pub struct Mailbox {
     ready: GilCell<VecDeque<Ready>>,
     parked: GilCell<Option<WaitRef>>,
@@ -161,6 +163,7 @@ impl Listener for SelectorListener {
 
 /// The handles that are to run, as a queue that can be used like the `deque` that asyncio's loops have as `_ready`.
 #[pyclass(frozen, sequence, module = "gevent._core", name = "ReadyView")]
+#[derive(Debug)]
 pub struct ReadyView {
     owner: Made<Py<AsyncioLoop>>,
 }

@@ -15,6 +15,7 @@ use crate::event_loop::parked::Listener;
 use crate::hub;
 
 /// Puts an object of a loop into its mailbox when its source is ready.
+#[derive(Debug)]
 struct IoListener {
     mailbox: Arc<Mailbox>,
     place: u32,
@@ -45,6 +46,7 @@ impl Listener for IoListener {
 /// A descriptor that is registered with the hub of the thread that runs a loop, for an object of that loop.
 ///
 /// The hub's sources know the mailbox alone, so that a loop and its transports are freed together once they are unreachable.
+#[derive(Debug)]
 pub struct Registration {
     source: GilCell<Source>,
     fd: RawFd,

@@ -34,6 +34,7 @@ pub struct Flow {
 
 /// The base class of transports of stream sockets.
 #[pyclass(frozen, subclass, extends = BaseTransport, module = "gevent._core", name = "StreamTransport")]
+#[derive(Debug)]
 pub struct StreamTransport {
     pub(super) flow: GilCell<Flow>,
     pub(super) is_unix: bool,

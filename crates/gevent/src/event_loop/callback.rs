@@ -14,6 +14,7 @@ struct Call {
 
 /// A function to be called in the hub, in the order of scheduling, unless stopped before.
 #[pyclass(frozen, name = "callback", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Callback {
     call: GilCell<Call>,
 }

@@ -45,6 +45,7 @@ fn interest_of(events: i16) -> Interest {
 ///
 /// It is remembered, as it may be over when the greenlet goes on: the callback of a watcher of the same descriptor, which
 /// runs before, may have taken what there was to read, and the greenlet is to look what has become of it.
+#[derive(Debug)]
 pub struct Reports {
     wait: WaitRef,
     seen: GilCell<Vec<(RawFd, i16)>>,
@@ -187,6 +188,7 @@ pub fn wait_descriptor(
 
 /// Wakes the greenlets that poll a set of descriptors when the set changes, so that they poll the set as it is now.
 #[pyclass(frozen, module = "gevent._core")]
+#[derive(Debug)]
 pub struct PollChanges {
     waiting: GilCell<Vec<WaitRef>>,
     closed: AtomicBool,

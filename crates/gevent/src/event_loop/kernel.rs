@@ -4,14 +4,15 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
+use primitives::spin;
 use pyo3::prelude::*;
 use reactor::{Epoll, EventFlags, Waker};
 
 use crate::errors::os_error;
 use crate::event_loop::ready::Task;
-use crate::event_loop::spin;
 
 /// The kernel objects of a loop; replaced as a whole in a forked child.
+#[derive(Debug)]
 pub struct Kernel {
     /// Edge-triggered sockets, the waker, and `level`.
     pub main: Epoll,
@@ -22,6 +23,7 @@ pub struct Kernel {
 }
 
 /// Tasks from other threads.
+#[derive(Debug)]
 pub struct Inbox {
     tasks: Mutex<Vec<Task>>,
     full: AtomicBool,
@@ -61,7 +63,7 @@ impl Inbox {
     /// Looks for a moment whether a task comes.
     pub fn look_out(&self) -> bool {
         self.watched.store(true, SeqCst);
-        spin::until(spin::LOOK_OUT, || self.full.load(Relaxed));
+        spin::until(spin::BRIEFLY, || self.full.load(Relaxed));
         self.watched.store(false, SeqCst);
         self.full.load(SeqCst)
     }

@@ -1,5 +1,6 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -53,6 +54,19 @@ pub enum Watched {
     Nobody,
 }
 
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Watcher(_) => "Watcher",
+            Self::Wake(_) => "Wake",
+            Self::Report(..) => "Report",
+            Self::Call(_) => "Call",
+            Self::Listener(..) => "Listener",
+            Self::Nobody => "Nobody",
+        })
+    }
+}
+
 /// Ended watches that may linger until the next poll.
 const LINGERING: usize = 16;
 /// Innermost frames of the longest run that are kept.
@@ -64,6 +78,7 @@ const SHOWN_FRAMES: usize = 16;
 /// Only the `default` loop can watch child processes. Raises `ValueError` for an unknown name.
 // Each table is opened on its own.
 #[pyclass(frozen, subclass, weakref, dict, name = "loop", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Loop {
     pub(crate) queue: GilCell<ReadyQueue>,
     pub(crate) timers: GilCell<Timers<Due>>,

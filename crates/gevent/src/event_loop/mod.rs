@@ -14,6 +14,5 @@ pub mod ready;
 pub mod run;
 pub mod runs;
 pub mod signal_handlers;
-pub mod spin;
 pub mod thread_end;
 pub mod unusual;

@@ -1,6 +1,7 @@
 //! The ready queue: what one loop has to do, in order.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -37,6 +38,23 @@ pub enum Task {
     Watcher(Py<Watcher>),
     /// Work of this crate that runs in the hub (and must not block).
     Native(Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>),
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wake(_) => "Wake",
+            Self::Yield(_) => "Yield",
+            Self::Start(_) => "Start",
+            Self::Switch(..) => "Switch",
+            Self::Throw(_) => "Throw",
+            Self::Timeout(_) => "Timeout",
+            Self::Scope(_) => "Scope",
+            Self::Callback(_) => "Callback",
+            Self::Watcher(_) => "Watcher",
+            Self::Native(_) => "Native",
+        })
+    }
 }
 
 /// Tasks between two zero-timeout polls of a busy loop, at most.

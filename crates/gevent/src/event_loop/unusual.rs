@@ -22,6 +22,7 @@ pub fn note_gone_loop() {
 }
 
 /// The set of unusual things that hold for a loop.
+#[derive(Debug)]
 pub struct Unusual(AtomicU32);
 
 impl Unusual {

@@ -52,6 +52,7 @@ use std::ffi::c_void;
 use std::hint::spin_loop;
 use std::sync::{Mutex, MutexGuard};
 
+use primitives::Blocks;
 use pyo3::Python;
 use pyo3::ffi;
 
@@ -76,16 +77,17 @@ const TRIES: u32 = 1000;
 /// between, and each must pass on to the one that it really covers.
 struct Below(ffi::PyObjectArenaAllocator);
 
-static BLOCKS: Mutex<Blocks> = Mutex::new(Blocks::new());
+static MEMORY: Mutex<Memory> = Mutex::new(Memory {
+    segments: Segments::new(),
+    blocks: Blocks::new(),
+    arenas: Vec::new(),
+});
 
-struct Blocks {
+/// The memory that this allocator has.
+struct Memory {
     segments: Segments,
-    /// The index of the first block that was never handed out.
-    fresh: u32,
-    /// Freed blocks with their pages, the last one freed last.
-    warm: Vec<u32>,
-    /// Freed blocks without pages.
-    cold: Vec<u32>,
+    /// Which blocks of the segments are free.
+    blocks: Blocks,
     /// Freed arenas.
     arenas: Vec<KeptArena>,
 }
@@ -135,49 +137,26 @@ fn install_before(_py: Python<'_>, below: ffi::PyObjectArenaAllocator) {
     unsafe { ffi::PyObject_SetArenaAllocator(&raw mut ours) };
 }
 
-impl Blocks {
-    const fn new() -> Self {
-        Self {
-            segments: Segments::new(),
-            fresh: 0,
-            warm: Vec::new(),
-            cold: Vec::new(),
-            arenas: Vec::new(),
-        }
-    }
-
+impl Memory {
     fn take(&mut self) -> Option<*mut c_void> {
-        let index = match self.warm.pop().or_else(|| self.cold.pop()) {
-            Some(index) => index,
-            None => self.take_fresh()?,
-        };
-        Some(self.segments.address(index, BLOCK))
-    }
-
-    fn take_fresh(&mut self) -> Option<u32> {
-        let mapped = self.segments.count() as u32 * EACH;
-        if self.fresh == mapped && !self.segments.grow(Owner::Arena) {
-            return None;
-        }
-        self.fresh += 1;
-        Some(self.fresh - 1)
+        let Self {
+            segments, blocks, ..
+        } = self;
+        let index = blocks
+            .take(|index| index < segments.count() as u32 * EACH || segments.grow(Owner::Arena))?;
+        Some(segments.address(index, BLOCK))
     }
 
     fn give_back(&mut self, index: u32) {
-        self.warm.push(index);
-        if self.warm.len() < KEPT + BATCH {
+        if self.blocks.give_back(index) < KEPT + BATCH {
             return;
         }
-        let mut oldest: Vec<u32> = self.warm.drain(..BATCH).collect();
-        oldest.sort_unstable();
-        let adjacent = |one: &u32, next: &u32| one + 1 == *next && !next.is_multiple_of(EACH);
-        for run in oldest.chunk_by(adjacent) {
+        for run in primitives::runs(&self.blocks.cool(BATCH), EACH) {
             let start = self.segments.address(run[0], BLOCK);
             // SAFETY: these blocks lie side by side in a segment, were freed by CPython and are handed out to nobody
             // meanwhile.
             unsafe { segments::forget(start, BLOCK * run.len()) };
         }
-        self.cold.extend(oldest.into_iter().rev());
     }
 
     /// Keeps a freed arena; returns false when there are enough.
@@ -190,22 +169,22 @@ impl Blocks {
     }
 }
 
-/// Returns how many bytes of first frames are resident, and how many of those are in use; 0 while somebody holds the lock.
+/// Returns how many bytes of first frames are resident, and how many of those are in use; 0 while another thread holds the lock.
 pub fn memory() -> (usize, usize) {
-    let Ok(blocks) = BLOCKS.try_lock() else {
+    let Ok(memory) = MEMORY.try_lock() else {
         return (0, 0);
     };
-    let resident = blocks.fresh as usize - blocks.cold.len();
-    (resident * BLOCK, (resident - blocks.warm.len()) * BLOCK)
+    let (resident, used) = memory.blocks.resident();
+    (resident * BLOCK, used * BLOCK)
 }
 
-fn lock_soon() -> Option<MutexGuard<'static, Blocks>> {
+fn lock_soon() -> Option<MutexGuard<'static, Memory>> {
     (0..TRIES).find_map(|_| {
-        let blocks = BLOCKS.try_lock().ok();
-        if blocks.is_none() {
+        let memory = MEMORY.try_lock().ok();
+        if memory.is_none() {
             spin_loop();
         }
-        blocks
+        memory
     })
 }
 
@@ -215,9 +194,9 @@ fn below(context: *mut c_void) -> &'static ffi::PyObjectArenaAllocator {
 }
 
 extern "C" fn alloc(context: *mut c_void, size: usize) -> *mut c_void {
-    let kept = match (size, BLOCKS.try_lock()) {
-        (BLOCK, Ok(mut blocks)) => blocks.take(),
-        (ARENA_SIZE, Ok(mut blocks)) => blocks.arenas.pop().map(|arena| arena.0),
+    let kept = match (size, MEMORY.try_lock()) {
+        (BLOCK, Ok(mut memory)) => memory.take(),
+        (ARENA_SIZE, Ok(mut memory)) => memory.arenas.pop().map(|arena| arena.0),
         _ => None,
     };
     if let Some(block) = kept {
@@ -234,7 +213,7 @@ extern "C" fn free(context: *mut c_void, block: *mut c_void, size: usize) {
         match location.owner {
             Owner::Chunks => chunks::give_back(&location),
             Owner::Arena => match lock_soon() {
-                Some(mut blocks) => blocks.give_back(location.index(BLOCK)),
+                Some(mut memory) => memory.give_back(location.index(BLOCK)),
                 // The address is lost, the memory is not.
                 // SAFETY: CPython has freed the block, and nobody gets it again.
                 None => unsafe { segments::forget(block, BLOCK) },
@@ -244,9 +223,9 @@ extern "C" fn free(context: *mut c_void, block: *mut c_void, size: usize) {
     }
     // Handed out again as it is: CPython does not ask for zeroed memory.
     let kept = size == ARENA_SIZE
-        && BLOCKS
+        && MEMORY
             .try_lock()
-            .is_ok_and(|mut blocks| blocks.keep_arena(block));
+            .is_ok_and(|mut memory| memory.keep_arena(block));
     let below = below(context);
     if !kept && let Some(free) = below.free {
         free(below.ctx, block, size);

@@ -2,6 +2,7 @@
 //! another extension, and [`new_instance`] makes instances of classes that programs derive from ours.
 
 use std::ffi::c_void;
+use std::fmt;
 use std::marker::PhantomData;
 
 use pyo3::PyTypeInfo;
@@ -20,8 +21,15 @@ use super::greenlet;
 #[repr(transparent)]
 pub struct PyGreenlet(PyAny);
 
+impl fmt::Debug for PyGreenlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PyGreenlet(..)")
+    }
+}
+
 /// The instance layout of `greenlet.h`; its size is compared with `tp_basicsize` at import.
 #[repr(C)]
+#[derive(Debug)]
 pub struct GreenletLayout {
     ob_base: ffi::PyObject,
     weakreflist: *mut ffi::PyObject,

@@ -36,6 +36,7 @@ use crate::waiting::wait::{Outcome, Wait, WaitRef};
 type Object = *mut ffi::PyObject;
 
 /// The next step of a call that may park.
+#[derive(Debug)]
 pub enum Step {
     /// It returns this.
     Done(Py<PyAny>),
@@ -52,6 +53,7 @@ pub enum First {
 }
 
 /// The result of a call's fast path.
+#[derive(Debug)]
 pub enum FastPath {
     /// It returns this.
     Done(Py<PyAny>),

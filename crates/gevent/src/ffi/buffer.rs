@@ -198,6 +198,7 @@ impl Writable {
 
 /// Memory that is filled from its beginning on. It is used by its address only, never as a slice: it may be the memory of a
 /// Python object, to which others write too. What counts as received was written by the kernel or by [`put`](Self::put).
+#[derive(Debug)]
 pub struct Room<'a> {
     start: *mut u8,
     size: usize,

@@ -27,6 +27,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
+use primitives::Pages;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -48,148 +49,53 @@ const TRIES: u32 = 1000;
 /// The offset of the fields of [`FrameStack`] in a thread's state; it is 0 where this CPython is not known.
 static FIELDS: AtomicUsize = AtomicUsize::new(0);
 
-static PAGES: Mutex<Pages> = Mutex::new(Pages::new());
+static MEMORY: Mutex<Memory> = Mutex::new(Memory {
+    segments: Segments::new(),
+    pages: Pages::new(),
+});
 
-/// The chunks of one page.
-struct Page {
-    /// A bit for each chunk that is free.
-    free: u64,
-    /// True if its memory was given back to the kernel.
-    cold: bool,
-}
-
-/// The pages, and which of their chunks are free.
-struct Pages {
+/// The memory that small chunks are cut from.
+struct Memory {
     segments: Segments,
-    /// The number of chunks that a page has, and the bits of all of them.
-    each: usize,
-    whole: u64,
-    pages: Vec<Page>,
-    /// Pages with a free chunk that are not cold.
-    open: Vec<u32>,
-    /// The number of open pages whose chunks are all free.
-    unused: usize,
-    cold: Vec<u32>,
+    /// Which chunks of which pages are free.
+    pages: Pages,
 }
 
-impl Pages {
-    const fn new() -> Self {
-        Self {
-            segments: Segments::new(),
-            each: 0,
-            whole: 0,
-            pages: Vec::new(),
-            open: Vec::new(),
-            unused: 0,
-            cold: Vec::new(),
-        }
-    }
-
-    /// Sets the number of chunks that a page has; returns false when a page is smaller than a chunk, or has more than 64.
-    fn lay_out(&mut self) -> bool {
-        let each = rustix::param::page_size() / CHUNK;
-        if !(1..=64).contains(&each) {
-            return false;
-        }
-        (self.each, self.whole) = (each, u64::MAX >> (64 - each));
-        true
-    }
-
+impl Memory {
     fn page_size(&self) -> usize {
-        self.each * CHUNK
+        self.pages.chunks_per_page() * CHUNK
     }
 
     fn take(&mut self) -> Option<*mut Chunk> {
-        let page = match self.open.last().copied() {
-            Some(page) => page,
-            None => self.open_one()?,
-        };
-        let entry = &mut self.pages[page as usize];
-        if entry.free == self.whole {
-            self.unused -= 1;
-        }
-        let which = entry.free.trailing_zeros();
-        entry.free &= entry.free - 1;
-        if entry.free == 0 {
-            self.open.pop();
-        }
-        let index = page * self.each as u32 + which;
-        Some(self.segments.address(index, CHUNK).cast())
-    }
-
-    /// Opens one more page: a cold one, or else one that was never used.
-    fn open_one(&mut self) -> Option<u32> {
-        let page = match self.cold.pop() {
-            Some(page) => page,
-            None => {
-                let mapped = self.segments.count() * (segments::SIZE / self.page_size());
-                if self.pages.len() == mapped && !self.segments.grow(Owner::Chunks) {
-                    return None;
-                }
-                self.pages.push(Page {
-                    free: self.whole,
-                    cold: false,
-                });
-                u32::try_from(self.pages.len() - 1).ok()?
-            }
-        };
-        let entry = &mut self.pages[page as usize];
-        (entry.free, entry.cold) = (self.whole, false);
-        self.unused += 1;
-        self.open.push(page);
-        Some(page)
+        let in_a_segment = segments::SIZE / self.page_size().max(1);
+        let Self { segments, pages } = self;
+        let index = pages
+            .take(|page| page < segments.count() * in_a_segment || segments.grow(Owner::Chunks))?;
+        Some(segments.address(index, CHUNK).cast())
     }
 
     fn give_back(&mut self, index: u32) {
-        let (page, which) = (index / self.each as u32, index % self.each as u32);
-        let entry = &mut self.pages[page as usize];
-        if entry.free == 0 {
-            self.open.push(page);
+        let size = self.page_size();
+        if self.pages.give_back(index) * size < KEPT + BATCH {
+            return;
         }
-        entry.free |= 1 << which;
-        if entry.free == self.whole {
-            self.unused += 1;
-            if self.unused * self.page_size() >= KEPT + BATCH {
-                self.cool();
-            }
-        }
-    }
-
-    /// Returns the unused pages with the highest addresses to the kernel: many of those lie side by side.
-    fn cool(&mut self) {
-        let most = BATCH / self.page_size();
-        let unused = (0..self.pages.len()).rev();
-        let mut chosen: Vec<u32> = unused
-            .filter(|page| self.pages[*page].free == self.whole && !self.pages[*page].cold)
-            .take(most)
-            .map(|page| page as u32)
-            .collect();
-        for page in &chosen {
-            self.pages[*page as usize].cold = true;
-        }
-        self.unused -= chosen.len();
-        self.open.retain(|page| !self.pages[*page as usize].cold);
-        self.cold.extend(&chosen);
-        chosen.reverse();
-        let in_a_segment = (segments::SIZE / self.page_size()) as u32;
-        for run in chosen.chunk_by(|one, next| one + 1 == *next && next % in_a_segment != 0) {
-            let start = self.segments.address(run[0], self.page_size());
+        let in_a_segment = (segments::SIZE / size) as u32;
+        for run in primitives::runs(&self.pages.cool(BATCH / size), in_a_segment) {
+            let start = self.segments.address(run[0], size);
             // SAFETY: these pages lie side by side in a segment, and all their chunks were freed. They may be taken again as
             // soon as the lock is released, which the caller holds.
-            unsafe { segments::forget(start, self.page_size() * run.len()) };
+            unsafe { segments::forget(start, size * run.len()) };
         }
     }
 }
 
-/// Returns how many bytes of small chunks are resident, and how many of those are in use; 0 while somebody holds the lock.
+/// Returns how many bytes of small chunks are resident, and how many of those are in use; 0 while another thread holds the lock.
 pub fn memory() -> (usize, usize) {
-    let Ok(pages) = PAGES.try_lock() else {
+    let Ok(memory) = MEMORY.try_lock() else {
         return (0, 0);
     };
-    let warm = pages.pages.iter().filter(|page| !page.cold);
-    let used = warm.map(|page| pages.each - page.free.count_ones() as usize);
-    let resident = (pages.pages.len() - pages.cold.len()) * pages.page_size();
-    (resident, used.sum::<usize>() * CHUNK)
+    let (pages, used) = memory.pages.resident();
+    (pages * memory.page_size(), used * CHUNK)
 }
 
 /// Finds the fields of this CPython's thread state that say where frames go. Where they are not known, or pages are too large
@@ -208,9 +114,9 @@ pub fn install(py: Python<'_>) {
             size % OF_CPYTHON == 0 && size <= 1 << 24 && size > stack.top.addr().wrapping_sub(start)
         });
     if plausible
-        && PAGES
+        && MEMORY
             .try_lock()
-            .is_ok_and(|mut pages| pages.each > 0 || pages.lay_out())
+            .is_ok_and(|mut memory| memory.pages.lay_out(rustix::param::page_size() / CHUNK))
     {
         FIELDS.store(offset, Relaxed);
     }
@@ -254,7 +160,7 @@ pub unsafe fn begin() {
         return;
     }
     arena::install(py);
-    let Some(chunk) = PAGES.try_lock().ok().and_then(|mut pages| pages.take()) else {
+    let Some(chunk) = MEMORY.try_lock().ok().and_then(|mut memory| memory.take()) else {
         return;
     };
     // SAFETY: the chunk is `CHUNK` bytes of our own memory, aligned to them, and handed out to nobody else. The fields get
@@ -302,15 +208,15 @@ pub unsafe fn end() {
 
 /// Takes back the chunk at this location.
 pub fn give_back(location: &Location) {
-    let lock = || -> Option<MutexGuard<'static, Pages>> {
-        let pages = PAGES.try_lock().ok();
-        if pages.is_none() {
+    let lock = || -> Option<MutexGuard<'static, Memory>> {
+        let memory = MEMORY.try_lock().ok();
+        if memory.is_none() {
             std::hint::spin_loop();
         }
-        pages
+        memory
     };
     // Without the lock the chunk is given up: a kilobyte is lost.
-    if let Some(mut pages) = (0..TRIES).find_map(|_| lock()) {
-        pages.give_back(location.index(CHUNK));
+    if let Some(mut memory) = (0..TRIES).find_map(|_| lock()) {
+        memory.give_back(location.index(CHUNK));
     }
 }

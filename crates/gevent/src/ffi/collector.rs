@@ -19,7 +19,7 @@ use pyo3::{PyClass, PyTypeInfo, ffi};
 use super::{arena, greenlet};
 
 /// Records how far a greenlet has come with the `run` of its class.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Begun(AtomicU8);
 
 const BEGUN: u8 = 1;

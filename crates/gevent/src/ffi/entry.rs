@@ -19,6 +19,7 @@ use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::handling::Handling;
 
 /// The call that a greenlet makes.
+#[derive(Debug)]
 pub struct Call<'py> {
     /// The function.
     pub function: Bound<'py, PyAny>,

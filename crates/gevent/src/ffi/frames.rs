@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFunction};
 
 /// One frame: its code and the offset of its current instruction.
+#[derive(Debug)]
 pub struct FrameRef {
     /// The code object.
     pub code: Py<PyCode>,

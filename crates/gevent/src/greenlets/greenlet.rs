@@ -51,6 +51,7 @@ use crate::waiting::wait::WaitRef;
 ///     ticker.join(timeout=3)
 ///     ticker.kill()
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "Greenlet", module = "gevent")]
+#[derive(Debug)]
 pub struct Greenlet {
     pub(crate) state: GilCell<State>,
     begun: Begun,

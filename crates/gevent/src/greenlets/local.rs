@@ -25,6 +25,7 @@ use crate::greenlets::state::{Stage, State};
 /// A subclass's `__init__` runs again, with the arguments the object was made with, in every greenlet that comes to it.
 /// What a class declares in `__slots__` is shared. The attributes of a greenlet are dropped at its end.
 #[pyclass(frozen, subclass, weakref, name = "local", module = "gevent.local")]
+#[derive(Debug)]
 pub struct Local {
     shared: Made<Arc<Shared>>,
     args: GilCell<Option<Call>>,
@@ -75,7 +76,7 @@ impl Hasher for AddressHasher {
 }
 
 /// Some locals, those that are no more among them.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct List(Vec<Weak<Shared>>);
 
 impl List {

@@ -101,6 +101,7 @@ pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
 
 /// One frame of where a greenlet was spawned, in the shape of a frame object.
 #[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
+#[derive(Debug)]
 pub struct SpawnFrame {
     #[pyo3(get)]
     f_code: Option<Py<PyAny>>,

@@ -12,7 +12,7 @@ use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 
 /// When the callback runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkKind {
     /// However the source ended.
     Always,
@@ -35,6 +35,7 @@ impl LinkKind {
 
 /// What `link` puts among the links: called in the hub, it runs the callback in a new raw greenlet, where it may block.
 #[pyclass(frozen, subclass, name = "SpawnedLink", module = "gevent.greenlet")]
+#[derive(Debug)]
 pub struct SpawnedLink {
     callback: Made<Py<PyAny>>,
     kind: LinkKind,
@@ -42,10 +43,12 @@ pub struct SpawnedLink {
 
 /// A `SpawnedLink` for success only.
 #[pyclass(frozen, extends = SpawnedLink, name = "SuccessSpawnedLink", module = "gevent.greenlet")]
+#[derive(Debug)]
 pub struct SuccessSpawnedLink;
 
 /// A `SpawnedLink` for failure only.
 #[pyclass(frozen, extends = SpawnedLink, name = "FailureSpawnedLink", module = "gevent.greenlet")]
+#[derive(Debug)]
 pub struct FailureSpawnedLink;
 
 impl SpawnedLink {

@@ -29,6 +29,7 @@ registered_exception!(PoolFull);
     name = "BaseGroup",
     module = "gevent._core"
 )]
+#[derive(Debug)]
 pub struct BaseGroup {
     greenlets: Made<Py<PySet>>,
     dying: Made<Py<PySet>>,
@@ -40,6 +41,7 @@ pub struct BaseGroup {
 
 /// A group that takes a permit of its semaphore for each greenlet.
 #[pyclass(frozen, subclass, extends = BaseGroup, name = "BasePool", module = "gevent._core")]
+#[derive(Debug)]
 pub struct BasePool {
     semaphore: GilCell<Option<Py<PyAny>>>,
 }

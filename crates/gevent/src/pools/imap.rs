@@ -31,12 +31,14 @@ struct Plan {
 ///
 /// It is a greenlet that makes the calls with `spawn`; killing it makes no more of them.
 #[pyclass(frozen, subclass, extends = Greenlet, name = "IMapUnordered", module = "gevent._imap")]
+#[derive(Debug)]
 pub struct IMapUnordered {
     plan: GilCell<Plan>,
 }
 
 /// `IMapUnordered` in the order of the items.
 #[pyclass(frozen, subclass, extends = IMapUnordered, name = "IMap", module = "gevent._imap")]
+#[derive(Debug)]
 pub struct IMap;
 
 impl IMapUnordered {

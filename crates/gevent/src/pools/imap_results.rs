@@ -16,6 +16,7 @@ use crate::waiting::wait::WaitRef;
 use crate::waiting::waiters::{join, wake};
 
 /// The outcome of one call.
+#[derive(Debug)]
 pub enum Slot {
     /// The call is not over.
     Pending,
@@ -26,6 +27,7 @@ pub enum Slot {
 }
 
 /// The result of a non-blocking read.
+#[derive(Debug)]
 pub enum Taken {
     /// The next result.
     Slot(Slot),
@@ -63,6 +65,7 @@ impl Queued {
 
 /// The results that are not read yet.
 #[pyclass(frozen, name = "Results", module = "gevent._imap")]
+#[derive(Debug)]
 pub struct Results {
     queued: GilCell<Queued>,
 }
@@ -263,6 +266,7 @@ impl Results {
 
 /// A link to one call, which stores its result.
 #[pyclass(frozen, name = "ResultLink", module = "gevent._imap")]
+#[derive(Debug)]
 pub struct ResultLink {
     results: Made<Py<Results>>,
     index: usize,

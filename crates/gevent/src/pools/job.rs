@@ -33,6 +33,7 @@ struct Call {
 
 /// A call that a worker makes. Its outcome comes back to the hub when the worker asks for the next one.
 #[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
+#[derive(Debug)]
 pub struct Job {
     call: GilCell<Call>,
     queue: Made<Py<TaskQueue>>,

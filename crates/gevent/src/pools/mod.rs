@@ -5,4 +5,3 @@ pub mod imap;
 pub mod imap_results;
 pub mod job;
 pub mod threadpool;
-pub mod work_semaphore;

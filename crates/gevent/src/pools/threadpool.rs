@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use primitives::{WorkSemaphore, spin};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -19,10 +20,8 @@ use crate::cell::{GilCell, Made};
 use crate::event_loop::kernel::Inbox;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
-use crate::event_loop::spin;
 use crate::hub;
 use crate::pools::job::Job;
-use crate::pools::work_semaphore::WorkSemaphore;
 use crate::structured::context;
 use crate::sync::async_result::AsyncResult;
 use crate::waiting::park;
@@ -58,6 +57,7 @@ struct State {
 
 /// The tasks and the workers of a thread pool.
 #[pyclass(frozen, name = "TaskQueue", module = "gevent.threadpool")]
+#[derive(Debug)]
 pub struct TaskQueue {
     loop_: Made<Py<Loop>>,
     state: GilCell<State>,
@@ -412,4 +412,10 @@ impl TaskQueue {
         let jobs = self.state.with(py, |state| std::mem::take(&mut state.jobs));
         drop(jobs);
     }
+}
+
+/// Keep workers that have been idle for long asleep from now on, rather than let them leave: the interpreter ends.
+#[pyfunction]
+pub fn retire_workers() {
+    primitives::keep_idle_workers();
 }

@@ -67,6 +67,7 @@ impl State {
 
 /// Hands items from greenlet to greenlet: `put` returns when somebody got the item. It never holds one.
 #[pyclass(frozen, subclass, weakref, name = "Channel", module = "gevent.queue")]
+#[derive(Debug)]
 pub struct Channel {
     hooked: bool,
     state: GilCell<State>,

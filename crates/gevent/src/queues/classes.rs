@@ -409,6 +409,7 @@ impl SimpleQueue {
 ///     jobs.put("a job")
 ///     jobs.join()
 #[pyclass(frozen, subclass, extends = SimpleQueue, name = "Queue", module = "gevent.queue")]
+#[derive(Debug)]
 pub struct Queue;
 
 #[pymethods]
@@ -551,6 +552,7 @@ impl Queue {
 
 /// A `Queue` that gives out the newest item first.
 #[pyclass(frozen, subclass, extends = Queue, name = "LifoQueue", module = "gevent.queue")]
+#[derive(Debug)]
 pub struct LifoQueue;
 
 #[pymethods]
@@ -575,6 +577,7 @@ impl LifoQueue {
 
 /// A `Queue` that gives out the least item first, as ``<`` tells. When a comparison raises, the queue is as it was.
 #[pyclass(frozen, subclass, extends = Queue, name = "PriorityQueue", module = "gevent.queue")]
+#[derive(Debug)]
 pub struct PriorityQueue;
 
 #[pymethods]

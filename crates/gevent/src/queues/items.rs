@@ -24,6 +24,7 @@ pub enum Kind {
 
 /// The items of a queue. Those of a FIFO queue stay native until a program reads the attribute `queue`, which is a Python
 /// container: from then on they are in that.
+#[derive(Debug)]
 pub enum Items {
     /// The items of a FIFO queue whose attribute `queue` nothing has read.
     Native(VecDeque<Py<PyAny>>),

@@ -31,6 +31,7 @@ use crate::waiting::waiters::{Waiting, next};
     name = "SimpleQueue",
     module = "gevent.queue"
 )]
+#[derive(Debug)]
 pub struct SimpleQueue {
     pub(crate) kind: Kind,
     /// True if a subclass may override how items are kept, or a program waits at the conditions: each step then goes through

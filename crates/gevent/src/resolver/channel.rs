@@ -25,6 +25,7 @@ const CLOSED: i32 = 16;
 
 /// A look-up that was asked for.
 #[pyclass(frozen, name = "LookUp", module = "gevent.resolver.cares")]
+#[derive(Debug)]
 pub struct LookUp {
     driver: GilCell<Option<Arc<Driver>>>,
     number: u64,
@@ -45,6 +46,7 @@ impl LookUp {
 /// A callback is called in the hub of `loop`, with a status of c-ares (0: it succeeded), a name, its aliases, and its
 /// addresses as strings.
 #[pyclass(frozen, name = "NameService", module = "gevent.resolver.cares")]
+#[derive(Debug)]
 pub struct NameService {
     driver: GilCell<Option<Arc<Driver>>>,
     /// The count of forks of the process that the sockets belong to.

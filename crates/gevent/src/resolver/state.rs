@@ -36,6 +36,7 @@ pub struct Request {
 }
 
 /// The place of a query on its way.
+#[derive(Debug)]
 pub enum Way {
     Datagram(Slot),
     /// The key of its connection.
@@ -52,6 +53,7 @@ pub struct Running {
 }
 
 /// A look-up that is under way.
+#[derive(Debug)]
 pub struct Begun {
     pub lookup: Lookup,
     pub plan: Arc<Plan>,

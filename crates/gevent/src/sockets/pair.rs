@@ -16,6 +16,7 @@ use crate::ffi::fork;
 pub type Registration = (Py<Loop>, SourceKey);
 
 /// Both ends of a pair, so that one can wake the other without the kernel's help.
+#[derive(Debug)]
 pub struct Pair {
     registrations: GilCell<[Option<Registration>; 2]>,
     /// Bytes that were sent to an end and not received there.

@@ -28,6 +28,7 @@ use crate::waiting::wait::{Outcome, Wait, WaitRef};
 const SMALL: usize = 64;
 
 /// A wait that is registered where it will be woken.
+#[derive(Debug)]
 pub struct Begun {
     /// The wait to park on.
     pub wait: WaitRef,
@@ -36,6 +37,7 @@ pub struct Begun {
 }
 
 /// Where a wait is registered.
+#[derive(Debug)]
 pub enum WaitSlot {
     /// As the waiter of the socket's own source.
     Source(SourceKey),

@@ -16,6 +16,7 @@ use crate::sockets::pair::Pair;
 use crate::waiting::wait::WaitRef;
 
 /// The state of a socket.
+#[derive(Debug)]
 pub struct State {
     /// The descriptor; none before `__init__` and once closed or detached.
     pub(crate) fd: Option<OwnedFd>,
@@ -78,11 +79,13 @@ impl State {
     name = "SocketBase",
     module = "gevent._core"
 )]
+#[derive(Debug)]
 pub struct SocketBase {
     pub(crate) state: GilCell<State>,
 }
 
 /// An argument that may be left out, where `None` means something else.
+#[derive(Debug)]
 pub enum Unset<'py> {
     /// Left out.
     Unset,

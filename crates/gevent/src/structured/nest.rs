@@ -32,6 +32,7 @@ struct Inner {
 
 /// The cancel scopes that a greenlet is inside of.
 #[pyclass(frozen, name = "Nest", module = "gevent._core")]
+#[derive(Debug)]
 pub struct Nest {
     inner: GilCell<Inner>,
 }

@@ -54,6 +54,7 @@ enum Delivery {
 }
 
 /// The part that the two kinds of limits have in common.
+#[derive(Debug)]
 pub struct Settings {
     /// The time at which it is cancelled.
     pub deadline: Option<Time>,
@@ -98,6 +99,7 @@ pub(super) struct State {
 /// A scope is for one block of one greenlet. `RuntimeError` is raised where it is entered again, left by another greenlet,
 /// or left before a scope that was entered inside it.
 #[pyclass(frozen, subclass, weakref, name = "CancelScope", module = "gevent")]
+#[derive(Debug)]
 pub struct CancelScope {
     pub(super) state: GilCell<State>,
 }

@@ -41,6 +41,7 @@ struct Outcome {
     name = "AsyncResult",
     module = "gevent.event"
 )]
+#[derive(Debug)]
 pub struct AsyncResult {
     outcome: GilCell<Outcome>,
     links: Linkable,

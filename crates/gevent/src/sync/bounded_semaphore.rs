@@ -12,6 +12,7 @@ use crate::sync::lock::Semaphore;
 
 /// A semaphore that never has more permits than it was created with: `release` raises `ValueError` instead.
 #[pyclass(frozen, subclass, weakref, extends = Semaphore, name = "BoundedSemaphore", module = "gevent.lock")]
+#[derive(Debug)]
 pub struct BoundedSemaphore {
     initial: AtomicI64,
 }

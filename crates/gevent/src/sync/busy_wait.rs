@@ -14,7 +14,7 @@ use crate::hub;
 use crate::waiting::park;
 
 /// Counts the tries for one object that failed since anything else ran.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct BusyWait {
     failures: AtomicU32,
     progress: AtomicU64,
@@ -45,7 +45,7 @@ impl BusyWait {
 
 /// The same for Python code.
 #[pyclass(frozen, name = "BusyWait", module = "gevent._core")]
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct PyBusyWait(BusyWait);
 
 #[pymethods]

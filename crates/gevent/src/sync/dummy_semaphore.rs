@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
     name = "DummySemaphore",
     module = "gevent.lock"
 )]
+#[derive(Debug)]
 pub struct DummySemaphore;
 
 #[pymethods]

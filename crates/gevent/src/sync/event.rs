@@ -28,6 +28,7 @@ use crate::waiting::reason::{Reason, WaitKind};
 ///     gevent.spawn_later(0.1, ready.set)
 ///     assert ready.wait(timeout=5)
 #[pyclass(frozen, subclass, weakref, name = "Event", module = "gevent.event")]
+#[derive(Debug)]
 pub struct Event {
     flag: AtomicBool,
     links: Linkable,

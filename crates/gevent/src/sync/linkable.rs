@@ -186,6 +186,7 @@ impl Lists {
 }
 
 /// What an object keeps for its listeners.
+#[derive(Debug)]
 pub struct Linkable {
     lists: GilCell<Option<Box<Lists>>>,
 }

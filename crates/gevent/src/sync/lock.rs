@@ -39,6 +39,7 @@ const UNTAKEN: usize = usize::MAX;
 ///
 /// A context manager. Greenlets of several threads may share it, and threads that have no hub.
 #[pyclass(frozen, subclass, weakref, name = "Semaphore", module = "gevent.lock")]
+#[derive(Debug)]
 pub struct Semaphore {
     counter: AtomicI64,
     /// The thread that acquires it.

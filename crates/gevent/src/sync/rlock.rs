@@ -22,6 +22,7 @@ struct Held {
 ///
 /// A context manager. Greenlets of several threads may share it, and threads that have no hub.
 #[pyclass(frozen, subclass, weakref, name = "RLock", module = "gevent.lock")]
+#[derive(Debug)]
 pub struct RLock {
     block: Made<Py<Semaphore>>,
     held: GilCell<Held>,

@@ -16,6 +16,7 @@ use crate::waiting::deadline::Deadline;
 /// Works between threads too. As the lock of the standard library it takes no arguments and cannot be derived from.
 /// `release` raises `RuntimeError` if it is not held.
 #[pyclass(frozen, dict, weakref, extends = BoundedSemaphore, name = "LockType", module = "gevent.thread")]
+#[derive(Debug)]
 pub struct ThreadLock {
     tries: BusyWait,
 }

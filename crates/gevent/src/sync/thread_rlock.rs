@@ -18,6 +18,7 @@ use crate::sync::thread_lock::ThreadLock;
 /// It has the arguments of the standard library's, and works between threads too. Its module is that of the standard
 /// library's class in C, by which programs such as trio recognize a lock that signal handlers may take.
 #[pyclass(frozen, subclass, weakref, extends = RLock, name = "ThreadRLock", module = "_thread")]
+#[derive(Debug)]
 pub struct ThreadRLock {
     tries: BusyWait,
 }

@@ -51,6 +51,7 @@ struct Functions {
 static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
 
 /// The state of the thread that asyncio had set when a greenlet parked.
+#[derive(Debug)]
 pub struct AsyncioState {
     running_loop: Py<PyAny>,
     current_task: Option<Py<PyAny>>,

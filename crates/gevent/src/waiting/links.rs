@@ -11,6 +11,7 @@ use crate::waiting::wait::WaitRef;
 use crate::waiting::waiters::join;
 
 /// One listener.
+#[derive(Debug)]
 pub enum Link {
     /// A parked greenlet.
     Wait(WaitRef),
@@ -26,6 +27,7 @@ pub type OnEnd = fn(&Bound<'_, PyAny>, usize, &Bound<'_, Greenlet>) -> PyResult<
 
 /// An object of this crate that is notified of a greenlet's end natively: a group that it is in, or where its result goes.
 /// The classes are above this file, so it knows them by a function of theirs.
+#[derive(Debug)]
 pub struct Listener {
     object: Py<PyAny>,
     /// A number that the object gave the greenlet.

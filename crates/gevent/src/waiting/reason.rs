@@ -78,7 +78,7 @@ impl WaitKind {
 }
 
 /// The object that a waiting call is on.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub enum Subject {
     /// Nothing, as far as is known.
     #[default]
@@ -105,6 +105,7 @@ impl Subject {
 }
 
 /// The reason of a wait.
+#[derive(Debug)]
 pub struct Reason {
     /// The kind of call.
     pub kind: WaitKind,

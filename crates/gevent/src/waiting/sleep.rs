@@ -131,6 +131,7 @@ pub fn spawn<'py>(
 
 /// What `spawn_raw` makes: a raw greenlet that shows in `repr` what it waits for, and knows who made it where that is tracked.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "TrackedRawGreenlet", module = "gevent")]
+#[derive(Debug)]
 pub struct TrackedRawGreenlet;
 
 #[pymethods]

@@ -66,6 +66,7 @@ struct State {
 ///         if timeout is not limit:
 ///             raise                           # one from further out
 #[pyclass(frozen, subclass, extends = PyBaseException, name = "Timeout", module = "gevent.timeout", weakref)]
+#[derive(Debug)]
 pub struct Timeout {
     state: GilCell<State>,
 }

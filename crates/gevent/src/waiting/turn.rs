@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::greenlets::greenlet::Greenlet;
 
 /// One yield of one greenlet.
+#[derive(Debug)]
 pub struct Turn {
     greenlet: Py<Greenlet>,
     number: u32,

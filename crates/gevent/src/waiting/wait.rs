@@ -27,6 +27,7 @@ pub type Outcome = PyResult<Py<PyAny>>;
 
 /// A greenlet's one wait. It lives on the heap, as a suspended greenlet's stack holds somebody else's data; the first
 /// [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
+#[derive(Debug)]
 pub struct Wait {
     greenlet: Py<PyAny>,
     loop_: Py<Loop>,

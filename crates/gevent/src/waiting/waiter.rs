@@ -27,6 +27,7 @@ enum Held {
 
 /// Hands one value or error from the hub to the greenlet that calls `get`, in whichever order the two come.
 #[pyclass(frozen, subclass, name = "Waiter", module = "gevent.hub")]
+#[derive(Debug)]
 pub struct Waiter {
     hub: GilCell<Option<Py<PyAny>>>,
     held: GilCell<Held>,

@@ -12,6 +12,7 @@ pub(super) const ASYNC: u32 = 0x8_0000;
 
 /// Calls its function in the hub after any thread, or a signal handler, has called `send`.
 #[pyclass(extends = Watcher, frozen, subclass, name = "async_", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Async;
 
 #[pymethods]

@@ -18,6 +18,7 @@ use crate::event_loop::loop_::{Loop, Watched};
 pub(super) const CHILD: u32 = 2048;
 
 /// A child process, or all of them.
+#[derive(Debug)]
 pub struct Process {
     /// The process; 0 for every child.
     pub(super) pid: i32,
@@ -27,6 +28,7 @@ pub struct Process {
 }
 
 /// The way in which the loop notices that a child may have ended.
+#[derive(Debug)]
 enum Notice {
     /// The pidfd becomes readable; the number is that of its watch.
     Descriptor(ChildFd, usize),
@@ -141,6 +143,7 @@ fn notify(py: Python<'_>, loop_: &Loop, pid: i32, status: i32) {
 /// Calls its function when the child process `pid` (0: any child) has ended, after collecting its status. Any loop can
 /// watch children.
 #[pyclass(extends = Watcher, frozen, subclass, name = "child", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Child;
 
 impl Child {

@@ -18,6 +18,7 @@ use crate::ffi::descriptor;
 const FRESH: u32 = 128;
 
 /// A descriptor, and the events that it is watched for.
+#[derive(Debug)]
 pub struct Descriptor {
     pub(super) fd: RawFd,
     pub(super) events: u32,
@@ -72,6 +73,7 @@ fn checked_events(events: i32) -> PyResult<u32> {
 /// Calls its function whenever a descriptor can be read from (`events` 1), written to (2), or either (3). Level-triggered:
 /// the function is called again and again as long as that is so. If it raises an exception, the watcher is stopped.
 #[pyclass(extends = Watcher, frozen, subclass, name = "io", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Io;
 
 impl Io {

@@ -16,6 +16,7 @@ use crate::event_loop::loop_::Loop;
 
 /// The class of `EVENTS`: as first argument of a callback it stands for the events that occurred.
 #[pyclass(frozen, name = "_EVENTSType", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Events;
 
 const _: () = check::<Events>();

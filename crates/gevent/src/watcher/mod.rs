@@ -35,6 +35,7 @@ pub const WRITE: u32 = 2;
 pub const PRIORITIES: std::ops::RangeInclusive<i32> = -2..=2;
 
 /// The kind of a watcher, with its state.
+#[derive(Debug)]
 pub enum Kind {
     /// A descriptor.
     Io(GilCell<io::Descriptor>),
@@ -64,6 +65,7 @@ struct State {
 
 /// The base class of all watchers: an object that calls a function when something happens in its loop.
 #[pyclass(frozen, subclass, weakref, name = "watcher", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Watcher {
     loop_: Made<Py<Loop>>,
     kind: Made<Kind>,

@@ -9,7 +9,7 @@ use crate::args::from_python;
 use crate::event_loop::loop_::Loop;
 
 /// The lists in which a loop keeps active watchers.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// Watchers called before a poll.
     Prepare,
@@ -130,6 +130,7 @@ macro_rules! phase_class {
     ($type:ident, $name:literal, $phase:expr, $doc:literal) => {
         #[doc = $doc]
         #[pyclass(extends = Watcher, frozen, subclass, name = $name, module = "gevent.core")]
+        #[derive(Debug)]
         pub struct $type;
 
         #[pymethods]

@@ -130,6 +130,7 @@ fn pass_subscription_on(py: Python<'_>, loop_: &Loop) {
 
 /// Calls its function after each signal `signalnum`, in place of what the process did at that signal before.
 #[pyclass(extends = Watcher, frozen, subclass, name = "signal", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Signal;
 
 #[pymethods]

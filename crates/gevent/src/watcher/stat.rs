@@ -22,6 +22,7 @@ const SHORTEST: f64 = 0.107_489_1;
 const USUAL: f64 = 5.007_489_1;
 
 /// A path, and the attributes that it had at the last check.
+#[derive(Debug)]
 pub struct Path {
     path: PathBuf,
     interval: f64,
@@ -128,6 +129,7 @@ fn result<'py>(py: Python<'py>, seen: Option<Attributes>) -> PyResult<Option<Bou
 /// Calls its function when a file appears, vanishes or changes at `path`, which is checked every `interval` seconds: at
 /// least 0.1074891, about 5 if it is 0.
 #[pyclass(extends = Watcher, frozen, subclass, name = "stat", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Stat;
 
 impl Stat {

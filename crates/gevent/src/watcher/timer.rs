@@ -16,6 +16,7 @@ use crate::event_loop::loop_::{Due, Loop};
 const TIMER: u32 = 256;
 
 /// The schedule of a timer.
+#[derive(Debug)]
 pub struct Schedule {
     after: f64,
     repeat: f64,
@@ -94,6 +95,7 @@ pub fn expired(watcher: Py<Watcher>, py: Python<'_>, loop_: &Loop, now: Time) {
 
 /// Calls its function once `after` seconds have passed, and then, if `repeat` is not zero, every `repeat` seconds.
 #[pyclass(extends = Watcher, frozen, subclass, name = "timer", module = "gevent.core")]
+#[derive(Debug)]
 pub struct Timer;
 
 impl Timer {

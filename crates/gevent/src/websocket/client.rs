@@ -15,6 +15,7 @@ type Agreed = (usize, Option<String>, Option<Fields>);
 
 /// A client's handshake on its way.
 #[pyclass(frozen, module = "gevent._core")]
+#[derive(Debug)]
 pub struct WebSocketHandshake(Made<Handshake>);
 
 #[pymethods]

@@ -41,6 +41,7 @@ use crate::wsgi::spare;
 
 /// The base of `gevent.websocket.WebSocket`.
 #[pyclass(frozen, subclass, name = "WebSocketBase", module = "gevent._core")]
+#[derive(Debug)]
 pub struct WebSocketBase {
     /// Out of the cell while a call uses it: making Python objects of it is nothing to do in a cell.
     codec: GilCell<Option<Box<Codec>>>,

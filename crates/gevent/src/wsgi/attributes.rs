@@ -62,6 +62,7 @@ pub struct State {
     name = "HandlerAttributes",
     module = "gevent._core"
 )]
+#[derive(Debug)]
 pub struct Attributes {
     pub(crate) state: GilCell<State>,
 }

@@ -20,6 +20,7 @@ const LARGEST_HEAD: usize = 64 * 1024;
 static SPARE: GilCell<Vec<Box<Exchange>>> = GilCell::in_static(Vec::new());
 
 /// One request and its response.
+#[derive(Debug)]
 pub struct Exchange {
     pub(crate) head: Head,
     /// True if `head` is this request's.

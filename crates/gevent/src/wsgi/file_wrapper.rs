@@ -25,6 +25,7 @@ const BLOCK: u64 = 1 << 20;
 
 /// An application's result that consists of a file's content, from its position on.
 #[pyclass(frozen, name = "FileWrapper", module = "gevent.pywsgi")]
+#[derive(Debug)]
 pub struct FileWrapper {
     filelike: Made<Py<PyAny>>,
     #[pyo3(get)]

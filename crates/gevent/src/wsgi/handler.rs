@@ -14,6 +14,7 @@ use crate::wsgi::statistics::Stage;
 ///
 /// Every method may be overridden, and is then called where gevent calls it. Those that are not are not looked up.
 #[pyclass(frozen, subclass, extends = Attributes, name = "WSGIHandler", module = "gevent.pywsgi")]
+#[derive(Debug)]
 pub struct WSGIHandler;
 
 /// A handler.

@@ -34,6 +34,7 @@ struct State {
 
 /// The body of a request, as a binary file.
 #[pyclass(frozen, subclass, name = "Input", module = "gevent.pywsgi")]
+#[derive(Debug)]
 pub struct Input {
     reader: Made<Py<RequestFile>>,
     rfile: Option<Py<PyAny>>,

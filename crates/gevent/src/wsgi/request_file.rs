@@ -25,6 +25,7 @@ use crate::wsgi::statistics::Stage;
 pub const LEAST: f64 = 0.001;
 
 /// The origin of the bytes.
+#[derive(Debug)]
 pub enum Source {
     /// A plain socket of this package.
     Socket(Py<SocketBase>),
@@ -47,6 +48,7 @@ struct State {
 
 /// A binary file of what a client sends, as `WSGIHandler.rfile` is one.
 #[pyclass(frozen, weakref, name = "RequestFile", module = "gevent._core")]
+#[derive(Debug)]
 pub struct RequestFile {
     pub(crate) source: Made<Source>,
     state: GilCell<State>,

@@ -16,6 +16,7 @@ use crate::wsgi::{response, send};
 
 /// WSGI's `start_response` of one request.
 #[pyclass(frozen, name = "Responder", module = "gevent._core")]
+#[derive(Debug)]
 pub struct Responder {
     handler: Made<Py<WSGIHandler>>,
     /// The handler's serial number of the request.

@@ -20,6 +20,7 @@ use crate::wsgi::statistics::Stage;
 
 /// The limits of a server and the state of its connections.
 #[pyclass(frozen, name = "HttpService", module = "gevent._core")]
+#[derive(Debug)]
 pub struct Service {
     pub(crate) policy: Policy,
     /// The seconds that a request's head may take, from its first byte on.

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::Se
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyo3::pyfunction;
-
-use crate::event_loop::spin;
+use crate::spin;
 
 /// True once the interpreter is about to end. CPython ends a thread that asks for the GIL from then on, wherever it is, so
 /// that idle workers must not ask for it any more.
@@ -60,7 +58,7 @@ impl WorkSemaphore {
     /// A worker that may `spin` tries for some microseconds before it sleeps: that pays where the next job is near, as
     /// going to sleep and being woken take longer than that.
     pub fn acquire(&self, timeout: Option<Duration>, spin: bool) -> bool {
-        if spin && spin::until(spin::LOOK_OUT, || self.try_acquire()) {
+        if spin && spin::until(spin::BRIEFLY, || self.try_acquire()) {
             return true;
         }
         let mut asleep = self.lock();
@@ -86,9 +84,8 @@ impl WorkSemaphore {
     }
 }
 
-/// Keep workers that have been idle for long asleep from now on, rather than let them leave: the interpreter ends.
-#[pyfunction]
-pub fn retire_workers() {
+/// Has workers that have been idle for long sleep on from now on, rather than leave: the interpreter ends.
+pub fn keep_idle_workers() {
     ENDING.store(true, Relaxed);
 }
 

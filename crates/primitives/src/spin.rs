@@ -1,18 +1,20 @@
-//! Looking out for another thread for a moment, before sleeping: to be woken takes longer than many an answer.
+//! Spinning for a moment before a thread sleeps: going to sleep and being woken take longer than many an answer of another
+//! thread.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How long to look out for what will probably come soon.
-pub const LOOK_OUT: Duration = Duration::from_micros(8);
+/// The time for which it pays to spin for what will probably come soon.
+pub const BRIEFLY: Duration = Duration::from_micros(8);
 
-/// Looking out pays where the last answer came this soon.
+/// Spinning pays where the last answer came within this time.
 pub const SOON: Duration = Duration::from_micros(40);
 
-/// How often to give way on a single core, where to look out is to keep the other thread from running.
+/// The number of times that the thread yields on a single core, where spinning would keep the other thread from running.
 const GIVE_WAY: usize = 3;
 
-/// Whether `done` becomes true within `limit`, or on a single core after the others had their turn.
+/// Spins until `done` returns true; returns false if that takes longer than `limit`, or on a single core if it has not
+/// happened after the other threads had their turn.
 pub fn until(limit: Duration, done: impl Fn() -> bool) -> bool {
     static CORES: OnceLock<usize> = OnceLock::new();
     if *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) == 1 {
@@ -32,7 +34,7 @@ pub fn until(limit: Duration, done: impl Fn() -> bool) -> bool {
             }
             std::hint::spin_loop();
         }
-        // The thread that is looked out for may be queued behind this one.
+        // The thread that is to answer may be queued behind this one.
         std::thread::yield_now();
     }
     false
