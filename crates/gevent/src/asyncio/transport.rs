@@ -38,6 +38,7 @@ pub struct Endpoint {
 
 /// The base class of the transports of sockets.
 #[pyclass(frozen, subclass, module = "gevent._core", name = "BaseTransport")]
+#[derive(Debug)]
 pub struct BaseTransport {
     pub(super) endpoint: GilCell<Endpoint>,
     /// The descriptor of the socket, for as long as that is open.
