@@ -127,6 +127,7 @@ coverage: $(READY)
 lint: $(BUILT) $(READY)
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(PY)) cargo clippy --quiet --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" PYO3_PYTHON=$(abspath $(PY)) cargo doc --quiet --no-deps --workspace --document-private-items
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy

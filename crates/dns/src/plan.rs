@@ -18,7 +18,7 @@ pub mod flags {
     pub const NOSEARCH: u32 = 1 << 5;
     /// Take a server's failure for the answer.
     pub const NOCHECKRESP: u32 = 1 << 7;
-    /// Tell servers that longer datagrams are welcome.
+    /// Allow longer datagrams (EDNS).
     pub const EDNS: u32 = 1 << 8;
 }
 
@@ -60,7 +60,7 @@ pub struct Plan {
     pub asks_v6: bool,
     /// True if servers are asked over TCP from the start.
     pub tcp_only: bool,
-    /// True if the servers are told that longer datagrams are welcome.
+    /// True if queries allow longer datagrams (EDNS).
     pub edns: bool,
     /// True if servers are to ask others for what they do not know (recursion desired, RFC 1035, section 4.1.1).
     pub recursion: bool,

@@ -51,7 +51,7 @@ pub struct ResolvConf {
     pub rotate: bool,
     /// True if servers are asked over TCP from the start.
     pub use_tcp: bool,
-    /// True if the servers are told that longer datagrams are welcome.
+    /// True if queries allow longer datagrams (EDNS).
     pub edns: bool,
     /// True if no address of IPv6 is to be asked for.
     pub no_aaaa: bool,

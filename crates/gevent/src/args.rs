@@ -27,7 +27,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
 /// Returns the truth of an optional argument that is true by default.
 ///
 /// # Errors
-/// What its `__bool__` raises.
+/// The error that its `__bool__` raises.
 #[inline]
 pub fn flag(argument: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     argument.map_or(Ok(true), |argument| {

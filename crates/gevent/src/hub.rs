@@ -53,7 +53,7 @@ static THREAD_LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// Returns the hub of this thread, and makes one if there is none.
 ///
 /// # Errors
-/// What the hub class raises, such as `OSError` when no descriptor is left for its loop.
+/// The error that the hub class raises, such as `OSError` when no descriptor is left for its loop.
 #[inline]
 pub fn current(py: Python<'_>) -> PyResult<Bound<'_, BaseHub>> {
     match hub_slot::get(py) {
@@ -154,7 +154,7 @@ pub fn loop_of<'py>(hub: &Bound<'py, BaseHub>) -> PyResult<Bound<'py, Loop>> {
 /// Returns the loop of this thread's hub.
 ///
 /// # Errors
-/// As [`current`] and [`loop_of`].
+/// The errors of [`current`] and [`loop_of`].
 #[inline]
 pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
     loop_of(&current(py)?).map(Bound::unbind)
@@ -163,7 +163,7 @@ pub fn current_loop(py: Python<'_>) -> PyResult<Py<Loop>> {
 /// Makes a wait of the current greenlet on this thread's loop.
 ///
 /// # Errors
-/// As [`current_loop`].
+/// The errors of [`current_loop`].
 #[inline]
 pub fn new_wait(py: Python<'_>) -> PyResult<crate::waiting::wait::WaitRef> {
     Wait::new(py, current_loop(py)?)
@@ -172,7 +172,7 @@ pub fn new_wait(py: Python<'_>) -> PyResult<crate::waiting::wait::WaitRef> {
 /// Makes a wait as [`new_wait`] does, for a call that says what it waits for.
 ///
 /// # Errors
-/// As [`current_loop`].
+/// The errors of [`current_loop`].
 #[inline]
 pub fn new_wait_for(py: Python<'_>, reason: Reason) -> PyResult<crate::waiting::wait::WaitRef> {
     Wait::new_for(py, current_loop(py)?, reason)
@@ -181,7 +181,7 @@ pub fn new_wait_for(py: Python<'_>, reason: Reason) -> PyResult<crate::waiting::
 /// Calls the `switch_out` of a greenlet class that defines one.
 ///
 /// # Errors
-/// What the method raises.
+/// The error that the method raises.
 #[inline]
 pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
     let kind = running.get_type_ptr();

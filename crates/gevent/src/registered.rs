@@ -30,7 +30,7 @@ impl Registered {
     /// Returns the object, and finds it first if nothing has asked for it before.
     ///
     /// # Errors
-    /// What the import of its module raises; `RuntimeError` when the package has set no finder.
+    /// The error that the import of its module raises; `RuntimeError` when the package has set no finder.
     pub fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         let found = self.object.get_or_try_init(py, || {
             let finder = FINDER
@@ -44,7 +44,7 @@ impl Registered {
     /// Returns the object, which is a class.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and `TypeError` when it is no class.
+    /// The errors of [`get`](Self::get), and `TypeError` when it is no class.
     pub fn class<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyType>> {
         Ok(self.get(py)?.cast()?)
     }

@@ -17,7 +17,6 @@
 //! places where a server may choose to follow older practice.
 
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 mod body;
 mod date;

@@ -31,7 +31,7 @@ impl Epoll {
     /// Creates an empty set, closed on `exec`.
     ///
     /// # Errors
-    /// What `epoll_create1` reports, as a rule that no descriptor is left.
+    /// The error that `epoll_create1` reports, as a rule that no descriptor is left.
     pub fn new() -> io::Result<Epoll> {
         let set = sys::create(CreateFlags::CLOEXEC)?;
         Ok(Epoll(Anonymous::new(set, "anon_inode:[eventpoll]")))
@@ -47,7 +47,7 @@ impl Epoll {
     /// Adds `fd`; its events carry `token`.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports: `EBADF` when `fd` is closed, `EEXIST` when it is in the set, `EPERM`
+    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `EEXIST` when it is in the set, `EPERM`
     /// when such a file cannot be polled.
     pub fn add(&self, fd: RawFd, flags: EventFlags, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, flags, token)
@@ -56,7 +56,7 @@ impl Epoll {
     /// Changes the events and token of `fd`. What is ready now is reported anew, even edge-triggered.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
+    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
     pub fn modify(&self, fd: RawFd, flags: EventFlags, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, flags, token)
     }
@@ -64,7 +64,7 @@ impl Epoll {
     /// Removes `fd`.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
+    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
     pub fn delete(&self, fd: RawFd) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, EventFlags::empty(), 0)
     }
@@ -89,7 +89,7 @@ impl Epoll {
     /// Events that do not fit the buffer are reported by the next wait.
     ///
     /// # Errors
-    /// What the kernel reports; [`io::ErrorKind::Interrupted`] when a signal handler ran. The buffer is
+    /// The error that the kernel reports; [`io::ErrorKind::Interrupted`] when a signal handler ran. The buffer is
     /// empty then.
     pub fn wait(&self, buf: &mut EventBuffer, timeout: Option<Duration>) -> io::Result<()> {
         buf.len = 0;
@@ -112,7 +112,7 @@ impl Epoll {
                 }
             }
         }
-        // Months are longer than the older call can express; waking once in 24 days harms nobody.
+        // Months are longer than the older call can express; waking once in 24 days does no harm.
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.tv_sec.min(i64::from(i32::MAX / 1000 - 1)),
             ..timeout

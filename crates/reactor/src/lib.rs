@@ -12,7 +12,7 @@
 //!
 //! Two sets are used because two contracts are needed. Descriptors that the caller owns are
 //! [`Sources`]: registered once, edge-triggered, so an operation that does not block costs no
-//! `epoll_ctl`. Descriptors it merely was told to watch are [`Watches`]: level-triggered, in an epoll set
+//! `epoll_ctl`. Descriptors that it is only asked to watch are [`Watches`]: level-triggered, in an epoll set
 //! of their own, which is itself readable in the first one while any of them is.
 //!
 //! Every part belongs to one thread except [`Waker`], which any thread or signal handler may wake,

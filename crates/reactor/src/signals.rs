@@ -171,7 +171,7 @@ pub fn take_pending() -> impl Iterator<Item = i32> {
 /// report a fault of the thread itself are not blocked: crash handlers want them.
 ///
 /// # Errors
-/// What `pthread_sigmask` reports.
+/// The error that `pthread_sigmask` reports.
 pub fn block_all_in_this_thread() -> io::Result<()> {
     const FAULTS: [i32; 7] = [
         libc::SIGABRT,

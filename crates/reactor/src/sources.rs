@@ -3,7 +3,7 @@
 //! # Why
 //!
 //! A loop in the manner of libev registers a watcher when an operation would block, waits, and removes it again: two `epoll_ctl`
-//! and one `epoll_wait` for each wait, 1.2 µs of system calls beside the read itself. Here the kernel is told of a descriptor
+//! and one `epoll_wait` for each wait, 1.2 µs of system calls beside the read itself. Here a descriptor is registered with the kernel
 //! once (`EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET`, see `epoll(7)`). From then on it reports each *change* to ready,
 //! and what it has reported is remembered in a [`Readiness`]. An operation that does not block costs no system call of the loop,
 //! and one that is known to block is not even tried.
@@ -262,7 +262,7 @@ impl<W> Sources<W> {
     /// closed; when it was registered all the same, [`rearm`](Sources::rearm) it afterwards.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports: `EBADF` when `fd` is closed, `EPERM` when such a file cannot be polled.
+    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `EPERM` when such a file cannot be polled.
     pub fn register(&mut self, epoll: &Epoll, fd: RawFd) -> io::Result<SourceKey> {
         // Zero is skipped to keep small tokens for the caller.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -416,7 +416,7 @@ impl<W> Sources<W> {
     /// Forgets what is known about a source and has the kernel report its present state anew, as an event.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports: `EBADF` or `ENOENT` when the descriptor was closed behind our back or the
+    /// The error that `epoll_ctl` reports: `EBADF` or `ENOENT` when the descriptor was closed before or the
     /// key is stale.
     pub fn rearm(&mut self, epoll: &Epoll, key: SourceKey) -> io::Result<()> {
         let fd = self.registered_fd(key)?;

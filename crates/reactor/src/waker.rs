@@ -22,7 +22,7 @@ impl Waker {
     /// Creates a waker, closed on `exec`.
     ///
     /// # Errors
-    /// What `eventfd` reports, as a rule that no descriptor is left.
+    /// The error that `eventfd` reports, as a rule that no descriptor is left.
     pub fn new() -> io::Result<Waker> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Waker {

@@ -144,7 +144,7 @@ impl<K: Copy + Eq> Watches<K> {
     /// Adds a watch, or changes what it asks for when `key` watches `fd` already.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports, `EBADF` when `fd` is closed; `EINVAL` when `interest` is empty. Nothing is
+    /// The error that `epoll_ctl` reports, `EBADF` when `fd` is closed; `EINVAL` when `interest` is empty. Nothing is
     /// changed then.
     pub fn add(&mut self, epoll: &Epoll, fd: RawFd, interest: Interest, key: K) -> io::Result<()> {
         if interest.is_empty() {
@@ -174,7 +174,7 @@ impl<K: Copy + Eq> Watches<K> {
     /// Removes a watch. It is no error if there is none, or if the owner has closed the descriptor.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports beyond that. The watch is removed all the same.
+    /// The error that `epoll_ctl` reports beyond that. The watch is removed all the same.
     pub fn remove(&mut self, epoll: &Epoll, fd: RawFd, key: K) -> io::Result<()> {
         let Entry::Occupied(mut entry) = self.by_fd.entry(fd) else {
             return Ok(());

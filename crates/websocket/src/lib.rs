@@ -12,7 +12,6 @@
 //! answering a close, and ending the connection are the caller's: it alone knows what it has sent.
 
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 pub mod client;
 mod decoder;

@@ -100,7 +100,7 @@ pub trait Blocking {
     /// Works until the call is done or has to park: the slow path from its beginning.
     ///
     /// # Errors
-    /// What the call raises.
+    /// The error that the call raises.
     fn begin(
         slf: &Bound<'_, Self::Owner>,
         arguments: &[Option<Bound<'_, PyAny>>],
@@ -109,7 +109,7 @@ pub trait Blocking {
     /// Goes on after [`fast_path`](Self::fast_path) did so much of the call.
     ///
     /// # Errors
-    /// What the call raises.
+    /// The error that the call raises.
     fn begin_after(
         slf: &Bound<'_, Self::Owner>,
         arguments: &[Option<Bound<'_, PyAny>>],
@@ -333,7 +333,7 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
 /// Goes on with a call to its end, from a frame of any size.
 ///
 /// # Errors
-/// What the call raises.
+/// The error that the call raises.
 pub fn complete(py: Python<'_>, mut step: Step) -> PyResult<Py<PyAny>> {
     loop {
         let wait = match step {

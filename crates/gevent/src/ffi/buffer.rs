@@ -121,7 +121,7 @@ impl Readable {
     /// Sends the bytes after the first `skip` by one system call, which reads the object's memory itself.
     ///
     /// # Errors
-    /// What `send(2)` reports.
+    /// The error that `send(2)` reports.
     #[inline]
     pub fn send(
         &self,
@@ -233,7 +233,7 @@ impl<'a> Room<'a> {
     /// Appends the bytes that one system call receives, and returns their number.
     ///
     /// # Errors
-    /// What `recv(2)` reports.
+    /// The error that `recv(2)` reports.
     #[inline]
     pub fn recv(&mut self, fd: BorrowedFd<'_>, flags: RecvFlags) -> rustix::io::Result<usize> {
         let left = self.left();
@@ -248,7 +248,7 @@ impl<'a> Room<'a> {
     /// Receives as [`recv`](Self::recv) does, and returns the sender's address too, if it has one.
     ///
     /// # Errors
-    /// What `recvfrom(2)` reports.
+    /// The error that `recvfrom(2)` reports.
     pub fn recvfrom(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -258,7 +258,7 @@ impl<'a> Room<'a> {
         let rest = self.rest(flags);
         let mut from = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        // SAFETY: as in `recv`; the address has as much room as is told.
+        // SAFETY: as in `recv`; the address has as much room as is stated.
         let got = unsafe {
             let flags = flags.bits() as c_int;
             let from = from.as_mut_ptr().cast();
@@ -291,7 +291,7 @@ impl<'a> Room<'a> {
     /// descriptors or credentials that came along.
     ///
     /// # Errors
-    /// What `recvmsg(2)` reports.
+    /// The error that `recvmsg(2)` reports.
     pub fn recv_noticing(&mut self, fd: BorrowedFd<'_>) -> rustix::io::Result<(usize, bool)> {
         let mut part = libc::iovec {
             iov_base: std::ptr::null_mut(),
@@ -330,7 +330,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
     /// Calls `fill` with the first `size` bytes, or all if there are fewer; returns its result and the bytes that it received.
     ///
     /// # Errors
-    /// What `fill` reports.
+    /// The error that `fill` reports.
     #[inline]
     pub fn fill<T, E>(
         &mut self,
@@ -356,7 +356,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
 /// Makes a bytes object of the bytes, at most `capacity`, that `fill` receives into the room that it is given.
 ///
 /// # Errors
-/// What `fill` reports. Inside: `MemoryError`.
+/// The error that `fill` reports. Inside: `MemoryError`.
 pub fn filled<E>(
     py: Python<'_>,
     capacity: usize,

@@ -31,7 +31,7 @@ pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option
 /// Closes a descriptor, and reports the error that dropping it would hide.
 ///
 /// # Errors
-/// What `close(2)` reports, except that the peer reset the connection.
+/// The error that `close(2)` reports, except that the peer reset the connection.
 pub fn close(descriptor: OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is owned, and given up here.
     if unsafe { libc::close(descriptor.into_raw_fd()) } == 0 {
@@ -46,7 +46,7 @@ pub fn close(descriptor: OwnedFd) -> io::Result<()> {
 /// Fills in which of `entries` are ready, without waiting.
 ///
 /// # Errors
-/// What `poll(2)` reports.
+/// The error that `poll(2)` reports.
 pub fn poll(entries: &mut [libc::pollfd]) -> io::Result<()> {
     // SAFETY: the pointer and the number of entries are those of a slice; the kernel writes `revents` only.
     match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) } {

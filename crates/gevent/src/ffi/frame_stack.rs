@@ -16,7 +16,7 @@ pub struct Chunk {
     pub previous: *mut Chunk,
     /// The size in bytes, this head included.
     pub size: usize,
-    /// Where the frames of this chunk end, while a later one is in use.
+    /// The end of the frames in this chunk, while a later one is in use.
     pub top: usize,
 }
 
@@ -25,13 +25,13 @@ pub struct Chunk {
 pub struct FrameStack {
     /// The chunk in use.
     pub chunk: *mut Chunk,
-    /// Where the next frame begins.
+    /// The address of the next frame.
     pub top: *mut *mut ffi::PyObject,
     /// The end of the chunk.
     pub limit: *mut *mut ffi::PyObject,
 }
 
-/// Where CPython's `_Py_DebugOffsets` keeps the size of a thread's state, and the offset of its first field of [`FrameStack`].
+/// The offsets at which CPython's `_Py_DebugOffsets` keeps the size of a thread's state, and the offset of its first field of [`FrameStack`].
 struct Entries {
     size: usize,
     chunk: usize,

@@ -136,7 +136,7 @@ pub fn thrown(py: Python<'_>) -> PyErr {
 /// Suspends the caller as [`suspend`] does, and fetches the error.
 ///
 /// # Errors
-/// What is thrown into the caller while it is suspended.
+/// The error that is thrown into the caller while it is suspended.
 #[inline]
 pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     suspend(target).ok_or_else(|| thrown(target.py()))
@@ -145,7 +145,7 @@ pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// Suspends the caller as [`switch`] does; the target receives these positional arguments.
 ///
 /// # Errors
-/// What is thrown into the caller while it is suspended.
+/// The error that is thrown into the caller while it is suspended.
 pub fn switch_with<'py>(
     target: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
@@ -160,7 +160,7 @@ pub fn switch_with<'py>(
 /// Suspends the caller and raises `error` in `target`.
 ///
 /// # Errors
-/// What is thrown into the caller while it is suspended.
+/// The error that is thrown into the caller while it is suspended.
 pub fn throw<'py>(target: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
     let py = target.py();
     let value = error.into_value(py).into_bound(py);

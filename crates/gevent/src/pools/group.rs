@@ -122,7 +122,7 @@ impl BaseGroup {
     /// Removes a greenlet; returns false if it is not in the group.
     ///
     /// # Errors
-    /// What an event that is not gevent's raises.
+    /// The error that an event that is not gevent's raises.
     pub fn leave(&self, py: Python<'_>, greenlet: &Bound<'_, PyAny>) -> PyResult<bool> {
         let dying = self.dying.bind(py);
         if !dying.is_empty() {
@@ -167,7 +167,7 @@ impl BaseGroup {
     /// Does what `spawn(function, *args)` does.
     ///
     /// # Errors
-    /// What the class of the greenlet and starting it raise.
+    /// The error that the class of the greenlet and starting it raise.
     pub fn spawn_call<'py>(
         slf: &Bound<'py, Self>,
         function: Bound<'py, PyAny>,
@@ -189,7 +189,7 @@ impl BaseGroup {
     /// Returns the group whose method `spawn` this is, if the method is not overridden, so that it need not be called.
     ///
     /// # Errors
-    /// What reading the method's attributes raises.
+    /// The error that reading the method's attributes raises.
     pub fn of_spawn<'py>(spawn: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let py = spawn.py();
         let Some(owner) = spawn.getattr_opt(pyo3::intern!(py, "__self__"))? else {
@@ -364,7 +364,7 @@ impl BasePool {
     /// Removes a greenlet, which makes room for another one.
     ///
     /// # Errors
-    /// What a semaphore or event that is not gevent's raises.
+    /// The error that a semaphore or event that is not gevent's raises.
     pub fn let_go(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         if slf.as_super().get().leave(py, greenlet)? {

@@ -156,7 +156,7 @@ impl IMapUnordered {
         self.results(py)
     }
 
-    /// Whether all calls are begun.
+    /// True if all calls are begun.
     #[getter]
     fn finished(&self, py: Python<'_>) -> bool {
         self.results(py)

@@ -209,7 +209,7 @@ impl Results {
     /// Waits until fewer than `most` calls are begun and not read.
     ///
     /// # Errors
-    /// What is thrown into the current greenlet meanwhile.
+    /// The error that is thrown into the current greenlet meanwhile.
     pub fn wait_for_room(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         while self
             .queued

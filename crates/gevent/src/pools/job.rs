@@ -71,7 +71,7 @@ impl Job {
     /// Stores the outcome in the result that greenlets wait for; runs in the hub.
     ///
     /// # Errors
-    /// What the hub's `handle_error` raises.
+    /// The error that the hub's `handle_error` raises.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         self.queue.get().job_done(py, self.submitted.elapsed());
         let (outcome, result) = self

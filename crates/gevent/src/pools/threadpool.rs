@@ -222,7 +222,7 @@ impl TaskQueue {
         Ok(result)
     }
 
-    /// Return the next job, for a worker. None tells it to leave; it is no longer counted then.
+    /// Return the next job, for a worker. None has it leave; it is no longer counted then.
     ///
     /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
     /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
@@ -370,7 +370,7 @@ impl TaskQueue {
         self.notify_watchers(py);
     }
 
-    /// How many unfinished tasks there may be.
+    /// The number of unfinished tasks that there may be.
     #[getter]
     fn limit(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.limit)
@@ -382,7 +382,7 @@ impl TaskQueue {
         self.admit_waiting(py);
     }
 
-    /// How many workers there are.
+    /// The number of workers.
     #[getter]
     fn workers(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.workers)
@@ -395,7 +395,7 @@ impl TaskQueue {
             .with(py, |state| state.workers.saturating_sub(state.dismissed))
     }
 
-    /// How many tasks are unfinished.
+    /// The number of unfinished tasks.
     fn __len__(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.unfinished)
     }

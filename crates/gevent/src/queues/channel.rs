@@ -65,7 +65,7 @@ impl State {
     }
 }
 
-/// Hands items from greenlet to greenlet: `put` returns when somebody got the item. It never holds one.
+/// Hands items from greenlet to greenlet: `put` returns when another one got the item. It never holds one.
 #[pyclass(frozen, subclass, weakref, name = "Channel", module = "gevent.queue")]
 #[derive(Debug)]
 pub struct Channel {

@@ -108,7 +108,7 @@ fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResu
 /// Describes an object as `<Class at 0x... details>`, with the address if asked for.
 ///
 /// # Errors
-/// What the subclass's `_format` raises.
+/// The error that the subclass's `_format` raises.
 pub fn describe(slf: &Bound<'_, PyAny>, address: bool, separator: &str) -> PyResult<String> {
     let name = slf.get_type().name()?;
     let at = if address {
@@ -140,6 +140,7 @@ fn format(slf: &Bound<'_, SimpleQueue>) -> PyResult<String> {
     Ok(text)
 }
 
+/// Returns true if `class` is derived from `T`, and so may override its steps.
 fn is_hooked<T: PyClass + PyTypeInfo>(class: &Bound<'_, PyType>) -> bool {
     !class.is(class.py().get_type::<T>())
 }
@@ -241,7 +242,7 @@ impl SimpleQueue {
         hub::current(py)
     }
 
-    /// Whether `shutdown` was called.
+    /// True if `shutdown` was called.
     #[getter]
     fn is_shutdown(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.shut)
@@ -412,6 +413,18 @@ impl SimpleQueue {
 #[derive(Debug)]
 pub struct Queue;
 
+impl Queue {
+    /// Returns a queue on which `__init__` was not called yet, as the base of an instance of `class`: `T`, or one that is derived
+    /// from it, and may override its steps.
+    fn blank<T: PyClass + PyTypeInfo>(
+        class: &Bound<'_, PyType>,
+        kind: Kind,
+    ) -> PyClassInitializer<Self> {
+        let base = SimpleQueue::blank(class.py(), kind, is_hooked::<T>(class));
+        PyClassInitializer::from(base).add_subclass(Self)
+    }
+}
+
 #[pymethods]
 impl Queue {
     #[new]
@@ -422,12 +435,7 @@ impl Queue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(
-            class.py(),
-            Kind::Fifo,
-            is_hooked::<Self>(class),
-        ))
-        .add_subclass(Self)
+        Self::blank::<Self>(class, Kind::Fifo)
     }
 
     #[pyo3(signature = (maxsize = None, items = None, unfinished_tasks = None))]
@@ -565,17 +573,11 @@ impl LifoQueue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(
-            class.py(),
-            Kind::Lifo,
-            is_hooked::<Self>(class),
-        ))
-        .add_subclass(Queue)
-        .add_subclass(Self)
+        Queue::blank::<Self>(class, Kind::Lifo).add_subclass(Self)
     }
 }
 
-/// A `Queue` that gives out the least item first, as ``<`` tells. When a comparison raises, the queue is as it was.
+/// A `Queue` that gives out the least item first, by ``<``. When a comparison raises, the queue is as it was.
 #[pyclass(frozen, subclass, extends = Queue, name = "PriorityQueue", module = "gevent.queue")]
 #[derive(Debug)]
 pub struct PriorityQueue;
@@ -590,12 +592,6 @@ impl PriorityQueue {
         _args: &Bound<'_, PyAny>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(SimpleQueue::blank(
-            class.py(),
-            Kind::Priority,
-            is_hooked::<Self>(class),
-        ))
-        .add_subclass(Queue)
-        .add_subclass(Self)
+        Queue::blank::<Self>(class, Kind::Priority).add_subclass(Self)
     }
 }

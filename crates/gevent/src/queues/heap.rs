@@ -22,7 +22,7 @@ fn parent(slot: usize) -> usize {
 /// Puts an item into the heap.
 ///
 /// # Errors
-/// What comparing items raises; `RuntimeError` when that keeps changing the queue.
+/// The error that comparing items raises; `RuntimeError` when that keeps changing the queue.
 pub fn push(
     list: &Bound<'_, PyList>,
     item: Bound<'_, PyAny>,

@@ -42,7 +42,7 @@ impl Items {
     /// Visits what it owns.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// The error that the visitor returns.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Native(items) => items.iter().try_for_each(|item| visit.call(item)),
@@ -75,7 +75,7 @@ pub fn container<'py>(kind: Kind, items: &Bound<'py, PyAny>) -> PyResult<Bound<'
 /// Puts an item into a container. `changes` returns a number that every change of the container changes.
 ///
 /// # Errors
-/// What the container raises, or comparing items; the container is as it was then.
+/// The error that the container raises, or comparing items; the container is as it was then.
 #[inline]
 pub fn push(
     kind: Kind,

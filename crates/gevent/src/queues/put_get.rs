@@ -432,7 +432,7 @@ impl SimpleQueue {
     /// Shuts the queue: wakes all waiters, and drops the items if `immediate`.
     ///
     /// # Errors
-    /// What a subclass raises.
+    /// The error that a subclass raises.
     pub fn shut(slf: &Bound<'_, Self>, immediate: bool) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();

@@ -253,7 +253,7 @@ impl SimpleQueue {
     /// notified of every change from then on.
     ///
     /// # Errors
-    /// What making them raises.
+    /// The error that making them raises.
     pub fn conditions<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
@@ -292,7 +292,7 @@ impl SimpleQueue {
     /// Returns the number of items, as `_qsize` of this class does.
     ///
     /// # Errors
-    /// What the container raises.
+    /// The error that the container raises.
     pub fn own_size(&self, py: Python<'_>) -> PyResult<usize> {
         let native = self.state.with(py, |state| match &state.items {
             Items::Native(items) => Ok(items.len()),
@@ -310,7 +310,7 @@ impl SimpleQueue {
     /// Puts an item into the container, as `_put` of this class does.
     ///
     /// # Errors
-    /// As [`items::push`].
+    /// The errors of [`items::push`].
     pub fn own_put(&self, item: Bound<'_, PyAny>) -> PyResult<()> {
         let py = item.py();
         let item = item.unbind();
@@ -335,7 +335,7 @@ impl SimpleQueue {
     /// Takes the next item out of the container, as `_get` of this class does.
     ///
     /// # Errors
-    /// As [`items::pop`].
+    /// The errors of [`items::pop`].
     pub fn own_get(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let native = self.state.with(py, |state| match &mut state.items {
             Items::Native(items) => items.pop_front(),
@@ -354,7 +354,7 @@ impl SimpleQueue {
     /// Returns the next item of the container, as `_peek` of this class does.
     ///
     /// # Errors
-    /// As [`items::peek`].
+    /// The errors of [`items::peek`].
     pub fn own_peek(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let native = self.state.with(py, |state| match &state.items {
             Items::Native(items) => items.front().map(|item| item.clone_ref(py)),
@@ -369,7 +369,7 @@ impl SimpleQueue {
     /// Returns the result of `qsize()`, which a subclass may override.
     ///
     /// # Errors
-    /// What the subclass raises.
+    /// The error that the subclass raises.
     pub fn size(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let py = slf.py();
         if slf.get().is_hooked() {
@@ -382,7 +382,7 @@ impl SimpleQueue {
     /// Returns the result of `_qsize()`, which a subclass may override.
     ///
     /// # Errors
-    /// What the subclass raises.
+    /// The error that the subclass raises.
     pub fn inner_size(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let py = slf.py();
         if slf.get().is_hooked() {
@@ -395,7 +395,7 @@ impl SimpleQueue {
     /// Puts an item by `_put()`, which a subclass may override.
     ///
     /// # Errors
-    /// What the subclass raises, or comparing items.
+    /// The error that the subclass raises, or comparing items.
     pub fn put_now(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
         if slf.get().is_hooked() {
             slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,))
@@ -408,7 +408,7 @@ impl SimpleQueue {
     /// Returns the result of `_get()` or `_peek()`, which a subclass may override.
     ///
     /// # Errors
-    /// What the subclass raises, or comparing items.
+    /// The error that the subclass raises, or comparing items.
     pub fn get_now(slf: &Bound<'_, Self>, peek: bool) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         match (slf.get().is_hooked(), peek) {
@@ -426,7 +426,7 @@ impl SimpleQueue {
     /// Returns true if there is no free slot.
     ///
     /// # Errors
-    /// What a subclass's `qsize` raises.
+    /// The error that a subclass's `qsize` raises.
     pub fn is_full(slf: &Bound<'_, Self>) -> PyResult<bool> {
         match slf.get().state.with(slf.py(), |state| state.maxsize) {
             Some(max) => Ok(Self::size(slf)? >= max),
@@ -437,7 +437,7 @@ impl SimpleQueue {
     /// Visits what it owns.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// The error that the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
             state.items.traverse(visit)?;

@@ -26,11 +26,11 @@ struct Port<Q> {
     watch: usize,
     /// The number of queries that it has had.
     uses: usize,
-    /// Those that are under way, by the ids of their messages.
+    /// The queries that are under way, by the ids of their messages.
     queries: HashMap<[u8; 2], Q>,
 }
 
-/// Names a query's slot at a port.
+/// The slot of a query at a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     port: usize,
@@ -51,7 +51,7 @@ pub enum Arrival<'a, Q> {
     Reply(Q, &'a [u8]),
     /// A datagram with the id of no query.
     Stray,
-    /// All queries of the port have failed: nobody listens at the server's.
+    /// All queries of the port have failed: nothing listens at the server's.
     Refused(Vec<Q>),
     /// Nothing more for now, or the port is closed.
     Nothing,

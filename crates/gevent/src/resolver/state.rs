@@ -83,7 +83,7 @@ pub struct State {
     pub turn: usize,
     pub numbers: u64,
     pub running: HashMap<u64, Running>,
-    /// Those that wait for their turn.
+    /// The numbers of the look-ups that wait for their turn.
     pub waiting: VecDeque<u64>,
     pub ports: Ports<Key>,
     pub streams: Slab<OpenStream>,
@@ -159,7 +159,7 @@ impl State {
     }
 }
 
-/// As [`State::begun`], where the rest of the state is borrowed, too.
+/// Returns a look-up that is under way, as [`State::begun`] does, where the rest of the state is borrowed, too.
 pub fn begun_of(running: &mut HashMap<u64, Running>, number: u64) -> Option<&mut Begun> {
     running.get_mut(&number)?.begun.as_mut()
 }

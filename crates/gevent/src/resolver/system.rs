@@ -36,8 +36,8 @@ pub fn socket_address(server: ServerAddress, port: u16) -> SocketAddr {
     }
 }
 
-/// Returns a number that nobody can guess, for the id of a message. Where the system has none to give, replies could be
-/// forged more easily, but names are still found.
+/// Returns a number that cannot be guessed, for the id of a message. Where the system has no randomness to give, replies could
+/// be forged more easily, but names are still found.
 pub fn random() -> u16 {
     let mut octets = [0; 2];
     if getrandom::fill(&mut octets).is_err() {

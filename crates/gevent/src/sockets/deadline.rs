@@ -7,11 +7,11 @@ use reactor::Time;
 
 use crate::sockets::socket::SocketBase;
 
-/// Timeouts from this many seconds on (31 years) are taken for none at all: they could not be told from one, and a sum with
-/// the present time must not overflow.
+/// Timeouts from this many seconds on (31 years) are taken for none at all: nobody would see a difference, and a sum with the
+/// present time must not overflow.
 const LONGEST: f64 = 1e9;
 
-/// How long one operation may wait in all.
+/// The time that one operation may wait in all.
 #[derive(Debug)]
 pub struct Deadline {
     timeout: Option<f64>,

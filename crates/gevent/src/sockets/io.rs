@@ -239,7 +239,7 @@ impl SocketBase {
     /// Receives as `recvfrom` does.
     ///
     /// # Errors
-    /// As [`receive`](Self::receive).
+    /// The errors of [`receive`](Self::receive).
     pub fn receive_from<'py>(
         &self,
         py: Python<'py>,
@@ -301,7 +301,7 @@ impl SocketBase {
     /// Receives into a buffer, as `recvfrom_into` does.
     ///
     /// # Errors
-    /// As [`receive_into`](Self::receive_into).
+    /// The errors of [`receive_into`](Self::receive_into).
     pub fn receive_from_into<'py>(
         &self,
         buffer: &Bound<'py, PyAny>,
@@ -389,7 +389,7 @@ impl SocketBase {
     /// Accepts a connection, as `accept` does.
     ///
     /// # Errors
-    /// As [`persist`](Self::persist), and what making the new socket raises.
+    /// The errors of [`persist`](Self::persist), and what making the new socket raises.
     pub fn accept_next<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();

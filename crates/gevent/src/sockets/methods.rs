@@ -211,7 +211,8 @@ impl SocketBase {
         })
     }
 
-    /// Close the socket, once the files of `makefile` are closed as well. Whoever waits for it gets an `OSError` (EBADF).
+    /// Close the socket, once the files of `makefile` are closed as well. A greenlet that waits for it gets an
+    /// `OSError` (EBADF).
     fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let in_use = slf.get().state.with(py, |state| {
@@ -255,8 +256,8 @@ impl SocketBase {
         Ok(number)
     }
 
-    /// Shut down receiving (``SHUT_RD``), sending (``SHUT_WR``) or both (``SHUT_RDWR``). Whoever waits for that gets an
-    /// `OSError` (EBADF).
+    /// Shut down receiving (``SHUT_RD``), sending (``SHUT_WR``) or both (``SHUT_RDWR``). A greenlet that waits
+    /// for that gets an `OSError` (EBADF).
     #[pyo3(signature = (how, /))]
     fn shutdown(
         &self,
@@ -367,7 +368,7 @@ impl SocketBase {
         }
     }
 
-    /// Like `accept`, without waiting: None when nobody asks for a connection.
+    /// Like `accept`, without waiting: None when no client asks for a connection.
     fn _accept_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         Self::accept_if_any(slf)
     }

@@ -104,7 +104,7 @@ impl SocketBase {
     /// Closes the descriptor, if there is one.
     ///
     /// # Errors
-    /// What `close(2)` reports, and as [`release`](Self::release).
+    /// The error that `close(2)` reports, and as [`release`](Self::release).
     pub fn close_now(&self, py: Python<'_>) -> PyResult<()> {
         match self.release(py, "closed")? {
             Some((fd, stdlib_socket)) => finish(py, fd, stdlib_socket),
@@ -225,7 +225,7 @@ impl SocketBase {
     /// Returns the deadline of an operation that may be given a timeout of its own.
     ///
     /// # Errors
-    /// As [`timeout_of`](Self::timeout_of).
+    /// The errors of [`timeout_of`](Self::timeout_of).
     pub fn deadline(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Deadline> {
         match given {
             Unset::Unset => Ok(Deadline::of(self, py)),
@@ -332,7 +332,7 @@ impl Drop for SocketBase {
 /// Closes a descriptor that was released, through its standard library object if it has one.
 ///
 /// # Errors
-/// What `close(2)` reports.
+/// The error that `close(2)` reports.
 pub fn finish(py: Python<'_>, fd: OwnedFd, stdlib_socket: Option<Py<PyAny>>) -> PyResult<()> {
     match stdlib_socket {
         Some(stdlib_socket) => {

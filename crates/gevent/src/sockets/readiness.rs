@@ -32,11 +32,11 @@ const SMALL: usize = 64;
 pub struct Begun {
     /// The wait to park on.
     pub wait: WaitRef,
-    /// Where it is registered.
+    /// The place where it is registered.
     pub slot: WaitSlot,
 }
 
-/// Where a wait is registered.
+/// The place where a wait is registered.
 #[derive(Debug)]
 pub enum WaitSlot {
     /// As the waiter of the socket's own source.
@@ -72,7 +72,7 @@ impl State {
     /// Receives into `room`. Where that was all there is, notes so: the next read then waits without a system call in vain.
     ///
     /// # Errors
-    /// What the system call reports.
+    /// The error that the system call reports.
     pub fn take_in(
         &self,
         py: Python<'_>,
@@ -108,7 +108,7 @@ impl State {
     /// Receives into the unused capacity of `buffer`, and notes when that was all there is, as [`take_in`](Self::take_in) does.
     ///
     /// # Errors
-    /// What the system call reports.
+    /// The error that the system call reports.
     pub fn append(
         &self,
         py: Python<'_>,

@@ -34,7 +34,7 @@ pub struct State {
     pub(crate) source: Option<(Py<Loop>, SourceKey)>,
     /// Waits by direction that are no waiters of the source: in another loop, or such as do not keep their loop running.
     pub(crate) watching: [Option<WaitRef>; 2],
-    /// What it shares with the other end of a socket pair, and the number of its own end.
+    /// The state that it shares with the other end of a socket pair, and the number of its own end.
     pub(crate) pair: Option<(Arc<Pair>, usize)>,
     /// True if the last receive filled the small memory that it tried first.
     pub(crate) plenty: Cell<bool>,

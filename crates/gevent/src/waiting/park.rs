@@ -1,11 +1,35 @@
-//! `park`: the one way to block. Everything that waits leaves a [`Wait`] with its waker and parks here.
+//! `park`: the one way to block, and the decision to switch from greenlet to greenlet without the hub in between.
 //!
-//! A parked greenlet does the loop's next task itself where it can: resuming a started greenlet is one direct switch, and
-//! resuming itself is no switch at all. Callbacks and starts are the hub's: the parker switches to it. With nothing ready
-//! the parker polls once without waiting. The wait itself is the hub's, so that debuggers, profilers and watchdogs see
-//! idle time there, and not in whichever greenlet happened to park last.
+//! # Direct switching
 //!
-//! While the hub is suspended in the middle of a task (a callback switched away from it), whoever parks gives the turn back
+//! In gevent a greenlet that blocks switches to the hub, whose loop finds the next event and switches to the greenlet that
+//! waits for it: two switches, a watcher and a callback for each wait. A switch copies the stacks of both sides, and is the
+//! dearest part of a wait. So here a greenlet that parks takes the next task from the ready queue *itself*, on its own stack:
+//!
+//! ```text
+//!      A parks                              the next task in the ready queue is
+//!         │
+//!         ├── to wake B, which has run before ──────► switch A → B                  one switch
+//!         ├── to wake A itself ─────────────────────► return                        no switch
+//!         ├── to start C, or to call a callback ────► put it back, switch A → hub   the hub does it
+//!         └── none ── poll without waiting ── events ► as above
+//!                           └── none ────────────────► switch A → hub, which waits  idle time is the hub's
+//! ```
+//!
+//! Two kinds of tasks stay with the hub. A greenlet copies the recursion depth and the stack position of the one that *starts*
+//! it: a chain of greenlets that start each other would end in `RecursionError`. And *callbacks* may count on
+//! `getcurrent() is hub`, where blocking is an error.
+//!
+//! The wait itself is the hub's, in a Python frame with a name, so that debuggers, stack samplers and watchdogs see idle time
+//! there, and not in whichever greenlet happened to park last.
+//!
+//! # What this asks of everything else
+//!
+//! Any greenlet may run while another one's `park` is on the stack, and its memory is then somewhere on the heap. So no cell is
+//! open, no lock is held and no pointer into a stack is kept over a park: a [`Wait`] on the heap is all that the waker sees.
+//! The functions that choose return before the switch, as every frame between the two ends of a switch is copied.
+//!
+//! While the hub is suspended in the middle of a task, as a callback switched away from it, whoever parks gives the turn back
 //! to it; see [`Loop::in_task`].
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -342,7 +366,7 @@ fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>
     Ok(Some((running, loop_)))
 }
 
-/// Whether nobody else is ready, after the look at the descriptors that is due now and then.
+/// Returns true if no other greenlet is ready; polls first when a poll is due.
 fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
     let (empty, due) = loop_.queue.with_entered(py, |queue| {
         let empty = queue.is_empty();

@@ -161,7 +161,7 @@ impl Io {
         Ok(())
     }
 
-    /// What to watch for: 1 (reading), 2 (writing) or 3. It can be set while the watcher is not active.
+    /// The events to watch for: 1 (reading), 2 (writing) or 3. It can be set while the watcher is not active.
     #[getter]
     fn events(slf: &Bound<'_, Self>) -> u32 {
         Self::cell(slf).with(slf.py(), |descriptor| descriptor.events)

@@ -79,19 +79,19 @@ impl Watcher {
         Ok(())
     }
 
-    /// Whether it is watching.
+    /// True if it is watching.
     #[getter]
     fn active(&self, py: Python<'_>) -> bool {
         self.is_active(py)
     }
 
-    /// Whether the callback is about to be called.
+    /// True if the callback is about to be called.
     #[getter]
     fn pending(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.pending.is_some())
     }
 
-    /// Whether the watcher keeps the loop running while it is active.
+    /// True if the watcher keeps the loop running while it is active.
     #[getter]
     fn r#ref(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.counts)
@@ -132,7 +132,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// What is called, `None` when the watcher is not active.
+    /// The callback, `None` when the watcher is not active.
     #[getter]
     fn callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.state.with(py, |state| {
@@ -156,7 +156,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// What the callback is called with, `None` when the watcher is not active.
+    /// The arguments of the callback, `None` when the watcher is not active.
     #[getter]
     fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
         self.state.with(py, |state| {
@@ -242,7 +242,7 @@ impl Watcher {
 /// Adds the classes, as namespace `watchers`, and `EVENTS` to the extension module.
 ///
 /// # Errors
-/// What adding to a module raises.
+/// The error that adding to a module raises.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     // Apart, as some have the names of functions.
