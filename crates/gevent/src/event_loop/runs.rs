@@ -48,6 +48,7 @@ pub fn begin() {
 }
 
 /// The measures of one loop. They change with the GIL held, so loads and stores suffice; times are in nanoseconds.
+#[derive(Debug)]
 pub struct Runs {
     /// The beginning of the present run, 0 before the first.
     run_since: AtomicU64,

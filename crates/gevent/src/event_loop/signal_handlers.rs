@@ -87,6 +87,7 @@ fn call_in_greenlet(
 /// CPython calls handlers wherever the main thread executes Python, which may be a callback in the hub. The program's handler
 /// may block, so there it is called in a greenlet, as soon as the callback returns.
 #[pyclass(frozen, module = "gevent._core")]
+#[derive(Debug)]
 pub struct SignalHandler(Made<Py<PyAny>>);
 
 #[pymethods]
