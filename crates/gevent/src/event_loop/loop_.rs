@@ -27,6 +27,7 @@ use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
 
 /// What happens when a deadline passes.
+#[derive(Debug)]
 pub enum Due {
     /// Wake the greenlet.
     Wake(WaitRef),

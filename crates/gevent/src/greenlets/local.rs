@@ -91,7 +91,7 @@ impl List {
 }
 
 /// The locals that a `Greenlet` has attributes in.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Visited(List);
 
 impl State {

@@ -32,6 +32,7 @@ pub enum Stage {
 }
 
 /// How it ended.
+#[derive(Debug)]
 pub enum Ended {
     /// With this value (a `GreenletExit` counts).
     Value(Py<PyAny>),
@@ -40,6 +41,7 @@ pub enum Ended {
 }
 
 /// Everything mutable.
+#[derive(Debug)]
 pub struct State {
     pub(crate) run: Option<Py<PyAny>>,
     pub(crate) args: Option<Py<PyTuple>>,
@@ -61,7 +63,7 @@ pub struct State {
 
 /// What few greenlets have. It is behind one pointer, so that making and ending a greenlet moves and tests a single word
 /// for all of it.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Rare {
     /// The deadline that is to start it.
     pub(crate) timer: Option<TimerKey>,
@@ -143,7 +145,7 @@ impl State {
 pub type FormerCall = (Option<Py<PyAny>>, Option<Py<PyTuple>>, Option<Py<PyDict>>);
 
 /// What `repr` once showed; it stays when the function and its arguments are gone.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Label {
     /// The small number of the greenlet, once asked for.
     pub ident: Option<Py<PyAny>>,

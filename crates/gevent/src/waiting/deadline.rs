@@ -35,6 +35,7 @@ pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
 }
 
 /// Until when a call may wait.
+#[derive(Debug)]
 pub enum Deadline {
     /// For ever.
     Never,

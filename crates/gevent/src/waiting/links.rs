@@ -55,7 +55,7 @@ impl Listener {
 }
 
 /// Listeners in order. Valid when zeroed, as objects built on foreign types need.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Links(Option<Box<WaitQueue<Link>>>);
 
 impl Links {
