@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,8 @@ import environment
 from report import publish, table
 
 HERE = Path(__file__).parent
+#: A certificate and its key in one file, as for the tests.
+CERTIFICATE = str(HERE.parent / "tests" / "data" / "localhost.pem")
 IDLE = 10_000
 
 #: wrk's script of a request with a body of 1 MiB in chunks.
@@ -48,6 +51,8 @@ class Scenario:
     connections: int = 64
     arguments: tuple[str, ...] = ()
     script: str | None = None
+    #: True for TLS.
+    secure: bool = False
     #: How many times as many requests as each server this one must serve.
     bars: tuple[tuple[str, float], ...] = ()
 
@@ -56,6 +61,11 @@ SCENARIOS = {
     "hello": Scenario(
         "hello, keep-alive",
         bars=(("gevent", 4), ("gunicorn", 5), ("bjoern", 1), ("granian", 1)),
+    ),
+    "tls": Scenario(
+        "hello over TLS, keep-alive",
+        secure=True,
+        bars=(("gevent", 2), ("gunicorn", 2), ("granian", 0.75)),
     ),
     "close": Scenario(
         "hello, `Connection: close`", arguments=("-H", "Connection: close"), bars=(("gevent", 2),)
@@ -77,22 +87,26 @@ class Load:
     cpu: float
 
 
-def command(server: str, ours: str, peer: str, port: int) -> list[str]:
-    """Return how to start a server."""
+def command(server: str, ours: str, peer: str, port: int, secure: bool = False) -> list[str]:
+    """Return how to start a server, `secure` with TLS."""
     script = str(HERE / "web_application.py")
     address = f"127.0.0.1:{port}"
     binaries = Path(peer).parent
+    certificate = [CERTIFICATE] if secure else []
     return {
-        "ours": [ours, script, "pywsgi", str(port)],
-        "gevent": [peer, script, "pywsgi", str(port)],
+        "ours": [ours, script, "pywsgi", str(port), *certificate],
+        "gevent": [peer, script, "pywsgi", str(port), *certificate],
         "bjoern": [peer, script, "bjoern", str(port)],
         "gunicorn": [
             *(str(binaries / "gunicorn"), "--no-control-socket", "-k", "gevent", "-b", address),
-            *("--keep-alive", "60", "--backlog", "4096", "web_application:application"),
+            *("--keep-alive", "60", "--backlog", "4096"),
+            *(("--certfile", CERTIFICATE, "--keyfile", CERTIFICATE) if secure else ()),
+            "web_application:application",
         ],
         "granian": [
             *(str(binaries / "granian"), "--interface", "wsgi", "--port", str(port)),
             *("--workers", "1", "--blocking-threads", "1", "--no-ws", "--log-level", "error"),
+            *(("--ssl-certificate", CERTIFICATE, "--ssl-keyfile", CERTIFICATE) if secure else ()),
             "web_application:application",
         ],
     }[server]
@@ -105,19 +119,29 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(server: str, ours: str, peer: str, cpu: int) -> Iterator[tuple[int, int]]:
-    """Run a server; yield its process's number and its port."""
-    with started(lambda port: command(server, ours, peer, port), cpu) as (process, port):
+def running(
+    server: str, ours: str, peer: str, cpu: int, secure: bool = False
+) -> Iterator[tuple[int, int]]:
+    """Run a server, `secure` with TLS; yield its process's number and its port."""
+
+    def words(port: int) -> list[str]:
+        return command(server, ours, peer, port, secure)
+
+    with started(words, cpu, secure=secure) as (process, port):
         yield process.pid, port
 
 
 @contextmanager
 def started(
-    words: Callable[[int], list[str]], cpu: int, port: int | None = None, talks: bool = False
+    words: Callable[[int], list[str]],
+    cpu: int,
+    port: int | None = None,
+    talks: bool = False,
+    secure: bool = False,
 ) -> Iterator[tuple[subprocess.Popen, int]]:
     """Run the server whose command `words` returns for a port; yield its process and its port.
 
-    With `talks`, its standard input and output are pipes.
+    With `talks`, its standard input and output are pipes. One that is `secure` speaks TLS.
     """
     port = free_port() if port is None else port
     process = subprocess.Popen(
@@ -131,19 +155,21 @@ def started(
         preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
     )
     try:
-        wait_for(port, process)
+        wait_for(f"http{'s' if secure else ''}://127.0.0.1:{port}/", process)
         yield process, port
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def wait_for(port: int, process: subprocess.Popen) -> None:
-    """Wait until a server answers."""
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    """Wait until a server answers at a URL."""
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
     end = time.monotonic() + 30
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=5, context=trust) as answer:
                 answer.read()
             return
         except OSError:
@@ -190,7 +216,7 @@ def load(scenario: Scenario, pid: int, port: int, cpu: int, seconds: int) -> Loa
                 *("wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--latency"),
                 *scenario.arguments,
                 *(("-s", script.name) if scenario.script else ()),
-                f"http://127.0.0.1:{port}{scenario.path}",
+                f"http{'s' if scenario.secure else ''}://127.0.0.1:{port}{scenario.path}",
             ],
             capture_output=True,
             text=True,
@@ -248,7 +274,8 @@ def compare(name: str, chosen: argparse.Namespace, peer: str, cpus: tuple[int, i
     found: dict[str, list[Load]] = {server: [] for server in ("ours", *bars)}
     for _ in range(chosen.turns):
         for server, loads in found.items():
-            with running(server, chosen.our_python, peer, cpus[0]) as (pid, port):
+            place = running(server, chosen.our_python, peer, cpus[0], scenario.secure)
+            with place as (pid, port):
                 loads.append(load(scenario, pid, port, cpus[1], chosen.seconds))
 
     def median(server: str, what: str) -> float:

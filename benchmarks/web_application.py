@@ -23,13 +23,22 @@ def application(environ, start_response):
     return [body]
 
 
-def pywsgi(port: int) -> None:
-    """Serve by `gevent.pywsgi`, with TCP_NODELAY set whoever provides it."""
+def pywsgi(port: int, certificate: str | None = None) -> None:
+    """Serve by `gevent.pywsgi`, with TCP_NODELAY set whoever provides it.
+
+    With a certificate, whose file has its key too, it serves over TLS.
+    """
     from socket import IPPROTO_TCP, TCP_NODELAY
 
     from gevent.pywsgi import WSGIServer
 
-    server = WSGIServer(("127.0.0.1", port), application, backlog=4096, log=None)
+    secure = {}
+    if certificate is not None:
+        from gevent.ssl import PROTOCOL_TLS_SERVER, SSLContext
+
+        secure["ssl_context"] = SSLContext(PROTOCOL_TLS_SERVER)
+        secure["ssl_context"].load_cert_chain(certificate)
+    server = WSGIServer(("127.0.0.1", port), application, backlog=4096, log=None, **secure)
     server.init_socket()
     server.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     server.serve_forever()
@@ -43,4 +52,4 @@ def bjoern(port: int) -> None:
 
 
 if __name__ == "__main__":
-    {"pywsgi": pywsgi, "bjoern": bjoern}[sys.argv[1]](int(sys.argv[2]))
+    {"pywsgi": pywsgi, "bjoern": bjoern}[sys.argv[1]](int(sys.argv[2]), *sys.argv[3:])
