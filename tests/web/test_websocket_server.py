@@ -45,6 +45,7 @@ def ws_only(function):
         ({}, 101),
         ({"Connection": "keep-alive, Upgrade"}, 101),
         ({"Upgrade": "WebSocket", "Connection": "UPGRADE"}, 101),
+        ({"Upgrade": "h2c, WebSocket"}, 101),
         ({"Sec_WebSocket_Version": "8"}, 101),
         ({"Sec_WebSocket_Version": "12"}, 426),
         ({"Sec_WebSocket_Version": None}, 426),

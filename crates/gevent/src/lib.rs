@@ -148,7 +148,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<wsgi::request_file::RequestFile>(module)?;
     add_class::<wsgi::attributes::Attributes>(module)?;
     add_class::<wsgi::handler::WSGIHandler>(module)?;
-    ffi::blocking::add_method::<wsgi::handle::Handle>(py)?;
+    ffi::blocking::add_method::<wsgi::connection::Handle>(py)?;
     wsgi::overriding::install(&py.get_type::<wsgi::handler::WSGIHandler>())?;
     add_class::<wsgi::input::Input>(module)?;
     add_class::<wsgi::file_wrapper::FileWrapper>(module)?;

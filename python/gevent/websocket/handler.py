@@ -36,6 +36,11 @@ def _ignored(status: str, headers: Any, exc_info: Any = None) -> Callable[[Any],
     return lambda data: None
 
 
+def _tokens(value: str) -> list[str]:
+    """Return the members of a list in a field, in lower case."""
+    return [token.strip() for token in value.lower().split(",")]
+
+
 class WebSocketHandler(WSGIHandler):
     """A handler that turns requests for a WebSocket into one: `environ['wsgi.websocket']`.
 
@@ -94,9 +99,9 @@ class WebSocketHandler(WSGIHandler):
     def _asks_for_websocket(self) -> bool:
         environ = self.environ
         return (
-            environ.get("HTTP_UPGRADE", "").lower() == "websocket"
-            and environ["REQUEST_METHOD"] == "GET"
-            and "upgrade" in map(str.strip, environ.get("HTTP_CONNECTION", "").lower().split(","))
+            environ["REQUEST_METHOD"] == "GET"
+            and "websocket" in _tokens(environ.get("HTTP_UPGRADE", ""))
+            and "upgrade" in _tokens(environ.get("HTTP_CONNECTION", ""))
         )
 
     def upgrade_websocket(self) -> list[bytes]:

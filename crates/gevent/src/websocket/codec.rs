@@ -12,7 +12,7 @@ use super::deflate::{Fields, from_fields};
 use super::exceptions;
 use crate::ffi::buffer::Frozen;
 use crate::wsgi::allowance::Allowance;
-use crate::wsgi::spare::{self, BLOCK};
+use crate::wsgi::buffer_pool::{self, BLOCK};
 
 /// The bytes that one system call receives: a block if no message is under way, and no more than a piece of a large one.
 const ROOM: RangeInclusive<usize> = BLOCK / 2..=256 * 1024;
@@ -115,7 +115,7 @@ impl Codec {
     /// Returns the buffer of what was received and is not decoded, with room for `size` more bytes.
     pub fn room(&mut self, py: Python<'_>, size: usize) -> &mut Vec<u8> {
         if self.input.capacity() < BLOCK {
-            let mut buffer = spare::buffer(py);
+            let mut buffer = buffer_pool::buffer(py);
             buffer.extend_from_slice(&self.input[self.done..]);
             self.input = buffer;
         } else {
@@ -131,7 +131,7 @@ impl Codec {
         if self.input.capacity() >= BLOCK {
             let left = self.input[self.done..].to_vec();
             self.done = 0;
-            spare::keep_buffer(py, std::mem::replace(&mut self.input, left));
+            buffer_pool::keep_buffer(py, std::mem::replace(&mut self.input, left));
         }
     }
 
@@ -174,7 +174,7 @@ impl Codec {
     pub fn sent(&mut self, py: Python<'_>, count: usize) {
         self.output.drain(..count);
         if self.output.is_empty() {
-            spare::keep_buffer(py, self.take_output());
+            buffer_pool::keep_buffer(py, self.take_output());
         }
     }
 
@@ -186,7 +186,7 @@ impl Codec {
         write: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.output.capacity() == 0 {
-            self.output = spare::buffer(py);
+            self.output = buffer_pool::buffer(py);
         }
         write(&mut self.encoder, &mut self.output)
     }

@@ -36,8 +36,8 @@ use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
 use crate::sync::lock::Semaphore;
 use crate::waiting::wait::{Outcome, WaitRef};
+use crate::wsgi::buffer_pool;
 use crate::wsgi::request_file::LEAST;
-use crate::wsgi::spare;
 
 /// The base of `gevent.websocket.WebSocket`.
 #[pyclass(frozen, subclass, name = "WebSocketBase", module = "gevent._core")]
@@ -207,7 +207,7 @@ impl WebSocketBase {
                     .map(drop)
             }
         };
-        spare::keep_buffer(py, out);
+        buffer_pool::keep_buffer(py, out);
         outcome
     }
 
@@ -314,7 +314,7 @@ impl WebSocketBase {
             Ok(codec.take_output())
         })?;
         let bytes = PyBytes::new(py, &out);
-        spare::keep_buffer(py, out);
+        buffer_pool::keep_buffer(py, out);
         Ok(bytes)
     }
 }

@@ -173,7 +173,7 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
     });
     let head = send::take_head(handler)?;
     send::transmit(handler, &mut [std::io::IoSlice::new(&head)])?;
-    super::spare::keep_buffer(py, head);
+    super::buffer_pool::keep_buffer(py, head);
     let mut left = this
         .exchange(py, |exchange| exchange.left)
         .unwrap_or(size)

@@ -11,10 +11,10 @@ use crate::ffi::attribute;
 use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
 use crate::waiting::park;
+use crate::wsgi::buffer_pool;
 use crate::wsgi::handler::{Handler, attributes, service};
 use crate::wsgi::request_file::{LEAST, Source, seconds};
 use crate::wsgi::service::Service;
-use crate::wsgi::spare;
 use crate::wsgi::statistics::{self, Stage};
 
 /// Ends the connection.
@@ -131,11 +131,11 @@ fn linger(socket: &Bound<'_, SocketBase>, service: &Service) -> PyResult<()> {
 /// Reads and drops what comes, until the time `end` at the latest.
 fn drain(py: Python<'_>, socket: &SocketBase, service: &Service, end: Time) -> PyResult<()> {
     loop {
-        let mut scrap = spare::buffer(py);
+        let mut scrap = buffer_pool::buffer(py);
         let got = socket.call(py, Direction::Read, false, |state, fd| {
             state.append(py, fd, &mut scrap)
         });
-        spare::keep_buffer(py, scrap);
+        buffer_pool::keep_buffer(py, scrap);
         let left = end.until(Time::now());
         if left.is_zero() {
             return Ok(());

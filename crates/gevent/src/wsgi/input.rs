@@ -12,11 +12,11 @@ use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::ffi::buffer::Writable;
 use crate::wsgi::allowance::Allowance;
+use crate::wsgi::buffer_pool::BLOCK;
 use crate::wsgi::errors::{BodyTimeout, InvalidClientInput};
 use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, reader};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
-use crate::wsgi::spare::BLOCK;
 use crate::wsgi::statistics::Stage;
 
 /// The most bytes that one system call receives into what an application will get.

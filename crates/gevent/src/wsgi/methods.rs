@@ -16,7 +16,9 @@ use crate::wsgi::overriding;
 use crate::wsgi::request_file::{RequestFile, Source};
 use crate::wsgi::responder::Responder;
 use crate::wsgi::service::Service;
-use crate::wsgi::{access_log, environ, error_log, failure, handle, request, response, run, send};
+use crate::wsgi::{
+    access_log, connection, environ, error_log, failure, request, response, run, send,
+};
 
 /// Returns the source that a socket is read by: plain ones natively, others by their methods.
 fn source_of(socket: &Bound<'_, PyAny>) -> PyResult<Source> {
@@ -115,7 +117,7 @@ impl WSGIHandler {
     /// Handle one request; return what is to become of the connection: true to go on, None to end it, a pair of status and
     /// response to send that and end it.
     fn handle_one_request<'py>(slf: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
-        handle::handle_one_request(slf)
+        connection::handle_one_request(slf)
     }
 
     /// Read and return the request line; an empty string when the client sends no more.

@@ -1,6 +1,6 @@
 //! The WSGI server: a connection's greenlet, from the bytes of a request to those of its response.
 //!
-//! `handle` is the way of a connection, `request` and `environ` lead to the application, `run` calls it, `response` and
+//! `connection` is the way of a connection, `request` and `environ` lead to the application, `run` calls it, `response` and
 //! `send` lead back. Each step is a method of `WSGIHandler` that a subclass may override: `overriding` knows which are, and
 //! only those are called as Python methods.
 //!
@@ -11,6 +11,8 @@ pub mod access_log;
 pub mod allowance;
 pub mod attributes;
 pub mod body_part;
+pub mod buffer_pool;
+pub mod connection;
 pub mod environ;
 pub mod error_log;
 pub mod errors;
@@ -18,7 +20,6 @@ pub mod exchange;
 pub mod failure;
 pub mod file_wrapper;
 pub mod finish;
-pub mod handle;
 pub mod handler;
 pub mod input;
 pub mod methods;
@@ -31,5 +32,4 @@ pub mod run;
 pub mod send;
 pub mod serve;
 pub mod service;
-pub mod spare;
 pub mod statistics;

@@ -7,13 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::ffi::{attribute, text};
+use crate::wsgi::buffer_pool::BLOCK;
 use crate::wsgi::errors::{InvalidClientRequest, client_request_error, refused};
 use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden, reader};
 use crate::wsgi::input::Input;
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
-use crate::wsgi::spare::BLOCK;
 use crate::wsgi::statistics::Stage;
 use crate::wsgi::{environ, failure, run};
 

@@ -18,7 +18,7 @@ use crate::ffi::buffer::{Frozen, Writable};
 use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
 use crate::wsgi::allowance::Allowance;
-use crate::wsgi::spare::{self, BLOCK};
+use crate::wsgi::buffer_pool::{self, BLOCK};
 use crate::wsgi::statistics::Stage;
 
 /// The shortest wait, in seconds: a timeout of zero would switch a socket into non-blocking mode.
@@ -160,7 +160,7 @@ impl RequestFile {
             state.at = 0;
             std::mem::take(&mut state.buffer)
         });
-        spare::keep_buffer(py, buffer);
+        buffer_pool::keep_buffer(py, buffer);
     }
 
     /// Gives the memory back, whatever is in it.
@@ -169,7 +169,7 @@ impl RequestFile {
             (state.at, state.ended) = (0, true);
             std::mem::take(&mut state.buffer)
         });
-        spare::keep_buffer(py, buffer);
+        buffer_pool::keep_buffer(py, buffer);
     }
 
     /// Receives what is there of a plain socket, without waiting; 0 at the end. With `force` it is asked in earnest,
@@ -190,7 +190,7 @@ impl RequestFile {
             buffer.drain(..at);
         }
         if buffer.capacity() == 0 {
-            buffer = spare::buffer(py);
+            buffer = buffer_pool::buffer(py);
         }
         if buffer.capacity() == buffer.len() {
             buffer.reserve(buffer.len().max(BLOCK));
@@ -490,7 +490,7 @@ impl RequestFile {
             state.at = 0;
             std::mem::take(&mut state.buffer)
         });
-        spare::keep_buffer(py, buffer);
+        buffer_pool::keep_buffer(py, buffer);
     }
 
     /// Return the descriptor's number.

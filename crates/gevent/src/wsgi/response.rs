@@ -13,7 +13,7 @@ use crate::wsgi::body_part::readable;
 use crate::wsgi::errors::application_error;
 use crate::wsgi::exchange::{Exchange, Slot};
 use crate::wsgi::handler::{Handler, attributes, leave_http};
-use crate::wsgi::{environ, input, spare};
+use crate::wsgi::{buffer_pool, environ, input};
 
 static DATE: GilCell<DateCache> = GilCell::in_static(DateCache::new());
 
@@ -171,7 +171,7 @@ pub fn start_response<'py>(
     };
     let status_bytes = native(status_text)?;
     let mut draft = Draft {
-        out: spare::buffer(py),
+        out: buffer_pool::buffer(py),
         ..Draft::default()
     };
     let code = encoder::status_line(&mut draft.out, http1::Version::Http11, status_bytes)
@@ -267,7 +267,7 @@ fn adopt(handler: &Handler<'_>, draft: Draft, code: u16) {
     if connection == Some(true) {
         this.state.with(py, |state| state.close_connection = true);
     }
-    spare::keep_buffer(py, old.0);
+    buffer_pool::keep_buffer(py, old.0);
 }
 
 /// Returns the length of the body, if the result states it: a list or tuple by its parts, and any other iterable with a
@@ -355,7 +355,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
         .is_some_and(|value| !value.is_none());
     let http10 = this.is_http10(py);
     let listed = this.get(py, Slot::ResponseHeaders);
-    let mut added = listed.is_some().then(|| spare::buffer(py));
+    let mut added = listed.is_some().then(|| buffer_pool::buffer(py));
     if upgraded {
         leave_http(handler);
     }
@@ -393,7 +393,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
                 listed.call_method1(intern!(py, "append"), (PyTuple::new(py, pair)?,))?;
             }
         }
-        spare::keep_buffer(py, added);
+        buffer_pool::keep_buffer(py, added);
     }
     Ok(())
 }
@@ -430,7 +430,7 @@ impl Exchange {
 
     /// Copies the head into a buffer of its own. What was written stays, for `status` and `response_headers`.
     fn copy_head(&self, py: Python<'_>) -> Vec<u8> {
-        let mut out = spare::buffer(py);
+        let mut out = buffer_pool::buffer(py);
         out.extend_from_slice(&self.out);
         out
     }
@@ -454,7 +454,7 @@ fn rewrite(
             Err(_) => object.extract(),
         }
     };
-    let mut out = spare::buffer(py);
+    let mut out = buffer_pool::buffer(py);
     let line = match &status {
         Some(status) => bytes(status)?,
         None => this.exchange(py, |exchange| {
@@ -483,6 +483,6 @@ fn rewrite(
         return Err(PyValueError::new_err(text));
     }
     let old = this.exchange(py, |exchange| std::mem::replace(&mut exchange.out, out));
-    spare::keep_buffer(py, old);
+    buffer_pool::keep_buffer(py, old);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The call of the application, and the handling of its result or error.
 //!
-//! An application that waits is suspended above these frames and those of [`super::serve`] and [`super::handle`], which are
+//! An application that waits is suspended above these frames and those of [`super::serve`] and [`super::connection`], which are
 //! copied at each of its switches. So what comes before a call of Python's and after it is in functions of its own.
 
 use pyo3::exceptions::PyOSError;
@@ -288,6 +288,6 @@ fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bo
     }
     let head = send::take_head(handler)?;
     let sent = send::send_parts(handler, Some(&head), parts, true);
-    super::spare::keep_buffer(handler.py(), head);
+    super::buffer_pool::keep_buffer(handler.py(), head);
     sent.map(|()| true)
 }

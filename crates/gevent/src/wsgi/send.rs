@@ -26,7 +26,7 @@ use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socke
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{LEAST, is_timeout};
 use crate::wsgi::statistics::Stage;
-use crate::wsgi::{input, response, spare};
+use crate::wsgi::{buffer_pool, input, response};
 
 /// The steps that send. With none of them overridden, what belongs together is sent together.
 pub const SENDING: Steps = Steps::of(&[
@@ -131,7 +131,7 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
         &[]
     };
     let sent = send_parts(handler, Some(&head), data, false);
-    spare::keep_buffer(py, head);
+    buffer_pool::keep_buffer(py, head);
     sent
 }
 
@@ -325,12 +325,12 @@ fn send_plain(
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     if total <= SMALL && pieces.len() > 1 {
         // To copy little is cheaper than to have the kernel gather it.
-        let mut whole = spare::buffer(py);
+        let mut whole = buffer_pool::buffer(py);
         pieces
             .iter()
             .for_each(|piece| whole.extend_from_slice(piece));
         let sent = send_plain(handler, socket, &mut [IoSlice::new(&whole)]);
-        spare::keep_buffer(py, whole);
+        buffer_pool::keep_buffer(py, whole);
         return sent;
     }
     let mut done = 0;

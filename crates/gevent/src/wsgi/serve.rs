@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
-use crate::wsgi::handle;
+use crate::wsgi::connection;
 use crate::wsgi::handler::{Handler, WSGIHandler};
 use crate::wsgi::overriding::{self, Step, Steps};
 
@@ -30,7 +30,7 @@ Handle the connection `sock` of a `WSGIServer` and close it.";
             return Err(PyTypeError::new_err(text));
         };
         let begun = match meet(server, sock, address) {
-            Ok(Some(handler)) => handle::begin(&handler),
+            Ok(Some(handler)) => connection::begin(&handler),
             Ok(None) => Ok(Stop::Done(module.py().None())),
             Err(error) => Err(error),
         };

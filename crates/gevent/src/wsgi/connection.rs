@@ -23,13 +23,13 @@ use crate::sockets::readiness::{Begun, WaitSlot};
 use crate::sockets::socket::SocketBase;
 use crate::waiting::park::{self, park};
 use crate::waiting::wait::{Outcome, WaitRef};
+use crate::wsgi::buffer_pool::BLOCK;
 use crate::wsgi::exchange::Slot;
 use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, reader, refresh, service};
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request::{self, READING, Received};
 use crate::wsgi::request_file::{RequestFile, Source, is_timeout};
 use crate::wsgi::service::Service;
-use crate::wsgi::spare::BLOCK;
 use crate::wsgi::statistics::{self, Stage};
 use crate::wsgi::{access_log, errors, finish, send};
 

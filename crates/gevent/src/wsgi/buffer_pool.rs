@@ -11,11 +11,11 @@ pub const BLOCK: usize = 16 * 1024;
 const LARGEST: usize = 4 * BLOCK;
 const MOST: usize = 64;
 
-static SPARE: GilCell<Vec<Vec<u8>>> = GilCell::in_static(Vec::new());
+static POOL: GilCell<Vec<Vec<u8>>> = GilCell::in_static(Vec::new());
 
 /// Returns an empty buffer with room for a block.
 pub fn buffer(py: Python<'_>) -> Vec<u8> {
-    let kept = SPARE.with(py, |spare| spare.pop());
+    let kept = POOL.with(py, |pool| pool.pop());
     kept.unwrap_or_else(|| Vec::with_capacity(BLOCK))
 }
 
@@ -23,9 +23,9 @@ pub fn buffer(py: Python<'_>) -> Vec<u8> {
 pub fn keep_buffer(py: Python<'_>, mut buffer: Vec<u8>) {
     if (BLOCK..=LARGEST).contains(&buffer.capacity()) {
         buffer.clear();
-        SPARE.with(py, |spare| {
-            if spare.len() < MOST {
-                spare.push(buffer);
+        POOL.with(py, |pool| {
+            if pool.len() < MOST {
+                pool.push(buffer);
             }
         });
     }
