@@ -71,14 +71,14 @@ class Listing:
         threads = {id(_root_of(hub)): hub.thread_ident for hub in hubs.values()}
         active = {hub.loop.active_ident for hub in hubs.values() if not hub.loop.polling}
         shown: dict[int, tuple[Any, int]] = {}
-        told: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         left_out = 0
         for one in living:
             thread = threads.get(id(_root_of(one)))
             if thread is None:
                 # A thread without a hub, such as the one of the view.
                 continue
-            if len(told) >= most:
+            if len(entries) >= most:
                 left_out += 1
                 continue
             hub = hubs.get(id(one))
@@ -104,10 +104,10 @@ class Listing:
                 if frame is None and id(one) in active:
                     frame = frames.get(thread)
                 entry["stack"] = [] if frame is None else traceback.format_stack(frame)
-            told.append(entry)
+            entries.append(entry)
         self._shown = shown
         self._by_number = {number: reference for reference, number in shown.values()}
-        return {"greenlets": told, "left_out": left_out}
+        return {"greenlets": entries, "left_out": left_out}
 
     def _number(self, greenlet: Any, shown: dict[int, tuple[Any, int]]) -> int:
         reference, number = self._shown.get(id(greenlet), (None, 0))

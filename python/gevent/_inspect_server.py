@@ -262,8 +262,8 @@ class View:
         if not blocked:
             return Answer(200, "application/json", b'{"status": "ok"}\n')
         seconds, place = max(blocked)
-        told = {"status": "blocked", "seconds": round(seconds, 1), "place": place}
-        return Answer(503, "application/json", json.dumps(told).encode() + b"\n")
+        state = {"status": "blocked", "seconds": round(seconds, 1), "place": place}
+        return Answer(503, "application/json", json.dumps(state).encode() + b"\n")
 
 
 def _number_in(request: Request) -> int | None:

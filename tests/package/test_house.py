@@ -82,6 +82,21 @@ def test_files_are_short():
     assert long == {}
 
 
+@pytest.mark.parametrize(
+    ("folder", "suffix", "names"),
+    [("crates/", ".rs", names_in_rust), ("python/", ".py", names_in_python)],
+)
+def test_names_use_the_words_of_the_field(folder, suffix, names):
+    wrong = {}
+    for file, path in sources(suffix):
+        if not file.startswith(folder):
+            continue
+        for name in {*names(path.read_text()), path.stem} - OF_OTHERS:
+            for word in words_of(name) & WORDS.keys():
+                wrong[f"{file}: {name}"] = WORDS[word]
+    assert wrong == {}
+
+
 def test_words_are_found():
     assert names_in_rust("fn tell() {} // fn told\nlet mut line = 1; struct Bell;") == {
         "tell",

@@ -136,8 +136,8 @@ class Metrics:
             for _, view in views:
                 # One that is starting or ending has no view.
                 with suppress(InspectError):
-                    told = ask_json(view, "/stats.json?waits=1", timeout=_WORKER_WITHIN)
-                    found.append(metrics_of(told))
+                    stats = ask_json(view, "/stats.json?waits=1", timeout=_WORKER_WITHIN)
+                    found.append(metrics_of(stats))
             return Answer(200, METRICS_TYPE, open_metrics(found).encode())
         for pid, view in views:
             try:

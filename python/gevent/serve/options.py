@@ -54,7 +54,7 @@ _SECONDS: dict[str, Any] = {"metavar": "SECONDS"}
 _BYTES: dict[str, Any] = {"metavar": "BYTES"}
 _FILE: dict[str, Any] = {"metavar": "FILE"}
 _NUMBER: dict[str, Any] = {"metavar": "N"}
-_PATIENCE = converters.optional(converters.seconds)
+_TIMEOUT = converters.optional(converters.seconds)
 
 
 @dataclass(frozen=True)
@@ -227,17 +227,17 @@ class Options:
         default=True,
     )
     idle_timeout: float | None = setting(
-        "how long a connection may be idle", _PATIENCE, default=75.0, **_SECONDS
+        "how long a connection may be idle", _TIMEOUT, default=75.0, **_SECONDS
     )
     header_timeout: float | None = setting(
-        "how long the head of a request may take", _PATIENCE, default=30.0, **_SECONDS
+        "how long the head of a request may take", _TIMEOUT, default=30.0, **_SECONDS
     )
     body_timeout: float | None = setting(
-        "how long to wait for more of a request's body", _PATIENCE, default=60.0, **_SECONDS
+        "how long to wait for more of a request's body", _TIMEOUT, default=60.0, **_SECONDS
     )
     write_timeout: float | None = setting(
         "how long to wait for a client to take more of a response",
-        _PATIENCE,
+        _TIMEOUT,
         default=60.0,
         **_SECONDS,
     )
@@ -249,12 +249,12 @@ class Options:
     )
     linger_time: float | None = setting(
         "how long to read on after the last response, for clients that still send; 0: not at all",
-        _PATIENCE,
+        _TIMEOUT,
         default=30.0,
         **_SECONDS,
     )
     linger_timeout: float | None = setting(
-        "for how much of that a client may be silent", _PATIENCE, default=5.0, **_SECONDS
+        "for how much of that a client may be silent", _TIMEOUT, default=5.0, **_SECONDS
     )
     max_request_line: int = setting(
         "how long a request line may be", converters.positive, default=8192, **_BYTES

@@ -89,6 +89,14 @@ impl Greenlet {
     }
 
     /// Create a greenlet that will run ``function(*args, **kwargs)`` in `seconds` seconds.
+    ///
+    /// Other than a ``threading.Timer`` it does not keep the process alive. `kill` cancels it.
+    ///
+    /// :param seconds: The number of seconds; with 0 it runs when the caller next waits.
+    /// :param args: The function and its positional arguments.
+    /// :param kwargs: The keyword arguments of the function.
+    /// :returns: The greenlet.
+    /// :raises TypeError: The function cannot be called, or `seconds` is no number.
     #[classmethod]
     #[pyo3(signature = (seconds, *args, **kwargs))]
     fn spawn_later<'py>(

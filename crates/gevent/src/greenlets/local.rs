@@ -20,10 +20,19 @@ use crate::ffi::{attribute, greenlet};
 use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::state::{Stage, State};
 
-/// An object whose attributes are the running greenlet's own.
+/// An object whose attributes are the running greenlet's own, as those of ``threading.local`` are the thread's.
 ///
-/// A subclass's `__init__` runs again, with the arguments the object was made with, in every greenlet that comes to it.
-/// What a class declares in `__slots__` is shared. The attributes of a greenlet are dropped at its end.
+/// A subclass's `__init__` runs again, with the arguments the object was made with, in every greenlet that uses it.
+/// Attributes that a class declares in `__slots__` are shared. The attributes of a greenlet are dropped at its end.
+///
+/// Example::
+///
+///     request = local()
+///
+///     def handle(number):
+///         request.number = number
+///         gevent.sleep(0.01)
+///         assert request.number == number
 #[pyclass(frozen, subclass, weakref, name = "local", module = "gevent.local")]
 #[derive(Debug)]
 pub struct Local {

@@ -11,6 +11,10 @@ use crate::hub::BaseHub;
 use crate::sync::lock::Semaphore;
 
 /// A semaphore that never has more permits than it was created with: `release` raises `ValueError` instead.
+///
+/// :param value: The number of permits, at first and at most.
+/// :param hub: Accepted for compatibility.
+/// :raises ValueError: `value` is negative.
 #[pyclass(frozen, subclass, weakref, extends = Semaphore, name = "BoundedSemaphore", module = "gevent.lock")]
 #[derive(Debug)]
 pub struct BoundedSemaphore {

@@ -37,7 +37,20 @@ const UNTAKEN: usize = usize::MAX;
 
 /// Counts permits: `acquire` takes one, waiting for it if there is none, `release` gives one back.
 ///
-/// A context manager. Greenlets of several threads may share it, and threads that have no hub.
+/// A context manager. Greenlets of several threads may share it, and threads that have no hub. Beside what
+/// ``threading.Semaphore`` does, it can be waited for among others with `gevent.wait`, and linked with `rawlink`.
+///
+/// :param value: The number of permits at first.
+/// :param hub: Accepted for compatibility.
+/// :raises ValueError: `value` is negative.
+///
+/// Example::
+///
+///     connections = Semaphore(10)
+///
+///     def query():
+///         with connections:
+///             return fetch()
 #[pyclass(frozen, subclass, weakref, name = "Semaphore", module = "gevent.lock")]
 #[derive(Debug)]
 pub struct Semaphore {

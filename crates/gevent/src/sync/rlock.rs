@@ -20,7 +20,10 @@ struct Held {
 
 /// A lock that the greenlet which holds it may acquire again, and must release as often.
 ///
-/// A context manager. Greenlets of several threads may share it, and threads that have no hub.
+/// A context manager. Greenlets of several threads may share it, and threads that have no hub. Other than
+/// ``threading.RLock`` it belongs to a greenlet, and not to a thread.
+///
+/// :param hub: Accepted for compatibility.
 #[pyclass(frozen, subclass, weakref, name = "RLock", module = "gevent.lock")]
 #[derive(Debug)]
 pub struct RLock {

@@ -193,8 +193,8 @@ fn wait_of_greenlet(target: &Bound<'_, PyAny>) -> Option<WaitRef> {
     wait.filter(|wait| wait.is_waiting())
 }
 
-/// What Python is told of a wait: kind, object, descriptors, seconds since it began.
-fn told<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, PyTuple>> {
+/// Returns the record of a wait for Python: kind, object, descriptors, seconds since it began.
+fn record<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Bound<'py, PyTuple>> {
     let (object, descriptors) = match wait.subject(py) {
         Subject::Nothing => (None, Vec::new()),
         Subject::Object(object) => (Some(object), Vec::new()),
@@ -215,7 +215,7 @@ fn seconds_since(then: Time) -> f64 {
 #[pyfunction]
 pub fn wait_of<'py>(greenlet: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     wait_of_greenlet(greenlet)
-        .map(|wait| told(greenlet.py(), &wait))
+        .map(|wait| record(greenlet.py(), &wait))
         .transpose()
 }
 
@@ -237,7 +237,7 @@ pub fn waits_of<'py>(greenlets: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDi
                 .map(|wait| WaitRef::clone(wait)),
         };
         if let Some(wait) = wait.filter(|wait| wait.is_waiting()) {
-            found.set_item(&target, told(py, &wait)?)?;
+            found.set_item(&target, record(py, &wait)?)?;
         }
     }
     Ok(found)

@@ -31,9 +31,12 @@ impl Blocking for Sleep {
     type Owner = PyModule;
     const NAME: &'static CStr = c"sleep";
     const DOC: &'static CStr = c"sleep(seconds=0, ref=True)\n--\n\n\
-Put the running greenlet to sleep for at least `seconds` (a number; nothing or less only lets others run).\n\n\
-With `ref` False, the sleep alone does not keep the hub waiting. Raises `TypeError` for what is no number.\n\
-Unlike `time.sleep`, only this greenlet sleeps.";
+Put the running greenlet to sleep; other greenlets run meanwhile.\n\n\
+Unlike ``time.sleep``, only this greenlet sleeps, and 0 or less is no error.\n\n\
+:param seconds: The least number of seconds to sleep; with 0 or less, the greenlets that are ready run first.\n\
+:param ref: With False the sleep alone does not keep the loop running.\n\
+:raises TypeError: `seconds` is no number.\n\n\
+Example::\n\n    while not done():\n        gevent.sleep(0.1)";
     const PARAMETERS: &'static [&'static str] = &["seconds", "ref"];
 
     fn begin(
@@ -89,6 +92,8 @@ fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
 }
 
 /// Wait until the loop has nothing else of `priority` or higher to do.
+///
+/// :param priority: From -2 to 2; the idle watchers of a higher one come first.
 #[pyfunction]
 #[pyo3(signature = (priority = 0))]
 pub fn idle(py: Python<'_>, #[pyo3(from_py_with = from_python)] priority: i32) -> PyResult<()> {
@@ -213,6 +218,9 @@ pub fn spawn_raw<'py>(
 }
 
 /// Raise `exception` (`GreenletExit` unless given) in `greenlet`, soon, and do not wait for its end.
+///
+/// :param greenlet: A greenlet, raw or not. One that is over is left alone.
+/// :param exception: A class or an exception.
 #[pyfunction]
 #[pyo3(signature = (greenlet, exception = None))]
 pub fn kill(

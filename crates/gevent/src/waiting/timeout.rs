@@ -450,7 +450,16 @@ fn is_false(value: &Bound<'_, PyAny>) -> bool {
 
 /// Call ``function(*args, **kwds)`` and raise `Timeout` in it after `seconds`.
 ///
-/// With the keyword `timeout_value`, return that instead when the timeout comes.
+/// :param seconds: The number of seconds; ``None`` for no timeout.
+/// :param function: The function, with its arguments behind it.
+/// :param timeout_value: A keyword argument that the function does not get: the value to return when the timeout comes, in
+///     place of raising it.
+/// :returns: The result of the function.
+/// :raises Timeout: The time is up, and no `timeout_value` was given.
+///
+/// Example::
+///
+///     answer = gevent.with_timeout(2, fetch, url, timeout_value=None)
 #[pyfunction]
 #[pyo3(signature = (seconds, function, *args, **kwds))]
 pub fn with_timeout<'py>(

@@ -425,7 +425,7 @@ enum Attempt<'py> {
 /// A `receive` on its way.
 #[derive(Default)]
 struct Receiving {
-    patience: Option<Deadline>,
+    deadline: Option<Deadline>,
     /// True to make the system call whatever is known of the readiness.
     force: bool,
 }
@@ -483,10 +483,10 @@ impl Receiving {
         socket: &Bound<'_, SocketBase>,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let patience = self
-            .patience
+        let deadline = self
+            .deadline
             .get_or_insert_with(|| Deadline::of(socket.get(), py));
-        if patience.is_immediate() && !self.force {
+        if deadline.is_immediate() && !self.force {
             self.force = true;
             return self.advance(slf);
         }
@@ -494,11 +494,11 @@ impl Receiving {
         let begin = limit.map(|_| Time::now());
         let mut limited = limit.map(|left| Deadline::after(Some(left.max(LEAST))));
         // The shorter one counts. The socket's own timeout holds for the whole call.
-        let patience = match &mut limited {
-            Some(limited) if patience.is_longer_than(limit) => limited,
-            _ => patience,
+        let deadline = match &mut limited {
+            Some(limited) if deadline.is_longer_than(limit) => limited,
+            _ => deadline,
         };
-        let Begun { wait, slot } = socket.get().begin_wait(py, Direction::Read, patience)?;
+        let Begun { wait, slot } = socket.get().begin_wait(py, Direction::Read, deadline)?;
         let (owner, socket) = (slf.clone().unbind(), socket.clone().unbind());
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
             let slf = owner.bind(py);
