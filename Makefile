@@ -120,7 +120,7 @@ sanitize: $(READY)
 # Which lines of the package and of the extension the tests reach, in build/coverage; see tests/coverage/run. ARGS are
 # those of pytest.
 coverage: $(READY)
-	tests/coverage/run $(PY) -n $(WORKERS) $(ARGS)
+	tests/coverage/run $(PY) $(ARGS)
 
 # The types are checked in three ways: mypy reads the modules, stubtest compares the stub of the extension with the
 # extension, and pyright says of how many public names the type is known.
