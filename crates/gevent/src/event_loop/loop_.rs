@@ -7,11 +7,10 @@ use std::sync::{Arc, Weak};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use reactor::{EventBuffer, EventFlags, SourceKey, Sources, Time, TimerKey, Timers, Watches};
+use reactor::{EventBuffer, Sources, Time, TimerKey, Timers, Watches};
 use slab::Slab;
 
 use crate::cell::GilCell;
-use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::parked::{Listener, Parked};
@@ -68,8 +67,6 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// Ended watches that may linger until the next poll.
-const LINGERING: usize = 16;
 /// Innermost frames of the longest run that are kept.
 const SHOWN_FRAMES: usize = 16;
 
@@ -410,130 +407,6 @@ impl Loop {
         let now = Time::now();
         self.now.store(now.as_nanos(), Relaxed);
         now
-    }
-
-    /// Registers an edge-triggered socket.
-    ///
-    /// # Errors
-    /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
-    pub fn register_source(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> PyResult<SourceKey> {
-        let kernel = self.kernel(py)?;
-        self.sources
-            .with(py, |sources| sources.register(&kernel.main, fd))
-            .map_err(|error| os_error(&error))
-    }
-
-    /// Forgets a socket, waking whoever waits on it.
-    pub fn deregister_source(&self, py: Python<'_>, key: SourceKey) -> [Option<WaitRef>; 2] {
-        let Ok(kernel) = self.kernel(py) else {
-            return [None, None];
-        };
-        self.sources
-            .with(py, |sources| sources.deregister(&kernel.main, key))
-            .map(|parked| self.forget_parked(parked))
-    }
-
-    /// Watches a descriptor, level-triggered, until [`unwatch`](Self::unwatch).
-    ///
-    /// # Errors
-    /// `OSError` from `epoll_ctl(2)`, `ValueError` on a destroyed loop.
-    pub fn watch(
-        &self,
-        py: Python<'_>,
-        fd: i32,
-        interest: reactor::Interest,
-        what: Watched,
-    ) -> PyResult<usize> {
-        let kernel = self.kernel(py)?;
-        let key = self.watched.with(py, |watched| watched.insert(what));
-        let added = self
-            .watches
-            .with(py, |watches| watches.add(&kernel.level, fd, interest, key));
-        if let Err(error) = added {
-            drop(self.watched.with(py, |watched| watched.try_remove(key)));
-            return Err(os_error(&error));
-        }
-        Ok(key)
-    }
-
-    /// Ends a watch, of which the kernel hears at the next poll: most are begun anew before.
-    pub fn unwatch_soon(&self, py: Python<'_>, fd: i32, key: usize) {
-        let taken = self.watched.with(py, |watched| {
-            watched
-                .get_mut(key)
-                .map(|entry| std::mem::replace(entry, Watched::Nobody))
-        });
-        let lingering = self.lingering.with(py, |lingering| {
-            lingering.push((fd, key));
-            lingering.len()
-        });
-        if lingering >= LINGERING {
-            self.end_lingering(py);
-        }
-        drop(taken);
-    }
-
-    /// Ends the watches that linger.
-    pub(crate) fn end_lingering(&self, py: Python<'_>) {
-        while let Some((fd, key)) = self.lingering.with(py, Vec::pop) {
-            self.unwatch(py, fd, key);
-        }
-    }
-
-    /// Ends a watch.
-    pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
-        if let Ok(kernel) = self.kernel(py) {
-            // A descriptor that was closed behind our back is gone from the set already.
-            let _ = self
-                .watches
-                .with(py, |watches| watches.remove(&kernel.level, fd, key));
-        }
-        let taken = self.watched.with(py, |watched| watched.try_remove(key));
-        drop(taken);
-    }
-
-    /// Tells those who watch a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
-    pub fn closing(&self, py: Python<'_>, fd: i32) -> bool {
-        self.end_lingering(py);
-        let watches: Vec<_> = self
-            .watches
-            .with(py, |watches| watches.ready(fd, EventFlags::HUP).collect());
-        let before = self.queue.with(py, |queue| queue.len());
-        let waiting = self.sources.with(py, |sources| sources.closing(fd));
-        self.wake_parked(py, waiting);
-        for (key, interest) in watches {
-            self.watched_ready(py, key, u32::from(interest.bits()));
-        }
-        self.queue.with(py, |queue| queue.len()) > before
-    }
-
-    /// Registers everything in new sets. What cannot be was closed behind our back: whoever waits there would wait for ever,
-    /// and learns of it from the system call.
-    pub(crate) fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
-        let parked: Vec<_> = self.sources.with(py, |sources| {
-            let lost = sources.rearm_all(&kernel.main);
-            lost.iter()
-                .map(|(key, _)| sources.take_waiters(*key))
-                .collect()
-        });
-        for parked in parked {
-            self.wake_parked(py, parked);
-        }
-        let watches: Vec<_> = self.watches.with(py, |watches| {
-            let lost = watches.rearm_all(&kernel.level);
-            lost.iter()
-                .flat_map(|(fd, _)| watches.ready(*fd, EventFlags::HUP).collect::<Vec<_>>())
-                .collect()
-        });
-        for (key, interest) in watches {
-            self.watched_ready(py, key, u32::from(interest.bits()));
-        }
-    }
-
-    /// Returns true if somebody waits for the descriptor with this number.
-    pub(crate) fn watches_descriptor(&self, py: Python<'_>, fd: std::os::fd::RawFd) -> bool {
-        self.sources.with(py, |sources| sources.has_descriptor(fd))
-            || self.watches.with(py, |watches| watches.has_descriptor(fd))
     }
 
     /// Gives a forked child kernel objects of its own, with everything registered anew, and has its fork watchers called

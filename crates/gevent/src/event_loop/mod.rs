@@ -11,6 +11,7 @@ pub mod loop_;
 pub mod parked;
 pub mod poll;
 pub mod ready;
+pub mod registrations;
 pub mod run;
 pub mod runs;
 pub mod signal_handlers;
