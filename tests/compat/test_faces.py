@@ -167,6 +167,34 @@ def test_an_interpreter_without_ssl(output_of):
     assert out == "handled\n"
 
 
+def test_what_can_be_imported_without_ssl(output_of):
+    out = output_of(
+        """
+        import importlib, pkgutil, sys, warnings
+        warnings.simplefilter("ignore")
+        sys.modules["ssl"] = sys.modules["_ssl"] = None
+        import gevent
+        failed = []
+        for module in pkgutil.walk_packages(gevent.__path__, "gevent."):
+            if not module.name.endswith("__main__"):
+                try:
+                    importlib.import_module(module.name)
+                except ImportError:
+                    failed.append(module.name.removeprefix("gevent."))
+        print(*failed)
+        """,
+        timeout=60,
+    )
+    assert set(out.split()) <= {
+        "_sslcontext",
+        "_sslsocket",
+        "compat.tls",
+        "serve.tls",
+        "ssl",
+        "sslold",
+    }
+
+
 @pytest.mark.parametrize(
     ("module", "others"),
     [("server", "socket"), ("pywsgi", "socket"), ("pool", "queue monkey lock"), ("lock", "monkey")],

@@ -25,6 +25,8 @@ def started():
 
     def start(function, *args, raw=False):
         spawn = gevent.spawn_raw if raw else gevent.spawn
+        # Waits are counted from the loop's time, which is old if it did not run for long.
+        gevent.get_hub().loop.update_now()
         greenlets.append(spawn(function, *args))
         gevent.sleep(0.01)
         return greenlets[-1]

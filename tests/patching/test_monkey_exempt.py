@@ -108,3 +108,47 @@ def test_an_executor_that_is_idle_at_the_end_does_not_keep_the_program(run_pytho
         print(executor.submit(abs, -1).result())
     """)
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+def test_a_profiler_that_is_left_alone_sees_all_greenlets(run_python):
+    pytest.importorskip("pyinstrument", reason="pyinstrument has no release for this version yet")
+    done = run_python(
+        """
+        from gevent import monkey; monkey.patch_all()
+
+        with monkey.unpatched():
+            import pyinstrument
+        import threading, time
+        import gevent
+
+        def compute():
+            end = time.perf_counter() + 0.1
+            while time.perf_counter() < end:
+                len("x")
+
+        def waits():
+            for _ in range(20):
+                time.sleep(0.002)
+                compute_a_little()
+
+        def compute_a_little():
+            end = time.perf_counter() + 0.005
+            while time.perf_counter() < end:
+                len("x")
+
+        # Its thread is a native one, which goes on while greenlets compute.
+        profiler = pyinstrument.Profiler(0.001, async_mode="disabled", use_timing_thread=True)
+        profiler.start()
+        waiter = gevent.spawn(waits)
+        compute()
+        waiter.join()
+        session = profiler.stop()
+
+        def names(frame):
+            return {frame.function}.union(*map(names, frame.children))
+
+        print(sorted(names(session.root_frame()) & {"compute", "waits", "compute_a_little"}))
+        print(threading.active_count())
+        """
+    )
+    assert (done.stdout, done.stderr) == ("['compute', 'compute_a_little', 'waits']\n1\n", "")
