@@ -28,7 +28,7 @@ CIRCLES = {
     "a thread pool's queue and its jobs": {"pools::threadpool", "pools::job"},
 }
 #: Crates that know no Python, and which of their kind they may use.
-PURE = ("reactor", "http1", "websocket", "dns", "primitives")
+PURE = ("reactor", "http1", "websocket", "dns", "wait", "primitives")
 
 
 def files():

@@ -107,7 +107,7 @@ pub fn write(slf: &Bound<'_, StreamTransport>, data: &Bound<'_, PyAny>) -> PyRes
 /// `writelines`.
 ///
 /// # Errors
-/// As [`write`].
+/// The errors of [`write()`].
 pub fn writelines(slf: &Bound<'_, StreamTransport>, list: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();

@@ -57,7 +57,7 @@ pub struct State {
     pub(crate) stage: Stage,
     pub(crate) notifying: bool,
     pub(crate) end_order: u64,
-    /// Counts yields; see [`crate::turn`].
+    /// Counts yields; see [`crate::waiting::turn`].
     pub(crate) turn: u32,
 }
 
