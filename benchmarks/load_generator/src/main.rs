@@ -21,6 +21,7 @@ mod poll;
 mod report;
 
 /// What a run is asked to do.
+#[derive(Debug)]
 pub struct Plan {
     address: SocketAddr,
     connections: usize,
