@@ -9,6 +9,9 @@ import sys
 
 __all__ = ["pytest_configure"]
 
+# At the end, as some of these packages are in the environment too, in other versions.
+sys.path += os.environ["ASYNC_SUITES_NEEDS"].split(os.pathsep)
+
 
 def _use_own_loop() -> None:
     from gevent import aio
@@ -25,29 +28,11 @@ def _use_own_loop() -> None:
                 setattr(module, name, aio.EventLoop)
 
 
-def _replace_uvloop() -> None:
-    """Have the tests of uvloop, those for itself and those for asyncio, use the chosen loop."""
+def _tell_uvloop() -> None:
+    """Have uvloop's tests expect of the chosen loop what they expect of asyncio's."""
     from uvloop import _testbase
 
-    if sys.version_info >= (3, 14):
-        policy = vars(asyncio.unix_events)["_UnixDefaultEventLoopPolicy"]
-    else:
-        policy = asyncio.DefaultEventLoopPolicy
-
-    class Test(_testbase.BaseTestCase):
-        def new_loop(self):
-            return asyncio.new_event_loop()
-
-        def new_policy(self):
-            return policy()
-
-        def is_asyncio_loop(self):
-            return True
-
-    for case in _testbase.UVTestCase, _testbase.AIOTestCase:
-        case.implementation = "asyncio"
-        for name in "new_loop", "new_policy", "is_asyncio_loop":
-            setattr(case, name, vars(Test)[name])
+    _testbase.AIOTestCase.is_asyncio_loop = lambda self: True
 
 
 def pytest_configure() -> None:
@@ -55,4 +40,4 @@ def pytest_configure() -> None:
     if os.environ["ASYNC_SUITES_LOOP"] == "own":
         _use_own_loop()
     if os.environ["ASYNC_SUITES_NAME"] == "uvloop":
-        _replace_uvloop()
+        _tell_uvloop()

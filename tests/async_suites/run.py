@@ -23,6 +23,10 @@ HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / "build" / "async-suites"
 #: Seconds that one suite may take.
 TIME_LIMIT = 1800
+#: Seconds that one test may take.
+TEST_LIMIT = 120
+#: What all suites need beside the environment.
+NEEDED = ["pytest-timeout"]
 #: The number of times that a failing test may try again.
 RETRIES = 2
 
@@ -76,13 +80,12 @@ def source_of(name: str) -> Path:
     return folder
 
 
-def packages_for(name: str, needs: list[str]) -> Path:
+def packages_for(name: str, needs: list[str]) -> str:
     """Return a folder with the packages that a suite needs beside those of the environment."""
     folder = WORK / f"needs-{name}"
     if needs and not folder.exists():
-        # Without their dependencies where the environment has these already.
         pip("install", "--target", str(folder), *needs)
-    return folder
+    return str(folder)
 
 
 def run_suite(name: str, suite: dict, loop: str, chosen: list[str]) -> Outcome:
@@ -94,11 +97,21 @@ def run_suite(name: str, suite: dict, loop: str, chosen: list[str]) -> Outcome:
     environment |= {
         "ASYNC_SUITES_LOOP": loop,
         "ASYNC_SUITES_NAME": name,
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(packages_for(name, suite.get("needs", [])))]),
+        "ASYNC_SUITES_NEEDS": os.pathsep.join(
+            [packages_for("all", NEEDED), packages_for(name, suite.get("needs", []))]
+        ),
+        "PYTHONPATH": str(HERE),
     }
     deselected = [f"--deselect={test}" for test in suite.get("ignored", {})]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "chosen_loop", "-p", "no:cacheprovider"]
-    command += [f"--junitxml={report}", "-o", "addopts=", "-o", "junit_family=xunit1"]
+    command += [
+        f"--timeout={TEST_LIMIT}",
+        f"--junitxml={report}",
+        "-o",
+        "addopts=",
+        "-o",
+        "junit_family=xunit1",
+    ]
     command += [*suite.get("arguments", []), *deselected, *(chosen or suite["tests"])]
     with open(WORK / f"{name}-{loop}.log", "w") as log:
         subprocess.run(
@@ -137,6 +150,8 @@ def compare(name: str, suite: dict) -> int:
             break
         nodes = [node_of(test, source_of(name)) for test in sorted(worse)]
         worse &= run_suite(name, suite, "own", nodes).failed
+    if not stock.passed:
+        raise SystemExit(f"{name}: no test passed with asyncio's loop: see {WORK}/{name}-stock.log")
     missing = stock.passed - own.passed - own.failed - own.skipped
     for test in sorted(worse):
         print(f"FAILED {name}: {test}")

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from gevent._core import Greenlet, getcurrent
@@ -81,14 +82,15 @@ def _check_caller(shared: SharedLoop, awaitable: Any, name: str) -> None:
 def _task_of(shared: SharedLoop, awaitable: Awaitable[T]) -> asyncio.Future[T]:
     task: asyncio.Future[T]
     if asyncio.iscoroutine(awaitable):
-        task = shared.create_task(awaitable)
+        # The greenlet waits for it, and that counts.
+        task = shared.create_uncounted_task(awaitable)
     else:
         task = asyncio.ensure_future(awaitable, loop=shared)
     return task
 
 
 def _check_awaitable(awaitable: Any) -> None:
-    if inspect.isawaitable(awaitable):
+    if type(awaitable) is CoroutineType or inspect.isawaitable(awaitable):
         return
     hint = ""
     if inspect.iscoroutinefunction(awaitable):

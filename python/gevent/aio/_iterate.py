@@ -44,7 +44,7 @@ class Iteration(Iterator[T], Generic[T]):
         self._loop = shared
         self._pump: _Pump[T] = _Pump(shared)
         # The task refers to the pump only, so that it ends when this object is forgotten.
-        self._task = shared.create_waiting_task(self._pump.run(iterable))
+        self._task = shared.create_uncounted_task(self._pump.run(iterable))
         self._stepping = False
         self._over = False
 

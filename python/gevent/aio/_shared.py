@@ -44,14 +44,17 @@ class SharedLoop(EventLoop):
 
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Return a new task that runs *coro*; see :meth:`asyncio.loop.create_task`."""
-        if self.get_task_factory() is None and not kwargs.get("eager_start"):
-            task = super().create_task(coro, **kwargs)
-        else:
-            task = self._create_task_inside(coro, kwargs)
+        task = self.create_uncounted_task(coro, **kwargs)
         self._unfinished += 1
         self._counted = True
         task.add_done_callback(self._on_task_done)
         return task
+
+    def create_uncounted_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        """Return a new task that keeps no hub alive, unless a greenlet waits for it."""
+        if self.get_task_factory() is None and not kwargs.get("eager_start"):
+            return super().create_task(coro, **kwargs)
+        return self._create_task_inside(coro, kwargs)
 
     def _create_task_inside(self, coro: Any, kwargs: dict[str, Any]) -> asyncio.Task[Any]:
         # An eager task takes its first step here, and has to find its loop running.
@@ -65,10 +68,6 @@ class SharedLoop(EventLoop):
     def _on_task_done(self, _task: asyncio.Task[Any]) -> None:
         self._unfinished -= 1
         self._counted = self._is_busy()
-
-    def create_waiting_task(self, coro: Any) -> asyncio.Task[Any]:
-        """Return a new task that does nothing unless asked to, so it keeps no hub alive."""
-        return super().create_task(coro)
 
     def _is_busy(self) -> bool:
         return self._unfinished > 0 or bool(self._calls) or self._ending

@@ -102,20 +102,25 @@ pub fn clear(py: Python<'_>) {
 #[cold]
 #[inline(never)]
 fn finds_a_loop(py: Python<'_>) -> bool {
+    running_loop(py).is_some()
+}
+
+/// Returns the loop that runs in the current greenlet, and asyncio's functions.
+fn running_loop(py: Python<'_>) -> Option<(Py<PyAny>, &Functions)> {
     let running_here = RUNNING_HERE.try_with(Cell::get).unwrap_or(0);
-    running_here > 0
-        && FUNCTIONS.get(py).is_some_and(|functions| {
-            report(py, functions.get_running_loop.call0(py))
-                .is_some_and(|running| !running.is_none(py))
-        })
+    if running_here == 0 {
+        return None;
+    }
+    let functions = FUNCTIONS.get(py)?;
+    let running = report(py, functions.get_running_loop.call0(py))?;
+    (!running.is_none(py)).then_some((running, functions))
 }
 
 #[cold]
 #[inline(never)]
 fn move_to_wait(py: Python<'_>, wait: &WaitRef) {
-    if finds_a_loop(py)
-        && let Some(functions) = FUNCTIONS.get(py)
-        && let Some(state) = report(py, AsyncioState::take(py, functions))
+    if let Some((running, functions)) = running_loop(py)
+        && let Some(state) = report(py, AsyncioState::take(py, running, functions))
     {
         let old = wait.keep_asyncio_state(py, Some(Box::new(state)));
         drop(old);
@@ -164,9 +169,8 @@ fn parent_greenlet<'py>(of: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 #[cold]
 #[inline(never)]
 fn clear_remainder(py: Python<'_>) {
-    if finds_a_loop(py)
-        && let Some(functions) = FUNCTIONS.get(py)
-        && let Some(state) = report(py, AsyncioState::take(py, functions))
+    if let Some((running, functions)) = running_loop(py)
+        && let Some(state) = report(py, AsyncioState::take(py, running, functions))
     {
         count(false);
         drop(state);
@@ -181,9 +185,8 @@ fn report<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
 }
 
 impl AsyncioState {
-    /// Takes the state out of the running thread, in which a loop runs.
-    fn take(py: Python<'_>, functions: &Functions) -> PyResult<Self> {
-        let running_loop = functions.get_running_loop.call0(py)?;
+    /// Takes the state out of the running thread, in which `running_loop` runs.
+    fn take(py: Python<'_>, running_loop: Py<PyAny>, functions: &Functions) -> PyResult<Self> {
         // The task can be reached only while its loop is the running one.
         let current_task = match &functions.swap_current_task {
             Some(swap) => Some(swap.call1(py, (&running_loop, py.None()))?),
