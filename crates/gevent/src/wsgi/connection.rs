@@ -13,11 +13,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use reactor::{Direction, Time};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::errors::is_ssl_error;
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::clock;
 use crate::ffi::text;
+use crate::registered::TLS_SOCKET;
 use crate::sockets::deadline::Deadline;
 use crate::sockets::readiness::{Begun, WaitSlot};
 use crate::sockets::socket::SocketBase;
@@ -435,6 +437,9 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
     let Ok(base) = object.cast::<SocketBase>() else {
         return Ok(None);
     };
+    if is_quiet(object, base.get())? {
+        return Ok(Some(Filled::Wait(base.clone().unbind())));
+    }
     let before = base
         .get()
         .state
@@ -457,6 +462,27 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
         Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Some(Filled::None)),
         Err(error) => Err(error),
     }
+}
+
+/// Returns true if a connection with TLS has nothing to read: no byte is decrypted, and none has come. The kernel is asked
+/// for that, as the exception by which reading would say so costs several times as much.
+fn is_quiet(object: &Bound<'_, PyAny>, base: &SocketBase) -> PyResult<bool> {
+    let py = object.py();
+    // The module with the class is not loaded for other sockets: it may be missing.
+    if object.getattr_opt(intern!(py, "_sslobj"))?.is_none()
+        || !object.get_type().is(TLS_SOCKET.get(py)?)
+    {
+        return Ok(false);
+    }
+    let decrypted: usize = object.call_method0(intern!(py, "pending"))?.extract()?;
+    if decrypted > 0 {
+        return Ok(false);
+    }
+    let peeked = base.call(py, Direction::Read, true, |_, fd| {
+        let mut byte = [0_u8; 1];
+        rustix::net::recv(fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map(drop)
+    });
+    Ok(peeked == Err(Errno::AGAIN))
 }
 
 /// Waits for more from a source that cannot be waited for later; returns `None` once more has come.

@@ -454,7 +454,8 @@ fn has_own_sendall(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
     let name = intern!(py, "sendall");
     let its = socket.get_type().getattr(name)?;
     let own = |class: &Registered| Ok::<_, PyErr>(class.get(py)?.getattr(name)?.is(&its));
-    Ok(own(&SOCKET)? || own(&TLS_SOCKET)?)
+    // Where the module ssl is missing, no socket is of the other class.
+    Ok(own(&SOCKET)? || own(&TLS_SOCKET).unwrap_or(false))
 }
 
 /// The number of bytes that fit into one record of TLS.
@@ -468,11 +469,15 @@ fn send_in_parts(
 ) -> PyResult<()> {
     let py = handler.py();
     let total = data.as_bytes().len();
-    let view = PyMemoryView::from(data.as_any())?;
     let (mut done, mut unyielded) = (0, 0);
     while done < total {
         let end = total.min(done + RECORD);
-        let part = view.get_item(PySlice::new(py, done as isize, end as isize, 1))?;
+        let part = if (done, end) == (0, total) {
+            data.as_any().clone()
+        } else {
+            let view = PyMemoryView::from(data.as_any())?;
+            view.get_item(PySlice::new(py, done as isize, end as isize, 1))?
+        };
         let base = socket.get();
         let before = base.state.with(py, |state| state.timeout.replace(0.0));
         let sent = socket.call_method1(intern!(py, "send"), (part,));
