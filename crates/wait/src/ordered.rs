@@ -1,6 +1,7 @@
 //! Entries in the order of their tickets.
 //!
-//! Most of what can be waited for is waited for by one, so the first entry lies in the list itself and costs no allocation.
+//! Most of what can be waited for is waited for by one, so the first entry lies in the list itself and costs no allocation;
+//! the rest begins with the second one.
 
 use std::collections::VecDeque;
 
@@ -17,14 +18,14 @@ pub struct Entry<T> {
 #[derive(Clone, Debug)]
 pub struct Ordered<T> {
     first: Option<Entry<T>>,
-    rest: VecDeque<Entry<T>>,
+    rest: Option<VecDeque<Entry<T>>>,
 }
 
 impl<T> Ordered<T> {
     pub const fn new() -> Self {
         Self {
             first: None,
-            rest: VecDeque::new(),
+            rest: None,
         }
     }
 
@@ -35,7 +36,7 @@ impl<T> Ordered<T> {
 
     #[inline]
     pub fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, VecDeque::len)
     }
 
     #[inline]
@@ -52,24 +53,23 @@ impl<T> Ordered<T> {
         };
         if entry.ticket < first.ticket {
             let second = std::mem::replace(first, entry);
-            self.rest.push_front(second);
+            self.rest.get_or_insert_default().push_front(second);
             return;
         }
-        match self.rest.back() {
+        let rest = self.rest.get_or_insert_default();
+        match rest.back() {
             Some(back) if back.ticket > entry.ticket => {
-                let at = self
-                    .rest
-                    .partition_point(|other| other.ticket < entry.ticket);
-                self.rest.insert(at, entry);
+                let at = rest.partition_point(|other| other.ticket < entry.ticket);
+                rest.insert(at, entry);
             }
-            _ => self.rest.push_back(entry),
+            _ => rest.push_back(entry),
         }
     }
 
     #[inline]
     pub fn pop(&mut self) -> Option<Entry<T>> {
         let first = self.first.take()?;
-        self.first = self.rest.pop_front();
+        self.first = self.rest.as_mut().and_then(VecDeque::pop_front);
         Some(first)
     }
 
@@ -78,11 +78,11 @@ impl<T> Ordered<T> {
         if self.first.as_ref()?.ticket == ticket {
             return self.pop().map(|entry| entry.item);
         }
-        let at = self
-            .rest
+        let rest = self.rest.as_mut()?;
+        let at = rest
             .binary_search_by_key(&ticket, |entry| entry.ticket)
             .ok()?;
-        self.rest.remove(at).map(|entry| entry.item)
+        rest.remove(at).map(|entry| entry.item)
     }
 
     /// Takes out the first entry that `is_it` picks.
@@ -90,8 +90,9 @@ impl<T> Ordered<T> {
         if is_it(&self.first.as_ref()?.item) {
             return self.pop();
         }
-        let at = self.rest.iter().position(|entry| is_it(&entry.item))?;
-        self.rest.remove(at)
+        let rest = self.rest.as_mut()?;
+        let at = rest.iter().position(|entry| is_it(&entry.item))?;
+        rest.remove(at)
     }
 
     /// Returns the first entry behind `ticket`.
@@ -101,15 +102,17 @@ impl<T> Ordered<T> {
         if first.ticket > ticket {
             return Some(first);
         }
-        let at = self.rest.partition_point(|entry| entry.ticket <= ticket);
-        self.rest.get(at)
+        let rest = self.rest.as_ref()?;
+        let at = rest.partition_point(|entry| entry.ticket <= ticket);
+        rest.get(at)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.rest.iter().flatten())
     }
 
     pub fn into_iter(self) -> impl Iterator<Item = Entry<T>> {
-        self.first.into_iter().chain(self.rest)
+        let rest = self.rest.into_iter().flatten();
+        self.first.into_iter().chain(rest)
     }
 }

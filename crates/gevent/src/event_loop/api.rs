@@ -361,7 +361,7 @@ impl Loop {
         Ok(self.closing(py, fd))
     }
 
-    /// Whether this is the default loop.
+    /// Return True if this is the default loop.
     #[getter]
     fn get_default(&self) -> bool {
         self.default.load(Relaxed)
@@ -380,7 +380,7 @@ impl Loop {
         Ok(flags::backend(self.flags.load(Relaxed)))
     }
 
-    /// How often the loop has polled.
+    /// The number of polls so far.
     #[getter]
     fn iteration(&self, py: Python<'_>) -> PyResult<u64> {
         self.check(py)?;
@@ -406,20 +406,20 @@ impl Loop {
         self.active.load(Relaxed)
     }
 
-    /// Whether the loop's thread is waiting for events.
+    /// Return True if the loop's thread is waiting for events.
     #[getter(polling)]
     fn is_polling(&self) -> bool {
         self.polling.load(Relaxed)
     }
 
-    /// How many calls of `run` are going on.
+    /// The number of calls of `run` that are going on.
     #[getter]
     fn depth(&self, py: Python<'_>) -> PyResult<isize> {
         self.check(py)?;
         Ok(self.running.load(Relaxed))
     }
 
-    /// How many things keep the loop running.
+    /// The number of things that keep the loop running.
     #[getter]
     fn activecnt(&self, py: Python<'_>) -> PyResult<isize> {
         self.check(py)?;
@@ -428,7 +428,7 @@ impl Loop {
         Ok(self.refs.load(Relaxed) + (waiting + ready).cast_signed())
     }
 
-    /// How many watchers are about to be called.
+    /// The number of watchers that are about to be called.
     #[getter]
     fn pendingcnt(&self, py: Python<'_>) -> PyResult<usize> {
         self.check(py)?;

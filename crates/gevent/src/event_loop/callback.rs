@@ -98,7 +98,7 @@ impl Callback {
         drop(old);
     }
 
-    /// Whether the call is still to be made.
+    /// Return True if the call is still to be made.
     #[getter]
     fn pending(&self, py: Python<'_>) -> bool {
         self.call.with(py, |call| call.callback.is_some())

@@ -18,15 +18,13 @@ use crate::errors::{errno_error, os_error};
 use crate::event_loop::loop_::Watched;
 use crate::ffi::descriptor;
 use crate::hub;
+use crate::waiting::deadline::LONGEST;
 use crate::waiting::park::{park, yield_now};
 use crate::waiting::reason::Reason;
 use crate::waiting::wait::WaitRef;
 
 const READING: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND;
 const WRITING: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
-/// The longest time that is told apart from for ever, in seconds.
-const LONGEST: f64 = 1e9;
-
 fn interest_of(events: i16) -> Interest {
     let reading = if events & READING != 0 {
         Interest::READ

@@ -27,7 +27,7 @@ pub struct Kernel {
 pub struct Inbox {
     tasks: Mutex<Vec<Task>>,
     full: AtomicBool,
-    /// Whether the loop's thread is looking: then it need not be woken.
+    /// True if the loop's thread is looking: then it need not be woken.
     watched: AtomicBool,
     waker: Arc<Waker>,
 }
@@ -43,7 +43,7 @@ impl Inbox {
         }
     }
 
-    /// Whether something came that was not taken.
+    /// Returns true if something came that was not taken.
     pub fn is_full(&self) -> bool {
         self.full.load(Relaxed)
     }

@@ -25,7 +25,7 @@ use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
 
-/// What happens when a deadline passes.
+/// The thing to do when a deadline passes.
 #[derive(Debug)]
 pub enum Due {
     /// Wake the greenlet.
@@ -38,13 +38,13 @@ pub enum Due {
     Task(Box<Task>),
 }
 
-/// What happens when a watched descriptor is ready.
+/// The thing to do when a watched descriptor is ready.
 pub enum Watched {
     /// Call the watcher.
     Watcher(Py<Watcher>),
     /// Wake the greenlet, once.
     Wake(WaitRef),
-    /// Wake the greenlet that waits for several descriptors, and tell which one it was.
+    /// Wake the greenlet that waits for several descriptors, and note which one it was.
     Report(Arc<Reports>, i32),
     /// Call this in the hub, each time; it must not block.
     Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
@@ -96,7 +96,7 @@ pub struct Loop {
     pub(crate) kernel: GilCell<Option<Arc<Kernel>>>,
     inbox: GilCell<Option<Arc<Inbox>>>,
     pub(crate) events: GilCell<Option<Box<[EventBuffer; 2]>>>,
-    /// Things that can wake somebody beside ready tasks, less those that do not count (`ref=False`).
+    /// The number of things that can wake a greenlet beside ready tasks, less those that do not count (`ref=False`).
     pub(crate) refs: AtomicIsize,
     /// The set of unusual things that hold now; see [`crate::event_loop::unusual`].
     pub(crate) unusual: Unusual,
@@ -112,7 +112,7 @@ pub struct Loop {
     pub(crate) runs: Runs,
     pub(crate) running: AtomicIsize,
     pub(crate) stopping: std::sync::atomic::AtomicU8,
-    /// What the innermost run is to end with.
+    /// The error that the innermost run is to end with.
     pub(crate) ending: GilCell<Option<PyErr>>,
     /// The frames that spawned last.
     pub(crate) spawned_from: GilCell<Option<Stack>>,
@@ -185,7 +185,7 @@ impl Loop {
             .ok_or_else(|| pyo3::exceptions::PyValueError::new_err("operation on destroyed loop"))
     }
 
-    /// Whether `destroy` ran.
+    /// Returns true if `destroy` ran.
     #[inline]
     pub fn is_destroyed(&self, _py: Python<'_>) -> bool {
         self.unusual.any(Unusual::DESTROYED)
@@ -204,7 +204,7 @@ impl Loop {
                 || (!self.is_mine() && self.forks.load(Relaxed) != fork::count()))
     }
 
-    /// Whether the calling thread is the one that runs this loop.
+    /// Returns true if the calling thread is the one that runs this loop.
     #[inline]
     pub fn is_mine(&self) -> bool {
         self.owner.load(Relaxed) == crate::thread_id()
@@ -339,7 +339,7 @@ impl Loop {
         self.unusual.put(Unusual::PHASED, active > 0);
     }
 
-    /// A number that changes when somebody waits or something is done.
+    /// Returns a number that changes when a greenlet waits or a task is done.
     pub fn progress(&self) -> u64 {
         self.activity
             .load(Relaxed)
@@ -361,7 +361,7 @@ impl Loop {
             .store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// Whether something may still make a task ready.
+    /// Returns true if something may still make a task ready.
     pub fn is_alive(&self, py: Python<'_>) -> bool {
         self.refs.load(Relaxed) > 0
             || self.sources.with(py, |sources| sources.waiting()) > self.listeners.load(Relaxed)

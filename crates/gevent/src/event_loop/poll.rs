@@ -18,7 +18,7 @@ use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::WaitRef;
 use crate::watcher::Watcher;
 
-/// How soon the main thread notices a signal that did not interrupt its wait.
+/// The time within which the main thread notices a signal that did not interrupt its wait.
 const SIGNALS_WITHIN: Duration = Duration::from_millis(300);
 
 impl Loop {
@@ -139,8 +139,8 @@ impl Loop {
         result
     }
 
-    /// Whether a wait of this length could leave a signal unnoticed that came just before it, or to another thread: only
-    /// the main thread runs Python's handlers, and neither interrupts its wait.
+    /// Returns true if a wait of this length could leave a signal unnoticed that came just before it, or to another thread:
+    /// only the main thread runs Python's handlers, and neither interrupts its wait.
     fn may_miss_signals(&self, timeout: Option<Duration>) -> bool {
         self.default.load(Relaxed) && timeout.is_none_or(|timeout| timeout > SIGNALS_WITHIN)
     }
@@ -209,7 +209,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Tells whoever watches.
+    /// Notifies the watch.
     pub(crate) fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
         enum Found {
             Watcher(Py<Watcher>),

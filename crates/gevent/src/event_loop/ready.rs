@@ -59,7 +59,7 @@ impl fmt::Debug for Task {
 
 /// Tasks between two zero-timeout polls of a busy loop, at most.
 const BATCH: u32 = 64;
-/// Tasks between two looks at the clock.
+/// Tasks between two readings of the clock.
 const CLOCK_EVERY: u32 = 8;
 
 /// Room that an empty queue keeps after a burst.
@@ -70,11 +70,11 @@ pub struct ReadyQueue {
     tasks: VecDeque<Task>,
     since_poll: u32,
     last_poll: Time,
-    /// How long tasks may run before descriptors and deadlines are looked at again.
+    /// The time that tasks may run before the next poll.
     pub switch_interval: Duration,
 }
 
-/// What the queue says next.
+/// The next thing to do.
 pub enum Next {
     /// Do this.
     Run(Task),
@@ -128,7 +128,7 @@ impl ReadyQueue {
         self.tasks.push_front(task);
     }
 
-    /// The next task, or that it is time to look at the descriptors.
+    /// Returns the next task, or that a poll is due.
     #[inline]
     pub fn next(&mut self) -> Next {
         if self.poll_due() && !self.tasks.is_empty() {
@@ -195,7 +195,7 @@ impl ReadyQueue {
             .count()
     }
 
-    /// Whether none waits.
+    /// Returns true if none waits.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }

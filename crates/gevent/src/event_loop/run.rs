@@ -1,4 +1,4 @@
-//! Running a loop: what the hub greenlet, or whoever calls `loop.run()`, does turn after turn.
+//! Running a loop: what the hub greenlet, or the caller of `loop.run()`, does turn after turn.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,7 +18,7 @@ use crate::waiting::asyncio_state;
 use crate::waiting::timeout::Timeout;
 use crate::watcher::{Phase, Watcher, any_active, run_phase};
 
-/// How `break_` ends runs.
+/// The ways in which `break_` ends runs.
 const BREAK_NONE: u8 = 0;
 const BREAK_INNERMOST: u8 = 1;
 
@@ -46,7 +46,8 @@ impl Loop {
 /// which does not wait for events, or `once`, which waits for the first ones.
 ///
 /// # Errors
-/// `ValueError` on a destroyed loop, `InvalidThreadUseError` when another thread runs it, `OSError` when polling fails, and the `GreenletExit` that ends the hub.
+/// `ValueError` on a destroyed loop, `InvalidThreadUseError` when another thread runs it, `OSError` when polling fails, and
+/// the `GreenletExit` that ends the hub.
 pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) -> PyResult<()> {
     let this = loop_.get();
     this.kernel(py)?;

@@ -45,7 +45,7 @@ impl Greenlet {
 
 #[pymethods]
 impl Greenlet {
-    /// How many frames of the spawning stack are kept.
+    /// The number of frames of the spawning stack that are kept.
     #[classattr]
     #[pyo3(name = "spawning_stack_limit")]
     const STACK_LIMIT: usize = 10;
@@ -179,13 +179,13 @@ impl Greenlet {
         })
     }
 
-    /// Whether it is over, or was killed before it began.
+    /// Return True if it is over, or was killed before it began.
     #[getter]
     fn dead(slf: &Bound<'_, Self>) -> bool {
         Self::is_ready(slf)
     }
 
-    /// Whether it is scheduled or has run, and is not over.
+    /// Return True if it is scheduled or has run, and is not over.
     #[getter]
     fn started(slf: &Bound<'_, Self>) -> bool {
         Self::__bool__(slf)
@@ -197,12 +197,12 @@ impl Greenlet {
         })
     }
 
-    /// Whether it is over: its result can be had without waiting.
+    /// Return True if it is over: its result can be had without waiting.
     fn ready(slf: &Bound<'_, Self>) -> bool {
         Self::is_ready(slf)
     }
 
-    /// Whether it is over without an error.
+    /// Return True if it is over without an error.
     fn successful(slf: &Bound<'_, Self>) -> bool {
         Self::read(slf, |state| matches!(state.ended, Some(Ended::Value(_))))
     }
@@ -308,7 +308,7 @@ impl Greenlet {
             return Ok(());
         }
         if coming {
-            // Whoever kills goes on right after the greenlet got the error, ahead of all who became ready meanwhile.
+            // The killer goes on right after the greenlet got the error, ahead of all that became ready meanwhile.
             park::yield_now(slf.py())?;
         }
         // A subclass may have a `join` of its own.

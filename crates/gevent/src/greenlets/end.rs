@@ -1,4 +1,4 @@
-//! How the end of a greenlet is waited for, read, told and brought about.
+//! The end of a greenlet: waiting for it, reading its result, notifying of it, bringing it about.
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -79,7 +79,7 @@ impl Greenlet {
         Ok(resumed?.is_some())
     }
 
-    /// What it returned or raised, once it is over.
+    /// Returns what it returned or raised, once it is over.
     pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
         let py = slf.py();
         let copied = Self::read(slf, |state| {
@@ -103,7 +103,7 @@ impl Greenlet {
         }
     }
 
-    /// Adds somebody who is told when it is over.
+    /// Adds a listener that is notified when it is over.
     pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
         Self::read(slf, |state| state.links.push(slf.py(), link));
         if Self::is_ready(slf) {

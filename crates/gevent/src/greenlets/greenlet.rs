@@ -86,7 +86,7 @@ impl Greenlet {
         )
     }
 
-    /// What `Greenlet.__init__` does.
+    /// Does what `Greenlet.__init__` does.
     ///
     /// # Errors
     /// `TypeError` when there is nothing callable to run; what `set_parent` and making a hub raise.
@@ -237,7 +237,7 @@ impl Greenlet {
         }
     }
 
-    /// What its body is to call.
+    /// Returns the call that its body is to make.
     ///
     /// # Errors
     /// What looking `_run` up raises.
@@ -398,7 +398,7 @@ impl Greenlet {
         }))
     }
 
-    /// Tells everybody who listens, in turn, in the hub. A greenlet goes on before the next is told.
+    /// Notifies all listeners in turn, in the hub. A greenlet goes on before the next listener is notified.
     fn notify(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let state = &slf.get().state;
@@ -477,7 +477,7 @@ impl Greenlet {
         drop(old);
     }
 
-    /// Whether it is over, or will never run.
+    /// Returns true if it is over, or will never run.
     pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
         let (stage, ended) = slf
             .get()

@@ -1,7 +1,7 @@
 //! `gevent.local.local`: an object with other attributes in every greenlet.
 //!
 //! The dictionaries belong to the object, each under its greenlet's address. They go with the object; and each goes when
-//! its greenlet ends, which a `Greenlet` tells by itself ([`Visited`]) and any other greenlet by a weak reference.
+//! its greenlet ends, of which a `Greenlet` notifies them itself ([`Visited`]) and any other greenlet by a weak reference.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -40,7 +40,7 @@ pub struct Local {
     args: GilCell<Option<Call>>,
 }
 
-/// How to call a subclass's `__init__`.
+/// The arguments for a subclass's `__init__`.
 struct Call {
     args: Py<PyTuple>,
     kwargs: Option<Py<PyDict>>,
@@ -58,7 +58,7 @@ type Dicts = HashMap<usize, Own, BuildHasherDefault<AddressHasher>>;
 /// One greenlet's attributes.
 struct Own {
     dict: Py<PyDict>,
-    /// The weak reference that tells its end, if need be.
+    /// The weak reference whose callback notices its end, if need be.
     _watch: Option<Py<PyWeakrefReference>>,
 }
 
@@ -104,7 +104,7 @@ impl List {
 pub struct Visited(List);
 
 impl State {
-    /// Notes a local that the greenlet has attributes in; false when the greenlet is over, so that its end tells nobody.
+    /// Notes a local that the greenlet has attributes in; false when the greenlet is over, so that its end will not notify it.
     fn note(&mut self, local: &Arc<Shared>) -> bool {
         if self.stage == Stage::Dead {
             return false;

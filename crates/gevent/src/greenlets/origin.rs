@@ -10,7 +10,7 @@ use crate::greenlets::spawn_settings::spawn_settings;
 use crate::greenlets::spawn_tree::{inherited_locals, spawning_stack};
 use crate::hub::{self, BaseHub};
 
-/// What a greenlet keeps of the place where it is made.
+/// The things that a greenlet keeps of the place where it is made.
 #[derive(Debug)]
 pub struct Origin {
     /// The loop of the hub that it is made in.

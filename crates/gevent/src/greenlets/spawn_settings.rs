@@ -46,13 +46,13 @@ pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
     Ok((tracked, inherits))
 }
 
-/// Returns true if somebody asked to know of every start.
+/// Returns true if there are functions to be called at every start.
 #[inline]
 pub fn has_spawn_callbacks(py: Python<'_>) -> bool {
     SETTINGS.with(py, |settings| !settings.callbacks.is_empty())
 }
 
-/// Calls the functions that asked to know of every start.
+/// Calls the functions that are to be called at every start.
 ///
 /// # Errors
 /// What a callback raises.

@@ -1,4 +1,4 @@
-//! What a `gevent.Greenlet` consists of: its stage, its call, its end, and who waits for that.
+//! The state of a `gevent.Greenlet`: its stage, its call, its end, and the listeners to that.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,7 +15,7 @@ use crate::structured::nest::Nest;
 use crate::waiting::links::Links;
 use crate::waiting::wait::WaitRef;
 
-/// How far a greenlet has come. `New` is the zero value.
+/// The stage of a greenlet's life. `New` is the zero value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Stage {
@@ -31,7 +31,7 @@ pub enum Stage {
     Dead,
 }
 
-/// How it ended.
+/// The end of a greenlet.
 #[derive(Debug)]
 pub enum Ended {
     /// With this value (a `GreenletExit` counts).
@@ -61,8 +61,8 @@ pub struct State {
     pub(crate) turn: u32,
 }
 
-/// What few greenlets have. It is behind one pointer, so that making and ending a greenlet moves and tests a single word
-/// for all of it.
+/// The state that few greenlets have. It is behind one pointer, so that making and ending a greenlet moves and tests a single
+/// word for all of it.
 #[derive(Default, Debug)]
 pub struct Rare {
     /// The deadline that is to start it.
@@ -144,7 +144,7 @@ impl State {
 /// The function and the arguments of a greenlet that is over.
 pub type FormerCall = (Option<Py<PyAny>>, Option<Py<PyTuple>>, Option<Py<PyDict>>);
 
-/// What `repr` once showed; it stays when the function and its arguments are gone.
+/// The text that `repr` once showed; it stays when the function and its arguments are gone.
 #[derive(Default, Debug)]
 pub struct Label {
     /// The small number of the greenlet, once asked for.
@@ -153,7 +153,7 @@ pub struct Label {
     pub call: Option<String>,
 }
 
-/// How many greenlets have ended: the order in which `joinall` lists them.
+/// The number of greenlets that have ended: the order in which `joinall` lists them.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// Returns how many greenlets have ended.

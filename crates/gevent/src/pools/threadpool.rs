@@ -24,6 +24,7 @@ use crate::hub;
 use crate::pools::job::Job;
 use crate::structured::context;
 use crate::sync::async_result::AsyncResult;
+use crate::waiting::deadline::duration;
 use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::WaitRef;
@@ -236,7 +237,7 @@ impl TaskQueue {
         let mut completion = done.and_then(Job::completion);
         let limit = timeout
             .filter(|seconds| *seconds > 0.0)
-            .map(|seconds| Duration::from_secs_f64(seconds.min(1e9)));
+            .map(|seconds| duration(seconds));
         let mut idle = false;
         loop {
             let (job, waits) = self.state.with(py, |state| {

@@ -17,9 +17,9 @@ use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::{Frozen, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
-use crate::sockets::deadline::Deadline;
 use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 
 /// The size of the memory on the stack that is received into first, so that a small message makes a small object however large
@@ -106,7 +106,7 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
             slf.get().open(py)?;
             return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()).into());
         }
-        let deadline = Deadline::of(slf.get(), py);
+        let deadline = slf.get().own_deadline(py);
         let request = Request {
             size,
             flags: receive_flags(flags),
@@ -227,7 +227,7 @@ impl SocketBase {
             return self.open(py).map(|()| 0);
         }
         let flags = receive_flags(flags);
-        let mut deadline = Deadline::of(self, py);
+        let mut deadline = self.own_deadline(py);
         self.persist(py, Direction::Read, &mut deadline, |force| {
             let mut room = memory.room(size);
             self.call(py, Direction::Read, force, |state, fd| {
@@ -258,7 +258,7 @@ impl SocketBase {
             return Ok(found.cast_into()?);
         }
         let flags = receive_flags(flags);
-        let mut deadline = Deadline::of(self, py);
+        let mut deadline = self.own_deadline(py);
         let (bytes, address) = self.persist(py, Direction::Read, &mut deadline, |force| {
             self.try_receive_from(py, size, flags, force)
         })?;
@@ -323,7 +323,7 @@ impl SocketBase {
             return Ok(found.cast_into()?);
         }
         let flags = receive_flags(flags);
-        let mut deadline = Deadline::of(self, py);
+        let mut deadline = self.own_deadline(py);
         let (got, address) = self.persist(py, Direction::Read, &mut deadline, |force| {
             let mut room = memory.room(size);
             self.call(py, Direction::Read, force, |state, fd| {
@@ -375,7 +375,7 @@ impl SocketBase {
             );
         };
         let memory = Frozen::of(&data)?;
-        let mut deadline = Deadline::of(this, py);
+        let mut deadline = this.own_deadline(py);
         let sent = this.persist(py, Direction::Write, &mut deadline, |force| {
             let bytes = memory.bytes(py);
             this.call(py, Direction::Write, force, |state, fd| {
@@ -394,7 +394,7 @@ impl SocketBase {
         let py = slf.py();
         let this = slf.get();
         let family = this.state.with(py, |state| state.family);
-        let mut deadline = Deadline::of(this, py);
+        let mut deadline = this.own_deadline(py);
         let (fd, address) = if addr::is_common(family) {
             let (fd, address) = this.persist(py, Direction::Read, &mut deadline, |force| {
                 this.try_accept(py, force)
@@ -471,7 +471,7 @@ impl SocketBase {
         name: &str,
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut deadline = Deadline::of(self, py);
+        let mut deadline = self.own_deadline(py);
         loop {
             let stdlib_socket = self.stdlib_socket(py)?;
             match stdlib_socket.bind(py).call_method1(name, args) {

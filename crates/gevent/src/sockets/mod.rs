@@ -1,10 +1,9 @@
 //! Sockets: a call makes its system call first, and waits where that would block.
 //!
-//! `socket` has the class and its state, `methods` what Python sees, `io` and `send` the operations, `readiness` and `deadline`
-//! how an operation waits, `open_close` how descriptors come and go, `pair` the two ends of a socket pair, and `addr` addresses.
+//! `socket` has the class and its state, `methods` what Python sees, `io` and `send` the operations, `readiness` how one
+//! waits, `open_close` how descriptors come and go, `pair` the two ends of a socket pair, and `addr` addresses.
 
 pub mod addr;
-pub mod deadline;
 pub mod io;
 pub mod methods;
 pub mod open_close;

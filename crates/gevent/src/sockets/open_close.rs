@@ -14,8 +14,8 @@ use crate::ffi::base::new_instance;
 use crate::ffi::descriptor;
 use crate::hub;
 use crate::registered::{CLOSED_SOCKET, SOCKET, STDLIB_SOCKET};
-use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::{SocketBase, Unset};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::WaitRef;
 
 static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -222,14 +222,20 @@ impl SocketBase {
         Ok(Some(seconds))
     }
 
+    /// Returns the deadline that the socket's timeout sets to an operation.
+    #[inline]
+    pub fn own_deadline(&self, py: Python<'_>) -> Deadline {
+        Deadline::seconds(self.state.with(py, |state| state.timeout))
+    }
+
     /// Returns the deadline of an operation that may be given a timeout of its own.
     ///
     /// # Errors
     /// The errors of [`timeout_of`](Self::timeout_of).
     pub fn deadline(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Deadline> {
         match given {
-            Unset::Unset => Ok(Deadline::of(self, py)),
-            Unset::Set(value) => Ok(Deadline::after(Self::timeout_of(&value)?)),
+            Unset::Unset => Ok(self.own_deadline(py)),
+            Unset::Set(value) => Ok(Deadline::seconds(Self::timeout_of(&value)?)),
         }
     }
 

@@ -18,8 +18,8 @@ use crate::event_loop::parked::Parked;
 use crate::ffi::blocking::FastPath;
 use crate::ffi::buffer::Room;
 use crate::hub;
-use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::{SocketBase, State};
+use crate::waiting::deadline::Deadline;
 use crate::waiting::park::park;
 use crate::waiting::reason::Reason;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
@@ -277,8 +277,8 @@ impl SocketBase {
         });
         let wait = hub::new_wait_for(py, Reason::socket(direction, number))?;
         let slot = self.enlist(py, direction, &wait, keeps_loop_alive)?;
-        if let Some(left) = deadline.left() {
-            wait.expire_after(py, left, keeps_loop_alive);
+        if let Some(at) = deadline.time() {
+            wait.expire_at(py, at, keeps_loop_alive);
         }
         Ok(Begun { wait, slot })
     }

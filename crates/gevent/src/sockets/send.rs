@@ -13,10 +13,10 @@ use rustix::net::SendFlags;
 use crate::errors::{BlockingSwitchOutError, errno_error};
 use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::Readable;
-use crate::sockets::deadline::Deadline;
 use crate::sockets::io::send_flags;
 use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 
 /// `socket.send`.
@@ -42,8 +42,8 @@ Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First> {
         let deadline = match &arguments[2] {
-            None => Deadline::of(slf.get(), slf.py()),
-            Some(given) => Deadline::after(SocketBase::timeout_of(given)?),
+            None => slf.get().own_deadline(slf.py()),
+            Some(given) => Deadline::seconds(SocketBase::timeout_of(given)?),
         };
         let step = Sending::of("send", arguments, false, &deadline)?.go_on(slf, deadline);
         step.map(Into::into)
@@ -82,7 +82,7 @@ Send all of `data`. The timeout holds for the whole; when it raises, some may ha
         arguments: &[Option<Bound<'_, PyAny>>],
         sent: usize,
     ) -> PyResult<First> {
-        let deadline = Deadline::of(slf.get(), slf.py());
+        let deadline = slf.get().own_deadline(slf.py());
         let mut sending = Sending::of("sendall", arguments, true, &deadline)?;
         if sending.memory.len(slf.py()) == 0 {
             return Ok(Step::Done(slf.py().None()).into());

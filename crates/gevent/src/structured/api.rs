@@ -10,22 +10,23 @@ use reactor::Time;
 
 use crate::args::from_python;
 use crate::structured::scope::{CancelScope, Settings, Stage};
+use crate::waiting::deadline::{LONGEST, duration};
 
-/// The longest time, in seconds, that is told apart from never.
-const LONGEST: f64 = 1e9;
+/// Seconds from which on a time is one since 1970, as no machine has run for 31 years.
+const SINCE_1970: f64 = 1e9;
 
-/// A number of seconds as a duration, none for never; nothing or less is none at all.
+/// Returns seconds as a duration, none for never; nothing or less is none at all.
 fn seconds_of(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     match seconds {
         Some(nan) if nan.is_nan() => Err(PyValueError::new_err("nan is no time")),
-        Some(seconds) if seconds < LONGEST => Ok(Some(Duration::from_secs_f64(seconds.max(0.0)))),
+        Some(seconds) if seconds < LONGEST => Ok(Some(duration(seconds))),
         _ => Ok(None),
     }
 }
 
-/// A time of `time.monotonic()`, or of `time.time()` and `loop.now()`: no machine has run for as long as it is since 1970.
+/// Returns the time of a deadline, which is one of `time.monotonic()`, or of `time.time()` and `loop.now()`.
 fn time_of(deadline: Option<f64>) -> PyResult<Option<Time>> {
-    if let Some(since_epoch) = deadline.filter(|&at| (LONGEST..f64::INFINITY).contains(&at)) {
+    if let Some(since_epoch) = deadline.filter(|&at| (SINCE_1970..f64::INFINITY).contains(&at)) {
         let present = SystemTime::now().duration_since(UNIX_EPOCH);
         let left = since_epoch - present.unwrap_or_default().as_secs_f64();
         return Ok(seconds_of(Some(left))?.map(|left| Time::now().after(left)));
@@ -109,7 +110,7 @@ impl CancelScope {
         Ok(())
     }
 
-    /// Whether kills and cancellations from outside are put off to the end of the block. It may be set at any time.
+    /// Return True if kills and cancellations from outside are put off to the end of the block. It may be set at any time.
     #[getter]
     fn shield(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.settings.shield)
@@ -120,13 +121,13 @@ impl CancelScope {
         Self::set_shield(slf, value);
     }
 
-    /// Whether `cancel` was called or the deadline passed while the block was under way.
+    /// Return True if `cancel` was called or the deadline passed while the block was under way.
     #[getter]
     fn cancel_called(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.is_cancelled)
     }
 
-    /// Whether the cancellation ended the block.
+    /// Return True if the cancellation ended the block.
     #[getter]
     fn cancelled_caught(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.is_caught)
@@ -182,7 +183,7 @@ impl CancelScope {
         Self::leave(slf);
     }
 
-    /// Whether `error` was raised in the greenlet from outside: by a kill, a timeout or a scope.
+    /// Return True if `error` was raised in the greenlet from outside: by a kill, a timeout or a scope.
     fn _came_from_outside(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> bool {
         Self::came_from_outside(slf, error)
     }

@@ -77,7 +77,7 @@ impl AsyncResult {
         })
     }
 
-    /// What `get` gives now; none when it would wait. A value goes before an error.
+    /// Returns what `get` would return or raise; none when it would wait. A value goes before an error.
     fn result_now(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         match self.held_value(py) {
             Some(value) => Some(Ok(value)),
@@ -272,7 +272,7 @@ impl AsyncResult {
         blocking::complete(slf.py(), Self::get(slf, true, timeout)?)
     }
 
-    /// Whether a value or an exception is there.
+    /// Return True if a value or an exception is there.
     fn ready(&self, py: Python<'_>) -> bool {
         self.outcome.with(py, |outcome| {
             outcome.value.is_some() || outcome.error.is_some()
@@ -284,7 +284,7 @@ impl AsyncResult {
         self.ready(py)
     }
 
-    /// Whether a value is there.
+    /// Return True if a value is there.
     fn successful(&self, py: Python<'_>) -> bool {
         self.outcome.with(py, |outcome| outcome.value.is_some())
     }
@@ -357,7 +357,7 @@ impl AsyncResult {
         self.links.unlink(callback)
     }
 
-    /// How many wait or are linked.
+    /// Return how many wait or are linked.
     fn linkcount(&self, py: Python<'_>) -> usize {
         self.links.count(py)
     }

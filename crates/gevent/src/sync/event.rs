@@ -44,7 +44,7 @@ impl Linked for Event {
 }
 
 impl Event {
-    /// Lets the greenlets that were told before go first, as they waited longer.
+    /// Lets the greenlets that were notified before go first, as they waited longer.
     fn queue_up(&self, py: Python<'_>) -> PyResult<()> {
         if !self.links.has_notified_here(py) || greenlet::current(py)?.is(&hub::current(py)?) {
             return Ok(());
@@ -103,7 +103,7 @@ impl Event {
         })
     }
 
-    /// Whether the flag is up.
+    /// Return True if the flag is up.
     fn is_set(&self) -> bool {
         self.flag.load(Relaxed)
     }
@@ -161,7 +161,7 @@ impl Event {
         self.links.unlink(callback)
     }
 
-    /// How many wait or are linked.
+    /// Return how many wait or are linked.
     fn linkcount(&self, py: Python<'_>) -> usize {
         self.links.count(py)
     }

@@ -21,7 +21,7 @@ use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::waiting::waiters::ticket;
 
-/// What is to be done in a hub.
+/// Work that is to be done in a hub.
 pub type Work = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>;
 
 /// The wait of a native thread that has no hub.
@@ -111,7 +111,7 @@ pub struct Listener {
     who: Who,
 }
 
-/// What [`Lists::advance`] comes to.
+/// The result of [`Lists::advance`].
 pub enum Next {
     /// A waiter, taken out.
     Waiter(Listener),
@@ -185,7 +185,7 @@ impl Lists {
     }
 }
 
-/// What an object keeps for its listeners.
+/// The listeners of an object, which most objects never have.
 #[derive(Debug)]
 pub struct Linkable {
     lists: GilCell<Option<Box<Lists>>>,
@@ -198,7 +198,7 @@ pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
     /// The kind of call that [`Linkable::wait_for`] is a part of.
     const WAITS: WaitKind;
 
-    /// What it keeps for them.
+    /// Returns its listeners.
     fn links(&self) -> &Linkable;
 }
 
@@ -256,7 +256,7 @@ impl Linkable {
             .unwrap_or(true)
     }
 
-    /// The hub of whoever waited first, or that the object was made for.
+    /// Returns the hub of the first waiter, or that the object was made for.
     pub fn hub(&self, py: Python<'_>) -> Option<Py<BaseHub>> {
         self.with(py, |lists| lists.hub.as_ref().map(|hub| hub.clone_ref(py)))
             .flatten()

@@ -1,6 +1,6 @@
 //! `gevent.lock`: semaphores.
 //!
-//! A release adds a permit and wakes the waiter that came first; whoever runs first takes the permit. A waiter that finds
+//! A release adds a permit and wakes the waiter that came first; the greenlet that runs first takes the permit. A waiter that finds
 //! it taken goes back to its old place, and one that was woken and does not take it (it was killed, or only wanted to know)
 //! leaves it to the next: so no permit is lost.
 
@@ -85,7 +85,7 @@ impl Semaphore {
         }
     }
 
-    /// What `__init__` does.
+    /// Does what `__init__` does.
     ///
     /// # Errors
     /// `ValueError` for less than no permits.
@@ -211,7 +211,7 @@ impl Semaphore {
         Ok(counter)
     }
 
-    /// Whether there is a permit.
+    /// Returns true if there is a permit.
     #[inline]
     pub fn has_permit(&self) -> bool {
         self.count() > 0
@@ -223,7 +223,7 @@ impl Semaphore {
         self.counter.load(Relaxed)
     }
 
-    /// Whether permits come from other threads too.
+    /// Returns true if permits come from other threads too.
     fn is_shared(&self) -> bool {
         let user = self.user.load(Relaxed);
         user != NOBODY && user != crate::thread_id()
@@ -335,7 +335,7 @@ impl Semaphore {
         self.links.leave(py, ticket) || woken
     }
 
-    /// What `__enter__` does in the class `T`.
+    /// Does what `__enter__` does in the class `T`.
     ///
     /// # Errors
     /// Those of [`take`](Self::take), or of the `acquire` of a class derived from it.
@@ -416,17 +416,17 @@ impl Semaphore {
         Ok(this.count())
     }
 
-    /// Whether no permit is there.
+    /// Return True if no permit is there.
     fn locked(&self) -> bool {
         !self.has_permit()
     }
 
-    /// Whether a permit is there.
+    /// Return True if a permit is there.
     fn ready(&self) -> bool {
         self.has_permit()
     }
 
-    /// How many permits are there.
+    /// The number of permits that are there.
     #[getter]
     fn get_counter(&self) -> i64 {
         self.count()
@@ -457,7 +457,7 @@ impl Semaphore {
         self.links.unlink(callback)
     }
 
-    /// How many wait or are linked.
+    /// Return how many wait or are linked.
     fn linkcount(&self, py: Python<'_>) -> usize {
         self.links.count(py)
     }

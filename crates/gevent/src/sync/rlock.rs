@@ -55,7 +55,7 @@ impl RLock {
         }
     }
 
-    /// How often it is held, and by whom.
+    /// Returns how often it is held, and by which greenlet.
     pub fn holder(&self, py: Python<'_>) -> (i64, Option<Py<PyAny>>) {
         self.held.with(py, |held| {
             let owner = held.owner.as_ref().map(|owner| owner.clone_ref(py));
@@ -199,7 +199,7 @@ impl RLock {
         self.give(py)
     }
 
-    /// Whether any greenlet holds it.
+    /// Return True if any greenlet holds it.
     fn locked(&self, py: Python<'_>) -> bool {
         self.held.with(py, |held| held.count > 0)
     }

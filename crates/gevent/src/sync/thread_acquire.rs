@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::args::number;
 use crate::sync::busy_wait::BusyWait;
-use crate::waiting::deadline::{Deadline, duration};
+use crate::waiting::deadline::Deadline;
 
 /// `_thread.TIMEOUT_MAX`: the seconds whose nanoseconds fit in 64 bits.
 const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
@@ -61,8 +61,7 @@ fn deadline_of(blocking: bool, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<O
         return Ok(None);
     } else {
         let given = timeout.map(|timeout| timeout.clone().unbind());
-        let delay = duration(seconds);
-        return Ok(given.map(|given| Deadline::After(delay, Some(given))));
+        return Ok(given.map(|given| Deadline::After(seconds, Some(given))));
     };
     Err(PyValueError::new_err(problem))
 }

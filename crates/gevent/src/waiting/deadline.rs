@@ -39,8 +39,8 @@ pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
 pub enum Deadline {
     /// For ever.
     Never,
-    /// For this long, from its first wait on; the number that the caller gave is kept for the error.
-    After(Duration, Option<Py<PyAny>>),
+    /// For so many seconds from its first wait on; what the caller gave is kept for the error.
+    After(f64, Option<Py<PyAny>>),
     /// Until this time, as an `After` becomes with the first wait.
     At(Time, Option<Py<PyAny>>),
     /// Until this timeout, which the caller made, expires.
@@ -59,7 +59,7 @@ impl Deadline {
             Some(timeout) => match timeout.cast::<Timeout>() {
                 Ok(object) => Ok(Self::Timeout(object.clone().unbind())),
                 Err(_) => Ok(Self::After(
-                    duration_of(timeout)?,
+                    number(timeout)?,
                     Some(timeout.clone().unbind()),
                 )),
             },
@@ -69,15 +69,24 @@ impl Deadline {
     /// Returns the deadline in so many seconds, none for ever.
     pub fn seconds(seconds: Option<f64>) -> Self {
         match seconds {
-            Some(seconds) if seconds < LONGEST => Self::After(duration(seconds), None),
+            Some(seconds) if seconds < LONGEST => Self::After(seconds, None),
             _ => Self::Never,
         }
     }
 
-    /// Returns true if it allows no waiting at all.
+    /// Returns true if the call must not wait at all.
     #[inline]
-    pub fn is_zero(&self) -> bool {
-        matches!(self, Self::After(delay, _) if delay.is_zero())
+    pub fn is_immediate(&self) -> bool {
+        matches!(self, Self::After(seconds, _) if *seconds <= 0.0)
+    }
+
+    /// Returns true if more than this many seconds are left; `None` stands for no end.
+    pub fn is_longer_than(&mut self, seconds: Option<f64>) -> bool {
+        match (self.time(), seconds) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(at), Some(seconds)) => at.until(Time::now()).as_secs_f64() > seconds,
+        }
     }
 
     /// Begins to count, and returns the time that it is at; none if it is at none.
@@ -85,8 +94,8 @@ impl Deadline {
         match self {
             Self::Never | Self::Timeout(_) => None,
             Self::At(at, _) => Some(*at),
-            Self::After(delay, given) => {
-                let at = Time::now().after(*delay);
+            Self::After(seconds, given) => {
+                let at = Time::now().after(duration(*seconds));
                 *self = Self::At(at, given.take());
                 Some(at)
             }

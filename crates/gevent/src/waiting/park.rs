@@ -48,18 +48,18 @@ use crate::waiting::asyncio_state;
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
 
-/// How a parked greenlet came to run again, when not by an error thrown into it.
+/// The reason why a parked greenlet runs again, other than an error thrown into it.
 pub enum Resumed {
     /// Its wait was woken.
     Woken(Outcome),
-    /// Somebody switched to the greenlet with this.
+    /// A direct switch to the greenlet brought this.
     Switched(Py<PyAny>),
 }
 
 /// Parks the running greenlet until `wait` is woken.
 ///
 /// # Errors
-/// The error that it was woken with or that was thrown into it; `InvalidSwitchError` when somebody switched to it;
+/// The error that it was woken with or that was thrown into it; `InvalidSwitchError` after a direct switch to it;
 /// `BlockingSwitchOutError` in the hub.
 pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
     let came = leave(py, wait)?;
@@ -75,11 +75,11 @@ pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> 
     resumed(py, wait, came)
 }
 
-/// How the running greenlet came back.
+/// The way by which the running greenlet came back.
 pub enum Came {
     /// It was next itself: no switch.
     Stayed,
-    /// Somebody switched to it.
+    /// A direct switch to it.
     Switched(Py<PyAny>),
     /// An error was thrown into it, and is set in the interpreter.
     Thrown,
@@ -126,7 +126,7 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
         }
         Came::Switched(value) => Ok(match finished {
             Some(outcome) => {
-                // As what is bound, it needs no look at how often this thread is attached.
+                // Dropping a bound reference does not read pyo3's count of attachments, which is thread-local.
                 drop(value.into_bound(py));
                 Resumed::Woken(match outcome {
                     Err(error) => Err(interruption::in_context(py, error)),
@@ -159,7 +159,7 @@ pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py
     chosen
 }
 
-/// Who looks for the next greenlet.
+/// The greenlet that chooses the next one.
 pub enum Who<'a> {
     /// One that waits.
     Waiter(&'a WaitRef),
@@ -168,7 +168,7 @@ pub enum Who<'a> {
 }
 
 impl Who<'_> {
-    /// Whether its turn came while it was looking: objects that are dropped there may run code that waits, and takes a
+    /// Returns true if its turn came while it was choosing: objects that are dropped there may run code that waits, and takes a
     /// wake-up that is not its own.
     fn is_delivered(&self, py: Python<'_>) -> bool {
         match self {
@@ -289,7 +289,7 @@ fn must_poll_in_hub(loop_: &Loop) -> bool {
         .any(Unusual::PHASED | Unusual::SIGNALS | Unusual::STOPPING)
 }
 
-/// What a yield comes to.
+/// The result of a yield.
 pub enum Yielded {
     /// Nobody else is ready.
     Alone,
@@ -351,7 +351,7 @@ pub fn yield_now(py: Python<'_>) -> PyResult<()> {
     park(py, &wait).map(drop)
 }
 
-/// The running greenlet and its loop, if somebody else is ready.
+/// Returns the running greenlet and its loop if another greenlet is ready.
 fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>)>> {
     let hub = hub::current(py)?;
     let running = greenlet::current(py)?;
@@ -372,7 +372,7 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         let empty = queue.is_empty();
         (empty, empty && queue.idle_yield())
     });
-    // Whoever watches the loop's phases sees every turn, and a hub in the middle of a task goes on.
+    // Watchers of the loop's phases see every turn, and a hub in the middle of a task goes on.
     if loop_
         .unusual
         .any(Unusual::PHASED | Unusual::IN_TASK | Unusual::MEASURED)

@@ -1,4 +1,4 @@
-//! The reason why a greenlet is parked, for whoever asks.
+//! The reason why a greenlet is parked, for reports and views.
 //!
 //! A [`Wait`] carries the kind of its call, the object that the call is on and the loop's time as it was made. All of that is
 //! stored in any case, in memory that the wait takes anyway, so nobody pays for a question that is never put. A greenlet
@@ -26,7 +26,7 @@ pub enum WaitKind {
     Other,
     /// `sleep`.
     Sleep,
-    /// `Hub.switch`: until somebody switches to the greenlet.
+    /// `Hub.switch`: until a direct switch to the greenlet.
     Switch,
     /// `get` of a result, an item or a value.
     Get,
@@ -83,7 +83,7 @@ pub enum Subject {
     /// Nothing, as far as is known.
     #[default]
     Nothing,
-    /// This object. Whoever waits holds it too, so this reference is never the last.
+    /// This object. The waiting call holds it too, so this reference is never the last.
     Object(Py<PyAny>),
     /// This descriptor.
     Descriptor(RawFd),
@@ -93,7 +93,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The same subject, for whoever asks.
+    /// Returns another reference to the same subject.
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Nothing => Self::Nothing,

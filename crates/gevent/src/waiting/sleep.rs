@@ -65,7 +65,7 @@ Example::\n\n    while not done():\n        gevent.sleep(0.1)";
     }
 }
 
-/// How long to sleep; none for only a yield, which a negative number is too, but by the setting `compat`.
+/// Returns the time to sleep; none for only a yield, which a negative number is too, but by the setting `compat`.
 fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(seconds) = seconds else {
         return Ok(None);

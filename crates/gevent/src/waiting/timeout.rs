@@ -17,7 +17,7 @@ use crate::greenlets::greenlet::raise_in;
 use crate::hub;
 use crate::waiting::deadline::duration_of;
 
-/// Where a timeout stands. `Idle` is the zero value.
+/// The state of a timeout. `Idle` is the zero value.
 enum Armed {
     Idle,
     Pending(Pending),
@@ -146,7 +146,7 @@ impl Timeout {
         })
     }
 
-    /// What is to be raised: itself, or the exception that it was given, which may be a class.
+    /// Returns what is to be raised: itself, or the exception that it was given, which may be a class.
     fn throws(&self, slf: &Bound<'_, Self>) -> Py<PyAny> {
         let py = slf.py();
         self.exception(py)
@@ -202,7 +202,7 @@ impl Timeout {
         if let Some(seconds) = &seconds
             && !seconds.is_none(py)
         {
-            // A mistake is told where it is made, not where the timeout starts.
+            // A mistake is reported where it is made, not where the timeout starts.
             number(seconds.bind(py))?;
         }
         if self.is_pending(py) {
@@ -251,7 +251,7 @@ impl Timeout {
         drop(old);
     }
 
-    /// Whether it is started and will be raised unless cancelled.
+    /// Return True if it is started and will be raised unless cancelled.
     #[getter]
     fn pending(&self, py: Python<'_>) -> bool {
         self.is_pending(py)

@@ -46,12 +46,12 @@ impl Turn {
         self.greenlet
     }
 
-    /// Whether this is the other turn.
+    /// Returns true if this is the other turn.
     pub fn is(&self, other: &Self) -> bool {
         self.greenlet.is(&other.greenlet) && self.number == other.number
     }
 
-    /// Whether the greenlet has not gone on since.
+    /// Returns true if the greenlet has not gone on since.
     #[inline]
     pub fn is_due(&self, py: Python<'_>) -> bool {
         self.greenlet

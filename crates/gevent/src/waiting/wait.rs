@@ -22,10 +22,10 @@ use crate::waiting::asyncio_state::AsyncioState;
 use crate::waiting::reason::{self, Reason, Subject, WaitKind};
 use crate::waiting::threads;
 
-/// What a wake-up brings: a value, or an error to raise.
+/// The value that a wake-up brings, or the error to raise.
 pub type Outcome = PyResult<Py<PyAny>>;
 
-/// A greenlet's one wait. It lives on the heap, as a suspended greenlet's stack holds somebody else's data; the first
+/// A greenlet's one wait. It lives on the heap, as the memory of a suspended greenlet's stack is used by others; the first
 /// [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
 #[derive(Debug)]
 pub struct Wait {
@@ -49,13 +49,13 @@ pub struct Wait {
 const OWN_THREAD: u32 = 0;
 /// Another thread may end the wait.
 const ANY_THREAD: u32 = 1;
-/// What is added to the place of a wait that is among the loop's.
+/// The number that is added to the place of a wait that is among the loop's.
 const PLACES: u32 = 2;
 
 /// The place of a wait that is not in the list of raw greenlets' waits.
 const UNLISTED: u32 = u32::MAX;
 
-/// What a wait seldom has. There may be a hundred thousand waits, so it is kept small.
+/// The part of a wait that changes. There may be a hundred thousand waits, so it is kept small.
 #[derive(Default)]
 struct Rest {
     outcome: Option<Box<Outcome>>,

@@ -221,12 +221,12 @@ impl Waiter {
         self.hold(py, Held::Nothing);
     }
 
-    /// Whether a value or an error is there.
+    /// Return True if a value or an error is there.
     fn ready(&self, py: Python<'_>) -> bool {
         !matches!(self.held(py), Held::Nothing)
     }
 
-    /// Whether a value is there.
+    /// Return True if a value is there.
     fn successful(&self, py: Python<'_>) -> bool {
         matches!(self.held(py), Held::Value(_))
     }

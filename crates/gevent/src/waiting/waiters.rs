@@ -6,7 +6,7 @@ use wait::{Ticket, Tickets, WaitQueue, Waiter};
 use crate::event_loop::unusual::any_loop_is_gone;
 use crate::waiting::wait::WaitRef;
 
-/// The tickets of all queues. Whoever asks for one holds the GIL.
+/// The tickets of all queues. One is taken with the GIL held.
 static TICKETS: Tickets = Tickets::new();
 
 /// Returns a ticket that is greater than all that were given before.
@@ -27,7 +27,7 @@ pub fn join<T>(queue: &mut WaitQueue<T>, py: Python<'_>, item: T) -> Ticket {
 pub struct Waiting<T> {
     /// Its present wait.
     pub wait: WaitRef,
-    /// What it came with.
+    /// The item, flag or the like that it came with.
     pub with: T,
 }
 

@@ -31,10 +31,10 @@ use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::buffer::Frozen;
 use crate::ffi::fork;
 use crate::hub;
-use crate::sockets::deadline::Deadline;
 use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
 use crate::sync::lock::Semaphore;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 use crate::wsgi::buffer_pool;
 use crate::wsgi::request_file::LEAST;
@@ -485,14 +485,14 @@ impl Receiving {
         let py = slf.py();
         let deadline = self
             .deadline
-            .get_or_insert_with(|| Deadline::of(socket.get(), py));
+            .get_or_insert_with(|| socket.get().own_deadline(py));
         if deadline.is_immediate() && !self.force {
             self.force = true;
             return self.advance(slf);
         }
         let limit = slf.get().with_codec(py, |codec| Ok(codec.time_left()))?;
         let begin = limit.map(|_| Time::now());
-        let mut limited = limit.map(|left| Deadline::after(Some(left.max(LEAST))));
+        let mut limited = limit.map(|left| Deadline::seconds(Some(left.max(LEAST))));
         // The shorter one counts. The socket's own timeout holds for the whole call.
         let deadline = match &mut limited {
             Some(limited) if deadline.is_longer_than(limit) => limited,

@@ -20,9 +20,9 @@ use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::clock;
 use crate::ffi::text;
 use crate::registered::TLS_SOCKET;
-use crate::sockets::deadline::Deadline;
 use crate::sockets::readiness::{Begun, WaitSlot};
 use crate::sockets::socket::SocketBase;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::park::{self, park};
 use crate::waiting::wait::{Outcome, WaitRef};
 use crate::wsgi::buffer_pool::BLOCK;
@@ -215,7 +215,7 @@ fn idle_due(handler: &Handler<'_>, service: &Service) -> Time {
 }
 
 fn deadline(due: Option<Time>, service: &Service) -> Deadline {
-    Deadline::after(match due {
+    Deadline::seconds(match due {
         Some(due) if due != Time::FAR => {
             let left = due.until(Time::now()).max(Duration::from_millis(1));
             Some(left.as_secs_f64())

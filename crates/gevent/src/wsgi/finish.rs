@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use crate::ffi::attribute;
-use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::park;
 use crate::wsgi::buffer_pool;
 use crate::wsgi::handler::{Handler, attributes, service};
@@ -146,7 +146,7 @@ fn drain(py: Python<'_>, socket: &SocketBase, service: &Service, end: Time) -> P
             Ok(_) => park::yield_now(py)?,
             Err(Errno::AGAIN) => {
                 let left = left.as_secs_f64().min(service.linger_timeout).max(LEAST);
-                let mut deadline = Deadline::after(Some(left));
+                let mut deadline = Deadline::seconds(Some(left));
                 match socket.wait_ready(py, Direction::Read, &mut deadline) {
                     Ok(()) => {}
                     Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(()),

@@ -15,8 +15,8 @@ use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::errors::errno_error;
 use crate::ffi::buffer::{Frozen, Writable};
-use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
+use crate::waiting::deadline::Deadline;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::buffer_pool::{self, BLOCK};
 use crate::wsgi::statistics::Stage;
@@ -292,7 +292,7 @@ impl RequestFile {
                 }
                 Err(error) => return Err(errno_error(error.raw_os_error())),
             }
-            let mut deadline = Deadline::after(self.left(py).map(|left| left.max(LEAST)));
+            let mut deadline = Deadline::seconds(self.left(py).map(|left| left.max(LEAST)));
             let begin = Time::now();
             let waited = self.counted(py, || socket.wait_ready(py, Direction::Read, &mut deadline));
             self.spend(py, begin);

@@ -14,8 +14,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::errors::{errno_error, is_ssl_error};
 use crate::registered::{Registered, SOCKET, TLS_SOCKET};
-use crate::sockets::deadline::Deadline;
 use crate::sockets::socket::SocketBase;
+use crate::waiting::deadline::Deadline;
 use crate::waiting::park;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::body_part::{check_part, readable};
@@ -399,7 +399,7 @@ pub fn wait_writable(
         Some((service.write_timeout?, service.min_rate))
     });
     let Some((timeout, rate)) = limits else {
-        return wait_counted(py, socket, direction, &mut Deadline::after(None));
+        return wait_counted(py, socket, direction, &mut Deadline::seconds(None));
     };
     let (mut allowance, taken) = this.exchange(py, |exchange| {
         let taken = exchange.response_length + done;
@@ -409,7 +409,7 @@ pub fn wait_writable(
         allowance.earn(taken.saturating_sub(before));
         (allowance, taken)
     });
-    let mut deadline = Deadline::after(Some(allowance.left().max(LEAST)));
+    let mut deadline = Deadline::seconds(Some(allowance.left().max(LEAST)));
     let begin = Time::now();
     let waited = wait_counted(py, socket, direction, &mut deadline);
     allowance.spend(begin);
