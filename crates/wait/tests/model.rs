@@ -395,11 +395,18 @@ impl Permits {
     /// Notifies a waiter for each permit that nobody notified claims.
     fn notify(&mut self) {
         while !self.queue.is_empty() && self.queue.claims_fewer_than(self.permits, self.gone) {
+            let notified = self.queue.iter_notified();
+            let claims = notified.filter(|wait| !self.gone[wait.greenlet]).count();
+            assert!(
+                i64::try_from(claims).is_ok_and(|claims| claims < self.permits),
+                "one is woken for what another one claims"
+            );
             match self.rule {
                 Rule::PassOn => {
                     let Some(next) = self.queue.next(self.gone, |next| *next) else {
                         return;
                     };
+                    assert!(!self.gone[next.greenlet], "one is woken that is gone");
                     self.wake(next);
                 }
                 Rule::TakeOut => {
