@@ -36,7 +36,9 @@ def refusal(capsys: pytest.CaptureFixture, *arguments: str, **environ: str) -> s
     with pytest.raises(SystemExit) as ended:
         parse([*arguments], environ)
     assert ended.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].partition("error: ")[2]
+    error, advice = capsys.readouterr().err.splitlines()
+    assert advice.startswith("Try ")
+    return error.partition("error: ")[2]
 
 
 def test_every_limit_of_the_server_is_a_setting_with_its_default():
