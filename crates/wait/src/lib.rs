@@ -2,7 +2,7 @@
 //! without Python, greenlets and clocks.
 //!
 //! The engine keeps a [`Progress`] in each wait of a greenlet, and a [`WaitQueue`] in everything that several can wait for.
-//! `tests/model.rs` drives both through every order in which wake-ups, deadlines, kills and ends of threads can come.
+//! `tests/model/` drives both through every order in which wake-ups, deadlines, kills and ends of threads can come.
 
 #![warn(missing_docs, missing_debug_implementations)]
 
