@@ -345,13 +345,6 @@ class BaseHub(greenlet):
     def cancel_wait(
         self, watcher: _Watcher | None, error: _Raised, close_watcher: bool = False
     ) -> None: ...
-    def cancel_waits_close_and_then(
-        self,
-        watchers: Iterable[_Watcher | None],
-        exc_kind: _Raised,
-        then: Callable[..., object],
-        *then_args: Any,
-    ) -> None: ...
 
 @disjoint_base
 class ThreadEnd:

@@ -7,9 +7,8 @@ use pyo3::exceptions::{PyAssertionError, PyException};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyTuple, PyType};
+use pyo3::types::{PyList, PyType};
 
-use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::{
     BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit,
@@ -436,27 +435,6 @@ impl BaseHub {
             return Ok(());
         }
         let work = move |py: Python<'_>| end_wait(watcher.bind(py), error, close_watcher);
-        loop_of(slf)?
-            .get()
-            .push(slf.py(), Task::Native(Box::new(work)));
-        Ok(())
-    }
-
-    /// Raise `exc_kind` in the greenlets that wait on `watchers`, soon, close the watchers, and call `then(*then_args)`.
-    #[pyo3(signature = (watchers, exc_kind, then, *then_args))]
-    fn cancel_waits_close_and_then(
-        slf: &Bound<'_, Self>,
-        #[pyo3(from_py_with = from_python)] watchers: Vec<Py<PyAny>>,
-        exc_kind: Py<PyAny>,
-        then: Py<PyAny>,
-        then_args: Py<PyTuple>,
-    ) -> PyResult<()> {
-        let work = move |py: Python<'_>| {
-            for watcher in watchers.iter().filter(|watcher| !watcher.is_none(py)) {
-                end_wait(watcher.bind(py), exc_kind.clone_ref(py), true)?;
-            }
-            then.call1(py, then_args).map(drop)
-        };
         loop_of(slf)?
             .get()
             .push(slf.py(), Task::Native(Box::new(work)));

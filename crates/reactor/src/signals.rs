@@ -167,37 +167,6 @@ pub fn take_pending() -> impl Iterator<Item = i32> {
     })
 }
 
-/// Blocks all signals in the calling thread, so that another one handles the process's; for native worker threads. Signals that
-/// report a fault of the thread itself are not blocked: crash handlers want them.
-///
-/// # Errors
-/// The error that `pthread_sigmask` reports.
-pub fn block_all_in_this_thread() -> io::Result<()> {
-    const FAULTS: [i32; 7] = [
-        libc::SIGABRT,
-        libc::SIGBUS,
-        libc::SIGFPE,
-        libc::SIGILL,
-        libc::SIGSEGV,
-        libc::SIGSYS,
-        libc::SIGTRAP,
-    ];
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises the set, the others get that initialised set and valid signals, and a
-    // null pointer declines the previous mask.
-    let error = unsafe {
-        libc::sigfillset(set.as_mut_ptr());
-        for fault in FAULTS {
-            libc::sigdelset(set.as_mut_ptr(), fault);
-        }
-        libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut())
-    };
-    match error {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
 /// Sets a disposition, if one is given, and returns the one before.
 fn exchange(signo: i32, action: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut previous = MaybeUninit::uninit();

@@ -463,17 +463,6 @@ impl<W> Sources<W> {
         self.slab.iter().any(|(_, source)| source.fd == fd)
     }
 
-    /// Takes every parked waiter, for a loop that ends.
-    #[must_use]
-    pub fn take_all_waiters(&mut self) -> Vec<W> {
-        self.waiting = 0;
-        self.slab
-            .iter_mut()
-            .flat_map(|(_, source)| mem::take(&mut source.waiters))
-            .flatten()
-            .collect()
-    }
-
     fn get(&self, key: SourceKey) -> Option<&Source<W>> {
         self.slab
             .get(key.index as usize)

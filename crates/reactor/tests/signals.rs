@@ -163,22 +163,3 @@ fn a_wait_is_interrupted() {
     assert!(buf.is_empty());
     signals::unwatch(libc::SIGUSR1).unwrap();
 }
-
-#[test]
-fn a_worker_thread_blocks_signals_but_not_faults() {
-    let mask = thread::spawn(|| {
-        signals::block_all_in_this_thread().unwrap();
-        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
-        u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
-    })
-    .join()
-    .unwrap();
-    let blocked = |signo: i32| mask >> (signo - 1) & 1 == 1;
-    for signo in [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
-        assert!(blocked(signo));
-    }
-    for signo in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGABRT] {
-        assert!(!blocked(signo));
-    }
-}

@@ -121,7 +121,7 @@ fn one_waiter_per_direction() {
     assert_eq!(sources.take_waiter(key, Direction::Read), Some("a"));
     assert_eq!(sources.take_waiter(key, Direction::Read), None);
     assert_eq!(sources.set_waiter(key, Direction::Read, "d"), Ok(()));
-    assert_eq!(sources.take_all_waiters(), ["d", "c"]);
+    assert_eq!(sources.take_waiters(key), [Some("d"), Some("c")]);
     assert_eq!(sources.waiting(), 0);
 }
 

@@ -122,7 +122,7 @@ impl Loop {
                 self.dispatch(py, &kernel, &mut buffers)
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                crate::watcher::signal::deliver(py, self);
+                crate::watcher::signal::deliver(py);
                 self.unusual.put(Unusual::SIGNALS, true);
                 Ok(())
             }
@@ -168,7 +168,7 @@ impl Loop {
             match token {
                 WAKER_TOKEN => {
                     kernel.waker.drain();
-                    if crate::watcher::signal::deliver(py, self) {
+                    if crate::watcher::signal::deliver(py) {
                         self.unusual.put(Unusual::SIGNALS, true);
                     }
                 }

@@ -38,7 +38,7 @@ enum Notice {
 
 pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) -> PyResult<()> {
     let pid = cell.with(py, |process| process.pid);
-    phase::list(watcher, py, Phase::Child)?;
+    phase::list(watcher, py, Phase::Child);
     let noticed = match pid {
         0 => watch_signal(watcher, py, cell),
         pid if pid > 0 => watch(watcher, py, cell, pid),

@@ -233,8 +233,14 @@ impl Watcher {
             Kind::Io(cell) => io::arm(watcher, py, cell),
             Kind::Timer(cell) => timer::arm(watcher, py, cell),
             Kind::Signal(signum) => signal::arm(watcher, py, *signum),
-            Kind::Phase(phase) => phase::list(watcher, py, *phase),
-            Kind::Async => phase::list(watcher, py, Phase::Async),
+            Kind::Phase(phase) => {
+                phase::list(watcher, py, *phase);
+                Ok(())
+            }
+            Kind::Async => {
+                phase::list(watcher, py, Phase::Async);
+                Ok(())
+            }
             Kind::Child(cell) => child::arm(watcher, py, cell),
             Kind::Stat(cell) => stat::arm(watcher, py, cell),
         }

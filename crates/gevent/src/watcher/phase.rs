@@ -48,7 +48,7 @@ impl Phase {
 }
 
 /// Adds the watcher to the list of its loop.
-pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyResult<()> {
+pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
     let loop_ = watcher.get().loop_();
     let kept = watcher.clone_ref(py);
     loop_
@@ -57,7 +57,6 @@ pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) -> PyRes
     if phase.surrounds_polls() {
         loop_.count_phased(1);
     }
-    Ok(())
 }
 
 /// Removes the watcher from the list of its loop.

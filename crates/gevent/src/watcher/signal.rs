@@ -47,7 +47,7 @@ pub(super) fn disarm(watcher: &Py<Watcher>, py: Python<'_>, signum: i32) {
 }
 
 /// Fires the watchers of the signals that have arrived; returns false if there are none.
-pub fn deliver(py: Python<'_>, _woken: &Loop) -> bool {
+pub fn deliver(py: Python<'_>) -> bool {
     let mut any = false;
     for signum in signals::take_pending() {
         any = true;
