@@ -182,7 +182,7 @@ def instances_of(*classes: type) -> list[list[Any]]:
     """Return for each of *classes* its instances, and those of its subclasses, in all threads."""
     # By the address of the type: isinstance() would ask proxies of the program's for __class__.
     lists: list[list[Any]] = [[] for _ in classes]
-    where = {}
+    where: dict[int, list[Any]] = {}
     for one, found in zip(classes, lists, strict=True):
         where.update((id(kind), found) for kind in _with_subclasses(one))
     # Nothing but the collector knows of all objects.
@@ -196,7 +196,7 @@ def _with_subclasses(kind: type) -> set[type]:
     found = {kind}
     todo = [kind]
     while todo:
-        new = set(type.__subclasses__(todo.pop())) - found
+        new: set[type] = set(type.__subclasses__(todo.pop())) - found
         found |= new
         todo += new
     return found
