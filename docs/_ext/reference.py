@@ -247,6 +247,20 @@ class Help(SphinxDirective):
         return [nodes.literal_block(text, text, language="text")]
 
 
+class MetricFamilies(SphinxDirective):
+    """A table of what ``/metrics`` of a view has."""
+
+    def run(self) -> list[nodes.Node]:
+        from gevent._metrics import FAMILIES
+
+        lines = ["| metric | type | |", "|---|---|---|"]
+        for name, family in FAMILIES.items():
+            suffix = "_total" if family.kind == "counter" else ""
+            label = f"{{{family.label}}}" if family.label else ""
+            lines.append(f"| `{name}{suffix}{label}` | {family.kind} | {family.help} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 class Packages(SphinxDirective):
     """A table of packages, lines of a name and a purpose, with their versions of dev.txt."""
 
@@ -272,4 +286,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("gevent-limits", Limits)
     app.add_directive("command-help", Help)
     app.add_directive("known-packages", Packages)
+    app.add_directive("gevent-metrics", MetricFamilies)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

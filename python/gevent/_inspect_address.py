@@ -154,7 +154,8 @@ def _connect(address: Address, timeout: float) -> Any:
         raise InspectError(f"nobody listens at {where}; the process has ended") from None
     except OSError as error:
         connection.close()
-        raise InspectError(f"cannot connect to {where}: {error}") from None
+        # A timeout has no text of the system's.
+        raise InspectError(f"cannot connect to {where}: {error.strerror or error}") from None
     return connection
 
 

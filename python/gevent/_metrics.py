@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["METRICS_TYPE", "Metrics", "metrics_of", "open_metrics"]
+__all__ = ["FAMILIES", "METRICS_TYPE", "Metrics", "metrics_of", "open_metrics"]
 
 #: The type of the text.
 METRICS_TYPE = "application/openmetrics-text; version=1.0.0"
@@ -22,7 +22,8 @@ class _Family(NamedTuple):
     label: str = ""
 
 
-_FAMILIES = {
+#: The metrics by name, in the order of the text.
+FAMILIES = {
     "gevent_greenlets_made": _Family("counter", "Greenlets made."),
     "gevent_greenlets_ended": _Family("counter", "Greenlets that ended."),
     "gevent_greenlets_alive": _Family("gauge", "Greenlets that were made and have not ended."),
@@ -128,7 +129,7 @@ def open_metrics(processes: Iterable[Metrics]) -> str:
     """Return the metrics of *processes* as OpenMetrics text: summed, and the longest run's most."""
     everything = list(processes)
     lines = []
-    for name, family in _FAMILIES.items():
+    for name, family in FAMILIES.items():
         found = [metrics[name] for metrics in everything if name in metrics]
         if not found:
             continue

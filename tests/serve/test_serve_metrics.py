@@ -1,6 +1,8 @@
 """python -m gevent.serve with GEVENT_INSPECT: views of workers, and their numbers summed."""
 
 import os
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -8,7 +10,7 @@ import urllib.request
 import pytest
 from serve_support import APPLICATION, Serving
 
-from gevent._inspect_address import InspectError, ask, parse_address
+from gevent._inspect_address import InspectError, ask, order, parse_address
 
 
 @pytest.fixture
@@ -80,4 +82,54 @@ def test_it_serves_where_the_address_cannot_be_had(serving, tmp_path):
     service = serving(f"unix:{tmp_path}/no/such/folder")
     service.wait_for("no metrics: cannot listen at unix:")
     service.address()
+    assert service.stop() == 0
+
+
+def test_slow_clients_hold_up_nobody(serving, tmp_path):
+    path = tmp_path / "view"
+    service = serving(f"unix:{path}")
+    service.wait_for("metrics of all workers at unix:")
+    service.address()
+    address = parse_address(f"unix:{path}")
+    silent = []
+    try:
+        for number in range(100):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(path))
+            if number % 2:
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+            silent.append(client)
+        assert "gevent_processes 2" in answered(address, "/metrics", "gevent_processes 2")
+        assert answered(address, "/health", "ok") == '{"status": "ok"}\n'
+    finally:
+        for client in silent:
+            client.close()
+    assert service.stop() == 0
+
+
+def test_many_at_once_are_answered_or_refused_in_a_line(serving, tmp_path):
+    path = tmp_path / "view"
+    service = serving(f"unix:{path}")
+    service.wait_for("metrics of all workers at unix:")
+    service.address()
+    address = parse_address(f"unix:{path}")
+    seen = []
+
+    def ask_often():
+        for _ in range(4):
+            try:
+                seen.append("# EOF" in ask(address, "/metrics").decode())
+            except InspectError as error:
+                seen.append(str(error))
+
+    threads = [threading.Thread(target=ask_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 32
+    assert True in seen
+    assert set(seen) <= {True, "too many requests at a time"}
+    with pytest.raises(InspectError, match="answers GET"):
+        order(address, "/metrics")
     assert service.stop() == 0

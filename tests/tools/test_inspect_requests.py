@@ -235,9 +235,28 @@ class TestKill:
 
 class TestSockets:
     def test_of_another_user(self, tmp_path):
-        # What root may, others may not: the mode lets nobody else connect.
+        if os.getuid() != 0:
+            pytest.skip("only root can become another user")
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o711)
         with inspect.open_view(f"unix:{tmp_path}/view") as view:
             assert stat.S_IMODE(os.stat(view.address.path).st_mode) == 0o600
+            ours, theirs = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.setuid(65534)
+                    ask(view.address, "/health")
+                    os.write(theirs, b"answered")
+                except InspectError as error:
+                    os.write(theirs, str(error).encode())
+                finally:
+                    os._exit(0)
+            os.waitpid(pid, 0)
+            message = os.read(ours, 1000).decode()
+            os.close(ours)
+            os.close(theirs)
+        assert message == f"cannot connect to {tmp_path}/view: Permission denied"
 
     def test_folder_of_somebody_else(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
