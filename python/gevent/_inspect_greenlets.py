@@ -101,7 +101,7 @@ class Listing:
                 entry["seconds"] = round(wait.seconds, 3)
             if stacks:
                 frame = one.gr_frame
-                if frame is None and id(one) in active:
+                if frame is None and (id(one) in active or entry["state"] == "polling"):
                     frame = frames.get(thread)
                 entry["stack"] = [] if frame is None else traceback.format_stack(frame)
             entries.append(entry)
@@ -129,7 +129,8 @@ class Listing:
         frame = greenlet.gr_frame
         if frame is None:
             for hub in all_hubs():
-                if hub.loop.active_ident == id(greenlet) and not hub.loop.polling:
+                polls = hub.loop.polling
+                if greenlet is hub if polls else hub.loop.active_ident == id(greenlet):
                     frame = sys._current_frames().get(hub.thread_ident)
         return [] if frame is None else traceback.format_stack(frame)
 

@@ -26,6 +26,12 @@ class Row(NamedTuple):
         return str(one["number"]), name, one["state"], seconds, where
 
 
+def _one_line(command: str) -> str:
+    # Of a program that was given by -c, the beginning says enough.
+    words = " ".join(command.split())
+    return words if len(words) <= 200 else f"{words[:200]}…"
+
+
 def _innermost(stack: list[str]) -> str:
     return stack[-1].strip().splitlines()[0] if stack else ""
 
@@ -57,7 +63,7 @@ class Picture:
         stats = self.stats
         loops = [hub["loop"] for hub in stats["hubs"]]
         lines = [
-            f"process {stats['pid']}  {stats['implementation']}  {stats['command']}",
+            f"process {stats['pid']}  {stats['implementation']}  {_one_line(stats['command'])}",
             f"greenlets {stats['greenlets']['alive']}  made {stats['greenlets']['made']}"
             f"  hubs {len(loops)}  ready {sum(loop['ready'] for loop in loops)}"
             f"  timers {sum(loop['timers'] for loop in loops)}"

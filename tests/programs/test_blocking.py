@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import own_environment
+from child_environment import clean_environment
 
 from gevent._inspect_address import InspectError, ask_json, parse_address
 
@@ -53,7 +53,7 @@ def block():
 def logged(folder: Path, *words: str, **settings: str) -> Iterator[Path]:
     """Run a module in *folder*, watched by the monitor and with a view; yield its log."""
     log = folder / "log"
-    environment = own_environment(
+    environment = clean_environment(
         GEVENT_MONITOR_THREAD_ENABLE="1",
         GEVENT_MAX_BLOCKING_TIME="0.2",
         GEVENT_INSPECT=f"unix:{folder}/view.{{pid}}",
@@ -129,7 +129,7 @@ def test_celery(tmp_path, redis_server):
             text=True,
             timeout=60,
             cwd=tmp_path,
-            env=own_environment(REDIS_URL=url),
+            env=clean_environment(REDIS_URL=url),
         )
         assert done.returncode == 0, (done.stderr, log.read_text())
         until(lambda: is_reported(log), log)

@@ -53,9 +53,14 @@ def test_shows_and_outlives_the_program(opened, expect):
         page = opened(process.stdout.readline().strip())
         expect(page.locator("#pid")).to_have_text(f"process {process.pid}", timeout=60_000)
         expect(rows_of_consumers(page)).to_have_count(3)
+        # They are below what spawned them.
+        main = page.locator("#greenlets details").filter(has_text="the main greenlet")
+        assert main.evaluate("one => one.style.marginLeft") == "0rem"
+        consumer = rows_of_consumers(page).first.locator("details")
+        assert consumer.evaluate("one => one.style.marginLeft") == "1rem"
         # Those of HTTP are for programs that serve it.
         expect(page.locator("#charts figure:visible")).to_have_count(9)
-        expect(page.locator("#waits tr").filter(has_text="Queue.get")).to_have_count(1)
+        expect(page.locator("#waits span").filter(has_text="Queue.get")).to_have_count(1)
         charted = "document.querySelector('polyline').getAttribute('points').split(' ').length > 1"
         page.wait_for_function(charted, timeout=60_000)
         rows_of_consumers(page).first.locator("summary").click()
