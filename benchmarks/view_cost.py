@@ -4,7 +4,9 @@ One server, `gevent.pywsgi` with the small application of `web_application.py`, 
 whole time. In turns nobody watches it (its view is closed), its view is open, and its page is open:
 a client asks for what the page asks for, as often as the page does. What is compared is the
 processor time of the server's process for a request; the turns alternate, so that a busy moment
-meets all of them. `--greenlets` parks that many greenlets beside it, which the page lists.
+meets all of them. Beside it stands the share of that time which the view's own threads took, which
+is steadier where the machine does other things. `--greenlets` parks that many greenlets beside it,
+which the page lists.
 
 The sampler that finds blocking places is measured likewise, in a process that computes and waits.
 """
@@ -110,6 +112,7 @@ class Page(threading.Thread):
 def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
     """Return lines about the cost of the view and the page."""
     found: dict[str, list[float]] = {"nobody": [], "view": [], "page": []}
+    shares: dict[str, list[float]] = {state: [] for state in found}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/view"
         port = web.free_port()
@@ -130,7 +133,10 @@ def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]
                     page = Page(path) if state == "page" else None
                     if page is not None:
                         page.start()
+                    before = thread_times(process.pid)
                     load = web.load(scenario, process.pid, port, cpus[1], chosen.seconds)
+                    main, others = thread_times(process.pid)
+                    shares[state].append((others - before[1]) / (main - before[0]))
                     if page is not None:
                         page.over.set()
                         page.join()
@@ -139,8 +145,24 @@ def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]
     lines = []
     for state, costs in found.items():
         median = statistics.median(costs)
-        lines.append(f"{state:>7}: {median * 1e6:.2f} µs a request, {median / nobody:.4f} times")
+        share = statistics.median(shares[state])
+        lines.append(
+            f"{state:>7}: {median * 1e6:.2f} µs a request, {median / nobody:.4f} times; "
+            f"the view's threads {100 * share:.2f} %"
+        )
     return lines
+
+
+def thread_times(pid: int) -> tuple[int, int]:
+    """Return the nanoseconds that a process's main thread ran, and those of its other threads."""
+    main = others = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        nanoseconds = int((task / "schedstat").read_text().split()[0])
+        if task.name == str(pid):
+            main += nanoseconds
+        else:
+            others += nanoseconds
+    return main, others
 
 
 def tell(process: subprocess.Popen, word: str) -> None:
