@@ -4,8 +4,8 @@ One server, `gevent.pywsgi` with the small application of `web_application.py`, 
 whole time. In turns nobody watches it (its view is closed), its view is open, and its page is open:
 a client asks for what the page asks for, as often as the page does. What is compared is the
 processor time of the server's process for a request; the turns alternate, so that a busy moment
-meets all of them. Beside it stands the share of that time which the view's own threads took, which
-is steadier where the machine does other things. `--greenlets` parks that many greenlets beside it,
+meets all of them. Beside it stands how much of a processor the view's own threads took, which is
+steadier where the machine does other things. `--greenlets` parks that many greenlets beside it,
 which the page lists.
 
 The sampler that finds blocking places is measured likewise, in a process that computes and waits.
@@ -96,7 +96,7 @@ class Page(threading.Thread):
             if self.asked % 5 == 0:
                 cost += self.ask("/greenlets.json?stacks=0&most=500")
             self.asked += 1
-            self.over.wait(max(2.0, 200 * cost))
+            self.over.wait(max(2.0, 400 * cost))
 
     def ask(self, target: str) -> float:
         """Ask for one thing; return the seconds that it cost the server by its own word."""
@@ -133,10 +133,10 @@ def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]
                     page = Page(path) if state == "page" else None
                     if page is not None:
                         page.start()
-                    before = thread_times(process.pid)
+                    before, since = other_threads(process.pid), time.monotonic()
                     load = web.load(scenario, process.pid, port, cpus[1], chosen.seconds)
-                    main, others = thread_times(process.pid)
-                    shares[state].append((others - before[1]) / (main - before[0]))
+                    seconds = other_threads(process.pid) - before
+                    shares[state].append(seconds / (time.monotonic() - since))
                     if page is not None:
                         page.over.set()
                         page.join()
@@ -148,21 +148,16 @@ def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]
         share = statistics.median(shares[state])
         lines.append(
             f"{state:>7}: {median * 1e6:.2f} µs a request, {median / nobody:.4f} times; "
-            f"the view's threads {100 * share:.2f} %"
+            f"the view's threads take {100 * share:.2f} % of a processor"
         )
     return lines
 
 
-def thread_times(pid: int) -> tuple[int, int]:
-    """Return the nanoseconds that a process's main thread ran, and those of its other threads."""
-    main = others = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        nanoseconds = int((task / "schedstat").read_text().split()[0])
-        if task.name == str(pid):
-            main += nanoseconds
-        else:
-            others += nanoseconds
-    return main, others
+def other_threads(pid: int) -> float:
+    """Return for how many seconds the threads of a process ran, but for the main one."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    others = (task for task in tasks if task.name != str(pid))
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in others) * 1e-9
 
 
 def tell(process: subprocess.Popen, word: str) -> None:

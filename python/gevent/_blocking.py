@@ -116,7 +116,7 @@ class BlockingSampler:
     :param most: The most places to remember; those that blocked least are forgotten first.
     """
 
-    def __init__(self, interval: float = 0.05, most: int = 200) -> None:
+    def __init__(self, interval: float = 0.1, most: int = 200) -> None:
         if not interval > 0:
             raise ValueError("interval must be positive")
         self.interval = interval

@@ -200,7 +200,7 @@ class View:
     def _json(self, make: Callable[[], dict[str, Any]]) -> Answer:
         """Return a JSON answer that says how much processor time it took, for whoever asks often.
 
-        A client that waits 200 times as long before it asks again costs half a percent.
+        A client that waits 400 times as long before it asks again costs a quarter of a percent.
         """
         begun = thread_time()
         body = json.dumps(make())

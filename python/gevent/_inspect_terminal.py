@@ -22,7 +22,7 @@ from gevent._inspect_picture import Picture, Row
 __all__ = ["Terminal"]
 
 #: A picture is asked for after this many times the processor time that the last one cost.
-_COSTS = 200
+_COSTS = 400
 _STYLES = {"running": "bold green", "ready": "yellow"}
 _KEYS = {b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down"}
 _HELP = "arrows choose · Enter shows the stack · k kills · q ends"
