@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gevent
-from gevent import core, socket
+from gevent import core, select, socket
 from gevent.event import AsyncResult, Event
 from gevent.hub import Waiter
 from gevent.lock import Semaphore
@@ -36,7 +36,36 @@ def connected_pair() -> tuple[socket.socket, socket.socket]:
         return client, listener.accept()[0]
 
 
+def limited_by_a_timeout(receive: Callable) -> object:
+    with gevent.Timeout(0.01):
+        return receive()
+
+
 class TestOrder:
+    @pytest.mark.parametrize("pair", [socket.socketpair, connected_pair])
+    @pytest.mark.parametrize(
+        "wait",
+        [
+            lambda near: limited_by_a_timeout(lambda: near.recv(1)),
+            lambda near: (near.settimeout(0.01), near.recv(1))[1],
+            lambda near: gevent.with_timeout(0.01, near.recv, 1),
+            lambda near: socket.wait_read(near.fileno(), timeout=0.01) or near.recv(1),
+            lambda near: select.select([near], [], [], 0.01)[0] and near.recv(1),
+        ],
+        ids=["Timeout", "settimeout", "with_timeout", "wait_read", "select"],
+    )
+    def test_what_came_in_time_is_received_after_a_busy_moment(
+        self, wait: Callable, pair: Callable
+    ) -> None:
+        near, far = pair()
+        waiting = gevent.spawn(wait, near)
+        gevent.sleep(0)
+        far.send(b"x")
+        be_busy(0.03)
+        assert waiting.get(timeout=20) == b"x"
+        near.close()
+        far.close()
+
     @pytest.mark.parametrize("pair", [socket.socketpair, connected_pair])
     def test_timers_come_before_descriptors_and_both_before_what_they_spawn(
         self, pair: Callable
@@ -364,7 +393,7 @@ class TestLoops:
     def test_what_waits_on_a_loop_that_was_replaced_goes_on(self, output_of: Callable) -> None:
         program = """
             import threading, gevent
-            from gevent import core, socket
+            from gevent import core, select, socket
             from gevent.event import Event
             hub = gevent.get_hub()
             first, second = socket.socketpair()

@@ -20,6 +20,7 @@ use crate::event_loop::thread_end::{parked_greenlets, unwind};
 use crate::event_loop::unusual::{self, Unusual};
 use crate::ffi::fork;
 use crate::ffi::frames::{self, Stack};
+use crate::waiting::reason::WaitKind;
 use crate::waiting::running;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
@@ -36,6 +37,17 @@ pub enum Due {
     Watcher(Py<Watcher>),
     /// Run this in the hub.
     Task(Box<Task>),
+}
+
+impl Due {
+    /// Returns true for what ends a wait that is for something else than the time.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Wake(wait) => wait.kind() != WaitKind::Sleep,
+            Self::Timeout(_) => true,
+            Self::Watcher(_) | Self::Task(_) => false,
+        }
+    }
 }
 
 /// The thing to do when a watched descriptor is ready.
@@ -281,15 +293,16 @@ impl Loop {
         if others > 1 || self.watched.with(py, |watched| !watched.is_empty()) {
             return self.glance(py);
         }
-        if self
-            .timers
-            .with(py, |timers| timers.next_deadline())
-            .is_some()
-        {
-            let now = self.update_time();
-            self.expire(py, now);
+        let due = self.timers.with(py, |timers| timers.next_deadline());
+        if due.is_none() {
+            return self.wake_noted(py);
         }
+        let now = self.update_time();
+        let timeouts = self.expire(py, now);
         self.wake_noted(py);
+        for timeout in timeouts {
+            self.carry_out(py, timeout, now);
+        }
     }
 
     /// Wakes the readers that were noted, the last one first, as [`poll`](Self::poll) does with descriptors.

@@ -110,9 +110,10 @@ impl Loop {
             self.runs.end_poll(now, self.activity.load(Relaxed));
         }
         self.queue.with(py, |queue| queue.polled(now));
-        // The order within a turn is a contract that programs count on: timers that are due, then descriptors. A greenlet
-        // whose sleep ended closes a listener before a connection of the same turn is accepted.
-        self.expire(py, now);
+        // The order within a turn is a contract that programs count on: timers that are due, then descriptors, then timeouts.
+        // A greenlet whose sleep ended closes a listener before a connection of the same turn is accepted; and after a busy
+        // moment, what came in time is received, though the timeout of the call that waits for it is due by now as well.
+        let timeouts = self.expire(py, now);
         self.wake_noted(py);
         let result = match polled {
             Ok(()) => {
@@ -133,6 +134,9 @@ impl Loop {
             }
             Err(error) => Err(os_error(&error)),
         };
+        for timeout in timeouts {
+            self.carry_out(py, timeout, now);
+        }
         drop(self.events.replace(py, Some(buffers)));
         self.take_mail(py);
         self.repeat_always_ready(py);
@@ -274,20 +278,32 @@ impl Loop {
         }
     }
 
-    pub(crate) fn expire(&self, py: Python<'_>, now: Time) {
+    /// Carries out the deadlines that passed, but for timeouts: those are returned.
+    #[must_use]
+    pub(crate) fn expire(&self, py: Python<'_>, now: Time) -> Vec<Due> {
+        let mut timeouts = Vec::new();
         while let Some((_, what)) = self.timers.with(py, |timers| timers.pop_expired(now)) {
-            match what {
-                Due::Wake(wait) => {
-                    self.count_ref(-1);
-                    wait.expire(py);
-                }
-                Due::Timeout(timeout) => Timeout::expire(timeout, py, self),
-                Due::Task(task) => {
-                    self.count_ref(-1);
-                    self.queue.with(py, |queue| queue.push(*task));
-                }
-                Due::Watcher(watcher) => crate::watcher::timer::expired(watcher, py, self, now),
+            if what.is_timeout() {
+                timeouts.push(what);
+            } else {
+                self.carry_out(py, what, now);
             }
+        }
+        timeouts
+    }
+
+    pub(crate) fn carry_out(&self, py: Python<'_>, what: Due, now: Time) {
+        match what {
+            Due::Wake(wait) => {
+                self.count_ref(-1);
+                wait.expire(py);
+            }
+            Due::Timeout(timeout) => Timeout::expire(timeout, py, self),
+            Due::Task(task) => {
+                self.count_ref(-1);
+                self.queue.with(py, |queue| queue.push(*task));
+            }
+            Due::Watcher(watcher) => crate::watcher::timer::expired(watcher, py, self, now),
         }
     }
 }
