@@ -6,7 +6,6 @@ import asyncio
 import os
 import selectors
 import socket
-import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
@@ -72,8 +71,6 @@ class EventLoop(AsyncioLoop):
     """
 
     _selector: HubSelector | AdaptedSelector
-    #: True if coroutines that run in the loop go on in the child of a fork.
-    _goes_on_in_child = True
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         super().__init__(HubSelector() if selector is None else AdaptedSelector(selector))
@@ -206,42 +203,12 @@ class EventLoop(AsyncioLoop):
             _signals.own_wakeups(self)
 
 
-class _Fork:
-    """Has coroutines of own loops go on in the child of a fork that one of them made.
-
-    asyncio forgets the running loop there, as its loops would share their descriptors with the
-    parent process. These do not.
-    """
-
-    def __init__(self) -> None:
-        self._running: tuple[EventLoop, asyncio.Task[Any] | None] | None = None
-
-    def before(self) -> None:
-        loop = asyncio._get_running_loop()
-        if isinstance(loop, EventLoop) and loop._goes_on_in_child:
-            self._running = loop, asyncio.current_task(loop)
-
-    def after_in_parent(self) -> None:
-        self._running = None
-
-    def after_in_child(self) -> None:
-        for loop in list(_loops):
-            loop._reopen()
-        running, self._running = self._running, None
-        if running is not None and running[0]._sleeper.hub is get_hub_if_exists():
-            events: Any = asyncio.events
-            events._set_running_loop(running[0])
-            if sys.version_info >= (3, 14):
-                # Before, the current task is kept with the loop.
-                vars(asyncio.tasks)["_swap_current_task"](*running)
+def _reopen_all() -> None:
+    for loop in list(_loops):
+        loop._reopen()
 
 
-_fork = _Fork()
-os.register_at_fork(
-    before=_fork.before,
-    after_in_parent=_fork.after_in_parent,
-    after_in_child=_fork.after_in_child,
-)
+os.register_at_fork(after_in_child=_reopen_all)
 
 
 def new_event_loop() -> EventLoop:

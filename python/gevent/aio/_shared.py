@@ -25,8 +25,6 @@ class SharedLoop(EventLoop):
     It keeps the hub alive as long as it has tasks that are not done.
     """
 
-    _goes_on_in_child = False
-
     def __init__(self, hub: Any) -> None:
         super().__init__()
         self._hub = hub
