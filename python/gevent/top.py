@@ -8,8 +8,9 @@ the terminal shows a picture that is drawn anew, which takes Rich (``pip install
 the arrow keys choose a greenlet, Enter shows its stack, ``k`` kills it after a question, ``q`` ends
 the picture.
 
-``--kill NUMBER`` kills one greenlet, by its number in the first column, once the question that it
-prints is answered with ``y``; ``--yes`` answers it. Nothing else here changes the program.
+``--kill NUMBER`` kills one greenlet, by its number in the first column of ``--once``, once the
+question that it prints is answered with ``y``; ``--yes`` answers it. Nothing else here changes the
+program.
 """
 
 from __future__ import annotations
