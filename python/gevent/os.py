@@ -72,7 +72,7 @@ _T = TypeVar("_T")
 _Buffer = bytes | bytearray | memoryview
 
 
-__getattr__ = names_of(_os, __name__)
+__getattr__: Callable[[str], Any] = names_of(_os, __name__)
 
 
 def make_nonblocking(fd: int) -> bool:

@@ -21,7 +21,7 @@ __extensions__: list[str] = ["GeventSelector"]
 __all__ = __implements__ + __extensions__
 
 
-__getattr__ = names_of(_selectors, __name__)
+__getattr__: Callable[[str], Any] = names_of(_selectors, __name__)
 
 
 class GeventSelector(_selectors.PollSelector):

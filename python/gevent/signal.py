@@ -45,7 +45,7 @@ _child_wakeup_fd = -1
 _child_wakeup_fd_warns = True
 
 
-__getattr__ = names_of(_signal, __name__)
+__getattr__: Callable[[str], Any] = names_of(_signal, __name__)
 
 
 def _taken(handler: Any) -> Any:

@@ -112,4 +112,4 @@ def _gevent_did_monkey_patch(
     _adopt_original_class()
 
 
-__getattr__ = names_of(__ssl__, __name__)
+__getattr__: Callable[[str], Any] = names_of(__ssl__, __name__)

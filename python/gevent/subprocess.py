@@ -75,7 +75,7 @@ def _use_posix_spawn() -> bool:
     return _USE_POSIX_SPAWN
 
 
-__getattr__ = names_of(_subprocess, __name__)
+__getattr__: Callable[[str], Any] = names_of(_subprocess, __name__)
 
 
 _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
