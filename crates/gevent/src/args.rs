@@ -113,14 +113,11 @@ pub fn refuse_excess(
     if args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty()) {
         return Ok(());
     }
-    let plain = class
-        .py()
-        .get_type::<PyAny>()
-        .getattr(pyo3::intern!(class.py(), "__init__"))?;
-    if !class
-        .getattr(pyo3::intern!(class.py(), "__init__"))?
-        .is(&plain)
-    {
+    let py = class.py();
+    let init = pyo3::intern!(py, "__init__");
+    // A class of ours has a copy of CPython's own method, with its signature.
+    let native = py.get_type::<PyAny>().getattr(init)?.get_type();
+    if !class.getattr(init)?.get_type().is(&native) {
         return Ok(());
     }
     Err(PyTypeError::new_err(format!(
