@@ -235,9 +235,7 @@ impl TaskQueue {
         done: Option<&Bound<'_, Job>>,
     ) -> Option<Py<Job>> {
         let mut completion = done.and_then(Job::completion);
-        let limit = timeout
-            .filter(|seconds| *seconds > 0.0)
-            .map(|seconds| duration(seconds));
+        let limit = timeout.filter(|seconds| *seconds > 0.0).map(duration);
         let mut idle = false;
         loop {
             let (job, waits) = self.state.with(py, |state| {
