@@ -38,7 +38,7 @@ pub enum Received<'py> {
 /// Answers the request that was read; returns true if another one may follow.
 ///
 /// # Errors
-/// Fails as [`handle_one_request`](crate::wsgi::handle::handle_one_request).
+/// Fails as [`handle_one_request`](crate::wsgi::connection::handle_one_request).
 pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
