@@ -47,9 +47,12 @@ impl Loop {
     #[inline(never)]
     fn await_near_mail(&self, py: Python<'_>) -> bool {
         self.mail_is_near.store(false, Relaxed);
+        // A worker that has a job waits for this before it asks for the GIL.
+        self.polling.store(true, Relaxed);
         let came = self
             .inbox(py)
             .is_some_and(|inbox| py.detach(|| inbox.look_out()));
+        self.polling.store(false, Relaxed);
         if came {
             self.take_mail(py);
         }
