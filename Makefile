@@ -92,10 +92,11 @@ bench: $(BUILT) $(READY)
 charts: $(BASIC)
 	$(PY) benchmarks/charts.py
 
-# The documentation, in build/docs. A warning is an error; nothing is fetched.
+# The documentation, in build/docs. A warning is an error; nothing is fetched. All pages are written anew: what their
+# directives take from the package has no file that Sphinx could compare.
 docs: $(BUILT) $(DOCS)/.ready
 	@rm -rf $(SITE)
-	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html -d build/doctrees docs $(SITE)
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env -q -b html -d build/doctrees docs $(SITE)
 	@echo "The documentation is in $(SITE)/index.html"
 
 docs-serve: docs

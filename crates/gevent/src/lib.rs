@@ -61,8 +61,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<greenlets::greenlet::Greenlet>(module)?;
     ffi::collector::always_collected::<Greenlet, Greenlet>(py);
     ffi::entry::install(py)?;
-    ffi::blocking::add_method::<greenlets::wait::Join>(py)?;
-    ffi::blocking::add_method::<greenlets::wait::GetEnd>(py)?;
+    ffi::blocking::add_method::<greenlets::join::Join>(py)?;
+    ffi::blocking::add_method::<greenlets::join::GetEnd>(py)?;
     add_class::<greenlets::spawn_tree::SpawnFrame>(module)?;
     add_class::<greenlets::spawned_link::SpawnedLink>(module)?;
     add_class::<greenlets::spawned_link::SuccessSpawnedLink>(module)?;
@@ -161,7 +161,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::blocking::add_method::<sockets::io::Receive>(py)?;
     ffi::blocking::add_method::<sockets::send::Send>(py)?;
     ffi::blocking::add_method::<sockets::send::SendAll>(py)?;
-    greenlets::handling::register(module)?;
+    greenlets::connection::register(module)?;
     module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(
         event_loop::descriptors::wait_descriptor,

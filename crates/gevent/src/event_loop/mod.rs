@@ -1,6 +1,5 @@
 //! The event loop: its ready queue, kernel objects, polls and turns.
 
-pub mod api;
 pub mod callback;
 pub mod counters;
 pub mod descriptors;
@@ -8,6 +7,7 @@ pub mod flags;
 pub mod former;
 pub mod kernel;
 pub mod loop_;
+pub mod methods;
 pub mod parked;
 pub mod poll;
 pub mod ready;

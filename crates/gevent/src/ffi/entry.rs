@@ -15,8 +15,8 @@ use pyo3::types::{PyDict, PyTuple};
 use super::attached::attached;
 use super::chunks;
 use super::collector::Collected;
+use crate::greenlets::connection::Handling;
 use crate::greenlets::greenlet::Greenlet;
-use crate::greenlets::handling::Handling;
 
 /// The call that a greenlet makes.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::entry::Call;
 use crate::ffi::greenlet;
-use crate::greenlets::handling::Handling;
+use crate::greenlets::connection::Handling;
 use crate::greenlets::local;
 use crate::greenlets::origin::Origin;
 use crate::greenlets::spawn_settings::{call_spawn_callbacks, has_spawn_callbacks};

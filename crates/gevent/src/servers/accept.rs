@@ -6,8 +6,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::greenlets::connection;
 use crate::greenlets::greenlet::Greenlet;
-use crate::greenlets::handling;
 use crate::servers::steps::own_steps;
 use crate::sockets::open_close::socket_class;
 use crate::sockets::socket::SocketBase;
@@ -101,7 +101,7 @@ impl<'py> Steps<'py> {
 
     fn handle(&self, args: &Bound<'py, PyTuple>) -> PyResult<()> {
         let py = self.server.py();
-        let (Some([handle, close]), Some(function)) = (&self.handling, handling::function(py))
+        let (Some([handle, close]), Some(function)) = (&self.handling, connection::function(py))
         else {
             let name = pyo3::intern!(py, "do_handle");
             return self.server.call_method1(name, args).map(drop);

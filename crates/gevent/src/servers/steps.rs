@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::greenlets::handling;
+use crate::greenlets::connection;
 use crate::registered::SERVER_STEPS;
 
 /// The methods that `BaseServer` and `StreamServer` were defined with.
@@ -37,7 +37,7 @@ pub fn own_steps(py: Python<'_>) -> PyResult<&OwnSteps> {
             do_close: step("do_close")?,
             spawn: step("_spawn")?,
         };
-        handling::set_plain_close(py, &own.do_close);
+        connection::set_plain_close(py, &own.do_close);
         Ok(own)
     })
 }

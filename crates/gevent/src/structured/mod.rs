@@ -15,10 +15,10 @@ use pyo3::prelude::*;
 
 use crate::cell::add_class;
 
-mod api;
 pub mod context;
 pub mod interruption;
 pub mod membership;
+mod methods;
 pub mod nest;
 pub mod scope;
 pub mod shielded_kill;
@@ -30,8 +30,8 @@ pub mod shielded_kill;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<scope::CancelScope>(module)?;
     add_class::<nest::Nest>(module)?;
-    module.add_function(wrap_pyfunction!(api::move_on_after, module)?)?;
-    module.add_function(wrap_pyfunction!(api::fail_after, module)?)?;
+    module.add_function(wrap_pyfunction!(methods::move_on_after, module)?)?;
+    module.add_function(wrap_pyfunction!(methods::fail_after, module)?)?;
     module.add_function(wrap_pyfunction!(membership::spawn_in_group, module)?)?;
     module.add_function(wrap_pyfunction!(membership::group_of, module)?)?;
     module.add_function(wrap_pyfunction!(nest::scopes_of, module)?)?;

@@ -13,7 +13,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
-use crate::greenlets::end::exit_error;
+use crate::greenlets::completion::exit_error;
 use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
 use crate::greenlets::spawning::spawn_of;

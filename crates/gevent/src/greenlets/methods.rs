@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyGenericAlias, PyTraceback, PyTuple, PyType};
 use crate::event_loop::loop_::{Due, Loop};
 use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
-use crate::greenlets::end::{exit_error, spawn_linked};
+use crate::greenlets::completion::{exit_error, spawn_linked};
 use crate::greenlets::greenlet::{Greenlet, not_callable};
 use crate::greenlets::spawn_settings::SETTINGS;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
