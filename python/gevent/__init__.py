@@ -16,8 +16,12 @@ from gevent._installation import refuse_a_mixture, refuse_other_pythons
 refuse_other_pythons()
 refuse_a_mixture(__path__[0])
 
-# The engine finds the package's objects by it, also those that the next imports raise.
-from gevent import _engine as _engine
+from gevent import _engine
+
+# The engine finds the package's objects by this, also those that the next imports raise. Where
+# imports are lazy (PEP 810), an import by itself would not have run yet.
+_engine.register()
+
 from gevent._config import config
 from gevent._core import (
     CancelScope,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gevent._core import set_finder
 
-__all__ = ["OBJECTS", "find"]
+__all__ = ["OBJECTS", "find", "register"]
 
 #: The module of each object, and its name there.
 OBJECTS: Final[dict[str, tuple[str, str]]] = {
@@ -68,4 +68,6 @@ def find(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-set_finder(find)
+def register() -> None:
+    """Have the engine find objects by :func:`find`."""
+    set_finder(find)
