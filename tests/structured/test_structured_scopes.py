@@ -424,8 +424,9 @@ def test_a_timeout_is_not_put_off():
 def test_a_kill_with_a_timeout_names_the_shields(killall):
     def victim():
         with CancelScope(shield=True), CancelScope(shield=True):
-            gevent.sleep(0.02)
+            may_end.wait()
 
+    may_end = Event()
     greenlet = gevent.spawn(victim)
     gevent.sleep(0)
     with pytest.raises(
@@ -436,6 +437,7 @@ def test_a_kill_with_a_timeout_names_the_shields(killall):
         else:
             greenlet.kill(timeout=0.001)
     assert caught.value.seconds == 0.001
+    may_end.set()
     greenlet.join()
 
 
@@ -443,12 +445,14 @@ def test_a_kill_with_a_timeout_of_what_is_no_shield_is_as_ever():
     def victim():
         with contextlib.suppress(gevent.GreenletExit):
             gevent.sleep(FOR_EVER)
-        gevent.sleep(0.005)
+        may_end.wait()
 
+    may_end = Event()
     greenlet = gevent.spawn(victim)
     gevent.sleep(0)
     greenlet.kill(timeout=0.001)
     assert not greenlet.dead
+    may_end.set()
     greenlet.join()
 
 
