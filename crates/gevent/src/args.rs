@@ -1,4 +1,4 @@
-//! Conversion of arguments as gevent has it.
+//! Conversion of arguments by gevent's rules.
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
@@ -42,7 +42,7 @@ pub fn flag(argument: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
 /// has to be noted first ([`crate::ffi::thread`]).
 ///
 /// # Errors
-/// Those of the conversion.
+/// Returns the errors of the conversion.
 #[inline]
 pub fn from_python<'py, T: FromPyObjectOwned<'py>>(argument: &Bound<'py, PyAny>) -> PyResult<T> {
     thread::enter();
@@ -73,8 +73,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Count {
 /// Converts an argument that is a number, such as a count of seconds.
 ///
 /// # Errors
-/// `TypeError` for what is no number, `OverflowError` for a whole one that no float comes near to; what its `__float__` or
-/// `__index__` raises.
+/// `TypeError` for an argument that is no number, `OverflowError` for a whole number beyond the range of a float; the
+/// error that its `__float__` or `__index__` raises.
 #[inline]
 pub fn number(argument: &Bound<'_, PyAny>) -> PyResult<f64> {
     if let Ok(float) = argument.cast_exact::<PyFloat>() {
@@ -92,7 +92,7 @@ pub fn number(argument: &Bound<'_, PyAny>) -> PyResult<f64> {
 
 /// Returns the whole part of a number.
 fn whole(number: f64) -> PyResult<i64> {
-    // Both bounds are powers of two, which a float has exactly.
+    // Both bounds are powers of two, which a float represents exactly.
     if (-(2f64.powi(63))..2f64.powi(63)).contains(&number) {
         Ok(number as i64)
     } else {
@@ -103,7 +103,7 @@ fn whole(number: f64) -> PyResult<i64> {
 /// Refuses arguments to the constructor of a class that takes none, unless the class has an `__init__` that may take them.
 ///
 /// # Errors
-/// `TypeError` where there are some.
+/// `TypeError` where there are some arguments.
 #[inline]
 pub fn refuse_excess(
     class: &Bound<'_, PyType>,

@@ -134,7 +134,7 @@ impl<T> Drop for GilCell<T> {
     fn drop(&mut self) {
         if self.state.get() != BLANK {
             thread::enter();
-            // SAFETY: the cell holds a value, and nobody else can reach it any more.
+            // SAFETY: the cell holds a value, and no other code can reach it any more.
             unsafe { self.value.get_mut().assume_init_drop() };
         }
     }
@@ -167,8 +167,8 @@ impl<P> GilCell<Option<pyo3::Py<P>>> {
     }
 }
 
-/// Drops a reference where the GIL is known to be held. Dropping the `Py` itself would look at the thread's own data first,
-/// which in an extension module is a call of the dynamic linker.
+/// Drops a reference where the GIL is known to be held. Dropping the `Py` itself would read the thread's own data
+/// first, which in an extension module is a call of the dynamic linker.
 #[inline]
 pub fn release<P>(py: Python<'_>, object: Option<Py<P>>) {
     drop(object.map(|object| object.into_bound(py)));
@@ -222,7 +222,7 @@ impl<T> Deref for Made<T> {
 }
 
 impl<T> fmt::Debug for Made<T> {
-    /// Shows no value, as that of a [`GilCell`].
+    /// Shows no value, like the formatter of a [`GilCell`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Made(..)")
     }
@@ -233,7 +233,7 @@ impl<T> Drop for Made<T> {
     fn drop(&mut self) {
         if self.is_made {
             thread::enter();
-            // SAFETY: the field holds a value, and nobody else can reach it any more.
+            // SAFETY: the field holds a value, and no other code can reach it any more.
             unsafe { self.value.assume_init_drop() };
         }
     }
@@ -255,7 +255,7 @@ pub const fn check<T: PyClass>() {
 /// Adds a class to a module, once the compiler has proved that memory of zeroes is a valid `T`.
 ///
 /// # Errors
-/// When the type object cannot be made.
+/// Fails when the type object cannot be made.
 pub fn add_class<T: PyClass>(module: &Bound<'_, PyModule>) -> PyResult<()> {
     const { check::<T>() };
     module.add_class::<T>()

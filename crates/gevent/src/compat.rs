@@ -1,4 +1,4 @@
-//! The setting by which calls mean what they meant in gevent 0.13, where that differs from today.
+//! The setting `compat`, with which calls mean what they meant in gevent 0.13 where that differs from today.
 
 use pyo3::prelude::*;
 

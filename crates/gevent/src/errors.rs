@@ -1,4 +1,4 @@
-//! The package's exceptions as Rust types, and how the pure crates' errors become Python's.
+//! The package's exceptions as Rust types, and the conversion of the pure crates' errors to Python's.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;

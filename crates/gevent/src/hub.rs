@@ -35,7 +35,7 @@ pub struct BaseHub {
     former: GilCell<Vec<Py<Loop>>>,
     /// A non-Loop object that was assigned to `hub.loop`, such as a test's spy.
     wrapper: GilCell<Option<Py<PyAny>>>,
-    /// True once something has waited in it: by then it has its monitor thread, if there is to be one.
+    /// True once something has waited in the hub: by then the hub has its monitor thread, if there is to be one.
     pub(crate) waited: AtomicBool,
     begun: Begun,
 }
@@ -85,7 +85,8 @@ fn hub_class(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// Makes `hub` this thread's, and puts a guard into the thread's own state that destroys it when the thread ends.
 fn install(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
     let local = THREAD_LOCAL.get_or_try_init(py, || {
-        // The class of native threads' state even where `_thread` is patched: a greenlet's state would not end with the thread.
+        // This is the class of native threads' state even where `_thread` is patched: a greenlet's state would not end
+        // with the thread.
         Ok::<_, PyErr>(THREAD_STATE.get(py)?.call0()?.unbind())
     })?;
     let local = local.bind(py);
@@ -168,7 +169,7 @@ pub fn new_wait(py: Python<'_>) -> PyResult<crate::waiting::wait::WaitRef> {
     Wait::new(py, current_loop(py)?)
 }
 
-/// Makes a wait as [`new_wait`] does, for a call that says what it waits for.
+/// Makes a wait as [`new_wait`] does, for a call that states what it waits for.
 ///
 /// # Errors
 /// The errors of [`current_loop`].
@@ -211,8 +212,9 @@ pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, er
     let Err(error) = call_handler(handler, context, error) else {
         return;
     };
-    // A hub that raises an error in the main greenlet is suspended there, and is resumed when that waits next: to end, or to
-    // run the handler of a signal, which may raise. An error of the error handler itself can only be printed.
+    // A hub that raises an error in the main greenlet is suspended there, and is resumed when that greenlet waits next:
+    // either to end, or to run the handler of a signal, which may raise. An error of the error handler itself can only
+    // be printed.
     if in_hub && ends_hub(py, &error) {
         loop_.end_run(py, error);
     } else if loop_.progress() != before || !error.is_instance_of::<PyException>(py) {
@@ -290,9 +292,9 @@ impl BaseHub {
             .or_else(|| self.loop_.get_ref(py).map(Py::into_any))
     }
 
-    /// A loop takes the place of the old one, which the hub goes on to run for what waits on it. Any other object is taken for a
-    /// wrapper of the loop that the hub has: the engine goes on with that, and asks the wrapper to run what comes from other
-    /// threads.
+    /// A loop replaces the old one, which the hub continues to run for the sake of its waiters. Any other object is
+    /// taken for a wrapper of the loop that the hub has: the engine keeps using that loop, and passes the callbacks of
+    /// other threads to the wrapper.
     #[setter]
     fn set_loop(&self, py: Python<'_>, value: Option<Bound<'_, PyAny>>) {
         let (loop_, wrapper) = match value {
@@ -314,7 +316,7 @@ impl BaseHub {
                 .loop_
                 .with(py, |now| now.as_ref().is_some_and(|now| now.is(before)))
         {
-            // The hub may be in the middle of running it.
+            // The hub may be in the middle of running the old loop.
             before.get().end_innermost_run();
         }
         drop(old);
@@ -378,7 +380,7 @@ impl BaseHub {
 
     /// Switch to the hub: suspend the current greenlet until it is switched to.
     ///
-    /// Returns what it is switched to with. Raises `BlockingSwitchOutError` in the hub itself.
+    /// Returns the object that is passed in the switch back. Raises `BlockingSwitchOutError` in the hub itself.
     fn switch(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let running = greenlet::current(py)?;
@@ -470,7 +472,7 @@ fn set_error_handler(py: Python<'_>, loop_: &Py<Loop>, hub: Option<&Bound<'_, Ba
     drop(loop_.get().error_handler.replace(py, handler));
 }
 
-/// Returns true if a signal that the program handles may wake what waits, so that it is no deadlock.
+/// Returns true if a signal that the program handles may wake a waiter, so that the wait is no deadlock.
 fn may_get_signal(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<bool> {
     let py = hub.py();
     if loop_.is_destroyed(py) {

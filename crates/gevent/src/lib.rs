@@ -1,7 +1,7 @@
 //! `gevent._core`: the engine of gevent-rs. There is one file for each concept, and `unsafe` is in `ffi/` and in the GIL cell only.
 //!
-//! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. ARCHITECTURE.md has the map and the
-//! storeys: which of these modules may use which.
+//! Data flows one way: system call → reactor → loop (ready queue) → park → greenlet. ARCHITECTURE.md has the map, and
+//! the storeys, which state which of these modules may use which.
 
 mod args;
 mod asyncio;

@@ -1,10 +1,10 @@
-//! Forked children in which none of the parent's greenlets goes on.
+//! Forked children in which none of the parent's greenlets runs on.
 //!
-//! In the child of a plain fork the greenlets of the forking thread go on, as gevent promises. A child that is to execute a
-//! program, or that is a process of `multiprocessing`, must not run them: what they write and send would come twice. So
-//! its thread leaves its hub behind and gets another one, whose parent is the greenlet that forked: that is where
-//! `LoopExit` and interrupts belong in the child, not in the parent's main greenlet. The old hub and everything that waits
-//! in its loop is kept for ever, as the end of a greenlet would run its code.
+//! In the child of a plain fork the greenlets of the forking thread run on, as gevent promises. A child that is to
+//! execute a program, or that is a process of `multiprocessing`, must not run them: their output would be written and
+//! sent twice. So its thread leaves its hub behind and gets another one, whose parent is the greenlet that forked: in
+//! the child, `LoopExit` and interrupts belong there, and not in the parent's main greenlet. The old hub and everything
+//! that waits in its loop are kept for ever, as ending a greenlet would run its code.
 
 use std::cell::{Cell, RefCell};
 
@@ -43,7 +43,7 @@ pub fn in_child() {
     }
 }
 
-/// Passes on to the thread's new hub what outlives the old one: the watchers of forks.
+/// Passes on to the thread's new hub the watchers of forks, which outlive the old one.
 ///
 /// # Errors
 /// `HubDestroyed` when the new hub has no loop.
@@ -60,7 +60,7 @@ pub fn replaced_by(py: Python<'_>, hub: &Bound<'_, BaseHub>) -> PyResult<()> {
 }
 
 impl Loop {
-    /// Makes this a loop that never runs again, without dropping what waits in it; `new` calls its fork watchers.
+    /// Marks this as a loop that never runs again, without dropping its waits; `new` calls its fork watchers.
     fn leave(this: &Bound<'_, Self>, py: Python<'_>, new: &Self) {
         crate::watcher::fire_fork_watchers(py, this.get(), new);
         crate::watcher::signal::forget_left(py, this.get());

@@ -1,4 +1,4 @@
-//! Python objects of the package that the engine needs, by name: `gevent/_engine.py` says which object a name stands for.
+//! Python objects of the package that the engine needs, by name: `gevent/_engine.py` maps each name to its object.
 //!
 //! The extension imports no module of the package on its own. If it did, the two would import each other, and a module could
 //! not be moved or renamed without a search through Rust. So the package gives the engine a function that finds an object by
@@ -12,14 +12,14 @@ use pyo3::types::PyType;
 
 static FINDER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// One object of the package. It is looked for once and kept for ever, as a module's classes are.
+/// One object of the package. It is looked up once and kept for ever, as a module's classes are.
 pub struct Registered {
     name: &'static str,
     object: PyOnceLock<Py<PyAny>>,
 }
 
 impl Registered {
-    /// Returns the object that `gevent/_engine.py` has under this name.
+    /// Declares the object that `gevent/_engine.py` has under this name.
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -56,17 +56,17 @@ pub static CONFIG: Registered = Registered::new("config");
 pub static APPLY_SPAWN_SETTINGS: Registered = Registered::new("apply_spawn_settings");
 /// `gevent.hub.Hub`.
 pub static HUB: Registered = Registered::new("Hub");
-/// The class of what belongs to a native thread: `_thread._local`, also where that is patched.
+/// The class of the data of a native thread: `_thread._local`, also where that is patched.
 pub static THREAD_STATE: Registered = Registered::new("ThreadState");
 /// The class whose instance destroys a thread's hub at the thread's end.
 pub static THREAD_END: Registered = Registered::new("ThreadEnd");
 /// Links a greenlet to another one, as in gevent 0.13.
 pub static LINK: Registered = Registered::new("link");
-/// Takes such a link back.
+/// Removes such a link.
 pub static UNLINK: Registered = Registered::new("unlink");
-/// Spawns a greenlet that is linked so to the current one.
+/// Spawns a greenlet that is linked in that way to the current one.
 pub static SPAWN_LINKED: Registered = Registered::new("spawn_linked");
-/// Waits in a coroutine for a greenlet; it takes asyncio with it.
+/// Waits in a coroutine for a greenlet; its module imports asyncio.
 pub static AWAIT_GREENLET: Registered = Registered::new("await_greenlet");
 /// The class of a queue's mutex and conditions.
 pub static QUEUE_CONDITIONS: Registered = Registered::new("Conditions");
@@ -82,17 +82,17 @@ pub static TLS_SOCKET: Registered = Registered::new("SSLSocket");
 pub static SERVER_STEPS: Registered = Registered::new("server_steps");
 /// Reads the header fields of a request from a file.
 pub static HEADERS_FACTORY: Registered = Registered::new("headers_factory");
-/// Returns status, headers and body of an answer that reports an error.
+/// Returns the status, headers and body of an answer that reports an error.
 pub static ERROR_RESPONSE: Registered = Registered::new("error_response");
 /// Makes a message of header fields.
 pub static MESSAGE_OF: Registered = Registered::new("message_of");
-/// The class of logs that go nowhere.
+/// The class of logs that discard everything.
 pub static NOOP_LOG: Registered = Registered::new("NoopLog");
 
 /// Set the function that finds the package's objects for the engine, by their names.
 #[pyfunction]
 pub fn set_finder(py: Python<'_>, finder: Py<PyAny>) {
-    // A second one would find the same.
+    // A second finder would find the same objects.
     let _ = FINDER.set(py, finder);
 }
 
@@ -124,8 +124,8 @@ macro_rules! registered_exception {
 }
 pub(crate) use registered_exception;
 
-/// Returns an exception class of the package, or `RuntimeError` where it cannot be found: an error is about to be raised or
-/// compared, and that must not fail.
+/// Returns an exception class of the package. Where it cannot be found, it returns `RuntimeError`, as the caller is
+/// about to raise or compare an error, and that must not fail.
 pub fn exception_class(
     py: Python<'_>,
     registered: &'static Registered,

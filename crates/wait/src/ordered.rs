@@ -1,6 +1,6 @@
 //! Entries in the order of their tickets.
 //!
-//! Most of what can be waited for is waited for by one, so the first entry lies in the list itself and costs no allocation;
+//! Most objects have at most one waiter at a time, so the first entry lies in the list itself and costs no allocation;
 //! the rest begins with the second one.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ pub struct Entry<T> {
     pub item: T,
 }
 
-/// The entries. Without a first one there is no rest.
+/// The entries. If there is no first entry, the rest is empty.
 #[derive(Clone, Debug)]
 pub struct Ordered<T> {
     first: Option<Entry<T>>,

@@ -10,16 +10,16 @@
 //!                  finish
 //! ```
 //!
-//! | from      | to        | by          | who may                            | what it means                                |
+//! | from      | to        | by          | made by                            | what it means                                |
 //! |-----------|-----------|-------------|------------------------------------|----------------------------------------------|
 //! | Waiting   | Queued    | `wake`      | whatever it waits for, any thread  | the outcome is stored and a task queued      |
 //! | Waiting   | Queued    | `expire`    | its loop's deadlines               | the same, and [`Progress::expired`] is true  |
 //! | Waiting   | Delivered | `interrupt` | its loop's hub                     | an error is the outcome; the hub switches now |
-//! | Queued    | Delivered | `deliver`   | who takes the task off the queue   | the taker switches to the greenlet now       |
+//! | Queued    | Delivered | `deliver`   | the hub or greenlet with the task  | it switches to the waiting greenlet now      |
 //! | any       | Over      | `finish`    | the greenlet itself                | it runs again, for whatever reason           |
 //!
-//! Every other call changes nothing and returns false. So the first of the wake-ups, deadlines and kills decides how a wait
-//! ends, and a task that is still queued when the greenlet went on for another reason (somebody switched to it, an error was
+//! Every other call changes nothing and returns false. So the first of the wake-ups, deadlines and kills decides how a
+//! wait ends. A task that is still queued when the greenlet went on for another reason (a direct switch to it, an error
 //! thrown into it) is not delivered to whatever the greenlet waits for next.
 //!
 //! Each move is a load and a store, not one atomic operation: all of them are made by threads that hold the GIL, and none
@@ -27,7 +27,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
-/// How far a wait has come.
+/// The state of a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum State {
@@ -49,7 +49,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A wait that nothing has ended.
+    /// Makes a wait that nothing has ended.
     #[inline]
     pub const fn new() -> Self {
         Self {
@@ -89,15 +89,15 @@ impl Progress {
         self.advance(State::Waiting, State::Delivered)
     }
 
-    /// Notes that the queued task was taken off the ready queue. If it returns true, the caller switches to the greenlet;
-    /// otherwise that went on before, and the task is to be dropped.
+    /// Notes that the queued task was taken off the ready queue. If it returns true, the caller switches to the
+    /// greenlet; otherwise the greenlet went on before, and the task is to be dropped.
     #[inline]
     pub fn deliver(&self) -> bool {
         self.advance(State::Queued, State::Delivered)
     }
 
-    /// Ends the wait as its greenlet runs again. Returns true if that is due to a wake-up or an interruption, whose outcome
-    /// counts then.
+    /// Ends the wait as its greenlet runs again. Returns true if a wake-up or an interruption resumed the greenlet, so
+    /// that the stored outcome counts.
     #[inline]
     pub fn finish(&self) -> bool {
         let delivered = self.is_delivered();

@@ -1,9 +1,9 @@
 //! A queue of waiters in which a notified one keeps its claim until it has run.
 //!
-//! Waking a greenlet and its running are two moments. Between them it can be killed, or somebody else can take what it was
-//! woken for. So nothing is handed over: the first in the queue is notified, and helps itself when it runs. If there is
-//! nothing left, it goes back to its old place, by its ticket; if it was killed instead, it learns as it leaves that
-//! it had been notified ([`Left::Notified`]), and notifies the next one.
+//! Waking a greenlet and its running are two moments. Between them it can be killed, or another greenlet can take what
+//! it was woken for. So nothing is handed over: the first in the queue is notified, and takes what it needs when it
+//! runs. If there is nothing left, it goes back to its old place, by its ticket; if it was killed instead, it learns as
+//! it leaves that it had been notified ([`Left::Notified`]), and notifies the next one.
 //!
 //! ```text
 //!             join                 next                     leave
@@ -12,27 +12,27 @@
 //!                      └──────────────────────────────────────┘ join, with the same ticket
 //! ```
 //!
-//! A ticket is never given twice, whatever queue it was for. A waiter may come back to a queue that was emptied, or made anew,
-//! since it was notified, and must not take somebody else out there.
+//! A ticket is never given twice, whatever queue it was for. A waiter may come back to a queue that was emptied, or
+//! made anew, since it was notified, and must not take out another waiter there.
 //!
-//! A waiter whose thread has ended will never run. It stays listed until it is dropped, but nobody is served through it and
-//! it is not counted.
+//! A waiter whose thread has ended will never run. It stays listed until it is dropped, but it is never notified and is
+//! not counted.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::ordered::{Entry, Ordered};
 
-/// A place in a queue: later ones are greater.
+/// A place in a queue: later places are greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(NonZeroU64);
 
-/// Gives tickets. One thread at a time may ask for one.
+/// Gives out tickets. Only one thread at a time may ask for one.
 #[derive(Debug, Default)]
 pub struct Tickets(AtomicU64);
 
 impl Tickets {
-    /// No ticket was given yet.
+    /// Makes a source of tickets from which no ticket was taken yet.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
@@ -42,7 +42,7 @@ impl Tickets {
     pub fn next(&self) -> Ticket {
         let next = self.0.load(Relaxed) + 1;
         self.0.store(next, Relaxed);
-        // The number is not zero: at one ticket per nanosecond it would be after 584 years.
+        // The number is not zero: with one ticket per nanosecond it would wrap after 584 years.
         Ticket(NonZeroU64::new(next).unwrap_or(NonZeroU64::MAX))
     }
 }
@@ -53,24 +53,24 @@ impl Clone for Tickets {
     }
 }
 
-/// What can wait in a queue.
+/// A type whose values can wait in a queue.
 pub trait Waiter {
-    /// What is needed to look at a waiter, such as a proof that the GIL is held.
+    /// The proof that is needed to inspect a waiter, for example that the GIL is held.
     type Token<'a>: Copy;
 
     /// Returns true if it will never run again, as its thread has ended.
     fn is_gone(&self, token: Self::Token<'_>) -> bool;
 
-    /// Returns false if none can be gone, so that they need not be looked at one by one.
+    /// Returns false if no waiter can be gone, so that they need not be inspected one by one.
     fn may_be_gone() -> bool {
         true
     }
 }
 
-/// How a waiter left a queue.
+/// The state in which a waiter left a queue.
 #[derive(Debug)]
 pub enum Left<T> {
-    /// Nobody had notified it.
+    /// It had not been notified.
     Waiting(T),
     /// It had been notified. If it does not take what it was notified of, the next one is to be notified in its place.
     Notified(T),
@@ -98,7 +98,7 @@ impl<T> Default for WaitQueue<T> {
 }
 
 impl<T> WaitQueue<T> {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub const fn new() -> Self {
         Self {
             waiting: Ordered::new(),
@@ -106,13 +106,13 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Puts a waiter in its place: the last with a new ticket, the former one with that which it left with.
+    /// Puts a waiter in its place: last with a new ticket, and where it was before with the ticket that it left with.
     #[inline]
     pub fn join(&mut self, ticket: Ticket, item: T) {
         self.waiting.insert(Entry { ticket, item });
     }
 
-    /// Takes a waiter out, notified or not; none when somebody else took it out.
+    /// Takes a waiter out, notified or not; returns none when it was taken out before.
     #[inline]
     pub fn leave(&mut self, ticket: Ticket) -> Option<Left<T>> {
         match self.notified.remove(ticket) {
@@ -121,7 +121,7 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Takes out the first waiter that was not notified, who is served for good: there is nothing that it could miss.
+    /// Takes out the first waiter that was not notified. It is served for good, as there is nothing that it could miss.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         self.waiting.pop().map(|entry| entry.item)
@@ -138,7 +138,7 @@ impl<T> WaitQueue<T> {
         self.waiting.remove_first(is_it).map(|entry| entry.item)
     }
 
-    /// Returns the first waiter behind `ticket` that was not notified, or of all.
+    /// Returns the first waiter behind `ticket`, or the first of all, that was not notified.
     #[inline]
     pub fn after(&self, ticket: Option<Ticket>) -> Option<(Ticket, &T)> {
         let found = match ticket {
@@ -154,7 +154,7 @@ impl<T> WaitQueue<T> {
         self.notified.insert(Entry { ticket, item });
     }
 
-    /// Takes all waiters out, notified or not, for the caller to drop where that is allowed.
+    /// Takes all waiters out, notified or not, for the caller to drop where dropping is allowed.
     pub fn take_all(&mut self) -> Self {
         std::mem::take(self)
     }
@@ -174,7 +174,7 @@ impl<T> WaitQueue<T> {
         taken
     }
 
-    /// Returns true if there is none that was not notified.
+    /// Returns true if all waiters were notified, or there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -186,25 +186,26 @@ impl<T> WaitQueue<T> {
         self.waiting.len()
     }
 
-    /// The waiters that were not notified, in order, gone ones included.
+    /// Returns the waiters that were not notified, in order, gone ones included.
     pub fn iter_waiting(&self) -> impl Iterator<Item = (Ticket, &T)> {
         self.waiting.iter().map(|entry| (entry.ticket, &entry.item))
     }
 
-    /// All waiters, gone ones included.
+    /// Returns all waiters, gone ones included.
     pub fn iter_all(&self) -> impl Iterator<Item = &T> {
         let waiting = self.waiting.iter().map(|entry| &entry.item);
         self.iter_notified().chain(waiting)
     }
 
-    /// The waiters that were notified and have not left, in order, gone ones included.
+    /// Returns the waiters that were notified and have not left, in order, gone ones included.
     pub fn iter_notified(&self) -> impl Iterator<Item = &T> {
         self.notified.iter().map(|entry| &entry.item)
     }
 }
 
 impl<T: Waiter> WaitQueue<T> {
-    /// Returns what `see` makes of the next waiter to notify, who counts as notified from now on. Gone ones are passed over.
+    /// Returns the result of `see` for the next waiter to notify, which counts as notified from now on. Gone ones are
+    /// skipped.
     #[inline]
     pub fn next<R>(&mut self, token: T::Token<'_>, see: impl Fn(&T) -> R) -> Option<R> {
         loop {
@@ -256,7 +257,7 @@ impl<T: Waiter> WaitQueue<T> {
         Self::living(&self.waiting, token) + Self::living(&self.notified, token)
     }
 
-    /// The waiters that still run: the notified ones, then the others.
+    /// Returns the waiters that still run: the notified ones, then the others.
     pub fn iter(&self, token: T::Token<'_>) -> impl Iterator<Item = &T> {
         self.iter_all().filter(move |item| !item.is_gone(token))
     }

@@ -38,7 +38,7 @@ pub enum Io {
 }
 
 impl Io {
-    /// Another reference to the object.
+    /// Returns another reference to the object.
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Stream(stream) => Self::Stream(stream.clone_ref(py)),
@@ -47,7 +47,7 @@ impl Io {
         }
     }
 
-    /// Its registration, unless it is closed.
+    /// Returns its registration, unless it is closed.
     pub fn registration(&self, py: Python<'_>) -> Option<Arc<Registration>> {
         match self {
             Self::Stream(stream) => stream.bind(py).as_super().get().registration(py),
@@ -56,7 +56,7 @@ impl Io {
         }
     }
 
-    /// The object; the future of a descriptor.
+    /// Returns the object itself, or the future of a descriptor.
     pub fn as_any(&self) -> &Py<PyAny> {
         match self {
             Self::Stream(stream) => stream.as_any(),
@@ -74,7 +74,7 @@ pub struct SelectorWatch {
     pub fd: i32,
     /// The key of the watch.
     pub key: usize,
-    /// The transport that is notified.
+    /// The listener that is notified.
     pub listener: Arc<SelectorListener>,
 }
 
@@ -112,13 +112,14 @@ pub struct AsyncioLoop {
 const SPARE: usize = 256;
 
 impl AsyncioLoop {
-    /// The work that it has to do.
+    /// Returns the loop's ready queue.
     #[inline]
     pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
-    /// Returns true if calls take asyncio's own way: in debug mode, and to be refused after `close`.
+    /// Returns true if calls take asyncio's own implementation: in debug mode, and after `close`, where they are to be
+    /// refused.
     #[inline]
     fn is_special(&self) -> bool {
         self.debug.load(Relaxed) || self.closed.load(Relaxed)
@@ -130,8 +131,8 @@ impl AsyncioLoop {
         self.debug.load(Relaxed)
     }
 
-    /// Keeps a handle that has run for the next call, unless the program refers to it. Programs ignore most handles that they
-    /// get, and making one takes longer than the rest of `call_soon`.
+    /// Keeps a handle that has run for the next call, unless the program refers to it. Programs ignore most handles
+    /// that they get, and making one takes longer than the rest of `call_soon`.
     #[inline]
     pub fn keep_spare(&self, handle: Bound<'_, PyAny>) {
         let py = handle.py();
@@ -144,7 +145,7 @@ impl AsyncioLoop {
         }
     }
 
-    /// The timers, as a list of handles.
+    /// Returns the timers, as a list of handles.
     pub fn timers(&self, py: Python<'_>) -> Option<Py<PyList>> {
         self.scheduled
             .with(py, |list| list.as_ref().map(|list| list.clone_ref(py)))
@@ -290,7 +291,7 @@ impl AsyncioLoop {
         if let Some(timers) = this.timers(py) {
             scheduled::push(timers.bind(py), handle.clone())?;
         }
-        // The greenlet that waits may have to wait less long.
+        // The new timer may be due before the end of the present wait.
         this.mailbox.wake(py);
         Ok(handle)
     }
@@ -314,7 +315,7 @@ impl AsyncioLoop {
         }
     }
 
-    /// Have the object at `place` try what it does in a direction (0: reading, 1: writing).
+    /// Have the object at `place` try its operation in a direction (0: reading, 1: writing).
     fn _io_ready(
         slf: &Bound<'_, Self>,
         #[pyo3(from_py_with = from_python)] place: u32,
@@ -372,7 +373,8 @@ impl AsyncioLoop {
         self.mailbox.wake(py);
     }
 
-    /// Have the hub of the running thread, where the loop is about to run, poll what another hub polled before.
+    /// Have the hub of the running thread, where the loop is about to run, poll the descriptors that another hub polled
+    /// before.
     fn _follow_hub(&self, py: Python<'_>) -> PyResult<()> {
         let hub_loop = hub::current_loop(py)?;
         let former = self.home.replace(py, Some(hub_loop.clone_ref(py)));

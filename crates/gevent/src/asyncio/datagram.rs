@@ -1,7 +1,7 @@
 //! `DatagramTransport`, the base class of the transports of datagram sockets.
 //!
-//! It passes datagrams that are received to the protocol, and sends those that the kernel takes without waiting. `gevent.aio`'s
-//! class, which is derived from it, queues the others, and has the set-up and the end of a transport.
+//! It passes datagrams that are received to the protocol, and sends those that the kernel takes without waiting.
+//! `gevent.aio`'s class, which is derived from it, queues the others, and sets a transport up and ends it.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -20,18 +20,18 @@ use crate::ffi::buffer::{Frozen, Room, Scratch, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
 
-/// No datagram of the internet is longer.
+/// The maximum length of a datagram of the internet, which no datagram exceeds.
 const LONGEST: usize = 65536;
-/// The room that a datagram of another family is given, as in asyncio.
+/// The size of the buffer for a datagram of another family, as in asyncio.
 const MOST: usize = 256 * 1024;
-/// The number of datagrams that are received before others get their turn.
+/// The number of datagrams that are received before other objects get their turn.
 const BATCH: usize = 8;
 
-/// The state of what is sent, behind its cell.
+/// The state of the sending side, behind its cell.
 struct Sending {
-    /// The socket has a peer, to which everything is sent.
+    /// True if the socket has a peer, to which everything is sent.
     is_connected: bool,
-    /// Datagrams wait to be sent, so that none may overtake them.
+    /// True while datagrams wait to be sent, so that none may overtake them.
     is_waiting: bool,
 }
 
@@ -46,10 +46,10 @@ pub struct DatagramTransport {
 type Datagram<'py> = (PyResult<Bound<'py, PyBytes>>, Option<SocketAddrAny>);
 
 impl DatagramTransport {
-    /// Does what is due when its source is worth trying in a direction.
+    /// Does the work that is due when its source is worth trying in a direction.
     ///
     /// # Errors
-    /// `KeyboardInterrupt` and `SystemExit` of the protocol, and what it raises as the last datagram is sent.
+    /// `KeyboardInterrupt` and `SystemExit` of the protocol, and the error that it raises as the last datagram is sent.
     pub fn ready(slf: &Bound<'_, Self>, direction: Direction) -> PyResult<()> {
         let py = slf.py();
         let work = || match direction {
@@ -85,7 +85,7 @@ fn receive_long<'py>(slf: &Bound<'py, DatagramTransport>) -> rustix::io::Result<
     Ok((bytes, from))
 }
 
-/// Receives a datagram; returns where it came from.
+/// Receives a datagram; returns the address that it came from.
 fn receive_into(
     slf: &Bound<'_, DatagramTransport>,
     room: &mut Room<'_>,
@@ -106,7 +106,7 @@ fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
         let called = match try_receive(slf) {
             Ok((bytes, from)) => bytes.and_then(|bytes| {
                 let from = match from {
-                    // Python says None where a Unix socket has no name.
+                    // Python returns None for the address of a Unix socket without a name.
                     None => py.None().into_bound(py),
                     from => addr::to_python(py, slf.get().family, from)?,
                 };
@@ -132,7 +132,7 @@ fn read_ready(slf: &Bound<'_, DatagramTransport>) -> PyResult<()> {
     Ok(())
 }
 
-/// Reports an error of the protocol, and receives on, as a loop of asyncio does after an error in a callback.
+/// Reports an error of the protocol, and continues to receive, as a loop of asyncio does after an error in a callback.
 fn go_on_after(slf: &Bound<'_, DatagramTransport>, error: PyErr) -> PyResult<()> {
     let py = slf.py();
     slf.as_super().get().expect_more(py);
@@ -146,10 +146,10 @@ fn go_on_after(slf: &Bound<'_, DatagramTransport>, error: PyErr) -> PyResult<()>
 /// The outcome of sending a datagram.
 enum Sent {
     Done,
-    /// It waits.
+    /// The datagram has to wait.
     Waits,
     Failed(Errno),
-    /// Only Python's socket knows how to send it there.
+    /// The address has a form that only Python's socket can send to.
     Unknown,
 }
 

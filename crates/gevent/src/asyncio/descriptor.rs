@@ -47,7 +47,7 @@ pub struct DescriptorFuture {
 }
 
 impl DescriptorFuture {
-    /// Another reference to the future and its watch.
+    /// Returns another reference to the future and its watch.
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         Self {
             future: self.future.clone_ref(py),
@@ -66,7 +66,7 @@ impl DescriptorFuture {
     }
 }
 
-/// A new future of the loop that is done when `fd` can be read from (1) or written to (2), and its place.
+/// Makes a future of the loop that is done when `fd` can be read from (1) or written to (2); returns it and its place.
 ///
 /// # Errors
 /// `OSError` when the descriptor is closed or cannot be watched.
@@ -98,7 +98,7 @@ pub fn watch<'py>(
     let place = this
         .io
         .with(py, |places| places.insert(Io::Future(waiting)));
-    // There are no more descriptors in a process than this.
+    // The number fits: a process has fewer descriptors than this.
     let place = u32::try_from(place).unwrap_or(u32::MAX);
     listener.place.store(place, Relaxed);
     Ok((future, place))
@@ -124,7 +124,7 @@ pub fn forget(slf: &Bound<'_, AsyncioLoop>, place: u32, future: &Bound<'_, PyAny
 /// Ends the watch at `place`, whose descriptor is ready, and sets the result of the future.
 ///
 /// # Errors
-/// Errors of `Future.set_result`.
+/// Returns the errors of `Future.set_result`.
 pub fn ready(slf: &Bound<'_, AsyncioLoop>, place: u32, waiting: &DescriptorFuture) -> PyResult<()> {
     let py = slf.py();
     let future = waiting.future.bind(py);

@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyTuple, PyType};
 use crate::ffi::context;
 use crate::ffi::slots::{Slot, Slotted, SlottedClass};
 
-/// The classes `Handle` and `TimerHandle` of asyncio, and where their fields lie.
+/// The classes `Handle` and `TimerHandle` of asyncio, and the offsets of their fields.
 pub struct Handles {
     handle: SlottedClass,
     timer: SlottedClass,
@@ -27,10 +27,10 @@ pub struct Handles {
 static HANDLES: PyOnceLock<Handles> = PyOnceLock::new();
 
 impl Handles {
-    /// Those of the interpreter.
+    /// Returns the classes of this interpreter.
     ///
     /// # Errors
-    /// When asyncio cannot be imported, or has other handles.
+    /// Fails when asyncio cannot be imported, or has handles of another layout.
     #[inline]
     pub fn get(py: Python<'_>) -> PyResult<&'static Self> {
         match HANDLES.get(py) {
@@ -83,7 +83,7 @@ impl Handles {
         Ok(())
     }
 
-    /// A handle for `call`, made of a spare one that was [`emptied`](Self::emptied) where there is one.
+    /// Makes a handle for `call`, out of a spare one that was [`emptied`](Self::emptied) where there is one.
     ///
     /// # Errors
     /// `MemoryError`.
@@ -104,7 +104,7 @@ impl Handles {
         Ok(made.into_object())
     }
 
-    /// A handle for `call` at the time `when`, which counts as scheduled.
+    /// Makes a handle for `call` at the time `when`, which counts as scheduled.
     ///
     /// # Errors
     /// `MemoryError`.
@@ -146,10 +146,11 @@ impl Handles {
         self.timer.fields(other)
     }
 
-    /// Returns what a handle is to call; none for one that was cancelled. Another class's handle is given back.
+    /// Returns the call that a handle is to make; none for one that was cancelled. A handle of another class is given
+    /// back.
     ///
     /// # Errors
-    /// The handle that this class does not know.
+    /// Returns the handle itself if it is of another class.
     #[inline]
     pub fn call_of<'py>(
         &self,
@@ -184,7 +185,7 @@ impl Handles {
     /// Returns true if a handle was cancelled.
     ///
     /// # Errors
-    /// `AttributeError` for what is no handle.
+    /// `AttributeError` for an object that is no handle.
     pub fn is_cancelled(&self, handle: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = handle.py();
         match self.fields(handle.clone()) {
@@ -196,10 +197,10 @@ impl Handles {
         }
     }
 
-    /// The time of a timer's handle.
+    /// Returns the time of a timer's handle.
     ///
     /// # Errors
-    /// `AttributeError` for what is no such handle, `TypeError` for a time that is no number.
+    /// `AttributeError` for an object that is no such handle, `TypeError` for a time that is no number.
     #[inline]
     pub fn when(&self, handle: &Bound<'_, PyAny>) -> PyResult<f64> {
         let py = handle.py();
@@ -215,7 +216,7 @@ impl Handles {
     /// Notes that a timer's handle is no longer scheduled.
     ///
     /// # Errors
-    /// When the attribute cannot be set.
+    /// Fails when the attribute cannot be set.
     pub fn unschedule(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = handle.py();
         let no = PyBool::new(py, false).to_owned().into_any();
@@ -243,7 +244,7 @@ impl Call<'_> {
     /// Calls the function in its context.
     ///
     /// # Errors
-    /// What the function raises, and `RuntimeError` when the context is entered already.
+    /// Returns the error that the function raises, and `RuntimeError` when the context is entered already.
     #[inline]
     pub fn run(&self) -> PyResult<()> {
         let call = || self.callback.call1(&self.args).map(drop);

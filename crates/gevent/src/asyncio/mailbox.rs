@@ -23,7 +23,7 @@ use crate::waiting::wait::WaitRef;
 pub enum Ready {
     /// Run a handle.
     Handle(Py<PyAny>),
-    /// Have the object at this place of the loop try what it does in this direction.
+    /// Have the object at this place of the loop try its operation in this direction.
     Io(u32, Direction),
 }
 
@@ -32,7 +32,7 @@ const KEPT: usize = 4096;
 
 /// The ready queue of one event loop, which wakes the greenlet that waits for something to be put in.
 ///
-/// It is apart from the loop's object, as sources refer to it: they must not keep the loop alive.
+/// It is separate from the loop's object, as sources refer to it: they must not keep the loop alive.
 #[derive(Debug)]
 pub struct Mailbox {
     ready: GilCell<VecDeque<Ready>>,
@@ -42,7 +42,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// An empty one.
+    /// Makes an empty mailbox.
     pub fn new() -> Self {
         Self {
             ready: GilCell::new(VecDeque::new()),
@@ -58,7 +58,7 @@ impl Mailbox {
         self.wake(py);
     }
 
-    /// Wakes the greenlet that waits in the loop's turn, if it does.
+    /// Wakes the greenlet that waits in the loop's turn, if one waits.
     #[inline]
     pub fn wake(&self, py: Python<'_>) {
         if let Some(wait) = self.parked.take(py) {
@@ -66,12 +66,12 @@ impl Mailbox {
         }
     }
 
-    /// Has `wait` woken with the next thing that is put in; none to take it back.
+    /// Has `wait` woken with the next entry that is put in; None takes it back.
     pub fn park(&self, py: Python<'_>, wait: Option<WaitRef>) {
         drop(self.parked.replace(py, wait));
     }
 
-    /// The first thing to do.
+    /// Takes out the first entry.
     #[inline]
     pub fn pop(&self, py: Python<'_>) -> Option<Ready> {
         self.ready.with(py, |queue| {
@@ -83,7 +83,7 @@ impl Mailbox {
         })
     }
 
-    /// Returns how many there are.
+    /// Returns the number of entries.
     #[inline]
     pub fn len(&self, py: Python<'_>) -> usize {
         self.ready.with(py, |queue| queue.len())
@@ -95,7 +95,7 @@ impl Mailbox {
         self.selector.load(Relaxed) || self.len(py) > 0
     }
 
-    /// Takes all there is to do.
+    /// Takes out all entries.
     pub fn take_all(&self, py: Python<'_>) -> VecDeque<Ready> {
         self.ready.take(py)
     }
@@ -123,7 +123,7 @@ impl Mailbox {
     /// Visits the handles, for the loop that owns the mailbox.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// Returns the error of the visitor.
     pub fn visit(&self, visit: &pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         let visit_all = |queue: &VecDeque<Ready>| {
             queue.iter().try_for_each(|ready| match ready {
@@ -145,7 +145,8 @@ impl Mailbox {
     }
 }
 
-/// Notifies a loop that its selector, for descriptors that were given to `add_reader` and the like, has something to report.
+/// Notifies a loop that its selector has something to report, for descriptors that were given to `add_reader` and the
+/// like.
 pub struct SelectorListener {
     /// The loop's mailbox.
     pub mailbox: Arc<Mailbox>,
@@ -169,7 +170,7 @@ pub struct ReadyView {
 }
 
 impl ReadyView {
-    /// A view of a loop's mailbox.
+    /// Makes a view of a loop's mailbox.
     pub fn of(owner: &Bound<'_, AsyncioLoop>) -> Self {
         Self {
             owner: Made::new(owner.clone().unbind()),

@@ -1,11 +1,12 @@
-//! The fast path of `gevent.aio`: what an event loop of asyncio does for each callback and each message.
+//! The fast path of `gevent.aio`: the work of an event loop of asyncio for each callback and each message.
 //!
-//! `gevent.aio.EventLoop` is a Python class derived from [`AsyncioLoop`](base::AsyncioLoop) and from asyncio's own loop. The
-//! engine overrides what a loop does for each callback; set-up, tear-down and the additions of debug mode are asyncio's code.
+//! `gevent.aio.EventLoop` is a Python class derived from [`AsyncioLoop`](base::AsyncioLoop) and from asyncio's own
+//! loop. The engine overrides the methods that a loop runs for each callback; set-up, tear-down and the additions of
+//! debug mode are asyncio's code.
 //!
-//! The way of a message: the hub's poll finds that a source is ready and notifies its listener, which puts the place of the
-//! transport into the loop's [`mailbox`] and wakes the greenlet that runs the loop. That one's next [`turn`] has the
-//! transport receive and call its protocol.
+//! A message takes this path: the hub's poll finds that a source is ready and notifies its listener, which puts the
+//! place of the transport into the loop's [`mailbox`] and wakes the greenlet that runs the loop. In the loop's next
+//! [`turn`] the transport receives and calls its protocol.
 
 mod base;
 mod datagram;
@@ -28,7 +29,7 @@ use crate::cell::add_class;
 /// Adds the classes to the module.
 ///
 /// # Errors
-/// When a type object cannot be made.
+/// Fails when a type object cannot be made.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<base::AsyncioLoop>(module)?;
     add_class::<mailbox::ReadyView>(module)?;

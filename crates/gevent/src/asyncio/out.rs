@@ -13,9 +13,9 @@ const SMALL: usize = 16 * 1024;
 
 /// One piece.
 pub enum Piece {
-    /// An object that does not change.
+    /// An immutable object, which is shared.
     Bytes(Py<PyBytes>),
-    /// A copy.
+    /// A copy of bytes that may change.
     Copy(Vec<u8>),
 }
 
@@ -32,7 +32,7 @@ impl Piece {
 #[derive(Default)]
 pub struct OutBuffer {
     pieces: VecDeque<Piece>,
-    /// The part of the first piece that is sent.
+    /// The number of bytes of the first piece that are sent.
     sent: usize,
     size: usize,
 }

@@ -24,8 +24,8 @@ struct IoListener {
 }
 
 impl IoListener {
-    /// Puts the object into the mailbox, unless it is there: each entry that finds more to do puts one in again, so two would
-    /// stay two, and a protocol that pauses and resumes in every call would double them each time.
+    /// Puts the object into the mailbox, unless it is there. Each entry that finds more to do puts in another one, so
+    /// two entries would stay two, and a protocol that pauses and resumes in every call would double them each time.
     #[inline]
     fn queue(&self, py: Python<'_>, direction: Direction) {
         let bit = 1 << direction as u8;
@@ -74,7 +74,7 @@ impl Registration {
             fd,
             listener: Arc::new(IoListener {
                 mailbox: Arc::clone(owner.mailbox()),
-                // There are no more descriptors in a process than this.
+                // The number fits: a process has fewer descriptors than this.
                 place: u32::try_from(place).unwrap_or(u32::MAX),
                 queued: AtomicU8::new(0),
             }),
@@ -82,7 +82,8 @@ impl Registration {
         }))
     }
 
-    /// Has the object try this direction as soon as that is worth it: with the next turn, if nothing says that it would block.
+    /// Has the object try this direction as soon as a try can succeed. That is in the next turn, unless the socket is
+    /// known to block.
     #[inline]
     pub fn expect(&self, py: Python<'_>, direction: Direction) {
         let ready = self.with(py, |hub_loop, key| {
@@ -136,7 +137,7 @@ impl Registration {
         queued.store(queued.load(Relaxed) & !(1 << direction as u8), Relaxed);
     }
 
-    /// Expects nothing any more in this direction.
+    /// Cancels the expectation in this direction.
     pub fn forget(&self, py: Python<'_>, direction: Direction) {
         self.with(py, |hub_loop, key| hub_loop.unlisten(py, key, direction));
     }
@@ -150,7 +151,7 @@ impl Registration {
         });
     }
 
-    /// Notes that a read of a stream took all there was.
+    /// Notes that a read of a stream took all the bytes that were there.
     #[inline]
     pub fn drained(&self, py: Python<'_>) {
         self.with(py, |hub_loop, key| {
@@ -163,7 +164,7 @@ impl Registration {
         });
     }
 
-    /// Ends the registration; what is expected is forgotten. Does nothing the second time.
+    /// Ends the registration and cancels its expectations. Does nothing the second time.
     pub fn end(&self, py: Python<'_>, owner: &AsyncioLoop) {
         if self.is_over.swap(true, Relaxed) {
             return;

@@ -9,23 +9,23 @@ use pyo3::types::PyList;
 
 use crate::asyncio::handle::Handles;
 
-/// From here on cancelled timers are removed once they are more than half of all.
+/// From this number on, cancelled timers are removed once they are more than half of all.
 const MANY: usize = 100;
 
 /// Adds a timer's handle.
 ///
 /// # Errors
-/// When a handle in the list has no time.
+/// Fails when a handle in the list has no time.
 pub fn push(list: &Bound<'_, PyList>, handle: Bound<'_, PyAny>) -> PyResult<()> {
     let handles = Handles::get(list.py())?;
     list.append(handle)?;
     sift_up(list, handles, list.len() - 1)
 }
 
-/// The first timer's handle and its time.
+/// Returns the first timer's handle and its time.
 ///
 /// # Errors
-/// When it has no time.
+/// Fails when the handle has no time.
 pub fn first<'py>(list: &Bound<'py, PyList>) -> PyResult<Option<(Bound<'py, PyAny>, f64)>> {
     if list.is_empty() {
         return Ok(None);
@@ -38,7 +38,7 @@ pub fn first<'py>(list: &Bound<'py, PyList>) -> PyResult<Option<(Bound<'py, PyAn
 /// Removes the first timer's handle, which is no longer scheduled then.
 ///
 /// # Errors
-/// When a handle in the list has no time.
+/// Fails when a handle in the list has no time.
 pub fn pop<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
     let handles = Handles::get(list.py())?;
     let last = list.call_method0("pop")?;
@@ -54,11 +54,11 @@ pub fn pop<'py>(list: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
     Ok(first)
 }
 
-/// Removes cancelled timers where they come first, or all of them where they are many. `cancelled` is how many there are
-/// said to be; returns how many that leaves.
+/// Removes cancelled timers where they come first, or all of them where they are many. `cancelled` is the loop's count
+/// of them; returns the count that remains.
 ///
 /// # Errors
-/// When a handle in the list has no time.
+/// Fails when a handle in the list has no time.
 pub fn remove_cancelled(list: &Bound<'_, PyList>, mut cancelled: i64) -> PyResult<i64> {
     let handles = Handles::get(list.py())?;
     let many = list.len() > MANY && cancelled as f64 / list.len() as f64 > 0.5;

@@ -1,6 +1,6 @@
-//! `StreamTransport`, the base class of the transports of stream sockets: what it receives goes to its protocol.
+//! `StreamTransport`, the base class of the transports of stream sockets: it passes the received bytes to its protocol.
 //!
-//! `gevent.aio`'s class, which is derived from it, has what happens once in a connection's life.
+//! `gevent.aio`'s class, which is derived from it, has the operations that happen once in a connection's life.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
@@ -23,12 +23,12 @@ pub struct Flow {
     pub(super) out: OutBuffer,
     pub(super) high: usize,
     pub(super) low: usize,
-    /// The protocol has the memory that is received into.
+    /// True if the protocol supplies the memory that is received into.
     pub(super) is_buffered: bool,
-    /// Nothing is written any more, and the sending side is closed once everything is sent.
+    /// True once nothing more is written; the sending side is then closed when everything is sent.
     pub(super) is_ended: bool,
     pub(super) protocol_paused: bool,
-    /// The last read found more than fits on the stack.
+    /// True if the last read found more than fits on the stack.
     pub(super) plenty: bool,
 }
 
@@ -41,10 +41,10 @@ pub struct StreamTransport {
 }
 
 impl StreamTransport {
-    /// Does what is due when its source is worth trying in a direction.
+    /// Does the work that is due when its source is worth trying in a direction.
     ///
     /// # Errors
-    /// `KeyboardInterrupt` and `SystemExit` of the protocol, and what its `connection_lost` raises.
+    /// `KeyboardInterrupt` and `SystemExit` of the protocol, and the error that its `connection_lost` raises.
     pub fn ready(slf: &Bound<'_, Self>, direction: Direction) -> PyResult<()> {
         let work = || match direction {
             Direction::Read => stream_read::read_ready(slf),
@@ -56,7 +56,7 @@ impl StreamTransport {
     /// Reports an error that ends the connection.
     ///
     /// # Errors
-    /// `KeyboardInterrupt` and `SystemExit`, which go on, and what reporting raises.
+    /// `KeyboardInterrupt` and `SystemExit`, which propagate, and the error that reporting raises.
     pub fn fail(slf: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = slf.py();
         if turn::ends_loop(py, &error) {
@@ -100,7 +100,7 @@ impl StreamTransport {
         stream_write::write(slf, data)
     }
 
-    /// Send what an iterable of bytes or the like yields.
+    /// Send the bytes, or the like, that an iterable yields.
     fn writelines(slf: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
         stream_write::writelines(slf, list_of_data)
     }
@@ -202,7 +202,7 @@ impl StreamTransport {
         drop(old);
     }
 
-    /// The sizes of the buffer, in bytes, at which the protocol goes on writing and pauses: ``(low, high)``.
+    /// The sizes of the buffer, in bytes, at which the protocol resumes and pauses writing: ``(low, high)``.
     #[getter]
     fn _limits(&self, py: Python<'_>) -> (usize, usize) {
         self.flow.with(py, |flow| (flow.low, flow.high))
@@ -227,7 +227,7 @@ impl StreamTransport {
     }
 }
 
-/// Refuses what is not bytes or the like, as asyncio does.
+/// Refuses data that is not bytes or the like, as asyncio does.
 ///
 /// # Errors
 /// `TypeError`.

@@ -15,20 +15,20 @@ use crate::errors::errno_error;
 use crate::ffi::buffer::{Room, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 
-/// The size of the room on the stack that is tried first, so that a small message costs a small object.
+/// The size of the buffer on the stack that is tried first, so that a small message costs a small object.
 const SCRATCH: usize = 8192;
-/// The most that one system call receives where much comes, as in asyncio.
+/// The most that one system call receives when much data arrives, as in asyncio.
 const MOST: usize = 256 * 1024;
 
 /// The outcome of a read.
 enum Read<'py> {
-    /// It received this.
+    /// It received these bytes.
     Bytes(PyResult<Bound<'py, PyBytes>>),
-    /// It received so much into the protocol's memory.
+    /// It received this many bytes into the protocol's memory.
     Into(usize),
-    /// Nothing is there.
+    /// No data is there.
     Blocked,
-    /// It is to be tried again.
+    /// A signal interrupted it, and it is to be tried again.
     Interrupted,
     /// It failed.
     Failed(Errno),
@@ -44,7 +44,7 @@ impl<'py> Read<'py> {
     }
 }
 
-/// Receives from a stream socket; returns how much came, and true if that was all there was.
+/// Receives from a stream socket; returns the number of bytes, and true if those were all that was there.
 fn receive(
     fd: BorrowedFd<'_>,
     is_unix: bool,
@@ -52,7 +52,7 @@ fn receive(
 ) -> rustix::io::Result<(usize, bool)> {
     let size = room.left();
     if is_unix {
-        // A read of a Unix socket ends where descriptors were sent along, though more is there.
+        // A read of a Unix socket ends at a message that passes descriptors, though more data may follow.
         let (got, dropped) = room.recv_noticing(fd)?;
         return Ok((got, !dropped && got < size));
     }
@@ -186,7 +186,7 @@ fn end_of_file(slf: &Bound<'_, StreamTransport>, protocol: &Bound<'_, PyAny>) ->
         .and_then(|answer| answer.is_truthy());
     match keeps_open {
         Ok(true) => {
-            // Writing goes on, and the end of the file would be reported for ever.
+            // The transport may still write, and without this the end of the file would be reported for ever.
             slf.as_super().get().end_reading(py);
             Ok(())
         }

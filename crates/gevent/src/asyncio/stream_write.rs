@@ -1,4 +1,5 @@
-//! Sends for a stream's transport: what the kernel takes without waiting, and the rest when the socket can be written to.
+//! Sends for a stream's transport: as much as the kernel takes without waiting now, and the rest when the socket is
+//! writable.
 
 use std::io::IoSlice;
 use std::os::fd::RawFd;
@@ -17,7 +18,7 @@ use crate::errors::errno_error;
 use crate::ffi::buffer::Frozen;
 use crate::ffi::descriptor;
 
-/// From this many writes to a lost connection on asyncio logs them.
+/// The number of writes to a lost connection from which on asyncio logs them.
 const LOGGED: u32 = 5;
 
 /// The next step of a write.
@@ -66,7 +67,7 @@ fn send(py: Python<'_>, base: &BaseTransport, flow: &Flow, bytes: &[u8]) -> Next
     }
 }
 
-/// `write`.
+/// Does what `write` of the transport does.
 ///
 /// # Errors
 /// `TypeError` for what is not bytes or the like, `RuntimeError` after `write_eof`.
@@ -104,10 +105,10 @@ pub fn write(slf: &Bound<'_, StreamTransport>, data: &Bound<'_, PyAny>) -> PyRes
     }
 }
 
-/// `writelines`.
+/// Does what `writelines` of the transport does.
 ///
 /// # Errors
-/// The errors of [`write()`].
+/// Returns the errors of [`write()`].
 pub fn writelines(slf: &Bound<'_, StreamTransport>, list: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
@@ -134,7 +135,7 @@ pub fn writelines(slf: &Bound<'_, StreamTransport>, list: &Bound<'_, PyAny>) -> 
 fn send_all(py: Python<'_>, base: &BaseTransport, flow: &mut Flow, slices: &[&[u8]]) -> Next {
     let total: usize = slices.iter().map(|slice| slice.len()).sum();
     let next = match slices {
-        // One piece, or none at all, for which the state decides.
+        // With one piece, or none at all, the state decides.
         [] | [_] => send(py, base, flow, slices.first().copied().unwrap_or_default()),
         _ if flow.is_ended || flow.empty_waiter.is_some() || base.is_lost(py) || total == 0 => {
             send(py, base, flow, if total == 0 { &[] } else { &[0] })
@@ -173,7 +174,7 @@ fn send_slices(fd: RawFd, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
     sent.unwrap_or(Err(Errno::BADF))
 }
 
-/// Sees to what was buffered: that it is sent later, and that the protocol writes no more than it should.
+/// Has the buffered bytes sent later, and pauses the protocol if it has written more than the limit.
 fn buffered(slf: &Bound<'_, StreamTransport>, blocked: bool) -> PyResult<()> {
     let py = slf.py();
     let registration = BaseTransport::register(slf.as_super())?;
@@ -273,7 +274,8 @@ pub fn write_ready(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
         true => slf.call_method0(intern!(py, "_resume_protocol")).map(drop),
         false => Ok(()),
     };
-    // Whatever the protocol raised, the rest is to be sent, as the source reports only once that it may be.
+    // Even if the protocol raised an error, the rest is to be sent, as the source notifies only once that it is
+    // writable.
     resumed.and(sent(slf))
 }
 
@@ -291,7 +293,7 @@ fn undone(py: Python<'_>, waiter: Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny
     }
 }
 
-/// Does what was put off until everything is sent, or waits to send more.
+/// Does the work that was put off until everything is sent, or waits to send more.
 fn sent(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
     let py = slf.py();
     let base = slf.as_super().get();
@@ -323,7 +325,7 @@ fn sent(slf: &Bound<'_, StreamTransport>) -> PyResult<()> {
     Ok(())
 }
 
-/// `write_eof`.
+/// Does what `write_eof` of the transport does.
 ///
 /// # Errors
 /// `OSError` when the socket cannot be shut down.

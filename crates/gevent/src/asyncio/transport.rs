@@ -1,6 +1,6 @@
 //! `BaseTransport`, the base class of the transports of stream and of datagram sockets.
 //!
-//! It has the socket and its protocol, and knows whether the protocol receives what comes. The classes derived from it move
+//! It has the socket and its protocol, and knows whether the protocol receives data. The classes derived from it move
 //! the data.
 
 use std::os::fd::RawFd;
@@ -41,15 +41,15 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct BaseTransport {
     pub(super) endpoint: GilCell<Endpoint>,
-    /// The descriptor of the socket, for as long as that is open.
+    /// The descriptor of the socket, valid for as long as the socket is open.
     pub(super) fd: RawFd,
 }
 
 impl BaseTransport {
-    /// The base of a new transport.
+    /// Makes the base of a new transport.
     ///
     /// # Errors
-    /// When `sock` is no socket.
+    /// Fails when `sock` is no socket.
     pub fn new(loop_: Py<AsyncioLoop>, sock: Bound<'_, PyAny>) -> PyResult<Self> {
         let fd: RawFd = sock.call_method0(intern!(sock.py(), "fileno"))?.extract()?;
         Ok(Self {
@@ -68,16 +68,16 @@ impl BaseTransport {
         })
     }
 
-    /// Its registration, unless it does not read yet or is closed.
+    /// Returns its registration, unless it does not read yet or is closed.
     pub fn registration(&self, py: Python<'_>) -> Option<Arc<Registration>> {
         self.endpoint
             .with(py, |endpoint| endpoint.registration.clone())
     }
 
-    /// Calls `work`, which does what is due in a direction, in the context of the protocol.
+    /// Calls `work`, which does the work that is due in a direction, in the context of the protocol.
     ///
     /// # Errors
-    /// Errors of `work`, and `RuntimeError` when the context is entered already.
+    /// Returns the errors of `work`, and `RuntimeError` when the context is entered already.
     pub fn run_ready(
         &self,
         py: Python<'_>,
@@ -99,7 +99,7 @@ impl BaseTransport {
         }
     }
 
-    /// Returns the protocol, if it is to receive what comes.
+    /// Returns the protocol, if it is to receive data.
     pub fn reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.endpoint.with(py, |endpoint| {
             let reads = endpoint.is_reading && endpoint.lost == 0;
@@ -113,10 +113,10 @@ impl BaseTransport {
         self.endpoint.with(py, |endpoint| endpoint.lost > 0)
     }
 
-    /// Starts or goes on reading.
+    /// Starts or resumes reading.
     ///
     /// # Errors
-    /// When the socket cannot be registered.
+    /// Fails when the socket cannot be registered.
     pub fn begin_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let begins = slf.get().endpoint.with(py, |endpoint| {
@@ -131,7 +131,7 @@ impl BaseTransport {
         Ok(())
     }
 
-    /// Has the source notify it of what comes next, if the protocol is to receive that.
+    /// Has the source notify the transport of further data, if the protocol is to receive that.
     pub fn expect_more(&self, py: Python<'_>) {
         let registration = self.endpoint.with(py, |endpoint| {
             let registration = endpoint.registration.as_ref();
@@ -153,10 +153,10 @@ impl BaseTransport {
         }
     }
 
-    /// Registers the socket, if that has not been done.
+    /// Registers the socket, if that has not been done, and returns the registration.
     ///
     /// # Errors
-    /// When it cannot be, or is closed.
+    /// Fails when the socket cannot be registered, or is closed.
     pub fn register(slf: &Bound<'_, Self>) -> PyResult<Arc<Registration>> {
         let py = slf.py();
         let this = slf.get();
@@ -225,7 +225,7 @@ impl BaseTransport {
         self.endpoint.with(py, |endpoint| endpoint.is_closing)
     }
 
-    /// Return true if the protocol receives what comes.
+    /// Return true if the protocol receives data.
     fn is_reading(&self, py: Python<'_>) -> bool {
         self.endpoint
             .with(py, |endpoint| !endpoint.is_closing && !endpoint.is_paused)
@@ -248,7 +248,7 @@ impl BaseTransport {
         })
     }
 
-    /// End the registration of the socket, which is about to be closed, and let go of everything; return the socket.
+    /// End the registration of the socket, which is about to be closed, and drop everything else; return the socket.
     fn _detach(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let (registration, owner, sock, rest) = self.endpoint.with(py, |endpoint| {
             endpoint.is_reading = false;

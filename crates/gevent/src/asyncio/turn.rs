@@ -1,4 +1,4 @@
-//! A turn of the loop: timers that are cancelled go, the greenlet waits or lets others run, and what is ready is done.
+//! A turn of the loop: it removes cancelled timers, waits or lets other greenlets run, and does the ready work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -29,7 +29,7 @@ const BATCH: u32 = 64;
 /// Runs turns until the loop is to stop.
 ///
 /// # Errors
-/// The reason why a turn ends.
+/// Returns the error with which a turn ends.
 pub fn run_turns(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     let this = slf.get();
     poll_next(this);
@@ -49,7 +49,7 @@ pub fn poll_next(this: &AsyncioLoop) {
 /// Runs one turn.
 ///
 /// # Errors
-/// `KeyboardInterrupt` and `SystemExit` of a callback, and what is thrown into the greenlet while it waits.
+/// `KeyboardInterrupt` and `SystemExit` of a callback, and an error that is thrown into the greenlet while it waits.
 pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
@@ -60,7 +60,7 @@ pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
         slf.call_method0(intern!(py, "_poll_selector"))?;
     }
     expire(slf)?;
-    // Callbacks that these put in are for the next turn.
+    // Callbacks that these add to the mailbox are for the next turn.
     for _ in 0..this.mailbox().len(py) {
         match this.mailbox().pop(py) {
             Some(Ready::Handle(handle)) => run_handle(slf, handle.into_bound(py))?,
@@ -73,7 +73,7 @@ pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     Ok(())
 }
 
-/// Has the object at `place` try what it does in a direction; nothing when it is closed.
+/// Has the object at `place` try its operation in a direction; does nothing when the object is closed.
 ///
 /// An error is reported as that of any callback is, and the loop goes on: it may be one of the protocol's `connection_lost`.
 ///
@@ -137,7 +137,7 @@ fn run_handle(slf: &Bound<'_, AsyncioLoop>, handle: Bound<'_, PyAny>) -> PyResul
     }
 }
 
-/// Returns true for the exceptions that no loop of asyncio holds back.
+/// Returns true for the exceptions that every loop of asyncio lets through.
 pub fn ends_loop(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
@@ -187,11 +187,11 @@ fn expire(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     Ok(())
 }
 
-/// Waits for something to do, for `timeout` seconds at most (none: any time); without any, lets other greenlets run and polls
-/// the hub's descriptors now and then.
+/// Waits for something to do, for `timeout` seconds at most (none: any time). With a timeout of zero it lets other
+/// greenlets run, and polls the hub's descriptors now and then.
 ///
 /// # Errors
-/// Exceptions thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
+/// Returns an exception that is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
 pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
@@ -227,7 +227,7 @@ fn find_ready(py: Python<'_>, this: &AsyncioLoop, hub_loop: &Loop) -> bool {
     this.mailbox().has_mail(py)
 }
 
-/// The time in ticks of a clock that is cheap to read and coarse: a busy loop polls as often as it changes at least.
+/// Returns the time in ticks of a clock that is cheap to read and coarse: a busy loop polls at least once per tick.
 fn coarse_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     (now.tv_sec as u64).wrapping_mul(1_000_000_000) + now.tv_nsec as u64

@@ -1,4 +1,4 @@
-//! What `loop.run_callback` returns: a call that the hub will make once.
+//! The object that `loop.run_callback` returns: a call that the hub will make once.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -20,7 +20,7 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// A pending call.
+    /// Makes a pending call.
     pub fn new(callback: Py<PyAny>, args: Py<PyTuple>) -> Self {
         Self {
             call: GilCell::new(Call {
@@ -30,10 +30,10 @@ impl Callback {
         }
     }
 
-    /// Makes the call, once; nothing when it was stopped.
+    /// Makes the call, once; does nothing when it was stopped.
     ///
     /// # Errors
-    /// What the function raises.
+    /// Returns the error that the function raises.
     pub fn run(&self, py: Python<'_>) -> PyResult<()> {
         let callback = self.call.with(py, |call| call.callback.take());
         let result = match callback {

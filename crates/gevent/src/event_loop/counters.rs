@@ -1,5 +1,5 @@
-//! The numbers behind `gevent.util.stats`: they are counted in any case, can be counted when somebody asks, or are measured from
-//! the first question on.
+//! The numbers behind `gevent.util.stats`. Some are counted in any case, some can be counted when a program asks, and
+//! some are measured from the first question on.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,7 +15,7 @@ use crate::greenlets::state;
 /// The number of greenlets that were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a greenlet that is made. The GIL is held, so a load and a store do.
+/// Counts a greenlet that is made. The GIL is held, so a load and a store suffice.
 #[inline]
 pub fn count_greenlet() {
     MADE.store(MADE.load(Relaxed) + 1, Relaxed);

@@ -1,6 +1,6 @@
 //! Waiting for descriptors by number: `select`, `poll`, `wait_read` and their like.
 //!
-//! What is ready is asked of `poll(2)`, which knows every condition; the loop tells when to ask.
+//! `poll(2)` reports which descriptors are ready, as it knows every condition; the loop reports when to call it.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -39,10 +39,11 @@ fn interest_of(events: i16) -> Interest {
     reading | writing
 }
 
-/// What the loop reports to a greenlet that waits for several descriptors.
+/// The reports of the loop to a greenlet that waits for several descriptors.
 ///
-/// It is remembered, as it may be over when the greenlet goes on: the callback of a watcher of the same descriptor, which
-/// runs before, may have taken what there was to read, and the greenlet is to look what has become of it.
+/// A report is remembered, as the condition may be over when the greenlet goes on: the callback of a watcher of the
+/// same descriptor, which runs before, may have read the data already. The greenlet then still learns that the
+/// descriptor was ready.
 #[derive(Debug)]
 pub struct Reports {
     wait: WaitRef,
@@ -57,7 +58,7 @@ impl Reports {
         self.wait.wake_none(py);
     }
 
-    /// Adds to `entries` what was reported and is over.
+    /// Adds the reported events to the `entries` for which `poll(2)` now finds nothing.
     fn fill(&self, py: Python<'_>, entries: &mut [libc::pollfd]) {
         let seen = self.seen.replace(py, Vec::new());
         for entry in entries.iter_mut().filter(|entry| entry.revents == 0) {
@@ -83,7 +84,7 @@ fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
     })
 }
 
-/// Waits until the loop reports one of `entries` or the time comes.
+/// Waits until the loop reports one of `entries` or the deadline passes.
 fn park_for(
     py: Python<'_>,
     entries: &[libc::pollfd],
@@ -114,7 +115,7 @@ fn park_for(
             Watched::Report(reports.clone(), entry.fd),
         ) {
             Ok(key) => watches.push((entry.fd, key)),
-            // It is closed, which is no reason to wake up.
+            // The descriptor is closed, which is no reason to wake up.
             Err(error) if is_closed(py, &error) => {}
             Err(_) => failed = true,
         }
@@ -184,7 +185,7 @@ pub fn wait_descriptor(
         .expired())
 }
 
-/// Wakes the greenlets that poll a set of descriptors when the set changes, so that they poll the set as it is now.
+/// Wakes the greenlets that poll a set of descriptors when the set changes, so that they poll the changed set.
 #[pyclass(frozen, module = "gevent._core")]
 #[derive(Debug)]
 pub struct PollChanges {
@@ -249,8 +250,8 @@ fn entries_of(requests: &Bound<'_, PyDict>) -> PyResult<Vec<libc::pollfd>> {
 /// seconds (None: any time); return those that are, with the flags that hold.
 ///
 /// A descriptor that is closed at the time of the call counts as ready, with ``POLLNVAL``. One that is closed later by
-/// gevent's functions is ready for what was asked; one that is closed behind our back never is. `changes` tells when the
-/// dict was changed meanwhile. Others get to run even when nothing has to be waited for.
+/// gevent's functions is ready for what was asked; one that is closed by other means never is. `changes` notifies the
+/// call when the dict was changed meanwhile. Other greenlets get to run even when nothing has to be waited for.
 #[pyfunction]
 #[pyo3(signature = (requests, timeout = None, changes = None))]
 pub fn poll_descriptors(
@@ -279,7 +280,7 @@ pub fn poll_descriptors(
             .is_some_and(|changes| changes.get().closed.load(Relaxed));
         if !ready.is_empty() || closed || until.is_some_and(|at| Time::now() >= at) {
             if reports.is_none() {
-                // A loop around it must not keep everybody else from running.
+                // A loop around this call must not keep all other greenlets from running.
                 yield_now(py)?;
             }
             return Ok(ready);
@@ -289,8 +290,8 @@ pub fn poll_descriptors(
     }
 }
 
-/// Takes the mark of a closed descriptor off those that were open when the wait began: `poll(2)` and `select(2)` do not
-/// learn of a close that comes later.
+/// Clears the mark of a closed descriptor from those that were open when the wait began: `poll(2)` and `select(2)` do
+/// not notice a close that comes later.
 fn forget_closed(entries: &mut [libc::pollfd], open: &[RawFd]) {
     for entry in entries
         .iter_mut()

@@ -12,7 +12,7 @@ use crate::ffi::thread;
 
 /// The backend that does the work.
 pub const EPOLL: u32 = 4;
-/// What a loop may be asked to use: select, poll and epoll.
+/// The backends that a loop may be asked to use: select, poll and epoll.
 const SUPPORTED: u32 = 7;
 const BACKENDS: u32 = 0xFF;
 /// Added to the flags of every loop.
@@ -52,7 +52,7 @@ const EVENTS: [(i64, &str); 16] = [
     (-2_147_483_648, "ERROR"),
 ];
 
-/// Events in words, such as `READ|WRITE`; bits without a name as a number.
+/// Returns events in words, such as `READ|WRITE`; bits without a name appear as a number.
 pub fn events_to_str(mut events: i64) -> String {
     let mut words = Vec::new();
     for (bit, name) in EVENTS {
@@ -67,17 +67,17 @@ pub fn events_to_str(mut events: i64) -> String {
     words.join("|")
 }
 
-/// The flags of a loop that was asked for `flags`.
+/// Returns the flags of a loop that was asked for `flags`.
 ///
 /// # Errors
-/// As `_flags_to_int` and `_check_flags`.
+/// Returns the errors of `_flags_to_int` and `_check_flags`.
 pub fn of_loop(flags: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
     let flags = _flags_to_int(flags)?;
     _check_flags(flags)?;
     Ok(flags | ALWAYS)
 }
 
-/// The number of the backend that is best of those in `flags`, or of all when it names none.
+/// Returns the number of the best backend of those in `flags`, or of all when it names none.
 pub fn backend(flags: u32) -> u32 {
     match flags & SUPPORTED {
         0 => EPOLL,
@@ -85,7 +85,7 @@ pub fn backend(flags: u32) -> u32 {
     }
 }
 
-/// The name of a backend, or of a flag.
+/// Returns the name of a backend, or of a flag.
 pub fn name(flag: u32) -> &'static str {
     FLAGS
         .iter()
@@ -187,7 +187,7 @@ pub fn supported_backends() -> [&'static str; 3] {
 /// Adds the functions to the extension module.
 ///
 /// # Errors
-/// What adding to a module raises.
+/// Returns the error that adding to a module raises.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_flags_to_int, module)?)?;
     module.add_function(wrap_pyfunction!(_flags_to_list, module)?)?;

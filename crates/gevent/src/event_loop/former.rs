@@ -1,7 +1,7 @@
-//! Running a hub's loop beside those that it had before.
+//! Runs a hub's loop beside those that it had before.
 //!
-//! A program may put another loop in the place of a hub's while greenlets wait on the old one. They go on waiting there, so
-//! the hub gives each old loop a turn as long as anything waits on it.
+//! A program may replace the loop of a hub while greenlets wait on the old one. They go on waiting there, so the hub
+//! gives each old loop a turn as long as anything waits on it.
 
 use std::os::fd::AsRawFd;
 
@@ -20,7 +20,7 @@ pub fn is_waited_on(py: Python<'_>, loop_: &Loop) -> bool {
 /// Gives each loop of `former` a turn, and then `loop_` one, which waits until something happens in any of them.
 ///
 /// # Errors
-/// As [`run`], and when the descriptor of an old loop cannot be watched.
+/// Fails as [`run`] does, and when the descriptor of an old loop cannot be watched.
 pub fn turn(py: Python<'_>, loop_: &Bound<'_, Loop>, former: &[Py<Loop>]) -> PyResult<()> {
     for old in former {
         run(py, old.bind(py), true, false)?;

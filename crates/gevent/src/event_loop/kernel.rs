@@ -1,4 +1,4 @@
-//! The kernel objects of a loop, and the mailbox that other threads reach it by.
+//! The kernel objects of a loop, and the mailbox by which other threads reach it.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
@@ -27,13 +27,13 @@ pub struct Kernel {
 pub struct Inbox {
     tasks: Mutex<Vec<Task>>,
     full: AtomicBool,
-    /// True if the loop's thread is looking: then it need not be woken.
+    /// True while the loop's thread polls the inbox: then it need not be woken.
     watched: AtomicBool,
     waker: Arc<Waker>,
 }
 
 impl Inbox {
-    /// An empty one, whose sender wakes `waker`.
+    /// Makes an empty inbox, whose senders wake `waker`.
     pub fn new(waker: Arc<Waker>) -> Self {
         Self {
             tasks: Mutex::new(Vec::new()),
@@ -43,7 +43,7 @@ impl Inbox {
         }
     }
 
-    /// Returns true if something came that was not taken.
+    /// Returns true if a task came that was not taken.
     pub fn is_full(&self) -> bool {
         self.full.load(Relaxed)
     }
@@ -60,7 +60,7 @@ impl Inbox {
         }
     }
 
-    /// Looks for a moment whether a task comes.
+    /// Spins briefly until a task comes; returns true if one came.
     pub fn look_out(&self) -> bool {
         self.watched.store(true, SeqCst);
         spin::until(spin::BRIEFLY, || self.full.load(Relaxed));
@@ -68,7 +68,7 @@ impl Inbox {
         self.full.load(SeqCst)
     }
 
-    /// Takes what came.
+    /// Takes the tasks that came.
     pub fn take(&self) -> Vec<Task> {
         if !self.full.swap(false, Relaxed) {
             return Vec::new();
@@ -88,7 +88,7 @@ pub const WAKER_TOKEN: u64 = 0;
 pub const LEVEL_TOKEN: u64 = 1;
 
 impl Kernel {
-    /// New sets and a new waker.
+    /// Makes new sets and a new waker.
     ///
     /// # Errors
     /// `OSError` when the process may open no more descriptors.
@@ -98,19 +98,19 @@ impl Kernel {
             .map_err(|error| os_error(&error))
     }
 
-    /// Calls `make` until it gives kernel objects with numbers that are not watched by anybody.
+    /// Calls `make` until it gives kernel objects whose descriptor numbers no waiter watches.
     ///
-    /// A descriptor that was closed behind the loop's back is still watched, and the kernel gives its number to the next one
-    /// that is opened. If that were ours, it would be registered in place of the one that is gone, whose waiters would then
-    /// wait for ever instead of getting `EBADF`.
+    /// A descriptor that was closed behind the loop's back is still watched, and the kernel gives its number to the
+    /// next descriptor that is opened. If that were one of the loop's own, it would be registered in place of the
+    /// closed one, whose waiters would then wait for ever instead of getting `EBADF`.
     ///
     /// # Errors
-    /// Those of `make`.
+    /// Returns the errors of `make`.
     pub fn apart_from(
         is_watched: impl Fn(RawFd) -> bool,
         make: impl Fn() -> PyResult<Self>,
     ) -> PyResult<Self> {
-        // Each of these keeps its numbers from the next one.
+        // Each of these keeps its numbers from being given to the next one.
         let mut taken = Vec::new();
         loop {
             let new = make()?;
@@ -129,10 +129,10 @@ impl Kernel {
         ]
     }
 
-    /// New sets for a waker.
+    /// Makes new sets for a waker.
     ///
     /// # Errors
-    /// When the process may open no more descriptors.
+    /// Fails when the process may open no more descriptors.
     pub fn around(waker: Arc<Waker>) -> std::io::Result<Self> {
         let kernel = Self {
             main: Epoll::new()?,

@@ -26,7 +26,7 @@ use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
 
-/// The thing to do when a deadline passes.
+/// The action to take when a deadline passes.
 #[derive(Debug)]
 pub enum Due {
     /// Wake the greenlet.
@@ -40,7 +40,7 @@ pub enum Due {
 }
 
 impl Due {
-    /// Returns true for what ends a wait that is for something else than the time.
+    /// Returns true for a deadline that limits a wait for something else than the time.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Wake(wait) => wait.kind() != WaitKind::Sleep,
@@ -50,7 +50,7 @@ impl Due {
     }
 }
 
-/// The thing to do when a watched descriptor is ready.
+/// The action to take when a watched descriptor is ready.
 pub enum Watched {
     /// Call the watcher.
     Watcher(Py<Watcher>),
@@ -62,7 +62,7 @@ pub enum Watched {
     Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
     /// Notify the listener of this descriptor, once: the watch ends then.
     Listener(i32, Arc<dyn Listener>),
-    /// Nobody: the watch is to be ended.
+    /// Notify no waiter: the watch is to be ended.
     Nobody,
 }
 
@@ -93,12 +93,12 @@ pub struct Loop {
     pub(crate) queue: GilCell<ReadyQueue>,
     pub(crate) timers: GilCell<Timers<Due>>,
     pub(crate) sources: GilCell<Sources<Parked>>,
-    /// The number of listeners among those who are parked in `sources`; they do not keep the loop running.
+    /// The number of listeners among the waiters that are parked in `sources`; listeners do not keep the loop running.
     pub(crate) listeners: AtomicUsize,
     pub(crate) watches: GilCell<Watches<usize>>,
     pub(crate) watched: GilCell<Slab<Watched>>,
     pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
-    /// The parked greenlets of a thread that is not the main one, for the end of that.
+    /// The parked greenlets of a thread that is not the main one; they are unwound when the thread ends.
     pub(crate) waits: GilCell<Slab<Weak<Wait>>>,
     /// Readers that are known to have something to read before the kernel says so. They are woken with the next turn's
     /// descriptors, as that turn's timers come first.
@@ -118,7 +118,7 @@ pub struct Loop {
     /// Set when a task from another thread will probably come within microseconds.
     pub(crate) mail_is_near: AtomicBool,
     pub(crate) activity: AtomicU64,
-    /// Address of the greenlet that was last let run, 0 for a callback. Told to the monitor, never followed.
+    /// Address of the greenlet that was last let run, 0 for a callback. The monitor reads it; it is never dereferenced.
     pub(crate) active: AtomicUsize,
     pub(crate) iterations: AtomicU64,
     pub(crate) runs: Runs,
@@ -133,12 +133,12 @@ pub struct Loop {
     /// The count of forks that the kernel objects belong to.
     forks: AtomicU64,
     pub(crate) default: AtomicBool,
-    /// The flags it was asked to be created with; see `crate::event_loop::flags`.
+    /// The flags that the loop was asked to be created with; see `crate::event_loop::flags`.
     pub(crate) flags: std::sync::atomic::AtomicU32,
 }
 
 impl Loop {
-    /// A loop with its kernel objects.
+    /// Makes a loop with its kernel objects.
     ///
     /// # Errors
     /// `OSError` when the process may open no more descriptors.
@@ -184,7 +184,7 @@ impl Loop {
         })
     }
 
-    /// The kernel objects, made anew in a child process that was forked since.
+    /// Returns the kernel objects, which are made anew in a child process that was forked since.
     ///
     /// # Errors
     /// `ValueError` once the loop is destroyed, `OSError` when a forked child may open no more descriptors.
@@ -203,12 +203,12 @@ impl Loop {
         self.unusual.any(Unusual::DESTROYED)
     }
 
-    /// The mailbox for other threads, none once destroyed.
+    /// Returns the mailbox for other threads, none once the loop is destroyed.
     pub fn inbox(&self, py: Python<'_>) -> Option<Arc<Inbox>> {
         self.inbox.cloned(py)
     }
 
-    /// Returns true if what this loop was to run will never run: it is destroyed, or was left behind by a fork.
+    /// Returns true if the tasks of this loop will never run: it is destroyed, or was left behind by a fork.
     #[inline]
     pub fn is_gone(&self, py: Python<'_>) -> bool {
         unusual::any_loop_is_gone()
@@ -227,7 +227,7 @@ impl Loop {
         self.owner.store(crate::thread_id(), Relaxed);
     }
 
-    /// Has the loop never run again, in no thread; what waits in it is kept.
+    /// Marks the loop as never running again in any thread; its waits and tasks are kept.
     pub(crate) fn disown(&self, py: Python<'_>) {
         self.owner.store(u64::MAX, Relaxed);
         unusual::note_gone_loop();
@@ -247,7 +247,7 @@ impl Loop {
         }
     }
 
-    /// Schedules a task ahead of all others; one from another thread comes when it comes.
+    /// Schedules a task ahead of all others; a task from another thread goes through the inbox and gets no precedence.
     pub fn push_first(&self, py: Python<'_>, task: Task) {
         if self.is_mine() {
             self.queue.with(py, |queue| queue.push_first(task));
@@ -312,11 +312,11 @@ impl Loop {
         }
     }
 
-    /// Does a part of a hub's task that may call Python or raise in a greenlet, and so may switch away from the hub.
+    /// Runs a part of a hub's task that may call Python or raise in a greenlet, and so may switch away from the hub.
     ///
-    /// The hub is then suspended in the middle of the task, and what the task still has to do, and what it holds, waits
-    /// with it. Greenlets that park onto each other would leave it there for as long as they are busy. So whoever parks
-    /// while this lasts gives the turn back to the hub, which ends the task before anybody else is resumed.
+    /// The hub is then suspended in the middle of the task, and the rest of the task, with everything it holds, waits
+    /// with it. Greenlets that park onto each other would leave it there for as long as they are busy. So a greenlet
+    /// that parks meanwhile gives the turn back to the hub, which ends the task before any other greenlet is resumed.
     pub fn in_task<R>(&self, part: impl FnOnce() -> R) -> R {
         let before = self.unusual.put(Unusual::IN_TASK, true);
         let result = part();
@@ -359,15 +359,15 @@ impl Loop {
             .wrapping_add(self.iterations.load(Relaxed))
     }
 
-    /// Notes which greenlet is about to run, by its address, or 0 for a callback: for the monitor, and for locks, which name
-    /// their holder in reports of deadlocks.
+    /// Notes which greenlet is about to run, by its address, or 0 for a callback. The monitor reads it, and so do
+    /// locks, which name their holder in reports of deadlocks.
     #[inline]
     pub(crate) fn lets_run(&self, address: usize) {
         self.active.store(address, Relaxed);
         running::lets_run(address);
     }
 
-    /// Notes that something is done.
+    /// Notes that a task was done.
     #[inline]
     pub fn progressed(&self) {
         self.activity
@@ -401,7 +401,7 @@ impl Loop {
         self.timers.with(py, |timers| timers.insert(at, what))
     }
 
-    /// Takes a deadline of [`set_deadline`](Self::set_deadline) back; nothing happens when it has passed.
+    /// Cancels a deadline of [`set_deadline`](Self::set_deadline); does nothing when it has passed.
     #[inline]
     pub fn cancel_deadline(&self, py: Python<'_>, key: TimerKey) {
         let taken = self.timers.with(py, |timers| timers.cancel(key));
@@ -410,12 +410,12 @@ impl Loop {
         }
     }
 
-    /// The time of the last poll.
+    /// Returns the time of the last poll.
     pub fn cached_now(&self) -> Time {
         Time::from_nanos(self.now.load(Relaxed))
     }
 
-    /// Reads the clock into the cache.
+    /// Reads the clock into the cache and returns it.
     pub fn update_time(&self) -> Time {
         let now = Time::now();
         self.now.store(now.as_nanos(), Relaxed);
@@ -497,10 +497,10 @@ impl Loop {
         }
     }
 
-    /// Visits what it owns.
+    /// Visits the objects that the loop owns.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// Returns the error of the visitor.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.error_handler
             .peek(&visit, |handler| visit.call(handler))

@@ -258,7 +258,7 @@ impl Loop {
         )
     }
 
-    /// Return a watcher that calls when the file at `path` changes, which it looks at every `interval` seconds.
+    /// Return a watcher that calls when the file at `path` changes, which it checks every `interval` seconds.
     #[pyo3(signature = (path, interval = 0.0, r#ref = true, priority = None))]
     fn stat<'py>(
         slf: &Bound<'py, Self>,
@@ -351,7 +351,8 @@ impl Loop {
         .map(drop)
     }
 
-    /// Tell the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are any.
+    /// Notify the watchers of a descriptor that is about to be closed, as if it were ready. Returns whether there are
+    /// any.
     fn closing_fd(
         &self,
         py: Python<'_>,
@@ -393,8 +394,8 @@ impl Loop {
         self.activity.load(Relaxed)
     }
 
-    /// Signals come by the waker here, not by a descriptor of their own: always an `AttributeError`, as in a gevent built
-    /// without signalfd.
+    /// Always raises `AttributeError`, as in a gevent built without signalfd: signals arrive by the waker here, and not
+    /// by a descriptor of their own.
     #[getter]
     fn sigfd(&self) -> PyResult<i32> {
         Err(pyo3::exceptions::PyAttributeError::new_err("sigfd"))
@@ -464,7 +465,7 @@ impl Loop {
         }
     }
 
-    /// How exact timers are, in seconds.
+    /// The resolution of timers, in seconds.
     #[classattr]
     fn approx_timer_resolution() -> f64 {
         1e-5

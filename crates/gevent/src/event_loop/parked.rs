@@ -9,7 +9,8 @@ use reactor::{Direction, SourceKey};
 use crate::event_loop::loop_::Loop;
 use crate::waiting::wait::WaitRef;
 
-/// Is notified when a source is worth trying, and does the rest later: a loop of asyncio has one for each transport.
+/// An object that is notified when a source is worth trying, and does the work later: a loop of asyncio has one for
+/// each transport.
 pub trait Listener: Send + Sync {
     /// Notes that an operation in this direction is worth trying. Must not call Python: it runs in the middle of a poll.
     fn ready(&self, py: Python<'_>, direction: Direction);
@@ -24,7 +25,7 @@ pub enum Parked {
 }
 
 impl Parked {
-    /// The greenlet's wait, if it is one.
+    /// Returns the greenlet's wait, if the waiter is a greenlet.
     pub fn into_wait(self) -> Option<WaitRef> {
         match self {
             Self::Greenlet(wait) => Some(wait),
@@ -34,8 +35,8 @@ impl Parked {
 }
 
 impl Loop {
-    /// Has `listener` notified once when an operation in this direction, which met `EAGAIN`, is worth trying again. Nothing
-    /// happens when somebody waits there already.
+    /// Has `listener` notified once when an operation in this direction, which met `EAGAIN`, is worth trying again.
+    /// Does nothing when a waiter is registered for the direction already.
     pub fn listen(
         &self,
         py: Python<'_>,
@@ -62,7 +63,7 @@ impl Loop {
         self.forget_parked(taken);
     }
 
-    /// Counts one less where a listener was taken out; returns the wait where it is a greenlet's.
+    /// Counts one listener less if `parked` is one; returns the wait if it is a greenlet's.
     pub(crate) fn forget_parked(&self, parked: Option<Parked>) -> Option<WaitRef> {
         let parked = parked?;
         if matches!(parked, Parked::Listener(_)) {
@@ -72,7 +73,7 @@ impl Loop {
         parked.into_wait()
     }
 
-    /// Wakes or notifies those who were taken out of a source, in the order of [`Direction::BOTH`].
+    /// Wakes or notifies the waiters that were taken out of a source, in the order of [`Direction::BOTH`].
     pub(crate) fn wake_parked(&self, py: Python<'_>, parked: [Option<Parked>; 2]) {
         for (direction, parked) in Direction::BOTH.into_iter().zip(parked) {
             match parked {

@@ -1,4 +1,4 @@
-//! Polling: what happened to descriptors, deadlines and in other threads becomes tasks.
+//! Polling: turns what happened to descriptors, to deadlines and in other threads into tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,7 +26,8 @@ impl Loop {
     #[inline(never)]
     pub fn glance(&self, py: Python<'_>) {
         if self.poll(py, false).is_err() {
-            // The next waiting poll reports it. Until then what is ready runs: a poll that stayed due would be tried for ever.
+            // The next poll that waits reports the error. Until then the ready tasks run: were the poll still due, it
+            // would be repeated for ever.
             self.queue.with(py, |queue| queue.polled(Time::now()));
         }
     }
@@ -40,9 +41,10 @@ impl Loop {
         self.has_ready(py)
     }
 
-    /// Spins for the answer of another thread, which will probably come within microseconds; returns true if it came. This
-    /// happens on the stack of the greenlet that parks: an answer that soon would be twice as late by way of the hub. The
-    /// poll that is left out is made up for by the next one, which a busy queue owes after some tasks anyway.
+    /// Spins for the answer of another thread, which will probably come within microseconds; returns true if it came.
+    /// It spins on the stack of the greenlet that parks, because an answer that comes so soon would take twice as long
+    /// by way of the hub. The poll that is left out here is made up for by the next one, which a busy queue demands
+    /// after a number of tasks anyway.
     #[cold]
     #[inline(never)]
     fn await_near_mail(&self, py: Python<'_>) -> bool {
@@ -59,7 +61,7 @@ impl Loop {
         came && self.has_ready(py)
     }
 
-    /// Looks at descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, releases the GIL
+    /// Polls descriptors, deadlines and the inbox, and turns what happened into tasks. With `wait`, it releases the GIL
     /// until something happens; an interrupting signal is noted in [`Unusual::SIGNALS`].
     ///
     /// # Errors
@@ -113,9 +115,10 @@ impl Loop {
             self.runs.end_poll(now, self.activity.load(Relaxed));
         }
         self.queue.with(py, |queue| queue.polled(now));
-        // The order within a turn is a contract that programs count on: timers that are due, then descriptors, then timeouts.
-        // A greenlet whose sleep ended closes a listener before a connection of the same turn is accepted; and after a busy
-        // moment, what came in time is received, though the timeout of the call that waits for it is due by now as well.
+        // The order within a turn is a contract that programs rely on: timers that are due come first, then
+        // descriptors, then timeouts. So a greenlet whose sleep ended closes a listener before a connection of the same
+        // turn is accepted; and after a busy moment, data that came in time is received, though the timeout of the
+        // waiting call is due by now as well.
         let timeouts = self.expire(py, now);
         self.wake_noted(py);
         let result = match polled {
@@ -130,7 +133,7 @@ impl Loop {
                 self.unusual.put(Unusual::SIGNALS, true);
                 Ok(())
             }
-            // Somebody closed descriptors that are not theirs, and may have opened others in their place.
+            // Code outside the loop closed these descriptors, and may have opened others under the same numbers.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL)) => {
                 self.take_mail(py);
                 self.replace_kernel(py).map(drop)
@@ -146,8 +149,8 @@ impl Loop {
         result
     }
 
-    /// Returns true if a wait of this length could leave a signal unnoticed that came just before it, or to another thread:
-    /// only the main thread runs Python's handlers, and neither interrupts its wait.
+    /// Returns true if a wait of this length could leave a signal unnoticed that arrived just before it or in another
+    /// thread: only the main thread runs Python's handlers, and such a signal does not interrupt its wait.
     fn may_miss_signals(&self, timeout: Option<Duration>) -> bool {
         self.default.load(Relaxed) && timeout.is_none_or(|timeout| timeout > SIGNALS_WITHIN)
     }
@@ -170,7 +173,7 @@ impl Loop {
         buffers: &mut [EventBuffer; 2],
     ) -> PyResult<()> {
         let [main, level] = buffers;
-        // libev calls what became ready last first, and programs see that order.
+        // libev calls the watchers of the descriptors that became ready last first, and programs observe that order.
         for (token, flags) in main.iter().rev() {
             match token {
                 WAKER_TOKEN => {
@@ -195,7 +198,8 @@ impl Loop {
                         }
                     }
                     if stale {
-                        // Closed while a duplicate lives on: the kernel reports it for ever and lets nobody remove it.
+                        // The descriptor was closed while a duplicate lives on: the kernel reports it for ever, and it
+                        // cannot be removed from the set by its number. Only a new set gets rid of it.
                         let make = || {
                             Kernel::around(kernel.waker.clone()).map_err(|error| os_error(&error))
                         };
@@ -216,7 +220,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Notifies the watch.
+    /// Notifies the holder of the watch `key` that `events` are ready.
     pub(crate) fn watched_ready(&self, py: Python<'_>, key: usize, events: u32) {
         enum Found {
             Watcher(Py<Watcher>),
@@ -281,7 +285,7 @@ impl Loop {
         }
     }
 
-    /// Carries out the deadlines that passed, but for timeouts: those are returned.
+    /// Carries out the deadlines that passed, except for timeouts, which it returns.
     #[must_use]
     pub(crate) fn expire(&self, py: Python<'_>, now: Time) -> Vec<Due> {
         let mut timeouts = Vec::new();

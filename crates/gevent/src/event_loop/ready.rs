@@ -1,4 +1,4 @@
-//! The ready queue: what one loop has to do, in order.
+//! The ready queue: the tasks of one loop, in the order in which they run.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -65,7 +65,7 @@ const CLOCK_EVERY: u32 = 8;
 /// Room that an empty queue keeps after a burst.
 const KEPT: usize = 4096;
 
-/// A FIFO of tasks that says when a poll is due.
+/// A FIFO queue of tasks that also decides when a poll is due.
 pub struct ReadyQueue {
     tasks: VecDeque<Task>,
     since_poll: u32,
@@ -85,7 +85,7 @@ pub enum Next {
 }
 
 impl ReadyQueue {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub fn new() -> Self {
         let switch_interval = Duration::from_millis(5);
         Self {
@@ -148,7 +148,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Appends `last`; takes the first task if that only lets another greenlet go on, and no poll is due before.
+    /// Appends `last` and takes the first task in exchange, if that task only lets another greenlet go on and no poll
+    /// is due before it.
     #[inline]
     pub fn relay(&mut self, last: Task) -> Option<Task> {
         let direct = matches!(self.tasks.front(), Some(Task::Yield(_) | Task::Wake(_)));
@@ -175,19 +176,19 @@ impl ReadyQueue {
         self.last_poll = now;
     }
 
-    /// Counts a yield that found nobody else ready; true when a poll is due.
+    /// Counts a yield that found no other task ready; returns true when a poll is due.
     #[inline]
     pub fn idle_yield(&mut self) -> bool {
         self.since_poll += 1;
         self.poll_due()
     }
 
-    /// Tasks waiting.
+    /// Returns the number of tasks that wait.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
 
-    /// Tasks of watchers waiting.
+    /// Returns the number of watchers' tasks that wait.
     pub fn watchers(&self) -> usize {
         self.tasks
             .iter()
@@ -195,7 +196,7 @@ impl ReadyQueue {
             .count()
     }
 
-    /// Returns true if none waits.
+    /// Returns true if no task waits.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }

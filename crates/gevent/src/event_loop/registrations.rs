@@ -56,7 +56,7 @@ impl Loop {
         Ok(key)
     }
 
-    /// Ends a watch, for the kernel only at the next poll: most are begun anew before.
+    /// Ends a watch; the kernel is notified only at the next poll, as most watches are begun anew before that.
     pub fn unwatch_soon(&self, py: Python<'_>, fd: i32, key: usize) {
         let taken = self.watched.with(py, |watched| {
             watched
@@ -83,7 +83,7 @@ impl Loop {
     /// Ends a watch.
     pub fn unwatch(&self, py: Python<'_>, fd: i32, key: usize) {
         if let Ok(kernel) = self.kernel(py) {
-            // A descriptor that was closed by other means than ours is gone from the set already.
+            // A descriptor that was closed by other means than gevent's functions is gone from the set already.
             let _ = self
                 .watches
                 .with(py, |watches| watches.remove(&kernel.level, fd, key));
@@ -92,7 +92,8 @@ impl Loop {
         drop(taken);
     }
 
-    /// Wakes those who wait for a descriptor that is about to be closed, as if it were ready. Returns true if there are any.
+    /// Wakes the waiters of a descriptor that is about to be closed, as if it were ready. Returns true if there are
+    /// any.
     pub fn closing(&self, py: Python<'_>, fd: i32) -> bool {
         self.end_lingering(py);
         let watches: Vec<_> = self
@@ -107,8 +108,8 @@ impl Loop {
         self.queue.with(py, |queue| queue.len()) > before
     }
 
-    /// Registers everything in new sets. A descriptor that cannot be registered was closed by other means than ours. Its
-    /// waiters would wait for ever, so they are woken, and get the error of their system call.
+    /// Registers everything in new sets. A descriptor that cannot be registered was closed by other means than gevent's
+    /// functions. Its waiters would wait for ever, so they are woken, and get the error of their system call.
     pub(crate) fn rearm(&self, py: Python<'_>, kernel: &Kernel) {
         let parked: Vec<_> = self.sources.with(py, |sources| {
             let lost = sources.rearm_all(&kernel.main);

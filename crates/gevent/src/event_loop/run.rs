@@ -1,4 +1,4 @@
-//! Running a loop: what the hub greenlet, or the caller of `loop.run()`, does turn after turn.
+//! Running a loop: the turns that the hub greenlet, or the caller of `loop.run()`, makes one after the other.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -79,8 +79,8 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
 fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> {
     // The first turn is a whole one, also when nothing that counts is left.
     let mut first = true;
-    // A single turn ends, also when tasks keep scheduling tasks: it does those that are ready as it begins, and those that
-    // its poll finds.
+    // A single turn ends even when tasks keep scheduling tasks: it does those that are ready as it begins, and those
+    // that its poll finds.
     let single = nowait || once;
     loop {
         work(py, this, single)?;
@@ -111,7 +111,7 @@ fn is_ended(py: Python<'_>, this: &Loop) -> bool {
     this.unusual.any(Unusual::STOPPING) || this.is_destroyed(py)
 }
 
-/// Carries out what is ready: with `bounded`, or after `break_`, only what was ready then.
+/// Carries out the ready tasks; with `bounded`, or after `break_`, only those that were ready as it began.
 fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
     let ready = || this.queue.with(py, |queue| queue.len());
     let mut left = if bounded { ready() } else { usize::MAX };
@@ -127,7 +127,7 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
         }
         if this.unusual.any(Unusual::STOPPING | Unusual::MEASURED) {
             if !this.unusual.any(Unusual::STOPPING) {
-                // What greenlets did was noted as they parked or ended: what is left was done in a callback.
+                // The runs of greenlets were noted as they parked or ended, so this run was a callback.
                 this.runs.end_run(py, || None);
                 continue;
             }
@@ -154,8 +154,8 @@ fn run_task(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
     resume(py, this, target)
 }
 
-/// Runs a task that is more than a switch. Apart, so that none of it is in the frame that is copied when the hub, in the
-/// middle of a mere switch, gives way to a greenlet further down on the stack.
+/// Runs a task that is more than a switch. It is a function of its own so that none of it is in the frame that is
+/// copied when the hub, in the middle of a mere switch, gives way to a greenlet further down on the stack.
 #[inline(never)]
 fn run_in_hub(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
     let active = match &task {
@@ -204,8 +204,8 @@ fn run_in_hub(py: Python<'_>, this: &Loop, task: Task) -> PyResult<()> {
     }
 }
 
-/// Switches to a greenlet with nothing else to do or to hold: while the hub is suspended here, greenlets may park onto each
-/// other for any time.
+/// Switches to a greenlet, with nothing else to do or to hold: while the hub is suspended here, greenlets may park onto
+/// each other for any length of time.
 #[inline]
 fn resume(py: Python<'_>, this: &Loop, target: Py<PyAny>) -> PyResult<()> {
     let target = target.into_bound(py);
@@ -224,8 +224,8 @@ fn thrown_in(this: &Loop, target: Bound<'_, PyAny>) -> PyResult<()> {
     this.in_task(|| came_back(py, this, &target.unbind(), Err::<(), _>(error)))
 }
 
-/// Deals with how a switch away from here, for `context`, ended: an error was thrown in here, or left a raw greenlet that
-/// ended.
+/// Handles an error with which a switch away from here, made for `context`, ended: it was thrown into the hub, or came
+/// from a raw greenlet that ended.
 fn came_back<T>(
     py: Python<'_>,
     this: &Loop,
@@ -233,7 +233,7 @@ fn came_back<T>(
     switched: PyResult<T>,
 ) -> PyResult<()> {
     match switched {
-        // One that was meant for the hub itself, by `kill`, is that of a callback.
+        // An error that was meant for the hub itself, as by `kill`, is treated as one of a callback.
         Err(error)
             if hub::ends_hub(py, &error) && !context.bind(py).is_instance_of::<BaseHub>() =>
         {

@@ -1,11 +1,13 @@
-//! Measures how long greenlets run before they let others run, and for how long a loop does not look at its events.
+//! Measures how long greenlets run before they let others run, and how long a loop goes without a poll.
 //!
-//! Reading the clock at each switch would make every program slower for a question that few ask. So nothing is measured until
-//! somebody asks for the first time, which sets [`Unusual::MEASURED`](super::unusual::Unusual::MEASURED): parks, yields and the
-//! hub test the word that has this bit in any case, and call what is here behind that test.
+//! Reading the clock at each switch would make every program slower for numbers that few ask for. So nothing is
+//! measured until a program asks for the first time, which sets
+//! [`Unusual::MEASURED`](super::unusual::Unusual::MEASURED): parks, yields and the hub test the word that has this bit
+//! in any case, and call this file behind that test.
 //!
-//! A *run* lasts from one switch to the next. A *turn* lasts from the end of one poll to the beginning of the next, and may
-//! consist of many runs: an event that comes during a turn is noticed at its end, so the lengths of turns are the loop's lag.
+//! A *run* lasts from one switch to the next. A *turn* lasts from the end of one poll to the beginning of the next, and
+//! may consist of many runs: an event that comes during a turn is noticed at its end, so the lengths of turns are the
+//! loop's lag.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -42,7 +44,7 @@ pub fn any_measured() -> bool {
     ANY.load(Relaxed)
 }
 
-/// Has every loop that is made from now on be measured.
+/// Has runs measured in every loop that is made from now on.
 pub fn begin() {
     ANY.store(true, Relaxed);
 }
@@ -72,7 +74,7 @@ fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Runs {
-    /// Nothing measured yet.
+    /// Makes measures in which nothing is measured yet.
     pub fn new() -> Self {
         Self {
             run_since: AtomicU64::new(0),
@@ -100,8 +102,8 @@ impl Runs {
         }
     }
 
-    /// Notes that a poll begins, with the loop's count of tasks. A turn in which nothing was done is not counted: the hub polls
-    /// at once after a greenlet did in vain.
+    /// Notes that a poll begins, with the loop's count of tasks. A turn in which nothing was done is not counted: the
+    /// hub polls again right after a greenlet polled in vain.
     #[cold]
     #[inline(never)]
     pub fn begin_poll(&self, tasks: u64) {
@@ -122,7 +124,7 @@ impl Runs {
     #[inline(never)]
     pub fn end_poll(&self, now: Time, tasks: u64) {
         let now = now.as_nanos();
-        // Somebody may have asked for the first time while this poll waited.
+        // The program may have asked for the first time while this poll waited.
         if let since @ 1.. = self.poll_since.swap(0, Relaxed) {
             add(&self.poll_nanos, now.saturating_sub(since));
         }
@@ -131,17 +133,17 @@ impl Runs {
         self.run_since.store(now, Relaxed);
     }
 
-    /// Returns the number of turns in each class of [`BOUNDS`], and last of those beyond.
+    /// Returns the number of turns in each class of [`BOUNDS`], and last the number of those that are longer.
     pub fn classes(&self) -> impl Iterator<Item = u64> {
         self.classes.iter().map(|class| class.load(Relaxed))
     }
 
-    /// Returns how long all turns that were counted were together.
+    /// Returns the sum of the lengths of all counted turns.
     pub fn turn_nanos(&self) -> u64 {
         self.turn_nanos.load(Relaxed)
     }
 
-    /// Returns how long polls took and waited together.
+    /// Returns the time that polls took in total, their waits included.
     pub fn poll_nanos(&self) -> u64 {
         self.poll_nanos.load(Relaxed)
     }

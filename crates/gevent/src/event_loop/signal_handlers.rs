@@ -1,8 +1,8 @@
 //! Runs Python's signal handlers while everything waits.
 //!
-//! CPython calls handlers between two instructions of the main thread. When its greenlets all wait, there is no instruction
-//! but those of the hub, in which nothing may block; and a handler may well want to: it joins a thread, takes a lock, logs,
-//! or runs a child. So the hub makes a greenlet for the handlers that are due and goes on.
+//! CPython calls handlers between two instructions of the main thread. When its greenlets all wait, the only
+//! instructions are those of the hub, in which nothing may block; and a handler may well block, as it joins a thread,
+//! takes a lock, logs, or runs a child. So the hub makes a greenlet for the handlers that are due and goes on.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -17,8 +17,8 @@ use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
 
-/// Runs the handlers of signals that came, before the hub's next task: in the next callback, an error of a handler would be
-/// taken for that callback's, and stop its watcher.
+/// Runs the handlers of signals that came, before the hub's next task. If they ran in the next callback instead, an
+/// error of a handler would be taken for an error of that callback, and stop its watcher.
 pub fn run(py: Python<'_>, loop_: &Loop) {
     let result = if loop_.unusual.put(Unusual::SIGNALS, false) {
         match running_hub(py) {
@@ -38,21 +38,21 @@ fn running_hub(py: Python<'_>) -> Option<Bound<'_, BaseHub>> {
     running.cast_into::<BaseHub>().ok()
 }
 
-/// Runs the handlers in a greenlet, which takes their errors back to the hub.
+/// Runs the handlers in a greenlet, which passes their errors on to the hub.
 fn in_greenlet(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<()> {
     let py = hub.py();
     let handlers = hub.getattr(pyo3::intern!(py, "_run_signal_handlers"))?;
     call_in_greenlet(hub, loop_, handlers.unbind(), PyTuple::empty(py).unbind())
 }
 
-/// The name of the attribute by which a greenlet is known as one that runs handlers.
+/// The name of the attribute that marks a greenlet which runs handlers.
 const RUNS_HANDLERS: &str = "_runs_signal_handlers";
 
-/// Returns true in a greenlet that runs handlers. What gevent lets only the hub do is asked of the hub there, as gevent's
-/// handlers run in the hub.
+/// Returns true in a greenlet that runs handlers. Such a greenlet has the hub do what gevent lets only the hub do,
+/// since gevent's handlers run in the hub.
 ///
 /// # Errors
-/// What reading the greenlet's attribute raises.
+/// Returns the error that reading the greenlet's attribute raises.
 pub fn are_running(py: Python<'_>) -> PyResult<bool> {
     greenlet::current(py)?.hasattr(pyo3::intern!(py, RUNS_HANDLERS))
 }
@@ -82,7 +82,7 @@ fn call_in_greenlet(
     loop_.in_task(|| greenlet::switch(&new).map(drop))
 }
 
-/// What `signal.signal` of a patched process gives to CPython in place of the program's handler.
+/// The object that `signal.signal` of a patched process gives to CPython in place of the program's handler.
 ///
 /// CPython calls handlers wherever the main thread executes Python, which may be a callback in the hub. The program's handler
 /// may block, so there it is called in a greenlet, as soon as the callback returns.

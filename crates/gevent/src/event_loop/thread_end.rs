@@ -1,4 +1,4 @@
-//! The end of a thread: its greenlets that are still parked are unwound.
+//! Unwinds the greenlets that are still parked when their thread ends.
 
 use std::collections::VecDeque;
 use std::sync::Weak;
@@ -12,7 +12,7 @@ use crate::ffi::greenlet;
 use crate::waiting::threads;
 use crate::waiting::wait::Wait;
 
-/// Returns the greenlets that wait or yield, if the loop is not that of the main thread, where nothing is listed.
+/// Returns the greenlets that wait or yield. It returns none for the loop of the main thread, where nothing is listed.
 pub fn parked_greenlets(
     py: Python<'_>,
     waits: Slab<Weak<Wait>>,
@@ -32,8 +32,9 @@ pub fn parked_greenlets(
     waiting.chain(yielding).collect()
 }
 
-/// Raises `GreenletExit` in the parked greenlets of a thread that ends. Each gives up its place wherever it waits, and passes
-/// on what it was woken for, which nobody else would get otherwise: what it waits on belongs to other threads too.
+/// Raises `GreenletExit` in the parked greenlets of a thread that ends. Each gives up its place in the queue that it
+/// waits in, and passes on what it was woken for. Otherwise that would be lost to the greenlets of other threads, which
+/// may wait for the same object.
 pub fn unwind(py: Python<'_>, parked: Vec<Py<PyAny>>) {
     for target in parked {
         let target = target.into_bound(py);

@@ -1,9 +1,10 @@
-//! One word per loop that says what is unusual about it, so that a greenlet that parks asks one question.
+//! One word of bits per loop that says what is unusual about it, so that a greenlet that parks makes a single test.
 //!
-//! A park is the most frequent thing that a program does here, and nearly always nothing stands in its way. What might
-//! (a hub in the middle of a task, watchers around each poll, a signal, a run that is to end) is a bit of this word, set and
-//! cleared where it begins and ends. Everything that a bit asks for belongs behind the test of it, in a function that is not
-//! inlined, so that the usual case stays a load and a branch. Bits change with the GIL held, so loads and stores suffice.
+//! Parking is the most frequent thing that a program does here, and nearly always nothing stands in its way. Each
+//! circumstance that might (a hub in the middle of a task, watchers around each poll, a signal, a run that is to end)
+//! is a bit of this word, which is set where the circumstance begins and cleared where it ends. Everything that a bit
+//! asks for belongs behind the test of it, in a function that is not inlined, so that the usual case stays a load and a
+//! branch. Bits change with the GIL held, so loads and stores suffice.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -16,7 +17,8 @@ pub fn any_loop_is_gone() -> bool {
     ANY_GONE.load(Relaxed)
 }
 
-/// Notes that a loop never runs again; also in a forked child, where those of the other threads do not.
+/// Notes that a loop never runs again. A forked child calls it too, as the loops of the parent's other threads do not
+/// run there.
 pub fn note_gone_loop() {
     ANY_GONE.store(true, Relaxed);
 }
@@ -26,7 +28,7 @@ pub fn note_gone_loop() {
 pub struct Unusual(AtomicU32);
 
 impl Unusual {
-    /// The hub is in the middle of a task, and whoever parks gives the turn back to it.
+    /// The hub is in the middle of a task, and a greenlet that parks gives the turn back to it.
     pub const IN_TASK: u32 = 1;
     /// Watchers of prepare, check or idle are active, for which only the hub polls.
     pub const PHASED: u32 = 1 << 1;
@@ -36,10 +38,10 @@ impl Unusual {
     pub const STOPPING: u32 = 1 << 3;
     /// The loop was destroyed or left behind: nothing in it runs any more.
     pub const DESTROYED: u32 = 1 << 4;
-    /// Runs and turns are measured, as somebody has asked for that; see [`crate::event_loop::runs`].
+    /// Runs and turns are measured, because the program has asked for that; see [`crate::event_loop::runs`].
     pub const MEASURED: u32 = 1 << 5;
 
-    /// Nothing is unusual.
+    /// Returns a set in which nothing is unusual.
     pub const fn none() -> Self {
         Self(AtomicU32::new(0))
     }

@@ -1,4 +1,4 @@
-//! The end of a greenlet: waiting for it, reading its result, notifying of it, bringing it about.
+//! The end of a greenlet: waiting for it, reading its result, notifying the listeners, and killing the greenlet.
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -22,19 +22,19 @@ use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::waiter::error_of;
 
 impl Greenlet {
-    /// Opens the state.
+    /// Opens the state for `f`.
     pub fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
         slf.get().state.with(slf.py(), f)
     }
 
-    /// The loop that it is scheduled in.
+    /// Returns the loop that it is scheduled in.
     pub fn own_loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
         Self::read(slf, |state| {
             state.loop_.as_ref().map(|loop_| loop_.clone_ref(slf.py()))
         })
     }
 
-    /// Notes, where runs are measured, that the last run of this greenlet ends, whose function has returned.
+    /// Notes, where runs are measured, the end of the last run of this greenlet, whose `function` has returned.
     #[inline]
     pub fn end_last_run(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) {
         if runs::any_measured() {
@@ -55,17 +55,17 @@ impl Greenlet {
         }
     }
 
-    /// Ends without having begun.
+    /// Ends a greenlet that has not begun.
     pub fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
         if Self::read(slf, |state| state.ended.is_none()) {
             Self::fail(slf, error);
         }
     }
 
-    /// Parks the running greenlet until this one is over; false when the deadline passed first.
+    /// Parks the running greenlet until this one is over; returns false when the deadline passed first.
     ///
     /// # Errors
-    /// What is thrown into the running greenlet meanwhile.
+    /// Returns the error that is thrown into the running greenlet meanwhile.
     pub fn wait_over(slf: &Bound<'_, Self>, deadline: &mut Deadline) -> PyResult<bool> {
         if Self::is_ready(slf) {
             return Ok(true);
@@ -79,7 +79,7 @@ impl Greenlet {
         Ok(resumed?.is_some())
     }
 
-    /// Returns what it returned or raised, once it is over.
+    /// Returns the value that it returned or the error that it raised; none until it is over.
     pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
         let py = slf.py();
         let copied = Self::read(slf, |state| {
@@ -111,11 +111,11 @@ impl Greenlet {
         }
     }
 
-    /// Adds a link of `class`, or of the class that `kind` names. Without a callback, or with a greenlet in its place, it
-    /// is a link as gevent 0.13 had them.
+    /// Adds a link of `class`, or of the class that `kind` names. Without a callback, or with a greenlet in its place,
+    /// it adds a link with the meaning of gevent 0.13.
     ///
     /// # Errors
-    /// `TypeError` for what cannot be called; what the link raises because this greenlet is over.
+    /// `TypeError` for what cannot be called; the error that the link raises because this greenlet is over.
     pub fn link_as(
         slf: &Bound<'_, Self>,
         callback: Option<Bound<'_, PyAny>>,
@@ -142,7 +142,8 @@ impl Greenlet {
         Ok(())
     }
 
-    /// The part of `kill` that does not wait; whether the error is now the last thing in this thread's ready queue.
+    /// Does the part of `kill` that does not wait; returns true if the error is now the last thing in this thread's
+    /// ready queue.
     ///
     /// # Errors
     /// `TypeError` for something that is no exception.
@@ -152,7 +153,7 @@ impl Greenlet {
             return Ok(false);
         }
         let error = match exception {
-            // What is no exception kills as the error of having been given it.
+            // Where the argument is no exception, the greenlet gets the `TypeError` that says so.
             Some(exception) => {
                 error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error)
             }
@@ -178,7 +179,7 @@ impl Greenlet {
 /// Makes a greenlet of `class` and links it to the current one.
 ///
 /// # Errors
-/// What making it raises.
+/// Returns the error that making it raises.
 pub fn spawn_linked<'py>(
     class: &Bound<'py, PyType>,
     kind: LinkKind,
@@ -190,7 +191,7 @@ pub fn spawn_linked<'py>(
         .call1((class, kind.method(), args, kwargs))
 }
 
-/// A fresh `GreenletExit`.
+/// Makes a fresh `GreenletExit`.
 pub fn exit_error(py: Python<'_>) -> PyErr {
     PyErr::from_type(
         greenlet::exit_type(py)

@@ -8,7 +8,7 @@ use crate::ffi::{attribute, entry};
 
 static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// `StreamServer.do_close`, as it is without a program's changes. What it does needs no call.
+/// The function `StreamServer.do_close`, unless a program has changed it. The engine does its work without calling it.
 static PLAIN_CLOSE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// Notes `StreamServer.do_close`.
@@ -19,7 +19,7 @@ pub fn set_plain_close(py: Python<'_>, do_close: &Py<PyAny>) {
 /// Adds the function to the module.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Fails when the function cannot be made.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let function = entry::handle_function(module, "gevent.baseserver")?;
     module.add(entry::HANDLE_NAME, &function)?;
@@ -27,7 +27,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
-/// The function: ``_handle_and_close_when_done(handle, close, args)``.
+/// Returns the function ``_handle_and_close_when_done(handle, close, args)``.
 pub fn function(py: Python<'_>) -> Option<&Py<PyAny>> {
     FUNCTION.get(py)
 }
@@ -37,14 +37,15 @@ pub fn function(py: Python<'_>) -> Option<&Py<PyAny>> {
 pub struct Handling<'py> {
     /// The handler.
     pub handle: Bound<'py, PyAny>,
-    /// What ends the connection.
+    /// The function that ends the connection.
     pub close: Bound<'py, PyAny>,
-    /// What both are called with.
+    /// The arguments of both.
     pub args: Bound<'py, PyTuple>,
 }
 
 impl<'py> Handling<'py> {
-    /// Takes the call apart; none when it is one of another function, or not a proper one.
+    /// Takes the call apart; returns none when it calls another function, or has other arguments than the function
+    /// takes.
     pub fn of(
         function: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
@@ -64,10 +65,10 @@ impl<'py> Handling<'py> {
         })
     }
 
-    /// Ends the connection after the handler: its result, unless closing fails.
+    /// Ends the connection after the handler; returns the handler's result, unless closing fails.
     ///
     /// # Errors
-    /// The handler's error, or that of closing, with the handler's as its context.
+    /// Returns the handler's error, or the error of closing, with the handler's error as its context.
     pub fn end<T>(&self, result: PyResult<T>) -> PyResult<T> {
         let py = self.close.py();
         match self.close() {

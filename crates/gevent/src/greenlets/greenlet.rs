@@ -1,6 +1,6 @@
 //! `gevent.Greenlet`: a greenlet with a result, links and a place in the ready queue.
 //!
-//! This file holds the object and its life (start, run, death), `state.rs` what it consists of, `api.rs` its Python methods.
+//! This file holds the object and its life (start, run, end), `state.rs` its state, `methods.rs` its Python methods.
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
@@ -28,11 +28,11 @@ use crate::waiting::wait::WaitRef;
 
 /// A greenlet scheduled by the hub of the thread that made it.
 ///
-/// ``Greenlet(function, *args, **kwargs)`` makes one, and `start` schedules it; `gevent.spawn` does both. A subclass may
-/// override ``_run`` instead of giving a function. When it is over, `value` has what the function returned, or `exception` the
-/// error that ended it, and whoever waits in `join` or `get` goes on.
+/// ``Greenlet(function, *args, **kwargs)`` makes one, and `start` schedules it; `gevent.spawn` does both. A subclass
+/// may override ``_run`` instead of giving a function. When it is over, `value` has what the function returned, or
+/// `exception` the error that ended it, and the greenlets that wait in `join` or `get` go on.
 ///
-/// Other than a ``threading.Thread`` it can be killed, has a result, and runs only while all others wait.
+/// Unlike a ``threading.Thread`` it can be killed, has a result, and runs only while all others wait.
 ///
 /// :param run: The function. Without one, and without a ``_run`` of a subclass, it does nothing.
 /// :param args: The positional arguments of the function.
@@ -64,13 +64,13 @@ impl Collected for Greenlet {
 }
 
 impl Greenlet {
-    /// The type object, for comparing exact types.
+    /// Returns the type object, for comparing exact types.
     #[inline]
     pub fn type_ptr(py: Python<'_>) -> *mut pyo3::ffi::PyTypeObject {
         <Self as pyo3::PyTypeInfo>::type_object_raw(py)
     }
 
-    /// An object as its base's `tp_new` leaves it, with empty state.
+    /// Returns an object as its base's `tp_new` leaves it, with empty state.
     pub fn blank() -> PyClassInitializer<Self> {
         Self::with_state(State::blank())
     }
@@ -89,7 +89,7 @@ impl Greenlet {
     /// Does what `Greenlet.__init__` does.
     ///
     /// # Errors
-    /// `TypeError` when there is nothing callable to run; what `set_parent` and making a hub raise.
+    /// `TypeError` when there is nothing callable to run; the errors that `set_parent` and making a hub raise.
     pub fn init<'py>(
         slf: &Bound<'py, Self>,
         run: Option<Bound<'py, PyAny>>,
@@ -141,10 +141,10 @@ impl Greenlet {
         Ok(())
     }
 
-    /// A started greenlet of exactly this type, as `gevent.spawn` makes.
+    /// Makes and starts a greenlet of exactly this type, as `gevent.spawn` does.
     ///
     /// # Errors
-    /// As [`init`](Self::init) and [`start`](Self::start).
+    /// Fails as [`init`](Self::init) and [`start`](Self::start) do.
     pub fn spawned<'py>(
         run: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
@@ -177,7 +177,7 @@ impl Greenlet {
     /// Puts the greenlet into the ready queue, once.
     ///
     /// # Errors
-    /// What a spawn callback raises.
+    /// Returns the error that a spawn callback raises.
     pub fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         if let Some(loop_) = Self::schedule(slf)? {
@@ -187,10 +187,10 @@ impl Greenlet {
         Ok(())
     }
 
-    /// Marks the greenlet as scheduled; the loop to schedule it on, none when that was done before.
+    /// Marks the greenlet as scheduled; returns the loop to schedule it on, none when that was done before.
     ///
     /// # Errors
-    /// What a spawn callback raises; `AssertionError` when `__init__` was not called.
+    /// Returns the error that a spawn callback raises; `AssertionError` when `__init__` was not called.
     pub fn schedule(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Loop>>> {
         let py = slf.py();
         let this = slf.get();
@@ -217,7 +217,8 @@ impl Greenlet {
         Ok(loop_)
     }
 
-    /// Takes note that the hub is about to switch to the greenlet for the first time; none when it was cancelled meanwhile.
+    /// Notes that the hub is about to switch to the greenlet for the first time; returns none when the greenlet was
+    /// cancelled meanwhile.
     pub fn begin(slf: Py<Self>, py: Python<'_>) -> Option<Py<Self>> {
         let due = slf.get().state.with(py, |state| {
             let due = state.stage == Stage::Scheduled;
@@ -240,7 +241,7 @@ impl Greenlet {
     /// Returns the call that its body is to make.
     ///
     /// # Errors
-    /// What looking `_run` up raises.
+    /// Returns the error that looking `_run` up raises.
     pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
         let py = slf.py();
         slf.get().begun.set();
@@ -346,7 +347,7 @@ impl Greenlet {
         Self::schedule_links(slf);
     }
 
-    /// Ends what few greenlets have.
+    /// Ends the state that few greenlets have.
     #[cold]
     fn leave_rare(&self, slf: &Bound<'_, Self>) {
         let py = slf.py();
@@ -439,7 +440,7 @@ impl Greenlet {
         state.with(py, |state| state.notifying = false);
     }
 
-    /// Takes the greenlet out of the queue if it has not run yet; true when it never will.
+    /// Takes the greenlet out of the queue if it has not run yet; returns true when it never will.
     pub fn cancel_start(slf: &Bound<'_, Self>) -> bool {
         let py = slf.py();
         let (cancelled, timer) = slf.get().state.with(py, |state| match state.stage {
@@ -463,7 +464,7 @@ impl Greenlet {
         cancelled && !greenlet::started(slf.as_any())
     }
 
-    /// Its place in the order of ends.
+    /// Returns the greenlet's place in the order in which greenlets ended.
     pub fn end_order(slf: &Bound<'_, Self>) -> u64 {
         slf.get().state.with(slf.py(), |state| state.end_order)
     }
@@ -491,16 +492,16 @@ fn is_ended(target: &Bound<'_, PyAny>) -> bool {
     greenlet::started(target) && !greenlet::active(target)
 }
 
-/// The error for what cannot be run.
+/// Makes the error for an object that cannot be called.
 pub fn not_callable() -> PyErr {
     PyTypeError::new_err("The run argument or self._run must be callable")
 }
 
-/// Raises `error` in `target` now, from the hub. A greenlet of ours that is parked finds the error as the outcome of its
-/// wait: greenlet's own `throw` unwinds through C++ frames, which takes ten times as long.
+/// Raises `error` in `target` now, from the hub. A `Greenlet` that is parked gets the error as the outcome of its wait:
+/// greenlet's own `throw` unwinds through C++ frames, which takes ten times as long.
 ///
 /// # Errors
-/// What is thrown into the hub before the greenlet switches back.
+/// Returns an error that is thrown into the hub before the greenlet switches back.
 pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let py = target.py();
     if is_ended(target) {

@@ -14,8 +14,8 @@ use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::timeout::Timeout;
 
 impl Greenlet {
-    /// The step of a call that waits until it is over or the deadline passes, and then returns what `then` does, which is
-    /// given the deadline that passed.
+    /// Returns the step of a call that waits until the greenlet is over or the deadline passes, and then returns the
+    /// result of `then`. A deadline that passed is given to `then`.
     fn when_over(
         slf: &Bound<'_, Self>,
         kind: WaitKind,

@@ -1,7 +1,8 @@
 //! `gevent.local.local`: an object with other attributes in every greenlet.
 //!
-//! The dictionaries belong to the object, each under its greenlet's address. They go with the object; and each goes when
-//! its greenlet ends, of which a `Greenlet` notifies them itself ([`Visited`]) and any other greenlet by a weak reference.
+//! The dictionaries belong to the object, each under its greenlet's address, and they are dropped with the object. Each
+//! is also dropped when its greenlet ends: a `Greenlet` notifies the locals that it used ([`Visited`]), and the end of
+//! any other greenlet is noticed by a weak reference.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -58,11 +59,11 @@ type Dicts = HashMap<usize, Own, BuildHasherDefault<AddressHasher>>;
 /// One greenlet's attributes.
 struct Own {
     dict: Py<PyDict>,
-    /// The weak reference whose callback notices its end, if need be.
+    /// The weak reference whose callback notices the greenlet's end, unless the greenlet notifies the local of it.
     _watch: Option<Py<PyWeakrefReference>>,
 }
 
-/// Spreads addresses, which differ little in their low bits.
+/// Hashes addresses so that they spread, as they differ little in their low bits.
 #[derive(Default)]
 struct AddressHasher(u64);
 
@@ -84,12 +85,12 @@ impl Hasher for AddressHasher {
     }
 }
 
-/// Some locals, those that are no more among them.
+/// A list of locals, some of which may be gone.
 #[derive(Default, Debug)]
 struct List(Vec<Weak<Shared>>);
 
 impl List {
-    /// Adds one, and forgets those that are no more before growing.
+    /// Adds a local; before the list grows, removes those that are gone.
     fn add(&mut self, local: &Arc<Shared>) {
         if self.0.len() == self.0.capacity() {
             self.0.retain(|local| local.strong_count() > 0);
@@ -104,7 +105,8 @@ impl List {
 pub struct Visited(List);
 
 impl State {
-    /// Notes a local that the greenlet has attributes in; false when the greenlet is over, so that its end will not notify it.
+    /// Notes a local that the greenlet has attributes in; returns false when the greenlet is over, so that its end will
+    /// not notify the local.
     fn note(&mut self, local: &Arc<Shared>) -> bool {
         if self.stage == Stage::Dead {
             return false;
@@ -128,7 +130,7 @@ pub fn leave_all(slf: &Bound<'_, Greenlet>) {
     }
 }
 
-/// Every local there is, for [`all_local_dicts_for_greenlet`].
+/// All locals that exist, for [`all_local_dicts_for_greenlet`].
 static ALL: GilCell<List> = GilCell::in_static(List(Vec::new()));
 
 impl Shared {
@@ -152,7 +154,7 @@ impl Shared {
         })
     }
 
-    /// Gives a greenlet attributes, none as yet.
+    /// Gives a greenlet attributes, of which there are none as yet.
     fn enter(
         self: &Arc<Self>,
         current: &Bound<'_, PyAny>,
@@ -201,7 +203,7 @@ impl Shared {
 }
 
 impl Local {
-    /// The running greenlet's attributes.
+    /// Returns the running greenlet's attributes.
     #[inline]
     fn dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let shared = &slf.get().shared;
@@ -262,8 +264,8 @@ fn is_dict(name: &Bound<'_, PyString>) -> PyResult<bool> {
     Ok(name.is(dict) || (name.len()? == 8 && *name == "__dict__"))
 }
 
-/// The `AttributeError` of the `__getattribute__` that just failed. The slot that PyO3 makes drops it and calls
-/// `__getattr__` at once, which raises it after all.
+/// The `AttributeError` of the `__getattribute__` that just failed. The slot that PyO3 makes drops it and then calls
+/// `__getattr__`, which raises this one.
 static MISSED: GilCell<Option<PyErr>> = GilCell::in_static(None);
 
 #[pymethods]

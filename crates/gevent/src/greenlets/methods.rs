@@ -90,7 +90,7 @@ impl Greenlet {
 
     /// Create a greenlet that will run ``function(*args, **kwargs)`` in `seconds` seconds.
     ///
-    /// Other than a ``threading.Timer`` it does not keep the process alive. `kill` cancels it.
+    /// Unlike a ``threading.Timer`` it does not keep the process alive. `kill` cancels it.
     ///
     /// :param seconds: The number of seconds; with 0 it runs when the caller next waits.
     /// :param args: The function and its positional arguments.
@@ -126,8 +126,8 @@ impl Greenlet {
         let Some(loop_) = Self::schedule(slf)? else {
             return Ok(());
         };
-        // From the time of the loop's turn, as any timer: a greenlet to be started at once comes ahead of those whose time
-        // has passed since, while the program was busy.
+        // The time is counted from the loop's turn, as for any timer. So a greenlet that is to be started without delay
+        // comes ahead of those whose time passed later, while the program was busy.
         let at = loop_.get().cached_now().after(delay);
         let task = Task::Start(slf.clone().unbind());
         let key = loop_.get().set_deadline(py, at, Due::Task(Box::new(task)));
@@ -207,7 +207,7 @@ impl Greenlet {
         Self::read(slf, |state| matches!(state.ended, Some(Ended::Value(_))))
     }
 
-    /// What the function returned, or the `GreenletExit` that ended it; None before and after an error.
+    /// The value that the function returned, or the `GreenletExit` that ended it; None before and after an error.
     #[getter]
     fn value(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
         Self::result(slf)?.ok()
@@ -291,11 +291,12 @@ impl Greenlet {
         spawn_tree::stack(slf)
     }
 
-    /// Raise `exception` (`GreenletExit` unless given) in the greenlet, which then ends if it lets it pass.
+    /// Raise `exception` (`GreenletExit` unless given) in the greenlet, which then ends unless it catches the
+    /// exception.
     ///
-    /// With `block` (the default) waits until it is over, at most `timeout` seconds. A greenlet that has not begun never
-    /// will. Returns None and raises nothing of the greenlet's, but `Timeout` if it is not over in time because it is in a
-    /// `CancelScope` with a shield.
+    /// With `block` (the default) it waits until the greenlet is over, at most `timeout` seconds. A greenlet that has
+    /// not begun will never begin. Returns None, and raises none of the greenlet's errors; `Timeout` is raised if the
+    /// greenlet is not over in time because it is in a `CancelScope` with a shield.
     #[pyo3(signature = (exception = None, block = true, timeout = None))]
     pub fn kill(
         slf: &Bound<'_, Self>,
@@ -339,7 +340,7 @@ impl Greenlet {
         joined.map(drop)
     }
 
-    /// Raise an error in the greenlet at once; only from the hub.
+    /// Raise an error in the greenlet right now. This may be called from the hub only.
     #[pyo3(signature = (*args))]
     fn throw<'py>(slf: &Bound<'py, Self>, args: Bound<'py, PyTuple>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
@@ -362,7 +363,7 @@ impl Greenlet {
     ///
     /// When the awaiting task is cancelled the greenlet is killed, and the cancellation goes on once it has ended.
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        // Imported when first needed, as it takes asyncio with it.
+        // The function is imported when first needed, as its module imports asyncio.
         AWAIT_GREENLET.get(slf.py())?.call1((slf,))
     }
 
@@ -418,7 +419,7 @@ impl Greenlet {
         Self::link_as(slf, callback, SpawnedLink, LinkKind::Failure)
     }
 
-    /// Take back a `link` or `rawlink`; nothing happens when there is none.
+    /// Remove a `link` or `rawlink`; nothing happens when there is none.
     #[pyo3(signature = (callback = None, *, receiver = None))]
     fn unlink(
         slf: &Bound<'_, Self>,
@@ -439,18 +440,18 @@ impl Greenlet {
         Ok(())
     }
 
-    /// Take back every link.
+    /// Remove every link.
     fn unlink_all(slf: &Bound<'_, Self>) {
         let taken = Self::read(slf, |state| state.links.take());
         drop(taken);
     }
 
-    /// How many are to be told when it is over.
+    /// Return how many listeners are to be notified when the greenlet is over.
     fn has_links(slf: &Bound<'_, Self>) -> bool {
         Self::read(slf, |state| !state.links.is_empty())
     }
 
-    /// What `gevent.spawn_link` does, for this class.
+    /// Do what `gevent.spawn_link` does, for this class.
     #[classmethod]
     #[pyo3(signature = (*args, **kwargs))]
     fn spawn_link<'py>(
@@ -461,7 +462,7 @@ impl Greenlet {
         spawn_linked(cls, LinkKind::Always, args, kwargs)
     }
 
-    /// What `gevent.spawn_link_value` does, for this class.
+    /// Do what `gevent.spawn_link_value` does, for this class.
     #[classmethod]
     #[pyo3(signature = (*args, **kwargs))]
     fn spawn_link_value<'py>(
@@ -472,7 +473,7 @@ impl Greenlet {
         spawn_linked(cls, LinkKind::Success, args, kwargs)
     }
 
-    /// What `gevent.spawn_link_exception` does, for this class.
+    /// Do what `gevent.spawn_link_exception` does, for this class.
     #[classmethod]
     #[pyo3(signature = (*args, **kwargs))]
     fn spawn_link_exception<'py>(
@@ -495,7 +496,7 @@ impl Greenlet {
         }
     }
 
-    /// Take back `add_spawn_callback`; nothing happens when there is none.
+    /// Undo `add_spawn_callback`; nothing happens when the callback was not added.
     #[classmethod]
     fn remove_spawn_callback(
         _cls: &Bound<'_, PyType>,
@@ -544,7 +545,8 @@ impl Greenlet {
         if let Some(call) = known {
             return Ok(call);
         }
-        // An argument may show the greenlet again, as a lock shows its holder: that ends here.
+        // The `repr` of an argument may show the greenlet again, as a lock shows its holder: the label ends that
+        // recursion.
         Self::label_call(slf, Some("...".to_owned()));
         let call = crate::greenlets::spawned_link::describe_call(slf);
         Self::label_call(slf, call.as_ref().ok().cloned());

@@ -1,4 +1,4 @@
-//! `gevent.Greenlet`: its life, its end, where it came from, and data of its own.
+//! `gevent.Greenlet`: its life, its end, its origin, and data of its own.
 
 pub mod completion;
 pub mod connection;

@@ -1,4 +1,5 @@
-//! Where a greenlet is made: the loop that is to run it, who spawns it, and the frames that do.
+//! The place where a greenlet is made: the loop that is to run it, the greenlet that spawns it, and the frames of the
+//! spawner.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefReference};
@@ -26,10 +27,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Returns what a greenlet of `hub` keeps that is made here; `limits` has the limit of its stack, itself or its class.
+    /// Returns the origin of a greenlet that is made here, in `hub`. `limits` is the greenlet or its class, and has the
+    /// limit of the kept stack.
     ///
     /// # Errors
-    /// What a setting, the spawner's attributes and that limit raise.
+    /// Returns the error that a setting, the spawner's attributes or that limit raise.
     pub fn here(hub: &Bound<'_, BaseHub>, limits: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = hub.py();
         let loop_ = hub::loop_of(hub)?.unbind();

@@ -6,12 +6,12 @@ use crate::cell::GilCell;
 use crate::greenlets::greenlet::Greenlet;
 use crate::registered::APPLY_SPAWN_SETTINGS;
 
-/// Settings of `gevent.config` and class attributes that are looked at per spawn.
+/// The settings of `gevent.config`, and the class attributes, that each spawn reads.
 pub struct SpawnSettings {
     /// False until the configuration was read.
     pub(crate) is_known: bool,
     pub(crate) track_tree: bool,
-    /// True if each begins with a copy of its spawner's context.
+    /// True if each greenlet begins with a copy of its spawner's context.
     pub(crate) inherit_context: bool,
     pub(crate) callbacks: Vec<Py<PyAny>>,
 }
@@ -26,7 +26,7 @@ pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSet
 /// Returns whether spawned greenlets are tracked, and whether they inherit the context.
 ///
 /// # Errors
-/// The error of reading a setting, as the environment may hold what is no boolean.
+/// Returns the error of reading a setting, as the environment may hold a text that is no boolean.
 #[inline]
 pub fn spawn_settings(py: Python<'_>) -> PyResult<(bool, bool)> {
     let read = |settings: &mut SpawnSettings| {
@@ -55,7 +55,7 @@ pub fn has_spawn_callbacks(py: Python<'_>) -> bool {
 /// Calls the functions that are to be called at every start.
 ///
 /// # Errors
-/// What a callback raises.
+/// Returns the error that a callback raises.
 pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
     let py = slf.py();
     let callbacks = SETTINGS.with(py, |settings| {

@@ -1,4 +1,4 @@
-//! Who spawned whom: what a greenlet keeps of the place and the greenlet that made it.
+//! The tree of spawns: what a greenlet keeps of the place and the greenlet that made it.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -10,11 +10,11 @@ use crate::ffi::frames::{self, Stack};
 use crate::ffi::{attribute, greenlet};
 use crate::greenlets::greenlet::Greenlet;
 
-/// The dictionary that greenlets spawned by the same greenlet share with it; none where it does not count (a main
-/// greenlet's children each have their own).
+/// Returns the dictionary that greenlets spawned by the same greenlet share with it; none where the spawner is a main
+/// greenlet, whose children each have their own.
 ///
 /// # Errors
-/// What the spawner's attributes raise.
+/// Returns the error that the spawner's attributes raise.
 pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict>>> {
     let py = spawner.py();
     if let Ok(greenlet) = spawner.cast::<Greenlet>() {
@@ -34,11 +34,11 @@ pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict
     }
 }
 
-/// Returns the frames that the running greenlet is at, which spawns one. `limits` has the largest number of them: the new
-/// greenlet, or its class.
+/// Returns the frames of the running greenlet, which spawns another one. `limits` is the new greenlet or its class, and
+/// has the largest number of frames.
 ///
 /// # Errors
-/// When `spawning_stack_limit` is no number.
+/// Fails when `spawning_stack_limit` is no number.
 pub fn spawning_stack(limits: &Bound<'_, PyAny>, loop_: &Loop) -> PyResult<Stack> {
     let py = limits.py();
     let limit = stack_limit(limits)?;
@@ -50,7 +50,8 @@ pub fn spawning_stack(limits: &Bound<'_, PyAny>, loop_: &Loop) -> PyResult<Stack
 
 /// The version of `gevent.Greenlet` that [`LIMIT`] was read from, or 0.
 static VERSION: AtomicU32 = AtomicU32::new(0);
-/// Its `spawning_stack_limit`. Looking an attribute of a class up takes longer than much of the rest of a spawn.
+/// The `spawning_stack_limit` of that version. It is kept because the lookup of a class attribute takes longer than
+/// much of the rest of a spawn.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns the version of `limits` if that is `gevent.Greenlet` itself.
@@ -80,7 +81,7 @@ fn read_stack_limit(limits: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(limit)
 }
 
-/// The greenlet's tree locals, made when first asked for.
+/// Returns the greenlet's tree locals, which are made when first asked for.
 pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
     let py = slf.py();
     let found = slf.get().state.with(py, |state| {
@@ -99,7 +100,7 @@ pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
     })
 }
 
-/// One frame of where a greenlet was spawned, in the shape of a frame object.
+/// One frame of the stack that spawned a greenlet, in the shape of a frame object.
 #[pyclass(frozen, name = "_Frame", module = "gevent.greenlet")]
 #[derive(Debug)]
 pub struct SpawnFrame {
@@ -120,10 +121,10 @@ impl SpawnFrame {
     }
 }
 
-/// The innermost of the kept frames of the spawning stack.
+/// Returns the innermost of the kept frames of the spawning stack.
 ///
 /// # Errors
-/// When a frame object cannot be made.
+/// Fails when a frame object cannot be made.
 pub fn stack(slf: &Bound<'_, Greenlet>) -> PyResult<Option<Py<SpawnFrame>>> {
     let py = slf.py();
     let kept: Vec<_> = Greenlet::read(slf, |state| {

@@ -11,7 +11,7 @@ use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 
-/// When the callback runs.
+/// The outcomes after which the callback runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkKind {
     /// However the source ended.
@@ -23,7 +23,7 @@ pub enum LinkKind {
 }
 
 impl LinkKind {
-    /// The method of `Greenlet` that makes such links.
+    /// Returns the name of the method of `Greenlet` that makes such links.
     pub fn method(self) -> &'static str {
         match self {
             Self::Always => "link",
@@ -33,7 +33,8 @@ impl LinkKind {
     }
 }
 
-/// What `link` puts among the links: called in the hub, it runs the callback in a new raw greenlet, where it may block.
+/// The object that `link` puts among the links: called in the hub, it runs the callback in a new raw greenlet, where it
+/// may block.
 #[pyclass(frozen, subclass, name = "SpawnedLink", module = "gevent.greenlet")]
 #[derive(Debug)]
 pub struct SpawnedLink {
@@ -66,7 +67,7 @@ impl SpawnedLink {
         })
     }
 
-    /// A link of the class that `kind` names.
+    /// Makes a link of the class that `kind` names.
     ///
     /// # Errors
     /// `TypeError` when `callback` cannot be called.
@@ -161,10 +162,10 @@ impl FailureSpawnedLink {
     }
 }
 
-/// The call of a greenlet as its `repr` shows it: the function's name and the arguments.
+/// Returns the call of a greenlet as its `repr` shows it: the function's name and the arguments.
 ///
 /// # Errors
-/// What the arguments' `repr` raises.
+/// Returns the error that the arguments' `repr` raises.
 pub fn describe_call(slf: &Bound<'_, Greenlet>) -> PyResult<String> {
     let run = match slf.getattr_opt(pyo3::intern!(slf.py(), "_run"))? {
         Some(run) => run,

@@ -1,4 +1,4 @@
-//! Making greenlets of a class: `gevent.Greenlet` itself the short way, a subclass by calling it.
+//! Making greenlets of a class: `gevent.Greenlet` itself on a fast path, a subclass by a call of the class.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -6,10 +6,10 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple, PyType};
 
 use crate::greenlets::greenlet::Greenlet;
 
-/// `spawn(function, *args, **kwargs)` for `gevent.Greenlet` itself or a subclass.
+/// Does what `spawn(function, *args, **kwargs)` of `gevent.Greenlet` itself or of a subclass does.
 ///
 /// # Errors
-/// As [`Greenlet::init`] and the class.
+/// Fails as [`Greenlet::init`] and the class do.
 pub fn spawn_of<'py>(
     class: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
@@ -39,7 +39,7 @@ pub fn is_plain(class: &Bound<'_, PyType>) -> bool {
 /// Returns a new instance of `class`.
 ///
 /// # Errors
-/// What the class raises.
+/// Returns the error that the class raises.
 pub fn make<'py>(
     class: &Bound<'py, PyType>,
     args: &Bound<'py, PyTuple>,
@@ -48,7 +48,7 @@ pub fn make<'py>(
     Ok(class.call(args, kwargs)?.cast_into::<Greenlet>()?)
 }
 
-/// Returns the function that a greenlet runs that was given none.
+/// Returns the function that a greenlet without a function runs.
 pub fn do_nothing(py: Python<'_>) -> PyResult<Bound<'_, PyCFunction>> {
     PyCFunction::new_closure(
         py,

@@ -1,4 +1,4 @@
-//! The state of a `gevent.Greenlet`: its stage, its call, its end, and the listeners to that.
+//! The state of a `gevent.Greenlet`: its stage, its call, its end, and the listeners for its end.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -77,7 +77,7 @@ pub struct Rare {
 }
 
 impl State {
-    /// Returns the state of a greenlet that was given nothing yet.
+    /// Returns the state of a greenlet that has no function and no arguments yet.
     #[inline]
     pub fn blank() -> Self {
         Self {
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Sets what it keeps of the place where it is made.
+    /// Sets what the greenlet keeps of the place where it is made.
     #[inline]
     pub fn set_origin(&mut self, origin: Origin) {
         self.loop_ = Some(origin.loop_);
@@ -118,12 +118,12 @@ impl State {
         self.rare.as_ref()?.group.as_ref()
     }
 
-    /// Returns what `repr` showed of it.
+    /// Returns the text that `repr` showed of the greenlet.
     pub fn label(&self) -> Option<&Label> {
         self.rare.as_ref().map(|rare| &rare.label)
     }
 
-    /// Returns what few greenlets have, to be changed.
+    /// Returns the state that few greenlets have, to be changed.
     pub fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -135,7 +135,7 @@ impl State {
         self.ended.replace(how)
     }
 
-    /// Takes out what it called, to be dropped outside the cell.
+    /// Takes out the function and its arguments, to be dropped outside the cell.
     pub fn take_call(&mut self) -> FormerCall {
         (self.run.take(), self.args.take(), self.kwargs.take())
     }
@@ -161,7 +161,7 @@ pub fn ended() -> u64 {
     ENDED.load(Relaxed)
 }
 
-/// Drops what a greenlet called.
+/// Drops the function and the arguments of a greenlet.
 pub fn drop_call(py: Python<'_>, (run, args, kwargs): FormerCall) {
     release(py, run);
     release(py, args);

@@ -12,13 +12,14 @@ use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
 /// Has `greenlet`, which has not begun, run in a copy of the running context.
 ///
 /// # Errors
-/// `MemoryError`, and what a subclass that overrides `gr_context` raises.
+/// `MemoryError`, and the error that a subclass which overrides `gr_context` raises.
 pub fn inherit(greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = greenlet.py();
     greenlet.setattr(pyo3::intern!(py, "gr_context"), context::copy_current(py)?)
 }
 
-/// A call that a native thread is to make: by the setting, one of the same function in a copy of the running context.
+/// Returns a call that a native thread is to make: with the setting on, it calls the same function in a copy of the
+/// running context.
 ///
 /// # Errors
 /// The error of reading the setting, and `MemoryError`.

@@ -1,10 +1,11 @@
-//! The choice of the exception that goes on where one interrupted another.
+//! The choice of the exception that propagates where one interrupted another.
 //!
-//! A greenlet that was cancelled, killed or timed out cleans up, and while it does, the deadline of a scope inside may end
-//! that. Python then has the new exception replace the old one, and the scope inside swallows the new one: the old one would
-//! be lost, and with it a cancellation that comes only once. So what the engine raises has the exception that was being
-//! handled as its context, as an exception of a `raise` statement has, and a scope that swallows its own cancellation looks
-//! there for an interruption that is not yet where it was going, which then goes on.
+//! A greenlet that was cancelled, killed or timed out cleans up, and while it does, the deadline of a scope inside may
+//! end the clean-up. Python then has the new exception replace the old one, and the scope inside swallows the new one.
+//! The old one would be lost, and with it a cancellation that comes only once. So an exception that the engine raises
+//! has the exception that was being handled as its context, like the exception of a `raise` statement. A scope that
+//! swallows its own cancellation searches that chain for an interruption that has not reached its target yet, and has
+//! it propagate.
 
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
@@ -14,10 +15,11 @@ use crate::ffi::interpreter;
 use crate::structured::nest::Nest;
 use crate::waiting::timeout::Timeout;
 
-/// The most links of a chain of contexts that are followed, as programs may have made a circle of it.
+/// The most links of a chain of contexts that are followed, as a program may have made the chain circular.
 const LONGEST: usize = 1000;
 
-/// Gives a cancellation, about to be raised in the running greenlet, the exception that is handled there as its context.
+/// Gives a cancellation, about to be raised in the running greenlet, the exception that is handled there as its
+/// context.
 #[cold]
 #[inline(never)]
 pub fn in_context(py: Python<'_>, error: PyErr) -> PyErr {
@@ -25,7 +27,7 @@ pub fn in_context(py: Python<'_>, error: PyErr) -> PyErr {
         && let Some(handled) = interpreter::handled_exception(py)
         && !handled.is(error.value(py))
     {
-        // It is informative only: where it cannot be set, the error itself is what counts.
+        // The context is informative only: where it cannot be set, the error itself is what counts.
         let _ = error
             .value(py)
             .setattr(pyo3::intern!(py, "__context__"), handled);
@@ -47,9 +49,9 @@ fn scope_of<'py>(exception: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
         .ok()
 }
 
-/// Finds what the cancellation `exception` of a scope interrupted, and what is to go on: a cancellation of one of the scopes
-/// in `nest`, those around it, a kill, a timeout, or an exception that ends the program. The search ends at `before`, which
-/// was being handled as the scope was entered.
+/// Returns the exception that the cancellation `exception` of a scope interrupted and that is to propagate: a
+/// cancellation of one of the scopes in `nest`, which are around it, a kill, a timeout, or an exception that ends the
+/// program. The search ends at `before`, which was being handled as the scope was entered.
 pub fn find_interrupted<'py>(
     exception: &Bound<'py, PyAny>,
     nest: &Nest,

@@ -1,4 +1,4 @@
-//! Greenlets that belong to a task group: the group hears of their ends in place of the hub.
+//! Greenlets that belong to a task group: the group, and not the hub, is notified of their ends.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -9,7 +9,7 @@ use crate::structured::context;
 
 /// Start a greenlet that runs ``function(*args, **kwargs)`` as a child of `group`, in a copy of the running context.
 ///
-/// Its end is `group._child_over(child, error)`, with None for no error, in place of the hub's report of an error.
+/// Its end calls `group._child_over(child, error)`, with None for no error, in place of the hub's report of an error.
 #[pyfunction]
 pub fn spawn_in_group<'py>(
     group: Bound<'py, PyAny>,
@@ -43,7 +43,8 @@ fn of_child(child: &Bound<'_, Greenlet>) -> Option<Py<PyAny>> {
     })
 }
 
-/// Lets the group of `child` know of its end; false if it belongs to none, so that an error is the hub's to report.
+/// Notifies the group of `child` of its end; returns false if it belongs to none, so that the hub has to report an
+/// error.
 pub fn end_in_group(child: &Bound<'_, Greenlet>, error: Option<&Bound<'_, PyAny>>) -> bool {
     let py = child.py();
     let Some(group) = of_child(child) else {
@@ -56,10 +57,10 @@ pub fn end_in_group(child: &Bound<'_, Greenlet>, error: Option<&Bound<'_, PyAny>
     true
 }
 
-/// The words of `repr` for the group of a greenlet, empty if it belongs to none.
+/// Returns the words of `repr` for the group of a greenlet, empty if it belongs to none.
 ///
 /// # Errors
-/// What the group's `_label` raises.
+/// Returns the error that the group's `_label` raises.
 pub fn describe_group(child: &Bound<'_, Greenlet>) -> PyResult<String> {
     let py = child.py();
     match of_child(child) {

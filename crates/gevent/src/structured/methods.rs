@@ -12,10 +12,10 @@ use crate::args::from_python;
 use crate::structured::scope::{CancelScope, Settings, Stage};
 use crate::waiting::deadline::{LONGEST, duration};
 
-/// Seconds from which on a time is one since 1970, as no machine has run for 31 years.
+/// Numbers of seconds from here on are times since 1970, as no machine has run for 31 years.
 const SINCE_1970: f64 = 1e9;
 
-/// Returns seconds as a duration, none for never; nothing or less is none at all.
+/// Returns seconds as a duration, none for never. A number that is not positive becomes zero.
 fn seconds_of(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     match seconds {
         Some(nan) if nan.is_nan() => Err(PyValueError::new_err("nan is no time")),
@@ -24,7 +24,7 @@ fn seconds_of(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     }
 }
 
-/// Returns the time of a deadline, which is one of `time.monotonic()`, or of `time.time()` and `loop.now()`.
+/// Returns the time that a deadline states: either one of `time.monotonic()`, or one of `time.time()` and `loop.now()`.
 fn time_of(deadline: Option<f64>) -> PyResult<Option<Time>> {
     if let Some(since_epoch) = deadline.filter(|&at| (SINCE_1970..f64::INFINITY).contains(&at)) {
         let present = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -159,8 +159,8 @@ impl CancelScope {
 
     /// End the body with the exception `error`, or None: nothing is raised from here on.
     ///
-    /// Returns whether that was this scope's cancellation, what it interrupted and is to go on, and the error of leaving it
-    /// in the wrong order.
+    /// Returns whether the exception was this scope's cancellation, the exception that it interrupted and that is to
+    /// propagate, and the error of leaving the scope in the wrong order.
     #[allow(clippy::type_complexity)]
     fn _close<'py>(
         slf: &Bound<'py, Self>,

@@ -1,13 +1,13 @@
-//! Structured concurrency: cancel scopes, the shields that put off what is raised in a greenlet, and what a task group
-//! needs of the engine. The group itself is Python (`gevent/_structured.py`).
+//! Structured concurrency: cancel scopes, the shields that hold back exceptions from outside, and the parts of a task
+//! group that need the engine. The group itself is Python (`gevent/_structured.py`).
 //!
 //! | file | what |
 //! |---|---|
 //! | `scope.rs` | `CancelScope`: when its cancellation is raised, once, and how it is taken back |
-//! | `api.rs` | its Python methods, `move_on_after` and `fail_after` |
+//! | `methods.rs` | its Python methods, `move_on_after` and `fail_after` |
 //! | `nest.rs` | the scopes that one greenlet is inside of, and the kills that their shields hold back |
 //! | `interruption.rs` | which exception goes on where one interrupted another |
-//! | `shielded_kill.rs` | what a kill says that a shield puts off |
+//! | `shielded_kill.rs` | the error of a kill that a shield holds back for too long |
 //! | `membership.rs` | greenlets that belong to a group |
 //! | `context.rs` | greenlets that begin with a copy of their spawner's context |
 
@@ -26,7 +26,7 @@ pub mod shielded_kill;
 /// Adds the classes and functions of this folder to the module.
 ///
 /// # Errors
-/// When a type object cannot be made.
+/// Fails when a type object cannot be made.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<scope::CancelScope>(module)?;
     add_class::<nest::Nest>(module)?;

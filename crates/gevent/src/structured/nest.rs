@@ -1,7 +1,7 @@
-//! The cancel scopes that one greenlet is inside of, and what their shields hold back.
+//! The cancel scopes that one greenlet is inside of, and the exceptions that their shields hold back.
 //!
-//! A `gevent.Greenlet` has its nest in its state, any other greenlet, such as a thread's main one, among its attributes: so
-//! it lives as long as the greenlet and the collector sees through it.
+//! A `gevent.Greenlet` has its nest in its state; any other greenlet, such as a thread's main one, has it among its
+//! attributes. So the nest lives as long as the greenlet, and the garbage collector can traverse it.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 use crate::structured::scope::CancelScope;
 
-/// The attribute of a greenlet that is not a `gevent.Greenlet`.
+/// The name of the attribute of a greenlet that is not a `gevent.Greenlet`.
 const ATTRIBUTE: &str = "_gevent_scopes";
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub struct Nest {
 }
 
 impl Nest {
-    /// The nest of `greenlet`; none if it never entered a scope.
+    /// Returns the nest of `greenlet`; none if it never entered a scope.
     pub fn of(greenlet: &Bound<'_, PyAny>) -> Option<Py<Self>> {
         let py = greenlet.py();
         if let Ok(ours) = greenlet.cast::<Greenlet>() {
@@ -49,10 +49,10 @@ impl Nest {
         found?.cast_into::<Self>().ok().map(Bound::unbind)
     }
 
-    /// The nest of `greenlet`, made if there is none.
+    /// Returns the nest of `greenlet`, which is made if there is none.
     ///
     /// # Errors
-    /// `MemoryError`, and what setting an attribute of the greenlet raises.
+    /// `MemoryError`, and the error that setting an attribute of the greenlet raises.
     pub fn make(greenlet: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         if let Some(nest) = Self::of(greenlet) {
             return Ok(nest);
@@ -95,7 +95,7 @@ impl Nest {
         drop(removed);
     }
 
-    /// New references to the scopes, the outermost first.
+    /// Returns new references to the scopes, the outermost first.
     pub fn scopes(&self, py: Python<'_>) -> Vec<Py<CancelScope>> {
         self.inner.with(py, |inner| {
             inner
@@ -106,7 +106,7 @@ impl Nest {
         })
     }
 
-    /// The scopes that hold back kills, the outermost first.
+    /// Returns the scopes that hold back kills, the outermost first.
     pub fn shields(&self, py: Python<'_>) -> Vec<Py<CancelScope>> {
         let mut scopes = self.scopes(py);
         scopes.retain(|scope| scope.get().is_shield(py));
@@ -135,7 +135,7 @@ impl Nest {
             .with(py, |inner| inner.scopes.iter().any(|other| other.is(scope)))
     }
 
-    /// Keeps a kill until the shield ends; gives it back where there is none.
+    /// Keeps a kill until the shield ends; gives the error back where there is no shield.
     ///
     /// # Errors
     /// The error of the kill, untouched.
@@ -149,11 +149,11 @@ impl Nest {
         Ok(())
     }
 
-    /// Takes out what the shields no longer hold back, as an exception to be raised now; the rest of it is queued, to be
-    /// raised when the greenlet waits. With `queue_all` all of it is.
+    /// Takes out the exceptions that the shields no longer hold back. Returns one of them, to be raised now; the others
+    /// are queued, to be raised when the greenlet waits. With `queue_all`, all of them are queued.
     ///
     /// # Errors
-    /// When the exception of a cancellation cannot be made.
+    /// Fails when the exception of a cancellation cannot be made.
     pub fn release(
         &self,
         greenlet: &Bound<'_, PyAny>,
@@ -188,7 +188,7 @@ impl Nest {
         Ok(now)
     }
 
-    /// Notes what is about to be raised in the greenlet from outside.
+    /// Notes the exception that is about to be raised in the greenlet from outside.
     pub fn note_raised(&self, py: Python<'_>, exception: &Py<PyAny>) {
         let noted = exception.clone_ref(py);
         let old = self.inner.with(py, |inner| {
@@ -200,7 +200,7 @@ impl Nest {
         drop(old);
     }
 
-    /// Returns true if `exception` is what was last raised in the greenlet from outside.
+    /// Returns true if `exception` is the last one that was raised in the greenlet from outside.
     pub fn was_raised(&self, py: Python<'_>, exception: &Bound<'_, PyAny>) -> bool {
         self.inner.with(py, |inner| {
             inner
@@ -231,7 +231,8 @@ impl Nest {
     }
 }
 
-/// Keeps the error of a kill for the end of the shield that `target` is inside of; gives it back where there is none.
+/// Keeps the error of a kill for the end of the shield that `target` is inside of; gives the error back where there is
+/// no shield.
 ///
 /// # Errors
 /// The error, untouched.
@@ -242,7 +243,7 @@ pub fn hold_back(target: &Bound<'_, PyAny>, error: PyErr) -> Result<(), PyErr> {
     }
 }
 
-/// Notes what is about to be raised in `target` from outside, if it is inside of a scope.
+/// Notes the error that is about to be raised in `target` from outside, if `target` is inside of a scope.
 pub fn note_raised(target: &Bound<'_, PyAny>, error: &PyErr) {
     if let Some(nest) = Nest::of(target) {
         let exception = error.value(target.py()).clone().into_any().unbind();

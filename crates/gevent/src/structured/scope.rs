@@ -1,17 +1,18 @@
 //! `CancelScope`: a block of code that can be cancelled as a whole.
 //!
-//! A cancellation is an exception, `Cancelled`, that is raised once in the greenlet that is in the block, as soon as it waits,
-//! and that the scope swallows at the end of the block. From the call that asks for it to the exception there are these steps:
+//! A cancellation is an exception, `Cancelled`, that is raised once in the greenlet that is in the block, as soon as it
+//! waits, and that the scope swallows at the end of the block. Between the request for it and the exception there are
+//! these steps:
 //!
 //! | delivery | meaning | next |
 //! |---|---|---|
-//! | `None` | nobody asked for it | `Queued`, by `cancel()`; `Raised`, by the deadline |
+//! | `None` | it was not requested | `Queued`, by `cancel()`; `Raised`, by the deadline |
 //! | `Queued` | a task in the ready queue of the greenlet's loop will raise it | `Raised`, or `HeldBack` if a shield is on then |
 //! | `HeldBack` | the end of a shield inside the scope will raise it | `Raised`; `Queued`, where the shield's block ended otherwise |
 //! | `Raised` | it was raised, and will not be again | |
 //!
-//! The end of the block takes it back in any step: a task that finds the scope left does nothing. So nothing is ever raised
-//! after the block.
+//! The end of the block takes it back in any step: a task that finds the scope left does nothing. So nothing is ever
+//! raised after the block.
 
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ pub enum Stage {
     New,
     /// A greenlet is in it.
     Active,
-    /// The body is over; what belongs to the block, such as a group's children, is waited for. Nothing is raised any more.
+    /// The body is over, and the scope waits for the rest of the block, such as a group's children. Nothing is raised
+    /// any more.
     Closing,
     /// It is over.
     Left,
@@ -53,12 +55,12 @@ enum Delivery {
     Raised,
 }
 
-/// The part that the two kinds of limits have in common.
+/// The settings that all kinds of scopes have.
 #[derive(Debug)]
 pub struct Settings {
     /// The time at which it is cancelled.
     pub deadline: Option<Time>,
-    /// The time from its beginning to its cancellation.
+    /// The time between its beginning and its cancellation.
     pub delay: Option<Duration>,
     /// True if kills, and cancellations of scopes around it, are put off to its end.
     pub shield: bool,
@@ -91,9 +93,9 @@ pub(super) struct State {
 ///     assert scope.cancelled_caught
 ///
 /// `deadline` is a time of `time.monotonic()`, in seconds, or of `time.time()`, the clock of `loop.now()`, or None;
-/// `gevent.move_on_after` takes seconds from now. With
-/// `shield`, kills of the greenlet and cancellations of scopes around this one are put off to the end of the block, where the
-/// first of them is raised; what a `gevent.Timeout` raises is not.
+/// `gevent.move_on_after` takes seconds from now. With `shield`, kills of the greenlet and cancellations of scopes
+/// around this one are put off to the end of the block, where the first of them is raised; the exception of a
+/// `gevent.Timeout` is not put off.
 ///
 /// A block that ends without waiting, or before the cancellation is raised, is not cancelled: nothing is raised after it.
 /// A scope is for one block of one greenlet. `RuntimeError` is raised where it is entered again, left by another greenlet,
@@ -105,7 +107,7 @@ pub struct CancelScope {
 }
 
 impl CancelScope {
-    /// A scope that is not entered.
+    /// Makes a scope that is not entered.
     pub fn with_settings(settings: Settings) -> Self {
         Self {
             state: GilCell::new(State {
@@ -128,7 +130,7 @@ impl CancelScope {
         slf.get().state.with(slf.py(), f)
     }
 
-    /// Returns true if it puts off what comes from outside.
+    /// Returns true if it puts off exceptions from outside.
     pub fn is_shield(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| {
             state.settings.shield && state.stage != Stage::Left
@@ -182,7 +184,8 @@ impl CancelScope {
         Ok(())
     }
 
-    /// Starts the timer of the deadline, if the block is under way. A deadline that has passed cancels at once.
+    /// Starts the timer of the deadline, if the block is under way. If the deadline has passed, it cancels the block
+    /// right away.
     fn arm(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let due = Self::read(slf, |state| {
@@ -221,7 +224,7 @@ impl CancelScope {
         Self::arm(slf);
     }
 
-    /// Sets whether it is a shield. What it held back until now is raised when the greenlet waits next.
+    /// Sets whether it is a shield. The exceptions that it held back until now are raised when the greenlet waits next.
     pub fn set_shield(slf: &Bound<'_, Self>, shield: bool) {
         let py = slf.py();
         let inside = Self::read(slf, |state| {
@@ -237,7 +240,7 @@ impl CancelScope {
         });
         let Some(loop_) = loop_ else { return };
         let slf = slf.clone().unbind();
-        // In the thread that the greenlet is of.
+        // This must run in the thread of the greenlet.
         let release = move |py: Python<'_>| {
             if slf.get().is_shield(py) {
                 return Ok(());
@@ -269,7 +272,7 @@ impl CancelScope {
         }
     }
 
-    /// Queues what a shield held back.
+    /// Queues the cancellation that a shield held back.
     pub fn queue_again(slf: &Bound<'_, Self>) {
         Self::queue(slf);
     }
@@ -277,7 +280,7 @@ impl CancelScope {
     /// Carries out its task in the hub: raises the cancellation in the greenlet, if that is still due.
     ///
     /// # Errors
-    /// What is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
+    /// Returns an error that is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
     pub fn carry_out(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let (due, passed) = Self::read(slf, |state| {
@@ -310,10 +313,10 @@ impl CancelScope {
         raise_in(host.bind(py), PyErr::from_value(exception.into_bound(py)))
     }
 
-    /// The exception of its cancellation, which the caller raises now.
+    /// Returns the exception of its cancellation, which the caller raises now.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails when the exception cannot be made.
     pub fn raise_now(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         Self::read(slf, |state| state.delivery = Delivery::Raised);
@@ -321,11 +324,11 @@ impl CancelScope {
         Ok(error.into_value(py).into_any())
     }
 
-    /// Ends the body of the block in the running greenlet: from here on nothing is raised. Returns the error of leaving it
-    /// while scopes inside it are not left, which are left with it.
+    /// Ends the body of the block in the running greenlet: from here on nothing is raised. Scopes inside it that are
+    /// not left yet are left with it, and the error for that is returned.
     ///
     /// # Errors
-    /// `RuntimeError` if it is not this greenlet's to leave.
+    /// `RuntimeError` if the running greenlet may not leave the scope.
     pub fn close(slf: &Bound<'_, Self>) -> PyResult<Option<PyErr>> {
         let py = slf.py();
         let inside = Self::read(slf, |state| {
@@ -363,7 +366,7 @@ impl CancelScope {
         Ok(wrong)
     }
 
-    /// Forgets the greenlet, for good.
+    /// Drops the references to the greenlet, for good.
     fn forget(slf: &Bound<'_, Self>) {
         let dropped = Self::read(slf, |state| {
             state.stage = Stage::Left;
@@ -390,7 +393,8 @@ impl CancelScope {
         Self::forget(slf);
     }
 
-    /// Returns true if `exception` is its own cancellation, and if so what that interrupted and is to go on.
+    /// Returns true if `exception` is its own cancellation, and then also the exception that the cancellation
+    /// interrupted and that is to propagate.
     pub fn catch<'py>(
         slf: &Bound<'py, Self>,
         exception: &Bound<'py, PyAny>,
@@ -423,8 +427,8 @@ impl CancelScope {
     /// Ends the block; returns true if `exception`, with which its body ended, is its own cancellation.
     ///
     /// # Errors
-    /// `RuntimeError` for misuse; `TimeoutError` for what `fail_after` made; what the block, as a shield, held back, and what
-    /// its cancellation interrupted.
+    /// `RuntimeError` for misuse; `TimeoutError` for a scope of `fail_after`; the exception that the block, as a
+    /// shield, held back, or that its cancellation interrupted.
     pub fn exit(slf: &Bound<'_, Self>, exception: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = slf.py();
         let wrong = Self::close(slf)?;
@@ -476,7 +480,7 @@ impl CancelScope {
     }
 }
 
-/// The error of using a scope otherwise than for one block of one greenlet.
+/// Makes the error of using a scope otherwise than for one block of one greenlet.
 fn misuse(scope: &Bound<'_, CancelScope>, what: &str) -> PyErr {
     match scope.repr() {
         Ok(name) => PyRuntimeError::new_err(format!("{name} {what}")),
@@ -488,7 +492,7 @@ impl CancelScope {
     /// Shows its objects to the collector.
     ///
     /// # Errors
-    /// What the visit returns.
+    /// Returns the error of the visit.
     pub(super) fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visited = self.state.peek(&visit, |state| {
             visit.call(&state.host)?;
@@ -499,7 +503,7 @@ impl CancelScope {
         visited.unwrap_or(Ok(()))
     }
 
-    /// Lets go of what may be a circle.
+    /// Drops the references that may form a cycle.
     pub(super) fn clear(&self, py: Python<'_>) {
         let dropped = self.state.with(py, |state| {
             (

@@ -1,4 +1,4 @@
-//! The error of a kill that a shield puts off beyond the time for it.
+//! The error of a kill that a shield holds back for longer than the caller of `kill` waits.
 
 use pyo3::prelude::*;
 

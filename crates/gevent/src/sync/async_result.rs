@@ -25,9 +25,10 @@ struct Outcome {
 
 /// Holds one value or exception, which greenlets wait for.
 ///
-/// `set` and `set_exception` wake all who wait in `get` and `wait`, also in other threads. It may be set again, which
-/// replaces the value. It has the methods ``done``, ``result``, ``set_result`` and so on of ``concurrent.futures.Future``, and cannot
-/// be cancelled. As a callable it is a target for `Greenlet.link`: it takes over how the greenlet ended.
+/// `set` and `set_exception` wake all waiters in `get` and `wait`, also in other threads. It may be set again, which
+/// replaces the value. It has the methods ``done``, ``result``, ``set_result`` and so on of
+/// ``concurrent.futures.Future``, and cannot be cancelled. As a callable it is a target for `Greenlet.link`: it takes
+/// over how the greenlet ended.
 ///
 /// Example::
 ///
@@ -57,7 +58,7 @@ impl Linked for AsyncResult {
 }
 
 impl AsyncResult {
-    /// One that nothing was stored in.
+    /// Makes a result in which nothing was stored.
     pub fn unset() -> Self {
         Self {
             outcome: GilCell::new(Outcome::default()),
@@ -77,7 +78,7 @@ impl AsyncResult {
         })
     }
 
-    /// Returns what `get` would return or raise; none when it would wait. A value goes before an error.
+    /// Returns what `get` would return or raise; none when it would wait. A value takes precedence over an error.
     fn result_now(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         match self.held_value(py) {
             Some(value) => Some(Ok(value)),
@@ -85,10 +86,10 @@ impl AsyncResult {
         }
     }
 
-    /// Keeps an error, as `sys.exc_info()` gives it, and wakes all who wait.
+    /// Keeps an error, as `sys.exc_info()` gives it, and wakes all waiters.
     ///
     /// # Errors
-    /// What making a hub raises.
+    /// Returns the error that making a hub raises.
     pub fn fail(slf: &Bound<'_, Self>, error: Bound<'_, PyTuple>) -> PyResult<()> {
         let py = slf.py();
         let old = slf
@@ -100,7 +101,7 @@ impl AsyncResult {
     }
 }
 
-/// The error to raise; its traceback starts from the one that was given with it, each time anew.
+/// Returns the error to raise. Each time, its traceback starts anew from the one that was given with it.
 fn raised(error: &Bound<'_, PyTuple>) -> PyErr {
     let parts = || {
         let value = error.get_item(1)?;
@@ -212,7 +213,7 @@ impl AsyncResult {
         PyGenericAlias::new(class.py(), class, item)
     }
 
-    /// Keep `value` and wake all who wait.
+    /// Keep `value` and wake all waiters.
     #[pyo3(signature = (value = None))]
     pub fn set(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
         let py = slf.py();
@@ -225,13 +226,13 @@ impl AsyncResult {
         Linkable::notify_all(slf)
     }
 
-    /// The same as `set`, by the name that `concurrent.futures.Future` has for it.
+    /// The same as `set`, under the name that `concurrent.futures.Future` has for it.
     #[pyo3(signature = (value = None))]
     fn set_result(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
         Self::set(slf, value)
     }
 
-    /// Keep `exception` for `get` to raise, and wake all who wait.
+    /// Keep `exception` for `get` to raise, and wake all waiters.
     ///
     /// `exc_info`, as of `sys.exc_info()`, goes before it and brings the traceback to raise it with; otherwise that
     /// starts in `get`.
@@ -266,7 +267,7 @@ impl AsyncResult {
             .unwrap_or_else(|| Err(Deadline::Never.error(py)?))
     }
 
-    /// `get` by the name that `concurrent.futures.Future` has for it.
+    /// The same as `get`, under the name that `concurrent.futures.Future` has for it.
     #[pyo3(signature = (timeout = None))]
     fn result(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
         blocking::complete(slf.py(), Self::get(slf, true, timeout)?)
@@ -279,7 +280,7 @@ impl AsyncResult {
         })
     }
 
-    /// The same as `ready`, by the name that `concurrent.futures.Future` has for it.
+    /// The same as `ready`, under the name that `concurrent.futures.Future` has for it.
     fn done(&self, py: Python<'_>) -> bool {
         self.ready(py)
     }
@@ -352,12 +353,12 @@ impl AsyncResult {
         }
     }
 
-    /// Take a `rawlink` back; nothing happens when there is none.
+    /// Remove a `rawlink`; nothing happens when there is none.
     fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         self.links.unlink(callback)
     }
 
-    /// Return how many wait or are linked.
+    /// Return how many waiters and links there are.
     fn linkcount(&self, py: Python<'_>) -> usize {
         self.links.count(py)
     }

@@ -22,7 +22,7 @@ pub struct BoundedSemaphore {
 }
 
 impl BoundedSemaphore {
-    /// The part of a semaphore that has at most `initial` permits.
+    /// Makes the part of a semaphore that limits it to `initial` permits.
     pub fn of(initial: i64) -> Self {
         Self {
             initial: AtomicI64::new(initial),
@@ -48,7 +48,7 @@ impl BoundedSemaphore {
         Ok(())
     }
 
-    /// The error of a release too many.
+    /// The class of the error that a surplus release raises.
     #[classattr]
     #[pyo3(name = "_OVER_RELEASE_ERROR")]
     fn over_release_error(py: Python<'_>) -> Bound<'_, PyType> {
@@ -60,7 +60,7 @@ impl BoundedSemaphore {
         self.initial.load(Relaxed)
     }
 
-    /// Give a permit back, wake whoever waited for it longest, and return how many permits there are.
+    /// Give a permit back, wake the waiter that waited longest, and return how many permits there are.
     ///
     /// Raises `ValueError` when it has all its permits already.
     fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {

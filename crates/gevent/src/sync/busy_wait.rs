@@ -1,8 +1,8 @@
 //! Notices a program that tries for a lock again and again instead of waiting for it.
 //!
-//! A try that fails must not let other greenlets run: the caller may hold other locks, and nothing that can be thrown into
-//! it is expected there. Yet `while not lock.acquire(False): pass` has to come to an end, which with threads it does, as
-//! they are preempted. So a greenlet gives way when many tries failed in a row and nothing ran between them.
+//! A try that fails must not let other greenlets run: the caller may hold other locks, and does not expect that an
+//! error is thrown into it there. Yet `while not lock.acquire(False): pass` has to come to an end, as it does with
+//! threads, which are preempted. So a greenlet gives way when many tries failed in a row and nothing ran between them.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -13,7 +13,7 @@ use crate::ffi::greenlet;
 use crate::hub;
 use crate::waiting::park;
 
-/// Counts the tries for one object that failed since anything else ran.
+/// Counts the tries for one object that failed since anything else ran in the thread.
 #[derive(Default, Debug)]
 pub struct BusyWait {
     failures: AtomicU32,
@@ -24,7 +24,7 @@ impl BusyWait {
     /// Counts a try that failed; from the one numbered `limit` on, lets the other greenlets of the thread run.
     ///
     /// # Errors
-    /// What is thrown into the greenlet meanwhile.
+    /// Returns the error that is thrown into the greenlet meanwhile.
     pub fn failed(&self, py: Python<'_>, limit: u32) -> PyResult<()> {
         let Some(hub) = hub::get_hub_if_exists(py) else {
             return Ok(());
@@ -43,7 +43,7 @@ impl BusyWait {
     }
 }
 
-/// The same for Python code.
+/// Counts failed tries for one object of Python code.
 #[pyclass(frozen, name = "BusyWait", module = "gevent._core")]
 #[derive(Default, Debug)]
 pub struct PyBusyWait(BusyWait);

@@ -29,7 +29,7 @@ impl DummySemaphore {
         let _ = value;
     }
 
-    /// Return True at once, whatever the arguments.
+    /// Return True without waiting, whatever the arguments.
     #[pyo3(signature = (blocking = None, timeout = None), text_signature = "($self, blocking=True, timeout=None)")]
     fn acquire(
         &self,
@@ -43,7 +43,7 @@ impl DummySemaphore {
     /// Do nothing.
     fn release(&self) {}
 
-    /// Return 1 at once.
+    /// Return 1 without waiting.
     #[pyo3(signature = (timeout = None))]
     fn wait(&self, timeout: Option<&Bound<'_, PyAny>>) -> i64 {
         let _ = timeout;

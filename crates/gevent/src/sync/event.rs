@@ -17,7 +17,7 @@ use crate::waiting::deadline::Deadline;
 use crate::waiting::park::park;
 use crate::waiting::reason::{Reason, WaitKind};
 
-/// A flag that greenlets wait for: `set` raises it and wakes all who wait, `clear` lowers it.
+/// A flag that greenlets wait for: `set` raises it and wakes all waiters, `clear` lowers it.
 ///
 /// Greenlets of several threads may share it. Beside what ``threading.Event`` does, it can be waited for among others with
 /// `gevent.wait`, and linked with `rawlink`.
@@ -44,7 +44,7 @@ impl Linked for Event {
 }
 
 impl Event {
-    /// Lets the greenlets that were notified before go first, as they waited longer.
+    /// Lets the greenlets that were notified before run first, as they waited longer.
     fn queue_up(&self, py: Python<'_>) -> PyResult<()> {
         if !self.links.has_notified_here(py) || greenlet::current(py)?.is(&hub::current(py)?) {
             return Ok(());
@@ -114,18 +114,18 @@ impl Event {
         self.is_set()
     }
 
-    /// The same as `is_set`; what `gevent.wait` asks.
+    /// The same as `is_set`, under the name that `gevent.wait` calls.
     fn ready(&self) -> bool {
         self.is_set()
     }
 
-    /// Raise the flag and wake all who wait, in the order in which they came.
+    /// Raise the flag and wake all waiters, in the order in which they came.
     fn set(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().flag.store(true, Relaxed);
         Linkable::notify_all(slf)
     }
 
-    /// Wait until the flag is up, as a part of `owner`, which the greenlet is then said to join.
+    /// Wait until the flag is up, as a part of `owner`: reports then show that the greenlet joins `owner`.
     fn _wait_as_part_of(slf: &Bound<'_, Self>, owner: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
@@ -139,7 +139,7 @@ impl Event {
         woken.map(drop)
     }
 
-    /// Lower the flag: whoever waits from now on waits for the next `set`.
+    /// Lower the flag: a greenlet that waits from now on waits for the next `set`.
     fn clear(&self) {
         self.flag.store(false, Relaxed);
     }
@@ -156,12 +156,12 @@ impl Event {
         }
     }
 
-    /// Take a `rawlink` back; nothing happens when there is none.
+    /// Remove a `rawlink`; nothing happens when there is none.
     fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         self.links.unlink(callback)
     }
 
-    /// Return how many wait or are linked.
+    /// Return how many waiters and links there are.
     fn linkcount(&self, py: Python<'_>) -> usize {
         self.links.count(py)
     }

@@ -78,7 +78,7 @@ pub enum Who {
 }
 
 impl Who {
-    /// Wakes a waiter; false when it no longer waits, or nobody will ever run it again.
+    /// Wakes a waiter; returns false when it no longer waits, or will never run again.
     pub fn wake(&self, py: Python<'_>) -> bool {
         match self {
             Self::Greenlet(wait) => !wait.is_gone(py) && wait.wake_none(py),
@@ -94,7 +94,7 @@ impl Who {
 impl Waiter for Who {
     type Token<'a> = Python<'a>;
 
-    /// Returns true for a greenlet that nobody will ever run again.
+    /// Returns true for a greenlet that will never run again.
     fn is_gone(&self, py: Python<'_>) -> bool {
         matches!(self, Self::Greenlet(wait) if wait.is_gone(py))
     }
@@ -123,7 +123,7 @@ pub enum Next {
 #[derive(Default)]
 pub struct Lists {
     queue: WaitQueue<Who>,
-    /// The hub of the first waiter, or that the object was made for.
+    /// The hub of the first waiter, or the hub that the object was made for.
     hub: Option<Py<BaseHub>>,
 }
 
@@ -175,7 +175,7 @@ impl Lists {
         callables.collect()
     }
 
-    /// Takes out what a forked child does not have: threads, and greenlets of other threads.
+    /// Takes out the waiters that do not exist in a forked child: threads, and greenlets of other threads.
     fn take_foreign(&mut self) -> Vec<Who> {
         self.queue.drain(|who| match who {
             Who::Thread(_) => true,
@@ -203,7 +203,7 @@ pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
 }
 
 impl Linkable {
-    /// Nobody listens.
+    /// Makes an object without listeners.
     pub fn new() -> Self {
         Self {
             lists: GilCell::new(None),
@@ -216,7 +216,7 @@ impl Linkable {
         self.lists.with(py, |lists| lists.as_deref_mut().map(f))
     }
 
-    /// Puts a listener in its place, by default the last; returns its ticket.
+    /// Puts a listener in `place`, or last if that is None; returns its ticket.
     pub fn wait(&self, py: Python<'_>, who: Who, place: Option<Ticket>) -> Ticket {
         let ticket = place.unwrap_or_else(|| ticket(py));
         self.lists.with(py, |lists| {
@@ -225,11 +225,11 @@ impl Linkable {
         ticket
     }
 
-    /// Puts the running greenlet in its place; returns what to park it on, and its ticket. The first to wait makes its hub
-    /// the object's.
+    /// Puts the running greenlet in `place`; returns the wait to park it on, and its ticket. The hub of the first
+    /// waiter becomes that of the object.
     ///
     /// # Errors
-    /// What making a hub raises.
+    /// Returns the error that making a hub raises.
     pub fn wait_here(
         &self,
         py: Python<'_>,
@@ -249,20 +249,20 @@ impl Linkable {
         Ok((wait, ticket))
     }
 
-    /// Returns true if nobody waits to be notified.
+    /// Returns true if no listener waits to be notified.
     #[inline]
     pub fn is_empty(&self, py: Python<'_>) -> bool {
         self.with(py, |lists| lists.queue.is_empty())
             .unwrap_or(true)
     }
 
-    /// Returns the hub of the first waiter, or that the object was made for.
+    /// Returns the hub of the first waiter, or the hub that the object was made for.
     pub fn hub(&self, py: Python<'_>) -> Option<Py<BaseHub>> {
         self.with(py, |lists| lists.hub.as_ref().map(|hub| hub.clone_ref(py)))
             .flatten()
     }
 
-    /// Makes `hub` the object's.
+    /// Sets the object's hub.
     pub fn set_hub(&self, py: Python<'_>, hub: Py<BaseHub>) {
         let old = self
             .lists
@@ -270,11 +270,11 @@ impl Linkable {
         drop(old);
     }
 
-    /// The step of a call that waits until it is notified or the deadline passes, and then returns what `then` does, which is
-    /// given the deadline that passed.
+    /// Returns the step of a call that waits until it is notified or the deadline passes, and then returns the result
+    /// of `then`. A deadline that passed is given to `then`.
     ///
     /// # Errors
-    /// What making a hub or starting the caller's own `Timeout` raises.
+    /// Returns the error that making a hub or starting the caller's own `Timeout` raises.
     pub fn wait_for<T: Linked>(
         slf: &Bound<'_, T>,
         mut deadline: Deadline,
@@ -335,10 +335,10 @@ impl Linkable {
         Ok(self.wait(py, who, None))
     }
 
-    /// Takes one link to an equal callable back, if there is one.
+    /// Removes one link to an equal callable, if there is one.
     ///
     /// # Errors
-    /// What comparing raises.
+    /// Returns the error that comparing raises.
     pub fn unlink(&self, callable: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = callable.py();
         for (ticket, candidate) in self
@@ -362,14 +362,14 @@ impl Linkable {
     /// Notifies all listeners.
     ///
     /// # Errors
-    /// What making a hub raises.
+    /// Returns the error that making a hub raises.
     pub fn notify_all<T: Linked>(slf: &Bound<'_, T>) -> PyResult<()> {
         let py = slf.py();
         let links = slf.get().links();
         if links.is_empty(py) {
             return Ok(());
         }
-        // Those who come meanwhile have greater tickets.
+        // Listeners that are added meanwhile have greater tickets.
         let end = ticket(py);
         let mut cursor = None;
         let mut next = || {
@@ -403,7 +403,7 @@ impl Linkable {
     /// Has the callable with this ticket called in its hub, unless it is unlinked before.
     ///
     /// # Errors
-    /// What making a hub raises.
+    /// Returns the error that making a hub raises.
     pub fn notify_callable<T: Linked>(
         slf: &Bound<'_, T>,
         ticket: Ticket,
@@ -435,10 +435,10 @@ impl Linkable {
         }
     }
 
-    /// Runs `work` in `hub`, or the hub that waited first, or this thread's: in the first of them that lives.
+    /// Runs `work` in `hub`, in the hub of the first waiter, or in this thread's: in the first of them that lives.
     ///
     /// # Errors
-    /// What making a hub, or a wrapper of its loop, raises.
+    /// Returns the error that making a hub, or a wrapper of its loop, raises.
     pub fn run_in<T: Linked>(
         slf: &Bound<'_, T>,
         hub: Option<Py<BaseHub>>,
@@ -470,17 +470,17 @@ impl Linkable {
         Ok(())
     }
 
-    /// Forgets, in a forked child, the hub and who did not come along.
+    /// Forgets, in a forked child, the hub and the waiters that do not exist there.
     pub fn after_fork(&self, py: Python<'_>) {
         let foreign = self.with(py, Lists::take_foreign);
         let hub = self.with(py, |lists| lists.hub.take());
         drop((foreign, hub));
     }
 
-    /// Visits callables and the hub. Waits are not visited: their greenlets are held by more than this list.
+    /// Visits callables and the hub. Waits are not visited: other objects hold their greenlets too.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// Returns the error of the visitor.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visited = self.lists.peek(&visit, |lists| {
             let Some(lists) = lists else { return Ok(()) };
@@ -499,7 +499,7 @@ impl Linkable {
         visited.unwrap_or(Ok(()))
     }
 
-    /// Lets go of callables and the hub, for the garbage collector.
+    /// Drops the callables and the hub, for the garbage collector.
     pub fn clear(&self, py: Python<'_>) {
         drop(self.lists.take(py));
     }

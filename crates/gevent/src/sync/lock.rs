@@ -1,8 +1,8 @@
 //! `gevent.lock`: semaphores.
 //!
-//! A release adds a permit and wakes the waiter that came first; the greenlet that runs first takes the permit. A waiter that finds
-//! it taken goes back to its old place, and one that was woken and does not take it (it was killed, or only wanted to know)
-//! leaves it to the next: so no permit is lost.
+//! A release adds a permit and wakes the waiter that came first; the greenlet that runs first takes the permit. A
+//! waiter that finds it taken goes back to its old place. A waiter that was woken and does not take it (it was killed,
+//! or only wanted to know that there is one) leaves it to the next one. So no permit is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -28,16 +28,16 @@ use crate::waiting::waiters::ticket;
 /// The reason that a greenlet gives while it waits for a permit.
 type Waits<'a, 'py> = (WaitKind, &'a Bound<'py, PyAny>);
 
-/// `Semaphore::user` before the first acquire, and once it was acquired in several threads.
+/// The value of `Semaphore::user` before the first acquire, and its value once several threads have acquired it.
 const NOBODY: u64 = 0;
 const SEVERAL: u64 = u64::MAX;
 
-/// `Semaphore::holder` before the first acquire.
+/// The value of `Semaphore::holder` before the first acquire.
 const UNTAKEN: usize = usize::MAX;
 
 /// Counts permits: `acquire` takes one, waiting for it if there is none, `release` gives one back.
 ///
-/// A context manager. Greenlets of several threads may share it, and threads that have no hub. Beside what
+/// It is a context manager. Greenlets of several threads may share it, and threads that have no hub. Beside what
 /// ``threading.Semaphore`` does, it can be waited for among others with `gevent.wait`, and linked with `rawlink`.
 ///
 /// :param value: The number of permits at first.
@@ -57,7 +57,7 @@ pub struct Semaphore {
     counter: AtomicI64,
     /// The thread that acquires it.
     user: AtomicU64,
-    /// Address of the greenlet that took the last permit. Reports of deadlocks name it; it is never followed.
+    /// Address of the greenlet that took the last permit. Reports of deadlocks name it; it is never dereferenced.
     holder: AtomicUsize,
     /// True if the hub is about to call linked callables.
     calling: AtomicBool,
@@ -74,7 +74,7 @@ impl Linked for Semaphore {
 }
 
 impl Semaphore {
-    /// A semaphore with `counter` permits.
+    /// Makes a semaphore with `counter` permits.
     pub fn of(counter: i64) -> Self {
         Self {
             counter: AtomicI64::new(counter),
@@ -88,7 +88,7 @@ impl Semaphore {
     /// Does what `__init__` does.
     ///
     /// # Errors
-    /// `ValueError` for less than no permits.
+    /// `ValueError` for a negative number of permits.
     pub fn init(&self, py: Python<'_>, value: i64, hub: Option<Py<BaseHub>>) -> PyResult<()> {
         if value < 0 {
             return Err(PyValueError::new_err(
@@ -110,7 +110,7 @@ impl Semaphore {
     /// Starts anew in a forked child with `counter` permits.
     ///
     /// # Errors
-    /// What making a hub for linked callables raises.
+    /// Returns the error that making a hub for linked callables raises.
     pub fn reset(slf: &Bound<'_, Self>, counter: i64) -> PyResult<()> {
         let this = slf.get();
         this.links.after_fork(slf.py());
@@ -141,15 +141,15 @@ impl Semaphore {
     /// Takes a permit, waiting for it until the deadline if it must; returns true if it was taken.
     ///
     /// # Errors
-    /// What is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
+    /// Returns the error that is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
     pub fn take(slf: &Bound<'_, Self>, deadline: Deadline) -> PyResult<bool> {
         Self::take_in(slf, deadline, slf.as_any())
     }
 
-    /// [`take`](Self::take) for `lock`, which the semaphore is a part of.
+    /// Takes a permit as [`take`](Self::take) does, for `lock`, which the semaphore is a part of.
     ///
     /// # Errors
-    /// As [`take`](Self::take).
+    /// Fails as [`take`](Self::take) does.
     pub fn take_in(
         slf: &Bound<'_, Self>,
         deadline: Deadline,
@@ -159,11 +159,11 @@ impl Semaphore {
         Self::wait_until(slf, deadline, waits, |this, py| this.try_take(py))
     }
 
-    /// Takes a permit whatever is thrown into the greenlet meanwhile, and returns the last of that, for the caller to raise
-    /// when it has done what the permit is for. `lock` is what the semaphore is a part of.
+    /// Takes a permit even if errors are thrown into the greenlet meanwhile, and returns the last of them, for the
+    /// caller to raise when it has done its work with the permit. `lock` is the object that the semaphore is a part of.
     ///
     /// # Errors
-    /// What says that the permit cannot be waited for.
+    /// Returns the error that states why the permit cannot be waited for.
     pub fn take_in_any_case(
         slf: &Bound<'_, Self>,
         lock: &Bound<'_, PyAny>,
@@ -187,8 +187,8 @@ impl Semaphore {
         Ok(thrown)
     }
 
-    /// The address of the greenlet that took the last permit, while there is none; 0 for a callback of the hub's. See
-    /// [`running::address`].
+    /// Returns the address of the greenlet that took the last permit, while there is none left; 0 for a callback of the
+    /// hub. See [`running::address`].
     pub fn holder(&self) -> Option<usize> {
         let holder = self.holder.load(Relaxed);
         (holder != UNTAKEN && !self.has_permit()).then_some(holder)
@@ -197,7 +197,8 @@ impl Semaphore {
     /// Gives a permit back and returns how many there are.
     ///
     /// # Errors
-    /// `OverflowError` when there are as many as can be counted; what making a hub for linked callables raises.
+    /// `OverflowError` when there are as many as can be counted; the error that making a hub for linked callables
+    /// raises.
     #[inline]
     pub fn give(slf: &Bound<'_, Self>) -> PyResult<i64> {
         let this = slf.get();
@@ -223,14 +224,14 @@ impl Semaphore {
         self.counter.load(Relaxed)
     }
 
-    /// Returns true if permits come from other threads too.
+    /// Returns true if other threads use the semaphore too, so that they may release it.
     fn is_shared(&self) -> bool {
         let user = self.user.load(Relaxed);
         user != NOBODY && user != crate::thread_id()
     }
 
-    /// Wakes a waiter for each permit that none was woken for. In the hub, callables up to the ticket `end` are called in
-    /// their turn; elsewhere (`end` is None) the hub is asked to go on from there.
+    /// Wakes a waiter for each permit for which no waiter was woken yet. In the hub, callables up to the ticket `end`
+    /// are called in their turn; elsewhere (`end` is None) the hub continues from the first callable.
     fn notify(slf: &Bound<'_, Self>, end: Option<Ticket>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
@@ -253,7 +254,7 @@ impl Semaphore {
         }
     }
 
-    /// Has the hub go on with the listeners, from a callable that is to be called there.
+    /// Has the hub continue with the listeners, from a callable that is to be called there.
     fn notify_in(slf: &Bound<'_, Self>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
         if slf.get().calling.swap(true, Relaxed) {
             return Ok(());
@@ -268,7 +269,8 @@ impl Semaphore {
         Linkable::run_in(slf, hub, Box::new(work))
     }
 
-    /// Waits until `done` says so, asked each time that there is a permit, or until the deadline: then it returns false.
+    /// Waits until `done` returns true, which is called each time that there is a permit. Returns false if the deadline
+    /// passes first.
     fn wait_until(
         slf: &Bound<'_, Self>,
         mut deadline: Deadline,
@@ -287,7 +289,7 @@ impl Semaphore {
         ended
     }
 
-    /// Waits to be woken once, in the place that it had before; false when the deadline passed.
+    /// Waits to be woken once, in the place that the waiter had before; returns false when the deadline passed.
     fn wait_turn(
         slf: &Bound<'_, Self>,
         place: &mut Option<Ticket>,
@@ -297,14 +299,16 @@ impl Semaphore {
         let py = slf.py();
         let this = slf.get();
         let main = threads::is_main();
-        // A `Timeout` is raised by a hub, which its start makes.
+        // Only a hub can raise a `Timeout`, and starting the timeout makes that hub.
         let needs_hub = matches!(deadline, Deadline::Timeout(_));
         if !main && !needs_hub && hub::get_hub_if_exists(py).is_none() {
             return Ok(this.block_thread(py, place, deadline.time()));
         }
         let (wait, ticket) = this.links.wait_here(py, *place, Reason::on(kind, lock))?;
         *place = Some(ticket);
-        // The main thread waits for the others in vain unless they use the semaphore; any other thread counts its waits.
+        // A wait in the main thread keeps the loop running if other threads use the semaphore, since one of them may
+        // release it; otherwise it would wait in vain. A wait in any other thread is counted by
+        // `Wait::expect_other_threads`.
         let counted = isize::from(main && this.is_shared());
         wait.loop_().get().count_ref(counted);
         let woken = deadline.park_in_turn(py, &wait);
@@ -322,7 +326,7 @@ impl Semaphore {
         }
     }
 
-    /// Blocks a thread that has no hub, so nobody to let run: another thread is to release.
+    /// Blocks a thread that has no hub, and so no other greenlets to run: another thread is to release the semaphore.
     fn block_thread(
         &self,
         py: Python<'_>,
@@ -338,7 +342,7 @@ impl Semaphore {
     /// Does what `__enter__` does in the class `T`.
     ///
     /// # Errors
-    /// Those of [`take`](Self::take), or of the `acquire` of a class derived from it.
+    /// Returns the errors of [`take`](Self::take), or those of the `acquire` of a class derived from it.
     #[inline]
     pub fn enter<T: pyo3::PyTypeInfo>(slf: &Bound<'_, Self>) -> PyResult<()> {
         if !Self::is_exactly::<T>(slf) {
@@ -394,7 +398,7 @@ impl Semaphore {
         Self::take(slf, Deadline::of(timeout)?)
     }
 
-    /// Give a permit, wake whoever waited for it longest, and return how many permits there are.
+    /// Give a permit, wake the waiter that waited longest, and return how many permits there are.
     ///
     /// Raises `OverflowError` when there are 2**63 - 1 already.
     fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
@@ -403,7 +407,7 @@ impl Semaphore {
 
     /// Wait, at most `timeout` seconds, until there is a permit, and return how many there are, without taking one.
     ///
-    /// That can be 0: others may have taken them before this greenlet ran.
+    /// The number can be 0: other greenlets may have taken the permits before this one ran.
     #[pyo3(signature = (timeout = None))]
     fn wait(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<i64> {
         let this = slf.get();
@@ -452,12 +456,12 @@ impl Semaphore {
         Self::notify(slf, None)
     }
 
-    /// Take a `rawlink` back; nothing happens when there is none.
+    /// Remove a `rawlink`; nothing happens when there is none.
     fn unlink(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         self.links.unlink(callback)
     }
 
-    /// Return how many wait or are linked.
+    /// Return how many waiters and links there are.
     fn linkcount(&self, py: Python<'_>) -> usize {
         self.links.count(py)
     }

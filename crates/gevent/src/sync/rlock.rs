@@ -20,7 +20,7 @@ struct Held {
 
 /// A lock that the greenlet which holds it may acquire again, and must release as often.
 ///
-/// A context manager. Greenlets of several threads may share it, and threads that have no hub. Other than
+/// It is a context manager. Greenlets of several threads may share it, and threads that have no hub. Unlike
 /// ``threading.RLock`` it belongs to a greenlet, and not to a thread.
 ///
 /// :param hub: Accepted for compatibility.
@@ -31,15 +31,15 @@ pub struct RLock {
     held: GilCell<Held>,
 }
 
-/// The greenlet that runs. None stands for the only thread that is left while the interpreter is finalized, when greenlets
-/// cannot be had any more and finalizers still take locks.
+/// Returns the running greenlet. None stands for the only thread that is left while the interpreter is finalized, when
+/// greenlets are no longer available and finalizers still take locks.
 #[inline]
 pub fn running(py: Python<'_>) -> Bound<'_, PyAny> {
     greenlet::current(py).unwrap_or_else(|_| py.None().into_bound(py))
 }
 
 impl RLock {
-    /// A lock that nobody holds.
+    /// Makes a lock that is not held.
     ///
     /// # Errors
     /// `MemoryError`.
@@ -47,7 +47,7 @@ impl RLock {
         Ok(Self::over(Py::new(py, Semaphore::of(1))?))
     }
 
-    /// A lock that nobody holds, over a semaphore with one permit.
+    /// Makes a lock that is not held, over a semaphore with one permit.
     pub fn over(block: Py<Semaphore>) -> Self {
         Self {
             block: Made::new(block),
@@ -63,7 +63,7 @@ impl RLock {
         })
     }
 
-    /// Counts one acquire more if the running greenlet is the owner.
+    /// Counts one more acquire if the running greenlet is the owner; returns true if so.
     #[inline]
     fn take_again(&self, py: Python<'_>, me: &Bound<'_, PyAny>) -> bool {
         self.held.with(py, |held| {
@@ -84,10 +84,11 @@ impl RLock {
         Self::take_within(slf, || blocking.then(|| Deadline::of(timeout)).transpose())
     }
 
-    /// Takes the lock, waiting for it until the deadline that `deadline` gives if it must; true if it was taken.
+    /// Takes the lock, waiting for it if it must until the deadline that `deadline` returns; returns true if it was
+    /// taken.
     ///
     /// # Errors
-    /// What `deadline` raises, and what is thrown into the greenlet meanwhile.
+    /// Returns the error that `deadline` raises, or that is thrown into the greenlet meanwhile.
     #[inline]
     pub fn take_within(
         slf: &Bound<'_, Self>,
@@ -116,10 +117,10 @@ impl RLock {
         drop(old);
     }
 
-    /// Undoes one `acquire`; false if the running greenlet does not hold the lock.
+    /// Undoes one `acquire`; returns false if the running greenlet does not hold the lock.
     ///
     /// # Errors
-    /// What making a hub for linked callables raises.
+    /// Returns the error that making a hub for linked callables raises.
     #[inline]
     pub fn give_if_held(&self, py: Python<'_>) -> PyResult<bool> {
         let me = running(py);
@@ -179,7 +180,7 @@ impl RLock {
 
     /// Take the lock, waiting for it at most `timeout` seconds, and return whether it was taken.
     ///
-    /// The greenlet that holds it takes it once more, at once. With `blocking` false it does not wait.
+    /// The greenlet that holds it takes it once more without waiting. With `blocking` false it does not wait.
     #[pyo3(
         signature = (blocking = Flag(true), timeout = None),
         text_signature = "($self, blocking=True, timeout=None)"
@@ -192,7 +193,7 @@ impl RLock {
         Self::take(slf, blocking.0, timeout)
     }
 
-    /// Undo one `acquire`; the last one wakes whoever waited longest.
+    /// Undo one `acquire`; the last one wakes the waiter that waited longest.
     ///
     /// Raises `RuntimeError` unless the running greenlet holds the lock.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
@@ -243,7 +244,8 @@ impl RLock {
         })
     }
 
-    /// Give the lock up altogether, for `threading.Condition`; what `_acquire_restore` takes to have it again.
+    /// Release the lock altogether, for `threading.Condition`; return the arguments with which `_acquire_restore` takes
+    /// it again.
     fn _release_save(&self, py: Python<'_>) -> PyResult<(i64, Option<Py<PyAny>>)> {
         let held = self.held.take(py);
         if held.count == 0 {
@@ -253,7 +255,8 @@ impl RLock {
         Ok((held.count, held.owner))
     }
 
-    /// Take the lock again, so often for this owner; what is thrown into the greenlet meanwhile is raised then.
+    /// Take the lock again, as often as `_release_save` states, for that owner; an error that is thrown into the
+    /// greenlet meanwhile is raised once the lock is taken.
     fn _acquire_restore(
         slf: &Bound<'_, Self>,
         #[pyo3(from_py_with = from_python)] count_owner: (i64, Option<Py<PyAny>>),
@@ -299,9 +302,9 @@ impl RLock {
     }
 }
 
-/// Return the address of the greenlet that holds `lock`, as far as is known, or None: of an `RLock` its owner, of any other
-/// semaphore without a permit left the greenlet that acquired it last,
-/// 0 for a callback of the hub's.
+/// Return the address of the greenlet that holds `lock`, as far as is known, or None. For an `RLock` it is the owner;
+/// for any other semaphore without a permit left, the greenlet that acquired it last; 0 stands for a callback of the
+/// hub.
 #[pyfunction]
 pub fn holder_of(lock: &Bound<'_, PyAny>) -> Option<usize> {
     if let Ok(lock) = lock.cast::<RLock>() {

@@ -1,4 +1,4 @@
-//! `acquire` as the locks of `threading` have it: their arguments, and tries that do not wait.
+//! `acquire` as the locks of `threading` define it: the arguments, and tries that do not wait.
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
@@ -13,13 +13,13 @@ const TIMEOUT_MAX: f64 = (i64::MAX / 1_000_000_000) as f64;
 /// The number of tries in a row that may fail before the other greenlets run.
 const TRIES: u32 = 100;
 
-/// Takes a lock by `take`, which is given how long it may wait, or none where it may not wait at all; true if it was taken.
-/// After many such tries in a row that failed, which `tries` counts, the other greenlets run, so that trying in a loop comes
-/// to an end.
+/// Takes a lock by `take`, whose argument states how long it may wait, or is None where it may not wait at all; returns
+/// true if the lock was taken. After many tries in a row that failed, which `tries` counts, the other greenlets run, so
+/// that trying in a loop comes to an end.
 ///
 /// # Errors
-/// Those of the arguments, as the standard library raises them; what `take` raises, and what is thrown into the greenlet while
-/// others run.
+/// Returns the errors of the arguments, as the standard library raises them; the error that `take` raises, or that is
+/// thrown into the greenlet while others run.
 #[inline]
 pub fn acquire(
     py: Python<'_>,
@@ -37,7 +37,8 @@ pub fn acquire(
     Ok(taken)
 }
 
-/// Returns how long an `acquire` of the standard library's locks with these arguments may wait; none where it may not.
+/// Returns how long an `acquire` of the standard library's locks with these arguments may wait; none where it may not
+/// wait.
 ///
 /// # Errors
 /// `ValueError` and `OverflowError` as the standard library raises them, `TypeError` for a timeout that is no number.

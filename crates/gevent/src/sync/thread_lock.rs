@@ -1,4 +1,4 @@
-//! `gevent.thread.LockType`: what `threading.Lock` is in a patched process.
+//! `gevent.thread.LockType`: the class of `threading.Lock` in a patched process.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -13,8 +13,8 @@ use crate::waiting::deadline::Deadline;
 
 /// A lock that parks only the greenlet that waits for it.
 ///
-/// Works between threads too. As the lock of the standard library it takes no arguments and cannot be derived from.
-/// `release` raises `RuntimeError` if it is not held.
+/// It works between threads too. Like the lock of the standard library it takes no arguments and cannot be derived
+/// from. `release` raises `RuntimeError` if it is not held.
 #[pyclass(frozen, dict, weakref, extends = BoundedSemaphore, name = "LockType", module = "gevent.thread")]
 #[derive(Debug)]
 pub struct ThreadLock {
@@ -22,7 +22,7 @@ pub struct ThreadLock {
 }
 
 impl ThreadLock {
-    /// A lock that nobody holds.
+    /// Makes a lock that is not held.
     pub fn free() -> PyClassInitializer<Self> {
         PyClassInitializer::from(Semaphore::of(1))
             .add_subclass(BoundedSemaphore::of(1))
@@ -60,7 +60,7 @@ impl ThreadLock {
 
     fn __init__(&self) {}
 
-    /// The error of a release too many.
+    /// The class of the error that a surplus release raises.
     #[classattr]
     #[pyo3(name = "_OVER_RELEASE_ERROR")]
     fn over_release_error(py: Python<'_>) -> Bound<'_, PyType> {
@@ -70,9 +70,9 @@ impl ThreadLock {
     /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
     /// it was taken.
     ///
-    /// Where `blocking` is false nobody else runs, except after many such tries in a row that failed: so trying in a loop
-    /// comes to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`, `OverflowError` for one
-    /// above `TIMEOUT_MAX`.
+    /// Where `blocking` is false no other greenlet runs, except after many such tries in a row that failed: so trying
+    /// in a loop comes to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`,
+    /// `OverflowError` for one above `TIMEOUT_MAX`.
     #[pyo3(
         signature = (blocking = Flag(true), timeout = None),
         text_signature = "($self, blocking=True, timeout=-1)"
@@ -95,20 +95,20 @@ impl ThreadLock {
         )
     }
 
-    /// Give the lock back, wake whoever waited for it longest, and return 1.
+    /// Give the lock back, wake the waiter that waited longest, and return 1.
     ///
-    /// Raises `RuntimeError` if nobody holds it.
+    /// Raises `RuntimeError` if it is not held.
     fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
         Self::give(slf)
     }
 
-    /// For `threading.Condition`, which without this would try to take the lock: true if anybody holds it.
+    /// Return True if the lock is held. `threading.Condition` calls it; without it, it would try to take the lock.
     fn _is_owned(slf: &Bound<'_, Self>) -> bool {
         !Self::semaphore(slf).get().has_permit()
     }
 
-    /// Take the lock for `threading.Condition`, which must hold it when its `wait` ends: what is thrown into the greenlet
-    /// meanwhile is raised when the lock is taken.
+    /// Take the lock for `threading.Condition`, which must hold it when its `wait` ends: an error that is thrown into
+    /// the greenlet meanwhile is raised when the lock is taken.
     fn _acquire_restore(slf: &Bound<'_, Self>, state: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = state;
         Semaphore::take_in_any_case(Self::semaphore(slf), slf.as_any())?.map_or(Ok(()), Err)

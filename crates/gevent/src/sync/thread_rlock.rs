@@ -1,7 +1,8 @@
-//! What `threading.RLock` makes in a patched process.
+//! The lock that `threading.RLock` makes in a patched process.
 //!
-//! A signal handler, or a finalizer, may run between any two bytecodes and take the very lock that the interrupted code is
-//! just taking or releasing. Both are one call into the engine here, in which no other Python code runs.
+//! A signal handler, or a finalizer, may run between any two bytecodes and take the very lock that the interrupted code
+//! is just taking or releasing. Here, taking and releasing are each one call into the engine, in which no other Python
+//! code runs.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -47,7 +48,8 @@ impl ThreadRLock {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let tries = BusyWait::default();
-        // Programs that look into the lock find what `threading.Lock` makes, as in the standard library's class in Python.
+        // Programs that look inside the lock find the kind of lock that `threading.Lock` makes, as in the standard
+        // library's class in Python.
         let block = Bound::new(py, ThreadLock::free())?;
         let block = block.into_super().into_super().unbind();
         Ok(PyClassInitializer::from(RLock::over(block)).add_subclass(Self { tries }))
@@ -56,8 +58,8 @@ impl ThreadRLock {
     /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
     /// it was taken.
     ///
-    /// The greenlet that holds it takes it once more, at once. Raises `ValueError` for a timeout that is negative or given
-    /// without `blocking`, `OverflowError` for one above `TIMEOUT_MAX`.
+    /// The greenlet that holds it takes it once more without waiting. Raises `ValueError` for a timeout that is
+    /// negative or given without `blocking`, `OverflowError` for one above `TIMEOUT_MAX`.
     #[pyo3(
         signature = (blocking = Flag(true), timeout = None),
         text_signature = "($self, blocking=True, timeout=-1)"
@@ -73,7 +75,7 @@ impl ThreadRLock {
         })
     }
 
-    /// Undo one `acquire`; the last one wakes whoever waited longest.
+    /// Undo one `acquire`; the last one wakes the waiter that waited longest.
     ///
     /// Raises `RuntimeError` unless the running greenlet holds the lock.
     fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -90,7 +92,7 @@ impl ThreadRLock {
         Self::give(slf)
     }
 
-    /// How often the running greenlet holds it.
+    /// Return how often the running greenlet holds it.
     fn _recursion_count(slf: &Bound<'_, Self>) -> i64 {
         let py = slf.py();
         let (count, owner) = Self::lock(slf).holder(py);

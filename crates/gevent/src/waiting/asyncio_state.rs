@@ -7,10 +7,10 @@
 //! moves it there as the greenlet parks, and [`arrive`] puts it back as the wait ends, by an error or otherwise. Everything
 //! that the hub starts or calls in between finds a thread without a loop.
 //!
-//! A plain `greenlet.switch` does not come here and leaves the state as it is. SQLAlchemy's `greenlet_spawn` and greenback
-//! depend on that: their greenlets run parts of a coroutine and look for its loop. When such a greenlet waits, its wait has
-//! the state of the one that it runs for. An error that the hub throws into the latter, by a kill or a timeout, takes the
-//! state along ([`return_to`]).
+//! A plain `greenlet.switch` does not come here and leaves the state as it is. SQLAlchemy's `greenlet_spawn` and
+//! greenback depend on that: their greenlets run parts of a coroutine and need its loop. When such a greenlet waits,
+//! its wait has the state of the greenlet that it runs for. An error that the hub throws into the latter, by a kill or
+//! a timeout, takes the state along ([`return_to`]).
 //!
 //! Nothing is done for that as long as no loop runs. `asyncio._set_running_loop` is wrapped by [`set_running_loop`], which
 //! counts the loops; a loop counts from its start to its end, also while a wait holds it.
@@ -26,7 +26,7 @@ use crate::ffi::greenlet;
 use crate::hub::BaseHub;
 use crate::waiting::wait::{Wait, WaitRef};
 
-/// The number of asyncio's loops that run in all threads: one load decides that there is nothing to do.
+/// The number of asyncio's loops that run in all threads: while it is zero, one load shows that there is nothing to do.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -177,7 +177,8 @@ fn clear_remainder(py: Python<'_>) {
     }
 }
 
-/// Reports what asyncio's functions are not expected to raise: a wait must end as it was meant to.
+/// Reports an error that asyncio's functions are not expected to raise. It is not raised here, as a wait must end as it
+/// was meant to.
 fn report<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
     result
         .map_err(|error| error.write_unraisable(py, None))
@@ -291,10 +292,10 @@ fn follow_running_loops(
     Ok(())
 }
 
-/// Adds what Python sees of this.
+/// Adds the functions that Python calls to the module.
 ///
 /// # Errors
-/// When it cannot be added.
+/// Fails when one of them cannot be added.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(set_running_loop, module)?)?;
     module.add_function(wrap_pyfunction!(follow_running_loops, module)?)

@@ -1,7 +1,7 @@
-//! Until when a call may wait: the one notion of it, whatever the caller gave.
+//! The deadline of a call: the one type for it, whatever form of timeout the caller gave.
 //!
-//! A deadline holds for all waits of a call together. It begins with the first of them, as [`Deadline::begin`] is called, so
-//! that a call which does not wait does not look at the clock.
+//! A deadline holds for all waits of a call together. It begins with the first of them, as [`Deadline::begin`] is
+//! called, so that a call which does not wait does not read the clock.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::waiting::park::park;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Outcome, WaitRef};
 
-/// The longest time that is told apart from for ever, in seconds: 31 years.
+/// The longest timeout that differs from waiting for ever, in seconds: 31 years.
 pub const LONGEST: f64 = 1e9;
 
-/// Returns seconds as a duration, [`LONGEST`] at most. What is not more than nothing is none at all.
+/// Returns seconds as a duration, [`LONGEST`] at most. A number that is not positive becomes zero.
 #[inline]
 pub fn duration(seconds: f64) -> Duration {
     if seconds > 0.0 {
@@ -29,19 +29,19 @@ pub fn duration(seconds: f64) -> Duration {
 /// Returns the seconds that a caller gave as a duration.
 ///
 /// # Errors
-/// `TypeError` for what is no number, as comparing or converting it raises.
+/// Returns the `TypeError` that comparing or converting raises for an argument that is no number.
 pub fn duration_of(seconds: &Bound<'_, PyAny>) -> PyResult<Duration> {
     number(seconds).map(duration)
 }
 
-/// Until when a call may wait.
+/// The time until which a call may wait.
 #[derive(Debug)]
 pub enum Deadline {
     /// For ever.
     Never,
-    /// For so many seconds from its first wait on; what the caller gave is kept for the error.
+    /// For so many seconds from its first wait on; the caller's argument is kept for the error.
     After(f64, Option<Py<PyAny>>),
-    /// Until this time, as an `After` becomes with the first wait.
+    /// Until this time. An `After` turns into this at the first wait.
     At(Time, Option<Py<PyAny>>),
     /// Until this timeout, which the caller made, expires.
     Timeout(Py<Timeout>),
@@ -66,7 +66,7 @@ impl Deadline {
         }
     }
 
-    /// Returns the deadline in so many seconds, none for ever.
+    /// Returns the deadline that is so many seconds away; None means that the call may wait for ever.
     pub fn seconds(seconds: Option<f64>) -> Self {
         match seconds {
             Some(seconds) if seconds < LONGEST => Self::After(seconds, None),
@@ -89,7 +89,7 @@ impl Deadline {
         }
     }
 
-    /// Begins to count, and returns the time that it is at; none if it is at none.
+    /// Starts the countdown, and returns the time of the deadline; none if it has no time of its own.
     pub fn time(&mut self) -> Option<Time> {
         match self {
             Self::Never | Self::Timeout(_) => None,
@@ -102,10 +102,11 @@ impl Deadline {
         }
     }
 
-    /// Parks the running greenlet until `wait` is woken (what with) or the deadline passes (None).
+    /// Parks the running greenlet until `wait` is woken or the deadline passes. Returns the value that it was woken
+    /// with, or None for the deadline.
     ///
     /// # Errors
-    /// What it is woken with or what is thrown into it.
+    /// Returns the error that it is woken with or that is thrown into it.
     pub fn park(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
         self.begin(py, wait)?;
         self.end(py, wait, park(py, wait))
@@ -114,7 +115,7 @@ impl Deadline {
     /// Parks as [`park`](Self::park) does for a call that may wait again: it calls [`close`](Self::close) at its end.
     ///
     /// # Errors
-    /// As [`park`](Self::park).
+    /// Fails as [`park`](Self::park) does.
     pub fn park_in_turn(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<Option<Py<PyAny>>> {
         self.begin(py, wait)?;
         self.end_turn(py, wait, park(py, wait))
@@ -123,7 +124,7 @@ impl Deadline {
     /// Has `wait`, which is about to be parked on, end when the deadline passes.
     ///
     /// # Errors
-    /// What starting the caller's own `Timeout` raises.
+    /// Returns the error that starting the caller's own `Timeout` raises.
     #[inline]
     pub fn begin(&mut self, py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
         if matches!(self, Self::Never) {
@@ -144,10 +145,10 @@ impl Deadline {
         Ok(())
     }
 
-    /// Returns what `wait`, the last one of the call, was woken with; none when the deadline passed.
+    /// Returns the value that `wait`, the last one of the call, was woken with; none when the deadline passed.
     ///
     /// # Errors
-    /// What it was woken with or what was thrown into the greenlet.
+    /// Returns the error that it was woken with or that was thrown into the greenlet.
     #[inline]
     pub fn end(
         &self,
@@ -159,10 +160,10 @@ impl Deadline {
         self.end_turn(py, wait, woken)
     }
 
-    /// Returns what one wait of several was woken with; none when the deadline passed.
+    /// Returns the value that one wait of several was woken with; none when the deadline passed.
     ///
     /// # Errors
-    /// As [`end`](Self::end).
+    /// Fails as [`end`](Self::end) does.
     #[inline]
     pub fn end_turn(
         &self,
@@ -177,7 +178,7 @@ impl Deadline {
         }
     }
 
-    /// Takes the caller's own `Timeout` back at the end of the call.
+    /// Cancels the caller's own `Timeout` at the end of the call.
     #[inline]
     pub fn close(&self, py: Python<'_>) {
         if let Self::Timeout(timeout) = self {
@@ -188,7 +189,7 @@ impl Deadline {
     /// Returns the `Timeout` to raise when the deadline passed.
     ///
     /// # Errors
-    /// When the exception cannot be made.
+    /// Fails when the exception cannot be made.
     pub fn error(&self, py: Python<'_>) -> PyResult<PyErr> {
         match self {
             Self::Never => Timeout::error(py, None),
@@ -199,7 +200,7 @@ impl Deadline {
         }
     }
 
-    /// Returns the caller's own `Timeout`, if that is what passed, and else `other`.
+    /// Returns the caller's own `Timeout` if that is the deadline, and else `other`.
     pub fn error_or(&self, py: Python<'_>, other: PyErr) -> PyErr {
         match self {
             Self::Timeout(_) => self.error(py).unwrap_or_else(|error| error),
@@ -208,7 +209,7 @@ impl Deadline {
     }
 }
 
-/// Returns none for the error that is the caller's own timeout.
+/// Returns none if the error is the caller's own timeout.
 fn own_error(timeout: &Bound<'_, Timeout>, woken: Outcome) -> PyResult<Option<Py<PyAny>>> {
     let py = timeout.py();
     match woken {

@@ -21,12 +21,13 @@ pub enum Link {
     Native(Listener),
 }
 
-/// The function that a [`Listener`] calls when its greenlet has ended. It runs no Python code of programs and blocks nowhere, unless a
-/// program has put an event or semaphore of its own in.
+/// The function that a [`Listener`] calls when its greenlet has ended. It runs no Python code of programs and does not
+/// block, unless a program has replaced the object's event or semaphore by one of its own.
 pub type OnEnd = fn(&Bound<'_, PyAny>, usize, &Bound<'_, Greenlet>) -> PyResult<()>;
 
-/// An object of this crate that is notified of a greenlet's end natively: a group that it is in, or where its result goes.
-/// The classes are above this file, so it knows them by a function of theirs.
+/// An object of this crate that is notified of a greenlet's end natively: a group that the greenlet is in, or an object
+/// that takes its result. The classes are in layers above this file, so it knows them only by a function that each of
+/// them supplies.
 #[derive(Debug)]
 pub struct Listener {
     object: Py<PyAny>,
@@ -48,7 +49,7 @@ impl Listener {
     /// Notifies the object.
     ///
     /// # Errors
-    /// What an overridden semaphore or event raises.
+    /// Returns the error that an overridden semaphore or event raises.
     pub fn notify(&self, greenlet: &Bound<'_, Greenlet>) -> PyResult<()> {
         (self.on_end)(self.object.bind(greenlet.py()), self.index, greenlet)
     }
@@ -59,7 +60,7 @@ impl Listener {
 pub struct Links(Option<Box<WaitQueue<Link>>>);
 
 impl Links {
-    /// No listener.
+    /// Makes an empty list.
     pub const fn new() -> Self {
         Self(None)
     }
@@ -98,18 +99,18 @@ impl Links {
         std::mem::take(self)
     }
 
-    /// Returns true if nobody listens.
+    /// Returns true if there is no listener.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Returns true if a listener that is no parked greenlet is among them.
+    /// Returns true if there is a listener that is not a parked greenlet.
     pub fn has_listener(&self) -> bool {
         self.iter().any(|link| !matches!(link, Link::Wait(_)))
     }
 
-    /// The callables, as new references, for comparing them outside the cell.
+    /// Returns the callables, as new references, for comparing them outside the cell.
     pub fn callables(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.iter()
             .filter_map(|link| match link {
@@ -139,14 +140,15 @@ impl Links {
         self.0.iter().flat_map(|queue| queue.iter_all())
     }
 
-    /// Visits what it owns alone. A wait is shared with others who will wake it, and its one reference must not be visited
-    /// more than once.
+    /// Visits the objects that only this list owns. A wait is shared with the sources that will wake it, and its one
+    /// reference must not be visited more than once.
     ///
     /// # Errors
-    /// What the visitor returns.
+    /// Returns the error of the visitor.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.iter().try_for_each(|link| match link {
-            // Shared: what waits is reached from its own stack, and must not be counted once for each list it is in.
+            // The wait is shared: the greenlet holds it on its own stack, and it must not be counted once for each list
+            // it is in.
             Link::Wait(_) => Ok(()),
             Link::Callable(callable) => visit.call(callable),
             Link::Native(listener) => visit.call(&listener.object),

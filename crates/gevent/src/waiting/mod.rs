@@ -1,4 +1,4 @@
-//! Waiting: a wait, the one way to park on it, deadlines, and what the simplest waits are made of.
+//! Waiting: a wait, the one way to park on it, deadlines, and the simplest calls that wait.
 
 pub mod asyncio_state;
 pub mod deadline;

@@ -29,8 +29,8 @@
 //! open, no lock is held and no pointer into a stack is kept over a park: a [`Wait`] on the heap is all that the waker sees.
 //! The functions that choose return before the switch, as every frame between the two ends of a switch is copied.
 //!
-//! While the hub is suspended in the middle of a task, as a callback switched away from it, whoever parks gives the turn back
-//! to it; see [`Loop::in_task`].
+//! While the hub is suspended in the middle of a task, as a callback switched away from it, a greenlet that parks gives
+//! the turn back to the hub; see [`Loop::in_task`].
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -59,34 +59,35 @@ pub enum Resumed {
 /// Parks the running greenlet until `wait` is woken.
 ///
 /// # Errors
-/// The error that it was woken with or that was thrown into it; `InvalidSwitchError` after a direct switch to it;
-/// `BlockingSwitchOutError` in the hub.
+/// Returns the error that it was woken with or that was thrown into it; `InvalidSwitchError` after a direct switch to
+/// it; `BlockingSwitchOutError` in the hub.
 pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
     let came = leave(py, wait)?;
     arrive(py, wait, came)
 }
 
-/// Like [`park`], for callers to whom a direct switch is a legitimate end of the wait.
+/// Parks as [`park`] does, for callers for which a direct switch is a legitimate end of the wait.
 ///
 /// # Errors
-/// What was thrown into the greenlet; `BlockingSwitchOutError` in the hub.
+/// Returns the error that was thrown into the greenlet; `BlockingSwitchOutError` in the hub.
 pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> {
     let came = leave(py, wait)?;
     resumed(py, wait, came)
 }
 
-/// The way by which the running greenlet came back.
+/// The way in which the running greenlet came back.
 pub enum Came {
-    /// It was next itself: no switch.
+    /// It was itself the next to run, so there was no switch.
     Stayed,
-    /// A direct switch to it.
+    /// Another greenlet switched to it directly.
     Switched(Py<PyAny>),
     /// An error was thrown into it, and is set in the interpreter.
     Thrown,
 }
 
-/// Switches to whom [`choose`] names. The frames that stay on the suspended stack are this one and its callers, so
-/// everything else is done in functions that return first: what a switch costs is copying the stack.
+/// Switches to the greenlet that [`choose`] names. The frames that stay on the suspended stack are this one and its
+/// callers, so everything else is done in functions that return first: the cost of a switch is the copying of the
+/// stack.
 #[inline]
 fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
     match choose(py, wait)? {
@@ -98,10 +99,10 @@ fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
     }
 }
 
-/// Ends the wait of a greenlet that runs again: its outcome.
+/// Ends the wait of a greenlet that runs again, and returns its outcome.
 ///
 /// # Errors
-/// As [`park`].
+/// Fails as [`park`] does.
 #[inline(never)]
 pub fn arrive(py: Python<'_>, wait: &WaitRef, came: Came) -> Outcome {
     match resumed(py, wait, came)? {
@@ -141,7 +142,7 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
     resumed
 }
 
-/// The greenlet to switch to; none when the caller itself is next.
+/// Returns the greenlet to switch to; none when the caller itself is next.
 ///
 /// # Errors
 /// `BlockingSwitchOutError` in the hub; the wait is over then.
@@ -168,8 +169,8 @@ pub enum Who<'a> {
 }
 
 impl Who<'_> {
-    /// Returns true if its turn came while it was choosing: objects that are dropped there may run code that waits, and takes a
-    /// wake-up that is not its own.
+    /// Returns true if the greenlet's turn came while it was choosing: objects that are dropped there may run code that
+    /// waits, and that code takes the wake-up of the outer wait off the queue.
     fn is_delivered(&self, py: Python<'_>) -> bool {
         match self {
             Self::Waiter(wait) => wait.is_delivered(),
@@ -195,10 +196,10 @@ impl Who<'_> {
     }
 }
 
-/// [`choose`] for one that was found to be allowed to block.
+/// Chooses as [`choose`] does, for a greenlet that was found to be allowed to block.
 ///
 /// # Errors
-/// What making a hub raises.
+/// Returns the error that making a hub raises.
 pub fn next_greenlet<'py>(
     py: Python<'py>,
     loop_: &Loop,
@@ -273,7 +274,7 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
     Ok(())
 }
 
-/// Does what is due when a greenlet is about to wait.
+/// Does the work that is due when a greenlet is about to wait.
 fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> {
     if !hub.get().waited.load(Relaxed) {
         hub.get().waited.store(true, Relaxed);
@@ -282,7 +283,7 @@ fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> 
     hub::call_switch_out(running)
 }
 
-/// Returns true if even a poll without waiting is the hub's, which runs watchers around it or is about to end.
+/// Returns true if the hub has to make even a poll without waiting, as it runs watchers around it or is about to end.
 fn must_poll_in_hub(loop_: &Loop) -> bool {
     loop_
         .unusual
@@ -291,18 +292,18 @@ fn must_poll_in_hub(loop_: &Loop) -> bool {
 
 /// The result of a yield.
 pub enum Yielded {
-    /// Nobody else is ready.
+    /// No other greenlet is ready.
     Alone,
-    /// A greenlet of ours is queued; the other one, if any, is to go on now.
+    /// The greenlet is a `Greenlet` and its turn is queued; the other one, if any, is to go on now.
     Turn(Turn, Option<Py<PyAny>>),
-    /// Another greenlet is queued with a wait that is woken already.
+    /// The greenlet is a raw one, or runs a loop of asyncio; it is queued by a wait that is woken already.
     Wait(WaitRef),
 }
 
-/// Puts the running greenlet at the end of the queue, unless nobody else is ready.
+/// Puts the running greenlet at the end of the queue, unless no other greenlet is ready.
 ///
 /// # Errors
-/// `BlockingSwitchOutError` in the hub; what a signal handler raises.
+/// `BlockingSwitchOutError` in the hub; the error that a signal handler raises.
 pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     let Some((running, loop_)) = company(py)? else {
         return Ok(Yielded::Alone);
@@ -320,7 +321,8 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     Ok(Yielded::Wait(wait))
 }
 
-/// Queues a turn; where the first in the queue is a greenlet that can go on at once, takes its place: that greenlet.
+/// Queues a turn. Where the first task in the queue resumes a greenlet that can go on right now, takes that task and
+/// returns the greenlet.
 #[inline]
 fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
     let last = Task::Yield(turn.clone_ref(py));
@@ -338,10 +340,10 @@ fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
     Some(next)
 }
 
-/// Lets everybody else who is ready run first, from a frame of any size.
+/// Lets all other greenlets that are ready run first, from a frame of any size.
 ///
 /// # Errors
-/// What is thrown into the greenlet meanwhile, and as [`queue_up`].
+/// Returns an error that is thrown into the greenlet meanwhile, and fails as [`queue_up`] does.
 pub fn yield_now(py: Python<'_>) -> PyResult<()> {
     let Some((running, loop_)) = company(py)? else {
         return Ok(());
@@ -372,7 +374,7 @@ fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
         let empty = queue.is_empty();
         (empty, empty && queue.idle_yield())
     });
-    // Watchers of the loop's phases see every turn, and a hub in the middle of a task goes on.
+    // Watchers of the loop's phases are called in every turn, and a hub in the middle of a task has to go on.
     if loop_
         .unusual
         .any(Unusual::PHASED | Unusual::IN_TASK | Unusual::MEASURED)

@@ -1,9 +1,9 @@
 //! The reason why a greenlet is parked, for reports and views.
 //!
-//! A [`Wait`] carries the kind of its call, the object that the call is on and the loop's time as it was made. All of that is
-//! stored in any case, in memory that the wait takes anyway, so nobody pays for a question that is never put. A greenlet
-//! of ours knows its wait, which errors end. A raw greenlet (the main one, and what `spawn_raw` makes) has no room for
-//! that, so its wait is listed here while it is parked.
+//! A [`Wait`] carries the kind of its call, the object that the call is on and the loop's time when it was made. All of
+//! that is stored in any case, in memory that the wait takes anyway, so it costs nothing unless it is asked for. A
+//! `Greenlet` refers to its wait, so that an error can end it. A raw greenlet (the main one, and those that `spawn_raw`
+//! makes) has no room for that, so its wait is listed here while it is parked.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -22,7 +22,7 @@ use crate::waiting::wait::{Wait, WaitRef};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum WaitKind {
-    /// A call that did not say.
+    /// A call that did not state its kind.
     Other,
     /// `sleep`.
     Sleep,
@@ -55,7 +55,7 @@ pub enum WaitKind {
 }
 
 impl WaitKind {
-    /// The name, as it follows the class of the object.
+    /// Returns the name of the kind, which follows the class of the object in a `repr`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Other => "wait",
@@ -114,7 +114,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A call of this kind on `object`.
+    /// Makes the reason of a call of this kind on `object`.
     #[inline]
     pub fn on<T>(kind: WaitKind, object: &Bound<'_, T>) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Reason {
         }
     }
 
-    /// A call of this kind that is on no object.
+    /// Makes the reason of a call of this kind that is on no object.
     #[inline]
     pub const fn only(kind: WaitKind) -> Self {
         Self {
@@ -132,7 +132,7 @@ impl Reason {
         }
     }
 
-    /// A call that waits for a socket.
+    /// Makes the reason of a call that waits for a socket.
     #[inline]
     pub const fn socket(direction: Direction, descriptor: RawFd) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl Reason {
         }
     }
 
-    /// A call that waits for some of these descriptors.
+    /// Makes the reason of a call that waits for some of these descriptors.
     pub fn descriptors(descriptors: impl Iterator<Item = RawFd>) -> Self {
         Self {
             kind: WaitKind::Poll,
@@ -153,7 +153,7 @@ impl Reason {
     }
 }
 
-/// The parked raw greenlets' waits, of all threads.
+/// The waits of the parked raw greenlets of all threads.
 static RAW: GilCell<Option<Slab<Weak<Wait>>>> = GilCell::in_static(None);
 
 /// Lists the wait of a raw greenlet; returns its place.
@@ -171,7 +171,7 @@ pub fn unlist(py: Python<'_>, place: u32) {
     drop(taken);
 }
 
-/// The waits that are listed and last.
+/// Returns the listed waits that still exist.
 fn listed(py: Python<'_>) -> Vec<WaitRef> {
     RAW.with(py, |raw| {
         raw.iter()
@@ -181,7 +181,7 @@ fn listed(py: Python<'_>) -> Vec<WaitRef> {
     })
 }
 
-/// The wait that a greenlet is parked on.
+/// Returns the wait that a greenlet is parked on.
 fn wait_of_greenlet(target: &Bound<'_, PyAny>) -> Option<WaitRef> {
     let py = target.py();
     let wait = match target.cast::<Greenlet>() {
@@ -243,7 +243,7 @@ pub fn waits_of<'py>(greenlets: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDi
     Ok(found)
 }
 
-/// Describes the wait of a greenlet for its `repr`, without calling anybody's `repr`, which may be one that shows the
+/// Describes the wait of a greenlet for its `repr`. It calls no `repr` of another object, as that one may show the
 /// greenlet again.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! The greenlet that the engine let run last, by which locks remember their holder.
 //!
-//! greenlet's own function for it costs as much as taking a lock does. So each switch of the engine stores the address, and
-//! the thread that it is true of: a thread that finds another's number here asks greenlet.
+//! greenlet's own function that returns it takes as long as taking a lock does. So each switch of the engine stores the
+//! address, and the thread that it is valid for: a thread that finds another thread's number here calls greenlet's
+//! function.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -21,8 +22,8 @@ pub fn lets_run(address: usize) {
     GREENLET.store(address, Relaxed);
 }
 
-/// The address of the running greenlet, never to be followed; 0 in a callback of the hub's. One that was switched to directly
-/// is taken for the greenlet that did so.
+/// Returns the address of the running greenlet, which must not be dereferenced; 0 in a callback of the hub. A greenlet
+/// that was switched to directly is taken for the greenlet that switched.
 #[inline]
 pub fn address(py: Python<'_>) -> usize {
     if THREAD.load(Relaxed) == crate::thread_id() {
@@ -31,7 +32,8 @@ pub fn address(py: Python<'_>) -> usize {
     current(py)
 }
 
-/// Asks greenlet, and keeps the answer for as long as the engine switches nowhere.
+/// Gets the running greenlet from the greenlet package, and keeps its address for as long as the engine does not
+/// switch.
 #[cold]
 fn current(py: Python<'_>) -> usize {
     let address = greenlet::current(py).map_or(0, |running| running.as_ptr() as usize);

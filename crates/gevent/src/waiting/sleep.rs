@@ -65,7 +65,8 @@ Example::\n\n    while not done():\n        gevent.sleep(0.1)";
     }
 }
 
-/// Returns the time to sleep; none for only a yield, which a negative number is too, but by the setting `compat`.
+/// Returns the time to sleep; none for a mere yield, which a negative number asks for too, unless the setting `compat`
+/// is on.
 fn delay_of(seconds: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(seconds) = seconds else {
         return Ok(None);
@@ -112,7 +113,7 @@ pub fn idle(py: Python<'_>, #[pyo3(from_py_with = from_python)] priority: i32) -
 
 /// Create a `Greenlet` that runs ``function(*args, **kwargs)``, and schedule it.
 ///
-/// It runs when the caller next waits. An error ends it alone: it is printed, and kept for `Greenlet.get`. Other than a
+/// It runs when the caller next waits. An error ends it alone: it is printed, and kept for `Greenlet.get`. Unlike a
 /// ``threading.Thread`` it is started already, keeps what the function returns, and does not keep the process alive.
 ///
 /// :param args: The function and its positional arguments; with none, it does nothing and its value is ``None``.
@@ -134,7 +135,8 @@ pub fn spawn<'py>(
     spawn_of(&py.get_type::<Greenlet>(), args, kwargs)
 }
 
-/// What `spawn_raw` makes: a raw greenlet that shows in `repr` what it waits for, and knows who made it where that is tracked.
+/// The class of the greenlets that `spawn_raw` makes. Their `repr` shows what they wait for, and where the tree of
+/// spawns is tracked, they know the greenlet that made them.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "TrackedRawGreenlet", module = "gevent")]
 #[derive(Debug)]
 pub struct TrackedRawGreenlet;
@@ -231,7 +233,7 @@ pub fn kill(
     kill_soon(py, greenlet, exception).map(drop)
 }
 
-/// `kill`; whether the error is now the last thing in this thread's ready queue.
+/// Does what `kill` does; returns true if the error is now the last thing in this thread's ready queue.
 fn kill_soon(
     py: Python<'_>,
     greenlet: &Bound<'_, PyAny>,
@@ -243,7 +245,7 @@ fn kill_soon(
     if let Ok(ours) = greenlet.cast::<Greenlet>() {
         return Greenlet::kill_soon(ours, exception);
     }
-    // What is switched to must be a greenlet.
+    // The target of a switch must be a greenlet.
     let target = greenlet.cast::<PyGreenlet>()?;
     let error = match exception {
         Some(exception) => crate::waiting::waiter::error_of(&PyTuple::new(py, [exception])?)?,
@@ -297,13 +299,13 @@ pub fn kill_greenlets(
     Ok(coming)
 }
 
-/// Set whether greenlets remember who spawned them, and where.
+/// Set whether greenlets remember which greenlet spawned them, and where.
 #[pyfunction]
 pub fn set_track_greenlet_tree(py: Python<'_>, value: bool) {
     SETTINGS.with(py, |settings| settings.track_tree = value);
 }
 
-/// Return how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
+/// Return how long, in seconds, ready greenlets may run before descriptors and deadlines are polled.
 #[pyfunction]
 pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
     Ok(hub::current_loop(py)?
@@ -313,7 +315,7 @@ pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
         .as_secs_f64())
 }
 
-/// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are looked at.
+/// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are polled.
 #[pyfunction]
 pub fn setswitchinterval(
     py: Python<'_>,

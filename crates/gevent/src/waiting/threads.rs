@@ -1,15 +1,15 @@
-//! Tells the main thread from all others.
+//! Distinguishes the main thread from all others.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::ffi::{fork, thread};
 
-/// The main thread's pointer, 0 until that thread asks.
+/// The main thread's pointer, 0 until that thread first calls [`is_main`].
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The answer to any other thread, and after how many forks it was found.
+    /// The last answer to this thread, unless it is the main one, and the number of forks at that time.
     static ANSWER: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
 }
 

@@ -43,9 +43,9 @@ struct State {
 
 /// Raises itself (or another exception) in the greenlet that started it, when its time is up before it is cancelled.
 ///
-/// As a context manager it is started and cancelled by its ``with``. It interrupts whatever the greenlet waits for, but no
-/// computation. It is a ``BaseException``, so that ``except Exception`` does not swallow it, and no ``TimeoutError`` of the standard
-/// library; which one of several it is, ``is`` tells.
+/// As a context manager it is started and cancelled by its ``with``. It interrupts whatever the greenlet waits for, but
+/// no computation. It is a ``BaseException``, so that ``except Exception`` does not swallow it, and no ``TimeoutError``
+/// of the standard library. Where there are several timeouts, ``is`` shows which of them was raised.
 ///
 /// :param seconds: After how many seconds, a number; ``None`` for never, 0 for as soon as the greenlet waits.
 /// :param exception: What is raised in its place, a class or an exception. False raises the timeout itself, and has its ``with``
@@ -72,10 +72,10 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// The error to raise for a wait of `seconds` that was too long.
+    /// Makes the error to raise for a wait of `seconds` that was too long.
     ///
     /// # Errors
-    /// When the exception cannot be made.
+    /// Fails when the exception cannot be made.
     pub fn error(py: Python<'_>, seconds: Option<Py<PyAny>>) -> PyResult<PyErr> {
         let new = py.get_type::<Self>().call1((seconds,))?;
         Ok(PyErr::from_value(new))
@@ -111,10 +111,10 @@ impl Timeout {
         loop_.push(py, Task::Timeout(timeout));
     }
 
-    /// Raises it in its greenlet, from the hub; nothing when it was cancelled after its time was up.
+    /// Raises it in its greenlet, from the hub; does nothing when it was cancelled after its time was up.
     ///
     /// # Errors
-    /// What is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
+    /// Returns an error that is thrown into the hub meanwhile, and the error of a raw greenlet that it ends.
     pub fn fire(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         match slf
@@ -146,7 +146,7 @@ impl Timeout {
         })
     }
 
-    /// Returns what is to be raised: itself, or the exception that it was given, which may be a class.
+    /// Returns the exception to raise: the timeout itself, or the exception that it was given, which may be a class.
     fn throws(&self, slf: &Bound<'_, Self>) -> Py<PyAny> {
         let py = slf.py();
         self.exception(py)
@@ -159,8 +159,8 @@ impl Timeout {
     }
 }
 
-/// The error that an exception or its class describes. What cannot be made or is no exception must not leave the greenlet
-/// waiting: it gets that error instead.
+/// Returns the error that an exception or its class describes. If it cannot be made, or is no exception, the resulting
+/// error is raised in its place, as the greenlet must not be left waiting.
 fn made(py: Python<'_>, exception: Py<PyAny>) -> PyErr {
     PyTuple::new(py, [exception])
         .and_then(|args| crate::waiting::waiter::error_of(&args))
@@ -208,7 +208,8 @@ impl Timeout {
         if self.is_pending(py) {
             self.cancel(py);
         }
-        // One order for all deadlines: what is ready is always served before a timeout of the same turn.
+        // The priority is ignored: all deadlines have one order, in which the tasks that are ready come before a
+        // timeout of the same turn.
         let _ = (priority, _one_shot);
         let old = self.state.with(py, |state| {
             state.counted = r#ref;
@@ -237,7 +238,8 @@ impl Timeout {
         drop(old);
     }
 
-    /// What is raised in place of the timeout: an exception; False for nothing outside its ``with``; a string for `str`.
+    /// The object to raise in place of the timeout: an exception; False to raise nothing outside its ``with``; a string
+    /// for `str`.
     #[getter(exception)]
     fn get_exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.exception(py)
@@ -332,7 +334,7 @@ impl Timeout {
         Self::start_new(&py.get_type::<Self>(), timeout, exception, r#ref, true)
     }
 
-    /// Take it back: it will not be raised. It can be started again.
+    /// Cancel the timeout: it will not be raised. It can be started again.
     pub fn cancel(&self, py: Python<'_>) {
         let armed = self
             .state

@@ -1,7 +1,7 @@
 //! A greenlet's place in the ready queue while it yields.
 //!
-//! Nobody has to wake it and nothing is brought to it, so it needs no wait: a number says whether the greenlet is still
-//! at the yield that queued it.
+//! No other greenlet has to wake it and nothing is brought to it, so it needs no wait: a number states whether the
+//! greenlet is still at the yield that queued it.
 
 use pyo3::prelude::*;
 
@@ -15,7 +15,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The turn of the running greenlet that is about to yield.
+    /// Returns the turn of the running greenlet, which is about to yield.
     #[inline]
     pub fn of(greenlet: &Bound<'_, Greenlet>) -> Self {
         let number = greenlet
@@ -28,7 +28,7 @@ impl Turn {
         }
     }
 
-    /// The same turn, for the queue.
+    /// Returns a second reference to the same turn, for the queue.
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         Self {
             greenlet: self.greenlet.clone_ref(py),
@@ -36,17 +36,17 @@ impl Turn {
         }
     }
 
-    /// The greenlet that yields.
+    /// Returns the greenlet that yields.
     pub fn greenlet(&self) -> &Py<Greenlet> {
         &self.greenlet
     }
 
-    /// The greenlet, to switch to.
+    /// Returns the greenlet, as the target of a switch.
     pub fn into_greenlet(self) -> Py<Greenlet> {
         self.greenlet
     }
 
-    /// Returns true if this is the other turn.
+    /// Returns true if `other` is the same turn.
     pub fn is(&self, other: &Self) -> bool {
         self.greenlet.is(&other.greenlet) && self.number == other.number
     }

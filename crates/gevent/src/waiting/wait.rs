@@ -1,8 +1,8 @@
-//! One wait of one greenlet: what a parked greenlet leaves with whatever will wake it.
+//! One wait of one greenlet: the object that a parked greenlet leaves with the sources that may wake it.
 //!
-//! The states that a wait goes through, and who moves it from which to which, are in the crate `wait` (`progress.rs` there has
-//! the table), whose tests go through every order of wake-ups, deadlines and kills. Here is what comes with a move: the outcome
-//! that is stored, the task that is queued, the deadline that is taken back.
+//! The crate `wait` has the states that a wait goes through, and the table of who moves it from which to which
+//! (`progress.rs` there); its tests go through every order of wake-ups, deadlines and kills. This file adds what
+//! belongs to a move: the outcome that is stored, the task that is queued, the deadline that is taken back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -25,14 +25,14 @@ use crate::waiting::threads;
 /// The value that a wake-up brings, or the error to raise.
 pub type Outcome = PyResult<Py<PyAny>>;
 
-/// A greenlet's one wait. It lives on the heap, as the memory of a suspended greenlet's stack is used by others; the first
-/// [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
+/// One wait of one greenlet. It lives on the heap, as the memory of a suspended greenlet's stack is used by others. The
+/// first [`wake`](Wait::wake) decides how it ends, and a wake-up that comes after the greenlet went on does nothing.
 #[derive(Debug)]
 pub struct Wait {
     greenlet: Py<PyAny>,
     loop_: Py<Loop>,
     progress: Progress,
-    /// True if the greenlet is one of ours and refers to this wait.
+    /// True if the greenlet is a `Greenlet` and refers to this wait.
     known: AtomicBool,
     kind: WaitKind,
     /// The place in the list of raw greenlets' waits, or [`UNLISTED`].
@@ -69,7 +69,7 @@ struct Rest {
 pub type WaitRef = Arc<Wait>;
 
 impl Wait {
-    /// A wait of the running greenlet, to be parked by [`crate::waiting::park::park`], which any thread may end.
+    /// Makes a wait of the running greenlet, to be parked by [`crate::waiting::park::park`], which any thread may end.
     ///
     /// # Errors
     /// `RuntimeError` once the interpreter is being finalized.
@@ -77,7 +77,7 @@ impl Wait {
         Ok(Self::of_any_thread(greenlet::current(py)?.unbind(), loop_))
     }
 
-    /// [`new`](Self::new) for a call that says what it waits for.
+    /// Makes a wait as [`new`](Self::new) does, for a call that states what it waits for.
     ///
     /// # Errors
     /// `RuntimeError` once the interpreter is being finalized.
@@ -87,23 +87,23 @@ impl Wait {
         Ok(Self::with_waker(running, loop_, ANY_THREAD, reason))
     }
 
-    /// A wait of `greenlet`, which is the running one, that any thread may end.
+    /// Makes a wait of `greenlet`, which is the running one, that any thread may end.
     pub fn of_any_thread(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
         Self::with_waker(greenlet, loop_, ANY_THREAD, Reason::only(WaitKind::Other))
     }
 
-    /// A wait of `greenlet`, which is the running one, that only its own thread can end.
+    /// Makes a wait of `greenlet`, which is the running one, that only its own thread can end.
     pub fn of(greenlet: Py<PyAny>, loop_: Py<Loop>) -> WaitRef {
         Self::of_for(greenlet, loop_, Reason::only(WaitKind::Other))
     }
 
-    /// [`of`](Self::of) for a call that says what it waits for.
+    /// Makes a wait as [`of`](Self::of) does, for a call that states what it waits for.
     #[inline]
     pub fn of_for(greenlet: Py<PyAny>, loop_: Py<Loop>, reason: Reason) -> WaitRef {
         Self::with_waker(greenlet, loop_, OWN_THREAD, reason)
     }
 
-    /// [`of_any_thread`](Self::of_any_thread) for a call that says what it waits for.
+    /// Makes a wait as [`of_any_thread`](Self::of_any_thread) does, for a call that states what it waits for.
     #[inline]
     pub fn of_any_thread_for(greenlet: Py<PyAny>, loop_: Py<Loop>, reason: Reason) -> WaitRef {
         Self::with_waker(greenlet, loop_, ANY_THREAD, reason)
@@ -128,9 +128,9 @@ impl Wait {
         })
     }
 
-    /// Makes the wait known to its loop, if the running thread is not the main one, so that the end of the thread ends it.
-    /// One that any thread may end also keeps the loop running: such a thread is never alone in the process, so what the
-    /// greenlet waits for may come from another, and nothing else that the loop knows of says so.
+    /// Makes the wait known to its loop, if the running thread is not the main one, so that the end of the thread ends
+    /// it. One that any thread may end also keeps the loop running: such a thread is never alone in the process, so
+    /// another thread may bring what the greenlet waits for, and the loop has no other sign of that.
     /// [`finish`](Self::finish) takes both back.
     #[inline]
     pub fn expect_other_threads(self: &Arc<Self>, py: Python<'_>) {
@@ -168,8 +168,8 @@ impl Wait {
         self.expire_at(py, Time::now().after(delay), counted);
     }
 
-    /// Has the wait expire at `at`; taken back when the greenlet goes on before that. Unless `counted`, the deadline alone does
-    /// not keep the loop running.
+    /// Has the wait expire at `at`; the deadline is taken back when the greenlet goes on before that. Unless `counted`,
+    /// the deadline alone does not keep the loop running.
     pub fn expire_at(self: &Arc<Self>, py: Python<'_>, at: Time, counted: bool) {
         let loop_ = self.loop_.get();
         let key = loop_.set_deadline(py, at, Due::Wake(Arc::clone(self)));
@@ -192,7 +192,7 @@ impl Wait {
         true
     }
 
-    /// [`wake`](Self::wake) with `None`.
+    /// Wakes as [`wake`](Self::wake) does, with `None`.
     pub fn wake_none(self: &Arc<Self>, py: Python<'_>) -> bool {
         let first = self.progress.wake();
         if first {
@@ -201,13 +201,14 @@ impl Wait {
         first
     }
 
-    /// [`wake_none`](Self::wake_none) with the descriptors of the loop's next turn, which come after its timers.
+    /// Wakes as [`wake_none`](Self::wake_none) does, together with the descriptors of the loop's next turn, which come
+    /// after its timers.
     pub fn wake_with_descriptors(self: Arc<Self>, py: Python<'_>) {
         let loop_ = self.loop_.clone_ref(py);
         loop_.get().note_readable(py, self);
     }
 
-    /// [`wake_none`](Self::wake_none) ahead of everything that is ready.
+    /// Wakes as [`wake_none`](Self::wake_none) does, ahead of everything that is ready.
     pub fn wake_first(self: &Arc<Self>, py: Python<'_>) -> bool {
         if !self.progress.wake() {
             return false;
@@ -239,7 +240,7 @@ impl Wait {
         self.rest.with_entered(py, |rest| rest.then.take())
     }
 
-    /// Keeps what asyncio had in the state of the thread, and returns what was kept before.
+    /// Keeps the state that asyncio had set in the thread, and returns the state that was kept before.
     pub fn keep_asyncio_state(
         &self,
         py: Python<'_>,
@@ -249,8 +250,8 @@ impl Wait {
             .with(py, |rest| std::mem::replace(&mut rest.asyncio, state))
     }
 
-    /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something else
-    /// woke it before.
+    /// Ends the wait with `error` right now, for the hub to switch to the greenlet; gives the error back when something
+    /// else woke the greenlet before.
     ///
     /// # Errors
     /// The error, untouched.
@@ -263,7 +264,8 @@ impl Wait {
         Ok(())
     }
 
-    /// Has a greenlet of ours no longer refer to the wait, which is over. To a wait that was queued from the start it never did.
+    /// Has a `Greenlet` no longer refer to the wait, which is over. It never referred to a wait that was queued from
+    /// the start.
     #[inline]
     pub fn forget_in_greenlet(&self, py: Python<'_>) {
         if self.known.load(Relaxed)
@@ -273,8 +275,8 @@ impl Wait {
         }
     }
 
-    /// Has a greenlet of ours refer to the wait that it is about to park on, so that an error can end the wait. The wait of a raw
-    /// greenlet is listed, so that it can be found by those who ask what the greenlet waits for.
+    /// Has a `Greenlet` refer to the wait that it is about to park on, so that an error can end the wait. The wait of a
+    /// raw greenlet is listed, so that reports of what greenlets wait for can find it.
     #[inline]
     pub fn enter_in_greenlet(self: &Arc<Self>, py: Python<'_>) {
         if !self.is_waiting() {
@@ -301,7 +303,7 @@ impl Wait {
         self.progress.is_delivered()
     }
 
-    /// Marks a queued wake-up as being carried out; false when the greenlet went on meanwhile.
+    /// Marks a queued wake-up as being carried out; returns false when the greenlet went on meanwhile.
     #[inline]
     pub fn deliver(&self) -> bool {
         self.progress.deliver()
@@ -313,7 +315,7 @@ impl Wait {
         self.loop_.get().is_gone(py)
     }
 
-    /// Ends the wait after the greenlet runs again; the outcome, when a wake-up of ours is what resumed it.
+    /// Ends the wait after the greenlet runs again; returns the outcome if a wake-up of this wait resumed the greenlet.
     pub fn finish(&self, py: Python<'_>) -> Option<Outcome> {
         let delivered = self.progress.finish();
         if let Some(place) = self.waker.load(Relaxed).checked_sub(PLACES) {
@@ -341,27 +343,27 @@ impl Wait {
         delivered.then(|| outcome.map_or_else(|| Ok(py.None()), |outcome| *outcome))
     }
 
-    /// The waiting greenlet.
+    /// Returns the waiting greenlet.
     pub fn greenlet(&self) -> &Py<PyAny> {
         &self.greenlet
     }
 
-    /// The kind of call that waits.
+    /// Returns the kind of call that waits.
     pub fn kind(&self) -> WaitKind {
         self.kind
     }
 
-    /// The object that the call is on, until the wait is over.
+    /// Returns the object that the call is on, until the wait is over.
     pub fn subject(&self, py: Python<'_>) -> Subject {
         self.rest.with(py, |rest| rest.subject.clone_ref(py))
     }
 
-    /// The loop's time when the wait was made.
+    /// Returns the loop's time when the wait was made.
     pub fn since(&self) -> Time {
         self.since
     }
 
-    /// The loop that will resume it.
+    /// Returns the loop that will resume the greenlet.
     pub fn loop_(&self) -> &Py<Loop> {
         &self.loop_
     }

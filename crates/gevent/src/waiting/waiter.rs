@@ -35,7 +35,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// A waiter bound to `hub`.
+    /// Makes a waiter bound to `hub`.
     pub fn of_hub(hub: Py<PyAny>) -> Self {
         Self {
             hub: GilCell::new(Some(hub)),
@@ -60,15 +60,15 @@ impl Waiter {
     /// Waits for the value, which the waiter's own hub gives; see `get`.
     ///
     /// # Errors
-    /// The error it was given, or `ConcurrentObjectUseError` when another greenlet waits already.
+    /// Returns the error that the waiter was given, or `ConcurrentObjectUseError` when another greenlet waits already.
     pub fn wait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::wait_for(slf, Reason::on(WaitKind::Get, slf))
     }
 
-    /// [`wait`](Self::wait) for a call that says what it waits for.
+    /// Waits as [`wait`](Self::wait) does, for a call that states what it waits for.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// Fails as [`wait`](Self::wait) does.
     pub fn wait_for(slf: &Bound<'_, Self>, reason: Reason) -> PyResult<Py<PyAny>> {
         Self::park(slf, reason, Wait::of_for)
     }
@@ -113,7 +113,7 @@ impl Waiter {
         })
     }
 
-    /// Returns true in the hub, false in a handler of a signal, for which the hub is to do it.
+    /// Returns true in the hub, and false in a handler of a signal, which is to have the hub do the work.
     ///
     /// # Errors
     /// `AssertionError` in another greenlet.
@@ -144,7 +144,8 @@ impl Waiter {
         Ok(())
     }
 
-    /// Deals with how a switch from the hub to `target` ended: an error was thrown in here, or left a raw greenlet.
+    /// Deals with an error with which a switch from the hub to `target` ended: it was thrown into the hub, or came from
+    /// a raw greenlet.
     fn report(&self, py: Python<'_>, target: Py<PyAny>, switched: PyResult<()>) {
         let (Err(error), Ok(loop_)) = (switched, hub::current_loop(py)) else {
             return;
@@ -182,7 +183,7 @@ pub fn error_of(args: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     };
     let value = match made {
         Ok(value) => value,
-        // What an exception class raises in place of making an exception is what there is to raise.
+        // When the class raises an error instead of making an exception, that error is the one to raise.
         Err(error) if is_class() => return Ok(error),
         Err(error) => return Err(error),
     };
@@ -310,8 +311,8 @@ impl Waiter {
         Self::wait(slf)
     }
 
-    /// Like `get`, where the hub gives what another thread may bring: so the wait is no deadlock in a thread that is not the
-    /// main one.
+    /// Like `get`, for a value that another thread may bring by way of the hub: so the wait counts as no deadlock in a
+    /// thread that is not the main one.
     fn _get_from_any_thread(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::park(slf, Reason::on(WaitKind::Get, slf), Wait::of_any_thread_for)
     }

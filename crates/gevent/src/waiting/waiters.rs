@@ -1,4 +1,4 @@
-//! Those who wait in a [`WaitQueue`]: greenlets, by their waits.
+//! The waiters in a [`WaitQueue`]: greenlets, by their waits.
 
 use pyo3::prelude::*;
 use wait::{Ticket, Tickets, WaitQueue, Waiter};
@@ -6,7 +6,7 @@ use wait::{Ticket, Tickets, WaitQueue, Waiter};
 use crate::event_loop::unusual::any_loop_is_gone;
 use crate::waiting::wait::WaitRef;
 
-/// The tickets of all queues. One is taken with the GIL held.
+/// The tickets of all queues. A ticket is taken with the GIL held.
 static TICKETS: Tickets = Tickets::new();
 
 /// Returns a ticket that is greater than all that were given before.
@@ -23,16 +23,16 @@ pub fn join<T>(queue: &mut WaitQueue<T>, py: Python<'_>, item: T) -> Ticket {
     ticket
 }
 
-/// A parked greenlet in a queue, with what it came with.
+/// A parked greenlet in a queue, with the value that it brought along.
 pub struct Waiting<T> {
     /// Its present wait.
     pub wait: WaitRef,
-    /// The item, flag or the like that it came with.
+    /// The item, flag or the like that it brought along.
     pub with: T,
 }
 
 impl<T> Waiting<T> {
-    /// A greenlet that waits.
+    /// Makes an entry for a greenlet that waits.
     #[inline]
     pub fn new(wait: &WaitRef, with: T) -> Self {
         let wait = wait.clone();
@@ -53,7 +53,8 @@ impl<T> Waiter for Waiting<T> {
     }
 }
 
-/// Notifies the next greenlet, which counts as notified from now on; returns its wait, for the caller to wake outside the cell.
+/// Notifies the next greenlet, which counts as notified from now on; returns its wait, for the caller to wake outside
+/// the cell.
 #[inline]
 pub fn next<T>(queue: &mut WaitQueue<Waiting<T>>, py: Python<'_>) -> Option<WaitRef> {
     queue.next(py, |next| next.wait.clone())

@@ -1,4 +1,4 @@
-//! `loop.async_`: calls that other threads ask for.
+//! `loop.async_`: calls a function when another thread asks for it.
 
 use pyo3::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::args::from_python;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 
-/// The event that callbacks get.
+/// The event number that callbacks get.
 pub(super) const ASYNC: u32 = 0x8_0000;
 
 /// Calls its function in the hub after any thread, or a signal handler, has called `send`.

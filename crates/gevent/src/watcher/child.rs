@@ -1,8 +1,8 @@
-//! `loop.child`: calls when a child process ends, and collects it.
+//! `loop.child`: calls a function when a child process ends, and collects its status.
 //!
-//! A pidfd (`pidfd_open(2)`) becomes readable at the end of one child, and leaves the signals of the process alone. Where there
-//! is none (before Linux 5.3, in some sandboxes, or when descriptors run short), and for a watcher of all children, SIGCHLD is
-//! watched.
+//! A pidfd (`pidfd_open(2)`) becomes readable at the end of one child, and leaves the signals of the process alone.
+//! SIGCHLD is watched where there is no pidfd (before Linux 5.3, in some sandboxes, or when descriptors run short), and
+//! for a watcher of all children.
 
 use std::os::fd::AsRawFd;
 
@@ -14,7 +14,7 @@ use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Loop, Watched};
 
-/// The event that callbacks get.
+/// The event number that callbacks get.
 pub(super) const CHILD: u32 = 2048;
 
 /// A child process, or all of them.
@@ -54,11 +54,11 @@ pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>
 fn watch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>, pid: i32) -> PyResult<()> {
     let fd = match ChildFd::open(pid) {
         Ok(fd) => fd,
-        // It has ended, and other code has collected it, which alone knows its status.
+        // The child has ended, and other code has collected it, which alone knows its status.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         Err(_) => {
             watch_signal(watcher, py, cell)?;
-            // It may have ended before the signal was watched.
+            // The child may have ended before the signal was watched.
             ended(watcher, py);
             return Ok(());
         }
@@ -113,7 +113,7 @@ pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     match reactor::reap(pid) {
         Ok(Some(status)) => notify(py, this.loop_(), pid, status),
         Ok(None) => {}
-        // Other code has collected it.
+        // Other code has collected the child.
         Err(_) => unwatch(watcher, py, cell),
     }
 }

@@ -1,4 +1,4 @@
-//! Watchers: Python callbacks for what happens in a loop.
+//! Watchers: Python callbacks for events in a loop.
 //!
 //! Each kind has a file with its state, how it is armed and disarmed, and its Python class. The base class [`Watcher`] has what
 //! all share: the callback, if it is *active* (armed, and kept alive by the loop), and if it is *pending* (its callback is
@@ -217,7 +217,7 @@ impl Watcher {
         }
     }
 
-    /// Marks the watcher inactive; returns false if it was.
+    /// Marks the watcher inactive; returns false if it was inactive before.
     fn deactivate(&self, py: Python<'_>) -> bool {
         let (was, counts) = self.state.with(py, |state| {
             (std::mem::take(&mut state.active), state.counts)
@@ -268,7 +268,7 @@ impl Watcher {
         drop(old);
     }
 
-    /// Returns the part of `repr` that is peculiar to the kind.
+    /// Returns the part of `repr` that only this kind of watcher has.
     fn details(&self, py: Python<'_>) -> String {
         match &*self.kind {
             Kind::Io(cell) => {

@@ -19,7 +19,7 @@ pub enum Phase {
     Idle,
     /// Watchers called in the child after a fork.
     Fork,
-    /// Watchers called when another thread says so.
+    /// Watchers called when another thread has called `send`.
     Async,
     /// Watchers called when a child process ends.
     Child,
@@ -34,7 +34,7 @@ impl Phase {
         matches!(self, Phase::Prepare | Phase::Check | Phase::Idle)
     }
 
-    /// Returns the number that callbacks get as event.
+    /// Returns the event number that callbacks get.
     const fn event(self) -> u32 {
         match self {
             Phase::Prepare => 0x4000,

@@ -1,4 +1,4 @@
-//! `loop.signal`: calls after a signal.
+//! `loop.signal`: calls a function after a signal.
 //!
 //! Signals belong to the process, so the active watchers of all loops are in one list. The loop that a signal wakes takes all
 //! that have arrived, and passes them on to the loops of the watchers.
@@ -15,7 +15,7 @@ use crate::cell::GilCell;
 use crate::errors::os_error;
 use crate::event_loop::loop_::Loop;
 
-/// The event that callbacks get.
+/// The event number that callbacks get.
 const SIGNAL: u32 = 1024;
 /// The greatest signal number of Linux.
 const GREATEST: i32 = 64;
@@ -39,7 +39,7 @@ pub(super) fn disarm(watcher: &Py<Watcher>, py: Python<'_>, signum: i32) {
         Some(active.remove(at))
     });
     if taken.is_some() {
-        // It was watched, so this cannot fail.
+        // The signal was watched, so this cannot fail.
         let _ = signals::unwatch(signum);
         pass_subscription_on(py, watcher.get().loop_());
     }
@@ -80,22 +80,22 @@ pub fn forget_loop(py: Python<'_>, loop_: &Loop) {
         gone.extend(active.extract_if(.., |(_, watcher)| is_of(watcher, loop_)))
     });
     for (signum, _) in &gone {
-        // It was watched, so this cannot fail.
+        // The signal was watched, so this cannot fail.
         let _ = signals::unwatch(*signum);
     }
     pass_subscription_on(py, loop_);
     drop(gone);
 }
 
-/// Restores the dispositions of the signals that a loop watches which a fork has left behind. Its watchers are kept: dropping
-/// them would run Python code of the parent.
+/// Restores the dispositions of the signals that are watched in a loop which was left behind at a fork. Its watchers
+/// are kept: dropping them would run Python code of the parent.
 pub fn forget_left(py: Python<'_>, loop_: &Loop) {
     let gone = ACTIVE.with(py, |active| {
         let gone = active.extract_if(.., |(_, watcher)| is_of(watcher, loop_));
         gone.collect::<Vec<_>>()
     });
     for (signum, _) in &gone {
-        // It was watched, so this cannot fail.
+        // The signal was watched, so this cannot fail.
         let _ = signals::unwatch(*signum);
     }
     std::mem::forget(gone);
@@ -128,7 +128,7 @@ fn pass_subscription_on(py: Python<'_>, loop_: &Loop) {
     }
 }
 
-/// Calls its function after each signal `signalnum`, in place of what the process did at that signal before.
+/// Calls its function after each signal `signalnum`, in place of the process's former reaction to that signal.
 #[pyclass(extends = Watcher, frozen, subclass, name = "signal", module = "gevent.core")]
 #[derive(Debug)]
 pub struct Signal;

@@ -1,4 +1,4 @@
-//! `loop.stat`: calls when the attributes of a path change.
+//! `loop.stat`: calls a function when the attributes of a path change.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -14,11 +14,11 @@ use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Due, Loop};
 
-/// The event that callbacks get.
+/// The event number that callbacks get.
 const STAT: u32 = 4096;
-/// The least number of seconds between two checks; that of libev.
+/// The least number of seconds between two checks, the same as in libev.
 const SHORTEST: f64 = 0.107_489_1;
-/// The number of seconds between two checks when no interval is given; that of libev.
+/// The number of seconds between two checks when no interval is given, the same as in libev.
 const USUAL: f64 = 5.007_489_1;
 
 /// A path, and the attributes that it had at the last check.
@@ -68,7 +68,8 @@ pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Path>) {
     }
 }
 
-/// Reads the attributes of the path by `lstat(2)`, so those of a symbolic link itself; `None` if there is nothing.
+/// Reads the attributes of the path by `lstat(2)`, so those of a symbolic link itself; returns `None` if nothing exists
+/// there.
 fn read_attributes(py: Python<'_>, cell: &GilCell<Path>) -> Option<Attributes> {
     let path = cell.with(py, |path| path.path.clone());
     rustix::fs::lstat(&path).ok()

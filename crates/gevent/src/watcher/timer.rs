@@ -1,4 +1,4 @@
-//! `loop.timer`: calls after a delay, once or periodically.
+//! `loop.timer`: calls a function after a delay, once or periodically.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::event_loop::loop_::{Due, Loop};
 
-/// The event that callbacks get.
+/// The event number that callbacks get.
 const TIMER: u32 = 256;
 
 /// The schedule of a timer.
@@ -191,7 +191,7 @@ impl Timer {
         Ok(())
     }
 
-    /// When the timer is due, in seconds of the monotonic clock; before its start, the delay.
+    /// The time at which the timer is due, in seconds of the monotonic clock; before its start, the delay.
     #[getter]
     fn at(slf: &Bound<'_, Self>) -> f64 {
         Self::cell(slf).with(slf.py(), |schedule| {

@@ -1,9 +1,9 @@
 //! A model checker: the code that the engine uses, driven through every order in which things can happen.
 //!
-//! A world is a small situation, one greenlet with two waits or a semaphore with three greenlets, and what may still happen to
-//! it. The search tries whatever may happen next in every world that it comes to, and looks at each of them. What is modelled
-//! here is the engine's part around the crate: the ready queue, the hub that takes tasks off it, and what a greenlet does when
-//! it runs again.
+//! A world is a small situation, such as one greenlet with two waits or a semaphore with three greenlets, and the
+//! events that may still happen to it. The search tries every possible next event in every world that it reaches, and
+//! checks each of them. The model covers the engine's part around the crate: the ready queue, the hub that takes tasks
+//! off it, and the steps of a greenlet when it runs again.
 
 mod one_wait;
 mod permits;
@@ -11,18 +11,18 @@ mod permits;
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// A situation, and what can happen in it.
+/// A situation, and the events that can happen in it.
 trait World: Clone {
     type Event: Copy;
     type Key: Eq + Hash;
 
-    /// What may happen next.
+    /// Returns the events that may happen next.
     fn events(&self) -> Vec<Self::Event>;
-    /// Lets it happen. Panics if that breaks a promise.
+    /// Applies the event. Panics if it breaks a promise.
     fn happen(&mut self, event: Self::Event);
     /// Panics if the situation itself breaks a promise.
     fn check(&self);
-    /// What tells situations apart.
+    /// Returns a key that distinguishes situations.
     fn key(&self) -> Self::Key;
 }
 

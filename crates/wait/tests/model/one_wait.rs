@@ -1,6 +1,6 @@
 //! One greenlet that waits twice, among everything that can end a wait.
 
-// A step that changes the state belongs into the arm and not into its guard.
+// A step that changes the state belongs in the arm and not in its guard.
 #![allow(clippy::collapsible_match)]
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use wait::{Progress, State};
 
 use crate::{World, explore};
 
-/// What ended a wait.
+/// The causes that can end a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Cause {
     Wake,
@@ -23,10 +23,10 @@ enum Task {
     Throw,
 }
 
-/// Where the greenlet of [`Lone`] is.
+/// The position of the greenlet of [`Lone`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum At {
-    /// It has made this wait, left it with those that wake it, and has not parked yet.
+    /// The greenlet has made this wait and shown it to the sources that wake it, and has not parked yet.
     About(usize),
     Parked(usize),
     Ended,
@@ -36,10 +36,10 @@ enum At {
 #[derive(Clone)]
 struct Lone {
     waits: [Progress; 2],
-    /// What was told that it ended the wait: it was the first.
+    /// The cause that was accepted as the one that ended each wait, because it was the first.
     accepted: [Option<Cause>; 2],
     at: At,
-    /// How many waits were made.
+    /// The number of waits that were made.
     made: usize,
     ready: VecDeque<Task>,
     wakes: [u8; 2],
@@ -76,7 +76,7 @@ impl Lone {
         }
     }
 
-    /// Returns true if the wait was made: nobody else knows it before.
+    /// Returns true if the wait was made: before that, no source can know it.
     fn exists(&self, wait: usize) -> bool {
         wait < self.made
     }
@@ -86,7 +86,7 @@ impl Lone {
         assert_eq!(before, None, "two causes were told that they ended a wait");
     }
 
-    /// The greenlet runs again: it ends its wait, and goes on to the next.
+    /// Runs the greenlet again: it ends its wait, and goes on to the next.
     fn resume(&mut self, wait: usize, by: Option<Cause>) {
         assert_eq!(
             self.at,
@@ -171,7 +171,7 @@ impl World for Lone {
             }
             At::Ended => {}
         }
-        // Before it parks, the greenlet runs, and so nobody runs a task.
+        // Until it parks, the greenlet itself runs, so no task of the queue can run.
         if !matches!(self.at, At::About(_)) && !self.ready.is_empty() {
             events.push(LoneEvent::RunTask);
         }
@@ -215,7 +215,7 @@ impl World for Lone {
                 if let At::Parked(wait) = self.at {
                     let made = self.made;
                     self.resume(wait, None);
-                    // It makes no other wait.
+                    // The greenlet makes no other wait.
                     (self.at, self.made) = (At::Ended, made);
                 }
             }

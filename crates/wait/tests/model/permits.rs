@@ -1,6 +1,6 @@
 //! Several greenlets that wait for the permits of a semaphore, or the items of a queue.
 
-// A step that changes the state belongs into the arm and not into its guard.
+// A step that changes the state belongs in the arm and not in its guard.
 #![allow(clippy::collapsible_match)]
 
 use std::collections::VecDeque;
@@ -9,12 +9,12 @@ use wait::{Left, Progress, State, Ticket, Tickets, WaitQueue, Waiter};
 
 use crate::{World, explore};
 
-/// How an object deals with a waiter that was ended by something else just before it is notified.
+/// The way in which an object treats a waiter that was ended by something else just before it is notified.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Rule {
-    /// Semaphores and events: such a waiter is taken out, and the next one notified.
+    /// For semaphores and events: such a waiter is taken out, and the next one is notified.
     TakeOut,
-    /// Queues: it counts as notified, and whoever leaves notifies the next one in any case.
+    /// For queues: it counts as notified, and a waiter that leaves notifies the next one in any case.
     PassOn,
 }
 
@@ -40,7 +40,7 @@ enum Place {
     Outside,
     Parked(Ticket),
     Served,
-    /// It was killed, or gave up.
+    /// The greenlet was killed, or gave up.
     Left,
 }
 
@@ -50,7 +50,8 @@ enum Ready {
     Throw(usize),
 }
 
-/// Permits that greenlets take and give, wait for, are killed over and leave behind as their thread ends.
+/// Greenlets that take and give permits and wait for them, and that can be killed or be left behind as their thread
+/// ends.
 #[derive(Clone)]
 struct Permits {
     rule: Rule,
@@ -98,7 +99,7 @@ impl Permits {
         }
     }
 
-    /// Notifies a waiter for each permit that nobody notified claims.
+    /// Notifies a waiter for each permit that no notified waiter claims.
     fn notify(&mut self) {
         while !self.queue.is_empty() && self.queue.claims_fewer_than(self.permits, self.gone) {
             let notified = self.queue.iter_notified();
@@ -158,7 +159,7 @@ impl Permits {
         WaitOf { greenlet, number }
     }
 
-    /// The greenlet runs again, to take a permit or, as it was interrupted, to leave.
+    /// Runs the greenlet again, to take a permit or, if it was interrupted, to leave.
     fn resume(&mut self, greenlet: usize, woken: bool) {
         let Place::Parked(ticket) = self.places[greenlet] else {
             panic!("a greenlet that does not wait was woken");
@@ -239,7 +240,7 @@ impl World for Permits {
                 self.permits += 1;
                 self.notify();
             }
-            // Somebody who never waited was quicker; the permit comes back by another release.
+            // A greenlet that never waited was quicker; the permit comes back by another release.
             PermitEvent::Steal => {
                 self.steals -= 1;
                 self.permits -= 1;
@@ -256,7 +257,7 @@ impl World for Permits {
                     self.ready.push_back(Ready::Wake(wait));
                 }
             }
-            // A fork leaves the greenlets of other threads behind: nothing of them ever runs again.
+            // A fork leaves the greenlets of other threads behind: they never run again.
             PermitEvent::End(greenlet) => {
                 self.ends -= 1;
                 self.gone[greenlet] = true;
@@ -304,7 +305,8 @@ impl World for Permits {
         }
         let mut settled = self.clone();
         if self.gone.contains(&true) {
-            // Nobody tells of a greenlet that was left behind: the next who gives or leaves notices it.
+            // No event notifies the queue of a greenlet that was left behind: the next greenlet that gives a permit or
+            // leaves does.
             settled.notify();
         }
         if settled.ready.is_empty() && settled.permits > 0 {
