@@ -483,7 +483,7 @@ fn may_get_signal(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<bool> {
         .is_truthy()
 }
 
-/// Run the handlers of signals that have arrived. Raises what a handler raises.
+/// Run the handlers of signals that have arrived. Raises the error that a handler raises.
 #[pyfunction]
 pub fn check_signals(py: Python<'_>) -> PyResult<()> {
     py.check_signals()

@@ -1,4 +1,5 @@
-//! `AsyncioLoop`, the base class of `gevent.aio.EventLoop`: what asyncio's own loop does in Python for each callback and timer.
+//! `AsyncioLoop`, the base class of `gevent.aio.EventLoop`: it does the work that asyncio's own loop does in Python for
+//! each callback and timer.
 
 use std::sync::Arc;
 use std::sync::atomic::{

@@ -70,7 +70,7 @@ fn send(py: Python<'_>, base: &BaseTransport, flow: &Flow, bytes: &[u8]) -> Next
 /// Does what `write` of the transport does.
 ///
 /// # Errors
-/// `TypeError` for what is not bytes or the like, `RuntimeError` after `write_eof`.
+/// `TypeError` for data that is not bytes or the like, `RuntimeError` after `write_eof`.
 pub fn write(slf: &Bound<'_, StreamTransport>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
@@ -215,7 +215,7 @@ fn failed(slf: &Bound<'_, StreamTransport>, next: Next) -> PyResult<()> {
     }
 }
 
-/// Sends what is buffered, as the kernel takes it again.
+/// Sends the buffered bytes, as the kernel takes data again.
 ///
 /// # Errors
 /// `KeyboardInterrupt` and `SystemExit` of the protocol.

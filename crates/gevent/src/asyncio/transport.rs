@@ -240,7 +240,7 @@ impl BaseTransport {
         drop(old);
     }
 
-    /// The protocol, None once the connection is lost.
+    /// Return the protocol, or None once the connection is lost.
     fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.endpoint.with(py, |endpoint| {
             let protocol = endpoint.protocol.as_ref();

@@ -41,7 +41,7 @@ pub fn run_turns(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     }
 }
 
-/// Has the next turn poll in any case, so that a run of a single turn finds what is ready.
+/// Has the next turn poll in any case, so that a run of a single turn finds everything that is ready.
 pub fn poll_next(this: &AsyncioLoop) {
     this.ran.store(BATCH, Relaxed);
 }

@@ -21,7 +21,8 @@ pub fn count_greenlet() {
     MADE.store(MADE.load(Relaxed) + 1, Relaxed);
 }
 
-/// Return a dict of what `loop` did so far and holds now, and of what was measured since the first call; from any thread.
+/// Return a dict of the counts and present contents of `loop`, and of the measures since the first call. It may be
+/// called from any thread.
 #[pyfunction]
 fn loop_counters<'py>(loop_: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyDict>> {
     let py = loop_.py();

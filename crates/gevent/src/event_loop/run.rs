@@ -30,7 +30,7 @@ impl Loop {
         self.end_innermost_run();
     }
 
-    /// Has the innermost run, if there is one, end after what is ready now.
+    /// Has the innermost run, if there is one, end after the tasks that are ready now.
     pub fn end_innermost_run(&self) {
         self.break_runs(BREAK_INNERMOST);
     }

@@ -79,7 +79,8 @@ impl Links {
         taken
     }
 
-    /// Takes a listener out; none when it was notified before. The returned link is to be dropped outside the cell.
+    /// Takes a listener out; returns none when it was notified before. The returned link is to be dropped outside the
+    /// cell.
     #[inline]
     pub fn leave(&mut self, ticket: Ticket) -> Option<Link> {
         let taken = self.0.as_mut()?.remove(ticket);

@@ -308,7 +308,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
     let Some((running, loop_)) = company(py)? else {
         return Ok(Yielded::Alone);
     };
-    // A turn has no room for what asyncio keeps of a greenlet that runs a loop.
+    // A turn has no room for the state that asyncio keeps for a greenlet that runs a loop.
     if let Ok(ours) = running.cast::<Greenlet>()
         && !asyncio_state::runs_a_loop(py)
     {
