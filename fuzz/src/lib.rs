@@ -1,4 +1,5 @@
-//! What is true of any input. Each function takes bytes from a fuzzer, and panics where it is not.
+//! Properties that hold for any input. Each function takes bytes from a fuzzer, and panics if its property does not
+//! hold.
 
 #[path = "../../crates/http1/tests/common/mod.rs"]
 mod connection;
@@ -29,7 +30,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("name_files", name_files),
 ];
 
-/// Two bytes that choose how to go about the rest.
+/// Splits off two bytes, which choose the options for the rest of the input.
 fn choose(data: &[u8]) -> Option<(u8, u8, &[u8])> {
     match data {
         [one, two, rest @ ..] => Some((*one, *two, rest)),
@@ -37,7 +38,7 @@ fn choose(data: &[u8]) -> Option<(u8, u8, &[u8])> {
     }
 }
 
-/// A connection's requests are decoded alike however they are cut, and stay within the limits.
+/// Checks that requests are decoded alike however they are cut, and stay within the limits.
 pub fn requests(data: &[u8]) {
     let Some((flags, size, input)) = choose(data) else {
         return;
@@ -78,7 +79,7 @@ pub fn requests(data: &[u8]) {
     }
 }
 
-/// What is encoded as chunks is decoded as it was.
+/// Checks that content which is encoded in chunks is decoded unchanged.
 pub fn chunks(data: &[u8]) {
     let Some((size, cut, content)) = choose(data) else {
         return;
@@ -107,7 +108,7 @@ pub fn chunks(data: &[u8]) {
     assert_eq!(decoded, content);
 }
 
-/// Compression as bits choose it.
+/// Returns the compression that these bits choose, if any.
 fn deflate(flags: u8) -> Option<Deflate> {
     let side = |bit: u8, bits: u8| Side {
         context_takeover: flags & bit != 0,
@@ -127,7 +128,7 @@ fn sender(flags: u8) -> Role {
     }
 }
 
-/// Frames are decoded alike however they are cut, and messages stay within the limit.
+/// Checks that frames are decoded alike however they are cut, and that messages stay within the limit.
 pub fn frames(data: &[u8]) {
     const LIMIT: usize = 5000;
     let Some((flags, size, input)) = choose(data) else {
@@ -147,7 +148,7 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// What one side encodes, the other decodes as it was.
+/// Checks that messages which one side encodes are decoded unchanged by the other.
 pub fn messages(data: &[u8]) {
     let Some((flags, cut, content)) = choose(data) else {
         return;
@@ -173,7 +174,8 @@ pub fn messages(data: &[u8]) {
     assert_eq!(received, (sent, None));
 }
 
-/// No response, and no list of extensions, is more than refused; what a server agrees to, its client confirms.
+/// Checks that any response and any list of extensions is accepted or refused without a panic, and that a client
+/// confirms what a server has agreed to.
 pub fn handshakes(data: &[u8]) {
     let Some((flags, _, input)) = choose(data) else {
         return;
@@ -203,10 +205,10 @@ pub fn handshakes(data: &[u8]) {
     assert_eq!(offer.confirm(&answer), Some(agreed));
 }
 
-/// Whatever name servers reply, a look-up ends, after a bounded number of questions.
+/// Checks that a look-up ends after a bounded number of questions, whatever name servers reply.
 ///
-/// The input is the replies in turn, each after its length in two octets. The first octets of each are made those of its query:
-/// the id, and the bit that makes a reply of it.
+/// The input consists of replies, each after its length in two octets. The first octets of each are overwritten to
+/// match its query: the id, and the bit that marks a reply.
 pub fn replies(data: &[u8]) {
     let conf = ResolvConf::parse(
         "nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch b.test\n",
@@ -246,7 +248,8 @@ pub fn replies(data: &[u8]) {
     }
 }
 
-/// Files of the system's resolver are read whatever is in them, and stay within libc's bounds.
+/// Checks that files of the system's resolver can be read whatever their content, and that the values stay within
+/// libc's bounds.
 pub fn name_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let conf = ResolvConf::parse(&text, |_| Some(1)).overridden(Some(&text), Some(&text));

@@ -1,7 +1,7 @@
-//! Connections that come, are closed by the server, and come again.
+//! Opens connections, waits until the server closes them, and opens new ones.
 //!
-//! The load must cost less than what it is a load for. So there is no epoll set: the connections stand in line, as the
-//! server takes them in order, and only the end of the first is awaited.
+//! The load generator must cost less than the server it measures. So there is no epoll set: as the server accepts
+//! connections in order, they are kept in a queue, and only the end of the first is awaited.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use rustix::time::Timespec;
 use crate::Plan;
 use crate::report::Report;
 
-/// The longest silence of a server that works.
+/// The time without any event after which the server counts as hung.
 const SILENCE: Timespec = Timespec {
     tv_sec: 10,
     tv_nsec: 0,
@@ -30,7 +30,8 @@ fn connect(address: SocketAddr) -> io::Result<OwnedFd> {
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // Closing resets, so that no port is kept back: there are not enough for a run.
+    // Closing resets the connection, so that its port is free immediately: there are not enough ports for a run
+    // otherwise.
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
@@ -54,10 +55,11 @@ fn await_end(socket: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Runs as planned. A request is a connection, from the call of `connect` to the end that the server made.
+/// Runs the plan, and returns its report. A request is a connection, from the call of `connect` to the end that the
+/// server made.
 ///
 /// # Errors
-/// What a connection meets, the server's silence included.
+/// Returns the error of a connection, or a timeout when the server is silent for too long.
 pub fn run(plan: &Plan) -> io::Result<Report> {
     let mut line = VecDeque::with_capacity(plan.connections);
     let mut report = Report::new(plan.seconds);

@@ -1,4 +1,4 @@
-//! One connection that receives as fast as it can.
+//! Receives on one connection as fast as it can.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use crate::Plan;
 
-/// What one read asks for.
+/// The number of bytes that one read asks for.
 const ROOM: usize = 256 * 1024;
 
 /// Receives until the server ends the connection, and prints how many bytes came in how many seconds.
 ///
 /// # Errors
-/// What the connection meets.
+/// Returns the error of the connection.
 pub fn run(plan: &Plan) -> io::Result<()> {
     let mut stream = TcpStream::connect(plan.address)?;
     let mut room = vec![0; ROOM];

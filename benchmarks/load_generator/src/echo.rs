@@ -1,4 +1,4 @@
-//! Connections that send a message, await its echo, and send the next.
+//! Sends a message on each connection, awaits its echo, and sends the next.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use crate::Plan;
 use crate::poll::Poll;
 use crate::report::Report;
 
-/// The longest silence of a server that works.
+/// The time without any event after which the server counts as hung.
 const SILENCE: Duration = Duration::from_secs(10);
 
 struct Connection {
@@ -16,12 +16,12 @@ struct Connection {
     begun: Instant,
     sent: usize,
     received: usize,
-    /// It sends no more; events may still come.
+    /// True once the connection sends no more; events may still come.
     over: bool,
 }
 
 impl Connection {
-    /// Goes on until the kernel would block; false when the run is over and nothing is under way.
+    /// Sends and receives until the kernel would block. Returns false when the run is over and no message is under way.
     fn go_on(
         &mut self,
         message: &[u8],
@@ -45,7 +45,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
             if self.received < message.len() {
-                // A short read emptied the socket: what comes next is an event.
+                // A short read has emptied the socket, so the next bytes will be reported by an event.
                 if self.received - before < room.len() && self.sent == message.len() {
                     return Ok(true);
                 }
@@ -70,10 +70,10 @@ impl Connection {
     }
 }
 
-/// Runs as planned.
+/// Runs the plan, and returns its report.
 ///
 /// # Errors
-/// What a connection meets, the server's silence included.
+/// Returns the error of a connection, or a timeout when the server is silent for too long.
 pub fn run(plan: &Plan) -> io::Result<Report> {
     let mut poll = Poll::new()?;
     let message = vec![b'x'; plan.bytes];

@@ -1,14 +1,14 @@
-//! Connections that do nothing, after they have shown that they work.
+//! Holds idle connections, after an echo on each has shown that it works.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 use crate::Plan;
 
-/// Opens the connections, has one message echoed on each, says so, and holds them until stdin ends.
+/// Opens the connections, has one message echoed on each, reports that on stdout, and holds them until stdin ends.
 ///
 /// # Errors
-/// What a connection meets.
+/// Returns the error of a connection.
 pub fn run(plan: &Plan) -> io::Result<()> {
     let message = vec![b'x'; plan.bytes];
     let mut room = vec![0; plan.bytes];

@@ -1,4 +1,5 @@
-//! A closed-loop load generator: one thread, one epoll set, so that a server on another processor is the limit.
+//! A closed-loop load generator: it has one thread and one epoll set, so that it is faster than a server on another
+//! processor.
 //!
 //! ```text
 //! load-generator echo  HOST:PORT [--connections N] [--bytes N] [--seconds S]   each sends, awaits the echo, sends again
@@ -7,7 +8,7 @@
 //! load-generator hold  HOST:PORT [--connections N] [--bytes N]                 one echo each, then idle until stdin ends
 //! ```
 //!
-//! It prints one line of JSON; what an error interrupts exits with status 1 and says why on stderr.
+//! It prints one line of JSON. After an error it exits with status 1 and prints the reason on stderr.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ mod hold;
 mod poll;
 mod report;
 
-/// What a run is asked to do.
+/// The parameters of a run, from the command line.
 #[derive(Debug)]
 pub struct Plan {
     address: SocketAddr,

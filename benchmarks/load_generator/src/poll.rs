@@ -1,4 +1,4 @@
-//! An epoll set whose events name connections by their place in a table.
+//! An epoll set whose events identify connections by their index in a table.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 
-/// How many events one wait can report.
+/// The largest number of events that one wait can report.
 const EVENTS: usize = 256;
 
 /// The set and its buffer.
@@ -17,10 +17,10 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// An empty set.
+    /// Returns an empty set.
     ///
     /// # Errors
-    /// What `epoll_create1` reports.
+    /// Returns the error that `epoll_create1` reports.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             set: epoll::create(CreateFlags::CLOEXEC)?,
@@ -31,7 +31,7 @@ impl Poll {
     /// Adds a descriptor, edge-triggered in both directions.
     ///
     /// # Errors
-    /// What `epoll_ctl` reports.
+    /// Returns the error that `epoll_ctl` reports.
     pub fn add(&self, fd: impl AsFd, place: usize) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         Ok(epoll::add(
@@ -42,10 +42,10 @@ impl Poll {
         )?)
     }
 
-    /// Waits for at most `limit`; the places where something happened.
+    /// Waits for at most `limit`; yields the indices of connections with events.
     ///
     /// # Errors
-    /// What `epoll_wait` reports.
+    /// Returns the error that `epoll_wait` reports.
     pub fn wait(&mut self, limit: Duration) -> io::Result<impl Iterator<Item = usize> + '_> {
         let limit = Timespec {
             tv_sec: limit.as_secs() as i64,

@@ -1,22 +1,22 @@
-//! What a run measured: how many requests, and how long each took.
+//! The results of a run: the number of requests, and the time that each took.
 
 use std::time::{Duration, Instant};
 
-/// The part of a run that is not measured, while both sides get warm.
+/// The first part of a run, which is not measured, as both sides are still warming up.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// The requests that ended between the end of the warm-up and the end of the run.
 pub struct Report {
     from: Instant,
     until: Instant,
-    /// Nanoseconds; nothing here takes more than four seconds.
+    /// The latencies in nanoseconds. 32 bits are enough, as no request takes more than four seconds.
     latencies: Vec<u32>,
-    /// All requests, those of the warm-up too.
+    /// The number of all requests, including those of the warm-up.
     all: u64,
 }
 
 impl Report {
-    /// A run of so long, which begins now with the warm-up.
+    /// Returns the report of a run of this length, which begins now with the warm-up.
     pub fn new(length: Duration) -> Self {
         let from = Instant::now() + WARM_UP;
         Self {
@@ -27,7 +27,7 @@ impl Report {
         }
     }
 
-    /// Whether the run is over at `now`.
+    /// Returns true if the run is over at `now`.
     pub fn is_over(&self, now: Instant) -> bool {
         now >= self.until
     }

@@ -1,12 +1,12 @@
-//! A bare epoll server: one thread, and no system call that is not needed.
+//! A bare epoll server, with one thread and no system call that is not needed.
 //!
 //! ```text
 //! raw-server echo     one `recv` and one `send` for a message
 //! raw-server close    one `accept` and one `close` for a connection
 //! ```
 //!
-//! It is what a server on epoll cannot be faster than, whatever it is written in. Prints the port that it listens at on
-//! 127.0.0.1, and serves until it is killed.
+//! It is the raw-socket ceiling: no server on epoll can be faster, whatever its language. It prints the port that it
+//! listens at on 127.0.0.1, and serves until it is killed.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// What one read asks for, and how many events one wait can report.
+/// The number of bytes that one read asks for, and the number of events that one wait can report.
 const ROOM: usize = 65536;
 const EVENTS: usize = 256;
 
@@ -22,12 +22,12 @@ const LISTENER: u64 = u64::MAX;
 
 struct Connection {
     stream: TcpStream,
-    /// What the client was too slow to take.
+    /// The bytes that the client was too slow to take.
     unsent: Vec<u8>,
 }
 
 impl Connection {
-    /// Echoes what there is; false once the client is gone.
+    /// Echoes the bytes that have come; returns false once the client is gone.
     fn serve(&mut self, set: &OwnedFd, room: &mut [u8]) -> bool {
         if !self.unsent.is_empty() {
             return self.flush(set);
@@ -63,7 +63,7 @@ impl Connection {
     }
 }
 
-/// Hands each connection that waits in line to `take`.
+/// Accepts all waiting connections, and passes each to `take`.
 fn accept(
     listener: &TcpListener,
     mut take: impl FnMut(TcpStream) -> io::Result<()>,

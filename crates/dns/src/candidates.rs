@@ -6,7 +6,7 @@ use crate::answer::Answer;
 use crate::failure::Failure;
 use crate::message::Name;
 
-/// Returns the name as text, if it has only what host names and their like may have.
+/// Returns the name as text, if it has only the characters that host names and similar names may have.
 pub fn checked(name: &[u8]) -> Result<&str, Failure> {
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._/*".contains(byte);
     if name.is_empty() || !name.iter().all(sound) {
@@ -46,12 +46,14 @@ fn complete(name: &str) -> Result<Name, Failure> {
     Name::vec_from_str(plain).map_err(|_| Failure::BadName)
 }
 
-/// Returns the name under which an address is asked for: RFC 1035, section 3.5, and RFC 3596, section 2.5.
+/// Returns the name under which the names of an address are asked for: RFC 1035, section 3.5, and RFC 3596, section
+/// 2.5.
 pub fn reverse(address: IpAddr) -> Result<Name, Failure> {
     Name::reverse_from_addr(address).map_err(|_| Failure::BadName)
 }
 
-/// Returns what `localhost` and all names below it stand for everywhere: RFC 6761, section 6.3.
+/// Returns the loopback addresses if the name is `localhost` or below it, for which no server is asked: RFC 6761,
+/// section 6.3.
 pub fn loopback(name: &str, v4: bool, v6: bool) -> Option<Answer> {
     let plain = name.strip_suffix('.').unwrap_or(name);
     let last = plain.rsplit('.').next()?;

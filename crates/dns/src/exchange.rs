@@ -1,11 +1,12 @@
-//! The search for one kind of records of one complete name: which server is asked when, until one of them answers.
+//! The search for one kind of records of one complete name. It decides which server is asked and when, until one of
+//! them answers.
 //!
 //! ```text
 //!              next            sent             received: records, "no such name", "no such records"
 //!   Unsent ──────────▶ Handed ──────▶ Sent ──────────────────────────────────────────────────────────▶ Done
 //!     ▲                   │             │
 //!     └───────────────────┴─────────────┘
-//!       a failure, or its time is over: the next server, and all of them again, as often as the plan says;
+//!       a failure, or a timeout: the next server, and all of them again, as often as the plan says;
 //!       a cut answer: the same server over TCP; an alias without records: the name that it stands for
 //! ```
 
@@ -26,7 +27,7 @@ const MOST_LINKS: usize = 16;
 #[derive(Debug)]
 enum State {
     Unsent(Transport),
-    /// The caller has the query, and has still to say that it was sent.
+    /// The caller has the query, and has not yet reported that it was sent.
     Handed(Flight),
     /// The reply is due until this time.
     Sent(Flight, Duration),
@@ -59,7 +60,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins with the server of that number.
+    /// Returns a search that begins with the server `first`.
     pub fn new(name: Name, kind: Kind, first: usize, plan: &Plan) -> Self {
         let state = if plan.servers.is_empty() {
             State::Done(Err(Failure::NoServer))
@@ -128,7 +129,7 @@ impl Exchange {
         }
     }
 
-    /// Notes that the query went out: its time begins.
+    /// Notes that the query was sent, from which moment its timeout counts.
     pub fn sent(&mut self, now: Duration, plan: &Plan) {
         if let State::Handed(flight) = self.state {
             self.state = State::Sent(flight, now.saturating_add(plan.timeout));
@@ -170,7 +171,8 @@ impl Exchange {
         if self.failed >= plan.servers.len() {
             self.failed = 0;
             self.rounds += 1;
-            // A server that says what is wrong with the query says it again.
+            // A server that refuses a query refuses it again, so that only failures which may pass are worth another
+            // round.
             let passes = matches!(failure, Failure::Timeout | Failure::ConnRefused);
             if self.rounds >= plan.tries || !passes {
                 self.state = State::Done(Err(failure));
@@ -180,7 +182,8 @@ impl Exchange {
         self.state = State::Unsent(first_transport(plan));
     }
 
-    /// Follows the aliases through the records of an answer, and on to another query where they lead out of it.
+    /// Follows the aliases through the records of an answer, and asks for the last name in another query if the answer
+    /// does not have its records.
     fn follow(&mut self, records: &[(Name, Data)], is_final: bool, plan: &Plan) {
         let mut owner = self.name.clone();
         while let Some(target) = records.iter().find_map(|(name, data)| match data {
@@ -218,7 +221,7 @@ impl Exchange {
             match data {
                 Data::Address(address) => {
                     answer.addresses.push(*address);
-                    // As the server spells it.
+                    // The name is spelled as in the server's answer.
                     answer.name = name.to_string();
                 }
                 Data::Pointer(target) => names.push(target.to_string()),
@@ -234,7 +237,7 @@ impl Exchange {
         Some(answer)
     }
 
-    /// Returns when a reply is overdue, if one is awaited.
+    /// Returns the time at which the awaited reply is overdue; `None` if none is awaited.
     pub fn deadline(&self) -> Option<Duration> {
         match self.state {
             State::Sent(_, until) => Some(until),
@@ -242,7 +245,7 @@ impl Exchange {
         }
     }
 
-    /// Returns what was found, once that is known.
+    /// Returns the result once the search is over.
     pub fn result(&self) -> Option<&Result<Answer, Failure>> {
         match &self.state {
             State::Done(result) => Some(result),

@@ -6,7 +6,7 @@ use thiserror::Error;
 /// The failure of a look-up. The numbers are those of c-ares, which programs see in exceptions.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Failure {
-    /// The name exists, with other records.
+    /// The name exists, but has no records of the kind asked for.
     #[error("the name has no such records")]
     NoData = 1,
     /// The server answered `FORMERR`.
@@ -42,19 +42,19 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns true if another server would say the same.
+    /// Returns true if another server would answer the same.
     #[must_use]
     pub fn is_answer(self) -> bool {
         matches!(self, Self::NoData | Self::NotFound)
     }
 
-    /// Returns true if another name of the search list may still be found, as for libc's `res_search`.
+    /// Returns true if the next name of the search list is to be tried after this failure, as libc's `res_search` does.
     #[must_use]
     pub fn leaves_hope(self) -> bool {
         matches!(self, Self::NoData | Self::NotFound | Self::ServFail)
     }
 
-    /// Returns the one of two failures that says more, as for libc's `res_search`.
+    /// Returns the one of two failures that is more informative, as libc's `res_search` does.
     #[must_use]
     pub fn graver(self, other: Self) -> Self {
         let gravity = |failure| match failure {

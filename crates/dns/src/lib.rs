@@ -1,13 +1,14 @@
 //! Look-ups of host names, without I/O.
 //!
-//! A [`Lookup`] is a state machine. The caller [polls](Lookup::poll) it for what to do (send a message to a server, wait
-//! until some time, or take the result), and feeds it with what came: datagrams, errors of sockets, and the time. So the
-//! same code serves every event loop, and tests need neither servers nor clocks.
+//! A [`Lookup`] is a state machine. The caller [polls](Lookup::poll) it for the next action (send a message to a
+//! server, wait until some time, or take the result), and feeds it with datagrams, errors of sockets, and the time. So
+//! the same code serves every event loop, and tests need neither servers nor clocks.
 //!
-//! A look-up reads `/etc/hosts` ([`Hosts`]) and follows `/etc/resolv.conf` ([`ResolvConf`]): which names a name may stand
-//! for, which servers to ask, how often and for how long. It asks for IPv4 and IPv6 at once, follows aliases also where each
-//! answer has only one link of the chain, and asks over TCP what does not fit into a datagram. [`order::sort`] puts
-//! addresses in the order of RFC 6724, and [`Sources`] says what `/etc/nsswitch.conf` has before or beside the two files.
+//! A look-up reads `/etc/hosts` ([`Hosts`]) and follows `/etc/resolv.conf` ([`ResolvConf`]): which names a name may
+//! stand for, which servers to ask, how often and for how long. It asks for IPv4 and IPv6 at the same time, follows
+//! aliases also where each answer has only one link of the chain, and asks over TCP when an answer does not fit into a
+//! datagram. [`order::sort`] puts addresses in the order of RFC 6724, and [`Sources`] reads from `/etc/nsswitch.conf`
+//! whether libc would use other services as well.
 
 mod answer;
 mod candidates;

@@ -1,4 +1,4 @@
-//! A look-up from a name to addresses or back: which names to ask for, in libc's way.
+//! A look-up from a name to addresses or back. It chooses the names to ask for as libc does.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -32,9 +32,9 @@ pub enum Question {
 /// The protocol that carries a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// In a datagram.
+    /// The query is sent in a datagram.
     Udp,
-    /// Over a connection, each message after its length in two octets.
+    /// The query is sent over a connection, where each message follows its length in two octets.
     Tcp,
 }
 
@@ -66,11 +66,12 @@ pub enum Action {
     Done(Result<Answer, Failure>),
 }
 
-/// One look-up. Times are durations since any moment that stays the same.
+/// One look-up. Times are durations since an arbitrary but fixed moment.
 #[derive(Debug)]
 pub struct Lookup {
     plan: Arc<Plan>,
-    /// The source of message ids, which must not be guessable: whoever guesses one can forge a reply (RFC 5452).
+    /// The source of message ids, which must not be guessable: an attacker who guesses one can forge a reply (RFC
+    /// 5452).
     random: fn() -> u16,
     first: usize,
     queries: u32,
@@ -85,8 +86,8 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Begins a look-up, which is over at once if `hosts` knows the answer. `first` is the number of the server that is
-    /// asked first, where the plan rotates.
+    /// Begins a look-up, which is over at the first poll if `hosts` has the answer. `first` is the number of the server
+    /// that is asked first, where the plan rotates.
     #[must_use]
     pub fn new(
         question: &Question,

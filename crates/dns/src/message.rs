@@ -39,11 +39,11 @@ impl Kind {
 /// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// It is another name for this one.
+    /// The owner is an alias of this name.
     Alias(Name),
-    /// It has this address.
+    /// The owner has this address.
     Address(IpAddr),
-    /// It is an address that has this name.
+    /// The owner stands for an address, which has this name.
     Pointer(Name),
 }
 
@@ -52,7 +52,7 @@ pub enum Data {
 pub enum Reply {
     /// Records by their owners.
     Records {
-        /// In the order of the message; kinds that were not asked for are left out, but for aliases.
+        /// The records in the order of the message. Kinds that were not asked for are left out, except for aliases.
         records: Vec<(Name, Data)>,
         /// True if the server says that the last name of the chain of aliases has no such records (RFC 2308, section 2.2).
         is_final: bool,
@@ -66,7 +66,7 @@ pub enum Reply {
 /// Returns the message that asks for records of a name.
 ///
 /// # Errors
-/// The message did not fit, which no name that [`Name`] holds leads to.
+/// Fails when the message does not fit, which cannot happen with any name that [`Name`] holds.
 pub fn query(
     id: u16,
     name: &Name,
@@ -105,7 +105,7 @@ fn compose(
 /// for the true reply.
 ///
 /// # Errors
-/// [`Failure::BadResp`] for what cannot be read.
+/// Returns [`Failure::BadResp`] for a message that cannot be read.
 pub fn read(
     octets: &[u8],
     id: u16,

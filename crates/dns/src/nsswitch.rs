@@ -9,7 +9,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads the text of the file. A file without the line counts as `files dns`, as libc has it.
+    /// Reads the text of the file. A file without the line counts as `files dns`, as in libc.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let line = text
@@ -26,7 +26,7 @@ impl Sources {
         }
     }
 
-    /// Returns true if `/etc/hosts` and then the name servers are all that is asked, which is what this crate does.
+    /// Returns true if the only sources are `/etc/hosts` and then the name servers, which are those of this crate.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         !self.has_actions && self.services == ["files", "dns"]

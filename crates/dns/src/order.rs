@@ -57,7 +57,7 @@ fn scope(address: IpAddr) -> u8 {
 /// A function that returns the local address from which datagrams to an address would be sent; `None` if none can be sent.
 pub type Route = fn(IpAddr) -> Option<IpAddr>;
 
-/// Returns true if a `gai.conf` leaves the order as RFC 6724 has it: gai.conf(5).
+/// Returns true if a `gai.conf` does not change the order of RFC 6724: gai.conf(5).
 #[must_use]
 pub fn is_default(gai_conf: &str) -> bool {
     gai_conf
@@ -65,7 +65,8 @@ pub fn is_default(gai_conf: &str) -> bool {
         .all(|line| matches!(line.trim_start().bytes().next(), None | Some(b'#')))
 }
 
-/// The key by which destinations are compared, best first. Rules 3, 4 and 7 need what only the kernel knows.
+/// The key by which destinations are compared, best first. Rules 3, 4 and 7 are left out, as they need information that
+/// only the kernel has.
 type Rank = (
     Reverse<bool>,
     Reverse<bool>,
@@ -82,7 +83,7 @@ fn rank(destination: IpAddr, route: Route) -> Rank {
     let same_scope = source.is_some_and(|source| scope(source) == scope_of_it);
     let same_label = source.is_some_and(|source| policy(source).1 == label);
     let shared = match (source, destination) {
-        // Rule 9, for the network's part of an address.
+        // Rule 9 compares the network's part of the addresses.
         (Some(IpAddr::V6(source)), IpAddr::V6(destination)) => {
             common_bits(source, destination).min(64)
         }

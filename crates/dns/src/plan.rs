@@ -1,4 +1,5 @@
-//! The plan of a look-up: which servers to ask, and how. The settings of the program come before `/etc/resolv.conf`.
+//! The plan of a look-up, which says which servers to ask, and how. The settings of the program take precedence over
+//! `/etc/resolv.conf`.
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ pub mod flags {
     pub const PRIMARY: u32 = 1 << 1;
     /// Do not ask again over TCP when an answer was cut off.
     pub const IGNTC: u32 = 1 << 2;
-    /// Ask for what the server knows itself.
+    /// Ask the server for its own knowledge only (no recursion).
     pub const NORECURSE: u32 = 1 << 3;
     /// Do not try the domains of the search list.
     pub const NOSEARCH: u32 = 1 << 5;
-    /// Take a server's failure for the answer.
+    /// Take a server's failure as the answer.
     pub const NOCHECKRESP: u32 = 1 << 7;
     /// Allow longer datagrams (EDNS).
     pub const EDNS: u32 = 1 << 8;
@@ -27,7 +28,7 @@ pub mod flags {
 pub struct Settings {
     /// A sum of [`flags`].
     pub flags: u32,
-    /// For one try at one server.
+    /// The timeout of one try at one server.
     pub timeout: Option<Duration>,
     /// The number of times that every server is asked.
     pub tries: Option<usize>,
@@ -44,13 +45,13 @@ pub struct Settings {
 /// The servers to ask, and how to ask them.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// In the order in which to ask them.
+    /// The servers, in the order in which to ask them.
     pub servers: Vec<ServerAddress>,
     /// The domains of the search list.
     pub search: Vec<String>,
     /// The number of dots from which on a name is tried as complete before the search list.
     pub ndots: usize,
-    /// For one try at one server.
+    /// The timeout of one try at one server.
     pub timeout: Duration,
     /// The number of times that every server is asked.
     pub tries: usize,
@@ -62,7 +63,7 @@ pub struct Plan {
     pub tcp_only: bool,
     /// True if queries allow longer datagrams (EDNS).
     pub edns: bool,
-    /// True if servers are to ask others for what they do not know (recursion desired, RFC 1035, section 4.1.1).
+    /// True if servers are to ask other servers where needed (recursion desired, RFC 1035, section 4.1.1).
     pub recursion: bool,
     /// True if an answer that was cut off is accepted.
     pub cut_is_fine: bool,
@@ -75,7 +76,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Combines what the program sets with what `resolv.conf` says.
+    /// Combines the program's settings with the configuration in `resolv.conf`.
     #[must_use]
     pub fn new(settings: &Settings, conf: ResolvConf) -> Self {
         let conf = conf.overridden(

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Bounds that libc sets.
+/// The upper bounds of options, as in libc.
 const MOST_NDOTS: usize = 15;
 const MOST_SECONDS: u64 = 30;
 const MOST_ATTEMPTS: usize = 5;
@@ -43,7 +43,7 @@ pub struct ResolvConf {
     pub search: Vec<String>,
     /// The number of dots from which on a name is tried as complete before the search list.
     pub ndots: usize,
-    /// Seconds for one try at one server.
+    /// The timeout of one try at one server, in seconds.
     pub timeout: u64,
     /// The number of times that every server is asked.
     pub attempts: usize,
@@ -60,7 +60,7 @@ pub struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads the text of the file. Later lines win, and what is not known counts for nothing, as for libc.
+    /// Reads the text of the file. Later lines override earlier ones, and unknown lines are ignored, as in libc.
     #[must_use]
     pub fn parse(text: &str, interfaces: Interfaces) -> Self {
         let mut conf = Self {
@@ -100,7 +100,8 @@ impl ResolvConf {
         conf
     }
 
-    /// Returns the same with what the environment variables say: `LOCALDOMAIN` the search list, `RES_OPTIONS` options.
+    /// Returns this configuration with the values of environment variables: `LOCALDOMAIN` replaces the search list,
+    /// `RES_OPTIONS` sets options.
     #[must_use]
     pub fn overridden(mut self, local_domain: Option<&str>, options: Option<&str>) -> Self {
         if let Some(domains) = local_domain {
@@ -130,7 +131,7 @@ impl ResolvConf {
                 ("use-vc", _) => self.use_tcp = true,
                 ("edns0", _) => self.edns = true,
                 ("no-aaaa", _) => self.no_aaaa = true,
-                // They say how to ask, and make no difference to what is found.
+                // These options change only how servers are asked, not the result.
                 ("single-request" | "single-request-reopen" | "trust-ad" | "no-reload", _) => {}
                 _ => self.has_unknown = true,
             }

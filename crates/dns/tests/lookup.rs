@@ -124,7 +124,7 @@ fn names_of_the_search_list_are_tried_in_order() {
     let asked: Vec<&str> = world.asked.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(asked, ["www.a.test", "www.b.test"]);
     assert_eq!(world.addresses("nowhere", conf), Err(Failure::NotFound));
-    // The failure that says most is the one to tell: there is such a name, if without addresses.
+    // The most informative failure is reported: the name exists, but has no addresses.
     let mut world = World::new(&[("www.a.test", at(&[]))]);
     assert_eq!(world.addresses("www", conf), Err(Failure::NoData));
 }
@@ -222,7 +222,7 @@ fn forgeries_and_late_replies_do_not_end_the_wait() {
         lookup.poll(Duration::ZERO),
         Action::Wait(Some(Duration::from_secs(3)))
     );
-    // After the time for it the query is given up, and what still comes for it counts for nothing.
+    // After its timeout the query is given up, and a late reply to it is ignored.
     assert!(
         matches!(lookup.poll(Duration::from_secs(3)), Action::Send(query) if query.server == 1)
     );

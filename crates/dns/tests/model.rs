@@ -83,7 +83,7 @@ proptest! {
         let mut lookup = Lookup::new(&question, &Hosts::parse(""), plan(""), 0, || 7);
         let Action::Send(query) = lookup.poll(Duration::ZERO) else { panic!("it asks at once") };
         lookup.sent(query.id, Duration::ZERO);
-        // Its own question comes back, with anything after it or over a part of it.
+        // The reply is the query itself, with random octets after it or over a part of it.
         let mut reply = query.message.clone();
         reply[2] |= 0x80;
         reply[7] = octets.first().copied().unwrap_or(0) & 3;

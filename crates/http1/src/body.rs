@@ -13,7 +13,7 @@ use crate::fields::is_token_byte;
 use crate::policy::{Leniency, Limits};
 use crate::refusal::Refusal;
 
-/// How the end of a body is found.
+/// The way in which the end of a body is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.
@@ -80,7 +80,7 @@ enum State {
 }
 
 impl Body {
-    /// Returns a decoder of a body with this framing. Of the limits, those of body, chunk line and trailers count.
+    /// Returns a decoder of a body with this framing. It applies the limits of body, chunk line and trailers.
     #[must_use]
     pub fn new(framing: Framing, limits: &Limits) -> Self {
         let state = match framing {
@@ -99,7 +99,7 @@ impl Body {
         }
     }
 
-    /// Follows older practice where `leniency` says so: in chunk extensions.
+    /// Returns the decoder with this leniency, of which only the part about chunk extensions applies.
     #[must_use]
     pub fn with_leniency(mut self, leniency: Leniency) -> Self {
         self.lenient = leniency.chunk_extensions;
@@ -147,8 +147,8 @@ impl Body {
     /// something and is not done. When nothing is consumed, more bytes are needed.
     ///
     /// # Errors
-    /// A [`Refusal`] when chunks or trailers are malformed or larger than allowed. Which one, and what was
-    /// received before, does not depend on how the bytes were cut.
+    /// Returns a [`Refusal`] when chunks or trailers are malformed or larger than allowed. Which refusal it is, and
+    /// which content comes before it, does not depend on how the bytes were cut.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, Refusal> {
         let mut at = 0;
         loop {
@@ -248,7 +248,7 @@ impl Body {
                 State::TrailerValue
             }
             (State::TrailerFeed | State::LastFeed, _) => return Err(Refusal::Trailer),
-            // Reached only while framing comes next.
+            // This is reached only while framing comes next.
             (State::Length(_) | State::Data(_) | State::Done, _) => self.state,
         })
     }

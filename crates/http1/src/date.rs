@@ -1,4 +1,4 @@
-//! The `Date` of a response (RFC 9110 section 5.6.7), made anew only when the second has changed.
+//! The `Date` of a response (RFC 9110 section 5.6.7), which is formatted only once a second.
 
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 const MONTHS: [&[u8; 3]; 12] = [

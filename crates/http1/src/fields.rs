@@ -1,4 +1,4 @@
-//! The fields of a head: where each lies, and what those that govern framing and connection mean together.
+//! The fields of a head: finds the place of each, and combines the meaning of those that govern framing and connection.
 
 use memchr::memchr;
 
@@ -227,7 +227,8 @@ impl<'p> Reading<'p> {
         };
         Ok(Meaning {
             framing,
-            // A proxy may have gone by the length that was ignored (RFC 9112 section 6.1).
+            // A proxy may have used the length that was ignored here, and would then read the next request from another
+            // place (RFC 9112 section 6.1).
             keep_alive: !self.close
                 && (current || self.stay)
                 && (!self.chunked || self.length.is_none() || leniency.stays_after_both),

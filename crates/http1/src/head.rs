@@ -61,7 +61,7 @@ pub struct Head {
     meaning: Meaning,
 }
 
-/// Where a field lies in [`Head::bytes`]. A head is far shorter than 4 GiB.
+/// The place of a field in [`Head::bytes`]. 32 bits are enough, as a head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldAt {
     pub(crate) name: (u32, u32),
@@ -71,12 +71,13 @@ pub(crate) struct FieldAt {
 /// The part of the input that was searched already, so that no byte is searched twice.
 #[derive(Clone, Debug, Default)]
 struct Progress {
-    /// Where the request line begins: after an empty line, if one came before it.
+    /// The index at which the request line begins, after an empty line, if one came before it.
     begin: usize,
-    /// Where the line that is not complete yet begins, and from where its end has to be searched for.
+    /// The index at which the line that is not complete yet begins, and the index from which its end has to be searched
+    /// for.
     line: usize,
     searched: usize,
-    /// Where the fields begin, once the request line is complete.
+    /// The index at which the fields begin, once the request line is complete.
     fields_begin: Option<usize>,
     lines: usize,
     folded: bool,
@@ -93,10 +94,10 @@ impl Head {
     /// again with the same bytes and more while this returns `None`. One empty line before the request is
     /// skipped (RFC 9112 section 2.2). Returns how many bytes the head took; the next call begins a new request.
     ///
-    /// The request line is judged once it is complete, the fields when all are.
+    /// The request line is checked once it is complete, the fields once all of them are.
     ///
     /// # Errors
-    /// A [`Refusal`] when this is no request that could be served. Which one does not depend on how the
+    /// Returns a [`Refusal`] when this is no request that can be served. Which refusal it is does not depend on how the
     /// bytes were cut.
     pub fn decode(&mut self, input: &[u8], policy: &Policy) -> Result<Option<usize>, Refusal> {
         let outcome = self.advance(input, policy);
@@ -228,7 +229,8 @@ impl Head {
         }
     }
 
-    /// Returns the request line as received, without its CRLF; empty when it was not complete. It is there after a refusal, too.
+    /// Returns the request line as received, without its CRLF; empty when it was not complete. It is there after a
+    /// refusal, too.
     #[must_use]
     pub fn request_line(&self) -> &[u8] {
         &self.bytes[..self.line_end]
@@ -246,7 +248,7 @@ impl Head {
         &self.bytes[self.target.clone()]
     }
 
-    /// Returns the target taken apart.
+    /// Returns the parts of the target.
     #[must_use]
     pub fn parts(&self) -> Target<'_> {
         Target::of(self.method(), self.target())
@@ -297,8 +299,9 @@ impl Head {
         self.meaning.framing
     }
 
-    /// Returns true if the client lets the connection be used again: on HTTP/1.1 unless `Connection: close`, on HTTP/1.0
-    /// only with `Connection: keep-alive`; never after `CONNECT`, and never where a length was ignored beside chunks.
+    /// Returns true if the client lets the connection be used again: on HTTP/1.1 unless `Connection: close`, on
+    /// HTTP/1.0 only with `Connection: keep-alive`; never after `CONNECT`, and never where a length was ignored beside
+    /// chunks.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         self.meaning.keep_alive && !self.is_connect()
@@ -325,7 +328,8 @@ impl Head {
     }
 }
 
-/// Returns the refusal of a line whose version the parser does not know: a well-formed version is not supported, not malformed.
+/// Returns the refusal of a line whose version the parser does not know: a well-formed version is not supported, not
+/// malformed.
 fn unknown_version(line: &[u8]) -> Refusal {
     let mut words = line.split(|&byte| byte == b' ').skip(2);
     match (words.next(), words.next()) {

@@ -11,10 +11,10 @@
 //!    into its destination.
 //! 3. [`response`] writes the answer's head, [`ChunkHead`] the line before a chunk, [`DateCache`] the `Date`.
 //!
-//! **Refused, never guessed**: what two parties on a connection could read differently is a
-//! [`Refusal`], which has the status to answer with. After a refusal the connection is of no more use:
-//! what follows must not be read as a request. [`Limits`] bound what is kept, [`Leniency`] lists the few
-//! places where a server may choose to follow older practice.
+//! **Refused, never guessed**: a request that two parties on a connection could read differently is a [`Refusal`],
+//! which has the status to answer with. After a refusal the connection must be closed: the bytes that follow must not
+//! be read as a request. [`Limits`] bound what is kept, [`Leniency`] lists the few places where a server may choose to
+//! follow older practice.
 
 #![forbid(unsafe_code)]
 

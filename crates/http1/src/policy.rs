@@ -1,11 +1,11 @@
-//! How large the parts of a request may be, and where older practice is followed.
+//! The rules for requests: the largest sizes of their parts, and the cases in which older practice is followed.
 
 /// The rules that a server judges requests by: its [`Limits`] and its [`Leniency`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The largest sizes that are accepted.
     pub limits: Limits,
-    /// Where older practice is followed; nowhere by default.
+    /// The cases in which older practice is followed; none by default.
     pub leniency: Leniency,
 }
 

@@ -1,4 +1,4 @@
-//! Why a request is refused, and the status to say so with.
+//! The reasons for which a request is refused, each with the status to answer with.
 
 use thiserror::Error;
 

@@ -9,7 +9,7 @@ use crate::head::Version;
 /// The reason why a part of a response may not be sent: a client would read it as something else.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ResponseError {
-    /// The status ends its line.
+    /// The status holds CR, LF or NUL, which would end its line.
     #[error("carriage return or newline in status")]
     Status,
     /// The status does not begin with three digits and a space, or its reason holds a control character.
@@ -18,13 +18,13 @@ pub enum ResponseError {
     /// The code is not one that a final response has, 200 to 599 (RFC 9110 section 15), nor 101.
     #[error("status outside 200-599")]
     StatusCode,
-    /// A field's name ends its line.
+    /// A field's name holds CR, LF or NUL, which would end its line.
     #[error("carriage return or newline in header name")]
     Name,
     /// A field's name is no token (RFC 9110 section 5.1).
     #[error("invalid header name")]
     NameForm,
-    /// A field's value ends its line.
+    /// A field's value holds CR, LF or NUL, which would end its line.
     #[error("carriage return or newline in header value")]
     Value,
     /// A field's value holds a control character other than a tab (RFC 9110 section 5.5).
@@ -38,11 +38,11 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The answer to `Expect: 100-continue` from an application that wants the body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Returns the code of a status such as `200 OK`, if a final response may have it. 101 counts as one: it is the last of
-/// HTTP on its connection.
+/// Returns the code of a status such as `200 OK`, if a final response may have it. 101 counts as one, as no other HTTP
+/// response follows it on its connection.
 ///
 /// # Errors
-/// The [`ResponseError`] that says what is wrong with it.
+/// Returns the [`ResponseError`] that says what is wrong with it.
 pub fn final_code(status: &[u8]) -> Result<u16, ResponseError> {
     let (a, b, c, reason) = match status {
         [a, b, c] => (a, b, c, &[][..]),
@@ -71,10 +71,10 @@ fn malformed(status: &[u8]) -> ResponseError {
     }
 }
 
-/// Appends a status line. `status` is code and reason, as `200 OK`. Returns the code.
+/// Appends a status line and returns its code. `status` consists of code and reason, such as `200 OK`.
 ///
 /// # Errors
-/// Those of [`final_code`]; nothing is appended then.
+/// Returns the errors of [`final_code`]; nothing is appended then.
 pub fn status_line(
     out: &mut Vec<u8>,
     version: Version,
@@ -86,7 +86,7 @@ pub fn status_line(
     out.push(b' ');
     out.extend_from_slice(status);
     if status.len() == 3 {
-        // The space is there even where no reason follows (RFC 9112 section 4).
+        // The space is sent even when no reason follows it (RFC 9112 section 4).
         out.push(b' ');
     }
     out.extend_from_slice(b"\r\n");
@@ -96,7 +96,7 @@ pub fn status_line(
 /// Appends a field line.
 ///
 /// # Errors
-/// The [`ResponseError`] of its name or value; nothing is appended then.
+/// Returns the [`ResponseError`] of its name or value; nothing is appended then.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
     if !is_token(name) {
         return Err(if breaks_line(name) {
@@ -170,7 +170,7 @@ pub struct ChunkHead {
 }
 
 impl ChunkHead {
-    /// Returns the line before `size` bytes. 0 would end the body: use [`LAST_CHUNK`] for that.
+    /// Returns the line before `size` bytes. A size of 0 would end the body: use [`LAST_CHUNK`] for that.
     #[must_use]
     pub fn new(size: usize) -> Self {
         let mut bytes = *b"0000000000000000\r\n";

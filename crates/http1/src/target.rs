@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use memchr::{memchr, memmem};
 
-/// The parts of a request target. `authority` is there where the target names the host itself: it counts in the place of
-/// the `Host` field then.
+/// The parts of a request target. `authority` is set if the target names the host itself, which then replaces the
+/// `Host` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     /// The host, and perhaps a port, of the absolute form.
@@ -20,7 +20,7 @@ pub struct Target<'a> {
 const SCHEMES: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
 
 impl<'a> Target<'a> {
-    /// Takes a target apart. One that is of none of the forms is taken for a path.
+    /// Splits a target into its parts. A target in none of the forms counts as a path.
     #[must_use]
     pub fn of(method: &str, target: &'a [u8]) -> Self {
         if target.first() == Some(&b'/') || method == "CONNECT" {
@@ -166,7 +166,7 @@ const NAME: [bool; 256] = {
     table
 };
 
-/// Returns true for what RFC 3986 calls unreserved characters and sub-delims.
+/// Returns true for a character that RFC 3986 calls unreserved, or a sub-delim.
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

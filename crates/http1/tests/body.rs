@@ -1,4 +1,4 @@
-//! Bodies step by step.
+//! Tests the decoding of bodies step by step.
 
 use http1::{Body, Framing, Limits, Refusal, Step};
 

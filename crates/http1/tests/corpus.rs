@@ -1,4 +1,4 @@
-//! The corpus of tests/data/http, whole, byte by byte, and behind a good request.
+//! Runs the corpus of tests/data/http: whole, byte by byte, and after a good request.
 
 mod common;
 
@@ -21,7 +21,7 @@ struct Case {
 
 const GOOD: &[u8] = b"POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok";
 
-/// The octets of a text that has one in each character.
+/// Returns the octets of a text, each character of which stands for one octet.
 fn octets(text: &str) -> Vec<u8> {
     text.chars()
         .map(|one| u8::try_from(one).expect("octets only"))
@@ -82,7 +82,7 @@ fn corpus() -> Vec<Case> {
     cases
 }
 
-/// Compare what came of a case with what it says, `before` good requests being ahead of it.
+/// Compare the transcript of a case with the expected one; `before` good requests came ahead of it.
 fn check(case: &Case, transcript: &Transcript, before: usize) {
     let name = &case.name;
     let refusal = transcript.refusal.map(|refusal| format!("{refusal:?}"));

@@ -1,4 +1,4 @@
-//! What is decoded never depends on how the bytes were cut.
+//! Tests that the decoded requests never depend on how the bytes were cut.
 
 mod common;
 
@@ -120,7 +120,7 @@ proptest! {
         let mut decoded = Vec::new();
         let mut at = 0;
         while !body.is_done() {
-            // Content may as well be received past the decoder.
+            // Content may be received without the decoder, too.
             let direct = body.contiguous() as usize;
             if direct > 0 && direct.is_multiple_of(2) {
                 decoded.extend_from_slice(&encoded[at..at + direct]);

@@ -1,4 +1,4 @@
-//! What a head says, its limits, and where leniency ends.
+//! Tests the meaning of heads, their limits, and the limits of leniency.
 
 use http1::{Framing, Head, Leniency, Limits, Policy, Refusal, Version};
 
@@ -79,7 +79,7 @@ fn decoder_is_used_again() {
     );
     assert_eq!((head.framing(), head.target()), (Framing::None, &b"/b"[..]));
     assert_eq!(head.fields().len(), 1);
-    // Also after a refusal, and after half a head that was given up.
+    // The decoder also works after a refusal, and after half a head that was given up.
     assert_eq!(
         head.decode(b"bad\r\n", &Policy::default()),
         Err(Refusal::RequestLine)

@@ -1,4 +1,4 @@
-//! What a response is written as.
+//! Tests the encoding of responses.
 
 use http1::response::{breaks_line, end, field, final_code, number_field, status_line};
 use http1::{ChunkHead, DateCache, ResponseError, Version};
@@ -17,7 +17,7 @@ fn head() {
     );
 }
 
-/// CVE-2018-1000164: a field that would become two.
+/// Tests CVE-2018-1000164: a field that would become two is refused.
 #[test]
 fn no_part_ends_its_line() {
     for bad in ["a\rb", "a\nb", "a\r\nSet-Cookie: b", "a\0b"] {

@@ -1,4 +1,4 @@
-//! Account of memory blocks of one size that are handed out, come back, and are handed out again.
+//! Keeps account of memory blocks of one size that are handed out, freed, and handed out again.
 
 /// The blocks of an allocator, by their indices.
 ///

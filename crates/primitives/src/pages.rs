@@ -1,4 +1,4 @@
-//! Account of small chunks of memory, several of which share a page.
+//! Keeps account of small chunks of memory, several of which share a page.
 
 /// One page of chunks.
 #[derive(Debug)]
@@ -11,8 +11,8 @@ struct Page {
 
 /// The chunks of an allocator, by their indices: those of page `n` are `n * chunks_per_page` and the following.
 ///
-/// Chunks are taken from the page that was opened last, so that few pages are in use. A page whose chunks are all free is
-/// *unused*; [`cool`](Self::cool) makes unused pages *cold*: the caller returns their memory to the kernel.
+/// Chunks are taken from the page that was opened last, so that few pages are in use. A page whose chunks are all free
+/// is *unused*; [`cool`](Self::cool) makes unused pages *cold*: the caller returns their memory to the kernel.
 #[derive(Debug, Default)]
 pub struct Pages {
     /// The number of chunks that a page has, and the bits of all of them.
@@ -40,7 +40,8 @@ impl Pages {
         }
     }
 
-    /// Sets the number of chunks that a page has; returns false if it is not between 1 and 64. Called again, it changes nothing.
+    /// Sets the number of chunks that a page has; returns false if it is not between 1 and 64. Called again, it changes
+    /// nothing.
     pub fn lay_out(&mut self, each: usize) -> bool {
         if self.each > 0 {
             return true;
@@ -60,8 +61,8 @@ impl Pages {
         self.each as usize
     }
 
-    /// Takes a free chunk. `has_memory` is called with the number of a page that was never used; it maps memory for it if need
-    /// be, and returns false if there is none: then no chunk is taken.
+    /// Takes a free chunk. `has_memory` is called with the number of a page that was never used; it maps memory for it
+    /// if need be, and returns false if there is none: then no chunk is taken.
     #[inline]
     pub fn take(&mut self, has_memory: impl FnOnce(usize) -> bool) -> Option<u32> {
         let page = match self.open.last().copied() {
@@ -116,8 +117,8 @@ impl Pages {
         self.unused
     }
 
-    /// Makes up to `most` unused pages cold, and returns their numbers in ascending order: those with the highest ones, as many
-    /// of those lie side by side.
+    /// Makes up to `most` unused pages cold, and returns their numbers in ascending order: those with the highest ones,
+    /// as many of those lie side by side.
     pub fn cool(&mut self, most: usize) -> Vec<u32> {
         let unused = (0..self.pages.len()).rev();
         let mut chosen: Vec<u32> = unused

@@ -1,13 +1,13 @@
-//! Spinning for a moment before a thread sleeps: going to sleep and being woken take longer than many an answer of another
-//! thread.
+//! Spins for a moment before a thread sleeps, as going to sleep and being woken often take longer than the answer of
+//! another thread.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The time for which it pays to spin for what will probably come soon.
+/// The time for which spinning pays while an answer is likely to come soon.
 pub const BRIEFLY: Duration = Duration::from_micros(8);
 
-/// Spinning pays where the last answer came within this time.
+/// The longest time of the last answer with which spinning for the next one pays.
 pub const SOON: Duration = Duration::from_micros(40);
 
 /// The number of times that the thread yields on a single core, where spinning would keep the other thread from running.

@@ -16,7 +16,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// The semaphore of one pool, which starts at zero.
 #[derive(Debug, Default)]
 pub struct WorkSemaphore {
-    /// Releases that no worker has acquired yet.
+    /// The number of releases that no worker has acquired yet.
     released: AtomicUsize,
     /// The number of workers that sleep. Under its lock a worker checks `released` once more before it sleeps, so that
     /// `release` either is seen by that check or sees the sleeper.
@@ -40,7 +40,7 @@ impl WorkSemaphore {
 
     fn try_acquire(&self) -> bool {
         let mut released = self.released.load(SeqCst);
-        // Not by `fetch_update`, which newer compilers deprecate for a name that older ones do not have.
+        // This is not done by `fetch_update`, which newer compilers deprecate for a name that older ones do not have.
         while released > 0 {
             match self
                 .released
@@ -55,8 +55,8 @@ impl WorkSemaphore {
 
     /// Waits for a release; returns false once that has taken longer than `timeout`.
     ///
-    /// A worker that may `spin` tries for some microseconds before it sleeps: that pays where the next job is near, as
-    /// going to sleep and being woken take longer than that.
+    /// A worker that may `spin` tries for some microseconds before it sleeps. That pays if the next job comes soon, as
+    /// going to sleep and being woken take longer.
     pub fn acquire(&self, timeout: Option<Duration>, spin: bool) -> bool {
         if spin && spin::until(spin::BRIEFLY, || self.try_acquire()) {
             return true;
@@ -84,7 +84,8 @@ impl WorkSemaphore {
     }
 }
 
-/// Has workers that have been idle for long sleep on from now on, rather than leave: the interpreter ends.
+/// Makes workers that have been idle for long sleep on from now on instead of leaving, as the interpreter is about to
+/// end.
 pub fn keep_idle_workers() {
     ENDING.store(true, Relaxed);
 }

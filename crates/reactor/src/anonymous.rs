@@ -1,14 +1,15 @@
-//! Descriptors that the loop owns but programs may close all the same: those that become daemons close every number.
+//! Descriptors that the loop owns, but that the program may close all the same: a program that becomes a daemon closes
+//! every number.
 //!
-//! The number may then be another file's, which must not be closed when the loop ends.
+//! The number may then belong to another file, which must not be closed when the loop ends.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A descriptor of an anonymous file (an epoll set, an eventfd). It is closed when this is dropped, unless its number is another
-/// file's by then.
+/// A descriptor of an anonymous file (an epoll set, an eventfd). It is closed when this is dropped, unless its number
+/// is another file's by then.
 #[derive(Debug)]
 pub(crate) struct Anonymous {
     fd: ManuallyDrop<OwnedFd>,
@@ -33,8 +34,8 @@ impl Anonymous {
 
     /// Checks that the number still names this file, and gives the descriptor up if not.
     ///
-    /// It must be called before the loop opens another file of the same kind, which may get the number and would be taken for
-    /// this one. Where `/proc` cannot be read, as in a chroot, the inode decides.
+    /// It must be called before the loop opens another file of the same kind, which may get the number and would be
+    /// taken for this one. Where `/proc` cannot be read, as in a chroot, the inode decides.
     pub(crate) fn verify(&self) {
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let is_ours = match std::fs::read_link(link) {

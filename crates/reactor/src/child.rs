@@ -1,4 +1,4 @@
-//! Waiting for child processes through pidfds.
+//! Waits for child processes through pidfds.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -11,7 +11,7 @@ use rustix::process::{
 /// The number of [`ChildFd`]s that the process has.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// Children take at most one in this many of the descriptors that the process may have.
+/// The share of the process's descriptors that children may take, as its inverse: at most one in four.
 const SHARE: u64 = 4;
 
 /// A descriptor that becomes readable when a process ends: see `pidfd_open(2)`.
@@ -22,7 +22,7 @@ impl ChildFd {
     /// Opens the descriptor of the process `pid`, closed on `exec`.
     ///
     /// # Errors
-    /// `ESRCH` when there is no such process (one that ended but was not reaped counts as existing),
+    /// Returns `ESRCH` when there is no such process (one that ended but was not reaped counts as existing),
     /// `EINVAL` when `pid` is not positive, `ENOSYS` before Linux 5.3, and `EMFILE` when the process has
     /// more of them than leave it enough descriptors for other uses.
     pub fn open(pid: i32) -> io::Result<ChildFd> {
@@ -54,21 +54,20 @@ impl AsRawFd for ChildFd {
     }
 }
 
-/// Collects the child `pid` if it has ended: its wait status as `waitpid` encodes it, or `None` while it
-/// runs.
+/// Collects the child `pid` if it has ended. Returns its wait status as `waitpid` encodes it, or `None` while it runs.
 ///
 /// # Errors
-/// `ECHILD` when there is no such child, or other code has collected it; `EINVAL` when `pid` is not
+/// Returns `ECHILD` when there is no such child, or other code has collected it; `EINVAL` when `pid` is not
 /// positive.
 pub fn reap(pid: i32) -> io::Result<Option<i32>> {
     let ended = waitpid(Some(positive(pid)?), WaitOptions::NOHANG)?;
     Ok(ended.map(|(_, status)| status.as_raw()))
 }
 
-/// Collects any child that has ended: its number and its wait status, or `None` while all run.
+/// Collects any child that has ended. Returns its process number and its wait status, or `None` while all run.
 ///
 /// # Errors
-/// `ECHILD` when there are no children.
+/// Returns `ECHILD` when there are no children.
 pub fn reap_any() -> io::Result<Option<(i32, i32)>> {
     let ended = wait(WaitOptions::NOHANG)?;
     Ok(ended.map(|(pid, status)| (pid.as_raw_pid(), status.as_raw())))

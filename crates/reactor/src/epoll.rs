@@ -1,8 +1,8 @@
 //! An epoll set and the buffer its events are read into.
 //!
-//! Descriptors are passed as raw numbers: a caller that serves Python is handed numbers that may be
-//! closed by anyone, and to the kernel a closed one is an error, not a danger. `BorrowedFd` promises
-//! more than such a caller can keep, so `epoll_ctl` is called directly.
+//! Descriptors are passed as raw numbers: a caller that serves Python gets numbers that any code may close, and the
+//! kernel answers a closed number with an error, so that it is harmless. `BorrowedFd` promises more than such a caller
+//! can keep, so `epoll_ctl` is called directly.
 
 use std::fmt;
 use std::io;
@@ -31,7 +31,7 @@ impl Epoll {
     /// Creates an empty set, closed on `exec`.
     ///
     /// # Errors
-    /// The error that `epoll_create1` reports, as a rule that no descriptor is left.
+    /// Returns the error that `epoll_create1` reports, usually that no more descriptors can be opened.
     pub fn new() -> io::Result<Epoll> {
         let set = sys::create(CreateFlags::CLOEXEC)?;
         Ok(Epoll(Anonymous::new(set, "anon_inode:[eventpoll]")))
@@ -39,7 +39,7 @@ impl Epoll {
 
     /// Checks that the descriptor was not closed by the program; if it was, its number is left alone when this is dropped.
     ///
-    /// To be called before other descriptors are opened, which may get the number.
+    /// It must be called before other descriptors are opened, which may get the number.
     pub fn verify(&self) {
         self.0.verify();
     }
@@ -47,16 +47,17 @@ impl Epoll {
     /// Adds `fd`; its events carry `token`.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `EEXIST` when it is in the set, `EPERM`
+    /// Returns the error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `EEXIST` when it is in the set, `EPERM`
     /// when such a file cannot be polled.
     pub fn add(&self, fd: RawFd, flags: EventFlags, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, flags, token)
     }
 
-    /// Changes the events and token of `fd`. What is ready now is reported anew, even edge-triggered.
+    /// Changes the events and token of `fd`. The present readiness is reported anew, even if the descriptor is
+    /// edge-triggered.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
+    /// Returns the error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
     pub fn modify(&self, fd: RawFd, flags: EventFlags, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, flags, token)
     }
@@ -64,7 +65,7 @@ impl Epoll {
     /// Removes `fd`.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
+    /// Returns the error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `ENOENT` when it is not in the set.
     pub fn delete(&self, fd: RawFd) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, EventFlags::empty(), 0)
     }
@@ -89,8 +90,8 @@ impl Epoll {
     /// Events that do not fit the buffer are reported by the next wait.
     ///
     /// # Errors
-    /// The error that the kernel reports; [`io::ErrorKind::Interrupted`] when a signal handler ran. The buffer is
-    /// empty then.
+    /// Returns the error that the kernel reports; [`io::ErrorKind::Interrupted`] when a signal handler ran. The buffer
+    /// is empty then.
     pub fn wait(&self, buf: &mut EventBuffer, timeout: Option<Duration>) -> io::Result<()> {
         buf.len = 0;
         let timeout = timeout.map(|timeout| Timespec {

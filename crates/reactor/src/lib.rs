@@ -8,11 +8,11 @@
 //!    that of a source goes to [`Sources::on_event`], any other is the caller's own (the waker, the
 //!    set of the [`Watches`], a [`ChildFd`]). Source tokens are never below 2^32, so the caller is free
 //!    to use small numbers.
-//! 3. [`Timers::pop_expired`] yields what is due, [`signals::take_pending`] what was signalled.
+//! 3. [`Timers::pop_expired`] yields the timers that are due, [`signals::take_pending`] the signals that came.
 //!
-//! Two sets are used because two contracts are needed. Descriptors that the caller owns are
+//! There are two epoll sets, as two contracts are needed. Descriptors that the caller owns are
 //! [`Sources`]: registered once, edge-triggered, so an operation that does not block costs no
-//! `epoll_ctl`. Descriptors that it is only asked to watch are [`Watches`]: level-triggered, in an epoll set
+//! `epoll_ctl`. Descriptors that it only watches for others are [`Watches`]: level-triggered, in an epoll set
 //! of their own, which is itself readable in the first one while any of them is.
 //!
 //! Every part belongs to one thread except [`Waker`], which any thread or signal handler may wake,

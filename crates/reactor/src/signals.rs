@@ -24,7 +24,7 @@ static PENDING: AtomicU64 = AtomicU64::new(0);
 /// The eventfd that the handler writes to.
 static SUBSCRIBER: AtomicI32 = AtomicI32::new(NOBODY);
 
-/// Handlers that may hold the subscriber's number at this moment.
+/// The number of handlers that may hold the subscriber's number at this moment.
 static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
 static WATCHED: Mutex<[Option<Watched>; MAX as usize]> = Mutex::new([const { None }; MAX as usize]);
@@ -67,7 +67,7 @@ const fn bit(signo: i32) -> u64 {
 /// Starts watching a signal, in place of its disposition. Watches of the same signal are counted.
 ///
 /// # Errors
-/// `EINVAL` when there is no such signal or it cannot be caught.
+/// Returns `EINVAL` when there is no such signal or it cannot be caught.
 pub fn watch(signo: i32) -> io::Result<()> {
     let slot = index(signo)?;
     let mut watched = watched();
@@ -78,8 +78,8 @@ pub fn watch(signo: i32) -> io::Result<()> {
     // SAFETY: all zeros is a valid sigaction: the default disposition, no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
-    // System calls of other threads are restarted, as the interruption is not meant for them. epoll_wait is never restarted
-    // (signal(7)), so a waiting loop notices the signal all the same.
+    // System calls of other threads are restarted, as the interruption is not meant for them. epoll_wait is never
+    // restarted (signal(7)), so a waiting loop notices the signal all the same.
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
     let previous = exchange(signo, Some(&action))?;
     watched[slot] = Some(Watched {
@@ -89,11 +89,11 @@ pub fn watch(signo: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends one watch. The last one restores the disposition that the signal had before, unless other code has set another one
-/// since.
+/// Ends one watch. The last one restores the disposition that the signal had before, unless other code has set another
+/// one since.
 ///
 /// # Errors
-/// `EINVAL` when the signal is not watched.
+/// Returns `EINVAL` when the signal is not watched.
 pub fn unwatch(signo: i32) -> io::Result<()> {
     let slot = index(signo)?;
     let mut watched = watched();
@@ -132,8 +132,8 @@ pub fn unsubscribe(fd: RawFd) {
     {
         return;
     }
-    // Bounded, because in a forked child the count may include a thread that exists no more. A handler is
-    // two instructions and a system call long.
+    // The wait is bounded, because in a forked child the count may include a thread that no longer exists. A handler
+    // takes two instructions and a system call.
     for _ in 0..1000 {
         if IN_HANDLER.load(Ordering::SeqCst) == 0 {
             break;
@@ -142,16 +142,17 @@ pub fn unsubscribe(fd: RawFd) {
     }
 }
 
-/// Forgets what belongs to the parent, in the child of a fork: signals that came before, and the subscriber, whose number may be
-/// another file's in a child that closes all descriptors. It is async-signal-safe, as a `pthread_atfork(3)` handler has to be.
+/// Forgets what belongs to the parent, in the child of a fork: signals that came before, and the subscriber, whose
+/// number may be another file's in a child that closes all descriptors. It is async-signal-safe, as a
+/// `pthread_atfork(3)` handler has to be.
 pub fn forget_parent() {
     SUBSCRIBER.store(NOBODY, Ordering::SeqCst);
     IN_HANDLER.store(0, Ordering::SeqCst);
     PENDING.store(0, Ordering::SeqCst);
 }
 
-/// Takes the signals that came since the last call, each once, in ascending order. One atomic load when
-/// there are none.
+/// Takes the signals that came since the last call, each once, in ascending order. It costs one atomic load when there
+/// are none.
 pub fn take_pending() -> impl Iterator<Item = i32> {
     let mut pending = match PENDING.load(Ordering::Relaxed) {
         0 => 0,

@@ -1,12 +1,12 @@
 //! Readiness: edge-triggered descriptors that are registered once, for both directions.
 //!
-//! # Why
+//! # Why descriptors are registered once
 //!
-//! A loop in the manner of libev registers a watcher when an operation would block, waits, and removes it again: two `epoll_ctl`
-//! and one `epoll_wait` for each wait, 1.2 µs of system calls beside the read itself. Here a descriptor is registered with the kernel
-//! once (`EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET`, see `epoll(7)`). From then on it reports each *change* to ready,
-//! and what it has reported is remembered in a [`Readiness`]. An operation that does not block costs no system call of the loop,
-//! and one that is known to block is not even tried.
+//! A loop in the manner of libev registers a watcher when an operation would block, waits, and removes it again: two
+//! `epoll_ctl` and one `epoll_wait` for each wait, 1.2 µs of system calls beside the read itself. Here a descriptor is
+//! registered with the kernel once (`EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET`, see `epoll(7)`). From then
+//! on it reports each *change* to ready, and what it has reported is remembered in a [`Readiness`]. An operation that
+//! does not block costs no system call of the loop, and one that is known to block is not even tried.
 //!
 //! ```text
 //!              registered
@@ -29,13 +29,13 @@
 //! 3. Hand every event to [`on_event`](Sources::on_event), wake the waiters that it returns, and let them try
 //!    again: an event is a hint, not a promise.
 //!
-//! An edge is reported once. If 2 cleared a direction without `EAGAIN`, or an event were dropped, nothing would ever report the
-//! direction again and its waiter would sleep for ever.
+//! An edge is reported once. If 2 cleared a direction without `EAGAIN`, or an event were dropped, nothing would ever
+//! report the direction again and its waiter would sleep for ever.
 //!
 //! # Stale events
 //!
-//! The kernel may still report a source that is gone, and its descriptor number and its index here are soon used again. So a key
-//! and a token carry a generation, and what arrives for another generation reaches no waiter.
+//! The kernel may still report a source that is gone, and its descriptor number and its index here are soon used again.
+//! So a key and a token carry a generation, and what arrives for another generation reaches no waiter.
 
 use std::io;
 use std::mem;
@@ -132,8 +132,8 @@ impl From<EventFlags> for Readiness {
 
 const CLOSED: Readiness = Readiness(Readiness::READ_CLOSED.0 | Readiness::WRITE_CLOSED.0);
 
-/// The readiness that is assumed before the kernel has reported any: one attempt in vain is better than a wait for a change that
-/// came before the registration.
+/// The readiness that is assumed before the kernel has reported any: one failing attempt is better than a wait for a
+/// change that came before the registration.
 const UNKNOWN: Readiness = Readiness(Readiness::READABLE.0 | Readiness::WRITABLE.0);
 
 const FLAGS: EventFlags = EventFlags::IN
@@ -174,7 +174,8 @@ impl Direction {
     }
 }
 
-/// The key of one registered source. When the source is deregistered the key becomes stale: it names no source any more.
+/// The key of one registered source. When the source is deregistered the key becomes stale: it names no source any
+/// more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct SourceKey {
     index: u32,
@@ -205,7 +206,7 @@ struct Source<W> {
     fd: RawFd,
     readiness: Readiness,
     waiters: [Option<W>; 2],
-    /// Keeps `fd` open when it is a number of our own.
+    /// The owner of `fd`, if that is a duplicate which this module has made.
     duplicate: Option<OwnedFd>,
 }
 
@@ -216,8 +217,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Sources<W> {
     slab: Slab<Source<W>>,
-    /// The source that registered each descriptor number last. A number that was closed without a word to us and is used again
-    /// belongs to that source, and an older one must not touch its registration.
+    /// The source that registered each descriptor number last. A number that was closed without deregistering and is
+    /// used again belongs to that source, and an older one must not touch its registration.
     owners: Vec<u32>,
     generation: u32,
     waiting: usize,
@@ -262,7 +263,8 @@ impl<W> Sources<W> {
     /// closed; when it was registered all the same, [`rearm`](Sources::rearm) it afterwards.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `EPERM` when such a file cannot be polled.
+    /// Returns the error that `epoll_ctl` reports: `EBADF` when `fd` is closed, `EPERM` when such a file cannot be
+    /// polled.
     pub fn register(&mut self, epoll: &Epoll, fd: RawFd) -> io::Result<SourceKey> {
         // Zero is skipped to keep small tokens for the caller.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -295,7 +297,7 @@ impl<W> Sources<W> {
         Ok(key)
     }
 
-    /// Forgets a source and returns its waiters; nothing if the key is stale.
+    /// Forgets a source and returns its waiters; none if the key is stale.
     ///
     /// It is no error if the descriptor was closed before: the kernel has forgotten it by itself then.
     pub fn deregister(&mut self, epoll: &Epoll, key: SourceKey) -> [Option<W>; 2] {
@@ -306,15 +308,15 @@ impl<W> Sources<W> {
         let owner = &mut self.owners[source.fd as usize];
         if *owner == key.index {
             *owner = NONE;
-            // EBADF or ENOENT: closed, and perhaps used again for something else.
+            // EBADF and ENOENT are ignored: the number was closed, and perhaps used again for another file.
             let _ = epoll.delete(source.fd);
         }
         self.waiting -= source.waiters.iter().flatten().count();
         source.waiters
     }
 
-    /// Notes that others are about to close this number, and takes the waiters to wake: every operation is worth
-    /// trying, as the system call then says what is wrong. Nothing where no source has the number.
+    /// Notes that other code is about to close this number, and takes the waiters to wake: every operation is worth
+    /// trying, as the system call then reports the error. Returns no waiters if no source has the number.
     pub fn closing(&mut self, fd: RawFd) -> [Option<W>; 2] {
         let owner = usize::try_from(fd)
             .ok()
@@ -348,7 +350,8 @@ impl<W> Sources<W> {
             .map_or(Readiness::EMPTY, |source| source.readiness)
     }
 
-    /// Returns true if an operation is worth trying. An end of file and an error count: it returns at once.
+    /// Returns true if an operation is worth trying. An end of file and an error count as ready, as the operation then
+    /// returns without blocking.
     #[must_use]
     pub fn is_ready(&self, key: SourceKey, direction: Direction) -> bool {
         self.readiness(key).intersects(direction.ready())
@@ -368,7 +371,7 @@ impl<W> Sources<W> {
     /// Parks a waiter.
     ///
     /// # Errors
-    /// Gives the waiter back when there is one already or the key is stale.
+    /// Returns the given waiter when there is one already or the key is stale.
     pub fn set_waiter(&mut self, key: SourceKey, direction: Direction, waiter: W) -> Result<(), W> {
         match self.get_mut(key) {
             Some(source) if source.waiters[direction as usize].is_none() => {
@@ -380,14 +383,14 @@ impl<W> Sources<W> {
         }
     }
 
-    /// Takes a waiter back, if there is one.
+    /// Removes and returns the waiter of this direction, if there is one.
     pub fn take_waiter(&mut self, key: SourceKey, direction: Direction) -> Option<W> {
         let waiter = self.get_mut(key)?.waiters[direction as usize].take()?;
         self.waiting -= 1;
         Some(waiter)
     }
 
-    /// Notes an event and returns the waiters to wake; nothing if the token is stale.
+    /// Notes an event and returns the waiters to wake; none if the token is stale.
     pub fn on_event(&mut self, token: u64, flags: EventFlags) -> [Option<W>; 2] {
         let Some(source) = self.get_mut(SourceKey::from_token(token)) else {
             return [None, None];
@@ -416,7 +419,7 @@ impl<W> Sources<W> {
     /// Forgets what is known about a source and has the kernel report its present state anew, as an event.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports: `EBADF` or `ENOENT` when the descriptor was closed before or the
+    /// Returns the error that `epoll_ctl` reports: `EBADF` or `ENOENT` when the descriptor was closed before or the
     /// key is stale.
     pub fn rearm(&mut self, epoll: &Epoll, key: SourceKey) -> io::Result<()> {
         let fd = self.registered_fd(key)?;
@@ -430,8 +433,8 @@ impl<W> Sources<W> {
     /// Registers every source in a new set, as after `fork`. Keys and waiters stay; what is ready is
     /// unknown again.
     ///
-    /// Returns the sources for which that failed, which then get no events: their descriptors were closed. The caller wakes their
-    /// [waiters](Self::take_waiters), which get the error from the system call.
+    /// Returns the sources for which that failed, which then get no events: their descriptors were closed. The caller
+    /// wakes their [waiters](Self::take_waiters), which get the error from the system call.
     #[must_use]
     pub fn rearm_all(&mut self, new: &Epoll) -> Vec<(SourceKey, io::Error)> {
         let keys: Vec<SourceKey> = self

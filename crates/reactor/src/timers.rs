@@ -1,15 +1,15 @@
 //! Deadlines: an indexed 4-ary heap over a slab.
 //!
-//! The typical deadline guards an operation that finishes in time, so it is inserted as the latest one
-//! and cancelled soon after. Both are O(1) here: the latest belongs at the heap's end, where it takes one
-//! comparison to see that it may stay, and nothing moves when it goes. Everything else is O(log n). A
-//! cancelled timer leaves the heap at once, so there are no dead entries to sweep.
+//! The typical deadline guards an operation that finishes in time, so it is inserted as the latest one and cancelled
+//! soon after. Both are O(1) here: the latest belongs at the heap's end, where it takes one comparison to see that it
+//! may stay, and nothing moves when it goes. Everything else is O(log n). A cancelled timer leaves the heap
+//! immediately, so there are no dead entries to sweep.
 
 use slab::Slab;
 
 use crate::time::Time;
 
-/// Children of a heap node: four 24-byte entries span at most three cache lines, and the tree is half as
+/// The number of children of a heap node: four 24-byte entries span at most three cache lines, and the tree is half as
 /// deep as a binary one.
 const ARITY: usize = 4;
 
@@ -45,7 +45,7 @@ struct Entry<T> {
 
 /// Values with deadlines, fired in the order of (deadline, insertion).
 ///
-/// At most 2^32 timers can be pending at once.
+/// At most 2^32 timers can be pending at the same time.
 #[derive(Debug)]
 pub struct Timers<T> {
     heap: Vec<Node>,

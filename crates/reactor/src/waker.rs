@@ -1,4 +1,4 @@
-//! Waking a loop from other threads and from signal handlers.
+//! Wakes a loop from other threads and from signal handlers.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -22,7 +22,7 @@ impl Waker {
     /// Creates a waker, closed on `exec`.
     ///
     /// # Errors
-    /// The error that `eventfd` reports, as a rule that no descriptor is left.
+    /// Returns the error that `eventfd` reports, usually that no more descriptors can be opened.
     pub fn new() -> io::Result<Waker> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Waker {
@@ -33,7 +33,7 @@ impl Waker {
 
     /// Checks that the descriptor was not closed by the program; if it was, its number is left alone when this is dropped.
     ///
-    /// To be called before other descriptors are opened, which may get the number.
+    /// It must be called before other descriptors are opened, which may get the number.
     pub fn verify(&self) {
         self.fd.verify();
     }
@@ -49,10 +49,10 @@ impl Waker {
 
     /// Makes the descriptor unreadable again. The caller checks for work afterwards, not before.
     pub fn drain(&self) {
-        // Nothing to read is fine: the wake-up was drained already.
+        // An error is ignored: there is nothing to read if the wake-up was drained already.
         let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
-        // The flag goes last. Were it first, a wake-up in between would have its write read here and
-        // leave the flag set over an empty counter, silencing every later one.
+        // The flag is cleared last. If it were cleared first, this read could consume the write of a wake-up in
+        // between, and leave the flag set over an empty counter: every later wake-up would then be lost.
         self.woken.swap(false, Ordering::AcqRel);
     }
 }

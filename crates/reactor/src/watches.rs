@@ -4,10 +4,10 @@
 //! for merged, under the descriptor's number as token. The set is an [`Epoll`] of its own, since the other
 //! one may hold the same descriptors edge-triggered.
 //!
-//! The owner may close a descriptor at any time, and open something else under its number. So what is
-//! registered is a guess that every change verifies. One case the kernel leaves no way to repair: a
-//! closed descriptor whose file lives on in a duplicate goes on being reported under a number that can no
-//! longer remove it. An event for which [`Watches::ready`] yields nothing is that case; replace the set and
+//! The owner may close a descriptor at any time, and open something else under its number. So what is registered is a
+//! guess that every change verifies. One case cannot be repaired in the same set: a closed descriptor whose file is
+//! still open in a duplicate goes on being reported under a number that can no longer remove it. An event for which
+//! [`Watches::ready`] yields nothing indicates this case: the caller then replaces the set and calls
 //! [`rearm_all`](Watches::rearm_all).
 
 use std::collections::HashMap;
@@ -63,7 +63,8 @@ impl Interest {
         flags
     }
 
-    /// Returns the directions that an event makes ready. Where the connection or the other end is gone nothing blocks any more.
+    /// Returns the directions that an event makes ready. If the connection or the other end is gone, nothing blocks any
+    /// more.
     fn ready(flags: EventFlags) -> Interest {
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
             return Interest::BOTH;
@@ -144,8 +145,8 @@ impl<K: Copy + Eq> Watches<K> {
     /// Adds a watch, or changes what it asks for when `key` watches `fd` already.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports, `EBADF` when `fd` is closed; `EINVAL` when `interest` is empty. Nothing is
-    /// changed then.
+    /// Returns the error that `epoll_ctl` reports, `EBADF` when `fd` is closed; `EINVAL` when `interest` is empty.
+    /// Nothing is changed then.
     pub fn add(&mut self, epoll: &Epoll, fd: RawFd, interest: Interest, key: K) -> io::Result<()> {
         if interest.is_empty() {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -174,7 +175,7 @@ impl<K: Copy + Eq> Watches<K> {
     /// Removes a watch. It is no error if there is none, or if the owner has closed the descriptor.
     ///
     /// # Errors
-    /// The error that `epoll_ctl` reports beyond that. The watch is removed all the same.
+    /// Returns the error that `epoll_ctl` reports beyond that. The watch is removed all the same.
     pub fn remove(&mut self, epoll: &Epoll, fd: RawFd, key: K) -> io::Result<()> {
         let Entry::Occupied(mut entry) = self.by_fd.entry(fd) else {
             return Ok(());
@@ -234,7 +235,7 @@ impl<K: Copy + Eq> Watches<K> {
         failures
     }
 
-    /// Returns true if somebody watches the descriptor with this number.
+    /// Returns true if the descriptor with this number is watched.
     #[must_use]
     pub fn has_descriptor(&self, fd: RawFd) -> bool {
         self.by_fd.contains_key(&fd)
@@ -262,8 +263,8 @@ impl<K: Copy + Eq> Default for Watches<K> {
     }
 }
 
-/// Registers `interest` in `fd` with the kernel; returns false if `fd` is always ready. `known` is a guess that may be wrong: it
-/// says if the set is expected to have the descriptor.
+/// Registers `interest` in `fd` with the kernel; returns false if `fd` is always ready. `known` is true if the set is
+/// expected to have the descriptor, which is a guess that may be wrong.
 fn register(epoll: &Epoll, fd: RawFd, interest: Interest, known: bool) -> io::Result<bool> {
     let (flags, token) = (interest.flags(), fd as u64);
     let first = if known {

@@ -1,4 +1,4 @@
-//! Children: the descriptor and the collection.
+//! Tests the descriptors of child processes, and their collection.
 
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};

@@ -29,7 +29,7 @@ impl Subscription {
         Subscription { waker, epoll }
     }
 
-    /// The signals of the next wake-up.
+    /// Waits for the next wake-up, and returns its signals.
     fn next(&self) -> Vec<i32> {
         let mut buf = EventBuffer::new();
         while buf.is_empty() {
@@ -80,7 +80,7 @@ fn pending_signals_come_in_order_and_once() {
         libc::raise(libc::SIGUSR1);
         libc::raise(libc::SIGHUP);
     }
-    // Nobody was subscribed: a late subscriber is told at once.
+    // The signal came before the subscription: a late subscriber is notified as it subscribes.
     let subscription = Subscription::new();
     assert_eq!(
         subscription.next(),
@@ -148,7 +148,7 @@ fn a_wait_is_interrupted() {
     let waiting = unsafe { libc::pthread_self() };
     let result = thread::scope(|scope| {
         scope.spawn(|| {
-            // More than once, since the first may come before the wait.
+            // The signal is sent more than once, since the first may come before the wait.
             while !done.load(Ordering::Relaxed) {
                 // SAFETY: the thread outlives this scope, and the signal is watched.
                 unsafe { libc::pthread_kill(waiting, libc::SIGUSR1) };

@@ -34,7 +34,7 @@ impl Fixture {
         self.sources.set_waiter(key, direction, waiter).unwrap();
     }
 
-    /// Takes in every event there is, and returns whom they wake.
+    /// Handles all present events, and returns the waiters that they wake.
     fn turn(&mut self) -> Vec<&'static str> {
         let mut buf = EventBuffer::new();
         self.epoll.wait(&mut buf, Some(Duration::ZERO)).unwrap();

@@ -1,7 +1,7 @@
 //! Random interleavings of reads, writes, closes and turns of a loop, over real socket pairs.
 //!
-//! The model is the kernel itself, asked level-triggered: after a turn nobody may be parked on a direction
-//! that `poll` calls ready, and every waiter that was parked is woken, or handed back, exactly once.
+//! The model is the kernel itself, asked level-triggered: after a turn no waiter may be parked on a direction that
+//! `poll` reports as ready, and every waiter that was parked is woken, or returned, exactly once.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -29,14 +29,14 @@ enum Op {
     PeerReadAll(usize),
     PeerShutdown(usize),
     PeerClose(usize),
-    /// A waiter that gives up, as on a timeout.
+    /// Removes a waiter that gives up, as on a timeout.
     GiveUp(usize, Direction),
     Turn,
     /// Deregisters, closes and opens anew, most likely under the same number.
     Reopen(usize),
-    /// The same without deregistering first.
+    /// Closes and opens anew as `Reopen` does, without deregistering first.
     CloseBehindItsBack(usize),
-    /// Deregisters what was closed that way, only now.
+    /// Deregisters the sources that were closed without that.
     Bury,
 }
 
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// What a caller does: try while it seems ready; on `EAGAIN` clear and park.
+    /// Acts as a caller does: tries while the source seems ready, and clears and parks on `EAGAIN`.
     fn attempt(
         &mut self,
         i: usize,
@@ -250,7 +250,7 @@ impl World {
     }
 }
 
-/// What a level-triggered question says: readable, writable.
+/// Returns the readiness according to `poll`: readable, writable.
 fn level(socket: &UnixStream) -> (bool, bool) {
     let mut fds = [PollFd::from_borrowed_fd(
         socket.as_fd(),

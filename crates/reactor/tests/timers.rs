@@ -1,4 +1,4 @@
-//! The timers against a model that sorts.
+//! Compares the timers with a model that sorts.
 
 use std::time::Duration;
 

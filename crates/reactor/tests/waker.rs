@@ -1,4 +1,4 @@
-//! Waking across threads.
+//! Tests waking a loop from other threads.
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -33,7 +33,7 @@ impl Fixture {
             .unwrap();
     }
 
-    /// What is ready at this moment, by descriptor and key.
+    /// Returns the watches that are ready at this moment, by descriptor and key.
     fn ready(&self) -> Vec<(RawFd, char, Interest)> {
         let mut buf = EventBuffer::new();
         self.epoll.wait(&mut buf, Some(Duration::ZERO)).unwrap();

@@ -68,7 +68,8 @@ impl Handshake {
     /// Begins a handshake. `deflate` is the compression to offer.
     ///
     /// # Errors
-    /// [`ClientError::Request`] when a part would end its line, [`ClientError::Randomness`].
+    /// Returns [`ClientError::Request`] when a part would end its line, and [`ClientError::Randomness`] when there is
+    /// no random key.
     pub fn new(request: &Request<'_>, deflate: Option<&Deflate>) -> Result<Self, ClientError> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|_| ClientError::Randomness)?;
@@ -138,10 +139,10 @@ impl Handshake {
     /// server agreed to; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// A [`ClientError`] when this is no agreement to what was asked for. The connection must be closed then.
+    /// Returns a [`ClientError`] when the server does not agree to the request. The connection must be closed then.
     pub fn decode(&self, input: &[u8]) -> Result<Option<(usize, Agreed)>, ClientError> {
         let mut skipped = 0;
-        // Responses that only say that the server is at it may come first (RFC 9110 section 15.2).
+        // Interim responses (1xx other than 101) may come first (RFC 9110 section 15.2).
         loop {
             let mut headers = [httparse::EMPTY_HEADER; FIELDS];
             let mut response = httparse::Response::new(&mut headers);
@@ -166,7 +167,7 @@ impl Handshake {
     /// Judges the head of the response.
     fn judge(&self, response: &httparse::Response<'_, '_>) -> Result<Agreed, ClientError> {
         if response.version != Some(1) {
-            // HTTP/1.0 knows no change of the protocol.
+            // HTTP/1.0 has no change of the protocol.
             return Err(ClientError::Response);
         }
         let status = response.code.unwrap_or_default();

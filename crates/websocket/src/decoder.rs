@@ -21,7 +21,7 @@ pub enum Event<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The other side sends no more: its code and reason, if it gave them.
+    /// The other side has closed the connection, with this code and reason, if it gave them.
     Close(Option<(u16, &'a str)>),
 }
 
@@ -53,14 +53,14 @@ pub struct Decoder {
     closed: bool,
 }
 
-/// A frame whose payload is on its way.
+/// A frame whose payload is not complete.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     header: Header,
     received: u64,
 }
 
-/// A message whose end has not come.
+/// A message whose end has not been received.
 #[derive(Clone, Copy, Debug)]
 struct Message {
     text: bool,
@@ -70,8 +70,8 @@ struct Message {
 }
 
 impl Decoder {
-    /// Returns a decoder of what `sender` sends. A message of more than `limit` bytes is refused: as soon as it is
-    /// announced, or as it is decompressed.
+    /// Returns a decoder of what `sender` sends. A message of more than `limit` bytes is refused as soon as its length
+    /// is announced, or as it is decompressed.
     #[must_use]
     pub fn new(sender: Role, limit: usize, deflate: Option<&Deflate>) -> Self {
         Self {
@@ -115,7 +115,8 @@ impl Decoder {
     /// Decodes up to the next event. `input` holds what was not consumed yet; it is unmasked in place.
     ///
     /// # Errors
-    /// A [`ProtocolError`], as soon as the bytes that make it one have come. The decoder is of no more use then.
+    /// Returns a [`ProtocolError`], as soon as the bytes that break the protocol have come. The decoder must not be
+    /// used after that.
     pub fn decode<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Decoded<'a>, ProtocolError> {
         if self.message.is_none() && !self.content.is_empty() {
             self.content.clear();

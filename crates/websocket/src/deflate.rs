@@ -47,7 +47,7 @@ impl Inflater {
                 .stream
                 .decompress_vec(input, out, FlushDecompress::Sync);
             input = &input[(self.stream.total_in() - taken) as usize..];
-            // Before the error, which is found behind what came out.
+            // The limit is checked before the error, as the bytes that exceed it come before the place of the error.
             if out.len() > self.limit {
                 return Err(ProtocolError::TooLarge);
             }
@@ -110,7 +110,8 @@ impl Deflater {
         if out[begin..].ends_with(&TAIL) {
             out.truncate(out.len() - TAIL.len());
         }
-        // Of nothing, twice in a row, zlib makes nothing; this is an empty block (section 7.2.3.6).
+        // For the second of two empty messages in a row zlib writes nothing; this is an empty block instead (section
+        // 7.2.3.6).
         if out.len() == begin {
             out.push(0);
         }

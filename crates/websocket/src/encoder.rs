@@ -12,10 +12,10 @@ use crate::mask;
 /// The reason why a control frame may not be sent.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum CloseError {
-    /// A code that may not be sent.
+    /// The code may not be sent.
     #[error("invalid close code")]
     Code,
-    /// A payload of more than 125 bytes.
+    /// The payload has more than 125 bytes.
     #[error("control frame too long")]
     TooLong,
 }
@@ -37,7 +37,7 @@ impl Encoder {
     /// Returns an encoder of what `sender` sends.
     ///
     /// # Errors
-    /// [`NoRandomness`] for a client where the system has none. Later, none is needed.
+    /// Returns [`NoRandomness`] for a client when the system has none. Randomness is needed only here, not later.
     pub fn new(sender: Role, deflate: Option<&Deflate>) -> Result<Self, NoRandomness> {
         let keys = match sender {
             Role::Client => Some(Keys::new()?),
@@ -73,7 +73,7 @@ impl Encoder {
     /// message in parts, the first has its opcode, the others [`Opcode::Continuation`], and the last is `fin`.
     ///
     /// # Errors
-    /// [`CloseError::TooLong`] for a control frame of more than 125 bytes; nothing is appended then.
+    /// Returns [`CloseError::TooLong`] for a control frame of more than 125 bytes; nothing is appended then.
     pub fn frame(
         &mut self,
         fin: bool,
@@ -91,8 +91,8 @@ impl Encoder {
     /// Appends a close frame: with no payload when there is no code.
     ///
     /// # Errors
-    /// A [`CloseError`] when the code may not be sent, or the reason has more than 123 bytes; nothing is appended
-    /// then.
+    /// Returns a [`CloseError`] when the code may not be sent, or the reason has more than 123 bytes; nothing is
+    /// appended then.
     pub fn close(
         &mut self,
         reason: Option<(u16, &str)>,
@@ -135,8 +135,8 @@ impl Encoder {
     }
 }
 
-/// Makes masking keys that nobody can foresee (RFC 6455 section 10.3): digests of a number that the system gave at the beginning
-/// and a counter. So there is no moment later at which the system could have none to give.
+/// Makes unpredictable masking keys (RFC 6455 section 10.3): digests of a counter and of a random number that the
+/// system gave at the beginning. So a lack of randomness later on does no harm.
 struct Keys {
     seed: [u8; 32],
     digests: u64,

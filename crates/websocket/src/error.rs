@@ -27,7 +27,7 @@ pub enum ProtocolError {
     /// A frame of a server that is masked.
     #[error("frame masked")]
     Masked,
-    /// A continuation with nothing to go on with.
+    /// A continuation without a message that was begun.
     #[error("continuation without a beginning")]
     UnexpectedContinuation,
     /// A new message within the fragments of another.

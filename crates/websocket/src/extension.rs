@@ -1,4 +1,4 @@
-//! Agreeing on permessage-deflate (RFC 7692 section 7.1).
+//! Negotiates permessage-deflate (RFC 7692 section 7.1).
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,9 @@ const NAME: &str = "permessage-deflate";
 /// The compression that both sides agreed on or, before that, the most that one side would accept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deflate {
-    /// How the server compresses.
+    /// The compression of the server's messages.
     pub server: Side,
-    /// How the client compresses.
+    /// The compression of the client's messages.
     pub client: Side,
 }
 
@@ -20,7 +20,7 @@ pub struct Deflate {
 pub struct Side {
     /// True if a message may refer to those before it.
     pub context_takeover: bool,
-    /// How far back it may refer: 2 to the power of this many bytes, 9 to 15.
+    /// The distance that it may refer back: 2 to the power of this number in bytes, 9 to 15.
     pub window_bits: u8,
 }
 
@@ -33,7 +33,8 @@ impl Default for Side {
     }
 }
 
-/// The parameters of one offer or answer. Windows of 8 bits, which zlib cannot compress with, are refused as they are read.
+/// The parameters of one offer or answer. Windows of 8 bits, which zlib cannot compress with, are refused as they are
+/// read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parameters {
     server_no_context_takeover: bool,
@@ -51,8 +52,8 @@ impl Deflate {
         }
     }
 
-    /// Chooses, as a server, among the offers in a request's `Sec-WebSocket-Extensions`. Returns the agreement and the response's
-    /// field, or `None` when no offer can be accepted. `self` is the most that the server would agree to.
+    /// Chooses, as a server, among the offers in a request's `Sec-WebSocket-Extensions`. Returns the agreement and the
+    /// response's field, or `None` when no offer can be accepted. `self` is the most that the server would agree to.
     #[must_use]
     pub fn agree(&self, offers: &str) -> Option<(Self, String)> {
         elements(offers, ',')
@@ -90,7 +91,7 @@ impl Deflate {
                     agreed.client.window_bits
                 );
             }
-            // A client that does not offer it cannot be asked for it.
+            // A client that does not offer the parameter cannot be asked to limit its window.
             None => agreed.client.window_bits = 15,
         }
         Some((agreed, answer))
@@ -149,7 +150,8 @@ impl Deflate {
     }
 }
 
-/// Yields the elements of a list, without the spaces around them. Neither offers nor answers have use for quoted separators.
+/// Yields the elements of a list, without the spaces around them. Neither offers nor answers have use for quoted
+/// separators.
 fn elements(list: &str, separator: char) -> impl Iterator<Item = &str> {
     list.split(separator)
         .map(str::trim)

@@ -56,11 +56,11 @@ pub struct Response {
     pub deflate: Option<Deflate>,
 }
 
-/// Judges a request. `deflate` is the most compression that the server would agree to. Which origin and which subprotocol
-/// are welcome is for the caller to say.
+/// Judges a request. `deflate` is the most compression that the server would agree to. The caller decides which origins
+/// and subprotocols it accepts.
 ///
 /// # Errors
-/// A [`HandshakeError`] when the request is none of a WebSocket client that is understood.
+/// Returns a [`HandshakeError`] when the request does not come from a WebSocket client of a supported version.
 pub fn respond(
     request: &Request<'_>,
     deflate: Option<&Deflate>,

@@ -8,8 +8,8 @@
 //!    where a message came in one frame, so that a short message is never copied;
 //! 3. sends what [`Encoder`] appends to a buffer.
 //!
-//! What the other side does wrong is a [`ProtocolError`], which has the code to close with. Answering pings,
-//! answering a close, and ending the connection are the caller's: it alone knows what it has sent.
+//! A breach of the protocol by the other side is a [`ProtocolError`], which has the code to close with. The caller
+//! answers pings, answers a close, and ends the connection, as it alone knows what it has sent.
 
 #![forbid(unsafe_code)]
 
@@ -33,8 +33,8 @@ pub use frame::{CONTROL_LIMIT, Opcode, is_close_code};
 /// One of the two sides of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Its frames are masked.
+    /// The client, whose frames are masked.
     Client,
-    /// Its frames are not.
+    /// The server, whose frames are not masked.
     Server,
 }

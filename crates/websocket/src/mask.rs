@@ -1,4 +1,4 @@
-//! Masking (RFC 6455 section 5.3).
+//! Masks and unmasks payloads (RFC 6455 section 5.3).
 
 /// Combines `data` with the key by XOR. `offset` is the number of bytes of the same payload that were masked before.
 ///
@@ -7,7 +7,7 @@ pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);
     let [a, b, c, d] = key;
-    // Blocks of a register's width: the compiler makes one instruction of each.
+    // Blocks have the width of a vector register, so that the compiler makes one instruction of each.
     const BLOCK: usize = 32;
     let mut wide = [0; BLOCK];
     for four in wide.chunks_exact_mut(4) {

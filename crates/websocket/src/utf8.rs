@@ -1,11 +1,11 @@
-//! UTF-8 that arrives in pieces (RFC 3629).
+//! Checks UTF-8 that arrives in pieces (RFC 3629).
 
 use std::str::from_utf8;
 
 /// A check that goes on where the last piece ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Utf8 {
-    /// The beginning of a character whose end has not come.
+    /// The beginning of a character whose end has not been received.
     begun: [u8; 4],
     length: usize,
 }
@@ -41,7 +41,7 @@ impl Utf8 {
         }
     }
 
-    /// Ends the text; the next piece begins another.
+    /// Ends the text, which must not end within a character; the next piece begins another text.
     pub(crate) fn finish(&mut self) -> Result<(), Invalid> {
         let whole = self.length == 0;
         self.length = 0;

@@ -1,4 +1,4 @@
-//! permessage-deflate: what is agreed on, and what is refused (RFC 7692).
+//! Tests permessage-deflate: its negotiation, and the messages that are refused (RFC 7692).
 
 mod common;
 
@@ -33,7 +33,7 @@ fn offers() {
             "permessage-deflate; server_max_window_bits=10",
             Some("permessage-deflate; server_max_window_bits=10"),
         ),
-        // 8 bits are nothing a zlib can keep to, so the next offer counts.
+        // zlib does not support 8 bits, so the next offer counts.
         (
             "permessage-deflate; server_max_window_bits=8, permessage-deflate",
             Some("permessage-deflate"),
@@ -188,7 +188,7 @@ fn the_example_of_the_rfc() {
     );
 }
 
-/// The error for what a server sends, in pieces of so many bytes.
+/// Returns the error for bytes of a server, which come in pieces of `size`.
 fn refusal(wire: &[u8], size: usize, limit: usize) -> Option<ProtocolError> {
     let mut decoder = Decoder::new(Role::Server, limit, Some(&Deflate::default()));
     receive(&mut decoder, wire.chunks(size)).1
@@ -202,7 +202,7 @@ fn compressed(content: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// A message that is wrong in two ways is refused for what comes first, however its bytes arrive.
+/// A message with two errors is refused for the first, however its bytes arrive.
 #[test]
 fn large_messages_of_bad_text() {
     let mut wire = compressed(&[&[b'a'; 900][..], &[0xff; 900]].concat());
@@ -227,7 +227,7 @@ fn large_messages_with_a_bad_block() {
     }
 }
 
-/// CVE-2021-21419: a message that is small on the wire.
+/// Tests CVE-2021-21419: a message that is small on the wire and large when decompressed.
 #[test]
 fn a_bomb_is_refused() {
     let agreed = Deflate::default();

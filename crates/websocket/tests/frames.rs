@@ -1,4 +1,4 @@
-//! Frames and messages: good and bad ones, whole and in pieces.
+//! Tests frames and messages: good and bad ones, whole and in pieces.
 
 mod common;
 
@@ -9,7 +9,8 @@ use websocket::{CloseError, Decoder, Deflate, Encoder, Opcode, ProtocolError, Ro
 
 const LIMIT: usize = 1000;
 
-/// What a server makes of frames, which must be the same in one piece and byte by byte.
+/// Returns the events that a server decodes from frames, and checks that they are the same in one piece and byte by
+/// byte.
 fn server(input: &[u8]) -> Transcript {
     let whole = receive(&mut Decoder::new(Role::Client, LIMIT, None), [input]);
     let single = receive(
@@ -20,7 +21,7 @@ fn server(input: &[u8]) -> Transcript {
     whole
 }
 
-/// A frame as given, masked with a key.
+/// Returns a frame with this first byte and payload, masked with a key.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [1, 2, 3, 4];
     let mut bytes = vec![first];
@@ -70,7 +71,7 @@ fn messages() {
             frame(0x88, b"\x03\xe8bye"),
             vec![Came::Close(Some((1000, "bye".into())))],
         ),
-        // What follows a close is dropped, whatever it is.
+        // All bytes after a close frame are dropped.
         (
             [frame(0x88, b""), vec![0xff; 9]].concat(),
             vec![Came::Close(None)],
@@ -262,7 +263,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// What one side encodes, the other decodes, however it is cut; compressed or not.
+    /// Tests that one side decodes the messages that the other encodes, however the bytes are cut, compressed or not.
     #[test]
     fn round_trip(
         contents in vec(content(), 1..5),
@@ -295,7 +296,7 @@ proptest! {
         prop_assert!(came == expected);
     }
 
-    /// Bytes of any kind: the same in one piece as byte by byte, and no panic.
+    /// Tests that any bytes are decoded alike in one piece and byte by byte, without a panic.
     #[test]
     fn independent_of_cuts(
         frames in vec((any::<u8>(), vec(any::<u8>(), 0..40)), 0..6),

@@ -1,4 +1,4 @@
-//! The opening handshake, from both sides (RFC 6455 section 4).
+//! Tests the opening handshake, from both sides (RFC 6455 section 4).
 
 use websocket::client::{Agreed, ClientError, Handshake, Request};
 use websocket::handshake::{self, HandshakeError, accept, respond};

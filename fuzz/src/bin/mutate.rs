@@ -1,4 +1,4 @@
-//! A fuzzer for a stable toolchain: mutations of the kept corpus, without a look at coverage.
+//! A fuzzer for a stable toolchain: it mutates the kept corpus, and does not measure coverage.
 //!
 //! `mutate TARGET SECONDS [SEED]`; a failing input is left in `artifacts/TARGET/`, as cargo-fuzz does.
 
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, panic, process};
 
-/// Larger inputs are cut.
+/// The largest size of an input; larger ones are cut.
 const LARGEST: usize = 4096;
 
-/// Marsaglia's xorshift: inputs need variety, not secrecy.
+/// Marsaglia's xorshift generator, which is enough as inputs need variety, not secrecy.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A world of name servers without sockets, in which a look-up is run to its end.
+//! A simulation of name servers without sockets, in which a look-up is run to its end.
 
 #![allow(dead_code)]
 
@@ -23,17 +23,17 @@ pub enum Entry {
     Alias(String),
     Pointer(String),
     Code(u8),
-    /// Nothing: the query or the reply is lost.
+    /// There is no reply: the query or the reply is lost.
     Silence,
-    /// The kernel says that nobody listens.
+    /// The kernel reports that no server listens.
     Refused,
-    /// Too long for a datagram; over TCP, addresses.
+    /// The reply is too long for a datagram; over TCP, it has these addresses.
     Long(Vec<IpAddr>),
-    /// Octets after the id that are no message.
+    /// The reply has octets after the id that are no message.
     Garbage,
 }
 
-/// The knowledge of all servers, by name, and the questions that came.
+/// The entries of all servers, by name, and the questions that they were asked.
 #[derive(Default)]
 pub struct World {
     pub entries: HashMap<String, Entry>,
@@ -73,7 +73,7 @@ impl World {
         self.run(&question, &plan(conf), "")
     }
 
-    /// Runs a look-up to its end. Fails where it waits for nothing, or asks without end.
+    /// Runs a look-up to its end. Panics if it waits for nothing, or asks without end.
     pub fn run(
         &mut self,
         question: &Question,

@@ -1,4 +1,4 @@
-//! The memory of greenlets' Python frames: what CPython takes for it, and why an allocator of ours is in between.
+//! The memory of greenlets' Python frames, for which this module puts an allocator of its own in front of CPython's.
 //!
 //! # The problem
 //!
@@ -32,21 +32,22 @@
 //!
 //! # Why at the arena allocator
 //!
-//! The chunk allocator itself is not part of CPython's API; the arena allocator is (`PyObject_SetArenaAllocator`), and it is
-//! the only one that is asked for exactly these sizes. CPython takes 1 MiB arenas for small objects there as well: those pass
-//! through, except that a few which a crowd of greenlets has left are kept for the next crowd. Every other size passes
-//! through untouched.
+//! The chunk allocator itself is not part of CPython's API; the arena allocator is (`PyObject_SetArenaAllocator`), and
+//! it is the only one that is asked for exactly these sizes. CPython takes 1 MiB arenas for small objects there as
+//! well: those pass through, except that a few which many greenlets at a time have left are kept for the next ones.
+//! Every other size passes through untouched.
 //!
 //! # What must hold
 //!
-//! - **A block is freed by the allocator that made it.** Another extension may put its own allocator in front of this one or
-//!   in its place. So blocks are recognised by address, and [`install`] puts this one in front again before a chunk is handed
-//!   out and before CPython may free one.
-//! - **Nobody waits for a lock here.** Since 3.12 interpreters with a GIL of their own call the allocator at the same time,
-//!   and a lock that another thread held during a fork stays held in the child for ever. Whoever does not get the lock goes
-//!   around it: an allocation is passed on to the allocator below, a freed block loses its pages and is forgotten.
-//! - **Memory is bounded**: what is kept after a crowd is [`KEPT`] blocks here, 8 MiB of pages in [`chunks`] and
-//!   [`ARENAS_KEPT`] arenas.
+//! - **A block is freed by the allocator that made it.** Another extension may put its own allocator in front of this
+//!   one or in its place. So blocks are recognised by address, and [`install`] puts this one in front again before a
+//!   chunk is handed out and before CPython may free one.
+//! - **No thread waits for a lock here.** Since 3.12 interpreters with a GIL of their own call the allocator at the
+//!   same time, and a lock that another thread held during a fork stays held in the child for ever. A thread that does
+//!   not get the lock works around it: an allocation is passed on to the allocator below, a freed block loses its pages
+//!   and is never reused.
+//! - **Memory is bounded**: after many greenlets have ended, what is kept is [`KEPT`] blocks here, 8 MiB of pages in
+//!   [`chunks`] and [`ARENAS_KEPT`] arenas.
 
 use std::ffi::c_void;
 use std::hint::spin_loop;
@@ -72,9 +73,9 @@ const BATCH: usize = 256;
 /// The number of attempts to get the lock for a freed block before its memory is given up.
 const TRIES: u32 = 1000;
 
-/// The allocator that this one was put in front of, which gets all that this one does not serve. CPython passes it along as
-/// the context. There is one for each time that this allocator was put in front: another extension may have put its own in
-/// between, and each must pass on to the one that it really covers.
+/// The allocator that this one was put in front of, which gets all requests that this one does not serve. CPython
+/// passes it along as the context. There is one for each time that this allocator was put in front: another extension
+/// may have put its own in between, and each must pass on to the one that it really covers.
 struct Below(ffi::PyObjectArenaAllocator);
 
 static MEMORY: Mutex<Memory> = Mutex::new(Memory {
@@ -86,7 +87,7 @@ static MEMORY: Mutex<Memory> = Mutex::new(Memory {
 /// The memory that this allocator has.
 struct Memory {
     segments: Segments,
-    /// Which blocks of the segments are free.
+    /// The account of the blocks of the segments, which says which are free.
     blocks: Blocks,
     /// Freed arenas.
     arenas: Vec<KeptArena>,
@@ -126,7 +127,7 @@ type Free = extern "C" fn(*mut c_void, *mut c_void, usize);
 
 #[cold]
 fn install_before(_py: Python<'_>, below: ffi::PyObjectArenaAllocator) {
-    // Leaked, as another extension may keep a copy of the structure that refers to it.
+    // The context is leaked, as another extension may keep a copy of the structure that refers to it.
     let below = Box::leak(Box::new(Below(below)));
     let mut ours = ffi::PyObjectArenaAllocator {
         ctx: std::ptr::from_ref(below).cast_mut().cast(),
@@ -169,7 +170,8 @@ impl Memory {
     }
 }
 
-/// Returns how many bytes of first frames are resident, and how many of those are in use; 0 while another thread holds the lock.
+/// Returns the number of resident bytes of blocks, and how many of those are in use; both are 0 while another thread
+/// holds the lock.
 pub fn memory() -> (usize, usize) {
     let Ok(memory) = MEMORY.try_lock() else {
         return (0, 0);
@@ -214,14 +216,14 @@ extern "C" fn free(context: *mut c_void, block: *mut c_void, size: usize) {
             Owner::Chunks => chunks::give_back(&location),
             Owner::Arena => match lock_soon() {
                 Some(mut memory) => memory.give_back(location.index(BLOCK)),
-                // The address is lost, the memory is not.
+                // The lock is taken: the address is never reused, but its pages go back to the kernel.
                 // SAFETY: CPython has freed the block, and nobody gets it again.
                 None => unsafe { segments::forget(block, BLOCK) },
             },
         }
         return;
     }
-    // Handed out again as it is: CPython does not ask for zeroed memory.
+    // A kept arena is handed out again as it is: CPython does not ask for zeroed memory.
     let kept = size == ARENA_SIZE
         && MEMORY
             .try_lock()

@@ -1,5 +1,5 @@
-//! Attributes by way of CPython's internals, faster than by name: of objects whose instance dictionary is kept elsewhere
-//! (`gevent.local`), of classes, of bound methods.
+//! Accesses attributes through CPython's internals, which is faster than by name: those of objects whose instance
+//! dictionary is kept elsewhere (`gevent.local`), of classes, and of bound methods.
 
 use std::ffi::c_int;
 
@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 type Object = *mut ffi::PyObject;
 
-// CPython exports these for `_thread._local` and its like; PyO3 does not declare them.
+// CPython exports these functions for `_thread._local` and similar types; PyO3 does not declare them.
 unsafe extern "C" {
     fn _PyObject_GenericGetAttrWithDict(
         object: Object,
@@ -26,7 +26,7 @@ unsafe extern "C" {
     fn _PyObject_GetDictPtr(object: Object) -> *mut Object;
 }
 
-// Part of CPython's documented API; PyO3 does not declare them.
+// These functions are part of CPython's documented API; PyO3 does not declare them.
 unsafe extern "C" {
     static mut PyMethod_Type: ffi::PyTypeObject;
     fn PyMethod_Function(method: Object) -> Object;
@@ -35,15 +35,15 @@ unsafe extern "C" {
 /// Returns what `object.__getattribute__` returns when `dict` is the instance dictionary.
 ///
 /// # Errors
-/// `AttributeError`; what a descriptor raises.
+/// Returns `AttributeError`, or the error that a descriptor raises.
 #[inline]
 pub fn get<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
     dict: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: three live objects, of which `name` is a string and `dict` a dictionary; the result is a new reference, or
-    // NULL with an error set, as nothing is suppressed.
+    // SAFETY: three live objects, of which `name` is a string and `dict` a dictionary; the result is a new reference,
+    // or NULL with an error set, as nothing is suppressed.
     unsafe {
         let found =
             _PyObject_GenericGetAttrWithDict(object.as_ptr(), name.as_ptr(), dict.as_ptr(), 0);
@@ -54,7 +54,7 @@ pub fn get<'py>(
 /// Sets an attribute as `object.__setattr__` does when `dict` is the instance dictionary; without a value, deletes it.
 ///
 /// # Errors
-/// `AttributeError`; what a descriptor raises.
+/// Returns `AttributeError`, or the error that a descriptor raises.
 #[inline]
 pub fn set(
     object: &Bound<'_, PyAny>,
@@ -88,11 +88,11 @@ pub fn own<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     }
 }
 
-/// Returns an attribute that is usually the object's own: the instance dictionary is asked first, without the class. So it
-/// must be a name for which the class has no data descriptor.
+/// Returns an attribute that is usually the object's own. The instance dictionary is searched before the class, so the
+/// class must have no data descriptor of this name.
 ///
 /// # Errors
-/// `AttributeError`; what a descriptor raises.
+/// Returns `AttributeError`, or the error that a descriptor raises.
 #[inline]
 pub fn own_first<'py>(
     object: &Bound<'py, PyAny>,
@@ -106,10 +106,11 @@ pub fn own_first<'py>(
     object.getattr(name)
 }
 
-/// Returns a number that changes whenever an attribute of the class or of one of its bases does; `None` where CPython keeps none.
+/// Returns a number that changes whenever an attribute of the class or of one of its bases does; `None` where CPython
+/// keeps none.
 ///
-/// The number alone decides: CPython sets it to 0 with every such change, until a look-up gives the class a new one. The
-/// flag that went with it, `Py_TPFLAGS_VALID_VERSION_TAG`, is not set any more since CPython 3.13.
+/// The number alone is compared: CPython sets it to 0 with every such change, until a look-up gives the class a new
+/// one. The flag `Py_TPFLAGS_VALID_VERSION_TAG`, which used to accompany it, is not set any more since CPython 3.13.
 #[inline]
 pub fn version(class: &Bound<'_, PyType>) -> Option<u32> {
     // SAFETY: a live type object, of which one field is read with the GIL held.

@@ -64,7 +64,7 @@ pub fn as_greenlet() -> <PyGreenlet as PyClassBaseType>::Initializer {
 /// Makes an instance of `class`, a subclass of `T`, as `T.__new__` does; `__init__` is not called.
 ///
 /// # Errors
-/// `TypeError` for another class, and what `__new__` raises.
+/// Returns `TypeError` for another class, and the error that `__new__` raises.
 pub fn new_instance<'py, T: PyTypeInfo>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, T>> {
     let py = class.py();
     let base = py.get_type::<T>();
@@ -90,7 +90,7 @@ pub fn new_instance<'py, T: PyTypeInfo>(class: &Bound<'py, PyType>) -> PyResult<
 /// Refuses a greenlet whose instances are laid out differently from what this build mirrors.
 ///
 /// # Errors
-/// `ImportError` when `tp_basicsize` differs.
+/// Returns `ImportError` when `tp_basicsize` differs.
 pub fn check_layout(py: Python<'_>) -> PyResult<()> {
     let size: usize = PyType::new::<PyGreenlet>(py)
         .getattr("__basicsize__")?

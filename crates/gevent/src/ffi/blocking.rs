@@ -38,28 +38,28 @@ type Object = *mut ffi::PyObject;
 /// The next step of a call that may park.
 #[derive(Debug)]
 pub enum Step {
-    /// It returns this.
+    /// The call returns this.
     Done(Py<PyAny>),
-    /// It parks on this; the wait's second half goes on.
+    /// The call parks on this wait, and goes on with the wait's second half.
     Park(WaitRef),
 }
 
 /// The first step of a call.
 pub enum First {
-    /// A step that may come at any time.
+    /// A step that later calls may return, too.
     Step(Step),
-    /// It yields, to this greenlet if there is one, and then returns None.
+    /// The call yields, to this greenlet if there is one, and then returns None.
     Yield(Turn, Option<Py<PyAny>>),
 }
 
 /// The result of a call's fast path.
 #[derive(Debug)]
 pub enum FastPath {
-    /// It returns this.
+    /// The call returns this.
     Done(Py<PyAny>),
-    /// It raises this.
+    /// The call raises this.
     Failed(PyErr),
-    /// The slow path does the rest, with so much of it done.
+    /// The slow path does the rest of the call, of which this much is done.
     Incomplete(usize),
 }
 
@@ -69,20 +69,20 @@ impl From<Step> for First {
     }
 }
 
-/// The second half of a call: given how the wait ended.
+/// The second half of a call, which gets the wait and its outcome.
 pub type Then = Box<dyn FnOnce(Python<'_>, &WaitRef, Outcome) -> PyResult<Step> + Send + Sync>;
 
 /// A function or method whose first half is `begin`.
 pub trait Blocking {
     /// The class that it is a method of, or the module for a function.
     type Owner;
-    /// Its name.
+    /// The name of the function or method.
     const NAME: &'static CStr;
     /// Its docstring, signature line first.
     const DOC: &'static CStr;
     /// The names of its parameters, all optional.
     const PARAMETERS: &'static [&'static str];
-    /// True if they may be named in a call.
+    /// True if the parameters may be passed by name.
     const NAMED: bool = true;
 
     /// Tries a call without named arguments in one non-blocking attempt.
@@ -97,19 +97,19 @@ pub trait Blocking {
         FastPath::Incomplete(0)
     }
 
-    /// Works until the call is done or has to park: the slow path from its beginning.
+    /// Runs the slow path from the beginning, until the call is done or has to park.
     ///
     /// # Errors
-    /// The error that the call raises.
+    /// Returns the error that the call raises.
     fn begin(
         slf: &Bound<'_, Self::Owner>,
         arguments: &[Option<Bound<'_, PyAny>>],
     ) -> PyResult<First>;
 
-    /// Goes on after [`fast_path`](Self::fast_path) did so much of the call.
+    /// Runs the slow path after [`fast_path`](Self::fast_path) did so much of the call.
     ///
     /// # Errors
-    /// The error that the call raises.
+    /// Returns the error that the call raises.
     fn begin_after(
         slf: &Bound<'_, Self::Owner>,
         arguments: &[Option<Bound<'_, PyAny>>],
@@ -135,7 +135,7 @@ fn definition<B: Blocking>() -> *mut ffi::PyMethodDef {
 /// Adds `B` to the methods of its owner.
 ///
 /// # Errors
-/// When the method object cannot be made.
+/// Fails when the method object cannot be made.
 pub fn add_method<B>(py: Python<'_>) -> PyResult<()>
 where
     B: Blocking<Owner: PyClass + PyTypeInfo>,
@@ -143,10 +143,11 @@ where
     add_method_to::<B, B::Owner>(py)
 }
 
-/// Adds `B` to the methods of a class derived from its owner: called faster there than as its base's.
+/// Adds `B` to the methods of a class derived from its owner, as CPython calls a class's own method faster than an
+/// inherited one.
 ///
 /// # Errors
-/// When the method object cannot be made.
+/// Fails when the method object cannot be made.
 pub fn add_method_to<B, C>(py: Python<'_>) -> PyResult<()>
 where
     B: Blocking<Owner: PyClass + PyTypeInfo>,
@@ -166,7 +167,7 @@ where
 /// Makes `B` a function object of the module `name`.
 ///
 /// # Errors
-/// When the object cannot be made.
+/// Fails when the object cannot be made.
 pub fn function<'py, B: Blocking<Owner = PyModule>>(
     module: &Bound<'py, PyModule>,
     name: &str,
@@ -179,11 +180,12 @@ pub fn function<'py, B: Blocking<Owner = PyModule>>(
     }
 }
 
-/// A `Step` as bare pointers: a new reference (NULL with an error set), or a leaked wait whose target is stored beside.
+/// A `Step` as bare pointers: a new reference (NULL with an error set), or a leaked wait, whose target greenlet is
+/// stored separately.
 enum Raw {
     Done(Object),
     Park(*const Wait),
-    /// The greenlet that yields, with its target stored beside.
+    /// The greenlet that yields; its target is stored separately.
     Yield(Object),
 }
 
@@ -307,7 +309,8 @@ fn give_way(py: Python<'_>, turn: Turn, target: &mut Object) -> PyResult<Raw> {
 #[inline(never)]
 fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
     in_call(|py| {
-        // Whatever is dropped here must not meet the error that was thrown into the greenlet.
+        // The error that was thrown into the greenlet is fetched first, as dropping objects must not run with an error
+        // set.
         let error = if came.is_null() {
             PyErr::take(py)
         } else {
@@ -330,10 +333,10 @@ fn after_yield(greenlet: Object, came: Object, target: Object) -> Object {
     .unwrap_or(std::ptr::null_mut())
 }
 
-/// Goes on with a call to its end, from a frame of any size.
+/// Runs a call to its end, for callers whose own frame stays on the stack.
 ///
 /// # Errors
-/// The error that the call raises.
+/// Returns the error that the call raises.
 pub fn complete(py: Python<'_>, mut step: Step) -> PyResult<Py<PyAny>> {
     loop {
         let wait = match step {
@@ -382,7 +385,7 @@ fn leave(py: Python<'_>, mut step: Step, target: &mut Object) -> PyResult<Raw> {
     }
 }
 
-/// Runs safe code; an error or a panic is set in the interpreter.
+/// Runs `f`; sets its error or panic as an exception in the interpreter.
 fn in_call<R>(f: impl FnOnce(Python<'_>) -> PyResult<R>) -> Option<R> {
     // SAFETY: what calls this is called by CPython, directly or after a switch, which is over in the same thread.
     unsafe { attached(f) }

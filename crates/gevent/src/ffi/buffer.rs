@@ -1,4 +1,4 @@
-//! The memory of Python objects: what is sent, what is received into, and bytes objects filled in place.
+//! The memory of Python objects: buffers to send from and to receive into, and bytes objects that are filled in place.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 
 unsafe extern "C" {
-    // Part of CPython's documented API; pyo3 does not declare it.
+    // This function is part of CPython's documented API; pyo3 does not declare it.
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
 }
 
@@ -62,16 +62,16 @@ impl Drop for Loan {
     }
 }
 
-/// Bytes that nobody changes while they are used: those of a bytes object, into which any other bytes-like object is copied.
-/// A `&[u8]` must not be made over the memory of a bytearray or an array, as another thread may write to that without the
-/// GIL, in `readinto` of a file for example.
+/// Bytes that do not change while they are used: those of a bytes object, into which any other bytes-like object is
+/// copied. A `&[u8]` must not be made over the memory of a bytearray or an array, as another thread may write to that
+/// without the GIL, in `readinto` of a file for example.
 pub struct Frozen(Py<PyBytes>);
 
 impl Frozen {
     /// Returns the bytes of `object`.
     ///
     /// # Errors
-    /// `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece, `MemoryError`.
+    /// Returns `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece, `MemoryError`.
     #[inline]
     pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         match object.cast_exact::<PyBytes>() {
@@ -100,7 +100,7 @@ impl Readable {
     /// Returns the memory of `object`.
     ///
     /// # Errors
-    /// `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece.
+    /// Returns `TypeError` when it is not bytes-like, `BufferError` when it is not in one piece.
     #[inline]
     pub fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         match object.cast_exact::<PyBytes>() {
@@ -121,7 +121,7 @@ impl Readable {
     /// Sends the bytes after the first `skip` by one system call, which reads the object's memory itself.
     ///
     /// # Errors
-    /// The error that `send(2)` reports.
+    /// Returns the error that `send(2)` reports.
     #[inline]
     pub fn send(
         &self,
@@ -157,7 +157,7 @@ impl Writable {
     /// Returns the memory of `object`, for the function `name` in messages.
     ///
     /// # Errors
-    /// `TypeError` when it is not bytes-like, not writable or not in one piece.
+    /// Returns `TypeError` when it is not bytes-like, not writable or not in one piece.
     pub fn of(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
         Loan::of(object, ffi::PyBUF_WRITABLE)
             .map(Self)
@@ -196,8 +196,9 @@ impl Writable {
     }
 }
 
-/// Memory that is filled from its beginning on. It is used by its address only, never as a slice: it may be the memory of a
-/// Python object, to which others write too. What counts as received was written by the kernel or by [`put`](Self::put).
+/// Memory that is filled from its beginning on. It is used by its address only, never as a slice: it may be the memory
+/// of a Python object, to which others write too. The bytes that count as received were written by the kernel or by
+/// [`put`](Self::put).
 #[derive(Debug)]
 pub struct Room<'a> {
     start: *mut u8,
@@ -233,7 +234,7 @@ impl<'a> Room<'a> {
     /// Appends the bytes that one system call receives, and returns their number.
     ///
     /// # Errors
-    /// The error that `recv(2)` reports.
+    /// Returns the error that `recv(2)` reports.
     #[inline]
     pub fn recv(&mut self, fd: BorrowedFd<'_>, flags: RecvFlags) -> rustix::io::Result<usize> {
         let left = self.left();
@@ -248,7 +249,7 @@ impl<'a> Room<'a> {
     /// Receives as [`recv`](Self::recv) does, and returns the sender's address too, if it has one.
     ///
     /// # Errors
-    /// The error that `recvfrom(2)` reports.
+    /// Returns the error that `recvfrom(2)` reports.
     pub fn recvfrom(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -291,7 +292,7 @@ impl<'a> Room<'a> {
     /// descriptors or credentials that came along.
     ///
     /// # Errors
-    /// The error that `recvmsg(2)` reports.
+    /// Returns the error that `recvmsg(2)` reports.
     pub fn recv_noticing(&mut self, fd: BorrowedFd<'_>) -> rustix::io::Result<(usize, bool)> {
         let mut part = libc::iovec {
             iov_base: std::ptr::null_mut(),
@@ -317,7 +318,7 @@ fn last_error() -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-/// Memory of our own to receive into.
+/// Memory of this module to receive into, which is not a Python object's.
 pub struct Scratch<const SIZE: usize>([MaybeUninit<u8>; SIZE]);
 
 impl<const SIZE: usize> Scratch<SIZE> {
@@ -330,7 +331,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
     /// Calls `fill` with the first `size` bytes, or all if there are fewer; returns its result and the bytes that it received.
     ///
     /// # Errors
-    /// The error that `fill` reports.
+    /// Returns the error that `fill` reports.
     #[inline]
     pub fn fill<T, E>(
         &mut self,
@@ -345,7 +346,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
             of: PhantomData,
         };
         let result = fill(&mut room)?;
-        // One that `fill` put in the place of this one, by a swap, would have its own start.
+        // `fill` could have swapped another room into this one's place; that would have another start.
         assert!(std::ptr::eq(room.start, start));
         // SAFETY: a room is made by this module alone, and counts as received what was written from its start on.
         let received = unsafe { std::slice::from_raw_parts(start, room.received) };
@@ -356,7 +357,7 @@ impl<const SIZE: usize> Scratch<SIZE> {
 /// Makes a bytes object of the bytes, at most `capacity`, that `fill` receives into the room that it is given.
 ///
 /// # Errors
-/// The error that `fill` reports. Inside: `MemoryError`.
+/// Returns the error that `fill` reports; the inner result is `MemoryError` when there is no memory.
 pub fn filled<E>(
     py: Python<'_>,
     capacity: usize,

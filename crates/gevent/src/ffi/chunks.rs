@@ -1,8 +1,9 @@
-//! Small memory for the Python frames of greenlets that do not call deep.
+//! Small chunks of memory for the Python frames of greenlets whose calls are not nested deeply.
 //!
-//! CPython's chunk for frames has 16 KiB, of which a greenlet that waits in its handler's `recv` uses a few hundred bytes; the
-//! page that they lie in stays resident. A `gevent.Greenlet` therefore begins with a chunk of 1 KiB, and as many as fit share
-//! a page. Where that is full CPython appends a chunk of its own, and takes it away again when the deeper calls have returned.
+//! CPython's chunk for frames has 16 KiB, of which a greenlet that waits in its handler's `recv` uses a few hundred
+//! bytes; the page that they lie in stays resident. A `gevent.Greenlet` therefore begins with a chunk of 1 KiB, and as
+//! many as fit share a page. Where that is full CPython appends a chunk of its own, and takes it away again when the
+//! deeper calls have returned.
 //!
 //! ```text
 //! a segment of 4 MiB (segments.rs)
@@ -18,11 +19,12 @@
 //!                                                              the thread state's fields (`FrameStack`) point here
 //! ```
 //!
-//! A chunk comes back as the greenlet's `run` ends ([`end`]). A greenlet that is dropped while it is under way leaves its chunks
-//! to greenlet, which gives them to the arena allocator. That must then be ours, or memory of ours would be unmapped by
-//! another allocator: [`Begun`](super::collector::Begun) sees to it.
+//! A chunk comes back as the greenlet's `run` ends ([`end`]). A greenlet that is dropped while it is under way leaves
+//! its chunks to greenlet, which gives them to the arena allocator. That must then be ours, or memory of ours would be
+//! unmapped by another allocator: [`Begun`](super::collector::Begun) sees to it.
 //!
-//! As in [`super::arena`], nobody waits for the lock: a greenlet that does not get it begins with CPython's own chunk.
+//! As in [`super::arena`], no thread waits for the lock: a greenlet that does not get it begins with CPython's own
+//! chunk.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
@@ -36,12 +38,12 @@ use super::frame_stack::{self, Chunk, FrameStack};
 use super::segments::{self, Location, Owner, Segments};
 
 const CHUNK: usize = 1024;
-/// CPython's smallest chunk; its others are multiples.
+/// The size of CPython's smallest chunk; all others are multiples of it.
 const OF_CPYTHON: usize = 16 * 1024;
 /// The number of bytes of unused pages that are kept for the next greenlets.
 const KEPT: usize = 8 << 20;
-/// The number of bytes that are returned to the kernel together. Greenlets end in any order, and each run of neighbouring pages
-/// costs a system call: the more pages are returned together, the longer the runs.
+/// The number of bytes that are returned to the kernel together. Greenlets end in any order, and each run of
+/// neighbouring pages costs a system call: the more pages are returned together, the longer the runs.
 const BATCH: usize = 8 << 20;
 /// The number of attempts to get the lock for a freed chunk before it is given up.
 const TRIES: u32 = 1000;
@@ -57,7 +59,7 @@ static MEMORY: Mutex<Memory> = Mutex::new(Memory {
 /// The memory that small chunks are cut from.
 struct Memory {
     segments: Segments,
-    /// Which chunks of which pages are free.
+    /// The account of pages and their chunks, which says which are free.
     pages: Pages,
 }
 
@@ -82,14 +84,15 @@ impl Memory {
         let in_a_segment = (segments::SIZE / size) as u32;
         for run in primitives::runs(&self.pages.cool(BATCH / size), in_a_segment) {
             let start = self.segments.address(run[0], size);
-            // SAFETY: these pages lie side by side in a segment, and all their chunks were freed. They may be taken again as
-            // soon as the lock is released, which the caller holds.
+            // SAFETY: these pages lie side by side in a segment, and all their chunks were freed. They may be taken
+            // again as soon as the lock is released, which the caller holds.
             unsafe { segments::forget(start, size * run.len()) };
         }
     }
 }
 
-/// Returns how many bytes of small chunks are resident, and how many of those are in use; 0 while another thread holds the lock.
+/// Returns the number of resident bytes of small chunks, and how many of those are in use; both are 0 while another
+/// thread holds the lock.
 pub fn memory() -> (usize, usize) {
     let Ok(memory) = MEMORY.try_lock() else {
         return (0, 0);
@@ -98,15 +101,16 @@ pub fn memory() -> (usize, usize) {
     (pages * memory.page_size(), used * CHUNK)
 }
 
-/// Finds the fields of this CPython's thread state that say where frames go. Where they are not known, or pages are too large
-/// to be shared by chunks, greenlets begin with CPython's own chunks.
+/// Finds the fields of this CPython's thread state that say where frames go. Where they are not known, or pages are too
+/// large to be shared by chunks, greenlets begin with CPython's own chunks.
 pub fn install(py: Python<'_>) {
     let Some(offset) = frame_stack::offset(py) else {
         return;
     };
     // SAFETY: the thread's state is live, and the offset lies in it.
     let stack = unsafe { &*frame_stack::at(offset) };
-    // Fields of another layout would hardly look like these: the code that imports this has frames, so the chunk has to hold some.
+    // These checks detect a different layout: the code that imports this module has frames, so the chunk has to hold
+    // some.
     let start = stack.chunk.addr();
     let plausible = start != 0
         && start % 8 == 0
@@ -122,8 +126,8 @@ pub fn install(py: Python<'_>) {
     }
 }
 
-/// Returns the address of the first frame in a chunk. CPython leaves the first word of a thread's first chunk unused, so that
-/// the chunk never becomes empty and is never popped.
+/// Returns the address of the first frame in a chunk. CPython leaves the first word of a thread's first chunk unused,
+/// so that the chunk never becomes empty and is never popped.
 ///
 /// # Safety
 /// The chunk is live.
@@ -163,8 +167,8 @@ pub unsafe fn begin() {
     let Some(chunk) = MEMORY.try_lock().ok().and_then(|mut memory| memory.take()) else {
         return;
     };
-    // SAFETY: the chunk is `CHUNK` bytes of our own memory, aligned to them, and handed out to nobody else. The fields get
-    // what CPython's `push_chunk` gives them for a first chunk.
+    // SAFETY: the chunk is `CHUNK` bytes of our own memory, aligned to them, and handed out to nobody else. The fields
+    // get what CPython's `push_chunk` gives them for a first chunk.
     unsafe {
         chunk.write(Chunk {
             previous: std::ptr::null_mut(),
@@ -201,7 +205,7 @@ pub unsafe fn end() {
         stack.limit = std::ptr::null_mut();
         give_back(&location);
     } else {
-        // Frames are left in it: greenlet frees it.
+        // The chunk still holds frames, so greenlet will free it by the arena allocator, which must be ours.
         arena::install(py);
     }
 }

@@ -1,9 +1,9 @@
 //! Shows greenlets to the garbage collector for as long as they live.
 //!
-//! greenlet hides a greenlet that is under way from the collector (`tp_is_gc`), and shows it again at its end. CPython does
-//! not expect a change: it stops tracking dictionaries and tuples that hold nothing which it could collect. A dictionary that
-//! it examines while the greenlet in it is hidden is never examined again, and a cycle through it is never freed. So our
-//! greenlets are shown to the collector from beginning to end.
+//! greenlet hides a greenlet that is under way from the collector (`tp_is_gc`), and shows it again at its end. CPython
+//! does not expect this to change: it stops tracking dictionaries and tuples that hold no object which it could
+//! collect. A dictionary that it examines while the greenlet in it is hidden is never examined again, and a cycle
+//! through it is never freed. So our greenlets are shown to the collector from beginning to end.
 //!
 //! The collector must then never find a greenlet unreachable while it is under way, as clearing it would take away what its
 //! switches need. It cannot, once the greenlet executes the `run` of its class: the call of that bound method holds a
@@ -59,8 +59,8 @@ pub trait Collected: PyClass<Frozen = True> + PyTypeInfo + Sync {
     fn begun(&self) -> &Begun;
 }
 
-/// Has the objects of `T`, of `C` which is `T` or derived from it, and of classes that are made of `C` later, be the
-/// collector's at all times.
+/// Makes the garbage collector track the instances of `C`, which is `T` or derived from it, and of classes derived from
+/// `C` later, at all times.
 pub fn always_collected<T: Collected, C: PyTypeInfo>(py: Python<'_>) {
     let class = py.get_type::<C>();
     debug_assert!(class.is_subclass_of::<T>().unwrap_or_default());

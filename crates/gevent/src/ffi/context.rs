@@ -1,4 +1,4 @@
-//! Contexts of `contextvars`, entered and left around a call.
+//! Enters a context of `contextvars` for a call, and leaves it afterwards.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 /// Returns a copy of the current context.
 ///
 /// # Errors
-/// `MemoryError`.
+/// Returns `MemoryError`.
 #[inline]
 pub fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: returns a new reference, or NULL with an error set.
@@ -16,7 +16,8 @@ pub fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Calls `body` with `context` as the current one.
 ///
 /// # Errors
-/// `RuntimeError` when the context is entered already, `TypeError` when it is no context, and what `body` raises.
+/// Returns `RuntimeError` when the context is entered already, `TypeError` when it is no context, and the error that
+/// `body` raises.
 #[inline]
 pub fn run_in<'py, R>(
     context: &Bound<'py, PyAny>,

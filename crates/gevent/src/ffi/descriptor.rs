@@ -1,4 +1,4 @@
-//! Descriptors by their numbers, as Python programs hand them over.
+//! Descriptors as the numbers that Python programs pass.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -8,17 +8,18 @@ use rustix::io::Errno;
 /// Takes over a descriptor that a Python object gives up.
 ///
 /// # Errors
-/// `EBADF` for a negative number, which Python's objects have once they are closed: it can be no descriptor.
+/// Returns `EBADF` for a negative number, which Python's objects have once they are closed.
 pub fn adopt(number: RawFd) -> rustix::io::Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: not -1; a number that names nothing, or something that is closed elsewhere, only makes system calls fail or act on
-    // whatever has the number then, as for every Python program; no memory depends on it.
+    // SAFETY: not -1; a number that names nothing, or something that is closed elsewhere, only makes system calls fail
+    // or act on whatever has the number then, as for every Python program; no memory depends on it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Calls `f` with a descriptor that a Python object lends; returns `None` for a negative number, which is no descriptor.
+/// Calls `f` with a descriptor that a Python object lends; returns `None` for a negative number, which is no
+/// descriptor.
 pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
     if number < 0 {
         return None;
@@ -31,7 +32,7 @@ pub fn borrowed<R>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Option
 /// Closes a descriptor, and reports the error that dropping it would hide.
 ///
 /// # Errors
-/// The error that `close(2)` reports, except that the peer reset the connection.
+/// Returns the error that `close(2)` reports, except that the peer reset the connection.
 pub fn close(descriptor: OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is owned, and given up here.
     if unsafe { libc::close(descriptor.into_raw_fd()) } == 0 {
@@ -43,10 +44,10 @@ pub fn close(descriptor: OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Fills in which of `entries` are ready, without waiting.
+/// Records in `entries` which of them are ready, without waiting.
 ///
 /// # Errors
-/// The error that `poll(2)` reports.
+/// Returns the error that `poll(2)` reports.
 pub fn poll(entries: &mut [libc::pollfd]) -> io::Result<()> {
     // SAFETY: the pointer and the number of entries are those of a slice; the kernel writes `revents` only.
     match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) } {

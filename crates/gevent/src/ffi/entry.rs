@@ -1,7 +1,9 @@
-//! The bottom frames of greenlets: `run` of every `gevent.Greenlet`, and what a server spawns, as C functions of our own.
+//! The bottom frames of greenlets: the `run` of every `gevent.Greenlet` and the function that a server spawns are C
+//! functions of this module.
 //!
-//! Such a frame lies under all that the greenlet does and is copied at each of its switches. A generated method would bring
-//! 400 bytes of wrappers with it; these call out for the work before and after the function and keep a few pointers.
+//! Such a frame lies under all other frames of the greenlet and is copied at each of its switches. A method that pyo3
+//! generates would add 400 bytes of wrappers. These functions leave the work before and after the call to other
+//! functions, which have returned when the greenlet switches, and keep a few pointers.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +33,8 @@ pub struct Call<'py> {
     pub close: Option<Bound<'py, PyAny>>,
 }
 
-/// A `Call` as owned pointers, for the frame below everything that the greenlet does: it is copied at every switch.
+/// A `Call` as owned pointers, for the bottom frame of a greenlet, which is copied at every switch and so has to be
+/// small.
 struct RawCall {
     function: *mut ffi::PyObject,
     args: *mut ffi::PyObject,
@@ -54,7 +57,7 @@ static RUN: Definition = Definition(ffi::PyMethodDef {
 /// Gives `gevent.Greenlet` its `run`.
 ///
 /// # Errors
-/// When the method object cannot be made.
+/// Fails when the method object cannot be made.
 pub fn install(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<Greenlet>();
     // SAFETY: the type is live and the definition static; the result is a new reference or NULL with an error set.
@@ -136,7 +139,7 @@ fn after(slf: *mut ffi::PyObject, call: RawCall, result: *mut ffi::PyObject) {
     });
 }
 
-/// Runs safe code for the greenlet; a panic there becomes the greenlet's error.
+/// Runs `f` with the greenlet; a panic becomes the error that the greenlet ends with.
 fn for_greenlet<R>(
     slf: *mut ffi::PyObject,
     f: impl FnOnce(&Bound<'_, Greenlet>) -> R,
@@ -156,7 +159,7 @@ fn for_greenlet<R>(
     unsafe { attached(work) }.flatten()
 }
 
-/// Returns the Python exception that a panic becomes.
+/// Returns the Python exception that is raised in place of a panic.
 pub fn panicked() -> PyErr {
     PanicException::new_err("the engine panicked")
 }
@@ -175,10 +178,10 @@ Call ``handle(*args)``, and then, also after an error, ``close(*args)``; return 
         .as_ptr(),
 });
 
-/// Makes the function that servers spawn, as one of the module `name`.
+/// Makes the function that servers spawn, as a function of the module `name`.
 ///
 /// # Errors
-/// When the object cannot be made.
+/// Fails when the object cannot be made.
 pub fn handle_function<'py>(
     module: &Bound<'py, PyModule>,
     name: &str,

@@ -1,8 +1,8 @@
 //! Finds the memory of a thread's Python frames in its state.
 //!
-//! The fields are not part of CPython's API. From 3.13 on CPython itself says where one of them is, in the table of offsets
-//! that it keeps for debuggers and profilers of other processes, which is right for debug builds too. CPython 3.11 and 3.12
-//! have no such entry, and their layout does not change any more.
+//! The fields are not part of CPython's API. From 3.13 on CPython itself says where one of them is, in the table of
+//! offsets that it keeps for debuggers and profilers of other processes, which is right for debug builds too. CPython
+//! 3.11 and 3.12 have no such entry, and their layout does not change any more.
 
 use std::ffi::{c_char, c_void};
 
@@ -31,13 +31,14 @@ pub struct FrameStack {
     pub limit: *mut *mut ffi::PyObject,
 }
 
-/// The offsets at which CPython's `_Py_DebugOffsets` keeps the size of a thread's state, and the offset of its first field of [`FrameStack`].
+/// The offsets at which CPython's `_Py_DebugOffsets` keeps the size of a thread's state, and the offset of its first
+/// field of [`FrameStack`].
 struct Entries {
     size: usize,
     chunk: usize,
 }
 
-/// The head of `_Py_DebugOffsets`, with which `_PyRuntime` begins.
+/// The head of `_Py_DebugOffsets`, which is the beginning of `_PyRuntime`.
 #[repr(C)]
 struct DebugOffsets {
     cookie: [u8; 8],
@@ -45,7 +46,7 @@ struct DebugOffsets {
 }
 
 const COOKIE: &[u8; 8] = b"xdebugpy";
-/// A larger number is no size of a thread's state: what was read is something else.
+/// The largest plausible size of a thread's state. A larger number means that the table has another layout.
 const LARGEST: u64 = 64 * 1024;
 
 /// Returns the offset of [`FrameStack`] in a thread's state, or `None` where this CPython is not known.
@@ -82,7 +83,7 @@ pub fn offset(py: Python<'_>) -> Option<usize> {
     fits.then(|| usize::try_from(chunk).ok()).flatten()
 }
 
-/// Returns CPython's table of offsets, if it has one and it is that of the version this is compiled for.
+/// Returns CPython's table of offsets, if it has one that belongs to the version for which this module is compiled.
 fn debug_offsets() -> Option<*const DebugOffsets> {
     const NAME: *const c_char = c"_PyRuntime".as_ptr();
     // SAFETY: the name is a string of C; the result is NULL, or the address of CPython's variable.

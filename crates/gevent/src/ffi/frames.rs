@@ -1,5 +1,5 @@
-//! The Python frames above a call, as code objects and offsets: cheap to take, and turned into line numbers only when
-//! something reads them.
+//! The Python frames of a call's callers, as code objects and offsets. They are cheap to capture, and are converted to
+//! line numbers only when they are read.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ pub struct FrameRef {
 }
 
 impl FrameRef {
-    /// Returns the frame of a Python function or method as its call begins; none for any other object. Runs none of the program's code:
-    /// only CPython's own attributes of its own types are read.
+    /// Returns the frame of a Python function or method as its call begins; none for any other object. It never runs
+    /// code of the program, as it reads only built-in attributes of built-in types.
     pub fn of_function(function: &Bound<'_, PyAny>) -> Option<Self> {
         let py = function.py();
         let class = function.get_type();
@@ -38,7 +38,7 @@ impl FrameRef {
     /// Returns the function's qualified name, its file and the line that was running.
     ///
     /// # Errors
-    /// `MemoryError`.
+    /// Returns `MemoryError`.
     pub fn place(&self, py: Python<'_>) -> PyResult<(String, String, i32)> {
         let code = self.code.bind(py);
         let text = |name: &str| code.getattr(name)?.extract::<String>();
@@ -58,7 +58,7 @@ pub fn line(code: &Py<PyCode>, lasti: i32, py: Python<'_>) -> i32 {
     unsafe { ffi::PyCode_Addr2Line(code.bind(py).as_ptr().cast(), lasti) }
 }
 
-/// Frames, innermost first. What a loop spawns from one place is spawned from the same frames, and shares them.
+/// Frames, innermost first. Greenlets that are spawned in a loop from the same place share one stack.
 pub type Stack = Arc<[FrameRef]>;
 
 /// Captures the innermost `limit` frames of the running greenlet; returns `last` itself if it holds the same ones.

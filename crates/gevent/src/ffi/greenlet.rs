@@ -1,7 +1,7 @@
 //! The only place that switches stacks: safe functions over the C API that greenlet exports in a capsule.
 //!
-//! A caller of [`suspend`], [`switch`] or [`throw`] has no cell open, holds no lock and the GIL, and has no Python error set
-//! (ARCHITECTURE.md, "Rules of stack switching"): whatever it held would be held while any other greenlet runs.
+//! A caller of [`suspend`], [`switch`] or [`throw`] has no cell open, holds no lock and the GIL, and has no Python
+//! error set (ARCHITECTURE.md, "Rules of stack switching"): anything it held would stay held while other greenlets run.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -55,7 +55,7 @@ pub fn api() -> &'static Api {
 /// Finds greenlet's C API.
 ///
 /// # Errors
-/// `ImportError` when greenlet is missing or its capsule is not the expected one.
+/// Returns `ImportError` when greenlet is missing or its capsule is not the expected one.
 pub fn load(py: Python<'_>) -> PyResult<()> {
     if API.get().is_some() {
         return Ok(());
@@ -103,8 +103,8 @@ pub fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// Suspends the caller and resumes (or starts) `target` with no value; returns what the caller is resumed with.
 ///
-/// `None` means that an error was thrown into the caller meanwhile: it is set in the interpreter, and [`thrown`] fetches it.
-/// The result is no `PyResult`, as its eight words would lie in the frames that are copied at each switch.
+/// `None` means that an error was thrown into the caller meanwhile: it is set in the interpreter, and [`thrown`]
+/// fetches it. The result is no `PyResult`, as its eight words would lie in the frames that are copied at each switch.
 #[inline]
 pub fn suspend<'py>(target: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // SAFETY: `target` is a greenlet (its constructors check); arguments are a tuple and NULL; the result is a new
@@ -115,8 +115,8 @@ pub fn suspend<'py>(target: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     }
 }
 
-/// Does what [`suspend`] does, for a frame that holds bare pointers: `target` is borrowed, the result a new reference or NULL with an error
-/// set.
+/// Does what [`suspend`] does, for a frame that holds bare pointers: `target` is borrowed, the result a new reference
+/// or NULL with an error set.
 ///
 /// # Safety
 /// `target` is a greenlet, and the GIL is held.
@@ -136,7 +136,7 @@ pub fn thrown(py: Python<'_>) -> PyErr {
 /// Suspends the caller as [`suspend`] does, and fetches the error.
 ///
 /// # Errors
-/// The error that is thrown into the caller while it is suspended.
+/// Returns the error that is thrown into the caller while it is suspended.
 #[inline]
 pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     suspend(target).ok_or_else(|| thrown(target.py()))
@@ -145,7 +145,7 @@ pub fn switch<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// Suspends the caller as [`switch`] does; the target receives these positional arguments.
 ///
 /// # Errors
-/// The error that is thrown into the caller while it is suspended.
+/// Returns the error that is thrown into the caller while it is suspended.
 pub fn switch_with<'py>(
     target: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
@@ -160,7 +160,7 @@ pub fn switch_with<'py>(
 /// Suspends the caller and raises `error` in `target`.
 ///
 /// # Errors
-/// The error that is thrown into the caller while it is suspended.
+/// Returns the error that is thrown into the caller while it is suspended.
 pub fn throw<'py>(target: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
     let py = target.py();
     let value = error.into_value(py).into_bound(py);

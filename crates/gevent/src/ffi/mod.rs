@@ -1,4 +1,4 @@
-//! The unsafe floor: all that needs C APIs, raw memory or descriptors, behind safe functions.
+//! The unsafe code of the extension: everything that needs C APIs, raw memory or descriptors, behind safe functions.
 //!
 //! | of | files |
 //! |---|---|

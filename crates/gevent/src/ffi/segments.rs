@@ -1,7 +1,8 @@
-//! Memory that is taken from the kernel in segments of 4 MiB, and recognised by its address.
+//! Takes memory from the kernel in segments of 4 MiB, and finds the owner of an address.
 //!
-//! What [`super::arena`] and [`super::chunks`] hand out comes back through CPython's arena allocator, together with memory
-//! that others have allocated. So the owner of an address has to be found quickly, and without a lock:
+//! Memory that [`super::arena`] and [`super::chunks`] hand out is freed through CPython's arena allocator, together
+//! with memory that other allocators handed out. So the owner of an address has to be found quickly, and without a
+//! lock:
 //!
 //! ```text
 //! address   0x7f3a_8060_1400
@@ -35,7 +36,7 @@ pub enum Owner {
     Chunks,
 }
 
-/// The segment that an address lies in, and where in it.
+/// The segment that an address lies in, and its position there.
 #[derive(Debug)]
 pub struct Location {
     /// The owner of the segment.
@@ -54,12 +55,13 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 const LOW_BITS: usize = SIZE - 1;
 
 fn entries(address: usize) -> impl Iterator<Item = &'static AtomicUsize> {
-    // Segments tend to lie side by side: so do their entries.
+    // Segments tend to lie side by side, and so do their entries.
     let first = address / SIZE;
     (0..TABLE.len()).map(move |step| &TABLE[(first + step) % TABLE.len()])
 }
 
-/// Maps one more segment, the owner's `number`th; returns `None` when the kernel has no memory for it, or there are too many.
+/// Maps one more segment, with this number among the owner's; returns `None` when the kernel has no memory for it, or
+/// there are too many segments.
 fn add(owner: Owner, number: usize) -> Option<*mut c_void> {
     if number >= MOST || COUNT.fetch_add(1, Relaxed) >= MOST {
         COUNT.fetch_sub(1, Relaxed);
@@ -71,7 +73,8 @@ fn add(owner: Owner, number: usize) -> Option<*mut c_void> {
     };
     let entry = start.addr() | (number << 1) | usize::from(owner == Owner::Chunks);
     for slot in entries(start.addr()) {
-        // Two owners may add at the same time. Nobody looks for the new entry before memory of the segment was handed out.
+        // Two owners may add at the same time. The new entry is not searched for before memory of the segment was
+        // handed out.
         if slot.compare_exchange(0, entry, Relaxed, Relaxed).is_ok() {
             return Some(start);
         }
@@ -162,7 +165,7 @@ impl Segments {
         Self(Vec::new())
     }
 
-    /// Adds a segment of `owner`; returns false when there is none to be had.
+    /// Adds a segment of `owner`; returns false when none can be mapped.
     pub fn grow(&mut self, owner: Owner) -> bool {
         let start = add(owner, self.0.len());
         self.0.extend(start.map(Start));
@@ -183,7 +186,7 @@ impl Segments {
 }
 
 impl Location {
-    /// Returns the index of the piece of `size` bytes that lies here, as [`Segments::address`] takes it.
+    /// Returns the index of the piece of `size` bytes at this location, as [`Segments::address`] takes it.
     pub fn index(&self, size: usize) -> u32 {
         (self.number * (SIZE / size) + self.offset / size) as u32
     }

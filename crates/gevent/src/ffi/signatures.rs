@@ -1,4 +1,4 @@
-//! Signatures of constructors, where tools that check calls read them.
+//! Puts the signatures of constructors where tools that check calls read them.
 //!
 //! `inspect.signature(Queue)` reads the class's docstring. `unittest.mock.create_autospec(Queue)` reads `Queue.__init__`
 //! in its place, and CPython documents the `__init__` of every class that is not written in Python as `(*args, **kwargs)`,
@@ -13,7 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-// Part of CPython's C API; PyO3 does not declare it.
+// This function is part of CPython's C API; PyO3 does not declare it.
 unsafe extern "C" {
     fn PyDescr_NewWrapper(
         class: *mut ffi::PyTypeObject,
@@ -25,7 +25,7 @@ unsafe extern "C" {
 /// Gives the classes of a module an `__init__` with their own signature, if they have one.
 ///
 /// # Errors
-/// When a method object cannot be made.
+/// Fails when a method object cannot be made.
 pub fn document_constructors(names: &Bound<'_, PyDict>) -> PyResult<()> {
     for (_, value) in names.iter() {
         if let Ok(class) = value.cast::<PyType>()
@@ -38,7 +38,8 @@ pub fn document_constructors(names: &Bound<'_, PyDict>) -> PyResult<()> {
     Ok(())
 }
 
-/// The signature of `__init__` for that of a class; none where the class takes anything and checks it later.
+/// Returns the signature of `__init__` for the signature of a class; `None` if the class accepts any arguments and
+/// checks them later.
 fn of_method(text: &str) -> Option<String> {
     let inner = text.strip_prefix('(')?;
     let inner = inner.strip_prefix("$cls, ").unwrap_or(inner);

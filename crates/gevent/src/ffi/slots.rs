@@ -1,4 +1,4 @@
-//! The fields of instances of a Python class with `__slots__`, read and written where they lie.
+//! Reads and writes the fields of instances of a Python class with `__slots__` directly in their memory.
 //!
 //! asyncio's `Handle` is such a class. A loop makes one for each callback, and going through its constructor takes longer
 //! than everything else that the loop does for the callback.
@@ -51,7 +51,7 @@ impl SlottedClass {
     /// Returns the object as one whose fields can be reached, if it is an instance of this very class; gives it back otherwise.
     ///
     /// # Errors
-    /// The object, if it is of another class.
+    /// Returns the object, if it is of another class.
     #[inline]
     pub fn fields<'py>(
         &self,
@@ -67,7 +67,7 @@ impl SlottedClass {
     /// Returns a new instance whose fields are all unset.
     ///
     /// # Errors
-    /// `MemoryError`.
+    /// Returns `MemoryError`.
     #[inline]
     pub fn allocate<'py>(&self, py: Python<'py>) -> PyResult<Slotted<'py>> {
         let class: *mut ffi::PyTypeObject = self.class.as_ptr().cast();
@@ -100,7 +100,7 @@ impl SlottedClass {
     /// Finds where the class, or one that it is derived from, keeps the field `name`.
     ///
     /// # Errors
-    /// `AttributeError` when there is none, `TypeError` when it is no slot.
+    /// Returns `AttributeError` when there is no such field, `TypeError` when it is no slot.
     pub fn slot(&self, py: Python<'_>, name: &str) -> PyResult<Slot> {
         let descriptor = self.class.bind(py).getattr(PyString::new(py, name))?;
         let kind = &raw mut ffi::PyMemberDescr_Type;

@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 /// Makes the string that has a character for each byte (ISO-8859-1).
 ///
 /// # Errors
-/// `MemoryError`.
+/// Returns `MemoryError`.
 #[inline]
 pub fn from_latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     let size = bytes.len() as ffi::Py_ssize_t;

@@ -33,13 +33,14 @@ type Push = unsafe extern "C" fn(*mut Record, unsafe extern "C" fn(*mut c_void),
 type Pop = unsafe extern "C" fn(*mut Record, c_int);
 type IsFinalizing = unsafe extern "C" fn() -> c_int;
 
-/// Functions that are looked up, not linked, so that the extension can be loaded where they are missing.
+/// Functions that are looked up at run time instead of linked, so that the extension can be loaded where they are
+/// missing.
 struct Functions {
     /// The function behind the macro `pthread_cleanup_push`.
     push: Push,
     /// The function behind the macro `pthread_cleanup_pop`.
     pop: Pop,
-    /// `Py_IsFinalizing`, or what it was called before CPython 3.13.
+    /// `Py_IsFinalizing`, which had another name before CPython 3.13.
     is_finalizing: Option<IsFinalizing>,
 }
 
@@ -68,8 +69,8 @@ fn functions() -> Option<&'static Functions> {
     found.as_ref()
 }
 
-/// The thread that entered last. Threads take turns with the GIL, so comparing with this spares nearly every call the read of
-/// thread-local data.
+/// The thread that entered last. As threads take turns with the GIL, nearly every call finds itself here and need not
+/// read thread-local data.
 static LAST: AtomicUsize = AtomicUsize::new(0);
 
 /// The handler of a thread, registered from its first entry to its end.
@@ -134,9 +135,9 @@ pub fn id() -> usize {
     }
 }
 
-/// Notes that the running thread is inside this crate. Whatever may call Python, run a finalizer or ask for the GIL is
-/// preceded by this in its thread, once: making, using and dropping the fields of classes ([`crate::cell`]) does it, and so
-/// does the entry of a function that may wait ([`super::attached`]).
+/// Notes that the running thread is inside this crate. It must be called once in each thread before code that may call
+/// Python, run a finalizer or ask for the GIL: making, using and dropping the fields of classes ([`crate::cell`]) does
+/// so, as does the entry of a function that may wait ([`super::attached`]).
 #[inline(always)]
 pub fn enter() {
     let thread = id();
@@ -153,7 +154,7 @@ pub fn in_child() {
 #[cold]
 #[inline(never)]
 fn enter_anew(thread: usize) {
-    // A thread that is past its end, destroying its data, calls no Python.
+    // A thread that is ending, and has begun to destroy its thread-local data, no longer calls Python.
     if REGISTERED.try_with(|_| ()).is_ok() {
         LAST.store(thread, Relaxed);
     }

@@ -1,11 +1,13 @@
 //! Lets tracers written in C notice which greenlet runs after a switch.
 //!
-//! A tracer that `PyEval_SetTrace` installed gets an event for each line, and keeps for itself whose frame that line is in.
-//! It learns of another greenlet at the next call or return of a Python function; coverage.py asks for the running greenlet
-//! there. A wait that ends in this extension makes none, so the lines that follow would be counted as those of the greenlet
-//! that ran before. While such a tracer is set, every greenlet that goes on calls an empty Python function first.
+//! A tracer that `PyEval_SetTrace` installed gets an event for each line, and remembers by itself which frame is
+//! current. It notices another greenlet only at the next call or return of a Python function, where coverage.py asks
+//! for the running greenlet. A wait that ends in this extension makes no such event, so the lines that follow would be
+//! counted for the greenlet that ran before. While such a tracer is set, every greenlet that goes on calls an empty
+//! Python function first.
 //!
-//! CPython's thread state, a public structure whose layout is fixed for each minor version, says if one is set.
+//! Whether one is set is read from CPython's thread state, a public structure whose layout is fixed for each minor
+//! version.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -23,10 +25,10 @@ const TO_OBJECT: usize = 2 * size_of::<usize>();
 /// The empty Python function.
 static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Finds the trace function in the thread state, where this version of CPython is known to have it and does.
+/// Finds the trace function in the thread state, if the layout of this version of CPython is known and proves right.
 ///
 /// # Errors
-/// When `sys.gettrace` fails.
+/// Fails when `sys.gettrace` fails.
 pub fn install(py: Python<'_>) -> PyResult<()> {
     let version = py.version_info();
     let offset = match (version.major, version.minor) {
@@ -59,11 +61,11 @@ unsafe fn field(offset: usize) -> *mut ffi::PyObject {
 /// Sets the empty Python function to call.
 #[pyfunction]
 pub fn set_resumed_function(function: &Bound<'_, PyFunction>) {
-    // A second one would be as empty as the first.
+    // A second call is ignored, as its function would be as empty as the first.
     let _ = EMPTY.set(function.py(), function.clone().into_any().unbind());
 }
 
-/// Calls the empty Python function if a tracer is set: a greenlet goes on after a switch.
+/// Calls the empty Python function if a tracer is set. This runs whenever a greenlet goes on after a switch.
 #[inline]
 pub fn resumed(py: Python<'_>) {
     let offset = TRACE_FUNCTION.load(Relaxed);
@@ -78,7 +80,8 @@ pub fn resumed(py: Python<'_>) {
 fn call_empty(py: Python<'_>, offset: usize) {
     // SAFETY: as in `resumed`; the object that belongs to the tracer is NULL or held by the thread state.
     let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, field(offset + TO_OBJECT)) };
-    // A Python function, such as a debugger's, gets the frame with each event, and would only stop in the empty one.
+    // A tracer that is a Python function, such as a debugger's, gets the frame with each event, so it needs no call and
+    // would only stop in the empty function.
     let is_python = object.is_some_and(|object| {
         let is_method = || object.get_type().name().is_ok_and(|name| name == "method");
         object.is_instance_of::<PyFunction>() || is_method()
@@ -96,7 +99,7 @@ fn call_empty(py: Python<'_>, offset: usize) {
 /// Adds the Python function of this file to the module.
 ///
 /// # Errors
-/// When it cannot be added.
+/// Fails when it cannot be added.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(set_resumed_function, module)?)?;
     install(module.py())

@@ -1,5 +1,5 @@
-//! The base classes of `gevent.pool.Group` and `Pool`: the steps that are taken for each greenlet. Their rarer methods are in
-//! the Python subclasses.
+//! The base classes of `gevent.pool.Group` and `Pool`, with the steps that are taken for each greenlet. Methods that
+//! are called less often are in the Python subclasses.
 //!
 //! Where a class overrides one of the methods here, every step goes through the Python method of its name. Otherwise one
 //! native call does them all, and the group is notified of a greenlet's end without a Python call.
@@ -58,7 +58,7 @@ fn is_plain(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyResult<boo
     Ok(true)
 }
 
-/// Returns the greenlet, if nothing can be overridden in its class.
+/// Returns the greenlet if its class is `Greenlet` itself, in which nothing is overridden.
 fn exact<'a, 'py>(greenlet: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Greenlet>> {
     greenlet.cast_exact::<Greenlet>().ok()
 }
@@ -122,7 +122,7 @@ impl BaseGroup {
     /// Removes a greenlet; returns false if it is not in the group.
     ///
     /// # Errors
-    /// The error that an event that is not gevent's raises.
+    /// Returns the error that an event that is not gevent's raises.
     pub fn leave(&self, py: Python<'_>, greenlet: &Bound<'_, PyAny>) -> PyResult<bool> {
         let dying = self.dying.bind(py);
         if !dying.is_empty() {
@@ -167,7 +167,7 @@ impl BaseGroup {
     /// Does what `spawn(function, *args)` does.
     ///
     /// # Errors
-    /// The error that the class of the greenlet and starting it raise.
+    /// Returns the error that making the greenlet or starting it raises.
     pub fn spawn_call<'py>(
         slf: &Bound<'py, Self>,
         function: Bound<'py, PyAny>,
@@ -189,7 +189,7 @@ impl BaseGroup {
     /// Returns the group whose method `spawn` this is, if the method is not overridden, so that it need not be called.
     ///
     /// # Errors
-    /// The error that reading the method's attributes raises.
+    /// Returns the error that reading the method's attributes raises.
     pub fn of_spawn<'py>(spawn: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Self>>> {
         let py = spawn.py();
         let Some(owner) = spawn.getattr_opt(pyo3::intern!(py, "__self__"))? else {
@@ -238,12 +238,12 @@ impl BaseGroup {
         drop(self.empty.replace(py, value));
     }
 
-    /// Add a greenlet, running or not; it is let go when it is over.
+    /// Add a greenlet, running or not; it is removed when it is over.
     fn add(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
         Self::enter(slf, greenlet).map(drop)
     }
 
-    /// Let a greenlet go. Nothing happens when it is not in.
+    /// Remove a greenlet. Nothing happens when it is not in the group.
     fn discard(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let discard = slf.getattr(pyo3::intern!(py, "_discard"))?;
@@ -364,7 +364,7 @@ impl BasePool {
     /// Removes a greenlet, which makes room for another one.
     ///
     /// # Errors
-    /// The error that a semaphore or event that is not gevent's raises.
+    /// Returns the error that a semaphore or event that is not gevent's raises.
     pub fn let_go(slf: &Bound<'_, Self>, greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         if slf.as_super().get().leave(py, greenlet)? {

@@ -92,12 +92,12 @@ impl IMapUnordered {
     }
 }
 
-/// New references to the objects of a plan, which the greenlet keeps on its own stack.
+/// References to the objects of a plan, which the greenlet keeps on its own stack while it makes the calls.
 struct Planned<'py> {
     function: Bound<'py, PyAny>,
     items: Bound<'py, PyAny>,
     spawn: Bound<'py, PyAny>,
-    /// The group whose own, not overridden method `spawn` is.
+    /// The group that `spawn` is a method of, if it is not overridden.
     group: Option<Bound<'py, BaseGroup>>,
     zipped: bool,
     most: usize,
@@ -150,7 +150,7 @@ impl IMapUnordered {
         Ok(())
     }
 
-    /// The results that are there and not read; it has a length.
+    /// The results that have come and were not read yet; `len` returns their number.
     #[getter]
     fn queue(&self, py: Python<'_>) -> Option<Py<Results>> {
         self.results(py)
@@ -236,14 +236,15 @@ impl IMapUnordered {
             }
             let greenlet = slf.as_super();
             if Greenlet::is_ready(greenlet) && !slf.get().finished(py) {
-                // It was killed before it began.
+                // The greenlet was killed before it began, so it never ended the results itself.
                 results.end(py);
                 continue;
             }
             let wait = hub::new_wait_for(py, Reason::on(WaitKind::Next, slf))?;
             let place = results.push_reader(py, &wait);
             let state = &greenlet.get().state;
-            // Until it has begun, its end does not go through the results.
+            // The end of a greenlet that has not begun does not wake readers through the results, so it is linked to as
+            // well.
             let unbegun = state.with(py, |state| {
                 matches!(state.stage, Stage::New | Stage::Scheduled)
             });
@@ -256,7 +257,7 @@ impl IMapUnordered {
                 drop(left);
             }
             if let Err(error) = woken {
-                // What it was woken for, if anything, is another reader's now.
+                // If it was woken for a result, another reader is woken for that instead.
                 results.wake_readers(py);
                 return Err(error);
             }

@@ -1,4 +1,4 @@
-//! The results of an `imap`, between the calls that bring them and the greenlets that read them.
+//! The results of an `imap`: calls store them, and greenlets read them.
 
 use std::collections::VecDeque;
 
@@ -38,8 +38,8 @@ pub enum Taken {
 }
 
 struct Queued {
-    /// Where results come in the order of the items, a slot for each call that was begun and not read; else the finished calls
-    /// alone.
+    /// If results come in the order of the items, a slot for each call that was begun and not read; otherwise the
+    /// results of the finished calls alone.
     slots: VecDeque<Slot>,
     ordered: bool,
     begun: usize,
@@ -104,7 +104,7 @@ impl Results {
     /// Stores the result of a greenlet that has ended.
     ///
     /// # Errors
-    /// None of its own: the signature is that of every listener to a greenlet's end.
+    /// Never fails: the signature is that of every listener to a greenlet's end.
     pub fn on_end(
         slf: &Bound<'_, PyAny>,
         index: usize,
@@ -169,12 +169,12 @@ impl Results {
         }
     }
 
-    /// Returns true if no more results are expected than are begun.
+    /// Returns true if no further calls will be begun.
     pub fn is_over(&self, py: Python<'_>) -> bool {
         self.queued.with(py, |queued| queued.over)
     }
 
-    /// Expects no more results than are begun.
+    /// Notes that no further calls will be begun, and wakes the readers.
     pub fn end(&self, py: Python<'_>) {
         self.queued.with(py, |queued| queued.over = true);
         self.wake_readers(py);
@@ -209,7 +209,7 @@ impl Results {
     /// Waits until fewer than `most` calls are begun and not read.
     ///
     /// # Errors
-    /// The error that is thrown into the current greenlet meanwhile.
+    /// Returns the error that is thrown into the current greenlet meanwhile.
     pub fn wait_for_room(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         while self
             .queued
@@ -227,13 +227,13 @@ impl Results {
         Ok(())
     }
 
-    /// Has a parked greenlet woken when there is a result to read; returns its ticket.
+    /// Registers the wait of a greenlet, to be woken when there is a result to read; returns its ticket.
     pub fn push_reader(&self, py: Python<'_>, wait: &WaitRef) -> Ticket {
         self.queued
             .with(py, |queued| join(&mut queued.readers, py, wait.clone()))
     }
 
-    /// Takes back [`push_reader`](Self::push_reader).
+    /// Undoes [`push_reader`](Self::push_reader).
     pub fn remove_reader(&self, py: Python<'_>, place: Ticket) {
         let left = self.queued.with(py, |queued| queued.readers.leave(place));
         drop(left);

@@ -31,7 +31,7 @@ struct Call {
     result: Option<Py<AsyncResult>>,
 }
 
-/// A call that a worker makes. Its outcome comes back to the hub when the worker asks for the next one.
+/// A call that a worker makes. Its outcome is sent to the hub when the worker asks for the next call.
 #[pyclass(frozen, name = "Job", module = "gevent.threadpool")]
 #[derive(Debug)]
 pub struct Job {
@@ -71,7 +71,7 @@ impl Job {
     /// Stores the outcome in the result that greenlets wait for; runs in the hub.
     ///
     /// # Errors
-    /// The error that the hub's `handle_error` raises.
+    /// Returns the error that the hub's `handle_error` raises.
     fn deliver(&self, py: Python<'_>) -> PyResult<()> {
         self.queue.get().job_done(py, self.submitted.elapsed());
         let (outcome, result) = self
@@ -132,7 +132,7 @@ impl Job {
         })
     }
 
-    /// Keep what the call returned.
+    /// Store the value that the call returned.
     fn set(&self, py: Python<'_>, value: Py<PyAny>) {
         let old = self
             .call
@@ -140,7 +140,7 @@ impl Job {
         drop(old);
     }
 
-    /// Keep what the call raised, as `sys.exc_info()` returned it, and what to name in the report.
+    /// Store the error that the call raised, as `sys.exc_info()` returned it, and the context to name in the report.
     fn handle_error(&self, py: Python<'_>, context: Py<PyAny>, exc_info: Py<PyTuple>) {
         let old = self.call.with(py, |call| {
             call.outcome.replace(Outcome::Error(context, exc_info))

@@ -223,7 +223,7 @@ impl TaskQueue {
         Ok(result)
     }
 
-    /// Return the next job, for a worker. None has it leave; it is no longer counted then.
+    /// Return the next job, for a worker. None means that the worker is to leave; it is no longer counted then.
     ///
     /// Blocks the native thread, at most for `timeout` seconds if that is positive. `done`, the worker's last job, is
     /// sent back to the hub when the GIL is free, as the hub's thread wants it next.
@@ -299,7 +299,7 @@ impl TaskQueue {
         self.state.with(py, |state| state.workers += 1);
     }
 
-    /// Count one worker less: it failed.
+    /// Count one worker less, as it has failed.
     fn lose(&self, py: Python<'_>) {
         self.state
             .with(py, |state| state.workers = state.workers.saturating_sub(1));
@@ -317,14 +317,15 @@ impl TaskQueue {
         }
     }
 
-    /// Like `dismiss`, and wait until they have left; when all are to, until what they did is delivered too.
+    /// Dismiss workers as `dismiss` does, and wait until they have left. If all are to leave, wait until their results
+    /// are delivered, too.
     fn shrink(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = from_python)] most: usize,
     ) -> PyResult<()> {
         loop {
-            // Each time: others may be hired meanwhile.
+            // Workers are dismissed in each round, as others may have been hired meanwhile.
             self.dismiss(py, most);
             let done = self.state.with(py, |state| {
                 state.workers <= most && (most > 0 || state.unfinished == state.jobs.len())
@@ -333,7 +334,7 @@ impl TaskQueue {
                 return Ok(());
             }
             let loop_ = hub::current_loop(py)?;
-            // A worker that leaves is something to wait for.
+            // The wait keeps the loop running, as a worker that leaves will end it.
             loop_.get().count_ref(1);
             let woken = self.park(py, |state| &mut state.watchers);
             loop_.get().count_ref(-1);

@@ -1,4 +1,4 @@
-//! `gevent.queue.Channel`: a queue that holds nothing. A putter waits until a getter takes its item from it.
+//! `gevent.queue.Channel`: a queue that holds no items. A putter waits until a getter takes its item.
 
 use std::collections::VecDeque;
 
@@ -167,7 +167,7 @@ impl Channel {
         }
     }
 
-    /// Putters less getters.
+    /// The number of waiting putters less that of waiting getters.
     #[getter]
     fn balance(&self, py: Python<'_>) -> isize {
         self.state.with(py, |state| {
@@ -226,10 +226,10 @@ impl Channel {
         true
     }
 
-    /// Hand an item to a greenlet that gets it.
+    /// Pass an item to a greenlet that gets it.
     ///
-    /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Full`; with `block` false, and in the hub,
-    /// only hand it to one that waits already. A `Timeout` given as `timeout` is raised itself.
+    /// Wait for a getter, `timeout` seconds at most (None: for ever), then raise `Full`. With `block` false, and in the
+    /// hub, only pass it to a greenlet that waits already. A `Timeout` given as `timeout` is raised itself.
     #[pyo3(signature = (item, block = Flag(true), timeout = None), text_signature = "($self, item, block=True, timeout=None)")]
     fn put(
         slf: &Bound<'_, Self>,
@@ -266,8 +266,8 @@ impl Channel {
 
     /// Return the item of a greenlet that puts one.
     ///
-    /// Wait for one, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false, raise it at once.
-    /// A `Timeout` given as `timeout` is raised itself.
+    /// Wait for a putter, `timeout` seconds at most (None: for ever), then raise `Empty`; with `block` false, raise it
+    /// without waiting. A `Timeout` given as `timeout` is raised itself.
     #[pyo3(signature = (block = Flag(true), timeout = None), text_signature = "($self, block=True, timeout=None)")]
     fn get(
         slf: &Bound<'_, Self>,
@@ -276,7 +276,7 @@ impl Channel {
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let item = this.state.with(py, |state| {
-            // What notified getters were woken for is theirs.
+            // Items for which getters were notified are left to those.
             if state.offers(py) > state.getters.notified(py) {
                 state.take(py)
             } else {

@@ -29,7 +29,8 @@ fn set_maxsize(queue: &SimpleQueue, value: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Returns true if `Queue(0)` means what it meant in gevent 0.13, which the setting `compat` says; warns of either meaning.
+/// Returns true if `Queue(0)` makes a channel as in gevent 0.13, which the setting `compat` decides. It warns in both
+/// cases.
 fn zero_is_channel(py: Python<'_>) -> PyResult<bool> {
     let channel = crate::compat::is_on(py)?;
     let text = if channel {
@@ -108,7 +109,7 @@ fn keep(slf: &Bound<'_, SimpleQueue>, items: Option<Bound<'_, PyAny>>) -> PyResu
 /// Describes an object as `<Class at 0x... details>`, with the address if asked for.
 ///
 /// # Errors
-/// The error that the subclass's `_format` raises.
+/// Returns the error that the subclass's `_format` raises.
 pub fn describe(slf: &Bound<'_, PyAny>, address: bool, separator: &str) -> PyResult<String> {
     let name = slf.get_type().name()?;
     let at = if address {
@@ -223,7 +224,7 @@ impl SimpleQueue {
         Self::settle(slf);
     }
 
-    /// The number of items the queue holds at most, or None. May be changed at any time; 0 and less mean None.
+    /// The largest number of items, or None for any number. It may be changed at any time; 0 and less mean None.
     #[getter]
     fn maxsize(&self, py: Python<'_>) -> Option<isize> {
         self.state.with(py, |state| state.maxsize)
@@ -261,21 +262,21 @@ impl SimpleQueue {
         true
     }
 
-    /// Return whether there is no item.
+    /// Return true if there is no item.
     fn empty(slf: &Bound<'_, Self>) -> PyResult<bool> {
         Ok(Self::size(slf)? == 0)
     }
 
-    /// Return whether there are as many items as `maxsize` allows.
+    /// Return true if there are as many items as `maxsize` allows.
     fn full(slf: &Bound<'_, Self>) -> PyResult<bool> {
         Self::is_full(slf)
     }
 
     /// Put an item into the queue.
     ///
-    /// When the queue is full, wait for a free slot, `timeout` seconds at most (None: for ever), then raise `Full`; with
-    /// `block` false, and in the hub, raise it at once. A `Timeout` given as `timeout` is raised itself. Raises `ShutDown`
-    /// when the queue is shut, and `ValueError` for a negative `timeout` if there is a free slot.
+    /// When the queue is full, wait for a free slot, `timeout` seconds at most (None: for ever), then raise `Full`;
+    /// with `block` false, and in the hub, raise it without waiting. A `Timeout` given as `timeout` is raised itself.
+    /// Raises `ShutDown` when the queue is shut, and `ValueError` for a negative `timeout` if there is a free slot.
     #[pyo3(
         name = "put",
         signature = (item, block = Flag(true), timeout = None),
@@ -389,13 +390,14 @@ impl SimpleQueue {
 
 /// A queue between greenlets, first in, first out, whose users can wait until every item was dealt with.
 ///
-/// It has the interface of ``queue.Queue``; greenlets of several threads may share it. Beside that it can be iterated over, until an
-/// item is ``StopIteration`` itself, and `peek` looks at the next item without taking it.
+/// It has the interface of ``queue.Queue``; greenlets of several threads may share it. Beside that it can be iterated
+/// over, until an item is ``StopIteration`` itself, and `peek` returns the next item without taking it.
 ///
-/// :param maxsize: How many items it holds at most, ``None`` for any number; who puts more waits. It can be changed. 0 means
-///     ``None``, with a ``DeprecationWarning``: it once made a channel.
+/// :param maxsize: The largest number of items, or ``None`` for any number; a greenlet that puts more waits. It can be
+///     changed. 0 means ``None``, with a ``DeprecationWarning``: it once made a channel.
 /// :param items: The first items, an iterable.
-/// :param unfinished_tasks: How many items count as put and not dealt with, the number of `items` unless given.
+/// :param unfinished_tasks: The number of items that count as put and not dealt with; the number of `items` unless
+///     given.
 ///
 /// Example::
 ///
@@ -414,8 +416,8 @@ impl SimpleQueue {
 pub struct Queue;
 
 impl Queue {
-    /// Returns a queue on which `__init__` was not called yet, as the base of an instance of `class`: `T`, or one that is derived
-    /// from it, and may override its steps.
+    /// Returns a queue on which `__init__` was not called yet, as the base of an instance of `class`: `T`, or one that
+    /// is derived from it, and may override its steps.
     fn blank<T: PyClass + PyTypeInfo>(
         class: &Bound<'_, PyType>,
         kind: Kind,
@@ -458,8 +460,8 @@ impl Queue {
         Ok(())
     }
 
-    // CPython calls a method of the class itself faster than an inherited one, so the two most called are here again: this one,
-    // and `get`, which lib.rs adds.
+    // CPython calls a method of the class itself faster than an inherited one, so the two methods that are called most
+    // are defined here again: this one, and `get`, which lib.rs adds.
 
     /// Put an item into the queue; see `SimpleQueue.put`.
     #[pyo3(
@@ -475,7 +477,7 @@ impl Queue {
         SimpleQueue::put(slf.as_super(), item, block.0, timeout.as_ref())
     }
 
-    /// Items put and not yet reported by `task_done`.
+    /// The number of items that were put and not yet reported by `task_done`.
     #[getter]
     fn unfinished_tasks(slf: &Bound<'_, Self>) -> isize {
         let queue = slf.as_super().get();
@@ -511,7 +513,7 @@ impl Queue {
         SimpleQueue::conditions(slf.as_super())?.getattr("all_tasks_done")
     }
 
-    /// Wake those who can go on, after something was changed behind the queue's back.
+    /// Wake the waiters that can go on, after the container was changed directly.
     fn _settle(slf: &Bound<'_, Self>) {
         SimpleQueue::settle(slf.as_super());
     }
@@ -523,7 +525,7 @@ impl Queue {
 
     /// Wait until `task_done` was called for every item, `timeout` seconds at most (None: for ever).
     ///
-    /// Returns whether it was.
+    /// Returns false if the time passed first.
     #[pyo3(signature = (timeout = None))]
     fn join(slf: &Bound<'_, Self>, timeout: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
         SimpleQueue::join(slf.as_super(), Deadline::of(timeout.as_ref())?)
@@ -531,7 +533,8 @@ impl Queue {
 
     /// Shut the queue: `put` raises `ShutDown` from now on, and so does `get` when there is no item left.
     ///
-    /// With `immediate`, the items are dropped and count as dealt with. All who wait in `put` and `get` are woken.
+    /// With `immediate`, the items are dropped and count as dealt with. All greenlets that wait in `put` and `get` are
+    /// woken.
     #[pyo3(signature = (immediate = Flag(false)), text_signature = "($self, immediate=False)")]
     fn shutdown(slf: &Bound<'_, Self>, immediate: Flag) -> PyResult<()> {
         SimpleQueue::shut(slf.as_super(), immediate.0)
@@ -577,7 +580,7 @@ impl LifoQueue {
     }
 }
 
-/// A `Queue` that gives out the least item first, by ``<``. When a comparison raises, the queue is as it was.
+/// A `Queue` that gives out the least item first, by ``<``. A comparison that raises leaves the queue as it was.
 #[pyclass(frozen, subclass, extends = Queue, name = "PriorityQueue", module = "gevent.queue")]
 #[derive(Debug)]
 pub struct PriorityQueue;

@@ -1,4 +1,5 @@
-//! The heap of a priority queue: that of the standard library's `heapq`, the order of equal items included.
+//! The heap of a priority queue. It gives items out in the order of the standard library's `heapq`, equal items
+//! included.
 //!
 //! All comparisons come before the first change, so that one that raises leaves the queue as it was. A comparison may run
 //! Python code, which may let another greenlet use the same queue meanwhile: then everything starts over.
@@ -22,7 +23,7 @@ fn parent(slot: usize) -> usize {
 /// Puts an item into the heap.
 ///
 /// # Errors
-/// The error that comparing items raises; `RuntimeError` when that keeps changing the queue.
+/// Returns the error that comparing items raises, and `RuntimeError` when comparisons keep changing the queue.
 pub fn push(
     list: &Bound<'_, PyList>,
     item: Bound<'_, PyAny>,
@@ -54,7 +55,8 @@ pub fn push(
 /// Takes the least item out of the heap.
 ///
 /// # Errors
-/// `IndexError` when there is none; what comparing items raises; `RuntimeError` when that keeps changing the queue.
+/// Returns `IndexError` when there is no item, the error that comparing items raises, and `RuntimeError` when
+/// comparisons keep changing the queue.
 pub fn pop<'py>(
     list: &Bound<'py, PyList>,
     changes: impl Fn() -> u64,

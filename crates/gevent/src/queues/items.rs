@@ -39,10 +39,10 @@ impl Default for Items {
 }
 
 impl Items {
-    /// Visits what it owns.
+    /// Visits the objects that it owns, for the garbage collector.
     ///
     /// # Errors
-    /// The error that the visitor returns.
+    /// Returns the error that the visitor returns.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Native(items) => items.iter().try_for_each(|item| visit.call(item)),
@@ -59,7 +59,7 @@ fn deque_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Makes the Python container of a queue of this kind, with `items` in it.
 ///
 /// # Errors
-/// `TypeError` when `items` cannot be iterated over; what comparing them raises.
+/// Returns `TypeError` when `items` cannot be iterated over, and the error that comparing them raises.
 pub fn container<'py>(kind: Kind, items: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = items.py();
     if kind == Kind::Fifo {
@@ -75,7 +75,7 @@ pub fn container<'py>(kind: Kind, items: &Bound<'py, PyAny>) -> PyResult<Bound<'
 /// Puts an item into a container. `changes` returns a number that every change of the container changes.
 ///
 /// # Errors
-/// The error that the container raises, or comparing items; the container is as it was then.
+/// Returns the error that the container or a comparison of items raises; the container is then unchanged.
 #[inline]
 pub fn push(
     kind: Kind,
@@ -95,7 +95,8 @@ pub fn push(
 /// Takes the next item out of a container. `changes` is as for [`push`].
 ///
 /// # Errors
-/// `IndexError` from an empty one; what the container raises, or comparing items: it is as it was then.
+/// Returns `IndexError` for an empty container, and the error that the container or a comparison of items raises; it is
+/// then unchanged.
 #[inline]
 pub fn pop<'py>(
     kind: Kind,
@@ -113,7 +114,7 @@ pub fn pop<'py>(
 /// Returns the next item of a container, and leaves it there.
 ///
 /// # Errors
-/// `IndexError` from an empty one; what the container raises.
+/// Returns `IndexError` for an empty container, and the error that the container raises.
 pub fn peek<'py>(kind: Kind, container: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     container.get_item(if kind == Kind::Lifo { -1 } else { 0 })
 }

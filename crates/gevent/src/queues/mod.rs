@@ -1,7 +1,8 @@
 //! Queues and channels between greenlets.
 //!
-//! `queue` has the state of a queue, `put_get` how items go in and out, `items` and `heap` where they are kept, `classes` what
-//! Python sees, and `channel` the class `Channel`. The greenlets that wait are in queues of the crate `wait`.
+//! `queue` has the state of a queue, `put_get` the operations that put and get items, `items` and `heap` the
+//! containers, `classes` the Python classes, and `channel` the class `Channel`. The greenlets that wait are in wait
+//! queues of the crate `wait`.
 
 pub mod channel;
 pub mod classes;

@@ -1,7 +1,7 @@
-//! How items go into a queue and out of it, and how putters and getters wait for each other.
+//! Puts items into a queue, gets them out of it, and lets putters and getters wait for each other.
 //!
-//! A greenlet that is woken takes its item, or its free slot, when it runs; the crate `wait` says why. So a timeout or a kill
-//! that ends its wait before that neither takes an item nor leaves one behind.
+//! A greenlet that is woken takes its item, or its free slot, when it runs, not when it is woken; the crate `wait`
+//! explains why. So a timeout or a kill that ends its wait before that neither takes an item nor leaves one behind.
 
 use std::ffi::CStr;
 
@@ -24,7 +24,7 @@ use crate::waiting::waiters::{Waiting, join, next, ticket, wake, wake_all};
 /// Returns true if the current greenlet is the hub, which must not wait.
 ///
 /// # Errors
-/// When the hub cannot be made.
+/// Fails when the hub cannot be made.
 pub fn in_hub(py: Python<'_>) -> PyResult<bool> {
     Ok(greenlet::current(py)?.is(hub::current(py)?))
 }
@@ -107,7 +107,8 @@ impl SimpleQueue {
     /// Puts an item; waits for a free slot if there is none and it may wait.
     ///
     /// # Errors
-    /// `Full`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
+    /// Returns `Full`, `ShutDown`, `ValueError` for a negative timeout, the `Timeout` that was given as one, or the
+    /// error that a subclass raises.
     pub fn put(
         slf: &Bound<'_, Self>,
         item: Bound<'_, PyAny>,
@@ -281,7 +282,8 @@ impl SimpleQueue {
     /// Gets the next item, or with `peek` leaves it in the queue; waits for one if there is none and it may wait.
     ///
     /// # Errors
-    /// `Empty`, `ShutDown`, `ValueError` for a negative timeout, a `Timeout` of the caller's; what a subclass raises.
+    /// Returns `Empty`, `ShutDown`, `ValueError` for a negative timeout, the `Timeout` that was given as one, or the
+    /// error that a subclass raises.
     pub fn get(
         slf: &Bound<'_, Self>,
         block: bool,
@@ -338,7 +340,8 @@ impl SimpleQueue {
         Some(item)
     }
 
-    /// Puts the items of waiting putters for them while there is room: in the hub, which cannot let them run.
+    /// While there is room, puts the items of waiting putters and wakes those. The hub does this when it gets an item,
+    /// as it cannot wait for them to run.
     fn take_from_putters(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         while !Self::is_full(slf)? {
@@ -392,7 +395,7 @@ impl SimpleQueue {
         Ok(Step::Park(wait))
     }
 
-    /// Gets an item for a getter that was woken, or waits on.
+    /// Gets an item for a getter that was woken, or waits again if there is none.
     fn get_or_wait_on(
         slf: &Bound<'_, Self>,
         deadline: Deadline,
@@ -432,7 +435,7 @@ impl SimpleQueue {
     /// Shuts the queue: wakes all waiters, and drops the items if `immediate`.
     ///
     /// # Errors
-    /// The error that a subclass raises.
+    /// Returns the error that a subclass raises.
     pub fn shut(slf: &Bound<'_, Self>, immediate: bool) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
@@ -461,7 +464,7 @@ impl SimpleQueue {
     /// Counts one item as dealt with, and wakes the joiners after the last.
     ///
     /// # Errors
-    /// `ValueError` when there was none.
+    /// Returns `ValueError` when no item was left to deal with.
     pub fn task_done(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let left = slf.get().state.with(py, |state| state.unfinished - 1);
@@ -488,10 +491,10 @@ impl SimpleQueue {
         }
     }
 
-    /// Waits until every item was dealt with; false when the deadline passed.
+    /// Waits until every item was dealt with; returns false when the deadline passed.
     ///
     /// # Errors
-    /// What is thrown into the greenlet meanwhile.
+    /// Returns the error that is thrown into the greenlet meanwhile.
     pub fn join(slf: &Bound<'_, Self>, mut deadline: Deadline) -> PyResult<bool> {
         let py = slf.py();
         let state = &slf.get().state;

@@ -1,7 +1,7 @@
-//! The state of a queue, and its steps that a subclass may override.
+//! The state of a queue, and the steps that a subclass may override.
 //!
-//! All classes share one struct. They differ in where items are kept (`items`) and in the methods that Python sees
-//! (`classes`); `put_get` has how items go in and out.
+//! All classes share one struct. They differ in the container of their items (`items`) and in their Python methods
+//! (`classes`); `put_get` puts and gets items.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -20,9 +20,9 @@ use crate::waiting::waiters::{Waiting, next};
 
 /// A queue without `Queue.join`: items go in by `put` and come out by `get`, first in, first out.
 ///
-/// Other than ``queue.SimpleQueue`` it can have a largest size, and be iterated over and looked into.
+/// Other than ``queue.SimpleQueue`` it can have a largest size, be iterated over, and be peeked into.
 ///
-/// :param maxsize: How many items it holds at most, ``None`` for any number.
+/// :param maxsize: The largest number of items, or ``None`` for any number.
 /// :param items: The first items, an iterable.
 #[pyclass(
     frozen,
@@ -66,7 +66,7 @@ pub struct State {
 pub enum Put {
     /// The item is among the native items; this getter is to be woken.
     Done(Option<WaitRef>),
-    /// The item belongs into this container, unless that has as many items as the number says.
+    /// The caller is to put the item into this container, unless that has as many items as the number says.
     Into(Py<PyAny>, Option<isize>, Py<PyAny>),
     /// There is no free slot; the item is given back.
     Refused(Py<PyAny>),
@@ -194,7 +194,7 @@ impl SimpleQueue {
     /// Returns a Python container of the items: the queue's own, or else a copy of the native items.
     ///
     /// # Errors
-    /// When a container cannot be made.
+    /// Fails when a container cannot be made.
     pub fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(items) = self.python_items(py) {
             return Ok(items);
@@ -209,7 +209,7 @@ impl SimpleQueue {
     /// Returns the queue's own Python container. Native items move into it first, and stay there from then on.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails when it cannot be made.
     pub fn container<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(items) = self.python_items(py) {
             return Ok(items);
@@ -253,7 +253,7 @@ impl SimpleQueue {
     /// notified of every change from then on.
     ///
     /// # Errors
-    /// The error that making them raises.
+    /// Returns the error that making them raises.
     pub fn conditions<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
@@ -292,7 +292,7 @@ impl SimpleQueue {
     /// Returns the number of items, as `_qsize` of this class does.
     ///
     /// # Errors
-    /// The error that the container raises.
+    /// Returns the error that the container raises.
     pub fn own_size(&self, py: Python<'_>) -> PyResult<usize> {
         let native = self.state.with(py, |state| match &state.items {
             Items::Native(items) => Ok(items.len()),
@@ -310,7 +310,7 @@ impl SimpleQueue {
     /// Puts an item into the container, as `_put` of this class does.
     ///
     /// # Errors
-    /// The errors of [`items::push`].
+    /// Returns the errors of [`items::push`].
     pub fn own_put(&self, item: Bound<'_, PyAny>) -> PyResult<()> {
         let py = item.py();
         let item = item.unbind();
@@ -335,7 +335,7 @@ impl SimpleQueue {
     /// Takes the next item out of the container, as `_get` of this class does.
     ///
     /// # Errors
-    /// The errors of [`items::pop`].
+    /// Returns the errors of [`items::pop`].
     pub fn own_get(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let native = self.state.with(py, |state| match &mut state.items {
             Items::Native(items) => items.pop_front(),
@@ -354,7 +354,7 @@ impl SimpleQueue {
     /// Returns the next item of the container, as `_peek` of this class does.
     ///
     /// # Errors
-    /// The errors of [`items::peek`].
+    /// Returns the errors of [`items::peek`].
     pub fn own_peek(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let native = self.state.with(py, |state| match &state.items {
             Items::Native(items) => items.front().map(|item| item.clone_ref(py)),
@@ -369,7 +369,7 @@ impl SimpleQueue {
     /// Returns the result of `qsize()`, which a subclass may override.
     ///
     /// # Errors
-    /// The error that the subclass raises.
+    /// Returns the error that the subclass raises.
     pub fn size(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let py = slf.py();
         if slf.get().is_hooked() {
@@ -382,7 +382,7 @@ impl SimpleQueue {
     /// Returns the result of `_qsize()`, which a subclass may override.
     ///
     /// # Errors
-    /// The error that the subclass raises.
+    /// Returns the error that the subclass raises.
     pub fn inner_size(slf: &Bound<'_, Self>) -> PyResult<isize> {
         let py = slf.py();
         if slf.get().is_hooked() {
@@ -395,7 +395,7 @@ impl SimpleQueue {
     /// Puts an item by `_put()`, which a subclass may override.
     ///
     /// # Errors
-    /// The error that the subclass raises, or comparing items.
+    /// Returns the error that the subclass or a comparison of items raises.
     pub fn put_now(slf: &Bound<'_, Self>, item: Bound<'_, PyAny>) -> PyResult<()> {
         if slf.get().is_hooked() {
             slf.call_method1(pyo3::intern!(slf.py(), "_put"), (item,))
@@ -408,7 +408,7 @@ impl SimpleQueue {
     /// Returns the result of `_get()` or `_peek()`, which a subclass may override.
     ///
     /// # Errors
-    /// The error that the subclass raises, or comparing items.
+    /// Returns the error that the subclass or a comparison of items raises.
     pub fn get_now(slf: &Bound<'_, Self>, peek: bool) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         match (slf.get().is_hooked(), peek) {
@@ -426,7 +426,7 @@ impl SimpleQueue {
     /// Returns true if there is no free slot.
     ///
     /// # Errors
-    /// The error that a subclass's `qsize` raises.
+    /// Returns the error that a subclass's `qsize` raises.
     pub fn is_full(slf: &Bound<'_, Self>) -> PyResult<bool> {
         match slf.get().state.with(slf.py(), |state| state.maxsize) {
             Some(max) => Ok(Self::size(slf)? >= max),
@@ -434,14 +434,14 @@ impl SimpleQueue {
         }
     }
 
-    /// Visits what it owns.
+    /// Visits the objects that it owns, for the garbage collector.
     ///
     /// # Errors
-    /// The error that the visitor returns.
+    /// Returns the error that the visitor returns.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let traverse = |state: &State| {
             state.items.traverse(visit)?;
-            // The waits themselves are shared with others who will wake them, and held by more than this.
+            // The waits themselves are not visited: others that will wake them hold references to them, too.
             let putters = state.putters.iter_all();
             putters
                 .map(|putter| &putter.with)

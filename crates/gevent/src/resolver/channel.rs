@@ -1,4 +1,4 @@
-//! The classes of look-ups that Python sees: a channel that they go through, and a handle on each.
+//! The Python classes for look-ups: a channel that they go through, and a handle on each.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::resolver::system;
 /// The status that a callback gets when the channel was closed: c-ares' `ARES_EDESTRUCTION`.
 const CLOSED: i32 = 16;
 
-/// A look-up that was asked for.
+/// A handle on a look-up that a program has begun.
 #[pyclass(frozen, name = "LookUp", module = "gevent.resolver.cares")]
 #[derive(Debug)]
 pub struct LookUp {
@@ -33,7 +33,7 @@ pub struct LookUp {
 
 #[pymethods]
 impl LookUp {
-    /// Have it end without the callback being called; nothing where it has ended.
+    /// End the look-up without calling the callback. Nothing happens if it has ended.
     fn cancel(&self, py: Python<'_>) {
         if let Some(driver) = self.driver.take(py) {
             drop(driver.cancel(py, self.number));
@@ -41,7 +41,7 @@ impl LookUp {
     }
 }
 
-/// A way to look up names, with settings and servers of its own.
+/// A channel through which names are looked up, with settings and servers of its own.
 ///
 /// A callback is called in the hub of `loop`, with a status of c-ares (0: it succeeded), a name, its aliases, and its
 /// addresses as strings.
@@ -140,7 +140,7 @@ impl NameService {
         })
     }
 
-    /// Look up the addresses of a name; `sorted`: in the order in which to try them.
+    /// Look up the addresses of a name. With `sorted` they are in the order in which to try them.
     fn addresses(
         &self,
         py: Python<'_>,
@@ -159,8 +159,8 @@ impl NameService {
         self.start(py, Question::Names(address), false, callback)
     }
 
-    /// Return whether the system's own look-ups would find the same: nothing but the file of hosts and name servers is
-    /// configured.
+    /// Return true if the system's own look-ups would find the same, as nothing but the file of hosts and name servers
+    /// is configured.
     fn is_complete(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.current(py)?.is_complete(py))
     }
@@ -176,12 +176,12 @@ impl NameService {
         Ok(())
     }
 
-    /// In a forked child, go on with what was under way.
+    /// Go on, in a forked child, with the look-ups that were under way.
     fn after_fork(&self, py: Python<'_>) {
         self.follow_fork(py);
     }
 
-    /// End: callbacks of look-ups that are under way get the status 16.
+    /// Close the channel. The callbacks of look-ups that are under way get the status 16.
     fn close(&self, py: Python<'_>) {
         self.follow_fork(py);
         if let Some(driver) = self.driver.take(py) {

@@ -1,8 +1,9 @@
 //! The UDP sockets that name servers are asked through.
 //!
-//! Queries share them: a socket for each would be more descriptors than a process may have, once a thousand names are looked
-//! up at once. A [`Port`] takes few queries, so that a forger has to guess a port beside an id, and is closed with the last
-//! of them. Its socket is connected: datagrams from elsewhere never come here, and that no server listens is known at once.
+//! Queries share them: a socket for each would be more descriptors than a process may have, once a thousand names are
+//! looked up at once. A [`Port`] takes few queries, so that a forger has to guess a port beside an id, and is closed
+//! with the last of them. Its socket is connected: datagrams from elsewhere never come here, and the kernel reports it
+//! when no server listens.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +14,7 @@ use slab::Slab;
 
 use crate::resolver::system::any_like;
 
-/// The number of queries that go through one port, as long as descriptors last.
+/// The number of queries that go through one port, as long as more descriptors can be opened.
 const QUERIES_PER_PORT: usize = 64;
 /// The longest datagram there is.
 const LONGEST: usize = 65536;
@@ -37,7 +38,7 @@ pub struct Slot {
     id: [u8; 2],
 }
 
-/// The ports of one channel. `Q` is what a query is known by.
+/// The ports of one channel. `Q` identifies a query.
 pub struct Ports<Q> {
     ports: Slab<Port<Q>>,
     /// The port that was opened last.
@@ -51,9 +52,9 @@ pub enum Arrival<'a, Q> {
     Reply(Q, &'a [u8]),
     /// A datagram with the id of no query.
     Stray,
-    /// All queries of the port have failed: nothing listens at the server's.
+    /// All queries of the port have failed, as no program listens at the server's port.
     Refused(Vec<Q>),
-    /// Nothing more for now, or the port is closed.
+    /// There is no datagram now, or the port is closed.
     Nothing,
 }
 
@@ -67,11 +68,11 @@ impl<Q: Copy> Ports<Q> {
         }
     }
 
-    /// Sends a query. `watch` is called for a port that has to be opened, with its descriptor and key, and returns the key of
-    /// the watch on it. Returns the query's slot, and what sending led to.
+    /// Sends a query. `watch` is called for a port that has to be opened, with its descriptor and key, and returns the
+    /// key of the watch on it. Returns the query's slot, and the result of sending.
     ///
     /// # Errors
-    /// There can be no port: what the system says of that.
+    /// Returns the system's error when no port can be opened.
     pub fn send(
         &mut self,
         server: SocketAddr,
@@ -85,19 +86,19 @@ impl<Q: Copy> Ports<Q> {
         let entry = &mut self.ports[port];
         entry.uses += 1;
         entry.queries.insert(id, query);
-        // The kernel reports once what an earlier datagram met, in place of sending this one.
+        // The first call may report the error of an earlier datagram instead of sending this one, so it is tried twice.
         let sent = entry
             .socket
             .send(message)
             .or_else(|_| entry.socket.send(message));
         match sent {
-            // Where there is no room in the socket's buffer the datagram is lost, as datagrams may be.
+            // If the socket's buffer is full the datagram counts as sent and is lost, as datagrams may be.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok((slot, Err(error))),
             _ => Ok((slot, Ok(()))),
         }
     }
 
-    /// Returns the port for a query, which is a new one once the latest has had its share.
+    /// Returns the port for a query, which is a new one once the latest has had its share of queries.
     fn port_for(
         &mut self,
         server: SocketAddr,
@@ -115,7 +116,7 @@ impl<Q: Copy> Ports<Q> {
         let usable = usable.is_some();
         match self.open(server, watch) {
             Ok(port) => Ok(port),
-            // There can be no more descriptors: better one port for many than none.
+            // No more descriptors can be opened: then the latest port takes more than its share of queries.
             Err(_) if usable => Ok(latest),
             Err(error) => Err(error),
         }

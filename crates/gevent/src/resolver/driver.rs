@@ -1,4 +1,5 @@
-//! The look-ups of one channel: what they want is done on the channel's loop, and what comes is fed to them.
+//! Drives the look-ups of one channel: does the I/O that they ask for on the channel's loop, and feeds them the
+//! replies.
 //!
 //! All of it runs in the thread of the loop. Sockets are watched level-triggered, so that whatever is left unread is reported
 //! again; each look-up has one deadline among the loop's. Answers go to their callbacks in tasks of the hub.
@@ -26,7 +27,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Returns one without look-ups.
+    /// Returns a driver without look-ups.
     pub fn new(loop_: Py<Loop>, ends: Ends, settings: Settings) -> Self {
         let state = GilCell::new(State::new(settings, &ends));
         Self { loop_, ends, state }
@@ -45,8 +46,8 @@ impl Driver {
         });
     }
 
-    /// Returns true if the system's configuration has nothing that look-ups here do not know: other sources of names than
-    /// the file of hosts and the servers, or another order of addresses.
+    /// Returns true if look-ups here support all of the system's configuration: no other sources of names than the file
+    /// of hosts and the servers, and no other order of addresses.
     pub fn is_complete(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| {
             let (_, plan) = state.current();
@@ -71,7 +72,7 @@ impl Driver {
         number
     }
 
-    /// Ends a look-up; its callback is returned, unless it has been called.
+    /// Ends a look-up; returns its callback, unless that has been called.
     pub fn cancel(self: &Arc<Self>, py: Python<'_>, number: u64) -> Option<Py<PyAny>> {
         let running = self.state.with(py, |state| state.running.remove(&number))?;
         self.loop_.get().count_ref(-1);
@@ -85,14 +86,15 @@ impl Driver {
         Some(request.callback)
     }
 
-    /// Ends all look-ups, whose callbacks get this status.
+    /// Ends all look-ups, and has their callbacks called with this status.
     pub fn close(self: &Arc<Self>, py: Python<'_>, status: i32) {
         let mut numbers: Vec<u64> = self
             .state
             .with(py, |state| state.running.keys().copied().collect());
         numbers.sort_unstable();
         for number in numbers {
-            // Counted before it is no longer, so that the loop goes on until the callback was called.
+            // The callback is counted before the look-up is uncounted, so that the loop keeps running until it was
+            // called.
             self.loop_.get().count_ref(1);
             match self.cancel(py, number) {
                 Some(callback) => self.deliver_soon(py, callback, status, Answer::default()),
@@ -101,8 +103,8 @@ impl Driver {
         }
     }
 
-    /// In a forked child, has what was under way asked anew, through sockets of its own: the parent gets what comes at those
-    /// that it has.
+    /// Asks again, in a forked child, for everything that was under way, through new sockets: replies at the inherited
+    /// ones belong to the parent.
     pub fn restart(self: &Arc<Self>, py: Python<'_>) {
         let (ports, streams) = self.state.with(py, |state| {
             state.queued.clear();
@@ -130,7 +132,7 @@ impl Driver {
         self.begin_waiting(py);
     }
 
-    /// Does something in the thread of the loop, at once where this is it.
+    /// Runs `work` in the thread of the loop: now if this is that thread, or else as a task of the loop.
     fn in_loop(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -155,7 +157,7 @@ impl Driver {
         }
     }
 
-    /// Does what a look-up wants, until it waits or is over.
+    /// Does the actions that a look-up asks for, until it waits or is over.
     pub(super) fn step(self: &Arc<Self>, py: Python<'_>, number: u64) {
         loop {
             let now = now();
@@ -179,7 +181,7 @@ impl Driver {
         }
     }
 
-    /// Takes a look-up off, and has its callback called.
+    /// Removes a look-up that is over, and has its callback called.
     fn finish(self: &Arc<Self>, py: Python<'_>, number: u64, result: Result<Answer, Failure>) {
         let running = self.state.with(py, |state| state.running.remove(&number));
         let Some(Running { request, begun }) = running else {
@@ -198,7 +200,7 @@ impl Driver {
         self.deliver_soon(py, request.callback, status, answer);
     }
 
-    /// Calls a callback in the hub. The look-up is counted until then.
+    /// Has the hub call a callback. The loop keeps running until then.
     fn deliver_soon(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -219,7 +221,7 @@ impl Driver {
         self.loop_.get().push(py, Task::Native(Box::new(deliver)));
     }
 
-    /// Gives up the queries that a look-up no longer waits for.
+    /// Ends the queries whose replies a look-up no longer waits for.
     fn release_given_up(self: &Arc<Self>, py: Python<'_>, number: u64) {
         let ways: Vec<Way> = self.state.with(py, |state| {
             let Some(begun) = state.begun(number) else {
@@ -236,7 +238,7 @@ impl Driver {
         }
     }
 
-    /// Gives up all that a look-up had.
+    /// Ends the deadline and the queries of a look-up.
     fn release(self: &Arc<Self>, py: Python<'_>, begun: Begun) {
         if let Some(deadline) = begun.deadline {
             self.loop_.get().cancel_deadline(py, deadline);
@@ -246,7 +248,7 @@ impl Driver {
         }
     }
 
-    /// Has a look-up go on at this time at the latest.
+    /// Sets the time at which a look-up goes on at the latest; `None` for no deadline.
     fn set_deadline(self: &Arc<Self>, py: Python<'_>, number: u64, until: Option<Duration>) {
         let loop_ = self.loop_.get();
         let before = self
@@ -275,7 +277,7 @@ impl Driver {
     }
 }
 
-/// Returns the time since whatever moment the loop counts from.
+/// Returns the time since the moment that the monotonic clock counts from.
 pub(super) fn now() -> Duration {
     Duration::from_nanos(Time::now().as_nanos())
 }

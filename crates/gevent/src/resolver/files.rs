@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// More of a file is not read.
+/// The largest number of bytes that are read of a file.
 const MOST: u64 = 16 << 20;
 
-/// The properties that tell one version of a file from another.
+/// The properties by which versions of a file are distinguished.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -39,7 +39,7 @@ pub struct FollowedFile<T> {
 }
 
 impl<T> FollowedFile<T> {
-    /// Returns a file and how to read it. A file that is not there is read as an empty one.
+    /// Returns a file that `parse` reads. A missing file is read as an empty one.
     pub fn new(path: PathBuf, parse: fn(&str) -> T) -> Self {
         let value = Arc::new(parse(""));
         Self {
@@ -50,7 +50,7 @@ impl<T> FollowedFile<T> {
         }
     }
 
-    /// Returns what the file says now. The same `Arc` means that nothing changed.
+    /// Returns the present content of the file. The same `Arc` as before means that nothing has changed.
     pub fn current(&mut self) -> Arc<T> {
         let version = Version::of(&self.path);
         if self.seen != Some(version) {

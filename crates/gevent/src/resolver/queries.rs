@@ -1,4 +1,4 @@
-//! The queries of look-ups: sent through ports and connections, which are watched for what comes back.
+//! Sends the queries of look-ups through ports and connections, and watches those for replies.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::resolver::state::{Key, OpenStream, State, Way, begun_of};
 use crate::resolver::streams::{Progress, Stream};
 use crate::resolver::system;
 
-/// Connections at once.
+/// The largest number of connections that are open at the same time.
 const MOST_STREAMS: usize = 8;
-/// Datagrams that are read before others get to run.
+/// The number of datagrams that are read before other greenlets get to run.
 const MOST_AT_A_TIME: usize = 256;
 
 impl Driver {
@@ -118,7 +118,7 @@ impl Driver {
         })
     }
 
-    /// Reads what came at a port, and goes on with the look-ups that it is for.
+    /// Reads the datagrams at a port, and goes on with the look-ups that they are for.
     fn read_port(self: &Arc<Self>, py: Python<'_>, port: usize) {
         let mut concerned = Vec::new();
         self.state.with(py, |state| {
@@ -216,7 +216,7 @@ impl Driver {
                     self.send_queued(py);
                 }
             }
-            // It is passed over when its turn comes.
+            // A queued query is skipped when its turn comes.
             Way::Queued => {}
         }
     }

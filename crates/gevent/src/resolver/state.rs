@@ -14,7 +14,8 @@ use crate::resolver::files::FollowedFile;
 use crate::resolver::streams::Stream;
 use crate::resolver::system;
 
-/// Look-ups at once. More wait here, rather than fill the buffers of sockets and be lost.
+/// The largest number of look-ups under way. Further ones wait here, as their datagrams could overflow the buffers of
+/// sockets and be lost.
 const MOST_LOOKUPS: usize = 1024;
 
 /// The ports and files that a channel uses.
@@ -27,7 +28,7 @@ pub struct Ends {
     pub gai_conf: PathBuf,
 }
 
-/// A look-up as asked for.
+/// The request for a look-up.
 pub struct Request {
     pub question: Question,
     /// True if addresses are to be in the order in which to try them.
@@ -35,20 +36,20 @@ pub struct Request {
     pub callback: Py<PyAny>,
 }
 
-/// The place of a query on its way.
+/// The place of a query that is under way.
 #[derive(Debug)]
 pub enum Way {
     Datagram(Slot),
-    /// The key of its connection.
+    /// The query has a connection, which has this key.
     Stream(usize),
-    /// It waits for a connection to end.
+    /// The query waits until another connection ends.
     Queued,
 }
 
-/// A look-up that was asked for.
+/// A look-up that was begun, or waits for its turn.
 pub struct Running {
     pub request: Request,
-    /// Nothing while it waits for its turn.
+    /// The look-up once it has begun; `None` while it waits for its turn.
     pub begun: Option<Begun>,
 }
 
@@ -61,7 +62,7 @@ pub struct Begun {
     pub deadline: Option<TimerKey>,
 }
 
-/// The name of a query outside its look-up.
+/// The identity of a query among those of all look-ups.
 pub type Key = (u64, QueryId);
 
 /// A connection that is open, and whose query it has.
@@ -76,9 +77,9 @@ pub struct State {
     pub conf: FollowedFile<ResolvConf>,
     pub hosts: FollowedFile<Hosts>,
     pub sources: FollowedFile<Sources>,
-    /// True if `gai.conf` says nothing.
+    /// True if `gai.conf` does not change the order of addresses.
     pub order: FollowedFile<bool>,
-    /// The plan, as of a version of the configuration.
+    /// The plan, and the version of the configuration that it was made from.
     pub plan: Option<(Arc<ResolvConf>, Arc<Plan>)>,
     pub turn: usize,
     pub numbers: u64,
@@ -92,7 +93,7 @@ pub struct State {
 }
 
 impl State {
-    /// Returns that of a channel without look-ups.
+    /// Returns the state of a channel without look-ups.
     pub fn new(settings: Settings, ends: &Ends) -> Self {
         let parse_conf = |text: &str| ResolvConf::parse(text, system::interface);
         Self {
@@ -124,7 +125,7 @@ impl State {
         }
         loop {
             let number = self.waiting.pop_front()?;
-            // One that was cancelled meanwhile is passed over.
+            // A look-up that was cancelled meanwhile is skipped.
             if !self.running.contains_key(&number) {
                 continue;
             }
@@ -144,7 +145,7 @@ impl State {
         }
     }
 
-    /// Returns what the two files say now.
+    /// Returns the present hosts and plan, according to the files.
     pub fn current(&mut self) -> (Arc<Hosts>, Arc<Plan>) {
         let hosts = self.hosts.current();
         let conf = self.conf.current();

@@ -1,4 +1,4 @@
-//! The TCP connections over which name servers are asked for what does not fit into a datagram: RFC 7766.
+//! The TCP connections over which name servers are asked when a reply does not fit into a datagram: RFC 7766.
 //!
 //! Each takes one query. Few are made at a time, so that a look-up of a thousand names does not open a thousand.
 
@@ -16,7 +16,7 @@ const CHUNK: usize = 4096;
 /// A connection with its query.
 pub struct Stream {
     socket: TcpStream,
-    /// The watch on it, and what that is for.
+    /// The key of the watch on it, and the interest of that watch.
     pub watch: usize,
     outgoing: Vec<u8>,
     sent: usize,
@@ -25,7 +25,7 @@ pub struct Stream {
 
 /// The state of a connection after it was advanced.
 pub enum Progress {
-    /// It waits for this.
+    /// It waits until this is possible.
     Waits(Interest),
     /// A message came; there may be more.
     Message(Vec<u8>),
@@ -35,7 +35,7 @@ impl Stream {
     /// Begins to connect; `message` goes out as soon as that is done.
     ///
     /// # Errors
-    /// The error of the system: there can be no more descriptors, or no way leads to the server.
+    /// Returns the system's error when no more descriptors can be opened, or there is no route to the server.
     pub fn connect(server: SocketAddr, message: &[u8]) -> io::Result<Self> {
         let family = match server {
             SocketAddr::V4(_) => AddressFamily::INET,
@@ -64,10 +64,10 @@ impl Stream {
         self.socket.as_raw_fd()
     }
 
-    /// Sends and reads as far as that goes without waiting.
+    /// Sends and reads as far as possible without waiting.
     ///
     /// # Errors
-    /// The connection failed, or the server closed it.
+    /// Fails when the connection fails or the server closes it.
     pub fn advance(&mut self) -> io::Result<Progress> {
         while self.sent < self.outgoing.len() {
             match self.socket.write(&self.outgoing[self.sent..]) {
@@ -94,7 +94,7 @@ impl Stream {
         }
     }
 
-    /// Takes the next message out of what came.
+    /// Takes the next complete message out of the received bytes.
     fn message(&mut self) -> Option<Vec<u8>> {
         let length = usize::from(u16::from_be_bytes(*self.incoming.first_chunk()?));
         let end = 2 + length;

@@ -1,4 +1,4 @@
-//! Questions to the system: interfaces, routes and randomness.
+//! Asks the system for interfaces, routes and randomness.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
@@ -12,7 +12,7 @@ pub fn interface(name: &str) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Returns the local address that datagrams to `destination` would have; nothing where they cannot be sent.
+/// Returns the local address that datagrams to `destination` would have; `None` if they cannot be sent.
 pub fn route(destination: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any_like(destination)).ok()?;
     // No datagram is sent: this only asks the kernel for the route.
@@ -20,7 +20,7 @@ pub fn route(destination: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Returns the address by which a socket of the family of `address` is bound to no address and to any port.
+/// Returns the unspecified address with port 0 in the family of `address`: a socket bound to it has any free port.
 pub fn any_like(address: IpAddr) -> SocketAddr {
     match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -28,7 +28,7 @@ pub fn any_like(address: IpAddr) -> SocketAddr {
     }
 }
 
-/// Returns where a name server listens.
+/// Returns the socket address of a name server.
 pub fn socket_address(server: ServerAddress, port: u16) -> SocketAddr {
     match server.ip {
         IpAddr::V4(ip) => (ip, port).into(),

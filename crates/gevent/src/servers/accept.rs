@@ -1,7 +1,7 @@
-//! Accepting what came for a server: all connections that wait, per wake-up.
+//! Accepts the connections of a server. Each wake-up accepts all that wait.
 //!
-//! A server's protocol is Python: a subclass, or an instance, may have its own `do_read`, `do_handle`, `full` and more,
-//! and those are called. The steps that are this package's own are done here without them.
+//! The steps of a server are Python methods: a subclass or an instance may override `do_read`, `do_handle`, `full` and
+//! others, which are then called. Steps that are not overridden are done here without a Python call.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -18,9 +18,9 @@ struct Steps<'py> {
     attributes: Bound<'py, PyDict>,
     /// True if the server is never full.
     endless: bool,
-    /// Where connections are accepted.
+    /// The socket on which connections are accepted, if `do_read` is not overridden.
     listener: Option<Bound<'py, SocketBase>>,
-    /// The handler, and what ends a connection, where each is handled in a greenlet of its own.
+    /// The handler, and the function that closes a connection, if each connection is handled in a greenlet of its own.
     handling: Option<[Bound<'py, PyAny>; 2]>,
 }
 
@@ -64,11 +64,11 @@ impl<'py> Steps<'py> {
         })
     }
 
-    /// Returns true if the steps are still the server's after a connection was handled.
+    /// Returns true if these steps still apply after a connection was handled.
     fn hold(&self) -> PyResult<bool> {
         let py = self.server.py();
         let (Some(listener), Some(_), true) = (&self.listener, &self.handling, self.endless) else {
-            // The program's own code ran.
+            // An overriding method of the program ran, and may have changed the server.
             return Ok(false);
         };
         let now = self.attributes.get_item(pyo3::intern!(py, "socket"))?;
@@ -80,7 +80,7 @@ impl<'py> Steps<'py> {
         Ok(!self.endless && self.server.call_method0(name)?.is_truthy()?)
     }
 
-    /// Returns the arguments of the handler, or `None` if nothing came.
+    /// Returns the arguments of the handler, or `None` if no connection waits.
     fn read(&self) -> PyResult<Option<Bound<'py, PyTuple>>> {
         if let Some(listener) = &self.listener {
             return SocketBase::accept_if_any(listener);
@@ -115,9 +115,9 @@ impl<'py> Steps<'py> {
     }
 }
 
-/// Take in what came for `server`, at most `max_accept` of it, and have each handled.
+/// Accept the connections that wait for `server`, at most `max_accept`, and have each handled.
 ///
-/// Holds back when the server is full or something fails.
+/// Stop accepting for a while when the server is full or an error occurs.
 #[pyfunction]
 pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = server.py();

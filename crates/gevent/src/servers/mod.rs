@@ -1,4 +1,4 @@
-//! Servers: accepting what comes, and running a handler for it.
+//! Servers: they accept connections, and run a handler for each.
 
 pub mod accept;
 pub mod steps;

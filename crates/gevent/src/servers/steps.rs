@@ -1,4 +1,5 @@
-//! The steps of a server as this package defines them. They are done without Python where none is overridden.
+//! The methods of a server as this package defines them. They are compared with those of a server's class, so that
+//! steps which are not overridden are done without a Python call.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -8,7 +8,8 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV6};
 
 use crate::cell::GilCell;
 
-/// Returns true if addresses of this family are converted here; those of others are left to the standard library.
+/// Returns true if addresses of this family are converted here; those of other families are left to the standard
+/// library.
 pub fn is_common(family: i32) -> bool {
     matches!(family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
 }
@@ -16,7 +17,7 @@ pub fn is_common(family: i32) -> bool {
 /// Converts a peer's address: to ``(host, port)``, ``(host, port, flow, scope)``, a path, or None when the kernel names none.
 ///
 /// # Errors
-/// `MemoryError`.
+/// Returns `MemoryError`.
 pub fn to_python<'py>(
     py: Python<'py>,
     family: i32,
@@ -118,8 +119,8 @@ fn unix<'py>(py: Python<'py>, address: Option<SocketAddrUnix>) -> PyResult<Bound
     Ok(path.into_pyobject(py)?.into_any())
 }
 
-/// Converts an IPv4 address in dotted decimals, ``("127.0.0.1", 80)``; returns `None` for what has to be looked up, or is left
-/// to the standard library to refuse.
+/// Converts an IPv4 address in dotted decimals, ``("127.0.0.1", 80)``; returns `None` for a name that has to be looked
+/// up, and for an address that the standard library is to refuse.
 pub fn plain_v4(address: &Bound<'_, PyAny>) -> Option<SocketAddrV4> {
     let address = address.cast_exact::<PyTuple>().ok()?;
     if address.len() != 2 {

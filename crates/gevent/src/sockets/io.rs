@@ -102,7 +102,7 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
             .as_ref()
             .map_or(Ok(0), |flags| flags.extract())?;
         if size == 0 {
-            // The kernel would have the call wait for data that it does not want.
+            // The kernel would let a call for no bytes wait for data, so none is made.
             slf.get().open(py)?;
             return Ok(Step::Done(PyBytes::new(py, &[]).into_any().unbind()).into());
         }
@@ -121,12 +121,12 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
 struct Request {
     size: usize,
     flags: RecvFlags,
-    /// True if it makes its system call whatever is known of the readiness.
+    /// True if it makes its system call even when the socket is known not to be ready.
     force: bool,
 }
 
 impl SocketBase {
-    /// Tries, and parks where that would block, to try again afterwards.
+    /// Tries to receive; if that would block, parks and tries again afterwards.
     fn receive(slf: &Bound<'_, Self>, request: Request, mut deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
@@ -179,8 +179,8 @@ impl SocketBase {
         let mut scratch = Scratch::<SCRATCH>::new();
         let one_call = size > SCRATCH;
         let got = self.call(py, Direction::Read, force, |state, fd| {
-            // Straight into the object goes what a second system call could not continue (datagrams, flags), and what is likely
-            // to be much, as the last receive was.
+            // Two kinds of receives go directly into the bytes object: those that a second system call could not
+            // continue (datagrams, flags), and those that are likely to be large, as the last one was.
             if one_call
                 && (state.plenty.get() || !flags.is_empty() || state.kind != libc::SOCK_STREAM)
             {
@@ -213,7 +213,8 @@ impl SocketBase {
     /// Receives into a buffer, as `recv_into` does.
     ///
     /// # Errors
-    /// `TypeError` or `ValueError` for a buffer or size that will not do, and as [`persist`](Self::persist).
+    /// Returns `TypeError` or `ValueError` for an unsuitable buffer or size, and the errors of
+    /// [`persist`](Self::persist).
     pub fn receive_into(
         &self,
         buffer: &Bound<'_, PyAny>,
@@ -239,7 +240,7 @@ impl SocketBase {
     /// Receives as `recvfrom` does.
     ///
     /// # Errors
-    /// The errors of [`receive`](Self::receive).
+    /// Returns the errors of [`receive`](Self::receive).
     pub fn receive_from<'py>(
         &self,
         py: Python<'py>,
@@ -301,7 +302,7 @@ impl SocketBase {
     /// Receives into a buffer, as `recvfrom_into` does.
     ///
     /// # Errors
-    /// The errors of [`receive_into`](Self::receive_into).
+    /// Returns the errors of [`receive_into`](Self::receive_into).
     pub fn receive_from_into<'py>(
         &self,
         buffer: &Bound<'py, PyAny>,
@@ -338,7 +339,7 @@ impl SocketBase {
     /// Sends to an address, as `sendto` does.
     ///
     /// # Errors
-    /// `TypeError` for wrong arguments, and as [`persist`](Self::persist).
+    /// Returns `TypeError` for wrong arguments, and the errors of [`persist`](Self::persist).
     pub fn transmit_to<'py>(
         slf: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
@@ -389,7 +390,7 @@ impl SocketBase {
     /// Accepts a connection, as `accept` does.
     ///
     /// # Errors
-    /// The errors of [`persist`](Self::persist), and what making the new socket raises.
+    /// Returns the errors of [`persist`](Self::persist), and the error that making the new socket raises.
     pub fn accept_next<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
@@ -413,7 +414,7 @@ impl SocketBase {
     /// Accepts a connection without waiting; returns `None` when there is none.
     ///
     /// # Errors
-    /// The `OSError` of the system call, and what making the new socket raises.
+    /// Returns the `OSError` of the system call, and the error that making the new socket raises.
     pub fn accept_if_any<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let py = slf.py();
         let Some((fd, address)) = Self::accept_raw(slf)? else {
@@ -426,7 +427,7 @@ impl SocketBase {
     /// Accepts a connection without waiting and without a socket object; returns `None` when there is none.
     ///
     /// # Errors
-    /// The `OSError` of the system call.
+    /// Returns the `OSError` of the system call.
     pub fn accept_raw<'py>(
         slf: &Bound<'py, Self>,
     ) -> PyResult<Option<(OwnedFd, Bound<'py, PyAny>)>> {

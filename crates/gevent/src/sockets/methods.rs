@@ -1,4 +1,4 @@
-//! The methods of `gevent._core.SocketBase`, which are what `gevent.socket.socket` does per operation.
+//! The Python methods of `gevent._core.SocketBase`, by which `gevent.socket.socket` does its operations.
 
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl SocketBase {
         self.state.with(py, |state| state.proto)
     }
 
-    /// Seconds that an operation may take; None: any time; 0.0: it does not wait.
+    /// The seconds that an operation may take; None for any time, 0.0 if it must not wait.
     #[getter]
     fn timeout(&self, py: Python<'_>) -> Option<f64> {
         self.state.with(py, |state| state.timeout)
@@ -124,14 +124,14 @@ impl SocketBase {
         self.timeout(py)
     }
 
-    /// Set whether operations wait, for any time, or not at all.
+    /// Make operations wait without a limit (true), or not wait at all (false).
     fn setblocking(&self, py: Python<'_>, flag: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = if flag.is_truthy()? { None } else { Some(0.0) };
         self.state.with(py, |state| state.timeout = timeout);
         Ok(())
     }
 
-    /// Return whether operations may wait.
+    /// Return true if operations may wait.
     fn getblocking(&self, py: Python<'_>) -> bool {
         self.timeout(py) != Some(0.0)
     }
@@ -165,13 +165,13 @@ impl SocketBase {
         Ok(crate::hub::current(py)?.into_any().unbind())
     }
 
-    /// A watcher for reading, for those who want one; the operations do without.
+    /// A watcher for reading, for programs that ask for one; the socket's operations do not use it.
     #[getter]
     fn _read_event(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.watcher(py, Direction::Read)
     }
 
-    /// A watcher for writing, for those who want one; the operations do without.
+    /// A watcher for writing, for programs that ask for one; the socket's operations do not use it.
     #[getter]
     fn _write_event(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.watcher(py, Direction::Write)
@@ -283,8 +283,8 @@ impl SocketBase {
         done.map_err(|error| errno_error(error.raw_os_error()))
     }
 
-    /// Wait until a system call that would have blocked is worth another try, for at most so many seconds: the timeout's
-    /// unless stated.
+    /// Wait until a system call that would have blocked is worth another try, for at most `seconds`, by default those
+    /// of the socket's timeout.
     #[pyo3(signature = (write = false, seconds = Unset::Unset))]
     fn _wait_ready(&self, py: Python<'_>, write: bool, seconds: Unset<'_>) -> PyResult<()> {
         let direction = if write {
@@ -308,12 +308,12 @@ impl SocketBase {
         drop((old, old_other));
     }
 
-    /// Forget what is known of the readiness, as after `connect`.
+    /// Forget the known readiness, which `connect` makes stale.
     fn _rearm(&self, py: Python<'_>) {
         self.rearm(py);
     }
 
-    /// Receive into `buffer`, up to `nbytes` bytes (0: as many as fit); return how many came.
+    /// Receive up to `nbytes` bytes (0: as many as fit) into `buffer`; return the number of bytes received.
     #[pyo3(signature = (buffer, nbytes = 0, flags = 0))]
     fn recv_into(
         &self,
@@ -324,7 +324,7 @@ impl SocketBase {
         self.receive_into(buffer, nbytes, flags)
     }
 
-    /// Like `recv`, returning the data and where it came from.
+    /// Receive as `recv` does; return the data and the sender's address.
     #[pyo3(signature = (bufsize, flags = 0, /))]
     fn recvfrom<'py>(
         &self,
@@ -335,7 +335,7 @@ impl SocketBase {
         self.receive_from(py, bufsize, flags)
     }
 
-    /// Like `recv_into`, returning the number of bytes and where they came from.
+    /// Receive as `recv_into` does; return the number of bytes and the sender's address.
     #[pyo3(signature = (buffer, nbytes = 0, flags = 0))]
     fn recvfrom_into<'py>(
         &self,
@@ -360,7 +360,7 @@ impl SocketBase {
         Self::accept_next(slf)
     }
 
-    /// Like `accept`, returning a descriptor; without waiting.
+    /// Accept a connection without waiting; return its descriptor and the other side's address.
     fn _accept<'py>(slf: &Bound<'py, Self>) -> PyResult<(RawFd, Bound<'py, PyAny>)> {
         match Self::accept_raw(slf)? {
             Some((fd, address)) => Ok((fd.into_raw_fd(), address)),
@@ -368,7 +368,7 @@ impl SocketBase {
         }
     }
 
-    /// Like `accept`, without waiting: None when no client asks for a connection.
+    /// Accept a connection as `accept` does, but without waiting; return None when there is none.
     fn _accept_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         Self::accept_if_any(slf)
     }

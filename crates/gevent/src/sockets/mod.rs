@@ -1,7 +1,8 @@
-//! Sockets: a call makes its system call first, and waits where that would block.
+//! Sockets. An operation makes its system call first, and waits only if that would block.
 //!
-//! `socket` has the class and its state, `methods` what Python sees, `io` and `send` the operations, `readiness` how one
-//! waits, `open_close` how descriptors come and go, `pair` the two ends of a socket pair, and `addr` addresses.
+//! `socket` has the class and its state, `methods` its Python methods, `io` and `send` the operations, `readiness` the
+//! waiting for a socket, `open_close` the opening and closing of descriptors, `pair` the two ends of a socket pair, and
+//! `addr` the conversion of addresses.
 
 pub mod addr;
 pub mod io;

@@ -1,4 +1,4 @@
-//! How a socket is opened and closed, with its standard library object (`_sock`) and its watchers, which are made on demand.
+//! Opens and closes sockets, and makes on demand their standard library object (`_sock`) and their watchers.
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
@@ -23,7 +23,7 @@ static DEFAULT_TIMEOUT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// Returns the class of `_sock`: the standard library's own, in C.
 ///
 /// # Errors
-/// When it cannot be imported.
+/// Fails when it cannot be imported.
 pub fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STDLIB_SOCKET.class(py)
 }
@@ -31,7 +31,7 @@ pub fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Returns `gevent.socket.socket`.
 ///
 /// # Errors
-/// When it cannot be imported.
+/// Fails when it cannot be imported.
 pub fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     SOCKET.class(py)
 }
@@ -39,7 +39,7 @@ pub fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Returns the timeout that `socket.setdefaulttimeout` has set.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// Fails when the standard library's function cannot be called.
 pub fn default_timeout(py: Python<'_>) -> PyResult<Option<f64>> {
     DEFAULT_TIMEOUT
         .import(py, "_socket", "getdefaulttimeout")?
@@ -51,7 +51,7 @@ impl SocketBase {
     /// Makes a `gevent.socket.socket` of a non-blocking descriptor, of the same family, type and protocol as this one.
     ///
     /// # Errors
-    /// When the object cannot be made; the descriptor is closed then.
+    /// Fails when the object cannot be made; the descriptor is closed then.
     pub fn sibling<'py>(&self, py: Python<'py>, fd: OwnedFd) -> PyResult<Bound<'py, PyAny>> {
         let timeout = default_timeout(py)?;
         let made = new_instance::<SocketBase>(socket_class(py)?)?;
@@ -70,7 +70,7 @@ impl SocketBase {
     /// closed. It is made at the first call.
     ///
     /// # Errors
-    /// `OSError` when it cannot be made.
+    /// Returns `OSError` when it cannot be made.
     pub fn stdlib_socket(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if let Some(stdlib_socket) = self.state.with(py, |state| {
             state.expose();
@@ -104,7 +104,7 @@ impl SocketBase {
     /// Closes the descriptor, if there is one.
     ///
     /// # Errors
-    /// The error that `close(2)` reports, and as [`release`](Self::release).
+    /// Returns the error that `close(2)` reports, and the errors of [`release`](Self::release).
     pub fn close_now(&self, py: Python<'_>) -> PyResult<()> {
         match self.release(py, "closed")? {
             Some((fd, stdlib_socket)) => finish(py, fd, stdlib_socket),
@@ -112,10 +112,11 @@ impl SocketBase {
         }
     }
 
-    /// Gives the descriptor up, for `reason`, and wakes everything that waits for it. `None` when there is none.
+    /// Takes the descriptor out of the socket, and wakes everything that waits for it. `reason` goes into the error of
+    /// later operations. Returns `None` when there is no descriptor.
     ///
     /// # Errors
-    /// When a greenlet that waits by a watcher cannot be woken.
+    /// Fails when a greenlet that waits by a watcher cannot be woken.
     pub fn release(
         &self,
         py: Python<'_>,
@@ -149,7 +150,7 @@ impl SocketBase {
         if let Some(hub) = hub::get_hub_if_exists(py)
             && let Ok(loop_) = hub::loop_of(&hub)
         {
-            // Watches by the number, as those of `select`, are not known to the socket.
+            // Watches that were made by number, as those of `select`, are known to the loop only.
             loop_.get().closing(py, fd.as_raw_fd());
         }
         Ok(Some((fd, stdlib_socket)))
@@ -158,7 +159,7 @@ impl SocketBase {
     /// Wakes everything that waits in one direction, as `shutdown` does: there is nothing to wait for any more.
     ///
     /// # Errors
-    /// When a greenlet that waits by a watcher cannot be woken.
+    /// Fails when a greenlet that waits by a watcher cannot be woken.
     pub fn cancel(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         let (parked, watching, watcher) = self.state.with(py, |state| {
             let parked = state.source.as_ref().and_then(|(loop_, key)| {
@@ -180,7 +181,7 @@ impl SocketBase {
     /// Checks that there is a descriptor.
     ///
     /// # Errors
-    /// `OSError` (EBADF) when there is none.
+    /// Returns `OSError` (EBADF) when there is none.
     pub fn open(&self, py: Python<'_>) -> PyResult<()> {
         match self.state.with(py, |state| state.fd.is_some()) {
             true => Ok(()),
@@ -191,16 +192,16 @@ impl SocketBase {
     fn leave_pair(&self, py: Python<'_>) {
         let pair = self.state.with(py, |state| state.pair.take());
         if let Some((pair, end)) = pair {
-            // A detached descriptor goes on to be used, by others.
+            // A detached descriptor is used by other code from now on.
             pair.expose();
             drop(pair.register(py, end, None));
         }
     }
 
-    /// Converts a timeout from what programs pass: seconds, or `None` for no timeout.
+    /// Converts the timeout that a program passes: seconds, or `None` for no timeout.
     ///
     /// # Errors
-    /// `TypeError` for what is no number, `ValueError` for one below zero.
+    /// Returns `TypeError` for an object that is no number, `ValueError` for a negative number.
     pub fn timeout_of(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         if value.is_none() {
             return Ok(None);
@@ -231,7 +232,7 @@ impl SocketBase {
     /// Returns the deadline of an operation that may be given a timeout of its own.
     ///
     /// # Errors
-    /// The errors of [`timeout_of`](Self::timeout_of).
+    /// Returns the errors of [`timeout_of`](Self::timeout_of).
     pub fn deadline(&self, py: Python<'_>, given: Unset<'_>) -> PyResult<Deadline> {
         match given {
             Unset::Unset => Ok(self.own_deadline(py)),
@@ -242,7 +243,7 @@ impl SocketBase {
     /// Returns a watcher of the loop for one direction, which is made at the first call.
     ///
     /// # Errors
-    /// `OSError` once closed, and what making it raises.
+    /// Returns `OSError` once the socket is closed, and the error that making the watcher raises.
     pub fn watcher(&self, py: Python<'_>, direction: Direction) -> PyResult<Py<PyAny>> {
         let (known, fd, keeps_loop_alive) = self.state.with(py, |state| {
             let known = state.watchers[direction as usize]
@@ -338,7 +339,7 @@ impl Drop for SocketBase {
 /// Closes a descriptor that was released, through its standard library object if it has one.
 ///
 /// # Errors
-/// The error that `close(2)` reports.
+/// Returns the error that `close(2)` reports.
 pub fn finish(py: Python<'_>, fd: OwnedFd, stdlib_socket: Option<Py<PyAny>>) -> PyResult<()> {
     match stdlib_socket {
         Some(stdlib_socket) => {

@@ -1,7 +1,8 @@
-//! The two ends of a socket pair in one process: each knows where the other waits, and how much is under way to it.
+//! The two ends of a socket pair in one process. Each knows where the other waits, and how many bytes are under way to
+//! it.
 //!
-//! So a send wakes the receiver without a poll, and a receive that has got everything need not ask the kernel for more. That
-//! holds only while all sends and receives go through these two objects: see [`Pair::expose`].
+//! So a send wakes the receiver without a poll, and a receiver that has got everything need not make a system call to
+//! find that out. That holds only while all sends and receives go through these two objects: see [`Pair::expose`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -39,7 +40,7 @@ impl Pair {
         }
     }
 
-    /// Notes where an end waits, and returns where it waited before, for the caller to drop.
+    /// Records the loop and source by which an end waits, and returns the previous ones, for the caller to drop.
     pub fn register(
         &self,
         py: Python<'_>,
@@ -51,7 +52,7 @@ impl Pair {
         })
     }
 
-    /// Calls `f` with where an end waits, if it does.
+    /// Calls `f` with the loop and source by which an end waits, if it does.
     pub fn at<R>(
         &self,
         py: Python<'_>,
@@ -62,7 +63,7 @@ impl Pair {
             .with(py, |registrations| registrations[end].as_ref().and_then(f))
     }
 
-    /// Notes that others may send and receive from now on: the counts prove nothing any more.
+    /// Notes that other code may send and receive from now on, so that the counts are no longer reliable.
     pub fn expose(&self) {
         self.exposed.store(true, Relaxed);
     }

@@ -1,8 +1,8 @@
-//! How a socket's operations wait: they try first, and park when the kernel says that they would block.
+//! The waiting of a socket's operations: they try first, and park when the kernel says that they would block.
 //!
-//! Whether an operation would block is remembered from the last attempt (`reactor::sources`). A socket that waits for the first
-//! time is registered as a *source* of its loop, and stays that. Where that will not do, as the socket is a source of another
-//! thread's loop or must not keep its loop running, a *watch* is made for the one wait.
+//! Whether an operation would block is remembered from the last attempt (`reactor::sources`). A socket that waits for
+//! the first time is registered as a *source* of its loop, and stays registered. If the socket is a source of another
+//! thread's loop already, or must not keep its loop running, a *watch* is made for the one wait instead.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -39,9 +39,9 @@ pub struct Begun {
 /// The place where a wait is registered.
 #[derive(Debug)]
 pub enum WaitSlot {
-    /// As the waiter of the socket's own source.
+    /// The wait is the waiter of the socket's own source.
     Source(SourceKey),
-    /// With a watch of the descriptor: its number, the key of the watch, and true if it keeps the loop running.
+    /// The wait has a watch of the descriptor: its number, the key of the watch, and true if it keeps the loop running.
     Watch(RawFd, Option<usize>, bool),
 }
 
@@ -69,10 +69,11 @@ impl State {
         }
     }
 
-    /// Receives into `room`. Where that was all there is, notes so: the next read then waits without a system call in vain.
+    /// Receives into `room`. If that took all that was there, notes so: the next read then waits without a system call
+    /// that would fail.
     ///
     /// # Errors
-    /// The error that the system call reports.
+    /// Returns the error that the system call reports.
     pub fn take_in(
         &self,
         py: Python<'_>,
@@ -105,10 +106,11 @@ impl State {
         Ok(got)
     }
 
-    /// Receives into the unused capacity of `buffer`, and notes when that was all there is, as [`take_in`](Self::take_in) does.
+    /// Receives into the unused capacity of `buffer`, and notes when that was all there is, as
+    /// [`take_in`](Self::take_in) does.
     ///
     /// # Errors
-    /// The error that the system call reports.
+    /// Returns the error that the system call reports.
     pub fn append(
         &self,
         py: Python<'_>,
@@ -139,7 +141,7 @@ impl State {
         }
     }
 
-    /// Notes that others may use this end of a pair, or that an operation is not counted ([`Pair::expose`]).
+    /// Notes that other code may use this end of a pair, or that an operation is not counted ([`Pair::expose`]).
     ///
     /// [`Pair::expose`]: crate::sockets::pair::Pair::expose
     pub fn expose(&self) {
@@ -169,7 +171,7 @@ impl SocketBase {
     /// Makes a system call unless it is known that it would block; with `force`, makes it in any case.
     ///
     /// # Errors
-    /// `AGAIN` when it would block, `BADF` once closed, or what the call reports.
+    /// Returns `AGAIN` when the call would block, `BADF` once the socket is closed, or the error that the call reports.
     #[inline]
     pub fn call<T>(
         &self,
@@ -194,7 +196,8 @@ impl SocketBase {
         })
     }
 
-    /// Returns what the fast path does about a failed system call. After `EAGAIN` the slow path waits without another attempt.
+    /// Returns the result of the fast path after a failed system call. After `EAGAIN` the slow path waits without
+    /// another attempt.
     pub fn refused(&self, py: Python<'_>, direction: Direction, error: Errno) -> FastPath {
         match error {
             Errno::AGAIN => {
@@ -206,11 +209,12 @@ impl SocketBase {
         }
     }
 
-    /// Calls `attempt` until it no longer would block, and waits in between. Its argument is true if the attempt must make its
-    /// system call whatever is known of the readiness.
+    /// Calls `attempt` until it no longer would block, and waits in between. Its argument is true if the attempt must
+    /// make its system call whatever is known of the readiness.
     ///
     /// # Errors
-    /// The `OSError` of what the attempt reports; `TimeoutError`; what is thrown into the waiting greenlet.
+    /// Returns the `OSError` for the error of an attempt, `TimeoutError`, or the error that is thrown into the waiting
+    /// greenlet.
     #[inline]
     pub fn persist<T>(
         &self,
@@ -244,8 +248,9 @@ impl SocketBase {
     /// Parks the current greenlet, after a call met `EAGAIN`, until another attempt is worth making.
     ///
     /// # Errors
-    /// `BlockingIOError` if the operation must not wait, `TimeoutError` when the deadline passes, `ConcurrentObjectUseError` when
-    /// another greenlet waits in this direction, the error that closing gives, and what is thrown into the greenlet.
+    /// Returns `BlockingIOError` if the operation must not wait, `TimeoutError` when the deadline passes,
+    /// `ConcurrentObjectUseError` when another greenlet waits in this direction, the error that closing gives, and what
+    /// is thrown into the greenlet.
     pub fn wait_ready(
         &self,
         py: Python<'_>,
@@ -260,7 +265,8 @@ impl SocketBase {
     /// Registers a wait, for the caller to park on: the first half of [`wait_ready`](Self::wait_ready).
     ///
     /// # Errors
-    /// `BlockingIOError` if the operation must not wait, `ConcurrentObjectUseError` when another greenlet waits in this direction.
+    /// Returns `BlockingIOError` if the operation must not wait, `ConcurrentObjectUseError` when another greenlet waits
+    /// in this direction.
     pub fn begin_wait(
         &self,
         py: Python<'_>,
@@ -283,10 +289,10 @@ impl SocketBase {
         Ok(Begun { wait, slot })
     }
 
-    /// Takes back a wait that has ended with `woken`: the second half of [`wait_ready`](Self::wait_ready).
+    /// Removes a wait that has ended with `woken`: the second half of [`wait_ready`](Self::wait_ready).
     ///
     /// # Errors
-    /// `TimeoutError` when the deadline has passed, and the error that the wait ended with.
+    /// Returns `TimeoutError` when the deadline has passed, and the error that the wait ended with.
     pub fn end_wait(
         &self,
         py: Python<'_>,
@@ -368,7 +374,7 @@ impl SocketBase {
         }
     }
 
-    /// Takes the wait back from where it is registered, if it is still there.
+    /// Removes the wait from the place where it is registered, if it is still there.
     fn delist(&self, py: Python<'_>, direction: Direction, wait: &WaitRef, slot: WaitSlot) {
         let loop_ = wait.loop_().get();
         match slot {
@@ -398,8 +404,8 @@ impl SocketBase {
         }
     }
 
-    /// Returns the socket's source in `loop_`, and registers it there first if need be; `None` while it is the source of another
-    /// loop, unless that was destroyed.
+    /// Returns the socket's source in `loop_`, and registers it there first if need be; `None` while it is the source
+    /// of another loop, unless that was destroyed.
     fn source_in(&self, py: Python<'_>, loop_: &Py<Loop>) -> PyResult<Option<SourceKey>> {
         let known = self.state.with(py, |state| {
             state
@@ -432,7 +438,7 @@ impl SocketBase {
         Ok(Some(key))
     }
 
-    /// Has the kernel report the readiness anew, as after `connect`: what is known is of the time before.
+    /// Has the kernel report the readiness anew, as after `connect`, which makes the known readiness stale.
     pub fn rearm(&self, py: Python<'_>) {
         let known = self.state.with(py, |state| {
             state
@@ -443,7 +449,8 @@ impl SocketBase {
         if let Some((loop_, key)) = known
             && let Ok(kernel) = loop_.get().kernel(py)
         {
-            // A failure needs no report: a descriptor that was closed elsewhere gives the proper error at the next system call.
+            // A failure needs no report: a descriptor that was closed elsewhere gives the proper error at the next
+            // system call.
             let _ = loop_
                 .get()
                 .sources

@@ -1,4 +1,4 @@
-//! `send` and `sendall` of a socket.
+//! The operations `send` and `sendall` of a socket.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -92,7 +92,7 @@ Send all of `data`. The timeout holds for the whole; when it raises, some may ha
     }
 }
 
-/// Sends bytes once, on the fast path; `then` gets the numbers of bytes that were sent and that there are.
+/// Sends bytes once, on the fast path; `then` gets the number of bytes that were sent, and the number of all bytes.
 #[inline]
 fn send_once(
     slf: &Bound<'_, SocketBase>,
@@ -125,7 +125,7 @@ struct Sending {
     sent: usize,
     /// True for `sendall`, which goes on until nothing is left.
     all: bool,
-    /// True if it makes its system call whatever is known of the readiness.
+    /// True if it makes its system call even when the socket is known not to be ready.
     force: bool,
 }
 
@@ -153,7 +153,7 @@ impl Sending {
         })
     }
 
-    /// Tries, and parks where that would block, to try again afterwards.
+    /// Tries to send; if that would block, parks and tries again afterwards.
     fn go_on(mut self, slf: &Bound<'_, SocketBase>, mut deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();

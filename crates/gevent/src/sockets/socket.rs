@@ -26,15 +26,16 @@ pub struct State {
     pub(crate) family: i32,
     pub(crate) kind: i32,
     pub(crate) proto: i32,
-    /// Seconds that an operation may take; `None` for any time.
+    /// The seconds that an operation may take; `None` for any time.
     pub(crate) timeout: Option<f64>,
     /// True if waiting for the socket keeps the loop running.
     pub(crate) keeps_loop_alive: bool,
     /// The loop and the key that its readiness is registered under, once it had to wait.
     pub(crate) source: Option<(Py<Loop>, SourceKey)>,
-    /// Waits by direction that are no waiters of the source: in another loop, or such as do not keep their loop running.
+    /// The waits by direction that use a watch instead of the source: those in another loop, and those that do not keep
+    /// their loop running.
     pub(crate) watching: [Option<WaitRef>; 2],
-    /// The state that it shares with the other end of a socket pair, and the number of its own end.
+    /// The state that this socket shares with the other end of a socket pair, and the number of its own end.
     pub(crate) pair: Option<(Arc<Pair>, usize)>,
     /// True if the last receive filled the small memory that it tried first.
     pub(crate) plenty: Cell<bool>,
@@ -44,7 +45,7 @@ pub struct State {
     pub(super) files: i64,
     /// True once the program has closed it, though files may still use the descriptor.
     pub(super) closed: bool,
-    /// The number that the descriptor had, and how it went: for the object that stands in for `_sock`.
+    /// The number that the descriptor had, and the reason why it is gone, for the object that stands in for `_sock`.
     pub(crate) gone: (RawFd, &'static str),
 }
 
@@ -87,9 +88,9 @@ pub struct SocketBase {
 /// An argument that may be left out, where `None` means something else.
 #[derive(Debug)]
 pub enum Unset<'py> {
-    /// Left out.
+    /// The argument was left out.
     Unset,
-    /// Given.
+    /// The argument was given.
     Set(Bound<'py, PyAny>),
 }
 

@@ -10,10 +10,10 @@ use super::exceptions;
 use crate::args::from_python;
 use crate::cell::Made;
 
-/// How many bytes a response's head took, and the subprotocol and the compression that were agreed on.
+/// The length in bytes of a response's head, and the subprotocol and the compression that were agreed on.
 type Agreed = (usize, Option<String>, Option<Fields>);
 
-/// A client's handshake on its way.
+/// A client's handshake, from its request to the complete response.
 #[pyclass(frozen, module = "gevent._core")]
 #[derive(Debug)]
 pub struct WebSocketHandshake(Made<Handshake>);
@@ -54,8 +54,8 @@ impl WebSocketHandshake {
         PyBytes::new(py, self.0.request())
     }
 
-    /// Judge the response so far. Returns None when more bytes are needed, else how many its head took, the subprotocol
-    /// and the compression that were agreed on.
+    /// Check the response so far. Return None when more bytes are needed, else the length of its head, and the
+    /// subprotocol and the compression that were agreed on.
     fn decode(&self, input: &[u8]) -> PyResult<Option<Agreed>> {
         match self.0.decode(input) {
             Ok(None) => Ok(None),

@@ -14,7 +14,8 @@ use crate::ffi::buffer::Frozen;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::buffer_pool::{self, BLOCK};
 
-/// The bytes that one system call receives: a block if no message is under way, and no more than a piece of a large one.
+/// The least and the most bytes to receive by one system call. Within these bounds it is the rest of the current frame,
+/// so that a short message takes little memory and a large one few calls.
 const ROOM: RangeInclusive<usize> = BLOCK / 2..=256 * 1024;
 
 /// A message or a control frame from the other side.
@@ -46,7 +47,7 @@ impl Codec {
     /// Returns the state of one side of a connection.
     ///
     /// # Errors
-    /// Returns `ValueError` for a compression that cannot be.
+    /// Returns `ValueError` for a compression whose window is not supported.
     pub fn new(client: bool, max_message_size: usize, deflate: Option<Fields>) -> PyResult<Self> {
         let (me, other) = if client {
             (Role::Client, Role::Server)
@@ -72,7 +73,8 @@ impl Codec {
         self.limit = timeout.map(|timeout| (timeout, rate));
     }
 
-    /// Returns how many seconds to wait for more at most now; `None` where no message has begun.
+    /// Returns the number of seconds to wait for more bytes at most; `None` if no message has begun or there is no
+    /// limit.
     pub fn time_left(&mut self) -> Option<f64> {
         let (timeout, rate) = self.limit?;
         if !self.decoder.is_partway() && !self.has_more() {
@@ -92,7 +94,7 @@ impl Codec {
         }
     }
 
-    /// Counts bytes that came.
+    /// Counts received bytes, which extend the time that is left for the message.
     pub fn earn(&mut self, bytes: usize) {
         self.received = self.received.wrapping_add(bytes as u64);
         if let Some(allowance) = &mut self.allowance {
@@ -106,13 +108,13 @@ impl Codec {
         pending.clamp(*ROOM.start(), *ROOM.end())
     }
 
-    /// Adds to what was received.
+    /// Appends received bytes to the input.
     pub fn feed(&mut self, py: Python<'_>, data: &[u8]) {
         self.earn(data.len());
         self.room(py, data.len()).extend_from_slice(data);
     }
 
-    /// Returns the buffer of what was received and is not decoded, with room for `size` more bytes.
+    /// Returns the buffer of received bytes that are not decoded yet, with room for `size` more.
     pub fn room(&mut self, py: Python<'_>, size: usize) -> &mut Vec<u8> {
         if self.input.capacity() < BLOCK {
             let mut buffer = buffer_pool::buffer(py);
@@ -126,7 +128,8 @@ impl Codec {
         &mut self.input
     }
 
-    /// Gives the memory up that is of no use until more comes. What is left then is the beginning of a header at most.
+    /// Returns the input buffer to the pool, as the connection is about to wait. The bytes that are kept, at most the
+    /// beginning of a header, move to memory of their own size.
     pub fn pause(&mut self, py: Python<'_>) {
         if self.input.capacity() >= BLOCK {
             let left = self.input[self.done..].to_vec();
@@ -138,7 +141,7 @@ impl Codec {
     /// Returns the next message or control frame; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// Returns the breach of the protocol by the other side; inside the result, the error of making Python objects.
+    /// Returns the breach of the protocol by the other side. The inner result is the error of making Python objects.
     pub fn next<'py>(
         &mut self,
         py: Python<'py>,
@@ -165,12 +168,12 @@ impl Codec {
         &self.output
     }
 
-    /// Takes what is to be sent. The memory may be given back to the spare buffers.
+    /// Takes the bytes to be sent. The caller may return their memory to the buffer pool.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
 
-    /// Forgets so many bytes of the output.
+    /// Removes the first `count` bytes of the output, which were sent.
     pub fn sent(&mut self, py: Python<'_>, count: usize) {
         self.output.drain(..count);
         if self.output.is_empty() {
@@ -178,7 +181,7 @@ impl Codec {
         }
     }
 
-    /// Appends to the output.
+    /// Has `append` encode something at the end of the output.
     #[inline]
     fn append<E>(
         &mut self,
@@ -214,7 +217,7 @@ impl Codec {
     /// Appends a frame to the output as it is.
     ///
     /// # Errors
-    /// Returns `ValueError` for what no frame can be.
+    /// Returns `ValueError` for an unknown opcode, and for a control frame that is too long.
     pub fn frame(&mut self, py: Python<'_>, opcode: u8, payload: &[u8]) -> PyResult<()> {
         let opcode = Opcode::from_number(opcode)
             .ok_or_else(|| PyValueError::new_err(format!("unknown opcode {opcode}")))?;
@@ -245,10 +248,11 @@ enum Content<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// A str as text, a bytes-like object as bytes, unless `binary` says otherwise.
+    /// Returns the message for an object: text for a str, and bytes for a bytes-like object, unless `binary` says
+    /// otherwise.
     ///
     /// # Errors
-    /// Returns `TypeError` for anything else, `UnicodeEncodeError` for a str that has no UTF-8.
+    /// Returns `TypeError` for any other object, and `UnicodeEncodeError` for a str that UTF-8 cannot encode.
     #[inline]
     pub fn of(object: &'a Bound<'_, PyAny>, binary: Option<bool>) -> PyResult<Self> {
         if let Ok(text) = object.cast::<PyString>() {

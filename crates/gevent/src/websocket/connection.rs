@@ -1,9 +1,11 @@
 //! `gevent._core.WebSocketBase`: what `gevent.websocket.WebSocket` does per message, from the call to the system call.
 //!
-//! Over a plain socket a message that has come is one system call and one object, and one that is sent is one system
-//! call. While more messages wait that came with it, what is sent is held, to go out with the answers to those: until
-//! `receive` needs another system call, and no longer than until the greenlet lets others run. What happens seldom is the Python subclass's: control frames, the ends of a connection, waiting for one's turn to
-//! send. So is the transport of other streams, such as TLS.
+//! Over a plain socket, receiving a message takes one system call and makes one object, and sending one takes one
+//! system call. While further messages that came by the same system call are not received yet, a message that is sent
+//! is held, to go out together with the answers to those. It is held until `receive` needs another system call, and no
+//! longer than until the greenlet lets others run. The Python subclass does what happens seldom: control frames, the
+//! beginning and end of a connection, and waiting for a turn to send. It also has the transport over other streams,
+//! such as TLS.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -43,20 +45,21 @@ use crate::wsgi::request_file::LEAST;
 #[pyclass(frozen, subclass, name = "WebSocketBase", module = "gevent._core")]
 #[derive(Debug)]
 pub struct WebSocketBase {
-    /// Out of the cell while a call uses it: making Python objects of it is nothing to do in a cell.
+    /// The state of the protocol. A call takes it out of the cell while it uses it, as Python objects must not be made
+    /// while a cell is open.
     codec: GilCell<Option<Box<Codec>>>,
-    /// The socket, unless it takes more than system calls.
+    /// The plain socket; none if the transport takes more than system calls, as TLS does.
     socket: GilCell<Option<Py<SocketBase>>>,
     /// The lock that a greenlet holds while it sends.
     sending: Made<Py<Semaphore>>,
     closed: AtomicBool,
-    /// True if the hub is about to send what is held.
+    /// True if the hub is about to send the held bytes.
     flushing: AtomicBool,
     /// True once the connection is over, and its memory is given back.
     released: AtomicBool,
 }
 
-/// The most that is held.
+/// The number of encoded bytes from which on they are sent rather than held for the next answers.
 const HELD: usize = 16 * 1024;
 
 #[pymethods]
@@ -91,7 +94,8 @@ impl WebSocketBase {
         })
     }
 
-    /// How many seconds to wait at most for more of the message that has begun; None where none has, or there is no limit.
+    /// Return the number of seconds to wait at most for more of the message that has begun; None if none has, or there
+    /// is no limit.
     fn _message_time_left(&self, py: Python<'_>) -> PyResult<Option<f64>> {
         self.with_codec(py, |codec| Ok(codec.time_left()))
     }
@@ -114,13 +118,13 @@ impl WebSocketBase {
         })
     }
 
-    /// How many bytes came from the other side.
+    /// The number of bytes that came from the other side.
     #[getter]
     fn _received(&self, py: Python<'_>) -> PyResult<u64> {
         self.with_codec(py, |codec| Ok(codec.received))
     }
 
-    /// Give back what the connection needed: the program may keep this object as long as it likes.
+    /// Free the memory of the connection, which is over: the program may keep this object for long after that.
     fn _release(&self, py: Python<'_>) {
         self.closed.store(true, Relaxed);
         self.released.store(true, Relaxed);
@@ -128,7 +132,8 @@ impl WebSocketBase {
         drop(dropped);
     }
 
-    /// Speak for one side, over a plain socket if there is one; `received` came behind the handshake.
+    /// Begin as client or server, over a plain socket if there is one. `received` holds the bytes that followed the
+    /// handshake.
     fn __init__(
         &self,
         py: Python<'_>,
@@ -148,7 +153,7 @@ impl WebSocketBase {
         Ok(())
     }
 
-    /// Whether messages can no longer be sent.
+    /// True if messages can no longer be sent.
     #[getter]
     fn closed(&self) -> bool {
         self.closed.load(Relaxed)
@@ -211,12 +216,12 @@ impl WebSocketBase {
         outcome
     }
 
-    /// What is held, as bytes to send.
+    /// Return the held bytes, for the caller to send.
     fn _take_held<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.encoded(py, |_| Ok(()))
     }
 
-    /// What is held and a message, as bytes to send.
+    /// Return the held bytes followed by an encoded message, for the caller to send.
     fn _encode<'py>(
         &self,
         message: &Bound<'py, PyAny>,
@@ -227,7 +232,7 @@ impl WebSocketBase {
         self.encoded(py, |codec| codec.message(py, &content))
     }
 
-    /// What is held and a frame as it is, as bytes to send.
+    /// Return the held bytes followed by a single frame with this opcode and payload, for the caller to send.
     fn _encode_frame<'py>(
         &self,
         payload: &Bound<'py, PyAny>,
@@ -238,7 +243,7 @@ impl WebSocketBase {
         self.encoded(py, |codec| codec.frame(py, opcode, payload.bytes(py)))
     }
 
-    /// What is held and a close frame, as bytes to send.
+    /// Return the held bytes followed by a close frame, for the caller to send.
     fn _encode_close<'py>(
         &self,
         py: Python<'py>,
@@ -248,7 +253,7 @@ impl WebSocketBase {
         self.encoded(py, |codec| codec.close(py, code, reason))
     }
 
-    /// Add to what was received.
+    /// Append received bytes to the input.
     fn _feed(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
         let data = Frozen::of(data)?;
@@ -258,8 +263,8 @@ impl WebSocketBase {
         })
     }
 
-    /// The next of what was received: a str, a bytearray, or for a control frame a tuple of opcode and payload; of a close,
-    /// opcode, code (or None) and reason. None when more bytes are needed.
+    /// Return the next message or control frame that was received: a str, a bytearray, a tuple of opcode and payload,
+    /// or for a close frame a tuple of opcode, code (or None) and reason. Return None when more bytes are needed.
     fn _next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let received = self.with_codec(py, |codec| codec.next(py).map_err(broken)?)?;
         Ok(received.map(|received| match received {
@@ -268,7 +273,7 @@ impl WebSocketBase {
         }))
     }
 
-    /// How many bytes to receive next.
+    /// The number of bytes to receive by the next system call.
     #[getter]
     fn _wanted(&self, py: Python<'_>) -> PyResult<usize> {
         self.with_codec(py, |codec| Ok(codec.wanted()))
@@ -319,7 +324,7 @@ impl WebSocketBase {
     }
 }
 
-/// Has the hub send what is held, as soon as it runs.
+/// Has the hub send the held bytes as soon as it runs.
 fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
     let py = slf.py();
     if slf.get().flushing.swap(true, Relaxed) {
@@ -333,7 +338,7 @@ fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
             return Ok(());
         }
         if forks != fork::count() {
-            // It is the parent's to send.
+            // The bytes were held before a fork: the parent sends them, so the child drops them.
             return slf.get().with_codec(py, |codec| {
                 drop(codec.take_output());
                 Ok(())
@@ -354,7 +359,7 @@ fn flush_soon(slf: &Bound<'_, WebSocketBase>) -> PyResult<()> {
 }
 
 impl WebSocketBase {
-    /// Sends what is held, unless another greenlet is sending; returns true if nothing is left.
+    /// Sends the held bytes, unless another greenlet is sending; returns true if nothing is left.
     fn flush(&self, py: Python<'_>, codec: &mut Codec, socket: &SocketBase) -> bool {
         if codec.output().is_empty() {
             return true;
@@ -363,13 +368,13 @@ impl WebSocketBase {
             return false;
         }
         let sent = send_some(py, socket, codec.output());
-        // The reader will see what ended the connection.
+        // An error drops the bytes: the next receive meets the same error and reports it.
         codec.sent(py, sent.unwrap_or(codec.output().len()));
         codec.output().is_empty()
     }
 }
 
-/// Sends what the socket takes now.
+/// Sends as much as the socket takes without waiting, and returns the number of bytes.
 fn send_some(py: Python<'_>, socket: &SocketBase, data: &[u8]) -> rustix::io::Result<usize> {
     let sent = socket.call(py, Direction::Write, false, |state, fd| {
         let sent = rustix::net::send(fd, data, SendFlags::empty())?;
@@ -415,23 +420,23 @@ Raises `WebSocketError` when the connection was closed before.";
 enum Attempt<'py> {
     Received(Received<'py>),
     Broken(ProtocolError),
-    /// The socket has nothing now, or there is none.
+    /// The socket has no bytes to receive now, or there is no plain socket.
     Nothing,
     /// The connection ended.
     End,
     Failed(Errno),
 }
 
-/// A `receive` on its way.
+/// The state of a call of `receive`, which it keeps while it waits.
 #[derive(Default)]
 struct Receiving {
     deadline: Option<Deadline>,
-    /// True to make the system call whatever is known of the readiness.
+    /// True if the system call is made even when the socket is known not to be ready.
     force: bool,
 }
 
 impl Receiving {
-    /// Tries, and waits to try again; a connection that fails is over.
+    /// Tries to receive a message, and parks to try again if there is none yet. An error ends the connection.
     fn go_on(self, slf: &Bound<'_, WebSocketBase>) -> PyResult<Step> {
         let py = slf.py();
         match self.advance(slf) {
@@ -493,7 +498,8 @@ impl Receiving {
         let limit = slf.get().with_codec(py, |codec| Ok(codec.time_left()))?;
         let begin = limit.map(|_| Time::now());
         let mut limited = limit.map(|left| Deadline::seconds(Some(left.max(LEAST))));
-        // The shorter one counts. The socket's own timeout holds for the whole call.
+        // The shorter of two limits counts: that of the message, and the socket's own timeout, which holds for the
+        // whole call.
         let deadline = match &mut limited {
             Some(limited) if deadline.is_longer_than(limit) => limited,
             _ => deadline,
@@ -508,7 +514,7 @@ impl Receiving {
                     Ok(codec.time_left())
                 });
                 if counted.is_ok_and(|left| left.is_some_and(|left| left <= 0.0)) {
-                    // The wait is taken back before anything else is done.
+                    // The wait is withdrawn from the socket first, so that another greenlet may wait there.
                     let ended = socket
                         .get()
                         .end_wait(py, Direction::Read, slot, wait, woken);
@@ -528,7 +534,7 @@ impl Receiving {
                 .end_wait(py, Direction::Read, slot, wait, woken)
             {
                 Ok(()) => self.go_on(slf),
-                // The hub may not wait, so it must not go by what is known either.
+                // The hub must not wait, so it makes the system call even if that is expected to block.
                 Err(error) if !self.force && error.is_instance_of::<BlockingSwitchOutError>(py) => {
                     self.force = true;
                     self.go_on(slf)
@@ -542,7 +548,7 @@ impl Receiving {
     }
 }
 
-/// Decodes what there is, and what one system call brings.
+/// Decodes the bytes that are there, and receives more until a message is complete or the socket has nothing.
 #[inline(never)]
 fn attempt<'py>(
     slf: &Bound<'py, WebSocketBase>,
@@ -584,7 +590,7 @@ fn attempt<'py>(
     })
 }
 
-/// Ends a `receive` on a connection that is no more.
+/// Ends a `receive` on a connection that has ended, and returns None from it.
 fn over(slf: &Bound<'_, WebSocketBase>) -> PyResult<Step> {
     let py = slf.py();
     slf.call_method0(intern!(py, "_lost"))?;

@@ -5,10 +5,11 @@ use pyo3::prelude::*;
 use websocket::Deflate;
 use websocket::extension::Side;
 
-/// The fields of a `PerMessageDeflate`: whether server and client keep no context, and their windows' bits.
+/// The fields of a `PerMessageDeflate`: two flags, true if the server or the client keeps no context, and the bits of
+/// their windows.
 pub type Fields = (bool, bool, u8, u8);
 
-/// The type of the protocol.
+/// Returns the protocol's type for the fields of a `PerMessageDeflate`.
 ///
 /// # Errors
 /// Returns `ValueError` for a window that is not one of 9 to 15 bits.
@@ -31,7 +32,7 @@ pub fn from_fields(fields: Option<Fields>) -> PyResult<Option<Deflate>> {
     }))
 }
 
-/// The fields of the protocol's type.
+/// Returns the fields of a `PerMessageDeflate` for the protocol's type.
 pub fn to_fields(deflate: Deflate) -> Fields {
     let Deflate { server, client } = deflate;
     (

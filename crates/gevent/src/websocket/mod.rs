@@ -1,4 +1,5 @@
-//! WebSockets: what runs for each message, and the handshakes. What happens seldom is `gevent.websocket`'s.
+//! WebSockets: the handshakes, and the code that runs for each message. The Python module `gevent.websocket` has what
+//! runs seldom, such as control frames and the end of a connection.
 
 mod client;
 mod codec;
@@ -22,7 +23,7 @@ mod exceptions {
     registered_exception!(WebSocketError);
 }
 
-/// What is wrong with a connection that was closed, when it is to receive and when it is to send.
+/// The messages of the errors that a closed connection raises, when the program receives and when it sends.
 const ALREADY_CLOSED: &str = "Connection is already closed";
 const SOCKET_DEAD: &str = "Socket is dead";
 

@@ -29,8 +29,8 @@ fn stamp(py: Python<'_>, into: &mut Vec<u8>) {
     });
 }
 
-/// Appends text with what could forge a line, or drive a terminal, as `\\xNN`: control characters, quotes, backslashes and
-/// all that is not ASCII, as nginx does.
+/// Appends text, and escapes as `\\xNN` every character that could forge a line or control a terminal: control
+/// characters, quotes, backslashes and all that is not ASCII, as nginx does.
 fn escape(text: &[u8], into: &mut Vec<u8>) {
     for &byte in text {
         if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
@@ -59,7 +59,7 @@ fn bytes_of(object: &Bound<'_, PyAny>) -> Vec<u8> {
     }
 }
 
-/// `format_request`: the bytes of the line, without its end.
+/// Returns the bytes of the line, without its end, as `format_request` does.
 ///
 /// # Errors
 /// Returns the error that reading an attribute raises.
@@ -135,7 +135,7 @@ pub fn log_request(handler: &Handler<'_>) -> PyResult<()> {
     }
 }
 
-/// Returns the access log, unless what is written to it goes nowhere.
+/// Returns the access log, or `None` if it discards what is written to it.
 fn log_of<'py>(handler: &Handler<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = handler.py();
     let server = attributes(handler).state.with(py, |state| {
@@ -160,7 +160,7 @@ fn log_to(handler: &Handler<'_>, log: &Bound<'_, PyAny>) -> PyResult<()> {
     log.call_method1(intern!(py, "write"), (line,)).map(drop)
 }
 
-/// Logs the request that is over. A log that cannot be written to costs no client its connection.
+/// Logs the request that is over. An error of the log is reported, but does not end the client's connection.
 ///
 /// # Errors
 /// Returns an error that is no `Exception`, such as one that is thrown into the greenlet.

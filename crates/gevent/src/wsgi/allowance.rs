@@ -5,8 +5,8 @@ use reactor::Time;
 /// Time that waiting for a client uses up, and that the bytes which it takes or sends earn back: a second for as many
 /// bytes as are asked for in a second, and never more than at first.
 ///
-/// So a client that is silent is left after the timeout, one that goes on is not however slow it is, down to the rate that
-/// is asked for, and one that sends a byte a minute is treated as silent.
+/// So the connection of a silent client ends after the timeout. A slow client may go on for as long as it keeps to the
+/// rate that is asked for. One that sends a byte a minute is treated as silent.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     /// The timeout, in seconds.

@@ -1,4 +1,4 @@
-//! The attributes of a handler: what it knows of its connection, and of the request and response it is at.
+//! The attributes of a handler, which describe its connection and its current request and response.
 //!
 //! The heads of requests and responses become Python objects when an attribute is read. An attribute that is set
 //! takes the place of what was decoded.
@@ -25,7 +25,7 @@ pub struct State {
     pub(crate) client_address: Option<Py<PyAny>>,
     pub(crate) server: Option<Py<PyAny>>,
     pub(crate) rfile: Option<Py<PyAny>>,
-    /// `rfile`, where it is one of ours.
+    /// The object that `rfile` returns, if it is a `RequestFile`.
     pub(crate) reader: Option<Py<RequestFile>>,
     pub(crate) service: Option<Py<Service>>,
     /// Host and port of the client, as they go into environments.
@@ -46,9 +46,10 @@ pub struct State {
     pub(crate) fresh: bool,
     /// True if the client is to be given time to read the last answer.
     pub(crate) lingers: bool,
-    /// When the head that is being received has to be complete.
+    /// The time at which the head that is being received has to be complete.
     pub(crate) head_due: Option<Time>,
-    /// When an idle connection ends, where what wakes it up may bring no byte of a request.
+    /// The time at which an idle connection ends. It is kept over several waits where a wake-up may bring no byte of a
+    /// request, as a TLS record without data does.
     pub(crate) idle_due: Option<Time>,
     pub(crate) exchange: Option<Box<Exchange>>,
 }
@@ -95,7 +96,8 @@ impl Attributes {
         }
     }
 
-    /// Opens the exchange, beginning one if there is none; by the rules of a cell.
+    /// Calls `f` with the exchange, which is begun if there is none. `f` must keep to the rules of a cell: it must not
+    /// call Python or drop an object.
     #[inline]
     pub fn exchange<R>(&self, py: Python<'_>, f: impl FnOnce(&mut Exchange) -> R) -> R {
         self.state.with(py, |state| {
@@ -103,7 +105,7 @@ impl Attributes {
         })
     }
 
-    /// Opens the exchange for reading, if there is one.
+    /// Calls `f` with the exchange for reading, if there is one.
     #[inline]
     fn glance<R>(&self, py: Python<'_>, f: impl FnOnce(&Exchange) -> R) -> Option<R> {
         self.state
@@ -131,7 +133,7 @@ impl Attributes {
         drop(old);
     }
 
-    /// Ends the exchange: what a request needs is given back.
+    /// Ends the exchange, and returns its memory to the pool.
     pub fn forget(&self, py: Python<'_>) {
         let exchange = self.state.with(py, |state| {
             state.serial += 1;
@@ -151,7 +153,7 @@ impl Attributes {
         drop(old);
     }
 
-    /// Notes that what an application kept of its request's response is of no more use.
+    /// Invalidates the `start_response` and `write` that an application may have kept beyond its request.
     #[inline]
     pub fn response_over(&self, py: Python<'_>) {
         self.state.with(py, |state| state.serial += 1);
@@ -210,7 +212,8 @@ impl Attributes {
         }
     }
 
-    /// Returns the response's code and reason: those that were set, or else the bytes of what `start_response` was given.
+    /// Returns the response's code and reason: those that were set from Python, or else the bytes that `start_response`
+    /// was given.
     pub fn stated_status<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.get(py, Slot::Status).or_else(|| {
             let bytes = self.glance(py, |exchange| status_of(&exchange.out).map(<[u8]>::to_vec));

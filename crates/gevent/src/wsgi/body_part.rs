@@ -6,7 +6,7 @@ use pyo3::types::PyBytes;
 
 use crate::ffi::buffer::Frozen;
 
-/// The memory of a part of a body.
+/// Returns the memory of a part of a body.
 ///
 /// # Errors
 /// Returns `TypeError` when it is not bytes-like, as text is not; `BufferError` when it is not in one piece.
@@ -25,10 +25,10 @@ pub fn readable(part: &Bound<'_, PyAny>) -> PyResult<Frozen> {
     })
 }
 
-/// Checks that a part of a body can be sent. Nothing is sent of what is empty, whatever it is.
+/// Checks that a part of a body can be sent. An empty part of any type passes, as nothing is sent for it.
 ///
 /// # Errors
-/// Fails as [`readable`], and what asking the part whether it is empty raises.
+/// Fails as [`readable`], and returns the error that the part's `__bool__` or `__len__` raises.
 pub fn check_part(part: &Bound<'_, PyAny>) -> PyResult<()> {
     if part.is_exact_instance_of::<PyBytes>() || !part.is_truthy()? {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The way of a connection: request after request, and nothing kept while it waits for the next one.
+//! Runs a connection: it handles one request after the other, and keeps no buffers while it waits for the next one.
 //!
 //! `handle` parks from a small frame, see `ffi::blocking`: an idle connection's greenlet has no Python frame and hardly
 //! any stack.
@@ -69,7 +69,7 @@ pub fn begin(handler: &Handler<'_>) -> PyResult<Stop> {
     go_on(handler)
 }
 
-/// The state of a parked connection, for when it goes on.
+/// The state that a parked connection needs to go on.
 struct Parked {
     handler: Py<WSGIHandler>,
     socket: Py<SocketBase>,
@@ -79,7 +79,7 @@ struct Parked {
 }
 
 impl Parked {
-    /// Notes that the connection waits no more.
+    /// Removes the connection from the waiting ones, as it has woken up.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         let handler = self.handler.bind(py);
         let counted = is_counted(handler);
@@ -103,7 +103,7 @@ fn go_on(handler: &Handler<'_>) -> PyResult<Stop> {
     stop(handler, stopped)
 }
 
-/// Leaves a connection that waits for more, or ends it.
+/// Parks a connection that waits for more, or ends it.
 #[inline(never)]
 fn stop(handler: &Handler<'_>, stopped: PyResult<Option<Py<SocketBase>>>) -> PyResult<Stop> {
     let py = handler.py();
@@ -130,7 +130,7 @@ fn stop(handler: &Handler<'_>, stopped: PyResult<Option<Py<SocketBase>>>) -> PyR
     }
 }
 
-/// The second half of a wait.
+/// Goes on with a parked connection after its wait has ended: handles the requests that came, or ends it.
 fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyResult<Stop> {
     let handler = parked.handler.bind(py);
     parked.resume(py)?;
@@ -153,7 +153,8 @@ fn woke(py: Python<'_>, parked: Parked, wait: &WaitRef, woken: Outcome) -> PyRes
     }
 }
 
-/// Handles an error of waiting for a request: by an answer, by the end of the connection (`None`), or by raising it.
+/// Handles an error of waiting for a request. Returns the answer to send (408, for a head that does not come in time),
+/// or `None` to end the connection without one; an error that is not the connection's is returned as it is.
 fn late<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Option<Received<'py>>> {
     let py = handler.py();
     if !error.is_instance_of::<PyOSError>(py) {
@@ -168,7 +169,7 @@ fn late<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Option<Received<'
     request::head_timeout(handler).map(Some)
 }
 
-/// Leaves the connection where the loop finds it, giving back what it needs only while busy.
+/// Registers the connection's wait for more bytes, and frees the memory that it needs only while it is busy.
 fn wait_for_more(handler: &Handler<'_>, socket: Py<SocketBase>) -> PyResult<(WaitRef, Parked)> {
     let py = handler.py();
     let this = attributes(handler);
@@ -233,7 +234,7 @@ pub fn is_native(handler: &Handler<'_>) -> bool {
     })
 }
 
-/// Handles the requests that are there; the socket to wait for, none when the connection is over.
+/// Handles the requests that have come. Returns the socket to wait for, or `None` when the connection is over.
 fn converse(handler: &Handler<'_>) -> PyResult<Option<Py<SocketBase>>> {
     let py = handler.py();
     for count in 1_u32.. {
@@ -261,7 +262,7 @@ enum Seen {
     Request,
     /// A request was handled. True if another one may follow.
     Handled(bool),
-    /// Nothing yet.
+    /// Nothing has come yet: this socket is to be waited for.
     Nothing(Py<SocketBase>),
 }
 
@@ -304,9 +305,9 @@ fn one_by_steps(handler: &Handler<'_>) -> PyResult<bool> {
 
 /// The result of one attempt to read a request.
 enum Attempt<'py> {
-    /// Something.
+    /// A request, its refusal, or the end of the connection.
     Came(Received<'py>),
-    /// Nothing yet.
+    /// Nothing has come yet: this socket is to be waited for.
     Wait(Py<SocketBase>),
 }
 
@@ -413,7 +414,8 @@ fn attempt<'py>(handler: &Handler<'py>) -> PyResult<Attempt<'py>> {
     }
 }
 
-/// Returns true if a connection that has had a request, and has none now, ends for another one that waits for room.
+/// Returns true if this connection, which is idle after a request, is to end so that another one which waits for room
+/// can be accepted.
 fn gives_way(handler: &Handler<'_>, service: &Service) -> bool {
     let py = handler.py();
     let idle = attributes(handler)
@@ -426,12 +428,13 @@ fn gives_way(handler: &Handler<'_>, service: &Service) -> bool {
 enum Filled {
     Some,
     None,
-    /// It can be waited for as for any socket.
+    /// Nothing came; this socket can be waited for as a plain one can.
     Wait(Py<SocketBase>),
 }
 
-/// Receives from a socket that is one of ours at its base, such as one that speaks TLS, without waiting; none when it is
-/// not, or has its own idea of waiting.
+/// Receives without waiting from an object whose class is derived from `SocketBase`, such as a TLS socket. Returns
+/// `None` for any other object, and where TLS has to send before it can receive: the caller then waits by the object's
+/// own methods.
 fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Option<Filled>> {
     let py = object.py();
     let Ok(base) = object.cast::<SocketBase>() else {
@@ -464,11 +467,11 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
     }
 }
 
-/// Returns true if a connection with TLS has nothing to read: no byte is decrypted, and none has come. The kernel is asked
-/// for that, as the exception by which reading would say so costs several times as much.
+/// Returns true if a connection with TLS has nothing to read: no byte is decrypted, and none has come. The kernel is
+/// asked first, because `recv` would raise an exception in this case, which costs several times as much.
 fn is_quiet(object: &Bound<'_, PyAny>, base: &SocketBase) -> PyResult<bool> {
     let py = object.py();
-    // The module with the class is not loaded for other sockets: it may be missing.
+    // The class is only looked up for sockets with TLS, as the module `ssl` may be missing.
     if object.getattr_opt(intern!(py, "_sslobj"))?.is_none()
         || !object.get_type().is(TLS_SOCKET.get(py)?)
     {

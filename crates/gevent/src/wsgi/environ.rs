@@ -1,4 +1,4 @@
-//! The environment that an application is called with (PEP 3333): the server's own, and what the request says.
+//! The environment that an application is called with (PEP 3333): the server's own variables and those of the request.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -185,7 +185,8 @@ fn add_fields(handler: &Handler<'_>, into: &Bound<'_, PyAny>) -> PyResult<()> {
     with_head(handler, |head| add_decoded(head, into))
 }
 
-/// Has `f` make Python objects of the head: it is taken out meanwhile, as a cell is not open over that.
+/// Calls `f`, which may make Python objects, with the head. The head is taken out of the cell meanwhile, as Python
+/// objects must not be made while a cell is open.
 fn with_head<R>(handler: &Handler<'_>, f: impl FnOnce(&Head) -> R) -> R {
     let py = handler.py();
     let this = attributes(handler);
@@ -202,8 +203,8 @@ fn add_decoded(head: &Head, into: &Bound<'_, PyAny>) -> PyResult<()> {
         .try_for_each(|field| add(into, field, || head.pairs()))
 }
 
-/// Adds a field; one that is there takes in all of its name. A field with an underscore in its name is left out, as it could
-/// pass for one with a hyphen.
+/// Adds a field; the values of repeated fields are joined into one variable. A field with an underscore in its name is
+/// left out, as it could pass for one with a hyphen.
 fn add<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     into: &Bound<'_, PyAny>,
     (name, value): (&[u8], &[u8]),
@@ -300,7 +301,7 @@ fn unescaped(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
-/// Returns a method as a string that the requests which use it share.
+/// Returns a method as a string, which all requests with this method share.
 fn shared_method<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
     match name {
         "GET" => intern!(py, "GET").clone(),

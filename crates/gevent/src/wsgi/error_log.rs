@@ -1,4 +1,4 @@
-//! The error log: what is reported of clients and applications, and of logs that cannot be written to.
+//! The error log, for reports about clients, applications, and logs that cannot be written to.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,7 +11,7 @@ use crate::registered::NOOP_LOG;
 use crate::wsgi::handler::{Handler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
 
-/// The class of logs that go nowhere.
+/// Returns the class of logs that discard what is written to them.
 ///
 /// # Errors
 /// Fails when it cannot be imported.
@@ -19,13 +19,13 @@ pub fn noop_log(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     NOOP_LOG.class(py)
 }
 
-/// Returns true if what is written to a log goes nowhere.
+/// Returns true if a log discards what is written to it.
 pub fn is_silent(log: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = log.py();
     Ok(log.is_none() || log.get_type().is(noop_log(py)?))
 }
 
-/// Text with the control characters in it escaped, so that it is one line, and harmless on a terminal.
+/// Returns text with its control characters escaped, so that it is one line, and harmless on a terminal.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -71,7 +71,7 @@ pub fn log_error(
     tolerate(handler, logged)
 }
 
-/// Has a message logged that is formatted with these arguments.
+/// Logs a message, formatted with these arguments, by `log_error`.
 ///
 /// # Errors
 /// Returns the error that the log raises.
@@ -89,7 +89,7 @@ pub fn client_address<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>
     handler.getattr(intern!(handler.py(), "client_address"))
 }
 
-/// Has a line logged on what a client did: at a level of its own, where the log has levels.
+/// Logs a line about a client's fault, at a level of its own if the log has levels.
 pub fn log_client<'py>(
     handler: &Handler<'py>,
     what: &str,
@@ -111,7 +111,7 @@ pub fn log_client<'py>(
     tolerate(handler, write.call1((log, line)).map(drop))
 }
 
-/// Has a line logged that says which limit ended a connection.
+/// Logs a line that says which limit ended a connection.
 ///
 /// # Errors
 /// Returns the error that the log raises, if it is no `Exception`.
@@ -119,7 +119,8 @@ pub fn log_limit(handler: &Handler<'_>, text: &str) -> PyResult<()> {
     log_client(handler, "", client_address(handler)?, &format!(" {text}"))
 }
 
-/// Reports that a log cannot be written to, once until it can again: a full disk is noticed by other means, too.
+/// Reports an error of writing to a log. Only the first one is reported until a write succeeds again, as a full disk is
+/// noticed by other means, too.
 ///
 /// # Errors
 /// Returns an error that is no `Exception`.
@@ -146,7 +147,7 @@ pub fn tolerate(handler: &Handler<'_>, logged: PyResult<()>) -> PyResult<()> {
     }
 }
 
-/// Has the loop report why a log cannot be written to, without the request that met it.
+/// Has the loop report why a log cannot be written to, without naming the request that was to be logged.
 ///
 /// # Errors
 /// Returns the error that the loop raises.

@@ -1,4 +1,4 @@
-//! One request and its response, as far as a handler is with them.
+//! The state of one request and its response while a handler works on them.
 
 use http1::Head;
 use pyo3::PyTraverseError;
@@ -105,7 +105,8 @@ impl Exchange {
         SPARE.with(py, |spare| spare.pop()).unwrap_or_default()
     }
 
-    /// Begins anew; returns the objects of what was before, for the caller to drop outside.
+    /// Makes the exchange a fresh one; returns the objects of the old one, for the caller to drop once the cell is
+    /// closed.
     #[must_use]
     pub fn reset(&mut self) -> [Option<Py<PyAny>>; SLOTS] {
         self.head.reset();
@@ -137,7 +138,7 @@ impl Exchange {
             .map(|object| object.bind(py).clone())
     }
 
-    /// Visits what the slots hold, for the collector.
+    /// Visits the objects in the slots, for the garbage collector.
     ///
     /// # Errors
     /// Returns the error of the visitor.
@@ -158,13 +159,13 @@ impl Exchange {
         self.announced = true;
     }
 
-    /// Puts an object into a slot; returns what was there, for the caller to drop outside.
+    /// Puts an object into a slot; returns the old one, for the caller to drop once the cell is closed.
     #[inline]
     pub fn put(&mut self, slot: Slot, object: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
         std::mem::replace(&mut self.set[slot as usize], object)
     }
 
-    /// Gives an exchange back that was reset.
+    /// Returns an exchange, which was reset, to the pool.
     pub fn keep(mut self: Box<Self>, py: Python<'_>) {
         if self.out.capacity() > LARGEST_HEAD {
             self.out = Vec::new();

@@ -25,7 +25,7 @@ pub fn client_error_code(py: Python<'_>, error: &PyErr) -> Option<u16> {
     Some(code.and_then(|code| code.extract()).unwrap_or(400))
 }
 
-/// Returns true if an `OSError` only says that the client is gone.
+/// Returns true if an error is an `OSError` which only means that the client is gone.
 ///
 /// # Errors
 /// Returns the error that `ignored_socket_errors` raises.
@@ -111,7 +111,7 @@ fn client_is_gone(handler: &Handler<'_>) -> bool {
     polled.map_or(true, |events| events.intersects(ended))
 }
 
-/// `_handle_client_error`: the status and the whole response.
+/// Returns the status and the whole response to a client's error, as `_handle_client_error` does.
 ///
 /// # Errors
 /// Returns the error that the log raises.
@@ -171,7 +171,7 @@ pub fn handle_error(
     }
 }
 
-/// `_log_error`: has the loop report the error, with an environment that gives nothing away.
+/// Has the loop report the error, as `_log_error` does, with an environment without the values that may be secret.
 ///
 /// # Errors
 /// Returns the error that the loop raises.
@@ -220,7 +220,7 @@ pub fn send_error_response(handler: &Handler<'_>, code: u16) -> PyResult<()> {
     if sent || broken {
         return Ok(());
     }
-    // What the application stated gives way.
+    // The status and fields that the application stated are replaced.
     let old = this.exchange(py, |exchange| {
         exchange.out.clear();
         exchange.put(Slot::Status, None)

@@ -1,4 +1,4 @@
-//! `wsgi.file_wrapper`: a file that is sent by the kernel where it can be.
+//! `wsgi.file_wrapper`: a file that the kernel sends by itself (`sendfile`) where that is possible.
 
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -35,7 +35,7 @@ pub struct FileWrapper {
 #[pymethods]
 impl FileWrapper {
     /// :param filelike: A binary file, or anything else with a method ``read``.
-    /// :param blksize: How many bytes to read at once, where it has to be read.
+    /// :param blksize: The number of bytes of one read, where the file has to be read.
     #[new]
     #[pyo3(signature = (filelike, blksize = 65536))]
     fn new(filelike: Py<PyAny>, #[pyo3(from_py_with = from_python)] blksize: usize) -> Self {
@@ -78,8 +78,8 @@ impl FileWrapper {
     }
 }
 
-/// Returns true if what `read` returns is what the descriptor's file holds: for a `FileIO`, and one that is buffered, as
-/// `open` makes them. Any other object with a `fileno` may decode what it reads, as `gzip.open` does.
+/// Returns true if `read` returns the bytes of the descriptor's file unchanged, as a `FileIO` and a buffered file of
+/// `open` do. Any other object with a `fileno` may decode what it reads, as that of `gzip.open` does.
 fn reads_as_it_is(file: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = file.py();
     let io = py.import(intern!(py, "_io"))?;
@@ -119,7 +119,8 @@ fn reads_as_it_is(file: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(true)
 }
 
-/// Descriptor and position of a regular file, and how much of it comes after that; none for what has to be read.
+/// Returns the descriptor of a regular file, its position, and the number of bytes after that; `None` for a file that
+/// has to be read.
 fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
     let py = file.py();
     if !reads_as_it_is(file).unwrap_or(false) {
@@ -152,7 +153,7 @@ fn regular(file: &Bound<'_, PyAny>) -> Option<(RawFd, u64, u64)> {
     Some((fd, position, size.saturating_sub(position)))
 }
 
-/// Sends the response with the file as its body; false when that has to be done by reading it.
+/// Sends the response with the file as its body; returns false if the file has to be read instead.
 ///
 /// # Errors
 /// Returns the errors of sending.

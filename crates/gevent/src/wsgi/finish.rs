@@ -103,13 +103,13 @@ fn say_farewell(object: &Bound<'_, PyAny>) {
         return;
     }
     base.get().state.with(py, |state| state.timeout = Some(0.0));
-    // It may not be possible now; then the connection ends without.
+    // An error is ignored: the connection then ends without the alert.
     drop(tls.call_method0(intern!(py, "shutdown")));
 }
 
-/// Reads on and drops what comes until the client has had time to read the answer: closing with bytes unread would have
-/// the kernel take the answer back (RFC 9112 section 9.6). Ends with the client's side, after `linger_timeout` seconds of
-/// silence, and after `linger_time` seconds in any case.
+/// Reads and drops bytes until the client has had time to read the answer: if the connection were closed with bytes
+/// unread, the kernel would reset it, and the client could lose the answer (RFC 9112 section 9.6). It stops when the
+/// client closes its side, after `linger_timeout` seconds of silence, and after `linger_time` seconds in any case.
 fn linger(socket: &Bound<'_, SocketBase>, service: &Service) -> PyResult<()> {
     let py = socket.py();
     let socket = socket.get();
@@ -128,7 +128,7 @@ fn linger(socket: &Bound<'_, SocketBase>, service: &Service) -> PyResult<()> {
     drained
 }
 
-/// Reads and drops what comes, until the time `end` at the latest.
+/// Reads and drops bytes, until the time `end` at the latest.
 fn drain(py: Python<'_>, socket: &SocketBase, service: &Service, end: Time) -> PyResult<()> {
     loop {
         let mut scrap = buffer_pool::buffer(py);

@@ -1,4 +1,5 @@
-//! `gevent.pywsgi.WSGIHandler`: the class, and the functions over a handler that all files of this folder use. Its methods are in `methods`.
+//! `gevent.pywsgi.WSGIHandler`: the class, and the functions over a handler that all files of this folder use. Its
+//! methods are in `methods`.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -88,7 +89,8 @@ pub fn reader(handler: &Handler<'_>) -> PyResult<Py<RequestFile>> {
     found.ok_or_else(|| PyTypeError::new_err("WSGIHandler.__init__() was not called"))
 }
 
-/// Notes that a 101 is sent: what is read from now on is not a request's, and no timeout of one ends it.
+/// Notes that a 101 is sent: the bytes that follow belong to another protocol, so the timeouts of requests no longer
+/// apply.
 pub fn leave_http(handler: &Handler<'_>) {
     let py = handler.py();
     if let Ok(reader) = reader(handler) {

@@ -26,7 +26,7 @@ struct State {
     body: Body,
     /// True while the client waits to be asked for the body.
     expected: bool,
-    /// True once an error left it unknown what the next bytes are.
+    /// True once an error has made it impossible to know where the body ends, so that no further bytes can be read.
     failed: bool,
     /// True if the client waited to be asked for the body, and got a response in place of that.
     unasked: bool,
@@ -49,7 +49,8 @@ pub struct Input {
     state: GilCell<State>,
 }
 
-/// The most bytes to read. Any whole number is one: a negative number, and one beyond all memory, mean all that there are.
+/// The largest number of bytes to read. Any integer is accepted: a negative number, and one beyond the range of
+/// `usize`, mean all bytes that there are.
 struct Size(usize);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Size {
@@ -133,8 +134,8 @@ impl Input {
         Ok(())
     }
 
-    /// Does not ask for the body any more: the response has begun. The application may read on, as a client that was not
-    /// asked may send the body all the same; but nobody waits for what it leaves unread.
+    /// Stops asking for the body, as the response has begun. The application may read on, as a client that was not
+    /// asked may send the body all the same; but bytes that it leaves unread are not waited for.
     pub fn response_began(&self, py: Python<'_>) {
         if self.socket.is_some() {
             self.state.with(py, |state| {
@@ -160,7 +161,7 @@ impl Input {
         if lost {
             return false;
         }
-        // Of chunks it is known once the last one is there.
+        // The length of a body in chunks is known once the last chunk has been received.
         self.reader.get().peek(py, |bytes| {
             let mut at = 0;
             loop {
@@ -173,7 +174,7 @@ impl Input {
         })
     }
 
-    /// Returns true if all the rest of a body with a length has been received.
+    /// Returns true if the whole rest of a body with a length has been received.
     fn is_there(&self, py: Python<'_>, body: &Body) -> bool {
         !self.chunked_input && self.reader.get().available(py) as u64 >= body.contiguous()
     }
@@ -290,12 +291,13 @@ impl Input {
         self.state.with(py, |state| state.body.is_done())
     }
 
-    /// Returns true if an error came of reading it.
+    /// Returns true if reading it has failed.
     pub fn has_failed(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.failed) && !self.blames_application
     }
 
-    /// Skips what the application did not read; false when the connection cannot be used any more.
+    /// Skips the rest of the body, which the application did not read; returns false if the connection cannot be used
+    /// any more.
     ///
     /// # Errors
     /// Returns the error that is thrown into the greenlet.
@@ -326,9 +328,9 @@ impl Input {
 #[pymethods]
 impl Input {
     /// :param rfile: A binary file to read from.
-    /// :param content_length: How many bytes the body has; None: none.
-    /// :param socket: Where to ask for the body, if the client waits for ``100 Continue``.
-    /// :param chunked_input: Whether the body comes in chunks.
+    /// :param content_length: The number of bytes of the body, or None if there is no body.
+    /// :param socket: The socket to send ``100 Continue`` to, if the client waits for that.
+    /// :param chunked_input: True if the body comes in chunks.
     #[new]
     #[pyo3(signature = (rfile, content_length, socket = None, chunked_input = false))]
     fn new(
@@ -364,7 +366,7 @@ impl Input {
         })
     }
 
-    /// Read `length` bytes, fewer only at the end; without `length`, all up to the end.
+    /// Read `length` bytes, or fewer at the end; without `length`, read all bytes up to the end.
     ///
     /// :raises OSError: The client ended before the body did.
     #[pyo3(signature = (length = None))]
@@ -373,7 +375,7 @@ impl Input {
         Ok(PyBytes::new(py, &data))
     }
 
-    /// Read a line, or at most `size` bytes of it; nothing at the end.
+    /// Read a line, or at most `size` bytes of it; return no bytes at the end.
     #[pyo3(signature = (size = None))]
     fn readline<'py>(&self, py: Python<'py>, size: Option<Size>) -> PyResult<Bound<'py, PyBytes>> {
         let data = self.pull(py, size_of(size), true)?;
@@ -398,7 +400,7 @@ impl Input {
         }
     }
 
-    /// Read into a buffer; return how many bytes, fewer than fit only at the end.
+    /// Read into a buffer; return the number of bytes, which is less than its size only at the end.
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut memory = Writable::of(buffer, "readinto")?;
@@ -425,7 +427,7 @@ impl Input {
         self.__next__(py)
     }
 
-    /// The file that is read from.
+    /// The file that the body is read from.
     #[getter]
     fn rfile(&self, py: Python<'_>) -> Py<PyAny> {
         match &self.rfile {
@@ -434,19 +436,19 @@ impl Input {
         }
     }
 
-    /// Where to ask for the body, if the client waits for that.
+    /// The socket to send ``100 Continue`` to, if the client waits for that.
     #[getter]
     fn socket(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.socket.as_ref().map(|socket| socket.clone_ref(py))
     }
 
-    /// How many bytes were read.
+    /// The number of bytes that were read so far.
     #[getter]
     fn position(&self, py: Python<'_>) -> u64 {
         self.state.with(py, |state| state.body.received())
     }
 
-    /// Whether reading asks a client that waits for that.
+    /// True if reading sends ``100 Continue`` to a client that waits for it.
     #[getter]
     fn send_100_continue_enabled(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.expected) || self.socket.is_none()
@@ -480,7 +482,7 @@ pub fn can_be_skipped(handler: &Handler<'_>) -> bool {
     }
 }
 
-/// Returns true if the client kept a request's body from being read.
+/// Returns true if the client's fault kept a request's body from being read.
 pub fn has_failed(handler: &Handler<'_>) -> bool {
     let py = handler.py();
     attributes(handler)

@@ -1,5 +1,5 @@
-//! The methods of `gevent.pywsgi.WSGIHandler`, of which a connection's way consists. The work of each is in the file of its
-//! theme; this file has their Python signatures, and how a handler begins.
+//! The methods of `gevent.pywsgi.WSGIHandler`, which together handle a connection. This file has their Python
+//! signatures and the constructor; the work of each is done in the file of its theme.
 
 use pyo3::exceptions::PyAssertionError;
 use pyo3::intern;
@@ -20,7 +20,7 @@ use crate::wsgi::{
     access_log, connection, environ, error_log, failure, request, response, run, send,
 };
 
-/// Returns the source that a socket is read by: plain ones natively, others by their methods.
+/// Returns the way to read from a socket: natively from a plain one, and by the methods of any other object.
 fn source_of(socket: &Bound<'_, PyAny>) -> PyResult<Source> {
     let py = socket.py();
     if socket.get_type().is(SOCKET.get(py)?) {
@@ -57,8 +57,8 @@ impl WSGIHandler {
 
     /// :param sock: The connection.
     /// :param address: The client's address.
-    /// :param server: The `WSGIServer`, or what has its attributes.
-    /// :param rfile: A binary file to read requests from in the place of *sock*.
+    /// :param server: The `WSGIServer`, or an object with its attributes.
+    /// :param rfile: A binary file to read requests from instead of *sock*.
     #[pyo3(signature = (sock, address, server, rfile = None))]
     fn __init__(
         slf: &Handler<'_>,
@@ -96,14 +96,14 @@ impl WSGIHandler {
         Ok(())
     }
 
-    /// What is raised in applications that break the rules.
+    /// The class of the error that is raised in an application that breaks the rules of WSGI.
     #[classattr]
     #[pyo3(name = "ApplicationError")]
     fn application_error(py: Python<'_>) -> Py<PyAny> {
         py.get_type::<PyAssertionError>().into_any().unbind()
     }
 
-    /// The numbers of errors that only say that the client is gone.
+    /// The error numbers which only mean that the client is gone.
     #[classattr]
     fn ignored_socket_errors() -> (i32, i32) {
         (libc::EPIPE, libc::ECONNRESET)
@@ -114,20 +114,20 @@ impl WSGIHandler {
         "HTTP/1.1"
     }
 
-    /// Handle one request; return what is to become of the connection: true to go on, None to end it, a pair of status and
-    /// response to send that and end it.
+    /// Handle one request. Return true if the connection goes on, None to end it, or a pair of status and response to
+    /// send the response and end it.
     fn handle_one_request<'py>(slf: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         connection::handle_one_request(slf)
     }
 
-    /// Read and return the request line; an empty string when the client sends no more.
+    /// Read and return the request line; return an empty string when the client sends no more.
     fn read_requestline<'py>(slf: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
         request::read_requestline(slf)
     }
 
     /// Read the rest of the head that begins with this line, and set what it says; return true.
     ///
-    /// :raises ValueError: It is no request.
+    /// :raises ValueError: The head is not that of a valid request.
     fn read_request(slf: &Handler<'_>, raw_requestline: &Bound<'_, PyAny>) -> PyResult<bool> {
         request::read_request(slf, raw_requestline)
     }
@@ -161,7 +161,7 @@ impl WSGIHandler {
         environ::connection_upgrade_requested(slf)
     }
 
-    /// Have the application produce one response, and deal with what it raises.
+    /// Have the application produce one response, and handle the errors that it raises.
     fn handle_one_response(slf: &Handler<'_>) -> PyResult<()> {
         run::handle_one_response(slf)
     }
@@ -178,10 +178,10 @@ impl WSGIHandler {
 
     /// WSGI's `start_response`: set how to respond; return the function that sends parts of the body.
     ///
-    /// :raises ValueError: *status* or *headers* may not be sent: a status outside 200-599, a name or value that is none,
-    ///     two statements of the body's length.
-    /// :raises UnicodeError: What is no string of ISO-8859-1 characters there.
-    /// :raises AssertionError: It was called before, and there is no *exc_info*.
+    /// :raises ValueError: *status* or *headers* may not be sent: the status is outside 200-599, a name or value is
+    ///     invalid, or the length of the body is stated twice.
+    /// :raises UnicodeError: A string has characters outside of ISO-8859-1.
+    /// :raises AssertionError: The function was called before, and there is no *exc_info*.
     #[pyo3(signature = (status, headers, exc_info = None))]
     fn start_response<'py>(
         slf: &Handler<'py>,
@@ -215,7 +215,8 @@ impl WSGIHandler {
         send::sendall(slf, data)
     }
 
-    /// Note that a 101 was sent by other means than `write`: no limit of a request holds for what is read from now on.
+    /// Note that a 101 was sent by other means than `write`: the limits of requests no longer apply to the bytes that
+    /// follow.
     fn _leave_http(slf: &Handler<'_>) {
         leave_http(slf);
     }
@@ -274,7 +275,7 @@ impl WSGIHandler {
         failure::send_error_response(slf, error_code)
     }
 
-    /// Prints the exception that is being handled, where a request met one that nobody expects.
+    /// Prints the exception that is being handled, for unexpected errors of a request.
     #[classattr]
     fn _print_unexpected_exc(py: Python<'_>) -> PyResult<Py<PyAny>> {
         let function = py.import("traceback")?.getattr("print_exc")?;

@@ -1,11 +1,12 @@
 //! The WSGI server: a connection's greenlet, from the bytes of a request to those of its response.
 //!
-//! `connection` is the way of a connection, `request` and `environ` lead to the application, `run` calls it, `response` and
-//! `send` lead back. Each step is a method of `WSGIHandler` that a subclass may override: `overriding` knows which are, and
-//! only those are called as Python methods.
+//! `connection` runs a connection. `request` reads requests, `environ` makes the application's environment, `run` calls
+//! the application, `response` makes the head of the response, and `send` sends it with the body. Each step is a method
+//! of `WSGIHandler` that a subclass may override: `overriding` finds out which ones are overridden, and only those are
+//! called as Python methods.
 //!
-//! No file knows one that is above it: `exchange`, `attributes` and `handler` hold the state and are below all others;
-//! `methods`, which has the Python faces of every step, is above all but `serve`.
+//! Files depend only on files below them: `exchange`, `attributes` and `handler` hold the state and are at the bottom;
+//! `methods`, which has the Python methods of every step, is above all others but `serve`.
 
 pub mod access_log;
 pub mod allowance;

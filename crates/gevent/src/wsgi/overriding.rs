@@ -1,4 +1,4 @@
-//! The steps of a connection's way, and which of them a subclass of `WSGIHandler` overrides.
+//! The steps of handling a connection, and the detection of those that a subclass of `WSGIHandler` overrides.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -9,7 +9,7 @@ use crate::ffi::attribute;
 
 macro_rules! steps {
     ($($step:ident = $name:literal,)*) => {
-        /// A method that others call, and that may be overridden.
+        /// A method that other methods call, and that a subclass may override.
         #[allow(missing_docs, reason = "each is named after its method")]
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Step {
@@ -83,7 +83,7 @@ static BASE: PyOnceLock<Base> = PyOnceLock::new();
 static KNOWN: GilCell<Vec<(Py<PyType>, u32, Steps)>> = GilCell::in_static(Vec::new());
 const MOST: usize = 16;
 
-/// Notes the methods of the class whose subclasses override them.
+/// Records the methods of the base class, with which those of subclasses are compared.
 ///
 /// # Errors
 /// Fails when the class lacks one.

@@ -1,4 +1,4 @@
-//! A request's way from the connection to the application.
+//! Reads requests from the connection, and hands them to the application.
 
 use http1::{Framing, Refusal};
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
@@ -82,7 +82,7 @@ pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
         return Ok(true);
     }
     if !input.get().is_done(py) {
-        // The client may still be sending, and not see the answer before it is done.
+        // The client may still be sending, and may not read the answer before it has finished.
         this.state.with(py, |state| state.lingers = true);
     }
     Ok(false)
@@ -181,7 +181,7 @@ pub fn client_error<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Recei
 /// `read_requestline`.
 ///
 /// # Errors
-/// Returns `InvalidClientRequest` for a line that is too long; the errors of receiving.
+/// Returns `InvalidClientRequest` for a line that is too long, or the errors of receiving.
 pub fn read_requestline<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let limit = service_limit(handler);
@@ -203,7 +203,7 @@ fn service_limit(handler: &Handler<'_>) -> usize {
 /// `read_request`.
 ///
 /// # Errors
-/// Returns `InvalidClientRequest` when it is none; the errors of receiving.
+/// Returns `InvalidClientRequest` when the head is invalid, or the errors of receiving.
 pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
@@ -245,7 +245,7 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
         }
         bytes.extend_from_slice(&line);
     }
-    // The line as sent gives way to what was decoded.
+    // The raw line is dropped, so that the attribute is made from the decoded one.
     this.put(py, Slot::Requestline, None);
     took_head(handler);
     let line = || String::from_utf8_lossy(&bytes[..line_end]).into_owned();
@@ -265,7 +265,7 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
     Ok(true)
 }
 
-/// Takes over what the decoded head says of the connection and the body.
+/// Copies what the decoded head states about the connection and the body into the handler's state.
 pub fn took_head(handler: &Handler<'_>) {
     attributes(handler).state.with(handler.py(), |state| {
         state.fresh = false;
@@ -281,7 +281,7 @@ pub fn took_head(handler: &Handler<'_>) {
     });
 }
 
-/// `_check_http_version`: what was decoded is of a version that is understood.
+/// Returns true if the version of the decoded request is supported, as `_check_http_version` does.
 ///
 /// # Errors
 /// Returns the error that reading an attribute raises.

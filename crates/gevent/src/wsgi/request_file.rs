@@ -1,4 +1,5 @@
-//! `rfile`: the bytes that a connection has received and that are not consumed yet, and receiving more of them.
+//! `rfile`: the bytes that a connection has received and not consumed yet. It receives more of them when they are
+//! needed.
 
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ struct State {
     at: usize,
     ended: bool,
     closed: bool,
-    /// The time to wait for more; none where that is not limited.
+    /// The time that is left to wait for more; none if it is not limited.
     allowance: Option<Allowance>,
     /// The stage that the connection is at while it waits for more.
     stage: Option<Stage>,
@@ -55,7 +56,7 @@ pub struct RequestFile {
 }
 
 impl RequestFile {
-    /// A file over `source` that has received nothing.
+    /// Returns a file over `source` that has received nothing yet.
     pub fn over(source: Source) -> Self {
         Self {
             source: Made::new(source),
@@ -94,7 +95,8 @@ impl RequestFile {
         });
     }
 
-    /// Sets how long to wait for more, none for any time, and the stage that the connection is at meanwhile.
+    /// Sets the number of seconds to wait for more (`None` for no limit), and the stage that the connection is counted
+    /// at meanwhile.
     pub fn set_allowance(
         &self,
         py: Python<'_>,
@@ -106,9 +108,10 @@ impl RequestFile {
         });
     }
 
-    /// Sets how many seconds all that is read may take together, none for any time, and the stage meanwhile.
+    /// Sets the number of seconds that all reads may take together (`None` for no limit), and the stage that the
+    /// connection is counted at meanwhile.
     pub fn set_deadline(&self, py: Python<'_>, timeout: Option<f64>, stage: Stage) {
-        // Nothing that comes earns more.
+        // Received bytes do not extend this time: no rate is high enough.
         let allowance = timeout.map(|timeout| Allowance::new(timeout, Some(f64::INFINITY)));
         self.set_allowance(py, allowance, Some(stage));
     }
@@ -126,14 +129,14 @@ impl RequestFile {
         waited
     }
 
-    /// Returns how many seconds to wait at most now.
+    /// Returns the number of seconds to wait at most now.
     fn left(&self, py: Python<'_>) -> Option<f64> {
         self.state.with(py, |state| {
             state.allowance.map(|allowance| allowance.left())
         })
     }
 
-    /// Counts a wait that began at a time.
+    /// Counts the time since `begin` as spent waiting.
     fn spend(&self, py: Python<'_>, begin: Time) {
         self.state.with(py, |state| {
             if let Some(allowance) = &mut state.allowance {
@@ -142,7 +145,7 @@ impl RequestFile {
         });
     }
 
-    /// Counts bytes that came.
+    /// Counts received bytes, which may extend the time.
     fn earn(&self, py: Python<'_>, bytes: usize) {
         self.state.with(py, |state| {
             if let Some(allowance) = &mut state.allowance {
@@ -172,11 +175,11 @@ impl RequestFile {
         buffer_pool::keep_buffer(py, buffer);
     }
 
-    /// Receives what is there of a plain socket, without waiting; 0 at the end. With `force` it is asked in earnest,
-    /// whatever is known of the readiness.
+    /// Receives from a plain socket without waiting, and returns the number of bytes, 0 at the end. With `force` the
+    /// system call is made even when the socket is known not to be ready.
     ///
     /// # Errors
-    /// Returns `AGAIN` when nothing is there, and what the system call reports.
+    /// Returns `AGAIN` when there is nothing to receive, or the error that the system call reports.
     pub fn try_fill(
         &self,
         py: Python<'_>,
@@ -206,7 +209,7 @@ impl RequestFile {
         got
     }
 
-    /// Receives straight into `target`, of which up to `most` bytes are wanted, when nothing is left here.
+    /// Receives up to `most` bytes into `target` without a copy, if no received bytes are left in this buffer.
     fn try_fill_into(
         &self,
         py: Python<'_>,
@@ -225,7 +228,7 @@ impl RequestFile {
     /// Waits until there is more; returns false at the end.
     ///
     /// # Errors
-    /// Returns `TimeoutError`, the `OSError` of receiving, what is thrown into the greenlet.
+    /// Returns `TimeoutError`, the `OSError` of receiving, or an error that is thrown into the greenlet.
     pub fn fill(&self, py: Python<'_>, wanted: usize) -> PyResult<bool> {
         if self.state.with(py, |state| state.ended) {
             return Ok(false);
@@ -257,7 +260,7 @@ impl RequestFile {
         }
     }
 
-    /// Takes in what was received elsewhere; false for nothing, which is the end.
+    /// Appends bytes that were received by other means; returns false if there are none, which means the end.
     ///
     /// # Errors
     /// Returns `TypeError` when it is not bytes-like.
@@ -300,7 +303,8 @@ impl RequestFile {
         }
     }
 
-    /// Takes up to `most` bytes into `target`: what is there, else what comes next. 0 at the end.
+    /// Moves up to `most` bytes into `target`: those that are there, or else those that come next. Returns their
+    /// number, 0 at the end.
     ///
     /// # Errors
     /// Fails as [`fill`](Self::fill).
@@ -338,7 +342,7 @@ impl RequestFile {
         Ok(count)
     }
 
-    /// Takes up to `most` bytes, but nothing after a line feed; fewer at the end.
+    /// Takes up to `most` bytes, but none after a line feed; takes fewer at the end.
     ///
     /// # Errors
     /// Fails as [`fill`](Self::fill).
@@ -364,7 +368,7 @@ impl RequestFile {
     }
 }
 
-/// Receives from an object that is like a socket, which itself keeps the time.
+/// Receives from an object with the methods of a socket; the object's own timeout limits the wait.
 fn receive<'py>(socket: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
     let py = socket.py();
     let Some(seconds) = timeout else {
@@ -398,7 +402,7 @@ fn limit(size: Option<isize>) -> usize {
 
 #[pymethods]
 impl RequestFile {
-    /// Read `size` bytes, fewer only at the end; without `size`, all up to the end.
+    /// Read `size` bytes, or fewer at the end; without `size`, read all bytes up to the end.
     #[pyo3(signature = (size = None, /))]
     fn read<'py>(
         &self,
@@ -431,14 +435,14 @@ impl RequestFile {
         Ok(PyBytes::new(py, &data))
     }
 
-    /// Read what was received already, without waiting: for whoever goes on with another protocol.
+    /// Return the bytes that were received already, without waiting, for a program that goes on with another protocol.
     fn read_available<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let data = self.peek(py, <[u8]>::to_vec);
         self.consume(py, data.len());
         PyBytes::new(py, &data)
     }
 
-    /// Read a line, or at most `size` bytes of it; nothing at the end.
+    /// Read a line, or at most `size` bytes of it; return no bytes at the end.
     #[pyo3(signature = (size = None, /))]
     fn readline<'py>(
         &self,
@@ -449,7 +453,7 @@ impl RequestFile {
         Ok(PyBytes::new(py, &line))
     }
 
-    /// Read into a buffer; return how many bytes, fewer than fit only at the end.
+    /// Read into a buffer; return the number of bytes, which is less than its size only at the end.
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut memory = Writable::of(buffer, "readinto")?;
@@ -477,13 +481,13 @@ impl RequestFile {
         Ok(PyBytes::new(py, &line))
     }
 
-    /// Whether `close` was called.
+    /// True if `close` was called.
     #[getter]
     fn closed(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.closed)
     }
 
-    /// Read no more. The connection is not closed by it.
+    /// Stop reading. This does not close the connection.
     fn close(&self, py: Python<'_>) {
         let buffer = self.state.with(py, |state| {
             (state.closed, state.ended) = (true, true);

@@ -24,7 +24,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// The responder of the request that the handler is at.
+    /// Returns the `start_response` of the handler's current request.
     ///
     /// # Errors
     /// Returns `MemoryError`.
@@ -36,7 +36,7 @@ impl Responder {
         Bound::new(py, Self { handler, serial })
     }
 
-    /// The handler, if it is still at the request.
+    /// Returns the handler, if this request is still its current one.
     fn current<'py>(&self, py: Python<'py>) -> PyResult<&Handler<'py>> {
         let handler = self.handler.bind(py);
         let serial = attributes(handler).state.with(py, |state| state.serial);
@@ -80,7 +80,7 @@ impl Responder {
         }
     }
 
-    /// The handler, as a bound method has it.
+    /// The handler, as a bound method has it in `__self__`.
     #[getter]
     fn __self__(&self, py: Python<'_>) -> Py<WSGIHandler> {
         self.handler.clone_ref(py)

@@ -17,7 +17,7 @@ use crate::wsgi::{buffer_pool, environ, input};
 
 static DATE: GilCell<DateCache> = GilCell::in_static(DateCache::new());
 
-/// Returns a string as it is sent.
+/// Returns the bytes that a string is sent as.
 fn native<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
     match text::as_latin1(text) {
         Some(bytes) => Ok(bytes),
@@ -116,7 +116,7 @@ impl Draft {
                     let text = format!("invalid Transfer-Encoding: {}", value.repr()?);
                     return Err(PyValueError::new_err(text));
                 }
-                // How the body is framed is the server's to say.
+                // The server frames the body, so the application's field is not sent as it is.
                 self.chunked = true;
                 return Ok(());
             }
@@ -136,8 +136,8 @@ impl Draft {
 /// `start_response`.
 ///
 /// # Errors
-/// Returns `UnicodeError`, `ValueError`, `AssertionError` for what cannot be sent; the error in `exc_info` once it is too late;
-/// `ApplicationError` when it was called before.
+/// Returns `UnicodeError`, `ValueError` or `AssertionError` for a status or fields that cannot be sent; the error in
+/// `exc_info` once the head has been sent; and `ApplicationError` when it was called before.
 pub fn start_response<'py>(
     handler: &Handler<'py>,
     status: &Bound<'py, PyAny>,
@@ -211,8 +211,9 @@ pub fn start_response<'py>(
     Ok(())
 }
 
-/// Returns true if the client offers another protocol: by `Upgrade` and `Connection: upgrade` together, on HTTP/1.1 (RFC 9110
-/// section 7.8). gevent, and a program that reads fields in its own way, go by either.
+/// Returns true if the client offers another protocol: by `Upgrade` and `Connection: upgrade` together, on HTTP/1.1
+/// (RFC 9110 section 7.8). With gevent's rules, and for a subclass that reads fields in its own way, one of the two is
+/// enough.
 fn is_upgrade_offered(handler: &Handler<'_>) -> PyResult<bool> {
     let this = attributes(handler);
     let py = handler.py();
@@ -303,7 +304,7 @@ fn length_of(handler: &Handler<'_>) -> PyResult<Option<u64>> {
 /// Returns how many bytes a part of a body has.
 ///
 /// # Errors
-/// Fails as [`readable`]; a part that is empty has none, whatever it is.
+/// Fails as [`readable`]; an empty part of any type has none.
 pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
     let py = part.py();
     match part.cast_exact::<PyBytes>() {
@@ -398,7 +399,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Takes the head out, complete, as it is to be sent.
+/// Takes out the complete head, as it is to be sent.
 ///
 /// # Errors
 /// Returns the error of a status or fields that were set from Python and may not be sent.
@@ -428,7 +429,7 @@ impl Exchange {
         self.decoded && self.head.framing() != http1::Framing::None
     }
 
-    /// Copies the head into a buffer of its own. What was written stays, for `status` and `response_headers`.
+    /// Copies the head into a buffer of its own. The original stays, for `status` and `response_headers`.
     fn copy_head(&self, py: Python<'_>) -> Vec<u8> {
         let mut out = buffer_pool::buffer(py);
         out.extend_from_slice(&self.out);

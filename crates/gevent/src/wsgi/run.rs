@@ -59,7 +59,7 @@ fn end_response(handler: &Handler<'_>, run: PyResult<()>) -> PyResult<()> {
     dealt
 }
 
-/// Counts the request for the statistics. One that breaks off after its response has begun is `aborted`.
+/// Counts the request for the statistics. It is `aborted` if it broke off after its response had begun.
 #[inline]
 fn count(handler: &Handler<'_>, aborted: bool) {
     let py = handler.py();
@@ -79,7 +79,7 @@ fn count(handler: &Handler<'_>, aborted: bool) {
     statistics::request_ended(status, aborted);
 }
 
-/// Forgets a response that came before, if a subclass has its own way here.
+/// Resets the response if a subclass overrides a step here, as an earlier response may have left its state.
 #[inline(never)]
 fn begin_response(handler: &Handler<'_>) {
     let py = handler.py();
@@ -185,7 +185,7 @@ fn take_result(handler: &Handler<'_>, returned: PyResult<Bound<'_, PyAny>>) -> P
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    // As after `finally`: an interrupt while closing is not lost over a client that is gone.
+    // An error of closing comes first, as in a `finally` block, so that an interrupt meanwhile is not lost.
     closed.and(processed)
 }
 
@@ -221,8 +221,8 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
         if this.has_status(py) {
             write(PyBytes::new(py, b"").as_any())?;
         } else if !steps.meets(RESPONDING) {
-            // It may have caught the error of `start_response`. There is nothing to send, as in gevent; the connection ends.
-            // One that took the connection over had no use for it.
+            // The application may have caught the error of `start_response`. There is nothing to send, as in gevent, so
+            // the connection ends. An application that took the connection over did not need to call it.
             if !this.exchange(py, |exchange| exchange.upgrade_offered) {
                 log_text(handler, send::NOT_STARTED, Vec::new())?;
             }
@@ -239,7 +239,7 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// A body that is shorter than announced ends with the connection.
+/// Closes the connection after a body that is shorter than announced, as the client could not find its end otherwise.
 fn end_of_body(handler: &Handler<'_>) {
     let py = handler.py();
     let this = attributes(handler);
@@ -277,7 +277,7 @@ fn send_at_once(handler: &Handler<'_>, result: &Bound<'_, PyAny>) -> PyResult<bo
     send_all_of(handler, &first)
 }
 
-/// Sends the head with a body that consists of these parts; false when they are not all bytes.
+/// Sends the head with a body that consists of these parts; returns false if they are not all bytes objects.
 fn send_all_of(handler: &Handler<'_>, parts: &[Bound<'_, PyAny>]) -> PyResult<bool> {
     if !parts
         .iter()

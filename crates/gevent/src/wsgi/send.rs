@@ -1,4 +1,4 @@
-//! A response's way to the client: head and body in as few system calls as there are writes of the application.
+//! Sends responses to the client. Head and body take no more system calls than the application makes writes.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -28,7 +28,7 @@ use crate::wsgi::request_file::{LEAST, is_timeout};
 use crate::wsgi::statistics::Stage;
 use crate::wsgi::{buffer_pool, input, response};
 
-/// The steps that send. With none of them overridden, what belongs together is sent together.
+/// The steps that send. With none of them overridden, head and body are sent together.
 pub const SENDING: Steps = Steps::of(&[
     Step::Write,
     Step::WriteBody,
@@ -57,7 +57,8 @@ pub fn not_started(handler: &Handler<'_>) -> PyErr {
 /// `write`.
 ///
 /// # Errors
-/// Returns `ApplicationError` when there is to be no body or `start_response` was not called; the errors of sending.
+/// Returns `ApplicationError` when the response has no body or `start_response` was not called, or the errors of
+/// sending.
 pub fn write(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -103,7 +104,7 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     };
     let head = finalized.and_then(|()| response::head(handler));
     if head.is_err() {
-        // There is still time for another response.
+        // Nothing has been sent, so another response can still be sent.
         attributes(handler).exchange(handler.py(), |exchange| exchange.headers_sent = false);
     }
     head
@@ -115,7 +116,7 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
 /// Returns the errors of the steps that it consists of.
 pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
-    // It is checked while another response, one that says what is wrong, can still take the place of this one.
+    // The part is checked before the head is taken, while an error response can still be sent instead of this one.
     check_part(data)?;
     let size = response::size_of(data)?;
     attributes(handler).exchange(py, |exchange| exchange.first = Some(size));
@@ -184,10 +185,11 @@ pub fn sendall(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     transmit(handler, &mut [IoSlice::new(data.bytes(handler.py()))])
 }
 
-/// Sends a head, if there is one, and parts of the body, framed as they have to be; `last` when there are no more.
+/// Sends a head, if there is one, and parts of the body with the framing that the response needs. `last` is true if no
+/// more parts follow.
 ///
 /// # Errors
-/// Returns `TypeError` for a part that is not bytes-like; the errors of sending.
+/// Returns `TypeError` for a part that is not bytes-like, or the errors of sending.
 pub fn send_parts(
     handler: &Handler<'_>,
     head: Option<&[u8]>,
@@ -219,7 +221,7 @@ pub fn send_parts(
     pieces.extend(head.map(IoSlice::new));
     for (at, part) in memory.iter().enumerate() {
         let mut bytes = part.bytes(py);
-        // No more than was announced, or the client would take it for the next response.
+        // No more bytes than announced are sent, as the client would take the rest for the next response.
         if let Some(left) = &mut left {
             bytes = &bytes[..bytes
                 .len()
@@ -244,7 +246,7 @@ pub fn send_parts(
     transmit(handler, &mut pieces)
 }
 
-/// [`send_parts`] where nothing has to be framed; false when something has.
+/// Does what [`send_parts`] does for a body that needs no framing; returns false if it needs some.
 fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool> {
     let py = handler.py();
     let this = attributes(handler);
@@ -263,10 +265,11 @@ fn send_simple(handler: &Handler<'_>, head: &[u8], body: &[u8]) -> PyResult<bool
     transmit(handler, &mut [IoSlice::new(head), IoSlice::new(body)]).map(|()| true)
 }
 
-/// Sends the pieces, whatever they are, and counts them.
+/// Sends the pieces as they are, and counts their bytes as part of the response.
 ///
 /// # Errors
-/// Returns `OSError` when the client is gone or takes nothing for too long; what is thrown into the greenlet.
+/// Returns `OSError` when the client is gone or takes nothing for too long, or an error that is thrown into the
+/// greenlet.
 pub fn transmit(handler: &Handler<'_>, pieces: &mut [IoSlice<'_>]) -> PyResult<()> {
     let py = handler.py();
     let this = attributes(handler);
@@ -324,7 +327,7 @@ fn send_plain(
     let py = handler.py();
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     if total <= SMALL && pieces.len() > 1 {
-        // To copy little is cheaper than to have the kernel gather it.
+        // Copying a few bytes is cheaper than having the kernel gather the pieces.
         let mut whole = buffer_pool::buffer(py);
         pieces
             .iter()
@@ -366,7 +369,7 @@ fn gather(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> rustix::io::Result<usiz
     rustix::net::sendmsg(fd, pieces, &mut control, SendFlags::NOSIGNAL)
 }
 
-/// The first [`MOST_BYTES`] of these.
+/// Returns the first [`MOST_BYTES`] of these.
 fn first_bytes<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
     let mut room = MOST_BYTES;
     let mut some = Vec::new();
@@ -385,7 +388,7 @@ fn first_bytes<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
 /// counted last. What it took earns it more time, see [`Allowance`].
 ///
 /// # Errors
-/// Returns `TimeoutError`, and as a socket's waiting.
+/// Returns `TimeoutError`, and the errors of waiting for a socket.
 pub fn wait_writable(
     handler: &Handler<'_>,
     socket: &SocketBase,
@@ -430,7 +433,7 @@ fn wait_counted(
     waited
 }
 
-/// Sends by the methods of an object that is like a socket.
+/// Sends by the methods of an object that has those of a socket.
 fn send_by_method(handler: &Handler<'_>, pieces: &[IoSlice<'_>], total: usize) -> PyResult<()> {
     let py = handler.py();
     let socket = handler.getattr(intern!(py, "socket"))?;

@@ -38,7 +38,7 @@ Handle the connection `sock` of a `WSGIServer` and close it.";
     }
 }
 
-/// Closes a connection that waits for nothing.
+/// Closes the connection unless it has parked.
 #[inline(never)]
 fn leave(sock: &Bound<'_, PyAny>, begun: PyResult<Stop>) -> PyResult<First> {
     if !matches!(begun, Ok(Stop::Park(_))) {
@@ -47,7 +47,8 @@ fn leave(sock: &Bound<'_, PyAny>, begun: PyResult<Stop>) -> PyResult<First> {
     begun.map(Into::into)
 }
 
-/// The handler of a connection; none when all is done, by a handler that has its own way or because there is none.
+/// Makes the handler of a connection, and returns it. `None` means that the connection is over: the TLS handshake
+/// failed, or the handler overrides `handle`, which was called.
 #[inline(never)]
 fn meet<'py>(
     server: &Bound<'py, PyAny>,
@@ -61,7 +62,7 @@ fn meet<'py>(
     } else {
         let wrapped = server.call_method1(intern!(py, "_negotiate"), (sock, address))?;
         if wrapped.is_none() {
-            // There is no connection with TLS. The log says why.
+            // The TLS handshake failed, and was logged.
             return Ok(None);
         }
         wrapped

@@ -1,4 +1,5 @@
-//! The state that a server's connections share: its limits, and which of them are idle, so that stopping ends those first.
+//! The state that a server's connections share: its limits, and the list of idle connections, which end first when the
+//! server stops.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -41,7 +42,7 @@ pub struct Service {
     pub(crate) max_discard: u64,
     /// True if gevent's behaviour is kept where it is wrong by today's rules but its tests ask for it.
     pub(crate) like_gevent: bool,
-    /// True if the server's class does not override how environments are made.
+    /// True if the server's class does not override the method that makes environments.
     pub(crate) plain: bool,
     /// True if the last line for the log was lost.
     pub(crate) log_is_lost: AtomicBool,
@@ -53,9 +54,9 @@ pub struct Service {
 enum Stopping {
     #[default]
     None,
-    /// Those that had a request, or a part of one.
+    /// The connections from which a request, or a part of one, has come.
     Known,
-    /// Those that have just come, too.
+    /// All connections, including those that have just come.
     All,
 }
 
@@ -105,10 +106,10 @@ impl State {
 static DEFAULT: PyOnceLock<Py<Service>> = PyOnceLock::new();
 
 impl Service {
-    /// Returns the service of a server, or a shared one for an object without.
+    /// Returns the service of a server, or a shared one for an object that has none.
     ///
     /// # Errors
-    /// Returns the error that looking the server's up raises.
+    /// Returns the error that reading the server's attribute raises.
     pub fn of(server: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let py = server.py();
         if let Some(own) = server.getattr_opt(pyo3::intern!(py, "_service"))?
@@ -120,8 +121,8 @@ impl Service {
         Ok(shared.clone_ref(py))
     }
 
-    /// Notes that a connection waits for a request; the key is for [`resume`](Self::resume). One that is counted as busy
-    /// is not, meanwhile.
+    /// Notes that a connection waits for a request, and returns the key for [`resume`](Self::resume). A connection that
+    /// was counted as busy is not counted while it waits.
     pub fn idle(
         &self,
         py: Python<'_>,
@@ -147,7 +148,7 @@ impl Service {
         key
     }
 
-    /// Notes that a connection waits no more; returns true if it is to make room for another one.
+    /// Notes that a connection has stopped waiting; returns true if it is to end, to make room for another one.
     pub fn resume(&self, py: Python<'_>, key: usize, counted: bool) -> bool {
         let idle = self.state.with(py, |state| {
             state.busy += usize::from(counted);
@@ -159,7 +160,8 @@ impl Service {
         })
     }
 
-    /// Returns true if a connection that would be idle now is to end, as another one waits for room. One does.
+    /// Returns true if a connection that would be idle now is to end, as another one waits for room. It returns true
+    /// once only, so that one connection ends.
     #[inline]
     pub fn takes_room(&self, py: Python<'_>) -> bool {
         self.state
@@ -276,13 +278,13 @@ impl Service {
         }
     }
 
-    /// How many connections are at a request.
+    /// The number of connections that handle a request.
     #[getter]
     fn busy(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.busy)
     }
 
-    /// How many connections wait for a request.
+    /// The number of connections that wait for a request.
     #[getter]
     fn waiting(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.idle.len())
@@ -328,12 +330,12 @@ impl Service {
         }
     }
 
-    /// Note that there is room.
+    /// Note that there is room, so that no connection has to end for another one.
     fn has_room(&self, py: Python<'_>) {
         self.state.with(py, |state| state.room_is_wanted = false);
     }
 
-    /// Wait until no connection is left, for at most so many seconds; return whether that came to be.
+    /// Wait until no connection is left, for at most `timeout` seconds; return true if none is left.
     #[pyo3(signature = (timeout = None))]
     fn join(
         &self,

@@ -1,8 +1,8 @@
 //! Counts of connections by what they wait for, and of requests by how they ended: `gevent._core.http_statistics`.
 //!
-//! They are counts of the process, over all servers and threads. A count is read, changed and stored, which needs no atomic
-//! operation, as the GIL is held: so it costs three instructions at moments that cost thousands. What is derived from others,
-//! such as the number of applications that run, is computed when somebody asks.
+//! The counts are those of the process, over all servers and threads. As the GIL is held, a count is read, changed and
+//! stored without an atomic operation, so it costs three instructions at moments that cost thousands. Numbers that are
+//! derived from others, such as that of running applications, are computed when they are read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -27,14 +27,15 @@ impl Count {
         self.0.store(self.get().wrapping_add(1), Relaxed);
     }
 
-    /// Counts back. A forked child begins at zero, with connections that were counted in its parent.
+    /// Subtracts one, but stays at zero: a forked child begins at zero, and ends connections that were counted in its
+    /// parent.
     #[inline]
     fn decrease(&self) {
         self.0.store(self.get().saturating_sub(1), Relaxed);
     }
 }
 
-/// The stages of a connection that are counted. One that is at none of them is with the application.
+/// The stages of a connection that are counted. A connection that is at none of them runs the application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     /// Nothing has come from the client yet.
@@ -45,7 +46,7 @@ pub enum Stage {
     Idle,
     /// The application waits for more of the request's body.
     Body,
-    /// The client is waited for to take more of the response.
+    /// The server waits for the client to take more of the response.
     Sending,
     /// A 101 was sent, and the connection speaks another protocol.
     Upgraded,
@@ -120,7 +121,7 @@ pub fn request_refused(status: u16) {
     REFUSED.increase();
 }
 
-/// Begins all counts at zero: the connections of a forked child are its parent's.
+/// Resets all counts to zero in a forked child, as its connections are counted in the parent.
 pub fn in_child() {
     let all = AT_STAGE.iter().chain(&OF_CLASS);
     for count in all.chain([&OPEN, &ACCEPTED, &REFUSED, &ABORTED]) {

@@ -1,8 +1,8 @@
-//! A connection that serves nobody: requests decoded one after the other, from input in any pieces.
+//! A simulated connection, on which requests are decoded one after the other, from input in any pieces.
 
 use http1::{Body, Head, Policy, Refusal, Step, Version};
 
-/// All that was decoded of one request.
+/// Everything that was decoded of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub line: Vec<u8>,
@@ -15,14 +15,14 @@ pub struct Request {
     pub whole: bool,
 }
 
-/// What a connection saw: its requests, and the refusal that ended it, if one did.
+/// The events of a connection: its requests, and the refusal that ended it, if one did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transcript {
     pub requests: Vec<Request>,
     pub refusal: Option<Refusal>,
     /// The request line of a refused head, as a log would show it.
     pub refused_line: Vec<u8>,
-    /// Bytes that belong to no request yet.
+    /// The number of bytes at the end that belong to no request yet.
     pub left: usize,
 }
 
@@ -95,7 +95,7 @@ fn drain(
     }
 }
 
-/// Bytes one by one.
+/// Yields the bytes one by one, as pieces.
 #[allow(dead_code)]
 pub fn single(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.chunks(1)

@@ -1,8 +1,8 @@
-//! A connection that nobody is at the other end of.
+//! A simulated connection without an other side.
 
 use websocket::{Decoder, Event, ProtocolError};
 
-/// An event that owns what came.
+/// An event that owns its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Came {
     Text(String),
@@ -24,7 +24,7 @@ impl From<Event<'_>> for Came {
     }
 }
 
-/// What came, and the error that ended it.
+/// The events of a connection, and the error that ended it.
 pub type Transcript = (Vec<Came>, Option<ProtocolError>);
 
 /// Decode what arrives in `pieces`. How much text comes out ahead of data that cannot be decompressed is the
