@@ -79,7 +79,7 @@ impl Exchange {
         }
     }
 
-    /// Returns what is to be sent next, after taking note of a reply that is overdue.
+    /// Returns the query to be sent next, after it has checked whether a reply is overdue.
     pub fn next(
         &mut self,
         now: Duration,

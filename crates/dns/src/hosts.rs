@@ -59,7 +59,7 @@ impl Hosts {
             let address = match address {
                 IpAddr::V4(_) if v4 => *address,
                 IpAddr::V6(_) if v6 => *address,
-                // As in libc, `::1` stands for 127.0.0.1 where IPv4 is asked for, since the name means this host.
+                // As in libc, `::1` stands for 127.0.0.1 where only IPv4 is asked for, as the name means this host.
                 IpAddr::V6(six) if v4 && six.is_loopback() => Ipv4Addr::LOCALHOST.into(),
                 _ => continue,
             };

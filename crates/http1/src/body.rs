@@ -50,7 +50,8 @@ pub struct Body {
     taken: usize,
 }
 
-/// The part of a body that the next byte belongs to. A number is the size of the chunk, or what is left of the data.
+/// The part of a body that the next byte belongs to. A number is the size of the chunk, or the length of its remaining
+/// data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The content of a body with a length.
@@ -143,7 +144,7 @@ impl Body {
         taken
     }
 
-    /// Decodes what comes next. A step ends with the first run of content, so call again while it consumes
+    /// Decodes the next bytes of the body. A step ends with the first run of content, so call again while it consumes
     /// something and is not done. When nothing is consumed, more bytes are needed.
     ///
     /// # Errors

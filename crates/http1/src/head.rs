@@ -147,7 +147,7 @@ impl Head {
         Ok(None)
     }
 
-    /// Checks the size of what has come, with `text` bytes of the last line, which may not be complete.
+    /// Checks the size of the lines so far, with `text` bytes of the last line, which may not be complete.
     fn check_size(&self, text: usize, policy: &Policy) -> Result<(), Refusal> {
         match self.progress.fields_begin {
             None if text > policy.limits.request_line => Err(Refusal::RequestLineTooLong),

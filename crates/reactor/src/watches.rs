@@ -199,7 +199,8 @@ impl<K: Copy + Eq> Watches<K> {
         }
     }
 
-    /// Returns the watches that an event on `fd` concerns, each with the part of what it asked for that is ready.
+    /// Returns the watches that an event on `fd` concerns, each with the directions that it asked for and that are
+    /// ready.
     pub fn ready(&self, fd: RawFd, flags: EventFlags) -> impl Iterator<Item = (K, Interest)> + '_ {
         let ready = Interest::ready(flags);
         self.watches(fd)
@@ -213,7 +214,7 @@ impl<K: Copy + Eq> Watches<K> {
         !self.always.is_empty()
     }
 
-    /// Returns the watches on files that epoll refuses because they never block, with what they ask for.
+    /// Returns the watches on files that epoll refuses because they never block, with the directions that they ask for.
     pub fn always_ready(&self) -> impl Iterator<Item = (K, Interest)> + '_ {
         self.always.iter().flat_map(|&fd| self.watches(fd))
     }

@@ -26,7 +26,7 @@ pub enum ClientError {
     /// The server answered with another status than 101.
     #[error("server answered {0} {1}")]
     Status(u16, String),
-    /// A field of the response is missing, or is not what was asked for.
+    /// A field of the response is missing, or does not match the request.
     #[error("invalid {0} in response")]
     Field(&'static str),
 }

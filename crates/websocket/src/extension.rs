@@ -130,7 +130,7 @@ impl Deflate {
             return None;
         }
         let mut agreed = *self;
-        // The server must confirm what was asked of it.
+        // The server must confirm the parameters that the offer asks for.
         if !self.server.context_takeover && !parameters.server_no_context_takeover {
             return None;
         }

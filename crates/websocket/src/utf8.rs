@@ -10,7 +10,7 @@ pub(crate) struct Utf8 {
     length: usize,
 }
 
-/// The text is not UTF-8, whatever may follow.
+/// The error of text that is not UTF-8, and cannot become so by further bytes.
 #[derive(Debug)]
 pub(crate) struct Invalid;
 

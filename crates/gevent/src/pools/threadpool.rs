@@ -350,7 +350,7 @@ impl TaskQueue {
         Ok(())
     }
 
-    /// Forget the workers, in a forked child, and what they were doing; the tasks that none had begun stay.
+    /// Forget, in a forked child, the workers and the jobs that they had begun. Jobs that no worker had begun stay.
     fn after_fork(&self, py: Python<'_>) {
         let (old, lost) = self.state.with(py, |state| {
             let lost = state.unfinished.saturating_sub(state.jobs.len());

@@ -42,7 +42,7 @@ fn check_not_negative(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     }
 }
 
-/// `get` of a queue.
+/// The implementation of `get` of a queue.
 pub struct Get;
 
 impl Blocking for Get {

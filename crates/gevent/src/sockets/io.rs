@@ -50,7 +50,7 @@ fn share_of(room: usize, nbytes: isize, name: &str) -> PyResult<usize> {
     }
 }
 
-/// `socket.recv`.
+/// The implementation of `socket.recv`.
 pub struct Receive;
 
 impl Blocking for Receive {
@@ -203,7 +203,8 @@ impl SocketBase {
                 Ok(())
             });
             match more {
-                // An error must not lose the bytes that were received before it: the next call will meet it again.
+                // An error must not lose the bytes that were received before it: the next call meets the error again
+                // and reports it.
                 Err(error) if head.is_empty() => Err(error),
                 _ => Ok(()),
             }

@@ -150,7 +150,7 @@ impl State {
         }
     }
 
-    /// Counts what was sent to the other end of a pair, and returns the waiter there, for the caller to wake.
+    /// Counts bytes that were sent to the other end of a pair, and returns the waiter there, for the caller to wake.
     pub fn notify_peer(&self, py: Python<'_>, sent: usize) -> Option<WaitRef> {
         let (pair, end) = self.pair.as_ref()?;
         pair.sent(1 - end, sent);
@@ -210,7 +210,7 @@ impl SocketBase {
     }
 
     /// Calls `attempt` until it no longer would block, and waits in between. Its argument is true if the attempt must
-    /// make its system call whatever is known of the readiness.
+    /// make its system call even when the socket is known not to be ready.
     ///
     /// # Errors
     /// Returns the `OSError` for the error of an attempt, `TimeoutError`, or the error that is thrown into the waiting

@@ -19,7 +19,7 @@ use crate::sockets::socket::SocketBase;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 
-/// `socket.send`.
+/// The implementation of `socket.send`.
 pub struct Send;
 
 impl Blocking for Send {
@@ -50,7 +50,7 @@ Send some of `data`; return how many bytes. `timeout` overrides the socket's.";
     }
 }
 
-/// `socket.sendall`.
+/// The implementation of `socket.sendall`.
 pub struct SendAll;
 
 impl Blocking for SendAll {

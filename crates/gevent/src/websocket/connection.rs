@@ -392,7 +392,7 @@ fn send_some(py: Python<'_>, socket: &SocketBase, data: &[u8]) -> rustix::io::Re
     }
 }
 
-/// `WebSocket.receive`.
+/// The implementation of `WebSocket.receive`.
 pub struct Receive;
 
 impl Blocking for Receive {

@@ -124,7 +124,7 @@ pub fn format_request(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     Ok(line)
 }
 
-/// `log_request`.
+/// Implements `log_request`.
 ///
 /// # Errors
 /// Returns the error that the log raises.

@@ -38,7 +38,7 @@ use crate::wsgi::{access_log, errors, finish, send};
 /// The number of requests in a row after which other greenlets get to run.
 const BATCH: u32 = 32;
 
-/// `WSGIHandler.handle`.
+/// The implementation of `WSGIHandler.handle`.
 pub struct Handle;
 
 impl Blocking for Handle {
@@ -567,10 +567,10 @@ fn refuse(
     access_log::request_done(handler)
 }
 
-/// `handle_one_request`.
+/// Implements `handle_one_request`.
 ///
 /// # Errors
-/// Returns the error that an overridden step raises, and what is thrown into the greenlet.
+/// Returns the error that an overridden step raises, or one that is thrown into the greenlet.
 pub fn handle_one_request<'py>(handler: &Handler<'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = handler.py();
     let received = if refresh(handler)?.meets(READING) || !is_native(handler) {

@@ -233,7 +233,7 @@ fn add<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     )
 }
 
-/// `_connection_upgrade_requested`.
+/// Implements `_connection_upgrade_requested`.
 ///
 /// # Errors
 /// Returns the error that a message raises which was set as `headers`.
@@ -322,7 +322,8 @@ struct Line<'py> {
     version: Bound<'py, PyAny>,
 }
 
-/// Returns the variables of the request line; attributes that were set from Python count in the place of what was decoded.
+/// Returns the variables of the request line; attributes that were set from Python take precedence over the decoded
+/// ones.
 fn line<'py>(handler: &Handler<'py>, head: &Head) -> PyResult<Line<'py>> {
     let py = handler.py();
     let this = attributes(handler);
@@ -355,7 +356,7 @@ fn line<'py>(handler: &Handler<'py>, head: &Head) -> PyResult<Line<'py>> {
     })
 }
 
-/// `get_environ`.
+/// Implements `get_environ`.
 ///
 /// # Errors
 /// Returns the error that an overridden step raises.

@@ -38,7 +38,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// `log_error`.
+/// Implements `log_error`.
 ///
 /// # Errors
 /// Returns the error that the log raises.

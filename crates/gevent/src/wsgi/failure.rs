@@ -149,7 +149,7 @@ pub fn handle_client_error<'py>(
     Ok((status, PyBytes::new(py, response.as_bytes())))
 }
 
-/// `handle_error`.
+/// Implements `handle_error`.
 ///
 /// # Errors
 /// Returns the error that an overridden step, or reporting the error, raises.
@@ -202,7 +202,7 @@ pub fn report(
         .map(drop)
 }
 
-/// `_send_error_response_if_possible`.
+/// Implements `_send_error_response_if_possible`.
 ///
 /// # Errors
 /// Returns the errors of sending.

@@ -145,7 +145,7 @@ impl Input {
         }
     }
 
-    /// Returns true if what is left of the body is known to be no more than is skipped to keep the connection.
+    /// Returns true if the rest of the body is known to be short enough to be skipped to keep the connection.
     fn can_be_skipped(&self, py: Python<'_>) -> bool {
         let (mut body, lost) = self.state.with(py, |state| {
             let lost = state.failed || state.expected || state.unasked;
@@ -470,7 +470,8 @@ impl Input {
     }
 }
 
-/// Returns true if what is left of a request's body may be skipped after the response, as far as is known before it.
+/// Returns true if the rest of a request's body may be skipped after the response, as far as that is known before the
+/// response.
 pub fn can_be_skipped(handler: &Handler<'_>) -> bool {
     let py = handler.py();
     match attributes(handler).get(py, Slot::WsgiInput) {

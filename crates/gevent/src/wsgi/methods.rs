@@ -125,7 +125,7 @@ impl WSGIHandler {
         request::read_requestline(slf)
     }
 
-    /// Read the rest of the head that begins with this line, and set what it says; return true.
+    /// Read the rest of the head that begins with this line, and set the attributes that it states; return true.
     ///
     /// :raises ValueError: The head is not that of a valid request.
     fn read_request(slf: &Handler<'_>, raw_requestline: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -178,7 +178,7 @@ pub fn client_error<'py>(handler: &Handler<'py>, error: PyErr) -> PyResult<Recei
     Ok(Received::Refused(status, response))
 }
 
-/// `read_requestline`.
+/// Implements `read_requestline`.
 ///
 /// # Errors
 /// Returns `InvalidClientRequest` for a line that is too long, or the errors of receiving.
@@ -200,7 +200,7 @@ fn service_limit(handler: &Handler<'_>) -> usize {
     })
 }
 
-/// `read_request`.
+/// Implements `read_request`.
 ///
 /// # Errors
 /// Returns `InvalidClientRequest` when the head is invalid, or the errors of receiving.

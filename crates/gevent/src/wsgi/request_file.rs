@@ -154,7 +154,7 @@ impl RequestFile {
         });
     }
 
-    /// Gives the memory back, if there is nothing in it.
+    /// Returns the buffer to the pool, if there are no bytes in it.
     pub fn release(&self, py: Python<'_>) {
         let buffer = self.state.with(py, |state| {
             if state.at < state.buffer.len() {
@@ -166,7 +166,7 @@ impl RequestFile {
         buffer_pool::keep_buffer(py, buffer);
     }
 
-    /// Gives the memory back, whatever is in it.
+    /// Returns the buffer to the pool, and drops the bytes in it.
     pub fn release_all(&self, py: Python<'_>) {
         let buffer = self.state.with(py, |state| {
             (state.at, state.ended) = (0, true);
@@ -314,7 +314,7 @@ impl RequestFile {
                 && most >= BLOCK
                 && !self.state.with(py, |state| state.ended)
             {
-                // Room for exactly what is wanted, so that nothing of what follows is received here.
+                // The room is exactly what is wanted, so that no byte after that is received into it.
                 let mut part = std::mem::take(target);
                 let length = part.len();
                 part.reserve_exact(most);

@@ -133,7 +133,7 @@ impl Draft {
     }
 }
 
-/// `start_response`.
+/// Implements `start_response`.
 ///
 /// # Errors
 /// Returns `UnicodeError`, `ValueError` or `AssertionError` for a status or fields that cannot be sent; the error in
@@ -314,7 +314,7 @@ pub fn size_of(part: &Bound<'_, PyAny>) -> PyResult<u64> {
     }
 }
 
-/// `finalize_headers`.
+/// Implements `finalize_headers`.
 ///
 /// # Errors
 /// Returns the error that asking the result for its length raises.
@@ -366,7 +366,7 @@ pub fn finalize_headers(handler: &Handler<'_>) -> PyResult<()> {
         if length.is_some() {
             exchange.left = length;
         }
-        // A connection that ends is said to end, whatever the application stated.
+        // A response announces that its connection ends even if the application stated otherwise.
         let says_close = close && !exchange.has_close && !upgraded && !tunnel;
         let says_stay = http10 && !close && !exchange.has_connection;
         let out = added.as_mut().unwrap_or(&mut exchange.out);

@@ -1,7 +1,8 @@
 //! The call of the application, and the handling of its result or error.
 //!
-//! An application that waits is suspended above these frames and those of [`super::serve`] and [`super::connection`], which are
-//! copied at each of its switches. So what comes before a call of Python's and after it is in functions of its own.
+//! An application that waits is suspended above these frames and those of [`super::serve`] and [`super::connection`],
+//! which are copied at each of its switches. So the work before and after a call of Python is done in functions of its
+//! own, which are not on the stack during the call.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -26,7 +27,7 @@ const RESPONDING: Steps = Steps::of(&[
     Step::HandleOneResponse,
 ]);
 
-/// `handle_one_response`.
+/// Implements `handle_one_response`.
 ///
 /// # Errors
 /// Returns the error that an overridden step raises outside of the application.
@@ -140,7 +141,7 @@ fn send_error(handler: &Handler<'_>, code: u16) -> PyResult<()> {
     }
 }
 
-/// `run_application`.
+/// Implements `run_application`.
 ///
 /// # Errors
 /// Returns the error that the application raises, and the errors of sending.
@@ -189,7 +190,7 @@ fn take_result(handler: &Handler<'_>, returned: PyResult<Bound<'_, PyAny>>) -> P
     closed.and(processed)
 }
 
-/// `process_result`.
+/// Implements `process_result`.
 ///
 /// # Errors
 /// Returns the error that running the result raises, and the errors of sending.

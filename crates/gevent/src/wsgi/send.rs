@@ -54,7 +54,7 @@ pub fn not_started(handler: &Handler<'_>) -> PyErr {
     application_error(handler, NOT_STARTED.into())
 }
 
-/// `write`.
+/// Implements `write`.
 ///
 /// # Errors
 /// Returns `ApplicationError` when the response has no body or `start_response` was not called, or the errors of
@@ -110,7 +110,7 @@ pub fn take_head(handler: &Handler<'_>) -> PyResult<Vec<u8>> {
     head
 }
 
-/// `_write_with_headers`.
+/// Implements `_write_with_headers`.
 ///
 /// # Errors
 /// Returns the errors of the steps that it consists of.
@@ -136,7 +136,7 @@ pub fn write_with_headers(handler: &Handler<'_>, data: &Bound<'_, PyAny>) -> PyR
     sent
 }
 
-/// `_write`.
+/// Implements `_write`.
 ///
 /// # Errors
 /// Returns the errors of sending.
@@ -176,7 +176,7 @@ pub fn end_chunks(handler: &Handler<'_>) -> PyResult<()> {
     transmit(handler, &mut [IoSlice::new(LAST_CHUNK)])
 }
 
-/// `_sendall`.
+/// Implements `_sendall`.
 ///
 /// # Errors
 /// Returns the errors of sending.
@@ -384,8 +384,8 @@ fn first_bytes<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
     some
 }
 
-/// Waits until the client took some of what was sent, `done` bytes of it being taken since the response's length was
-/// counted last. What it took earns it more time, see [`Allowance`].
+/// Waits until the client has taken some of the sent bytes. `done` is the number of bytes that the kernel has taken
+/// since the response's length was counted last. Taken bytes earn the client more time, see [`Allowance`].
 ///
 /// # Errors
 /// Returns `TimeoutError`, and the errors of waiting for a socket.

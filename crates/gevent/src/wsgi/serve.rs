@@ -11,7 +11,7 @@ use crate::wsgi::connection;
 use crate::wsgi::handler::{Handler, WSGIHandler};
 use crate::wsgi::overriding::{self, Step, Steps};
 
-/// `gevent._core.serve_connection`.
+/// The implementation of `gevent._core.serve_connection`.
 pub struct Serve;
 
 impl Blocking for Serve {

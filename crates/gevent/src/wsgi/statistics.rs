@@ -129,8 +129,8 @@ pub fn in_child() {
     }
 }
 
-/// Return how many connections the HTTP servers of this process have, by what they wait for, and how many requests they have
-/// answered, by the class of the response's status.
+/// Return the number of connections of this process's HTTP servers by the thing that they wait for, and the number of
+/// answered requests by the class of the response's status.
 #[pyfunction]
 pub fn http_statistics(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let connections = PyDict::new(py);
