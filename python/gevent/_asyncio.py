@@ -51,7 +51,8 @@ def _swapping(accelerator: ModuleType) -> Callable[[Any, Any], Any]:
         try:
             return swap(loop, task)
         except KeyError:
-            # There was none, and is to be none: CPython 3.12 fails to take out what is not there.
+            # There was no task, and there is to be none. CPython 3.12 fails to remove a task that
+            # is not there.
             return None
 
     return swap_if_any
@@ -68,7 +69,8 @@ def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None
         return
     accelerator = sys.modules.get("_asyncio")
     if original is events._py__set_running_loop:
-        # That of a greenlet would be hidden from a greenlet that this one switches to.
+        # Greenlet-local data would hide the running loop from a greenlet that a coroutine switches
+        # to, so it is replaced by data of the thread.
         if not isinstance(events._running_loop, ThreadState):
             replace(events, "_running_loop", _RunningLoop())
         accelerator = None
@@ -103,7 +105,7 @@ def _policy_data(kept: type) -> type:
 
     class Data(local):
         def __init__(self, of_thread: Any = None) -> None:
-            # A thread that set its loop before is its bottom greenlet now.
+            # The loop that a thread set before patching goes to the thread's bottom greenlet.
             if of_thread is not None and getcurrent().parent is None:
                 vars(self).update(vars(of_thread))
 
@@ -114,12 +116,12 @@ def _policy_data(kept: type) -> type:
 
 
 def patch_loops(base_events: ModuleType) -> None:
-    """Let greenlets that a coroutine switches to use its loop in debug mode, as they may else."""
+    """Let greenlets that a coroutine switches to use its loop in debug mode too."""
     loop_class = base_events.BaseEventLoop
     check = loop_class._check_thread
 
     def _check_thread(self: Any) -> None:
-        # The identity of such a greenlet is another one, but the loop runs in it.
+        # Such a greenlet has another thread identity than the loop's, yet the loop runs in it.
         if base_events.events._get_running_loop() is not self:
             check(self)
 

@@ -2,8 +2,8 @@
 
 The loop counts the tasks that it takes up, and notes when it waits for events, in any case. A
 native thread reads both some times a second. A loop that took up no task between two samples, and
-does not wait, is blocked; the stack at that moment says where. The program's own threads do nothing
-for it.
+does not wait, is blocked; the stack at that moment shows the place. The program's own threads do no
+work for this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def running_sampler() -> BlockingSampler | None:
 
 
 def is_library(filename: str) -> bool:
-    """Return whether a file is of the standard library or of this package."""
+    """Return true if a file belongs to the standard library or to this package."""
     if filename.startswith(("<", _PACKAGE)):
         return True
     return filename.startswith(_LIBRARY) and "site-packages" not in filename
@@ -66,7 +66,7 @@ def key_of(frame: FrameType | None) -> tuple[str, str]:
 
 
 class Place:
-    """A place that blocked a loop, with how often and how long it did."""
+    """A place that blocked a loop, with the number and the duration of the blockings."""
 
     __slots__ = ("longest", "name", "seconds", "stack", "times")
 
@@ -75,7 +75,7 @@ class Place:
         self.name: str = name
         #: The number of times that it blocked a loop.
         self.times: int = 0
-        #: For how long in all, and at most, in seconds.
+        #: The seconds that it blocked loops in total, and the longest single time.
         self.seconds: float = 0.0
         self.longest: float = 0.0
         #: The stack as it was the first time, as lines.
@@ -129,7 +129,7 @@ class BlockingSampler:
         self._generation = 0
 
     def start(self) -> BlockingSampler:
-        """Begin; return the sampler. The one that ran before stops."""
+        """Start sampling, and return this object. A sampler that ran before stops."""
         global _running
         if _running is not None and _running is not self:
             _running.stop()
@@ -139,7 +139,7 @@ class BlockingSampler:
         return self
 
     def stop(self) -> None:
-        """End; what was found stays."""
+        """Stop sampling. The places that were found stay."""
         global _running
         self._generation += 1
         if _running is self:
@@ -204,7 +204,7 @@ class BlockingSampler:
             place = Place(place_of(frame))
             place.stack = traceback.format_stack(frame)
         place.times += 1
-        # Not sooner: other threads read what is here.
+        # The place is added only when it is complete, as other threads read the dictionary.
         self._places[key] = place
         return place
 
@@ -214,7 +214,7 @@ class BlockingSampler:
         return places[:count]
 
     def blocked(self) -> list[tuple[float, str]]:
-        """Return for how many seconds each loop that is blocked now has been so, and where."""
+        """Return, for each loop that is blocked now, the seconds since it is so, and the place."""
         now = perf_counter()
         return [
             (now - watched.since, watched.place.name)
@@ -223,7 +223,7 @@ class BlockingSampler:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what was found, for :func:`gevent.util.stats`."""
+        """Return the results for :func:`gevent.util.stats`."""
         return {
             "times": self.times,
             "seconds": self.seconds,

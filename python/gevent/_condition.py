@@ -20,7 +20,7 @@ def wait(self: Any, timeout: float | None = None) -> bool:
 
     Unlike the standard library's, it passes a notification on that comes for a waiter in which an
     exception is raised (by a kill, or a :class:`gevent.Timeout`), so that it is not lost, and it
-    holds the lock however it ends. A wait of no time lets nobody run.
+    holds the lock however it ends. A wait of no time lets no other greenlet run.
     """
     if not self._is_owned():
         raise RuntimeError("cannot wait on un-acquired lock")
@@ -52,8 +52,8 @@ def wait(self: Any, timeout: float | None = None) -> bool:
 
 
 def _wait_no_time(condition: Any) -> None:
-    # In a loop that waits for no time each time, others must come to run at some point: here,
-    # where the lock is free for them.
+    # Other greenlets must run at some point in a loop of waits of no time. They run here, where
+    # the lock is free for them.
     try:
         busy = condition._busy_wait
     except AttributeError:

@@ -53,7 +53,7 @@ class Setting:
     """One setting: the variable that it is read from, its meaning, and its value.
 
     The classes derived from it are the kinds of settings. :data:`SETTINGS` has a row for each
-    setting. What a row leaves out is an attribute of the class.
+    setting. Values that a row leaves out are attributes of the class.
     """
 
     #: The attribute of :class:`Config`.
@@ -269,7 +269,7 @@ class InspectAddress(Setting):
 
 
 def _wanted_by_libevent() -> str | None:
-    """Return what libevent would wait with if its variable ``EVENT_NOEPOLL`` is set.
+    """Return the method by which libevent would wait if its variable ``EVENT_NOEPOLL`` is set.
 
     The loop takes that name, as it does when it is asked for, and waits by epoll all the same,
     which a :class:`RuntimeWarning` says.
@@ -296,12 +296,12 @@ _THREADS_INHERIT_CONTEXT = bool(getattr(sys.flags, "thread_inherit_context", Fal
 SETTINGS: tuple[tuple[Any, ...], ...] = (
     (Resolver,),
     (BoolSetting, "native_lookups", "GEVENT_NATIVE_LOOKUPS", True,
-        "Whether the default resolver asks name servers on the hub's loop, without a thread, "
+        "Has the default resolver ask name servers on the hub's loop, without a thread, "
         "where the system looks names up in /etc/hosts and at name servers only."),
     (ImportableSetting, "threadpool", "GEVENT_THREADPOOL", "gevent.threadpool.ThreadPool",
         "The class of gevent.hub.Hub.threadpool."),
     (IdleTimeout, "threadpool_idle_task_timeout", "GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT", 5.0,
-        "After how many seconds without a task a thread of a hub's thread pool ends; -1: never."),
+        "The seconds without a task after which a thread of a hub's thread pool ends; -1: never."),
     (Loop,),
     (ImportableSetting, "format_context", "GEVENT_FORMAT_CONTEXT", "pprint.saferepr",
         "The function that turns what failed into a string, for the hub's error reports."),
@@ -309,34 +309,34 @@ SETTINGS: tuple[tuple[Any, ...], ...] = (
         "The flags the hub's loop is created with, such as 'epoll'."),
     (FileObject,),
     (BoolSetting, "disable_watch_children", "GEVENT_NOWAITPID", False,
-        "Whether to leave child processes to the program; see gevent.os."),
+        "Leaves child processes to the program; see gevent.os."),
     (BoolSetting, "compat", "GEVENT_COMPAT", False,
-        "Whether calls mean what they meant in gevent 0.13 where that differs from today, "
+        "Gives calls the meaning that they had in gevent 0.13 where that differs from today, "
         "such as Queue(0), which made a channel. See gevent.compat."),
     (NumberSetting, "trace_malloc", "PYTHONTRACEMALLOC", None,
-        "How many frames the interpreter's tracemalloc keeps of each allocation."),
+        "The number of frames that the interpreter's tracemalloc keeps of each allocation."),
     (BoolSetting, "inherit_context", "GEVENT_INHERIT_CONTEXT", _THREADS_INHERIT_CONTEXT,
-        "Whether greenlets, those of pools and patched threads too, begin with a copy of the "
+        "Has greenlets, those of pools and patched threads too, begin with a copy of the "
         "contextvars context of what spawned them, and not with an empty one."),
     (BoolSetting, "track_greenlet_tree", "GEVENT_TRACK_GREENLET_TREE", True,
-        "Whether a greenlet remembers what spawned it, where, and the spawn tree's locals. "
+        "Has a greenlet remember what spawned it, where, and the spawn tree's locals. "
         "Spawning is faster, and takes less memory, without."),
     (InspectAddress, "inspect", "GEVENT_INSPECT", None,
-        "Where the process opens the view of gevent.inspect once something waits in a hub: "
+        "The address where the process opens the view of gevent.inspect once a hub waits: "
         "unix:PATH, tcp:127.0.0.1:PORT, or on for a socket that `python -m gevent.top PID` "
         "finds. Nothing opens none."),
     (BoolSetting, "inspect_kill", "GEVENT_INSPECT_KILL", True,
-        "Whether those who can ask the view of gevent.inspect may have greenlets killed."),
+        "Lets clients of the view of gevent.inspect have greenlets killed."),
     (BoolSetting, "monitor_thread", "GEVENT_MONITOR_THREAD_ENABLE", False,
-        "Whether each hub, once something waits in it, is watched by a native thread that "
+        "Has each hub, once something waits in it, watched by a native thread that "
         "reports when its loop is blocked; see "
         "gevent.hub.Hub.start_periodic_monitoring_thread."),
     (PositiveSetting, "max_blocking_time", "GEVENT_MAX_BLOCKING_TIME", 0.1,
-        "After about how many seconds the monitor thread reports a loop as blocked."),
+        "The seconds, approximately, after which the monitor thread reports a blocked loop."),
     (BoolSetting, "print_blocking_reports", "GEVENT_MONITOR_PRINT_BLOCKING_REPORTS", True,
-        "Whether the monitor thread prints its report of a blocked loop. Events go out anyway."),
+        "Has the monitor thread print its report of a blocked loop. Events go out anyway."),
     (PositiveSetting, "memory_monitor_period", "GEVENT_MONITOR_MEMORY_PERIOD", 5,
-        "Every how many seconds the monitor thread looks at the memory used; 2 at least."),
+        "The seconds between two checks of the memory by the monitor thread; 2 at least."),
     (ByteCountSetting, "max_memory_usage", "GEVENT_MONITOR_MEMORY_MAX", None,
         "How much memory the process may use before the monitor thread emits events about it."),
     (NumberSetting, "ares_flags", "GEVENTARES_FLAGS", None,
@@ -409,7 +409,7 @@ class Config:
         return list(self.settings)
 
     def print_help(self) -> None:
-        """Print what every setting is for, its default and its environment variable."""
+        """Print the meaning of every setting, its default and its environment variable."""
         for name, setting in self.settings.items():
             print(name)
             for text in (
@@ -430,7 +430,7 @@ SPAWN_SETTINGS = ("inherit_context", "track_greenlet_tree")
 def apply_spawn_settings() -> None:
     """Hand the settings about spawning to the engine, which asks for them at the first spawn.
 
-    :raises ValueError: the environment has what is no boolean for one of them.
+    :raises ValueError: the environment has a value for one of them that is not a boolean.
     """
     from gevent import _core
 

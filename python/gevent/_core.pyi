@@ -48,7 +48,7 @@ _Q = ParamSpec("_Q")
 _S = TypeVar("_S")
 _Ts = TypeVarTuple("_Ts")
 
-# What is raised in a greenlet that is killed.
+# The exception that is raised in a killed greenlet.
 _Raised: TypeAlias = type[BaseException] | BaseException
 _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 _Link: TypeAlias = Callable[[Any], object]

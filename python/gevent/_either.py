@@ -13,8 +13,8 @@ __all__ = ["either"]
 def either(today: type, old: str) -> type:
     """Return *today*, a class of watchers, that is also what ``gevent.core`` had as *old*.
 
-    Called with a loop it makes a *today*; with a number, what it made in gevent 0.13. Both are its
-    instances, and subclasses can be used in either way.
+    Called with a loop it makes a *today*; called with a number it makes an object of the class of
+    gevent 0.13. Both are its instances, and subclasses can be used in either way.
     """
 
     class Either(type):
@@ -93,13 +93,13 @@ def _in_the_older_way(cls: type, old: Any, today: Any) -> type:
 
 
 def _defines(cls: type, name: str, today: type) -> bool:
-    """Return whether *cls* or a class between it and *today* has a *name* of its own."""
+    """Return true if *cls* or a class between it and *today* defines *name*."""
     between = cls.__mro__[: cls.__mro__.index(today)]
     return any(name in vars(each) for each in between)
 
 
 def _inherited(old: Any) -> dict[str, Any]:
-    """Return what *old* and its bases define, other than how it is made and described."""
+    """Return the attributes of *old* and its bases, but its constructor and its description."""
     found: dict[str, Any] = {}
     for each in reversed(old.__mro__[:-1]):
         found |= vars(each)

@@ -1,8 +1,8 @@
-"""Which objects of the package the engine means by the names that it asks for.
+"""The table of the package's objects that the engine asks for by name.
 
 The extension imports no module of the package: it asks :func:`find` for an object when it needs it
-for the first time (``crates/gevent/src/registered.rs`` has the same names). So where an object is
-defined is the package's affair, and what a program does not need is not imported for it.
+for the first time (``crates/gevent/src/registered.rs`` has the same names). So the package
+alone decides in which module an object is defined, and unneeded modules are not imported.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ OBJECTS: Final[dict[str, tuple[str, str]]] = {
 def find(name: str) -> Any:
     """Return the object that the engine calls *name*.
 
-    Raises ``KeyError`` for a name that the engine does not have, and what importing the object's
-    module raises.
+    Raises ``KeyError`` for an unknown name, and any error of the import of the object's module.
     """
     module, attribute = OBJECTS[name]
     return getattr(importlib.import_module(module), attribute)

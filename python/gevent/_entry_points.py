@@ -24,8 +24,8 @@ _looked: tuple[list[tuple[str, int]], bool] = ([], False)
 def entry_points(group: str) -> Iterable[Any]:
     """Return the entry points of *group*, as :func:`importlib.metadata.entry_points` does.
 
-    Those of a distribution of gevent, which may be installed beside, are left out: they name
-    functions of its own modules, and this package does itself what they are for.
+    Those of a distribution of gevent that is also installed are left out: they name functions of
+    its own modules, and this package does their work itself.
     """
     if group.startswith(PREFIX) and not _some_declared():
         return ()

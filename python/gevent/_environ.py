@@ -26,14 +26,14 @@ class Environ(dict[str, Any]):
 
 
 class SecureEnviron(Environ):
-    """An environment that prints as little as is asked for.
+    """An environment whose ``repr()`` hides values.
 
     Each of ``secure_repr``, ``whitelist_keys`` and ``print_masked_keys`` may be set on an object;
     its default is the attribute of the class that has ``default_`` before its name.
 
-    - ``secure_repr``: whether to hide anything at all.
+    - ``secure_repr``: true to hide values.
     - ``whitelist_keys``: the keys whose values are printed.
-    - ``print_masked_keys``: whether the others are printed, without their values.
+    - ``print_masked_keys``: true to print the other keys, without their values.
     """
 
     default_secure_repr: bool = True
@@ -64,7 +64,7 @@ class SecureEnviron(Environ):
 
 
 class WSGISecureEnviron(SecureEnviron):
-    """One that prints where a request came from, and nothing else."""
+    """An environment whose ``repr()`` shows the origin of a request, and nothing else."""
 
     default_whitelist_keys: Container[str] = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
     default_print_masked_keys = False

@@ -42,7 +42,7 @@ class cancel_wait_ex(OSError):
 
 
 class WriteallMixin:
-    """Gives a raw stream, whose ``write`` may fall short, a way to write everything."""
+    """Adds a method to a raw stream, whose ``write`` may write a part, that writes everything."""
 
     def writeall(self, value: Any) -> int:
         """Write all of *value*, in as many calls as it takes, and return its length in bytes."""
@@ -62,7 +62,7 @@ class WriteallFileIO(WriteallMixin, io.FileIO):
 
 
 class FlushingBufferedWriter(io.BufferedWriter):
-    """A buffer that is never left filled: what text gets in place of none."""
+    """A buffer that is flushed after each write. Text files without buffering have it."""
 
     def write(self, b: Any) -> int:
         """Write *b* and flush."""
@@ -78,10 +78,10 @@ class OpenDescriptor:
 
     :param fobj: A path, a descriptor, or a file-like object to put layers around.
     :param bufsize: The older name of *buffering*.
-    :param close: The older name of *closefd*; for a file-like object, whether closing what is
-        opened here closes that too.
+    :param close: The older name of *closefd*; for a file-like object, true if closing the
+        result closes that object too.
     :param buffering: May be 0 in text mode as well: everything is then written immediately.
-    :param atomic_write: Have ``write`` write everything though nothing buffers.
+    :param atomic_write: True to have ``write`` write everything without a buffer.
     :raises TypeError: for an argument of a wrong type.
     :raises ValueError: for a wrong *mode*, or an argument that does not go with it.
     """
@@ -146,7 +146,7 @@ class OpenDescriptor:
         self.atomic_write = atomic_write
 
     def is_fd(self) -> bool:
-        """Return whether a descriptor is what was given."""
+        """Return true if *fobj* is a descriptor."""
         return isinstance(self.fobj, int)
 
     def opened(self) -> Any:
@@ -188,7 +188,7 @@ class OpenDescriptor:
     def _buffered(self, stream: Any) -> Any:
         if isinstance(stream, io.BufferedIOBase) or (self.buffering == 0 and not self.text):
             return stream
-        # One means lines, which only text knows of.
+        # A size of 1 means lines, which only text files have.
         size = self.buffering if self.buffering > 1 else io.DEFAULT_BUFFER_SIZE
         if self.reading and self.writing:
             return io.BufferedRandom(stream, size)
@@ -231,7 +231,7 @@ class _ClosedIO:
 
 
 class FileObjectBase:
-    """A file object that hands everything on to a stream, and lets go of that when closed."""
+    """A file object that passes all calls on to a stream, and releases that when closed."""
 
     # Methods of the stream, where it has them, that become attributes of the file object: one
     # call less at each use.
@@ -332,7 +332,7 @@ class FileObjectBase:
 class FileObjectBlock(FileObjectBase):
     """A file object that blocks the whole thread, as that of :func:`open` does.
 
-    Takes the arguments of :func:`open`. For tests, and to find out whether another kind matters.
+    Takes the arguments of :func:`open`. It is meant for tests and comparisons.
     """
 
     def __init__(self, fobj: Any, *args: Any, **kwargs: Any) -> None:
@@ -357,13 +357,13 @@ def _apply(threadpool: Any, method: Callable[..., Any], *args: Any, **kwargs: An
 
 
 class FileObjectThread(FileObjectBase):
-    """A file object that has threads of the hub's pool do what blocks.
+    """A file object whose blocking calls are made in threads of the hub's pool.
 
     Works for anything that can be opened, regular files among them. Takes the arguments of
     :func:`open`, and:
 
-    :param lock: True to do one thing at a time, in whatever order; or a
-        :class:`gevent.lock.Semaphore` to do it with.
+    :param lock: True to make one call at a time, in any order; or a
+        :class:`gevent.lock.Semaphore` to use for that.
     :param threadpool: The pool to use, by default that of the calling thread's hub.
     """
 
@@ -397,7 +397,7 @@ class FileObjectThread(FileObjectBase):
         return in_thread
 
     def _do_close(self, stream: Any, closefd: bool) -> None:
-        # Whoever is at work with the stream is done with it first.
+        # A call that another thread makes on the stream ends first.
         with self.lock:
             _apply(self.threadpool, super()._do_close, stream, closefd)
 

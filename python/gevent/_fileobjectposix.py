@@ -53,15 +53,15 @@ class GreenFileDescriptorIO(io.RawIOBase):
         return f"<{type(self).__name__} at 0x{id(self):x} {state} mode={self.mode!r}>"
 
     def readable(self) -> bool:
-        """Return whether the stream was opened for reading."""
+        """Return true if the stream was opened for reading."""
         return "r" in self.mode or "+" in self.mode
 
     def writable(self) -> bool:
-        """Return whether the stream was opened for writing."""
+        """Return true if the stream was opened for writing."""
         return "r" not in self.mode or "+" in self.mode
 
     def seekable(self) -> bool:
-        """Return whether the descriptor has positions, as that of a regular file."""
+        """Return true if the descriptor has positions, as that of a regular file."""
         if self._seekable is None:
             try:
                 os.lseek(self.fileno(), 0, os.SEEK_CUR)
@@ -82,7 +82,7 @@ class GreenFileDescriptorIO(io.RawIOBase):
         return self._fileno
 
     def isatty(self) -> bool:
-        """Return whether the descriptor is a terminal."""
+        """Return true if the descriptor is a terminal."""
         return os.isatty(self.fileno())
 
     def readinto(self, b: Any) -> int:
@@ -197,12 +197,13 @@ class FileObjectPosix(FileObjectBase):
         stream = self._io
         while not isinstance(stream, GreenFileDescriptorIO):
             stream = stream.buffer if isinstance(stream, io.TextIOBase) else stream.raw  # type: ignore[attr-defined]
-        #: The raw stream below the buffers. Reading from it directly makes a mess of theirs.
+        #: The raw stream below the buffers. Reading from it directly would skip data
+        #: that these hold.
         self.fileio = stream
 
     def _do_close(self, stream: Any, closefd: bool) -> None:
         while True:
-            # Whoever waits for the descriptor gets an error, and so lets go of the buffer.
+            # Greenlets that wait for the descriptor get an error, and so release the buffer.
             self.fileio.cancel_waits()
             try:
                 stream.close()

@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 class Work:
-    """One call of an executor, which is either begun by a worker or given up, never both."""
+    """One call of an executor, which a worker begins or which is given up, but never both."""
 
     __slots__ = ("_fate", "executor", "fn", "result")
 
@@ -55,11 +55,11 @@ class Work:
         return self._fate.get("")
 
     def begun(self) -> bool:
-        """Return whether a worker has begun it."""
+        """Return true if a worker has begun it."""
         return bool(self._fate) and self.error is None
 
     def cancelled(self) -> bool:
-        """Return whether it was given up because it was cancelled."""
+        """Return true if it was given up because it was cancelled."""
         return isinstance(self.error, CancelledError)
 
     def give_up(self, error: BaseException) -> None:
@@ -93,7 +93,7 @@ class Reporter:
 
 
 class _FutureLink:
-    # Calls with the future what is linked to its result.
+    # A link to the result that calls the callback with the future.
 
     __slots__ = ("callback", "future")
 
@@ -154,7 +154,7 @@ class Future(Generic[_T]):
         return RUNNING if self._work.begun() else PENDING
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Return whether the call was not cancelled; the executor does the rest by itself."""
+        """Return true if the call was not cancelled; the executor does the rest by itself."""
         return not self.cancelled()
 
     def cancel(self) -> bool:
@@ -162,21 +162,21 @@ class Future(Generic[_T]):
 
         Its waiters are woken, and its callbacks called, before this returns.
 
-        :returns: True if it is cancelled: ``False`` when it runs or is done.
+        :returns: ``True`` if it is cancelled, ``False`` if it runs or is done.
         """
         self._work.give_up(CancelledError())
         return self.cancelled()
 
     def cancelled(self) -> bool:
-        """Return whether the call was cancelled."""
+        """Return true if the call was cancelled."""
         return self._work.cancelled()
 
     def running(self) -> bool:
-        """Return whether a thread has begun the call and the result is not there yet."""
+        """Return true if a thread has begun the call and the result is not there yet."""
         return self._work.begun() and not self.done()
 
     def done(self) -> bool:
-        """Return whether the result is there, or the call was cancelled."""
+        """Return true if the result is there, or the call was cancelled."""
         return self.asyncresult.ready()
 
     def result(self, timeout: float | None = None) -> _T:
@@ -208,7 +208,7 @@ class Future(Generic[_T]):
     def add_done_callback(self, fn: Callable[[Self], object]) -> None:
         """Have *fn* called with this object when the result is there; now if it is there already.
 
-        What it raises is logged.
+        An error of *fn* is logged.
         """
         if self.done():
             self._call(fn)
@@ -226,7 +226,7 @@ class Future(Generic[_T]):
         self.asyncresult.rawlink(_FutureLink(self, callback))
 
     def unlink(self, callback: Callable[[Self], object]) -> None:
-        """Take back :meth:`rawlink`."""
+        """Remove a callback that :meth:`rawlink` added."""
         self.asyncresult.unlink(_FutureLink(self, callback))
 
 
@@ -244,7 +244,7 @@ class StandardFuture(Future[_T], _StandardFuture[_T]):  # type: ignore[override]
         self.asyncresult.set(result)
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """Store an error in place of what the call raises."""
+        """Store an error in place of the outcome of the call."""
         self.asyncresult.set_exception(exception)
 
     def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:

@@ -19,7 +19,7 @@ __all__ = [
 
 
 class InvalidClientInput(OSError):
-    """Raised in an application that reads a body which is not what it says it is.
+    """Raised in an application that reads a body which is malformed or cut short.
 
     :param code: The status to answer with.
     """
@@ -31,15 +31,15 @@ class InvalidClientInput(OSError):
 
 
 class BodyTimeout(TimeoutError):
-    """Raised in an application that reads a body which does not come."""
+    """Raised in an application that reads a body which does not come in time."""
 
     code = 408
 
 
 class InvalidClientRequest(ValueError):
-    """What a client sent is no request that could be served.
+    """The bytes from a client are not a request that can be served.
 
-    :param formatted_message: What is wrong with it.
+    :param formatted_message: The fault of the request.
     :param code: The status to answer with.
     :param reason: Its reason phrase.
     """
@@ -94,7 +94,7 @@ def headers_factory(fp: Any, *args: Any) -> OldMessage:
 
 
 class NoopLog:
-    """A log that goes nowhere."""
+    """A log that drops its lines."""
 
     def write(self, data: str) -> None:
         """Do nothing."""

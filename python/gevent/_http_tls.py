@@ -15,7 +15,7 @@ _PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 43\r\n\r\nThis port speaks HTTPS. Use an https: URL.\n"
 )
-#: Errors of a connection that is none any more when it is to be wrapped.
+#: Errors of a connection that has ended before it is wrapped.
 _GONE = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.EINVAL)
 
 
@@ -32,7 +32,8 @@ def log_client(log: Any, line: str) -> None:
 def negotiate(server: Any, sock: Any, address: Any) -> Any:
     """Return a connection with TLS, or ``None`` where the client failed to negotiate it.
 
-    That is one line in the server's error log. Errors of the server's own settings are raised.
+    A failed negotiation is one line in the server's error log. Errors of the server's own settings
+    are raised.
     """
     args = dict(server.ssl_args)
     ours = _is_ours(server.wrap_socket) and args.get("do_handshake_on_connect", True)

@@ -34,9 +34,9 @@ def print_failure(
     value: Any,
     tb: TracebackType | None,
 ) -> None:
-    """Print a traceback to *stream*, then when and in what it happened.
+    """Print a traceback to *stream*, then the time and the object that failed.
 
-    *context* is what failed; *format_context* turns it into a string, and ``None`` is left out.
+    *context* is that object; *format_context* turns it into a string, and ``None`` is left out.
     A subclass of Greenlet that has a ``__str__`` is shown by it, unless the formatter is not the
     usual one.
     """

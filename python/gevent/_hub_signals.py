@@ -10,7 +10,7 @@ _valid_signals = tuple(signal.valid_signals())
 
 
 def program_handles_signals() -> bool:
-    """Return whether the program has set a handler of its own for any signal.
+    """Return true if the program has set a handler of its own for any signal.
 
     The one that raises :exc:`KeyboardInterrupt` is Python's: every program has it.
     """

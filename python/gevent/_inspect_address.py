@@ -1,4 +1,4 @@
-"""Where the view of a process is: what addresses look like, and how to ask there."""
+"""Addresses of views: their forms, how one is found, and requests to a view."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Address(NamedTuple):
 
 
 def default_path(pid: int | None = None) -> str:
-    """Return where the view of a process is, by default of this one, unless told otherwise."""
+    """Return the default path of the view of a process, by default of this process."""
     base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
     return f"{base}/gevent-inspect-{os.getuid()}/{os.getpid() if pid is None else pid}.sock"
 
 
 def make_private_folder(folder: str) -> None:
-    """Make the folder of the default paths, which nobody else may have made.
+    """Make the folder of the default paths. It must belong to this user only.
 
-    :raises InspectError: Somebody else did, or it cannot be made.
+    :raises InspectError: Another user owns it, or it cannot be made.
     """
     try:
         with suppress(FileExistsError):
@@ -64,9 +64,9 @@ def make_private_folder(folder: str) -> None:
 
 
 def parse_address(text: str) -> Address:
-    """Return the address that *text* is.
+    """Parse *text* as an address.
 
-    :raises InspectError: It is none.
+    :raises InspectError: *text* is not an address.
     """
     kind, colon, rest = text.strip().partition(":")
     if not colon and kind.lower() in ("1", "on", "yes", "true", "unix"):
@@ -107,7 +107,7 @@ def _path_of_process(pid: int) -> str | None:
     setting = os.fsdecode(environ.get(b"GEVENT_INSPECT", b""))
     if setting.startswith("unix:"):
         path = setting.removeprefix("unix:").replace("{pid}", str(pid))
-        # The path itself may be another process's, which came first.
+        # The path itself may belong to another process, which opened its view first.
         candidates += [f"{path}.{pid}", path]
     elif setting.startswith("tcp:"):
         return setting
@@ -121,7 +121,7 @@ def _path_of_process(pid: int) -> str | None:
 def find_address(target: str) -> Address:
     """Return the address of the view of *target*: a process's number, a path or an address.
 
-    :raises InspectError: There is none.
+    :raises InspectError: There is no view, or *target* is not valid.
     """
     if target.isdecimal():
         found = _path_of_process(int(target))
@@ -154,7 +154,7 @@ def _connect(address: Address, timeout: float) -> Any:
         raise InspectError(f"nobody listens at {where}; the process has ended") from None
     except OSError as error:
         connection.close()
-        # A timeout has no text of the system's.
+        # A timeout has no strerror.
         raise InspectError(f"cannot connect to {where}: {error.strerror or error}") from None
     return connection
 
@@ -165,7 +165,7 @@ def _connect_soon(connection: Any, where: Any, timeout: float) -> None:
         try:
             connection.connect(where)
         except BlockingIOError:
-            # As many connections as the listener of a Unix socket lets wait do so now.
+            # The queue of the Unix socket's listener is full.
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
@@ -176,15 +176,15 @@ def _connect_soon(connection: Any, where: Any, timeout: float) -> None:
 def ask(address: Address, target: str, token: str | None = None, timeout: float = 10) -> bytes:
     """Return the body of the answer of the view at *address* to a request for *target*.
 
-    :raises InspectError: There is no view, it does not answer or refuses.
+    :raises InspectError: There is no view, or it does not answer, or it refuses the request.
     """
     return _request("GET", address, target, token, timeout)
 
 
 def order(address: Address, target: str, token: str | None = None, timeout: float = 10) -> Any:
-    """Return what the view at *address* answers, as JSON, to the order that *target* is.
+    """Send the order *target* to the view at *address*; return its answer, decoded from JSON.
 
-    :raises InspectError: As :func:`ask`.
+    :raises InspectError: There is no view, or it does not answer, or it refuses the request.
     """
     return _json(_request("POST", address, target, token, timeout))
 
@@ -213,7 +213,7 @@ def _request(
     if not answer.startswith(b"HTTP/1.") or head_end < 0 or not answer[9:12].isdigit():
         raise InspectError(f"what answers at {address} is no view")
     status, body = int(answer[9:12]), bytes(answer[head_end + 4 :])
-    # Of one that is unwell, the answer is the body all the same.
+    # An unhealthy process answers with status 503, and its body is returned all the same.
     if status not in (200, 202) and not (status == 503 and target == "/health"):
         first_line = body.decode(errors="replace").strip().partition("\n")[0]
         raise InspectError(first_line or f"refused with status {status}")
@@ -228,8 +228,8 @@ def _json(body: bytes) -> Any:
 
 
 def ask_json(address: Address, target: str, token: str | None = None, timeout: float = 10) -> Any:
-    """Return what :func:`ask` gets, as JSON.
+    """Return the answer that :func:`ask` gets, decoded from JSON.
 
-    :raises InspectError: As :func:`ask`, and where the answer is cut off.
+    :raises InspectError: :func:`ask` raised it, or the answer is cut off.
     """
     return _json(ask(address, target, token, timeout))

@@ -15,12 +15,12 @@ from gevent._waits import WaitGraph, all_greenlets, named
 
 __all__ = ["KillRefused", "Listing"]
 
-#: The greenlets that one answer has at most.
+#: The most greenlets that one answer has.
 MOST = 5000
 
 
 class KillRefused(Exception):
-    """A greenlet is not killed. The message is one line for people."""
+    """A greenlet cannot be killed. The message is one line for people."""
 
 
 def _root_of(greenlet: Any) -> Any:
@@ -48,8 +48,8 @@ def _title(greenlet: Any) -> str:
 class Listing:
     """Lists the living greenlets, and remembers by numbers which ones it has shown.
 
-    An address is given to another greenlet once its own has ended, a number never is: who asks for
-    the stack or the end of what was shown means that greenlet and no other.
+    The memory address of a greenlet is used again once it has ended, a number never is. So a
+    request for the stack or the end of a greenlet that was shown can reach no other greenlet.
     """
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class Listing:
     def all(self, stacks: bool = True, most: int = MOST) -> dict[str, Any]:
         """Return the living greenlets, without calling any of the program's code.
 
-        :param stacks: Whether to tell where each is.
-        :param most: How many to tell of; ``"left_out"`` says how many more there are.
+        :param stacks: True to include the stack of each.
+        :param most: The most greenlets to list; ``"left_out"`` is the number of the others.
         """
         mine = getcurrent()
         living = [one for one in all_greenlets() if (one or one.parent is None) and one is not mine]
@@ -76,7 +76,7 @@ class Listing:
         for one in living:
             thread = threads.get(id(_root_of(one)))
             if thread is None:
-                # A thread without a hub, such as the one of the view.
+                # Its thread has no hub, as the view's own thread has none.
                 continue
             if len(entries) >= most:
                 left_out += 1
@@ -122,7 +122,7 @@ class Listing:
         return None if greenlet is None or greenlet.dead else greenlet
 
     def stack(self, number: int) -> list[str] | None:
-        """Return where a greenlet is that was shown; ``None`` if it has ended."""
+        """Return the stack of a greenlet that was shown; ``None`` if it has ended."""
         greenlet = self._find(number)
         if greenlet is None:
             return None
@@ -135,11 +135,11 @@ class Listing:
         return [] if frame is None else traceback.format_stack(frame)
 
     def kill(self, number: int) -> str:
-        """Have a greenlet that was shown end by ``GreenletExit``, soon; return its name.
+        """Schedule the end of a greenlet that was shown, by ``GreenletExit``; return its name.
 
-        Its own loop does that, as soon as nothing blocks it.
+        The loop of the greenlet's thread ends it, as soon as nothing blocks that loop.
 
-        :raises KillRefused: It has ended, or a hub or the main greenlet would end.
+        :raises KillRefused: It has ended, or it is a hub or a main greenlet.
         """
         greenlet = self._find(number)
         if greenlet is None:

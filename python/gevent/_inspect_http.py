@@ -1,9 +1,9 @@
-"""The HTTP server of a view: small answers over many connections, none of which it waits for.
+"""The HTTP server of a view: small answers over many connections, without waiting for any.
 
 Everything happens in :meth:`HttpService.step`, which a native thread calls in a loop, or a process
 that has other descriptors to watch when :meth:`HttpService.fileno` becomes readable. A client that
-sends slowly, reads slowly or says nothing takes one of a bounded number of places and has a
-deadline, so it holds up nobody else.
+sends slowly, reads slowly or is silent takes one of a bounded number of connections and has a
+deadline, so it delays no other client.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _LONGEST_HEAD = 8192
 #: The seconds in which a head must have come, and in which an answer must have been taken.
 _HEAD_WITHIN = 5.0
 _TAKEN_WITHIN = 10.0
-#: The seconds and bytes for which a client that still sends is read from after its answer. Closing
-#: at once would reset the connection, which can take the answer back.
+#: The most seconds and bytes for which a client that still sends is read from after its answer. An
+#: immediate close would reset the connection, and the client could lose the answer.
 _LINGER = 1.0
 _LINGER_BYTES = 1 << 20
-#: The number of connections at a time. One more closes the oldest.
+#: The most connections at a time. A further one closes the oldest.
 _MOST = 64
-#: For how long no connection is accepted after the process ran out of descriptors, in seconds.
+#: The seconds in which no connection is accepted after the process ran out of descriptors.
 _PAUSE = 1.0
 
 _REASONS = {
@@ -53,7 +53,7 @@ _EPOLLOUT = 0x004
 
 
 class Answer(NamedTuple):
-    """What a request is answered with."""
+    """The answer to a request."""
 
     status: int
     #: The media type of the body.
@@ -91,7 +91,7 @@ def _refusal(status: int, text: str) -> Answer:
 
 
 def _parse(head: bytes) -> Request | None:
-    """Return the request that *head* is, ``None`` if it is no HTTP."""
+    """Parse *head* as a request; return ``None`` if it is not HTTP."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3 or not words[0].isalpha() or not words[2].startswith("HTTP/1."):
@@ -110,7 +110,7 @@ def _parse(head: bytes) -> Request | None:
 
 
 class _Connection:
-    """One client: its socket, what came, what is to go out, and until when it may take."""
+    """One client: its socket, the received bytes, the bytes to send, and its deadline."""
 
     __slots__ = ("deadline", "ending", "head", "lingered", "out", "socket")
 
@@ -130,7 +130,7 @@ class HttpService:
     :param listener: A listening socket of the standard library's, which becomes the service's.
     :param respond: Called with each :class:`Request` and a function that takes the connection's
         socket away from the service. Returns the :class:`Answer`, or ``None`` where it took the
-        socket. It may take a while, but must not wait for a client.
+        socket. It may take some time, but must not wait for a client.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class HttpService:
         self._respond = respond
         self._epoll = get_original("select", "epoll")()
         self._epoll.register(listener.fileno(), _EPOLLIN)
-        #: By descriptors, the oldest first.
+        #: The connections by descriptor, the oldest first.
         self._connections: dict[int, _Connection] = {}
         self._paused_until: float | None = None
 
@@ -156,7 +156,7 @@ class HttpService:
         return int(self._epoll.fileno())
 
     def timeout(self) -> float | None:
-        """Return after how many seconds :meth:`step` is due in any case, ``None`` for never."""
+        """Return the seconds until :meth:`step` must be called in any case, ``None`` for never."""
         deadlines = [one.deadline for one in self._connections.values()]
         if self._paused_until is not None:
             deadlines.append(self._paused_until)
@@ -178,7 +178,8 @@ class HttpService:
 
     def close(self) -> None:
         """Close everything. A forked child may call it too: its parent's service goes on."""
-        # Not unregistered: the set of descriptors is one with the parent's.
+        # The descriptors are not unregistered, as a child of a fork shares the epoll set with its
+        # parent.
         for connection in self._connections.values():
             connection.socket.close()
         self._connections.clear()
@@ -199,7 +200,7 @@ class HttpService:
                 self._end(connection)
 
     def _accept(self) -> None:
-        # A few at a time, so that answers go out meanwhile.
+        # Only a few are accepted at a time, so that answers are sent in between.
         for _ in range(16):
             try:
                 socket, _ = self._listener.accept()
@@ -210,9 +211,9 @@ class HttpService:
                     self._pause()
                     return
                 if error.errno in (errno.EBADF, errno.EINVAL):
-                    # Somebody has shut the listener down.
+                    # The listener was shut down.
                     return
-                # That client has gone again.
+                # That client has closed its connection already.
                 continue
             socket.setblocking(False)
             if len(self._connections) >= _MOST:
@@ -220,7 +221,7 @@ class HttpService:
             self._epoll.register(socket.fileno(), _EPOLLIN)
             connection = _Connection(socket, perf_counter())
             self._connections[socket.fileno()] = connection
-            # Most send their request at once.
+            # Most clients send their request immediately.
             self._go_on(connection)
 
     def _pause(self) -> None:
@@ -262,7 +263,7 @@ class HttpService:
         try:
             answer = self._respond(request, lambda: self._take(connection))
         except Exception as error:
-            # A fault of the view must stay the view's, and must not reach the program.
+            # An error of the view must not reach the program, so it becomes the answer.
             answer = _refusal(500, f"the view failed: {error!r}")
         if answer is not None:
             self._answer(connection, answer)

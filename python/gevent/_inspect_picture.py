@@ -1,4 +1,4 @@
-"""What ``gevent.top`` shows of a program: its numbers in lines, its greenlets as a tree of rows."""
+"""The output of ``gevent.top``: a program's numbers in lines, its greenlets as a tree of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Row(NamedTuple):
     """The row of one greenlet."""
 
     greenlet: dict[str, Any]
-    #: How many spawners above it are shown.
+    #: The number of spawners that are shown above it.
     depth: int
 
     def cells(self) -> tuple[str, str, str, str, str]:
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def _one_line(command: str) -> str:
-    # Of a program that was given by -c, the beginning says enough.
+    # The text of a program that was given by -c can be long; its beginning says enough.
     words = " ".join(command.split())
     return words if len(words) <= 200 else f"{words[:200]}…"
 
@@ -37,9 +37,9 @@ def _innermost(stack: list[str]) -> str:
 
 
 class Picture:
-    """What one question to a program found, and the load since the question before.
+    """The data of one query of a program, and the load since the query before.
 
-    :param stacks: Whether to ask where each greenlet is, which costs the program the most.
+    :param stacks: True to ask for the stack of each greenlet, which costs the program the most.
     :param before: The picture before this one, for figures per second.
     """
 
@@ -141,7 +141,7 @@ class Picture:
 
 
 def _percentile(loops: list[dict[str, Any]], share: float) -> str | None:
-    """Return the bound below which this share of the turns of all loops is, as text."""
+    """Return, as text, the duration that this share of the turns of all loops stays below."""
     totals: dict[float | None, int] = {}
     for loop in loops:
         for bound, count in loop["lag"]["classes"]:

@@ -1,4 +1,4 @@
-"""The view of a process: what each path answers, in a native thread that the program ignores."""
+"""The view of a process: the answer of each path, in a native thread beside the program's."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from gevent.monkey import get_original
 
 __all__ = ["View", "listen", "wrong_token"]
 
-#: For how many seconds a loop may be blocked before the process counts as unwell.
+#: The seconds that a loop may be blocked before the process counts as unhealthy.
 _UNWELL = 5.0
 #: The connections that may wait until they are accepted.
 _BACKLOG = 1024
 
 
 def listen(address: Address) -> tuple[Any, Address]:
-    """Return a socket that listens at *address*, and the address that it became.
+    """Return a socket that listens at *address*, and the true address of the socket.
 
-    :raises InspectError: The address cannot be had.
+    :raises InspectError: The address cannot be used.
     """
     family = _socket.AF_UNIX
     if address.path is None:
@@ -66,15 +66,15 @@ def _bind_path(listener: Any, path: str) -> str:
         if _is_left_over(path):
             os.unlink(path)
     listener.bind(path)
-    # Nobody can connect before it listens, so there is no moment at which others can.
+    # No client can connect before the socket listens, so other users never can.
     os.chmod(path, 0o600)
     return path
 
 
 def _is_left_over(path: str) -> bool:
-    """Return whether *path* is the socket of a process that has ended.
+    """Return true if *path* is the socket of a process that has ended.
 
-    :raises InspectError: It is something else than a socket.
+    :raises InspectError: *path* exists and is not a socket.
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise InspectError(f"{path} is there and is no socket")
@@ -94,7 +94,7 @@ def _text(status: int, text: str) -> Answer:
 
 
 def wrong_token(request: Request, token: str | None) -> Answer | None:
-    """Return the refusal of a request that does not bring *token*, ``None`` if it is right."""
+    """Return the refusal of a request without *token*, or ``None`` if its token is right."""
     given = request.token.encode("utf-8", "replace")
     if token is None or hmac.compare_digest(given, token.encode()):
         return None
@@ -104,16 +104,16 @@ def wrong_token(request: Request, token: str | None) -> Answer | None:
 class View:
     """The view of this process at *address*, from now until :meth:`close` or the program's end.
 
-    :param token: What a request over loopback has to bring; made up unless given.
-    :param kill: Whether those who ask may have greenlets killed.
+    :param token: The token that a request over loopback must have; a random one by default.
+    :param kill: True to let clients have greenlets killed.
     """
 
     def __init__(self, address: Address, token: str | None = None, kill: bool = True) -> None:
-        #: What a request over loopback has to bring, ``None`` for a Unix socket.
+        #: The token that a request over loopback must have, ``None`` for a Unix socket.
         self.token = None if address.path is not None else token or secrets.token_urlsafe(24)
-        #: True if those who ask may have greenlets killed.
+        #: True if clients may have greenlets killed.
         self.may_kill = kill
-        #: True while it answers.
+        #: True while the view answers.
         self.is_open = True
         #: The address of the view.
         self.address: Address
@@ -146,7 +146,7 @@ class View:
 
     @property
     def url(self) -> str | None:
-        """The address to open in a browser; ``None`` for a Unix socket."""
+        """The URL to open in a browser; ``None`` for a Unix socket."""
         if self.address.path is not None:
             return None
         host = str(self.address).removeprefix("tcp:")
@@ -161,7 +161,7 @@ class View:
         if self.address.path is not None:
             with suppress(OSError):
                 os.unlink(self.address.path)
-        # That wakes the view's thread, which closes what it uses itself.
+        # The shutdown wakes the view's thread, which closes its descriptors itself.
         with suppress(OSError):
             self._listener.shutdown(_socket.SHUT_RDWR)
         atexit.unregister(self.close)
@@ -191,16 +191,17 @@ class View:
             return _text(405, "the view answers GET here")
         return page(request)
 
-    # What each path gives
+    # The answers of the paths
 
     def _page(self, _request: Request) -> Answer:
         with open(os.path.join(os.path.dirname(__file__), "_inspect_page.html"), "rb") as file:
             return Answer(200, "text/html", file.read())
 
     def _json(self, make: Callable[[], dict[str, Any]]) -> Answer:
-        """Return a JSON answer that says how much processor time it took, for whoever asks often.
+        """Return a JSON answer that includes its cost in processor time, for frequent clients.
 
-        A client that waits 400 times as long before it asks again costs a quarter of a percent.
+        A client that waits 400 times as long before it asks again costs the program a quarter of a
+        percent.
         """
         begun = thread_time()
         body = json.dumps(make())
@@ -239,7 +240,7 @@ class View:
         if not self.may_kill:
             return _text(403, "this view does not kill greenlets (setting inspect_kill)")
         if self.token is not None and not request.token_in_field:
-            # Links and forms of other sites cannot set the field.
+            # Links and forms of other sites cannot set that field, so they cannot kill a greenlet.
             return _text(403, "a kill brings the token in the field Authorization")
         number = _number_in(request)
         if number is None:
@@ -248,7 +249,7 @@ class View:
             name = self._listing.kill(number)
         except KillRefused as refused:
             return _text(409, str(refused))
-        # To the first stderr: another one may be the program's code, and wait.
+        # The original stderr is used, as a replacement may be code of the program that waits.
         with suppress(AttributeError, OSError, ValueError):
             sys.__stderr__.write(f"gevent.inspect: {name} is killed by order at {self.address}\n")  # type: ignore[union-attr]
         return Answer(202, "application/json", json.dumps({"killed": name}).encode())

@@ -1,4 +1,4 @@
-"""The live picture of ``gevent.top``: drawn anew by Rich, and steered by keys."""
+"""The live picture of ``gevent.top``, which Rich draws and which is controlled by keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gevent._inspect_picture import Picture, Row
 
 __all__ = ["Terminal"]
 
-#: A picture is asked for after this many times the processor time that the last one cost.
+#: The pause before the next picture, as a multiple of the processor time that the last one cost.
 _COSTS = 400
 _STYLES = {"running": "bold green", "ready": "yellow"}
 _KEYS = {b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down"}
@@ -30,7 +30,7 @@ _HELP = "arrows choose · Enter shows the stack · k kills · q ends"
 
 @contextmanager
 def _keys() -> Iterator[int | None]:
-    """Have the terminal pass on each key at once; yield its descriptor, ``None`` without one."""
+    """Have the terminal pass keys on unbuffered; yield its descriptor, ``None`` without one."""
     if not sys.stdin.isatty():
         yield None
         return
@@ -56,10 +56,10 @@ class Terminal:
         self._console = Console()
         self._picture = self._ask(None)
         self._rows: list[Row] = list(self._picture.rows())
-        #: The number of the greenlet that is chosen, and whether its stack is shown.
+        #: The number of the chosen greenlet, and its stack if that is shown.
         self._chosen: int | None = None
         self._stack: list[str] | None = None
-        #: The row that the question is about, and the line at the bottom.
+        #: The row that the question before a kill is about, and the line at the bottom.
         self._asked: Row | None = None
         self._note = ""
 
@@ -67,7 +67,7 @@ class Terminal:
         return Picture(self._address, self._token, before, stacks=False)
 
     def run(self) -> None:
-        """Show it.
+        """Show the picture until a key ends it.
 
         :raises InspectError: The program has ended.
         """
@@ -92,7 +92,7 @@ class Terminal:
     # Keys
 
     def _take(self, key: str) -> bool:
-        """Do what a key asks for; return false if it ends the picture."""
+        """Carry out the command of a key; return false if it ends the picture."""
         if self._asked is not None:
             row, self._asked = self._asked, None
             self._note = self._kill(row) if key in ("y", "Y") else "nothing is killed"
@@ -145,7 +145,7 @@ class Terminal:
         summary = [_line(line) for line in self._picture.summary()]
         stack = [_line(line) for text in self._stack or () for line in text.rstrip().split("\n")]
         room = max(3, self._console.size.height - len(summary) - 4)
-        # The end of a stack is what matters.
+        # The innermost frames, at the end of a stack, are the most useful ones.
         stack = stack[-(room // 2) :] if stack else []
         return Group(*summary, self._table(room - len(stack)), *stack, self._bottom())
 
@@ -155,7 +155,7 @@ class Terminal:
         at = next(
             (i for i, row in enumerate(self._rows) if row.greenlet["number"] == self._chosen), 0
         )
-        # The chosen row stays in sight.
+        # The rows are scrolled so that the chosen one stays visible.
         begin = max(0, min(at - room // 2, len(self._rows) - room))
         for row in self._rows[begin : begin + room]:
             cells = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in row.cells()[1:]]
@@ -183,6 +183,6 @@ def _read_key(number: int | None, timeout: float) -> str | None:
         return None
     data = os.read(number, 32)
     if not data:
-        # The terminal is gone.
+        # The terminal has been closed.
         return "q"
     return _KEYS.get(data, data[:1].decode("latin-1"))

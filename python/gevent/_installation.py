@@ -1,4 +1,4 @@
-"""Refuses what cannot work: an interpreter that is not supported, a folder of two distributions."""
+"""Refuses an interpreter that is not supported, and a folder with files of two distributions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LIBRARY = (".so", ".pyd")
 def refuse_other_pythons() -> None:
     """Raise :exc:`ImportError` unless this is CPython, of a supported version and kind, on Linux.
 
-    Otherwise the import would fail for want of a compiled module, which says nothing, or end in
-    corrupted memory: a free-threaded build runs what counts on the GIL without one, if asked to
+    Otherwise the import would fail for want of a compiled module, with an unclear message, or end
+    in corrupted memory: a free-threaded build can run code that relies on the GIL without one
     (``PYTHON_GIL=0``).
     """
     name, version = sys.implementation.name, sys.version_info[:2]

@@ -38,7 +38,7 @@ class ILoop(Interface):
         """Return a watcher of a descriptor: 1 for reading, 2 for writing."""
 
     def closing_fd(fd: int) -> Any:
-        """Tell those who watch *fd* that it is about to be closed; return whether there are any."""
+        """Notify the watchers of *fd* that it will be closed; return true if there are any."""
 
     def timer(
         after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None

@@ -1,4 +1,4 @@
-"""Going through what is imported."""
+"""Iterating over the imported modules."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ __all__ = ["imported_modules"]
 def imported_modules() -> Iterator[tuple[str, ModuleType, dict[str, Any]]]:
     """Yield the name of each imported module, the module, and its names.
 
-    Objects of other kinds, which programs put into ``sys.modules``, are passed over: what they
-    make of an attribute is theirs. Modules that load themselves at the first use stay unloaded.
+    Objects of other kinds, which programs put into ``sys.modules``, are passed over, as reading
+    their attributes may run code of the program. Modules that load themselves at the first use stay
+    unloaded.
     """
     for name, module in list(sys.modules.items()):
         if issubclass(type(module), ModuleType):

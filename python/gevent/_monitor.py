@@ -1,4 +1,4 @@
-"""The native thread that watches a hub: whether its loop is blocked, how much memory is used."""
+"""The native thread that watches a hub for a blocked loop, and the memory of the process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gevent.monkey import get_original
 
 __all__ = ["PeriodicMonitoringThread"]
 
-# The thread is a real one, whatever was patched.
+# The thread is a native one, also in a patched process.
 start_new_thread = get_original("_thread", "start_new_thread")
 get_thread_ident = get_original("_thread", "get_ident")
 thread_sleep = get_original("time", "sleep")
@@ -38,7 +38,7 @@ class MonitorWarning(RuntimeWarning):
 
 
 class _MonitorEntry:
-    """A monitoring function and how often, in seconds, it is due."""
+    """A monitoring function and its period in seconds."""
 
     __slots__ = ("function", "last_run_time", "period")
 
@@ -55,11 +55,11 @@ class PeriodicMonitoringThread:
     The first function is always :meth:`monitor_blocking`.
     """
 
-    #: For how many seconds to sleep when nothing is to be monitored.
+    #: The seconds to sleep when nothing is to be monitored.
     inactive_sleep_time = 2.0
     #: No sleep is shorter than this, in seconds.
     min_sleep_time = 0.005
-    #: Looking at memory is slow: it is not done more often than this, in seconds.
+    #: The least seconds between two checks of the memory, which are slow.
     min_memory_monitor_period = 2
 
     def __init__(self, hub: Any) -> None:
@@ -109,7 +109,7 @@ class PeriodicMonitoringThread:
         self._greenlet_tracer.monitor_current_greenlet_blocking()
 
     def monitoring_functions(self) -> list[_MonitorEntry]:
-        """Return what is to be called and how often; the settings are looked at every time."""
+        """Return the functions to call with their periods; the settings are read every time."""
         blocking = self._monitoring_functions[0]
         period = config.max_blocking_time or 0
         if blocking.period != period:
@@ -118,7 +118,7 @@ class PeriodicMonitoringThread:
         return self._monitoring_functions
 
     def calculate_sleep_time(self) -> float:
-        """Return for how many seconds the thread is to sleep before its next check."""
+        """Return the seconds that the thread is to sleep before its next check."""
         if self._calculated_sleep_time <= 0:
             return self.inactive_sleep_time
         return max(self._calculated_sleep_time, self.min_sleep_time)
@@ -147,7 +147,7 @@ class PeriodicMonitoringThread:
         self._calculate_period()
 
     def __call__(self) -> None:
-        # Says in a greenlet tree what this thread is.
+        # This attribute shows the purpose of this thread in a greenlet tree.
         getcurrent().gevent_monitoring_thread = ref(self)  # type: ignore[attr-defined]
         try:
             while self.should_run:
@@ -158,7 +158,7 @@ class PeriodicMonitoringThread:
                     self.kill()
                     break
                 self._run_due(hub)
-                # Held no longer than needed, so that the hub can go away during the sleep.
+                # The reference is dropped, so that the hub can be collected during the sleep.
                 del hub
         except SystemExit:
             self.kill()
@@ -192,14 +192,14 @@ class PeriodicMonitoringThread:
         stream = hub.exception_stream
         if config.print_blocking_reports and stream is not None:
             for line in report:
-                # Each line in one piece: other threads write here too.
+                # Each line is one write, as other threads write to the stream too.
                 stream.write(f"{line}\n")
         return greenlet, report
 
     def _get_process(self) -> Any:
         if self._process is None:
             try:
-                # Only there if the `monitor` extra is installed.
+                # psutil is only there if the `monitor` extra is installed.
                 from psutil import Process
             except ImportError:
                 return None
@@ -207,7 +207,7 @@ class PeriodicMonitoringThread:
         return self._process
 
     def can_monitor_memory_usage(self) -> bool:
-        """Return whether the memory in use can be measured, which takes ``psutil``."""
+        """Return true if the memory in use can be measured, which requires ``psutil``."""
         return self._get_process() is not None
 
     def install_monitor_memory_usage(self) -> None:

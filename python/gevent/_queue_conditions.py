@@ -1,7 +1,7 @@
 """The mutex and the conditions that a queue of the standard library has, for a queue of ours.
 
-Programs wait at them and clear a queue under them. The queues of this package need neither: they
-notify these of each change, once a program has asked for them.
+Programs wait at them and clear a queue under them. The queues of this package do not use them, but
+notify them of each change once a program has read these attributes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Conditions:
         self.all_tasks_done = _Condition(self.mutex, queue)
 
     def changed(self) -> None:
-        """Wake all who wait at one of the conditions."""
+        """Wake all waiters of the conditions."""
         self.not_empty.changed()
         self.not_full.changed()
         self.all_tasks_done.changed()

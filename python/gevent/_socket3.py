@@ -27,7 +27,7 @@ from gevent._socketcommon import wait as _wait_on_watcher
 __all__ = ["SocketType", "fromfd", "socket", "socketpair"]
 
 
-# As much as one sendfile(2) takes.
+# The most bytes that one sendfile(2) takes.
 _BLOCK = 0x7FFFF000
 
 
@@ -69,8 +69,9 @@ class _closedsocket:
 
 
 if TYPE_CHECKING:
-    # Programs hand sockets of ours to whatever takes the standard library's: in a patched process
-    # they are these, and elsewhere they do the same. So they are for type checkers.
+    # Programs pass sockets of ours to functions that take the standard library's: in a patched
+    # process these are the same class, and elsewhere they behave alike. So type checkers see them
+    # as sockets of the standard library.
     class _Base(SocketBase, _StdlibSocket):  # type: ignore[misc]
         pass
 else:
@@ -81,7 +82,7 @@ class socket(_Base):
     """A socket whose operations let other greenlets run while they wait.
 
     Like :class:`socket.socket`, except: the descriptor itself never blocks, whatever the timeout
-    is; closing the socket wakes everybody who waits for it, with ``OSError`` (``EBADF``); one
+    is; closing the socket wakes all greenlets that wait for it, with ``OSError`` (``EBADF``); one
     greenlet may read while another writes, but two that read (or two that write) at once
     get :class:`gevent.exceptions.ConcurrentObjectUseError`; host names in addresses are looked up
     through the hub's resolver.
@@ -89,7 +90,7 @@ class socket(_Base):
     :param family: ``AF_INET`` by default.
     :param type: ``SOCK_STREAM`` by default.
     :param proto: A protocol number, 0 by default.
-    :param fileno: A descriptor to take over; what is not given is then found out from it.
+    :param fileno: A descriptor to take over. Parameters that are not given are then read from it.
     """
 
     __slots__ = ()
@@ -153,7 +154,7 @@ class socket(_Base):
     def connect_ex(self, address: Any) -> int:
         """Like :meth:`connect`, but return the error number of a failure, 0 for none.
 
-        What is wrong with *address* itself is raised; a timeout is ``EAGAIN``.
+        An error in *address* itself is raised; a timeout is ``EAGAIN``.
         """
         if self.fileno() < 0:
             return EBADF
@@ -207,11 +208,11 @@ class socket(_Base):
         self._sock.setsockopt(*args)
 
     def get_inheritable(self) -> bool:
-        """Return whether child programs inherit the descriptor."""
+        """Return true if child programs inherit the descriptor."""
         return os.get_inheritable(self.fileno())
 
     def set_inheritable(self, inheritable: bool) -> None:
-        """Set whether child programs inherit the descriptor."""
+        """Let child programs inherit the descriptor, or not."""
         os.set_inheritable(self.fileno(), inheritable)
 
     def dup(self) -> Self:
@@ -266,7 +267,7 @@ class socket(_Base):
         """Send the binary file *file* from *offset*, up to *count* bytes (``None``: all).
 
         A regular file is sent by the system call of that name, another one by :meth:`send`. The
-        file's position ends up after what was sent.
+        file's position is then behind the bytes that were sent.
 
         :returns: The number of bytes.
         :raises ValueError: *file* is a text file, this is no stream socket or does not wait.

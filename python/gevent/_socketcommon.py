@@ -126,7 +126,7 @@ def wait_readwrite(
 
 
 def cancel_wait(watcher: Any, error: Any = cancel_wait_ex) -> None:
-    """Raise *error* in the greenlet that waits for *watcher*, soon; nothing when none does."""
+    """Raise *error*, in the hub's next turn, in the greenlet that waits for *watcher*, if any."""
     get_hub().cancel_wait(watcher, error)
 
 
@@ -173,7 +173,7 @@ def getaddrinfo(
     proto: int = 0,
     flags: int = 0,
 ) -> list[tuple[Any, Any, int, str, tuple[Any, ...]]]:
-    """Return how to connect to *host* and *port*, through the hub's resolver.
+    """Return the addresses of *host* and *port*, through the hub's resolver.
 
     :returns: A list of ``(family, type, proto, canonical name, address)``, best first.
     :raises socket.gaierror: The look-up failed.
@@ -216,8 +216,8 @@ def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
 def getfqdn(name: str = "") -> str:
     """Return the fully qualified name of a host, of this one by default.
 
-    It is the first name with a dot that :func:`gethostbyaddr` knows, else *name* itself, or for
-    this host what ``gethostname()`` says.
+    It is the first name with a dot that :func:`gethostbyaddr` returns, else *name* itself, or the
+    result of ``gethostname()`` for this host.
     """
     name = name.strip()
     if not name or name in ("0.0.0.0", "::"):

@@ -1,4 +1,4 @@
-"""The class :class:`gevent.ssl.SSLContext`, and what makes the original one cooperative."""
+"""The class :class:`gevent.ssl.SSLContext`, and functions that make the original cooperative."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _moved(value: Any, own_class: CellType) -> Any:
 
 
 class SSLContext(StdlibContext, metaclass=ABCMeta):
-    """Like :class:`ssl.SSLContext`, and makes sockets of :class:`gevent.ssl.SSLSocket`.
+    """A :class:`ssl.SSLContext` that makes sockets of :class:`gevent.ssl.SSLSocket`.
 
     In a patched process all contexts count as instances of this class, those of the original
     class too, as they make such sockets as well.
@@ -118,7 +118,7 @@ class SSLContext(StdlibContext, metaclass=ABCMeta):
         """Return a socket that takes the connection of *sock* over and speaks TLS.
 
         :param do_handshake_on_connect: True to negotiate as soon as it is connected.
-        :param suppress_ragged_eofs: True if an end without TLS's farewell is an ordinary one.
+        :param suppress_ragged_eofs: True if an end without the closing alert is an ordinary one.
         :param server_hostname: The name to check the server's certificate against.
         :raises ssl.SSLError: The handshake failed.
         """

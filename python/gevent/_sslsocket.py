@@ -25,7 +25,7 @@ __all__ = ["SSLSocket"]
 
 
 if TYPE_CHECKING:
-    # As with plain sockets, these are for whatever takes the standard library's.
+    # For type checkers these are sockets of the standard library too, as plain sockets are.
     class _Base(socket, ssl.SSLSocket):  # type: ignore[misc]
         pass
 else:
@@ -35,8 +35,8 @@ else:
 class SSLSocket(_Base):
     """A socket with TLS, made by :meth:`SSLContext.wrap_socket`.
 
-    Like :class:`ssl.SSLSocket`; the handshake, reading and writing let other greenlets run, and
-    the timeout holds for each of them.
+    It works as :class:`ssl.SSLSocket` does, but the handshake, reading and writing let other
+    greenlets run. The timeout applies to each of these operations.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SSLSocket(_Base):
         _context: Any = None,
     ) -> None:
         if _context is None:
-            # The context's module makes sockets of this class.
+            # The import is here because the module of the context imports this one.
             from gevent._sslcontext import context_of
 
             _context = context_of(
@@ -107,7 +107,8 @@ class SSLSocket(_Base):
                 raise
         else:
             return True
-        # Bytes that came before the connection ended must not pass for bytes that came through TLS.
+        # Bytes that came in plain text before the connection ended must not be taken for bytes that
+        # came through TLS.
         try:
             early = self._sock.recv(1)
         except OSError as failure:
@@ -139,7 +140,7 @@ class SSLSocket(_Base):
 
     @property
     def context(self) -> Any:
-        """The context that it was made by; a new one takes its place, as for another host name."""
+        """The context that made the socket. Another can be set, as for another host name."""
         return self._context
 
     @context.setter
@@ -172,7 +173,7 @@ class SSLSocket(_Base):
         raise NotImplementedError(f"Can't dup() {type(self).__name__} instances")
 
     def _persist(self, operation: str, call: Callable[..., Any], *args: Any) -> Any:
-        """Call until it need not wait for the other side any more."""
+        """Repeat *call*, waiting for the socket, until it need not wait for the other side."""
         deadline = None
         while True:
             try:
@@ -185,7 +186,7 @@ class SSLSocket(_Base):
             if left is not None:
                 now = time.monotonic()
                 deadline = now + left if deadline is None else deadline
-                # Nothing left would mean not to wait at all.
+                # A timeout of 0 would mean not to wait at all.
                 left = max(deadline - now, 1e-9)
             try:
                 self._wait_ready(write, left)
@@ -216,13 +217,13 @@ class SSLSocket(_Base):
     def getpeercert(self, binary_form: bool = False) -> Any:
         """Return the other side's certificate: a dict, empty if it was not verified, or DER."""
         if self._sslobj is None:
-            # Raises what is wrong, if it is not connected.
+            # This raises the error of a socket that is not connected.
             self.getpeername()
             raise ValueError("handshake not done yet")
         return self._sslobj.getpeercert(binary_form)
 
     def selected_npn_protocol(self) -> None:
-        """Return ``None``: NPN is no more."""
+        """Return ``None``, as OpenSSL does not support NPN any more."""
 
     def selected_alpn_protocol(self) -> str | None:
         """Return the protocol that was agreed upon."""
@@ -327,7 +328,7 @@ class SSLSocket(_Base):
         if self._sslobj is None:
             return super().recv(buflen, flags)
         self._refuse_flags(flags, "recv")
-        # TLS has no record of no bytes to wait for.
+        # Receiving 0 bytes must not wait, so it does not read from the TLS object.
         return self.read(buflen) if buflen else b""
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
@@ -364,12 +365,12 @@ class SSLSocket(_Base):
             raise ValueError(f"{name} not allowed on instances of {type(self)}")
 
     def shutdown(self, how: int) -> None:
-        """Shut the connection down, without TLS's farewell."""
+        """Shut the connection down without the closing alert of TLS."""
         self._sslobj = None
         super().shutdown(how)
 
     def unwrap(self) -> SSLSocket:
-        """End TLS with the other side's agreement; return the socket, which goes on without."""
+        """End TLS with the other side's agreement; return the socket, now without TLS."""
         if self._sslobj is None:
             raise ValueError(f"No SSL wrapper around {self}")
         self._persist("unwrap", self._sslobj.shutdown)
@@ -405,7 +406,7 @@ class SSLSocket(_Base):
     def connect_ex(self, addr: Any) -> int:
         """Like :meth:`connect`, returning the error number of a failed connection, or 0.
 
-        Where the connection is not there yet, :meth:`do_handshake` may be called once it is.
+        If the connection is still being made, call :meth:`do_handshake` once it is there.
         """
         number: int = self._connect_tls(super().connect_ex, addr)
         return number

@@ -1,4 +1,4 @@
-"""Numbers about the running program: counted anyway, or measured from the first question on.
+"""Numbers about the running program, which are always counted or measured from the first call on.
 
 :func:`stats` is ``gevent.util.stats``; :mod:`gevent._metrics` writes the same for Prometheus.
 """
@@ -29,7 +29,7 @@ def all_hubs() -> list[Any]:
         try:
             hubs = list(living_hubs)
         except RuntimeError:
-            # Another thread made its hub just now.
+            # Another thread has made its hub during the iteration.
             continue
         return [hub for hub in hubs if hub.loop is not None and not hub.dead]
 
@@ -43,7 +43,7 @@ def _resident() -> int:
 
 
 def _thread_time(ident: int) -> float | None:
-    """Return for how many seconds of processor time a thread ran."""
+    """Return the processor time of a thread, in seconds."""
     try:
         return time.clock_gettime(time.pthread_getcpuclockid(ident))
     except (OSError, OverflowError, AttributeError):
@@ -59,7 +59,7 @@ def _of_loop(loop: Any) -> dict[str, Any]:
         "classes": [],
     }
     for bound, turns in counters.pop("turns"):
-        # JSON knows no infinity.
+        # JSON has no infinity.
         lag["classes"].append([None if bound == float("inf") else bound, turns])
         lag["count"] += turns
     seconds, stack = counters.pop("longest_run"), counters.pop("longest_run_stack")
@@ -69,7 +69,7 @@ def _of_loop(loop: Any) -> dict[str, Any]:
 
 
 def _place(stack: list[tuple[str, str, int]]) -> str | None:
-    """Return the innermost place that is the program's own, as one line."""
+    """Return, as one line, the innermost frame of the program's own code."""
     from gevent._blocking import is_library
 
     if not stack:
@@ -108,10 +108,10 @@ def _look_ups() -> dict[str, int]:
 
 
 def _walk(found: dict[str, Any]) -> None:
-    """Add what only a walk over all objects tells."""
+    """Add the numbers that require a walk over all objects."""
     from gevent._waits import WaitGraph, instances_of
 
-    # Where the program has not imported it, there are no pools.
+    # If the program has not imported gevent.pool, there are no pools.
     module = sys.modules.get("gevent.pool")
     classes = [RawGreenlet] if module is None else [RawGreenlet, module.Pool]
     greenlets, *pools = instances_of(*classes)
@@ -123,7 +123,7 @@ def _walk(found: dict[str, Any]) -> None:
 
 
 def _of_pools(pools: list[Any]) -> dict[str, int]:
-    """Return how many pools there are, how much room they have in all, and how it is used."""
+    """Return the number of pools, their sizes in total, and how much of these is used."""
     used = limited = room = full = 0
     for pool in pools:
         running = len(pool.greenlets)
@@ -149,7 +149,7 @@ def stats(waits: bool = False) -> dict[str, Any]:
         "hubs": [_of_hub(hub) for hub in all_hubs()],
         "look_ups": _look_ups(),
     }
-    # Only an engine that has it in.
+    # Only an engine that was built with the HTTP server has this.
     http = getattr(_core, "http_statistics", None)
     if http is not None:
         found["http"] = http()

@@ -1,7 +1,7 @@
 """Task groups: greenlets that end before the block that spawned them does.
 
-The engine has the cancel scopes (:class:`gevent.CancelScope`), and lets a group know of the ends of
-its children; what a group makes of them is here.
+The engine has the cancel scopes (:class:`gevent.CancelScope`), and notifies a group of the ends of
+its children. This module has the group's reactions to them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["TaskGroup", "TaskStatus"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: An error that ends the program is raised alone: nobody looks for it in an exception group.
+#: An error that ends the program is raised alone, as no code looks for it in an exception group.
 _ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
 
 
@@ -152,10 +152,10 @@ class TaskGroup:
         return child
 
     def start(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Spawn a child, and wait until it says that it is ready; return the value it says so with.
+        """Spawn a child, wait until it reports that it is ready, and return the reported value.
 
         The function is called with *args*, *kwargs* and a keyword argument ``task_status``, and
-        says so by ``task_status.started(value)``::
+        reports by ``task_status.started(value)``::
 
             def serve(address, *, task_status):
                 listener = listen(address)
@@ -164,8 +164,9 @@ class TaskGroup:
 
             address = group.start(serve, ("localhost", 0))
 
-        An error of the child before that is raised here and is none of the group's. If the
-        caller is killed, cancelled or timed out meanwhile, the child is cancelled and waited for.
+        An error of the child before that is raised here and does not count as an error of the
+        group. If the caller is killed, cancelled or timed out meanwhile, the child is cancelled and
+        waited for.
 
         :raises RuntimeError: the child ended without calling ``started()``; and as :meth:`spawn`.
         """
@@ -202,9 +203,9 @@ class TaskGroup:
     def _give_up(self, child: Greenlet, leaving: BaseException) -> BaseException:
         """Cancel a child whose start is not waited for any more, and wait for its end.
 
-        Returns what is to be raised, *leaving* unless something came meanwhile.
+        Returns the exception to raise, which is *leaving* unless another one came meanwhile.
         """
-        # Its error is the group's from now on.
+        # An error of the child is the group's from now on.
         self._starting.pop(child, None)
         self._cancel_child(child)
         with CancelScope() as scope:
@@ -218,10 +219,10 @@ class TaskGroup:
         return leaving
 
     def _cancel_child(self, child: Greenlet) -> None:
-        # A second time would break off the clean-up that the first began.
+        # A second cancellation would interrupt the clean-up that the first one began.
         if self._children.get(child) is False:
             self._children[child] = True
-            # One that has not begun ends here and now.
+            # A child that has not begun ends immediately.
             kill(child, Cancelled(self._scope))
 
     def cancel(self) -> None:
@@ -270,7 +271,7 @@ class TaskGroup:
             self._childless.set()
 
     def _fail(self, child: Greenlet, error: BaseException) -> None:
-        # A class may refuse it, and what a child shows as its arguments may fail.
+        # The class of the error may refuse a note, and the repr() of a child's arguments may fail.
         with suppress(Exception):
             error.add_note(f"Raised in {child!r}")
         if not isinstance(error, _ENDS_PROGRAM):
@@ -310,7 +311,7 @@ class TaskGroup:
             del error, leaving, misuse, tb
 
     def _sort(self, error: BaseException) -> BaseException | None:
-        """Take what the body raised for an error of the group, or return it if it is to go on."""
+        """Count the body's error as one of the group, or return it if it has to go on."""
         if isinstance(error, _ENDS_PROGRAM):
             if self._program_end is None:
                 self._program_end = error
@@ -321,7 +322,7 @@ class TaskGroup:
         return None
 
     def _wait_for_children(self, leaving: BaseException | None) -> BaseException | None:
-        """Wait until there are no children; return what is to be raised for what came meanwhile."""
+        """Wait until there are no children; return the exception to raise, if one came."""
         try:
             while self._children:
                 if leaving is not None:
@@ -341,7 +342,7 @@ class TaskGroup:
             del leaving
 
     def _raise_outcome(self, error: BaseException | None, leaving: BaseException | None) -> None:
-        """Raise what the block ends with, unless it is *error*, with which its body ended."""
+        """Raise the exception that ends the block, unless it is *error*, which ended its body."""
         group_error = None
         try:
             if self._errors:
@@ -371,7 +372,7 @@ class TaskGroup:
             del error, leaving, group_error
 
     def _report_errors(self) -> None:
-        """Have the hub report the errors, as what goes on in their place will hardly be seen."""
+        """Have the hub report the errors, as the exception raised in their place will hide them."""
         for error in self._errors:
             self._hub.handle_error(self, type(error), error, error.__traceback__)
 
@@ -384,8 +385,8 @@ def _is_failure(error: BaseException, scope: CancelScope) -> bool:
 def _outranking(old: BaseException | None, new: BaseException) -> BaseException:
     """Return which of two exceptions goes on that came one after the other.
 
-    The new one, as when it comes in the middle of a clean-up, but for what ends the program and for
-    a kill, which no scope or timeout swallows.
+    That is the new one, as it came in the middle of a clean-up. An exception that ends the program
+    and a kill, which no scope or timeout swallows, outrank it.
     """
     if isinstance(old, _ENDS_PROGRAM):
         return old

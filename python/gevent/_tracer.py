@@ -2,7 +2,7 @@
 
 A :class:`GreenletTracer` sees every switch, through :func:`greenlet.settrace`. It is exact and
 slows every switch down, so it serves scoped checks (:class:`gevent.util.assert_switches`).
-:class:`HubProbe` compares what a hub's loop counts anyway, from any thread and for nothing.
+:class:`HubProbe` compares counters that a hub's loop has anyway, from any thread and at no cost.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BlockReporter:
         return lines
 
     def _summary(self, frame: FrameType | None) -> str:
-        """Return one line about the blocking, for those who know more than that there is one."""
+        """Return one line about the blocking. Subclasses that know more about it override this."""
         return ""
 
 

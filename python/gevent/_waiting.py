@@ -19,7 +19,7 @@ class Waitable(Protocol):
         """Have *callback* called with this object when it is ready."""
 
     def unlink(self, callback: Callable[[Any], object], /) -> object:
-        """Take back :meth:`rawlink`."""
+        """Remove a callback that :meth:`rawlink` added."""
 
 
 _W = TypeVar("_W", bound=Waitable)
@@ -72,7 +72,7 @@ class _WaitIterator(Generic[_W]):
             return
         if self._timeout is not None:
             self._timer = get_hub().loop.timer(self._timeout, priority=-1)
-            # The loop's time is that of its last turn, which may have been long ago.
+            # The timer updates the loop's time, which may be that of a turn long ago.
             self._timer.start(self._on_timeout, update=True)
         for obj in self._objects:
             if isinstance(obj, Greenlet) and obj.ready():
@@ -81,7 +81,7 @@ class _WaitIterator(Generic[_W]):
                 obj.rawlink(self._on_ready)
 
     def _wait(self) -> None:
-        # A new one each time: the caller may do anything between two steps.
+        # Each step has a new waiter, as the caller may do anything between two steps.
         self._waiter = Waiter()
         try:
             # The object may belong to another thread.
@@ -164,7 +164,7 @@ def wait(
         nothing left to do: no greenlet, server or watcher.
     :param timeout: The most seconds to wait; ``None`` for no limit.
     :returns: A list of the ready objects, in the order in which they became so; without
-        *objects* whether nothing was left to do before the time was up.
+        *objects* true if nothing was left to do before the time was up.
     """
     if objects is None:
         return get_hub().join(timeout)

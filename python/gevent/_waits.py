@@ -1,9 +1,9 @@
-"""Says what each greenlet waits for, and which greenlets wait for each other.
+"""Finds what each greenlet waits for, and which greenlets wait for each other.
 
-The engine knows of every parked greenlet the kind of its call, the object that the call is on and
-since when. Which function of this package or of the standard library the program called, say
-``Popen.wait``, is read from the greenlet's frames. Nothing here changes or keeps the greenlets that
-it reads.
+For every parked greenlet the engine stores the kind of its call, the object that the call is on
+and the time at which it began. The function of this package or of the standard library that the
+program called, say ``Popen.wait``, is read from the greenlet's frames. Nothing here changes or
+keeps the greenlets that it reads.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Wait(NamedTuple):
     object: Any
     #: The descriptors that it is on.
     descriptors: tuple[int, ...]
-    #: For how many seconds it has been waiting, to the length of a turn of the loop.
+    #: The seconds that it has been waiting, as exact as the length of a turn of the loop.
     seconds: float
-    #: The function that the program called, or ``None`` where that is the call itself.
+    #: The function that the program called, or ``None`` if that is the call itself.
     function: str | None
 
     @property
@@ -111,7 +111,7 @@ class Wait(NamedTuple):
 def _borrowed(descriptor: int) -> Any:
     from gevent.monkey import get_original
 
-    # A duplicate: closing it leaves the program's descriptor alone.
+    # The descriptor is duplicated, so that closing the socket leaves the program's one open.
     return get_original("socket", "socket")(fileno=os.dup(descriptor))
 
 
@@ -141,7 +141,8 @@ def _address(address: Any) -> str:
 
 def named(obj: Any) -> str:
     """Return the class, the name if it has one, and the address of *obj*, in angle brackets."""
-    # Not its repr(): that may be a program's, wait, fail, or show the waiting greenlet again.
+    # repr() is not used: it may be the program's code, and may wait, fail, or show the waiting
+    # greenlet again.
     name = ""
     if isinstance(obj, Greenlet):
         given = vars(obj).get("name")
@@ -185,7 +186,7 @@ def instances_of(*classes: type) -> list[list[Any]]:
     where: dict[int, list[Any]] = {}
     for one, found in zip(classes, lists, strict=True):
         where.update((id(kind), found) for kind in _with_subclasses(one))
-    # Nothing but the collector knows of all objects.
+    # Only the garbage collector has a list of all objects.
     for obj in gc.get_objects():
         if id(type(obj)) in where:
             where[id(type(obj))].append(obj)
@@ -230,24 +231,24 @@ class WaitGraph:
         return self._waiting[self._key(reason)] - 1
 
     def text(self, greenlet: Any) -> str | None:
-        """Return the line that says what *greenlet* waits for."""
+        """Return the line about the wait of *greenlet*, or ``None`` if it does not wait."""
         wait = self.wait(greenlet)
         return None if wait is None else wait.text(self.others(greenlet))
 
     def by_call(self) -> dict[str, int]:
-        """Return how many greenlets wait in which call."""
+        """Return the number of waiting greenlets for each call."""
         return dict(
             Counter(Wait(*reason, None).call for reason in self._reasons.values()).most_common()
         )
 
     def by_kind(self) -> dict[str, int]:
-        """Return how many greenlets wait in which kind of call, such as ``"get"``."""
+        """Return the number of waiting greenlets for each kind of call, such as ``"get"``."""
         return dict(Counter(reason[0] for reason in self._reasons.values()).most_common())
 
     def awaited(self, greenlet: Any) -> tuple[Any, bool] | None:
-        """Return the greenlet that *greenlet* cannot go on without, and whether it holds a lock.
+        """Return the greenlet that *greenlet* cannot go on without, and true if that holds a lock.
 
-        ``None`` unless *greenlet* waits for the end of another, or for a lock that is held.
+        Returns ``None`` unless *greenlet* waits for the end of another, or for a lock that is held.
         """
         reason = self._reasons.get(greenlet)
         if reason is None:

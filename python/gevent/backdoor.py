@@ -80,7 +80,7 @@ def _redirected(streams: dict[str, Any]) -> Iterator[None]:
         del _clients[greenlet]
         for name in _NAMES:
             router = getattr(sys, name)
-            # Someone else may have replaced it meanwhile.
+            # Other code may have replaced the stream meanwhile.
             if not _clients and isinstance(router, _Router):
                 setattr(sys, name, router._usual)
 

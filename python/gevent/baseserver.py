@@ -1,4 +1,4 @@
-"""The base of servers: listens, spawns a handler for what comes, holds back when it must."""
+"""The base of servers: it listens, spawns handlers, and pauses accepting when it has to."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gevent.event import Event
 
 __all__ = ["BaseServer"]
 
-#: Errors of accepting that the end of another connection may mend.
+#: Errors of accepting that may disappear when another connection ends.
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-#: After so many seconds without a shortage, the next one is reported.
+#: The seconds without a shortage after which the next one is reported.
 _QUIET = 60.0
 
 
 class BaseServer:
-    """What :class:`gevent.server.StreamServer` and others have in common.
+    """The base class of :class:`gevent.server.StreamServer` and other servers.
 
     It is a context manager that calls :meth:`stop` at the end.
 
@@ -38,14 +38,14 @@ class BaseServer:
     :raises ValueError: *listener* is no address, or :attr:`max_accept` is less than 1.
     """
 
-    #: After an error, how many seconds to accept nothing: at first, and at most. It doubles with
-    #: each error, of which the first alone is reported. A negative ``min_delay``: do not hold back.
+    #: The seconds in which nothing is accepted after an error, at first and at most. They double
+    #: with each error, of which only the first is reported. A negative ``min_delay`` means none.
     min_delay: float = 0.01
     max_delay: float = 1
-    #: How many connections to accept before others get to run. Above 1, other processes that
+    #: The number of connections to accept before other greenlets run. Above 1, other processes that
     #: listen at the same socket may get none.
     max_accept: int = 100
-    #: How many seconds :meth:`stop` waits for handlers in the pool.
+    #: The seconds that :meth:`stop` waits for handlers in the pool.
     stop_timeout: float = 1
     #: Error numbers that end the server when accepting meets them.
     fatal_errors: ClassVar[tuple[int, ...]] = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
@@ -88,7 +88,7 @@ class BaseServer:
         self.stop()
 
     def set_listener(self, listener: Any) -> None:
-        """Set what to listen at; see the class."""
+        """Set the address or socket to listen at; see the class."""
         if hasattr(listener, "accept"):
             if hasattr(listener, "do_handshake"):
                 raise TypeError(f"Expected a regular socket, not SSLSocket: {listener!r}")
@@ -99,7 +99,7 @@ class BaseServer:
             self.family, self.address = parse_address(listener)
 
     def set_spawn(self, spawn: Any) -> None:
-        """Set where handlers run; see the class."""
+        """Set the pool or function that runs handlers; see the class."""
         if spawn == "default":
             self.pool = None
         elif spawn == "raw":
@@ -121,7 +121,7 @@ class BaseServer:
             self.full = self.pool.full  # type: ignore[method-assign]
 
     def set_handle(self, handle: Callable[..., Any] | None) -> None:
-        """Set what is called with each connection or message; ``None``: the method ``handle``."""
+        """Set the handler of each connection or message; ``None``: the method ``handle``."""
         if handle is not None:
             self.handle = handle
         if not hasattr(self, "handle"):
@@ -159,7 +159,7 @@ class BaseServer:
             raise
 
     def do_close(self, *args: Any) -> None:
-        """Close what a handler was called with, after it; here nothing."""
+        """Close the arguments of a handler after its call. The base class does nothing."""
 
     def do_read(self) -> tuple[Any, ...] | None:
         """Return the arguments of the next call of the handler, ``None`` when nothing came."""
@@ -313,7 +313,8 @@ class BaseServer:
         return isinstance(ex, OSError) and ex.args[0] in self.fatal_errors
 
 
-#: The steps as they are defined here, whoever replaces them later: what the engine may do itself.
+#: The steps as they are defined here. The engine does a step itself only while its method is
+#: still this one, and neither overridden nor replaced.
 _OWN_STEPS: dict[str, Any] = {
     name: getattr(BaseServer, name) for name in ("full", "do_handle", "_spawn")
 }

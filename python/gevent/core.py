@@ -84,7 +84,7 @@ FORKCHECK = 0x2000000
 
 
 def get_version() -> str:
-    """Return the name and the version of what implements the loop."""
+    """Return the name and the version of the implementation of the loop."""
     from gevent import __implementation__
 
     return __implementation__

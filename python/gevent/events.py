@@ -53,7 +53,7 @@ __all__ = [
 def notify_and_call_entry_points(event: Any) -> None:
     """Call the subscribers, then the entry points of the group ``event.ENTRY_POINT_NAME``.
 
-    Whatever one of them raises ends the round and reaches the caller.
+    An exception of one of them ends the round and reaches the caller.
     """
     notify(event)
     for entry_point in entry_points(group=event.ENTRY_POINT_NAME):
@@ -279,7 +279,7 @@ class IGeventWillPatchAllEvent(IGeventWillPatchEvent):
     patch_all_kwargs: Attribute = Attribute("A dictionary of the further arguments of patch_all.")
 
     def will_patch_module(module_name: str) -> Any:  # type: ignore[misc]
-        """Return whether the module *module_name* is going to be patched."""
+        """Return true if the module *module_name* is going to be patched."""
 
 
 @implementer(IGeventWillPatchAllEvent)
@@ -290,14 +290,14 @@ class GeventWillPatchAllEvent(_PatchAllMixin, GeventWillPatchEvent):
     ENTRY_POINT_NAME = "gevent.plugins.monkey.will_patch_all"
 
     def will_patch_module(self, module_name: str) -> Any:
-        """Return whether *module_name* is to be patched; ``None`` for a name never patched."""
+        """Return true if *module_name* is to be patched; ``None`` for a name never patched."""
         return self._patch_all_arguments.get(module_name)
 
 
 class IGeventDidPatchBuiltinModulesEvent(IGeventDidPatchEvent):
     """Emitted after the modules of the standard library were patched.
 
-    The moment to patch further packages. Source and target mean nothing here.
+    This is the moment to patch further packages. Source and target mean nothing here.
     """
 
     patch_all_arguments: Attribute = Attribute("A dictionary of the arguments of patch_all.")

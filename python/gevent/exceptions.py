@@ -32,10 +32,11 @@ class LoopExit(Exception):
     def __init__(self, *args: Any, code: int | None = None) -> None:
         super().__init__(*args if code is None else (*args, code))
         #: The wait of the main greenlet, and the greenlets that waited for each other in a
-        #: circle (who holds which lock): lines for people, empty where the exception is expected.
+        #: circle, with the holders of their locks, as lines for people. It is empty where the
+        #: exception is expected.
         self.waits: str = ""
         if len(args) == 3 and not getattr(args[1], "_joined", True):
-            # Now, as locks are released on the exception's way out.
+            # This is done now, as locks are released while the exception propagates.
             from gevent._waits import deadlocks
 
             self.waits = deadlocks()

@@ -1,4 +1,4 @@
-"""The hub: the greenlet of each thread that runs its event loop, and what blocks in it."""
+"""The hub: the greenlet of each thread that runs its event loop."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ living_hubs: WeakSet[Any] = WeakSet()
 class signal:
     """Calls *handler* with *args* and *kwargs*, in a new greenlet, at each signal *signalnum*.
 
-    What the handler raises is raised in the main greenlet. Keep the object until
+    An error of the handler is raised in the main greenlet. Keep the object until
     :meth:`cancel`, which ends it. Unlike :func:`signal.signal` there can be any number of them
     for one signal. It is also ``gevent.signal_handler``.
 
@@ -139,8 +139,8 @@ class signal:
         self.greenlet_class.spawn(self.handle)
 
     def handle(self) -> None:
-        """Call the handler; what it raises goes to the main greenlet."""
-        # The handler may cancel.
+        """Call the handler; raise its errors in the main greenlet."""
+        # The handler may call cancel(), which clears these attributes.
         hub, handler = self.hub, self.handler
         if hub is None or handler is None:
             return
@@ -261,7 +261,8 @@ class Hub(BaseHub):
     @cached_property
     def format_context(self) -> Callable[[Any], str]:
         """The function that turns what failed into a string, for error reports."""
-        # Not sooner: an import may have to wait for another thread, in the hub that is being made.
+        # It is read only now: reading it may import a module, and an import may have to wait for
+        # another thread in the hub that is being made.
         format_context: Callable[[Any], str] = config.format_context
         return format_context
 
@@ -287,7 +288,7 @@ class Hub(BaseHub):
         check_signals()
 
     def _may_get_signal(self, watched: bool) -> bool:
-        """Return whether a signal may still wake the main greenlet.
+        """Return true if a signal may still wake the main greenlet.
 
         :param watched: True if the loop has watchers of signals.
         """
@@ -303,10 +304,10 @@ class Hub(BaseHub):
     ) -> None:
         """Raise an error in the greenlets that wait on *watchers*, and close the watchers.
 
-        :param watchers: May have ``None`` among them.
+        :param watchers: The watchers; ``None`` among them is ignored.
         :param exc_kind: The exception, or its class.
-        :param then: The function to call with *then_args* when that is done: in the hub, soon; or
-            before this returns when there are no watchers.
+        :param then: The function to call with *then_args* afterwards: in the hub, or before this
+            method returns if there are no watchers.
         """
         wakened = [watcher for watcher in watchers if watcher is not None]
         for watcher in wakened:
@@ -343,7 +344,7 @@ class Hub(BaseHub):
         """
         type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
-            # Meant for the hub itself.
+            # It is meant for the hub itself and is no error.
             return
         if not issubclass(type, self.NOT_ERROR):  # type: ignore[arg-type]
             self.print_exception(context, type, value, tb)
@@ -365,7 +366,7 @@ class Hub(BaseHub):
         if current is self or current is self.parent or loop is None:
             self.parent.throw(type, value, tb)  # type: ignore[union-attr]
             return
-        # The main greenlet does not come back by itself to the greenlet that reports.
+        # The main greenlet does not switch back by itself to the greenlet that reports the error.
         come_back = loop.run_callback(current.switch)
         try:
             self.parent.throw(type, value, tb)  # type: ignore[union-attr]
@@ -400,7 +401,7 @@ class Hub(BaseHub):
     def start_periodic_monitoring_thread(self) -> Any:
         """Start the thread that watches this hub, if ``config.monitor_thread`` says so.
 
-        To be called in the hub's thread. Otherwise done when something first waits in this hub.
+        Call it in the hub's thread. It is called anyway when something first waits in this hub.
 
         :returns: The :class:`gevent.events.IPeriodicMonitorThread`, the same one every time, or
             ``None``.
@@ -410,7 +411,7 @@ class Hub(BaseHub):
 
             open_as_set(config.inspect)
         if self.periodic_monitoring_thread is None and config.monitor_thread:
-            # Nothing else needs that module.
+            # The import is here as nothing else needs that module.
             from gevent._monitor import PeriodicMonitoringThread
 
             monitor = self.periodic_monitoring_thread = PeriodicMonitoringThread(self)
@@ -422,8 +423,8 @@ class Hub(BaseHub):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to do: no greenlet, server, timer or other watcher.
 
-        Only for the main greenlet of the thread. What the hub holds is not released; see
-        :meth:`destroy`.
+        Only the main greenlet of the thread may call it. The resources of the hub are not released;
+        see :meth:`destroy`.
 
         :param timeout: The most seconds to wait; ``None`` for no limit.
         :returns: ``True`` if nothing is left, ``False`` if the time ran out.
@@ -491,7 +492,7 @@ class Hub(BaseHub):
 
     def _finish_shared_loop(self) -> None:
         shared, self._aio_loop = self._aio_loop, None
-        # Only in its own thread, outside of the hub, can it still run.
+        # The shared asyncio loop can still run only in its own thread, outside of the hub.
         if shared is not None and _get_hub() is self and getcurrent() is not self:
             shared.finish()
 
@@ -499,7 +500,7 @@ class Hub(BaseHub):
         if getcurrent() is self:
             self.loop.break_()
         elif getcurrent() is self.parent and not self.dead:
-            # Unwinds the hub's stack, and so lets go of everything that hangs on it.
+            # This unwinds the hub's stack, and so releases everything that the stack refers to.
             # A hub of another thread, or one that never ran, cannot be switched to.
             with suppress(GreenletError, LoopExit):
                 self.throw(HubDestroyed(destroy_loop))

@@ -1,20 +1,20 @@
-"""A view into the running program: its greenlets, what each waits for, its numbers, what blocks it.
+"""A view into the running program: its greenlets and their waits, its numbers, and blocking calls.
 
-Set ``GEVENT_INSPECT=unix:/path/of/socket`` (or ``on``, for a socket whose place
+Set ``GEVENT_INSPECT=unix:/path/of/socket`` (or ``on``, for a socket that
 ``python -m gevent.top PID`` finds by itself), or call :func:`open_view`. The view is a small HTTP
-server in a native thread of its own, so it answers while the program is stuck. It only looks: it
-changes nothing, runs none of the program's code, and ends with the program. Over a Unix socket only
-the user that runs the program, and root, can ask; over loopback only who knows the token.
+server in a native thread of its own, so it answers while the program is stuck. It only reads: it
+changes nothing, runs none of the program's code, and ends with the program. A Unix socket accepts
+only the user that runs the program, and root; over loopback a request must have the token.
 
-One request is an order and no look: ``POST /kill`` ends a greenlet, as :func:`gevent.kill` does.
+One request does change something: ``POST /kill`` ends a greenlet, as :func:`gevent.kill` does.
 ``GEVENT_INSPECT_KILL=no``, or ``open_view(kill=False)``, has the view refuse that.
 
 ===================  ======================================================================
-path                 what it gives
+path                 answer
 ===================  ======================================================================
 ``/``                a page with charts, which updates itself
 ``/stats.json``      :func:`gevent.util.stats`
-``/greenlets.json``  the greenlets, what each waits for and since when, and their stacks unless
+``/greenlets.json``  the greenlets, each one's wait and how long it lasts, and their stacks unless
                      ``stacks=0``; ``most=N`` of them at most
 ``/stack.json``      the stack of the greenlet that has ``number=N`` there
 ``/kill``            to ``POST``: ends the greenlet ``number=N``
@@ -50,12 +50,12 @@ def open_view(address: str = "on", token: str | None = None, kill: bool | None =
     :param address: ``"unix:PATH"``; ``"on"`` for a Unix socket at :func:`default_path`; or
         ``"tcp:127.0.0.1:PORT"``, where port 0 takes any. ``{pid}`` in a path is the process's
         number. Where another process has the path already, a dot and the number are appended.
-    :param token: What those who ask over loopback must know; made up unless given.
-    :param kill: Whether those who ask may have greenlets killed; ``None`` leaves that to the
+    :param token: The token that requests over loopback must have; a random one by default.
+    :param kill: True to let clients of the view have greenlets killed; ``None`` leaves that to the
         setting ``inspect_kill``, which allows it by default.
     :returns: An object with the attributes ``address`` (with the true path or port), ``token`` and
         ``url``, and the method ``close()``. It is a context manager, which closes it.
-    :raises InspectError: The address is not valid or cannot be had.
+    :raises InspectError: The address is not valid or cannot be used.
     """
     global _view
     from gevent._inspect_server import View
@@ -66,7 +66,7 @@ def open_view(address: str = "on", token: str | None = None, kill: bool | None =
 
 
 def open_as_set(setting: str) -> None:
-    """Open the view that the setting ``inspect`` asks for; say on stderr if that fails."""
+    """Open the view that the setting ``inspect`` asks for; report a failure on stderr."""
     import os
 
     global _failed_in

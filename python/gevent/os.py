@@ -76,7 +76,7 @@ __getattr__: Callable[[str], Any] = names_of(_os, __name__)
 
 
 def make_nonblocking(fd: int) -> bool:
-    """Put *fd* into non-blocking mode; return whether it was not in it before."""
+    """Put *fd* into non-blocking mode; return true if it was not in it before."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     if flags & _os.O_NONBLOCK:
         return False
@@ -150,8 +150,8 @@ def _is_regular_file(fd: int) -> bool:
 class _Child:
     """A child process that a loop watches, or that has ended and was not asked for yet.
 
-    The loop is that of the thread that started the child. Greenlets of other threads, which that
-    one need not outlive or care for, watch it with their own loops while they wait. The first
+    The loop is that of the thread that started the child. That thread may end or be blocked, so
+    greenlets of other threads watch the child with their own loops while they wait. The first
     of them to notice the end collects the status and notifies the others.
     """
 
@@ -163,10 +163,10 @@ class _Child:
         self.ref = ref
         #: The number of greenlets of the first watcher's thread that wait for it.
         self.waiting = 0
-        #: Gets the status that :func:`waitpid` returns.
+        #: The result that gets the status which :func:`waitpid` returns.
         self.status = AsyncResult()
         self.ended_at: float | None = None
-        #: The first one stays until the end.
+        #: The watchers of the child. The first one stays until its end.
         self.watchers: list[Any] = []
         self._watch(loop, ref)
 
@@ -181,7 +181,7 @@ class _Child:
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Let the calling thread's loop notice the end, and not run out of work meanwhile."""
+        """Have the calling thread's loop watch for the end, which also keeps that loop running."""
         if self.ended_at is not None:
             yield
             return
@@ -207,7 +207,7 @@ class _Child:
             self.watchers[0].ref = self.ref or self.waiting > 0
 
     def is_foreign(self) -> bool:
-        """Return whether it may have ended without the calling thread's loop having noticed."""
+        """Return true if it may have ended without the calling thread's loop having noticed."""
         return self.ended_at is None and self.watchers[0].loop is not get_hub().loop
 
     def probe(self) -> None:
@@ -219,7 +219,7 @@ class _Child:
                     self.finish(status)
 
     def finish(self, status: int) -> None:
-        """Tell everybody that the child has ended, with its wait status."""
+        """Notify all waiters and callbacks that the child has ended, with its wait status."""
         global _next_end
 
         if self.ended_at is not None:
@@ -265,9 +265,9 @@ def _close_watcher(watcher: Any) -> None:
 
 
 _children: dict[int, _Child] = {}
-# The children of the parent are none of a child.
+# The child of a fork does not have the parent's children.
 _os.register_at_fork(after_in_child=_children.clear)
-#: Gets the number of the next child to end.
+#: The result that gets the process number of the next child that ends.
 _next_end = AsyncResult()
 
 
@@ -349,7 +349,7 @@ def forkpty_and_watch(
 
 
 def _prepare_to_watch(loop: Any) -> None:
-    # A watch that relies on the signal must not miss a child that ends at once.
+    # A watch that relies on the signal must not miss a child that ends immediately.
     (loop or get_hub().loop).install_sigchld()
 
 
@@ -390,7 +390,8 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
         _children.pop(pid).forget()
         child = None
     if child is None:
-        # One that we did not start. What has ended already, or is none of ours, settles here.
+        # gevent did not start this child. If it has ended already, or is no child of this process,
+        # the call returns or raises here.
         result = _waitpid(pid, _os.WNOHANG)
         if result[0] or options:
             return result
@@ -431,7 +432,7 @@ def _wait(children: list[_Child], result: AsyncResult) -> Any:
 def _take(pid: int, child: _Child) -> tuple[int, int]:
     status = _wait([child], child.status)
     if _children.get(pid) is not child:
-        # Another greenlet waited for it too, and went on first.
+        # Another greenlet waited for the child too, and has collected its status first.
         raise ChildProcessError(errno.ECHILD, _os.strerror(errno.ECHILD))
     del _children[pid]
     return pid, status

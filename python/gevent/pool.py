@@ -254,7 +254,7 @@ class GroupMappingMixin:
 
 
 class Group(BaseGroup, GroupMappingMixin):
-    """A collection of greenlets that lets go of those that are over.
+    """A collection of greenlets that removes those that have ended.
 
     :meth:`spawn` starts a greenlet in it, :meth:`join` waits until none is left, :meth:`kill` ends
     all. ``map``, ``imap`` and their like call a function for many items, each in a greenlet of its
@@ -310,11 +310,11 @@ class Group(BaseGroup, GroupMappingMixin):
         return iter(self.greenlets)
 
     def full(self) -> bool:
-        """Return whether the next greenlet would have to wait: for a group, never."""
+        """Return true if the next greenlet would have to wait. For a group that is never so."""
         return False
 
     def wait_available(self, timeout: float | None = None) -> int | None:
-        """Wait until there is room for a greenlet: for a group, not at all."""
+        """Wait until there is room for a greenlet. A group always has room."""
 
     def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
         """Wait until no greenlet is left.
@@ -346,13 +346,13 @@ class Group(BaseGroup, GroupMappingMixin):
                 if not block:
                     return
                 if not doomed.isdisjoint(self.greenlets):
-                    # The links that let go of them are called in the hub; raw greenlets have none.
+                    # The hub calls the links that remove the greenlets; raw ones have no links.
                     sleep(0)
                 for greenlet in doomed:
                     if greenlet.dead:
                         self.discard(greenlet)
             if block and self.greenlets:
-                # Somebody else kills them.
+                # Another greenlet is killing them.
                 self._empty_event.wait()
 
     def killone(
@@ -423,9 +423,9 @@ class Pool(BasePool, Group):
         return self._semaphore.wait(timeout=timeout)
 
     def full(self) -> bool:
-        """Return whether there is no room for a greenlet."""
+        """Return true if there is no room for a greenlet."""
         return self.free_count() <= 0
 
     def free_count(self) -> int:
-        """Return for how many greenlets there is room; 1 if for any number."""
+        """Return the number of greenlets that there is room for; 1 if there is no limit."""
         return 1 if self.size is None else max(0, self.size - len(self))

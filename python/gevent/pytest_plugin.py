@@ -29,7 +29,7 @@ import pytest
 # Patching has to come before pytest's other plugins and the tests import more.
 _WANTED = "--gevent-patch"
 
-#: For how many seconds greenlets that a test ended are given to end.
+#: The seconds that greenlets which a test killed have to end.
 _GRACE = 0.2
 #: The seconds after the timeout at which a native thread reports what nothing else could.
 _LATER = 2.0

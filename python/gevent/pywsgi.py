@@ -122,21 +122,21 @@ class WSGIServer(StreamServer):
     :param application: The WSGI application.
     :param backlog: See :class:`gevent.server.StreamServer`.
     :param spawn: See :class:`gevent.baseserver.BaseServer`.
-    :param log: Where to log requests: an object with a method ``write``, or with a method ``log``
-        such as a :class:`logging.Logger`; ``None``: nowhere; ``"default"``: ``sys.stderr``.
-    :param error_log: Where to log errors, likewise. It is ``wsgi.errors`` as well.
+    :param log: The log of requests: an object with a method ``write``, or with a method ``log``
+        such as a :class:`logging.Logger`; ``None`` for none; ``"default"`` for ``sys.stderr``.
+    :param error_log: The log of errors, likewise. It is ``wsgi.errors`` as well.
     :param handler_class: The class of handlers, :class:`WSGIHandler` by default.
     :param environ: Items for the environment of every request.
     :param ssl_args: See :class:`gevent.server.StreamServer`. Besides, any of the limits below, by
         its name.
 
-    Every limit that ends a connection is named in :attr:`error_log`, but :attr:`idle_timeout`,
-    which is an ordinary end. No client can switch one off: only a ``101`` that the application
-    sent ends the limits of HTTP. A connection holds no more for its client than
-    :attr:`max_request_line` and :attr:`max_header_bytes`, a block of 16 KB, and what the
+    When a limit ends a connection, its name is written to :attr:`error_log`, except for
+    :attr:`idle_timeout`, which is an ordinary end. No client can switch a limit off: only a ``101``
+    that the application sent ends the limits of HTTP. A connection holds no more for its client
+    than :attr:`max_request_line` and :attr:`max_header_bytes`, a block of 16 KB, and what the
     application reads; an idle one holds none of it. See :class:`gevent.websocket.WebSocketHandler`
-    for those of WebSockets. Where a pool of connections is full, or descriptors run out, the
-    connection that is idle longest makes room.
+    for those of WebSockets. When a pool of connections is full, or descriptors run out, the
+    connection that has been idle longest is closed.
 
     Example::
 
@@ -147,7 +147,7 @@ class WSGIServer(StreamServer):
         WSGIServer(("127.0.0.1", 8000), application, max_body=1 << 20).serve_forever()
     """
 
-    #: What handles each connection.
+    #: The class whose instances handle connections.
     handler_class: Any = WSGIHandler
     log: Any = None
     error_log: Any = None
@@ -160,44 +160,45 @@ class WSGIServer(StreamServer):
     #: of ``Connection: upgrade`` and ``Upgrade`` for an offer, and report broken-off uploads as
     #: errors of the application, as gevent does.
     strict: bool = not _LIKE_GEVENT
-    #: How many seconds a connection may be idle; then it is closed.
+    #: The seconds that a connection may be idle; then it is closed.
     idle_timeout: float | None = 75.0
-    #: How many seconds the head of a request may take as a whole, from its first byte on; then 408.
-    #: The negotiation of TLS may take as long; then the connection ends.
+    #: The seconds that the head of a request may take as a whole, from its first byte on; then the
+    #: answer is 408. The TLS handshake may take as long; then the connection ends.
     header_timeout: float | None = 30.0
-    #: How many seconds to wait for more of a request's body; then reading raises
-    #: :class:`TimeoutError`, and unless the application responds otherwise, 408. What comes earns
-    #: more time, see :attr:`min_rate`.
+    #: The seconds to wait for more of a request's body; then reading raises :class:`TimeoutError`,
+    #: and the answer is 408 unless the application responds otherwise. Bytes that come extend the
+    #: time, see :attr:`min_rate`.
     body_timeout: float | None = 60.0
-    #: How many seconds to wait for a client to take more of a response; then the connection ends.
-    #: What it takes earns it more time, see :attr:`min_rate`.
+    #: The seconds to wait for a client to take more of a response; then the connection ends. Bytes
+    #: that it takes extend the time, see :attr:`min_rate`.
     write_timeout: float | None = 60.0
-    #: How many bytes of a body that come, or of a response that are taken, earn the client another
-    #: second, up to the timeout. So one that is slower than as many bytes a second in the long run
-    #: is left, as one that is silent; ``None``: any byte restarts the timeout.
+    #: The number of bytes, of a body that come or of a response that are taken, that extend the
+    #: client's time by a second, up to the timeout. So the connection of a client that is slower
+    #: than this rate in the long run ends, as that of a silent one. With ``None`` any byte restarts
+    #: the timeout.
     min_rate: float | None = 100.0
-    #: How many seconds a connection is read from after its last response, if the client may still
-    #: be sending: closed before, it would not get the response. What is read is dropped. 0: not at
-    #: all.
+    #: The seconds that a connection is read from after its last response, if the client may still
+    #: be sending. An earlier close could take the response from it. The bytes are dropped. With 0
+    #: nothing is read.
     linger_time: float | None = 30.0
-    #: How many of these seconds the client may be silent.
+    #: The seconds of this time that the client may be silent.
     linger_timeout: float | None = 5.0
-    #: How many bytes a request line may have; more: 414.
+    #: The most bytes of a request line; a longer one is answered with 414.
     max_request_line: int = MAX_REQUEST_LINE
-    #: How many bytes the header fields of a request may have together; more: 431.
+    #: The most bytes of a request's header fields together; more are answered with 431.
     max_header_bytes: int = 65536
-    #: How many header fields a request may have; more: 431.
+    #: The most header fields of a request; more are answered with 431.
     max_headers: int = 100
-    #: How many bytes a request's body may have, ``None``: any number; more: 413.
+    #: The most bytes of a request's body, ``None`` for any number; more are answered with 413.
     max_body: int | None = None
-    #: How many bytes of a body that the application did not read are skipped to keep the
-    #: connection; with more, it is closed.
+    #: The most bytes of a body that the application did not read that are skipped to keep the
+    #: connection. If there are more, it is closed.
     max_discard: int = 1 << 20
 
-    #: How many seconds :meth:`stop` leaves to a connection that has just come and brought nothing.
+    #: The seconds that :meth:`stop` leaves to a new connection that has not sent anything yet.
     last_call: float = 0.2
 
-    #: How many connections one address may have at a time, ``None``: any number. More are closed as
+    #: The most connections of one address at a time, ``None`` for any number. More are closed as
     #: they come. Behind a proxy, all have the proxy's address.
     max_per_address: int | None = None
 
@@ -290,7 +291,7 @@ class WSGIServer(StreamServer):
         """Make the socket, if there is none, and complete the environment; for :meth:`start`."""
         super().init_socket()
         if self.family in (AF_INET, AF_INET6):
-            # What it accepts inherits this.
+            # Sockets that it accepts inherit these options.
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             with suppress(OSError):
                 self.socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, _MOST_UNSENT)
@@ -427,11 +428,11 @@ class WSGIServer(StreamServer):
     def stop(self, timeout: float | None = None) -> None:
         """Stop accepting, close idle connections immediately, and let requests that run finish.
 
-        A connection that has just come and brought nothing yet has :attr:`last_call` more, as its
+        A new connection that has not sent anything yet has :attr:`last_call` seconds more, as its
         request may be on its way.
 
-        :param timeout: After how many seconds to wait no more for them, and to kill those that
-            run in a pool; ``None``: after :attr:`stop_timeout`.
+        :param timeout: The seconds after which requests are not waited for any more, and those that
+            run in a pool are killed; ``None`` for :attr:`stop_timeout`.
         """
         service = getattr(self, "_service", None)
         if service is None:
@@ -461,7 +462,8 @@ class WSGIServer(StreamServer):
 _MOST_UNSENT = 1 << 18
 
 
-# Methods as they are defined here, whoever replaces them later: what the engine may do itself.
+# The methods as they are defined here. The engine skips a step's Python code only while the
+# method is still this one, and neither overridden nor replaced.
 _HANDLE, _GET_ENVIRON = WSGIServer.handle, WSGIServer.get_environ
 _CLOSE, _WRAP_AND_HANDLE = _OWN_STEPS["do_close"], WSGIServer.wrap_socket_and_handle
 

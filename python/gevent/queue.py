@@ -53,7 +53,7 @@ JoinableQueue = Queue
 
 def _gevent_did_monkey_patch(target_module: Any, *args: Any, **kwargs: Any) -> None:
     if config.compat:
-        # A standard queue of size 0 has no limit, whatever ours means.
+        # A standard queue of size 0 has no limit, also where ours is a channel.
         from gevent.compat.standard_queue import restore
 
         restore(target_module)

@@ -108,10 +108,10 @@ def select(  # type: ignore[no-redef]
         ready: tuple[list[Any], list[Any], list[Any]]
         ready = _original_select(lists[0], lists[1], lists[2], 0)
         if any(ready) or timeout == 0:
-            # A loop around it must not keep everybody else from running.
+            # A loop around this call must not keep other greenlets from running.
             sleep(0)
             return ready
-    # They may be closed while we wait, and then have no number any more.
+    # Files may be closed during the wait, and then have no number any more.
     numbered = [[(file, _fileno(file)) for file in files] for files in lists]
     wanted: dict[int, int] = {}
     for files, events in zip(numbered, (POLLIN, POLLOUT, POLLPRI), strict=True):
@@ -136,7 +136,7 @@ class poll:  # type: ignore[no-redef]
         self._changes = PollChanges()
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT) -> None:
-        """Add *fd*, or change what is asked of it.
+        """Add *fd*, or change its events.
 
         Unlike the standard library's, *eventmask* is reading and writing by default. Conditions
         other than these two are reported along with them, and do not end a wait.
@@ -145,7 +145,7 @@ class poll:  # type: ignore[no-redef]
         self._changes.notify()
 
     def modify(self, fd: Any, eventmask: int) -> None:
-        """Change what is asked of *fd*.
+        """Change the events of *fd*.
 
         :raises FileNotFoundError: It is not in the set.
         """
@@ -227,7 +227,7 @@ class epoll:  # type: ignore[no-redef]
         self._epoll.register(fd, eventmask)
 
     def modify(self, fd: Any, eventmask: int) -> None:
-        """Change what is asked of *fd*.
+        """Change the events of *fd*.
 
         :raises FileNotFoundError: It is not in the set.
         """
@@ -252,7 +252,7 @@ class epoll:  # type: ignore[no-redef]
         if timeout is not None:
             timeout = _checked_timeout(timeout, _MOST_SECONDS)
             deadline = None if timeout < 0 else time.monotonic() + timeout
-        # A loop around it must not keep everybody else from running.
+        # A loop around this call must not keep other greenlets from running.
         sleep(0)
         while not (ready := self._epoll.poll(0, maxevents)):
             left = None if deadline is None else deadline - time.monotonic()

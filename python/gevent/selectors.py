@@ -84,7 +84,7 @@ class GeventSelector(_selectors.PollSelector):
                     return ready
 
     def close(self) -> None:
-        """Forget everything, and end the waits in :meth:`select`."""
+        """Remove all files, and end the waits in :meth:`select`."""
         if not self._closed:
             self._closed = True
             self._selector.close()  # type: ignore[attr-defined]

@@ -119,7 +119,7 @@ class StreamServer(BaseServer):
 
     #: The most connections that may wait to be accepted, unless stated.
     backlog: int = _Backlog()  # type: ignore[assignment]
-    #: What ``SO_REUSEADDR`` is set to; ``None``: it is left as it is.
+    #: The value of ``SO_REUSEADDR``; ``None`` leaves the option as it is.
     reuse_addr: int | None = 1
 
     def __init__(
@@ -195,7 +195,8 @@ class StreamServer(BaseServer):
             return self.handle(wrapped, address)
 
 
-#: The steps as they are defined here, whoever replaces them later: what the engine may do itself.
+#: The steps as they are defined here. The engine does a step itself only while its method is
+#: still this one, and neither overridden nor replaced.
 _OWN_STEPS: dict[str, Any] = _BASE_STEPS | {
     name: getattr(StreamServer, name) for name in ("do_read", "do_close", "wrap_socket_and_handle")
 }
@@ -207,7 +208,7 @@ class DatagramServer(BaseServer):
     The parameters are those of :class:`gevent.baseserver.BaseServer`.
     """
 
-    #: What ``SO_REUSEADDR`` is set to; ``None``: it is left as it is.
+    #: The value of ``SO_REUSEADDR``; ``None`` leaves the option as it is.
     reuse_addr: int | None = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

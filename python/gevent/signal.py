@@ -37,9 +37,9 @@ _signal_set_wakeup_fd = _signal.set_wakeup_fd
 
 #: The handler that was set here for ``SIGCHLD``; None if none was.
 _child_handler: Any = None
-#: The hub of the thread that set it, in which it runs.
+#: The hub of the thread that set it. The handler runs in this hub.
 _child_hub: Any = None
-#: The descriptors that greenlets set, and whether they are warned of a full buffer.
+#: The descriptors that greenlets set, each with true if a full buffer is to be warned of.
 _wakeup_fds: dict[Any, tuple[int, bool]] = {}
 _child_wakeup_fd = -1
 _child_wakeup_fd_warns = True
@@ -49,14 +49,14 @@ __getattr__: Callable[[str], Any] = names_of(_signal, __name__)
 
 
 def _taken(handler: Any) -> Any:
-    """Return what CPython is given for the program's *handler*."""
+    """Return the handler that is set in CPython for the program's *handler*."""
     if not callable(handler) or handler is _signal.default_int_handler:
         return handler
     return SignalHandler(handler)
 
 
 def _given(handler: Any) -> Any:
-    """Return the program's handler for what CPython has."""
+    """Return the program's handler for the one that is set in CPython."""
     return handler.handler if isinstance(handler, SignalHandler) else handler
 
 
@@ -80,7 +80,7 @@ def getsignal(signalnum: int) -> Any:
         return _given(_signal_getsignal(signalnum))
     if _child_handler is not None:
         return _child_handler
-    # A C library may have put a handler of its own under ours.
+    # A C library may have set a handler of its own meanwhile.
     handler = _signal_getsignal(signalnum)
     return _signal.SIG_DFL if handler is None else handler
 
@@ -102,7 +102,7 @@ def signal(signalnum: int, handler: Any) -> Any:
         )
     before = getsignal(signalnum)
     if _signal_getsignal(signalnum) not in (_signal.SIG_DFL, None):
-        # Set before patching: it gives way, as it would without us.
+        # A handler that was set before patching is replaced, as it would be without gevent.
         _signal_signal(signalnum, _signal.SIG_DFL)
     _child_handler = handler
     _child_hub = get_hub()
@@ -120,7 +120,7 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
 
     greenlet = getcurrent()
     owner = greenlet if greenlet in _wakeup_fds or fd != -1 else next(reversed(_wakeup_fds), None)
-    # Refuses what is no descriptor, or none to be used for that.
+    # This raises an error if *fd* is not a descriptor, or not one that can be used for this.
     former = _signal_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
     before, _ = _wakeup_fds.pop(owner, (former if not _wakeup_fds else -1, True))
     if fd != -1:
@@ -131,7 +131,7 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
         try:
             _signal_set_wakeup_fd(_child_wakeup_fd, warn_on_full_buffer=_child_wakeup_fd_warns)
         except OSError:
-            # Closed, by a greenlet that did not take it back.
+            # The descriptor was closed by a greenlet that did not remove it.
             del _wakeup_fds[last]
         else:
             return before
@@ -140,7 +140,7 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
 
 
 def _on_child_hook() -> None:
-    """Do what the signal would have done: a child that we watch has ended."""
+    """Call the program's handler, as the signal would, when a watched child has ended."""
     if _child_handler is None or isinstance(_child_handler, _signal.Handlers):
         return
     if _child_wakeup_fd != -1:
@@ -148,7 +148,7 @@ def _on_child_hook() -> None:
     if _child_hub.thread_ident == get_hub().thread_ident:
         _call_child_handler()
     else:
-        # Another native thread noticed.
+        # Another native thread has noticed the end.
         _child_hub.loop.run_callback_threadsafe(_call_child_handler)
 
 

@@ -85,7 +85,7 @@ if sys.version_info >= (3, 13):
     __imports__.append("_fallback_socketpair")
 __all__ = __implements__ + __extensions__ + __imports__
 if config.compat:
-    # Names of gevent 0.13, which give no warning where nobody asks for them by the setting.
+    # Names of gevent 0.13. `import *` includes them only with the setting, as reading them warns.
     __all__ += ["ssl", "sslerror"]  # noqa: F405
 
 

@@ -1,9 +1,9 @@
 """The standard :mod:`subprocess`, waiting for children and their pipes with the loop.
 
-:class:`Popen` derives from that of the standard library and takes what it takes there. It starts
-the child in the same way; what blocks just the greenlet are the pipes, ``communicate``, ``wait``
-and the functions built on them. All of that works in any native thread, also in another one than
-the child was started in. Between fork and exec the child runs *preexec_fn* and no greenlet.
+:class:`Popen` derives from that of the standard library and takes the same arguments. It starts the
+child in the same way, but its pipes, ``communicate``, ``wait`` and the functions built on them
+block only the greenlet. All of that works in any native thread, also in another one than the child
+was started in. Between fork and exec the child runs *preexec_fn* and no greenlet.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ __extensions__: list[str] = ["_posixsubprocess"]
 
 __all__ = [*__implements__, *__imports__, *__extensions__]
 
-#: A name that gevent has, with this value; children are started by :func:`_fork_exec`.
+#: gevent has this name with this value. Children are started by :func:`_fork_exec`.
 _posixsubprocess = None
 
-#: A child that :func:`os.posix_spawn` starts would be watched twice.
+#: False, as a child that :func:`os.posix_spawn` starts would be watched twice.
 _USE_POSIX_SPAWN = False
 
 
@@ -91,16 +91,16 @@ class Popen(_subprocess.Popen[AnyStr]):
     :param threadpool: Accepted for compatibility.
     """
 
-    #: The greenlets at work for :meth:`communicate`.
+    #: The greenlets that read and write the pipes for :meth:`communicate`.
     _communicating_greenlets: _CommunicatingGreenlets | None = None
 
-    #: Gets the return code.
+    #: The result that gets the return code once the child has ended.
     result: AsyncResult[int]
     threadpool: Any
     _watched: Any
 
     if TYPE_CHECKING:
-        # The pipes are of text or of bytes.
+        # The overloads distinguish pipes of text from pipes of bytes.
         @overload
         def __init__(
             self: Popen[str],
@@ -216,7 +216,7 @@ class Popen(_subprocess.Popen[AnyStr]):
         if self.returncode is None and self.result.ready():
             self.returncode: int | Any = self.result.value
         if self.returncode is not None:
-            # A caller that asks here need not ask os.waitpid().
+            # The status was returned here, so it need not be kept for os.waitpid().
             _children.pop(self.pid, None)
         return self.returncode
 
@@ -288,7 +288,7 @@ class Popen(_subprocess.Popen[AnyStr]):
 
     def __exit__(self, t: Any, v: Any, tb: Any) -> None:
         if self._communicating_greenlets is not None:
-            # They hold the locks of the pipes' buffers.
+            # The greenlets are ended because they hold the locks of the pipes' buffers.
             killall(list(self._communicating_greenlets))
         try:
             for stream in (self.stdout, self.stderr, self.stdin):
@@ -299,7 +299,7 @@ class Popen(_subprocess.Popen[AnyStr]):
 
 
 def _cooperative(stream: Any, bufsize: int) -> Any:
-    """Return a file object for the pipe under a stream that nobody has used yet."""
+    """Return a file object for the pipe under a stream that has not been used yet."""
     mode = "rb" if stream.readable() else "wb"
     encoding = errors = None
     if isinstance(stream, io.TextIOWrapper):
@@ -381,7 +381,7 @@ class _CommunicatingGreenlets:
 
 @contextmanager
 def _unwanted() -> Iterator[None]:
-    """Let it pass that the child does not want it all."""
+    """Ignore the error of a child that has closed its input without reading all of it."""
     try:
         yield
     except BrokenPipeError:
@@ -416,7 +416,7 @@ def run(
     check: bool = False,
     **kwargs: Any,
 ) -> CompletedProcess[Any]:
-    """Run a command, wait for it, and say what came of it.
+    """Run a command, wait for its end, and return a :class:`CompletedProcess`.
 
     Takes the arguments of :class:`Popen`, and those of :func:`subprocess.run`:
 

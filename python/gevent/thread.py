@@ -156,7 +156,7 @@ class _ThreadHandle:
         return f"<{type(self).__name__} object: ident={self.ident}>"
 
     def is_done(self) -> bool:
-        """Return whether the thread has ended."""
+        """Return true if the thread has ended."""
         return self._done.is_set()
 
     def join(self, timeout: float | None = -1) -> None:

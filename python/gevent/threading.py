@@ -1,7 +1,7 @@
 """Replacements by which the standard :mod:`threading` runs its threads as greenlets.
 
-A helper for :mod:`gevent.monkey`: the classes of :mod:`threading` stay as they are, and get the
-primitives that they are built on from here.
+This is a helper for :mod:`gevent.monkey`. The classes of :mod:`threading` stay as they are, and get
+the primitives that they are built on from here.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ if PY314:
 
 __extensions__: list[str] = []
 
-# Names of :mod:`threading` that are its own affair.
+# The module under another name, for attributes that are private to it.
 _inside: Any = _native
 
 Lock = _allocate_lock = LockType
@@ -83,8 +83,8 @@ _CRLock = ThreadRLock
 def _set_name(name: str) -> None:
     """Name the native thread, as the system's tools show it, for the thread that calls.
 
-    A thread that runs in a greenlet must not: the native thread is that of all its greenlets, in
-    most programs the main one, whose name is the program's.
+    A thread that runs in a greenlet must not be named so: its native thread is shared by all its
+    greenlets, and in most programs is the main one, whose name is the program's.
     """
     if getcurrent().parent is None:
         _set_native_name(name)
@@ -134,7 +134,7 @@ class _DummyThread(_native._DummyThread):
         super().__init__()
         tracker = getattr(_native, "_thread_local_info", None)
         if tracker is not None:
-            # CPython would strike it off when the next greenlet of this thread gets one.
+            # CPython would remove this object when the next greenlet of the native thread gets one.
             del tracker._track_dummy_thread_ref
             _inside._active[self._ident] = self
         greenlet = getcurrent()
@@ -168,7 +168,7 @@ def _thread_shutdown() -> None:
 
 
 class _ForkHooks:
-    """Put :mod:`threading` right in a child process, where only the forking thread is left.
+    """Correct the state of :mod:`threading` in a forked child, where only one thread is left.
 
     The greenlets of the others still exist there and may run to their end, unlike native threads.
     """
@@ -178,20 +178,21 @@ class _ForkHooks:
         self._starting: list[_native.Thread] = []
 
     def before_fork_in_parent(self) -> None:
-        """Note which threads are going to be lost."""
+        """Note the threads, as the child loses all but the calling one."""
         self._active = list(_inside._active.values())
         self._starting = list(_inside._limbo.values())
 
     def after_fork_in_parent(self) -> None:
-        """Drop the note."""
+        """Forget the threads that were noted."""
         self._active = []
         self._starting = []
 
     def after_fork_in_child(self) -> None:
-        """See to what :func:`threading._after_fork` does not know of."""
+        """Do what :func:`threading._after_fork` leaves undone for threads in greenlets."""
         main: Any = _native.main_thread()
         if isinstance(main, _DummyThread):
-            # It forked: since CPython 3.11.8, 3.12.2 and 3.13 threading itself does this.
+            # An unknown thread forked and is the main thread now. Since CPython 3.11.8, 3.12.2 and
+            # 3.13 threading itself does this.
             adopted: Any = main
             adopted.__class__ = _inside._MainThread
             adopted._name = "MainThread"
@@ -201,7 +202,7 @@ class _ForkHooks:
                 adopted._tstate_lock.acquire()
         for thread in self._active:
             if thread is not main:
-                # Its greenlet, should it end, finds itself struck off the list already.
+                # It is not in the list any more, so the end of its greenlet must not remove it.
                 thread._delete = _nothing  # type: ignore[attr-defined]
                 if PY313:
                     getattr(thread, HANDLE)._set_done()
@@ -210,7 +211,7 @@ class _ForkHooks:
             _end_start(thread)
         self._starting = []
         if not PY313:
-            # Waiting for the new main thread is for those who know when it ends.
+            # The end of the program must not wait for this lock unless something releases it.
             sentinel = main._tstate_lock
             if _threads.get(main.ident) is not sentinel:
                 _inside._shutdown_locks.discard(sentinel)
@@ -219,12 +220,12 @@ class _ForkHooks:
 def _end_start(thread: _native.Thread) -> None:
     """Have a thread that another greenlet was starting at a fork not begin in the child.
 
-    Whoever starts it there goes on, and finds a thread that has ended.
+    The greenlet that starts it goes on in the child, and finds a thread that has ended.
     """
     if thread.ident is None:
         thread._bootstrap_inner = _nothing  # type: ignore[attr-defined]
     else:
-        # It has begun, and is about to strike itself off this list.
+        # The thread has begun, and is about to remove itself from this dictionary.
         _inside._limbo[thread] = thread
     thread._started.set()  # type: ignore[attr-defined]
 
@@ -247,7 +248,7 @@ def _gevent_did_monkey_patch(
     target: ModuleType, items: list[str], warn: Callable[[str], None], **kwargs: Any
 ) -> None:
     _register_fork_hooks()
-    # In place, as conditions and classes derived from theirs may exist.
+    # The method is replaced on the class, as conditions and derived classes may exist already.
     target.Condition.wait = wait_at_condition
     if PY314:
         target.Thread.start = _inheriting_start(target.Thread.start)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# The threads are real ones, whatever was patched.
+# The threads are native ones, also in a patched process.
 start_new_thread: Any = get_original("_thread", "start_new_thread")
 get_thread_ident: Any = get_original("_thread", "get_ident")
 
@@ -64,7 +64,7 @@ def _format_hub(hub: Any) -> str:
 
 
 class _WorkerGreenlet(RawGreenlet):
-    # The main greenlet, but one, of a worker thread: it takes tasks from the pool's queue.
+    # The greenlet above the main one of a worker thread. It takes tasks from the pool's queue.
 
     #: Trees of greenlets begin here.
     greenlet_tree_is_root = True
@@ -72,7 +72,7 @@ class _WorkerGreenlet(RawGreenlet):
     _thread_ident = 0
     # The hub of the worker thread, if a task made one.
     _worker_hub: Any = None
-    # The executor has readied the thread for its first task, and has named it.
+    # True once the executor has prepared the thread for its first task, and has named it.
     _prepared = False
     _named = False
 
@@ -220,11 +220,12 @@ class ThreadPool(GroupMappingMixin):
         self.manager: None = None
         #: The process that the threads run in.
         self.pid: int = os.getpid()
-        # A wrong value is refused here, as a worker would die of it.
+        # A wrong value is refused here, as it would end a worker with an error.
         self._idle_task_timeout = _checked_seconds(idle_task_timeout)
         self._worker_greenlets: set[Any] = set()
         self._maxsize = _checked(maxsize)
-        # One more than there are threads: each finds its next task waiting.
+        # The queue has room for one task more than there are threads, so that a thread finds its
+        # next task waiting.
         self.task_queue: TaskQueue = TaskQueue(self.hub.loop, maxsize + 1)
         #: The watcher that notifies the pool of a fork.
         self.fork_watcher: Any = self.hub.loop.fork(ref=False)
@@ -321,7 +322,7 @@ class ThreadPool(GroupMappingMixin):
             raise
 
     def _on_worker_exit(self, worker: Any) -> None:
-        # In the worker's thread.
+        # This runs in the worker's thread.
         self._worker_greenlets.discard(worker)
         if len(self.task_queue):
             self.hub.loop.run_callback_threadsafe(self.adjust)
@@ -405,11 +406,11 @@ class ThreadResult:
         return self.exc_info[1] if self.exc_info else None
 
     def successful(self) -> bool:
-        """Return whether nothing was raised."""
+        """Return true if nothing was raised."""
         return not self.exc_info
 
     def set(self, value: Any) -> None:
-        """Send *value* to the hub; from any thread."""
+        """Send *value* to the hub. Any thread may call it."""
         self.value = value
         self.async_watcher.send()
 
@@ -423,7 +424,7 @@ class ThreadResult:
         self.async_watcher.send()
 
     def destroy_in_main_thread(self) -> None:
-        """Let go of everything; in the hub's thread only."""
+        """Release everything. Only the hub's thread may call it."""
         self.async_watcher.close()
         self.hub = self.context = self.value = None
         self.exc_info = ()
@@ -450,7 +451,7 @@ else:
         _Executor = concurrent.futures.ThreadPoolExecutor
         _BrokenPool = concurrent.futures.thread.BrokenThreadPool
     except RuntimeError:
-        # First asked for while the interpreter ends, when it takes no more executors; pools work.
+        # The interpreter is ending and refuses executors, but pools still work.
         _Executor = concurrent.futures.Executor
         _BrokenPool = concurrent.futures.BrokenExecutor
 
@@ -504,8 +505,8 @@ class ThreadPoolExecutor(_Executor):
         except BaseException:
             self._queued.discard(work)
             raise
-        # It may have been given up while it waited for a place, and the executor shut down: the
-        # thread that was started for it is to end.
+        # The call may have been cancelled while it waited for room in the pool, and the executor
+        # shut down. Then the thread that was started for it has to end.
         work.notify()
         if self._shutdown:
             self._threadpool.task_queue.dismiss(0)
@@ -539,7 +540,7 @@ class ThreadPoolExecutor(_Executor):
         return _BrokenPool(self._broken) if self._broken else None
 
     def _prepare_worker(self) -> None:
-        # In the worker's thread.
+        # This runs in the worker's thread.
         worker: Any = getcurrent()
         if worker._prepared:
             return

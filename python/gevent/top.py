@@ -1,7 +1,7 @@
-"""``python -m gevent.top PID``: the greenlets of a running program, what each waits for, its load.
+"""``python -m gevent.top PID``: the greenlets and waits of a running program, and its load.
 
-The program must have a view open, see :mod:`gevent.inspect`: started with ``GEVENT_INSPECT=on``,
-for one. A socket's path or an address may be given in place of the process's number.
+The program must have a view open, see :mod:`gevent.inspect`; it has one if it was started with
+``GEVENT_INSPECT=on``. A socket's path or an address may be given in place of the process's number.
 
 ``--once`` prints one picture and ends, ``--json`` prints everything as JSON and ends. Without them
 the terminal shows a picture that is drawn anew, which takes Rich (``pip install gevent-rs[top]``):
@@ -9,8 +9,8 @@ the arrow keys choose a greenlet, Enter shows its stack, ``k`` kills it after a 
 the picture.
 
 ``--kill NUMBER`` kills one greenlet, by its number in the first column of ``--once``, once the
-question that it prints is answered with ``y``; ``--yes`` answers it. Nothing else here changes the
-program.
+question that it prints is answered with ``y``; ``--yes`` skips the question. Nothing else here
+changes the program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looking into a running program: its threads and greenlets, and whether code lets others run."""
+"""Inspection of a running program: its threads and greenlets, and code that blocks others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 class wrap_errors:
     """A callable that does what *func* does, but returns the exceptions *errors*, not raises them.
 
-    *errors* is an exception class or a tuple of them. What leaves a greenlet as an exception is
+    *errors* is an exception class or a tuple of them. An exception that leaves a greenlet is
     reported by the hub; expected outcomes are better returned::
 
         gevent.spawn(wrap_errors(OSError, connect), address)
@@ -88,9 +88,9 @@ def format_run_info(
 ) -> list[str]:
     """Return lines that describe the threads and greenlets of the process, for people.
 
-    :param thread_stacks: True to show where the threads are.
-    :param greenlet_stacks: True to show where the greenlets are. Where they were spawned is
-        shown anyway.
+    :param thread_stacks: True to show the stacks of the threads.
+    :param greenlet_stacks: True to show the stacks of the greenlets. The places where they were
+        spawned are always shown.
     :param limit: The most entries of each stack to show; ``None`` shows all.
     :param current_thread_ident: The thread to mark as the current one, by default the caller's.
     """
@@ -134,7 +134,7 @@ class GreenletTree:
     ``str()`` gives the hierarchy, :meth:`format` the details; both are for people to read.
     :meth:`forest` finds the trees of all threads, :meth:`current_tree` that of the caller's.
 
-    A greenlet that is nobody's spawn is a child of its parent greenlet. The attribute
+    A greenlet that no other spawned is a child of its parent greenlet. The attribute
     ``greenlet_tree_is_root`` makes a greenlet a root of its own, and one with
     ``greenlet_tree_is_ignored`` is left out.
     """
@@ -229,7 +229,7 @@ class GreenletTree:
     ) -> None:
         """Add the lines of this tree, whose root *spawner* spawned.
 
-        *last* says for each level above, and for this one, whether it is the last of its kind.
+        *last* has, for each level above and for this one, true if it is the last of its siblings.
         """
         branches = "".join("     " if is_last else " |   " for is_last in last[:-1])
         lines.append(f"{branches} +--- {self._label()}" if last else self._label())
@@ -403,9 +403,9 @@ class assert_switches:
 def stats(waits: bool = False) -> dict[str, Any]:
     """Return what the program's hubs, greenlets and pools did so far and hold now.
 
-    Most of it comes from counters that are kept anyway, so asking costs some microseconds, and
-    not asking nothing. How long greenlets run and what loops wait is measured from the first call
-    on, which makes a switch a few dozen nanoseconds longer. It may be called in any thread. gevent
+    Most of it comes from counters that are kept anyway, so a call costs some microseconds. The
+    durations of greenlets' runs and of loops' waits are measured from the first call on, which
+    makes a switch a few dozen nanoseconds longer. It may be called in any thread. gevent
     has no such function. The keys:
 
     ``pid``, ``implementation``, ``resident_bytes``
@@ -443,7 +443,7 @@ def stats(waits: bool = False) -> dict[str, Any]:
         While a :class:`gevent.inspect.BlockingSampler` runs: how often (``times``) and how long
         (``seconds``) loops were blocked, and the ``worst`` places.
 
-    :param waits: Whether to go through all objects.
+    :param waits: True to include the numbers that require a walk over all objects.
     """
     from gevent._stats import stats
 

@@ -1,4 +1,4 @@
-"""Cooperative connections: what replaces methods of ``multiprocessing.connection``."""
+"""Cooperative replacements of methods of ``multiprocessing.connection``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gevent.os import close
 
 __all__ = ["patch"]
 
-#: For how many seconds a greenlet that is to end goes on with a message without any progress.
+#: The seconds that a greenlet which is to end goes on with a message without any progress.
 GRACE = 5.0
 
 
@@ -132,7 +132,7 @@ def _recv_bytes(self: Any, maxsize: int | None = None) -> io.BytesIO | None:
             return None
         received = message.receive(size)
         if message.error is not None:
-            # Whoever asks next gets it.
+            # The message is complete, and is kept for the next caller.
             setattr(self, _KEPT, received)
             raise message.error
     if maxsize is not None and received.tell() > maxsize:

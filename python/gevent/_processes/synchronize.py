@@ -13,8 +13,8 @@ from gevent.thread import get_ident
 __all__ = ["patch"]
 
 _RECURSIVE_MUTEX, _SEMAPHORE = 0, 1
-#: No loop is notified when a POSIX semaphore is released, so it is tried again and again: after
-#: these seconds at least and at most, and between them after a part of the time waited so far.
+#: No loop is notified when a POSIX semaphore is released, so it is tried repeatedly. These are the
+#: least and the most seconds between two tries, which grow with the time waited so far.
 _SHORTEST, _LONGEST, _PART = 0.0005, 0.02, 0.1
 
 
@@ -68,7 +68,7 @@ class _SemLock:
 
     def _wait(self, timeout: float | None) -> bool:
         if getcurrent() is get_hub():
-            # It cannot wait for others.
+            # The hub cannot wait for other greenlets.
             acquired: bool = self._lock.acquire(True, timeout)
             return acquired
         began = now = time.monotonic()

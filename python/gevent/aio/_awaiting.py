@@ -77,7 +77,7 @@ class _Call:
 
 def _presentable(error: BaseException) -> BaseException:
     if isinstance(error, StopIteration):
-        # A coroutine cannot raise it.
+        # A StopIteration cannot leave a coroutine (PEP 479).
         replacement = RuntimeError("the greenlet raised StopIteration")
         replacement.__cause__ = error
         return replacement
@@ -131,7 +131,7 @@ def _check_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Link:
-    """Sets a future when a greenlet ends, which may be one of another thread."""
+    """Sets a future when a greenlet ends. The greenlet may belong to another thread."""
 
     __slots__ = ("_future", "_loop")
 

@@ -27,7 +27,7 @@ def run(awaitable: Awaitable[T]) -> T:
 
     :param awaitable: A coroutine, which runs as a new task in a copy of the caller's context, or
         a future of :func:`loop`, or any other awaitable object.
-    :raises asyncio.CancelledError: The task was cancelled, and not by the end of this wait.
+    :raises asyncio.CancelledError: Something else than the end of this wait cancelled the task.
     :raises RuntimeError: The caller is a coroutine of the same loop, which can await.
     :raises TypeError: *awaitable* cannot be awaited.
     """
@@ -48,7 +48,8 @@ def spawn(coroutine: Coroutine[Any, Any, T]) -> Greenlet:
     _check_awaitable(coroutine)
     greenlet = Greenlet(_run_in, copy_context(), coroutine)
     if inspect.iscoroutine(coroutine):
-        # One that is killed before it begins leaves a coroutine that never will either.
+        # A greenlet that is killed before it begins never runs the coroutine, which would be
+        # reported as never awaited. So it is closed when the greenlet ends.
         greenlet.rawlink(partial(_close, coroutine))
     greenlet.start()
     return greenlet
@@ -74,7 +75,7 @@ def _check_caller(shared: SharedLoop, awaitable: Any, name: str) -> None:
         error = BlockingSwitchOutError
     if message is not None:
         if asyncio.iscoroutine(awaitable):
-            # It would be reported as never awaited.
+            # A coroutine that nothing runs would be reported as never awaited.
             awaitable.close()
         raise error(message)
 
@@ -82,7 +83,7 @@ def _check_caller(shared: SharedLoop, awaitable: Any, name: str) -> None:
 def _task_of(shared: SharedLoop, awaitable: Awaitable[T]) -> asyncio.Future[T]:
     task: asyncio.Future[T]
     if asyncio.iscoroutine(awaitable):
-        # The greenlet waits for it, and that counts.
+        # The greenlet that waits for the task keeps the hub alive, so the task need not.
         task = shared.create_uncounted_task(awaitable)
     else:
         task = asyncio.ensure_future(awaitable, loop=shared)
@@ -105,7 +106,7 @@ def _wait_for(
 ) -> T:
     """Wait until *future* is done; return its result or raise its error.
 
-    :param cancel: What to call when the wait is ended by an error, so that the future will be done
+    :param cancel: A function to call when an error ends the wait. It must have the future done
         soon; by default the future is cancelled.
     """
     if not future.done():
@@ -118,7 +119,7 @@ def _wait_for(
                 ended_by = error
                 (future.cancel if cancel is None else cancel)()
                 if isinstance(error, LoopExit):
-                    # Nothing will ever set the event.
+                    # The loop of the hub is out of work, so nothing will ever set the event.
                     break
         if ended_by is None and shared.left_behind:
             ended_by = asyncio.CancelledError("the loop was left to the parent process by a fork")

@@ -1,4 +1,4 @@
-"""The end of child processes, which the hub notices."""
+"""Watching child processes: the hub notices their end and reports it to asyncio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def watch(child: subprocess.Popen[Any], callback: Callable[[int], Any]) -> None:
     """Have *callback* called with the return code of *child*, in the hub, when it has ended."""
     rawlink = getattr(child, "rawlink", None)
     if rawlink is not None:
-        # Started by gevent.subprocess, which watches it already.
+        # The child was started by gevent.subprocess, which watches it already.
         rawlink(lambda ended: callback(ended.returncode))
         return
     _watch_child(
@@ -35,7 +35,7 @@ def watch(child: subprocess.Popen[Any], callback: Callable[[int], Any]) -> None:
 def program_has_child_watcher() -> bool:
     """Return true if the program has chosen how asyncio watches children.
 
-    It may up to Python 3.13, with a child watcher of another class than the default ones.
+    Up to Python 3.13 a program can set a child watcher of another class than the default ones.
     """
     if sys.version_info >= (3, 14):
         return False

@@ -1,4 +1,4 @@
-"""Native threads for what would block the loop."""
+"""Native threads for calls that would block the loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["make_executor"]
 def make_executor() -> ThreadPoolExecutor:
     """Return an executor of native threads, also in a patched process.
 
-    There the threads of an ordinary one are greenlets, and what blocks in C blocks them all.
+    In a patched process the threads of an ordinary executor are greenlets, all of which a call that
+    blocks in C would block.
     """
     if not is_module_patched("threading"):
         return ThreadPoolExecutor(thread_name_prefix="asyncio")
@@ -26,7 +27,8 @@ def make_executor() -> ThreadPoolExecutor:
         def shutdown(self, wait: bool = True, **kwargs: Any) -> None:
             super().shutdown(wait=False, **kwargs)
             if wait:
-                # The threads may be waiting for this one.
+                # The threads may be waiting for a greenlet of this one, so only this greenlet waits
+                # for them.
                 get_hub().threadpool.apply(super().shutdown)
 
     return NativeExecutor(thread_name_prefix="asyncio")

@@ -22,7 +22,7 @@ _RUN_ONCE = AsyncioLoop._run_once
 class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
     """An event loop of asyncio whose turns and stream transports are the engine's.
 
-    :param selector: Knows the descriptors of :meth:`add_reader` and the like.
+    :param selector: The selector that has the descriptors of :meth:`add_reader` and the like.
     """
 
     _selector: HubSelector | AdaptedSelector
@@ -33,7 +33,7 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         if isinstance(selector, HubSelector):
             self._watch_selector(selector.fileno())
         else:
-            # The hub cannot watch such a selector, so each turn polls it.
+            # The hub cannot watch the selector that the program made, so each turn polls it.
             run_once: Any = vars(_base.BaseEventLoop)["_run_once"]
             self._run_once = MethodType(run_once, self)  # type: ignore[method-assign]
 

@@ -25,10 +25,10 @@ def iterate(iterable: AsyncIterable[T]) -> Iteration[T]:
             for item in items:
                 ...
 
-    Each step waits for the next item, which is not asked for before. One task of the shared loop
-    takes all steps, in a copy of the caller's context. The ``with`` block ends the iteration, and
-    waits for the clean-up of an asynchronous generator; without it that happens some time after
-    the last reference is gone.
+    Each step asks for the next item and waits for it; no item is asked for in advance. One task of
+    the shared loop takes all steps, in a copy of the caller's context. The ``with`` block ends the
+    iteration, and waits for the clean-up of an asynchronous generator; without it that happens some
+    time after the last reference is gone.
 
     :raises TypeError: *iterable* is no asynchronous iterable.
     """
@@ -74,7 +74,7 @@ class Iteration(Iterator[T], Generic[T]):
     def close(self) -> None:
         """End the iteration, and wait until an asynchronous generator has cleaned up.
 
-        :raises Exception: what its clean-up raised.
+        :raises Exception: The clean-up raised it.
         """
         self._over = True
         if self._task.done():
@@ -105,17 +105,17 @@ class Iteration(Iterator[T], Generic[T]):
 
 
 class _Pump(Generic[T]):
-    """Takes the steps of an asynchronous iterator, each when it is asked to.
+    """Takes the steps of an asynchronous iterator, each when :meth:`ask` asks for it.
 
-    It does all of it in one task, as generators may have blocks, such as timeouts and cancel
+    All steps are taken in one task: generators may have blocks, such as timeouts and cancel
     scopes, that must be left in the task that entered them.
     """
 
     def __init__(self, shared: SharedLoop) -> None:
         self._loop = shared
-        #: Done when the next item was asked for.
+        #: A future that is done when the next item was asked for.
         self._demand: asyncio.Future[None] = shared.create_future()
-        #: Where the item goes that was asked for.
+        #: The future that gets the item that was asked for.
         self._answer: asyncio.Future[Any] | None = None
 
     def ask(self) -> asyncio.Future[Any]:
@@ -126,7 +126,7 @@ class _Pump(Generic[T]):
         return self._answer
 
     async def run(self, iterable: AsyncIterable[T]) -> None:
-        """Iterate over *iterable*: the body of the task."""
+        """Iterate over *iterable*. This is the body of the task."""
         try:
             await self._iterate(iterable)
         except BaseException as error:

@@ -31,7 +31,7 @@ from gevent.monkey import is_object_patched
 
 __all__ = ["EventLoop", "new_event_loop"]
 
-# Loops run beside each other in the greenlets of one thread, patched or not.
+# Several loops may run at a time in the greenlets of one thread, also where nothing is patched.
 follow_running_loops(asyncio.events)
 
 _loops: WeakSet[EventLoop] = WeakSet()
@@ -63,9 +63,9 @@ else:
 class EventLoop(AsyncioLoop):
     """An event loop that waits in the hub of the thread that runs it.
 
-    It is what :class:`asyncio.SelectorEventLoop` is, with these differences. Only the greenlet that
-    runs it waits. Other greenlets of the thread may call its methods and set results of futures,
-    which wakes it; other threads still need :meth:`call_soon_threadsafe`.
+    It works as :class:`asyncio.SelectorEventLoop` does, with these differences. Only the greenlet
+    that runs it waits. Other greenlets of the thread may call its methods and set results of
+    futures, which wakes it; other threads still need :meth:`call_soon_threadsafe`.
 
     :param selector: A selector to use; by default one of its own.
     """
@@ -100,9 +100,9 @@ class EventLoop(AsyncioLoop):
         return super().run_in_executor(executor, func, *args)
 
     async def getaddrinfo(self, host: Any, port: Any, **kwargs: Any) -> Any:
-        """Look up an address; see :func:`socket.getaddrinfo`. The resolver is the hub's.
+        """Look up an address; see :func:`socket.getaddrinfo`.
 
-        That holds in a patched process; in others a thread of the executor does it.
+        In a patched process the resolver of the hub does it, in others a thread of the executor.
         """
         if not is_object_patched("socket", "getaddrinfo"):
             return await super().getaddrinfo(host, port, **kwargs)
@@ -134,19 +134,20 @@ class EventLoop(AsyncioLoop):
 
     def _on_child_end(self, transport: Any, returncode: int) -> None:
         if not self.is_closed():
-            # In the turn after the next, so that what the child has written comes first.
+            # The protocol is notified in the turn after the next, so that it gets the last output
+            # of the child first.
             self.call_soon_threadsafe(self.call_soon, transport._process_exited, returncode)
 
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Have *callback* called with *args* at each signal *sig*; in the main thread only.
 
-        Several loops of the main thread may handle signals, also the same one.
+        Several loops of the main thread may handle signals, and also one signal together.
         """
         super().add_signal_handler(sig, callback, *args)
         _signals.add_loop(self)
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Stop calling what :meth:`add_signal_handler` was given; return false if nothing was."""
+        """Remove the callback of *sig*; return false if there was none."""
         removed = super().remove_signal_handler(sig)
         if removed:
             _signals.leave_to_others(self, sig)
@@ -160,7 +161,7 @@ class EventLoop(AsyncioLoop):
         super()._handle_signal(sig)
 
     if hasattr(asyncio.events, "_ThreadSafeHandle"):
-        # Since CPython 3.14.
+        # CPython 3.14 brought this behaviour.
 
         def call_soon_threadsafe(
             self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -175,7 +176,8 @@ class EventLoop(AsyncioLoop):
                 of_asyncio = asyncio.BaseEventLoop.call_soon_threadsafe
                 handle = of_asyncio(self, callback, *args, context=context)
             if traceback := getattr(handle, "_source_traceback", None):
-                # In debug mode: the handle was created where this method was called.
+                # In debug mode the handle has the stack of its creation, which is to end where this
+                # method was called.
                 del traceback[-1]
             return handle
 
@@ -183,7 +185,8 @@ class EventLoop(AsyncioLoop):
         self._sleeper.notify()
 
     def _check_thread(self) -> None:
-        # The standard library compares identifiers that belong to greenlets in a patched process.
+        # The check of the standard library compares thread identifiers, which are those of
+        # greenlets in a patched process.
         if self._sleeper.hub is not None and self._sleeper.thread != get_thread_ident():
             raise RuntimeError(
                 "Non-thread-safe operation invoked on an event loop other than the current one: "
@@ -191,10 +194,10 @@ class EventLoop(AsyncioLoop):
             )
 
     def _reopen(self) -> None:
-        """Part from the parent process, in the child of a fork."""
+        """Give the loop descriptors of its own in the child of a fork, apart from the parent's."""
         if self._selector is None:
             return
-        # Otherwise the loop is that of another thread or hub, neither of which goes on here.
+        # A loop of another thread or hub does not go on, as neither of these exists in the child.
         goes_on = self._sleeper.hub is None or self._sleeper.hub is get_hub_if_exists()
         self._selector.reopen(goes_on)
         self._close_self_pipe()

@@ -17,7 +17,7 @@ _PYTHON = sys.version_info[:2]
 
 @cache
 def _policy_class() -> Any:
-    # The public name of the base warns since CPython 3.14.
+    # Reading the public name of the base class issues a warning since CPython 3.14.
     base = vars(asyncio.unix_events)["_UnixDefaultEventLoopPolicy"]
     doc = "asyncio's default policy, with :class:`gevent.aio.EventLoop` as the class of loops."
     names = {"_loop_factory": EventLoop, "__doc__": doc, "__module__": "gevent.aio"}
@@ -27,7 +27,7 @@ def _policy_class() -> Any:
 def policy_class() -> Any:
     """Return ``gevent.aio.EventLoopPolicy``.
 
-    :raises AttributeError: asyncio has no policies any more.
+    :raises AttributeError: asyncio has no policies any more, as from Python 3.16 on.
     """
     if _PYTHON >= (3, 16):
         raise AttributeError(
@@ -47,13 +47,14 @@ def policy_class() -> Any:
 def install() -> None:
     """Have :func:`asyncio.run` and :func:`asyncio.new_event_loop` use :class:`EventLoop`.
 
-    That holds for the whole process, where no loop is named: best called once, at the start.
+    This affects the whole process, wherever a program does not choose a loop itself. It is best
+    called once, at the start.
     """
     events: Any = asyncio.events
     if _PYTHON >= (3, 16):
         events.EventLoop = vars(asyncio)["EventLoop"] = EventLoop
     elif _PYTHON >= (3, 14):
-        # The public function warns.
+        # The public function issues a DeprecationWarning.
         events._set_event_loop_policy(_policy_class()())
     else:
         events.set_event_loop_policy(_policy_class()())

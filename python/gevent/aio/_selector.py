@@ -17,7 +17,7 @@ Ready = list[tuple[selectors.SelectorKey, int]]
 class HubSelector(selectors.EpollSelector):
     """A set of descriptors in the kernel, whose own descriptor the hub watches for the loop.
 
-    The set is always the native one, as its polls never wait.
+    The selector is always the native one, also in a patched process, as its polls never wait.
     """
 
     _selector: Any
@@ -33,10 +33,11 @@ class HubSelector(selectors.EpollSelector):
         return super().select(0)
 
     def select(self, timeout: float | None = None) -> Ready:
-        """Return what is ready; sleep at most *timeout* seconds for it, ``None``: any time.
+        """Return what is ready, after a sleep of at most *timeout* seconds (``None``: no limit).
 
         Without a sleep the other greenlets get one turn, so that a busy loop starves nobody.
-        Nothing runs between the poll and the return: what is ready belongs to the present keys.
+        No other greenlet runs between the poll and the return, so what is reported as ready
+        belongs to the present keys.
         """
         loop = self.loop
         if loop is None or not loop.is_running():
@@ -47,24 +48,24 @@ class HubSelector(selectors.EpollSelector):
     def reopen(self, goes_on: bool) -> None:
         """Leave the set to the parent process, and make a new one with the same descriptors.
 
-        :param goes_on: False if the greenlet that runs the loop is none of this process.
+        :param goes_on: False if the greenlet that runs the loop does not exist in this process.
         """
         former, self._selector = self._selector, self._selector_cls()
         former.close()
         for key in list(self.get_map().values()):
             read = selectors.EVENT_READ if key.events & selectors.EVENT_READ else 0
             write = 4 if key.events & selectors.EVENT_WRITE else 0
-            # One that was closed without being unregistered is in no set.
+            # A descriptor that was closed without being unregistered cannot be added.
             with suppress(OSError):
                 self._selector.register(key.fd, read | write)
         if goes_on and self.loop is not None:
-            # A sleep that is under way watches the set of the parent.
+            # A sleep that is under way still watches the parent's set.
             self.loop._watch_selector(self.fileno())
             self.loop._wake()
 
 
 class AdaptedSelector(selectors.BaseSelector):
-    """Has a selector that a program made wait in the hub.
+    """Adapts a selector that a program made, so that its waits take place in the hub.
 
     :param selector: Any selector. Its ``select`` is called with a timeout of 0 only, once the loop
         runs.
@@ -87,11 +88,11 @@ class AdaptedSelector(selectors.BaseSelector):
         return self._changed(self.adapted.unregister(fileobj))
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Change what the adapted selector knows of *fileobj*."""
+        """Change the events and the data of *fileobj* in the adapted selector."""
         return self._changed(self.adapted.modify(fileobj, events, data))
 
     def _changed(self, key: selectors.SelectorKey) -> selectors.SelectorKey:
-        # A sleep watches the descriptors that were there when it began.
+        # A sleep watches the descriptors that were registered when it began, so it has to end.
         if self.loop is not None:
             self.loop._wake()
         return key
@@ -130,4 +131,4 @@ class AdaptedSelector(selectors.BaseSelector):
         self.adapted.close()
 
     def reopen(self, goes_on: bool) -> None:
-        """Do nothing: a set that a program made is the program's to care for after a fork."""
+        """Do nothing: the program that made the selector takes care of it after a fork."""

@@ -15,12 +15,12 @@ from gevent.hub import get_hub, getcurrent
 
 __all__ = ["SharedLoop", "loop"]
 
-#: For how many seconds a coroutine may block the loop when the loop is to end.
+#: The seconds that a coroutine may block the loop for when the loop is to end.
 _LONGEST_END = 1.0
 
 
 class SharedLoop(EventLoop):
-    """The loop that greenlets share: it runs in a greenlet of its own as long as its hub.
+    """The loop that greenlets share. It runs in a greenlet of its own for as long as its hub.
 
     It keeps the hub alive as long as it has tasks that are not done.
     """
@@ -29,10 +29,11 @@ class SharedLoop(EventLoop):
         super().__init__()
         self._hub = hub
         self._unfinished = 0
-        #: The futures that greenlets wait for, each with the event that wakes these.
+        #: The futures that greenlets wait for, each with the event that wakes the waiters.
         self._calls: dict[asyncio.Future[Any], Event] = {}
         self._ending = False
-        # Greenlets that wait for tasks do not go on when their thread or the interpreter ends.
+        # False once the thread or the interpreter ends: greenlets that wait for tasks then stay as
+        # they are.
         self._wakes_callers = True
         #: True in the child of a fork, to which the loop does not belong.
         self.left_behind: bool = False
@@ -55,7 +56,7 @@ class SharedLoop(EventLoop):
         return self._create_task_inside(coro, kwargs)
 
     def _create_task_inside(self, coro: Any, kwargs: dict[str, Any]) -> asyncio.Task[Any]:
-        # An eager task takes its first step here, and has to find its loop running.
+        # An eager task takes its first step in its constructor, and must find its loop running.
         outside = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
@@ -99,7 +100,7 @@ class SharedLoop(EventLoop):
                         self._end_by_kill()
                     return
                 except BaseException as error:
-                    # A task or a callback means to end the program.
+                    # A task or a callback raised it to end the program.
                     self._hub.handle_error(self, type(error), error, error.__traceback__)
         finally:
             self._served.set()
@@ -107,8 +108,8 @@ class SharedLoop(EventLoop):
     def finish(self) -> None:
         """End the loop as :func:`asyncio.run` does: cancel the tasks, and let them clean up.
 
-        To be called in the thread of the loop, while its hub still works. Greenlets that wait for
-        tasks do not go on.
+        It must be called in the thread of the loop, while its hub still works. Greenlets that wait
+        for tasks do not go on.
         """
         self._wakes_callers = False
         self._ending = self._counted = True
@@ -123,7 +124,7 @@ class SharedLoop(EventLoop):
     def _end_by_kill(self) -> None:
         """End the loop because a program has killed every greenlet that it could find."""
         self._ending = self._counted = True
-        # The next call gets another one.
+        # The next call of loop() makes another one.
         self._hub._aio_loop = None
         super().run_until_complete(self._clean_up())
         super().close()
@@ -143,8 +144,8 @@ class SharedLoop(EventLoop):
                     }
                 )
         await self.shutdown_asyncgens()
-        # At the end of the interpreter no thread can begin to wait for those of the executor; they
-        # are over by then, and `close` shuts it down without waiting.
+        # At the end of the interpreter no thread can be started that waits for the executor's
+        # threads; these have ended by then, and `close` shuts the executor down without waiting.
         with suppress(RuntimeError):
             await self.shutdown_default_executor()
 
@@ -170,7 +171,7 @@ class SharedLoop(EventLoop):
     def run_until_complete(self, future: Any) -> Any:
         """Raise :exc:`RuntimeError`: the shared loop runs all the time."""
         if asyncio.iscoroutine(future):
-            # It would be reported as never awaited.
+            # A coroutine that nothing runs would be reported as never awaited.
             future.close()
         raise _runs_by_itself()
 
@@ -190,7 +191,7 @@ def _runs_by_itself() -> RuntimeError:
 
 
 def loop() -> SharedLoop:
-    """Return the loop that the greenlets of the calling thread share; it runs already.
+    """Return the loop that the greenlets of the calling thread share, which is running.
 
     Its methods may be called from any greenlet of the thread, outside of coroutines too. An idle
     loop, which has no unfinished task, does not keep :func:`gevent.wait` from returning.

@@ -23,7 +23,7 @@ __all__ = ["add_loop", "handle", "leave_to_others", "own_wakeups"]
 #: asyncio's handler of a signal whose number a loop reads from its descriptor.
 _ignore: Any = vars(unix_events)["_sighandler_noop"]
 
-#: The loops that handle signals or did so.
+#: The loops that handle signals now or have handled some.
 _loops: WeakSet[EventLoop] = WeakSet()
 
 

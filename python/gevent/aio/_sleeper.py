@@ -1,4 +1,4 @@
-"""The wait of an event loop, in the hub of the thread that runs it."""
+"""The sleep of an event loop in the hub of the thread that runs it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Sleeper:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        #: The hub of the thread that runs the loop, ``None`` while the loop does not run.
+        #: The hub of the thread that runs the loop; ``None`` while the loop does not run.
         self.hub: Any = None
         self.thread = 0
 
     def bind(self, hub: Any) -> None:
-        """Prepare for sleeps in *hub*, that of the calling thread."""
+        """Note *hub*, the hub of the calling thread, in which the greenlet will sleep."""
         self.thread = hub.thread_ident
         self.hub = hub
 
@@ -33,7 +33,7 @@ class Sleeper:
     def wake(self) -> None:
         """End the sleep, if the greenlet sleeps: the loop has something to do.
 
-        To be called from any thread and at any time, also in the middle of a turn.
+        It may be called from any thread and at any time, also in the middle of a turn.
         """
         self._loop._wake()
 

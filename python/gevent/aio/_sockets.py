@@ -1,6 +1,7 @@
 """Operations of event loops on sockets of the program: ``sock_recv`` and its like.
 
-Each makes its system call first. Where that would block, the hub watches the descriptor once.
+Each makes its system call first. If that would block, the hub watches the descriptor until it is
+ready, and the call is made again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class SocketOperations:
     _ensure_fd_no_transport: Callable[[int], None]
 
     async def _when_ready(self, sock: Any, events: int, method: str, *args: Any) -> Any:
-        """Return what a method of *sock* does with *args*, as soon as it does not block."""
+        """Call a method of *sock* with *args* as soon as it does not block; return its result."""
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

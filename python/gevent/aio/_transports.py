@@ -48,9 +48,9 @@ def limits_of(high: int | None, low: int | None) -> tuple[int, int]:
 class _SocketTransport:
     """The part that transports of stream and of datagram sockets have in common."""
 
-    # The destructor looks at this also when the constructor failed.
+    # A default, as the destructor reads this also when the constructor failed.
     _server: Any = None
-    # The base classes have these.
+    # These are attributes of the base classes.
     set_protocol: Any
     is_reading: Any
     get_write_buffer_size: Any
@@ -88,7 +88,7 @@ class _SocketTransport:
         self.set_protocol(protocol)
         loop._transports[self._sock_fd] = self
         loop.call_soon(protocol.connection_made, self, context=context)
-        # It reads only when the protocol knows it.
+        # Nothing is read before the protocol has been given the transport.
         loop.call_soon(self._begin_reading, context, context=context)
         if waiter is not None:
             loop.call_soon(_set_result_unless_cancelled, waiter, None, context=context)
@@ -113,7 +113,7 @@ class _SocketTransport:
             self._detach().close()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection under *name*, or *default*."""
+        """Return the piece of information about the connection that has *name*, or *default*."""
         return self._extra.get(name, default)
 
     def abort(self) -> None:
@@ -121,7 +121,7 @@ class _SocketTransport:
         self._force_close(None)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return the sizes at which the protocol writes on and pauses, in bytes."""
+        """Return the buffer sizes, in bytes, at which the protocol writes on and pauses."""
         return self._limits
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -195,8 +195,8 @@ class _StreamInterface(transports._FlowControlMixin, transports.Transport):
 class SocketTransport(_SocketTransport, StreamTransport):
     """The transport of a stream socket.
 
-    It passes for an :class:`asyncio.Transport`, as programs look for that. It cannot be derived
-    from it, as both have fields that are laid out in memory.
+    ``isinstance`` takes it for an :class:`asyncio.Transport`, as programs check for that. It cannot
+    be derived from that class, as CPython allows one base class with a memory layout of its own.
     """
 
     __class__ = property(lambda self: _StreamInterface)

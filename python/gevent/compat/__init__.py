@@ -116,7 +116,7 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
 
 
 def warn(old: str, new: str, stacklevel: int = 2) -> None:
-    """Say that *old* is of gevent 0.13 and that *new* is what to use today.
+    """Warn that *old* is a name of gevent 0.13 which *new* replaces today.
 
     :param stacklevel: The frame whose line to name: 2 for the caller of this function's caller.
     """

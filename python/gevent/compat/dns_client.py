@@ -1,4 +1,4 @@
-"""Asking name servers for the records of a name, and for how long they hold, as libevent did.
+"""Queries to name servers for the records of a name and their lifetimes, as libevent made them.
 
 Which servers are asked is said by ``/etc/resolv.conf``, or by the settings that the ares resolver
 has: ``resolver_nameservers``, ``resolver_timeout``, ``ares_udp_port`` and their like. What
@@ -26,7 +26,7 @@ A, CNAME, PTR, AAAA = 1, 5, 12, 28
 _IN = 1
 _NOERROR, _SERVER_FAILED, _NOT_THERE = 0, 2, 3
 
-#: For how many seconds an entry of the hosts file is taken to hold: it may change at any time.
+#: The seconds that an entry of the hosts file is valid for: the file may change at any time.
 HOSTS_TTL = 60
 
 #: The most aliases that may follow each other.
@@ -49,12 +49,12 @@ class TimedOut(Failed):
 
 
 class _Malformed(Exception):
-    """The message that came is no response to the question."""
+    """The received message is not a response to the query."""
 
 
 @dataclass
 class _Settings:
-    """Whom to ask, and how."""
+    """The name servers to ask, and the way of asking."""
 
     servers: list[str] = field(default_factory=list)
     search: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ def _hosts() -> HostsFile:
 
 
 def addresses(name: str, kind: int, search: bool) -> tuple[int, list[bytes]]:
-    """Return for how many seconds the addresses of a host hold, and the addresses, packed.
+    """Return the seconds that the addresses of a host are valid for, and the packed addresses.
 
     :param kind: ``A`` or ``AAAA``.
     :param search: True to try the name in the domains of the search list too.
@@ -125,7 +125,7 @@ def addresses(name: str, kind: int, search: bool) -> tuple[int, list[bytes]]:
 
 
 def names(packed: bytes) -> tuple[int, list[str]]:
-    """Return for how many seconds the names of an address hold, and the names.
+    """Return the seconds that the names of an address are valid for, and the names.
 
     :raises Failed: There are none.
     :raises ValueError: *packed* is no address.
@@ -176,7 +176,7 @@ def _encode(name: str, kind: int) -> bytes:
 
 
 def _is_response(message: bytes, query: bytes) -> bool:
-    """Return whether *message* answers the very question of *query*; names are in any case."""
+    """Return true if *message* answers the very question of *query*; names are in any case."""
     end = len(query)
     return (
         len(message) >= end
@@ -196,7 +196,7 @@ def _exchange(server: str, query: bytes, settings: _Settings) -> bytes:
             pass
     if not message[2] & 0x02:
         return message
-    # It was cut off.
+    # The response was cut off.
     with socket(family, SOCK_STREAM) as sock, sock.makefile("rb") as file:
         sock.settimeout(settings.timeout)
         sock.connect((server, settings.tcp_port))

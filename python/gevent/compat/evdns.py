@@ -1,4 +1,4 @@
-"""libevent's look-ups: what ``gevent.core`` offered.
+"""The look-ups of libevent that ``gevent.core`` had.
 
 Each ``dns_resolve_…`` returns at once; its callback gets ``(result, type, ttl, addrs)`` in the hub:
 one of ``DNS_ERR_…``, the kind of *addrs*, for how many seconds they hold, and packed addresses
@@ -62,7 +62,7 @@ _queries: set[Greenlet] = set()
 
 
 def dns_init() -> None:
-    """Do nothing: name servers are found out when the first name is looked up."""
+    """Do nothing: the name servers are determined when the first name is looked up."""
 
 
 def dns_shutdown() -> None:

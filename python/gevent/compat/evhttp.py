@@ -1,4 +1,4 @@
-"""libevent's HTTP server, over :mod:`gevent.pywsgi`: what ``gevent.core`` offered.
+"""The HTTP server of libevent that ``gevent.core`` had, over :mod:`gevent.pywsgi`.
 
 A handler gets an :class:`http_request` and answers by its methods, at once or later. Where Python 2
 had strings, text may be ``str``, which is sent in UTF-8, or ``bytes``; what comes is ``bytes`` in
@@ -72,7 +72,7 @@ class http_request:
     :param default_response_headers: The header fields of a reply that does not set them itself.
     """
 
-    #: That it is a request, not a response to one of ours.
+    #: The kind of the message: a request, and not a response.
     kind = _REQUEST
 
     def __init__(
@@ -103,7 +103,7 @@ class http_request:
         self.input_buffer: buffer = buffer(environ["wsgi.input"].read())
         #: The beginning of the reply's body.
         self.output_buffer: buffer = buffer()
-        # Set last: one that could not be made has nothing to reply to.
+        # This is set last, as a request that could not be made must get no reply.
         self._send: Callable[[Any], object] | None = send
 
     def __del__(self) -> None:

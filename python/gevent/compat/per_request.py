@@ -28,7 +28,7 @@ class RequestServer(WSGIServer):
         vars(self).pop("full", None)
 
     def is_busy(self) -> bool:
-        """Return whether a request has to be turned away: there is a pool, and it is full."""
+        """Return true if a request has to be turned away: there is a pool, and it is full."""
         full = getattr(self.pool, "full", None)
         return full is not None and bool(full())
 

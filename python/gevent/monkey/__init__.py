@@ -9,7 +9,7 @@ of this package then serves many connections concurrently::
 
 Patch first of all, in the main thread and while there is no other: a module that has already
 taken ``socket.socket`` or ``time.sleep`` under a name of its own keeps the blocking one.
-One table, ``gevent/monkey/_table.py``, has all that is patched.
+The table in ``gevent/monkey/_table.py`` lists everything that is patched.
 
 Asking
     :func:`is_module_patched`, :func:`is_object_patched`, and :func:`get_original` for the
@@ -75,10 +75,11 @@ __all__ = [
     "unpatched",
 ]
 
-#: The rows for modules that programs import later, until they are applied or wait for that.
+#: The rows for modules that programs import later. A row leaves the list once it is applied or
+#: waits for the import of its module.
 _unapplied = list(LATE)
 
-# Parameters below are named after the modules they switch, and so hide these.
+# Parameters below are named after the modules that they enable, and hide those names.
 _SETTINGS = "_gevent_saved_patch_all_module_settings"
 _TWICE = "Patching more than once will result in the union of all True parameters being patched"
 _SIGNAL_WITHOUT_OS = (
@@ -193,7 +194,8 @@ def patch_select(aggressive: bool = True) -> None:
 
     :param aggressive: Accepted for compatibility: all that Linux has is cooperative.
     """
-    # Imported while select is whole: what it finds missing it would never define.
+    # selectors must be imported before select loses functions: it leaves out, for good, classes
+    # whose functions it does not find.
     ROWS["selectors"].modules()
     _patch_row(ROWS["select"])
 
@@ -211,7 +213,7 @@ def patch_ssl(_warnings: list[str] | None = None, _first_time: bool = True) -> N
 
     Contexts that exist, and classes derived from :class:`ssl.SSLContext`, become cooperative too.
     Issues a :class:`MonkeyPatchWarning` if there are such classes or another module has made the
-    original class its own: connections that exist stay blocking. Does nothing where the
+    original class its own: connections that exist stay blocking. Does nothing if the
     interpreter was built without :mod:`ssl`.
     """
     from gevent.monkey import _late
@@ -253,7 +255,7 @@ def patch_queue() -> None:
 def _subscribe_signal_os(event: events.GeventWillPatchAllEvent) -> None:
     """Do nothing: :func:`patch_all` itself warns if ``signal`` is patched and ``os`` is not.
 
-    The entry points of a distribution of gevent that is installed beside name this function.
+    It exists because the entry points of a distribution of gevent that is also installed name it.
     """
 
 
@@ -288,7 +290,7 @@ def patch_all(
     asyncio: bool = True,
     **kwargs: Any,
 ) -> bool | None:
-    """Patch everything, or what the arguments leave.
+    """Patch everything that the arguments do not exclude.
 
     Calling it again adds what the earlier calls left out, with a :class:`MonkeyPatchWarning`;
     nothing is ever put back.

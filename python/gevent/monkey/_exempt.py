@@ -16,9 +16,10 @@ from gevent.monkey._table import TABLE
 
 __all__ = ["unpatched"]
 
-#: Modules without Python code of their own that blocks: a copy with the originals will do.
+#: Modules that have no blocking Python code of their own. A copy with the originals is enough.
 _COPIED = ("os", "_thread", "time", "select", "signal")
-#: Modules whose code finds what blocks in its globals: they are run once more, in this order.
+#: Modules whose code calls blocking functions of its globals. They are executed a second time, in
+#: this order.
 _RUN_AGAIN = (
     "threading",
     "_threading_local",
@@ -31,7 +32,7 @@ _RUN_AGAIN = (
     "concurrent.futures.thread",
 )
 _ALL = (*_COPIED, *_RUN_AGAIN)
-#: The modules as they are without patching, once something asked for them.
+#: The modules as they are without patching. It is empty until :func:`unpatched` is used.
 _native: dict[str, ModuleType] = {}
 
 
@@ -42,16 +43,17 @@ def unpatched() -> Iterator[None]:
         with monkey.unpatched():
             import profiler
 
-    The modules keep it: their threads are native threads, and what they wait for blocks only
-    these. For agents, profilers and clients with threads in C, such as ``ddtrace`` or
+    The modules keep it: their threads are native threads, and their waits block only these threads.
+    It is meant for agents, profilers and clients with threads in C, such as ``ddtrace`` or
     ``grpc.aio``. It may be used before or after patching, in any thread.
 
     There are limits. A module that is imported already stays as it is, also when another one
-    imports it within. What a module imports later, in its functions, is patched; call these
-    within as well. Objects do not mix: a native thread may give things to greenlets through
-    :class:`gevent.threadpool.ThreadPool`, an ``async`` watcher, or locks and queues of gevent,
-    but a greenlet that waits for a native lock or thread blocks all others. :mod:`logging` and
-    :mod:`asyncio` are shared. Patching that comes later does not reach the modules either.
+    imports it within. A module that is imported later, by a function of such a module, is patched;
+    call such functions within the block as well. Objects do not mix: a native thread may give
+    things to greenlets through :class:`gevent.threadpool.ThreadPool`, an ``async`` watcher, or
+    locks and queues of gevent, but a greenlet that waits for a native lock or thread blocks all
+    others. :mod:`logging` and :mod:`asyncio` are shared. Patching that comes later does not reach
+    the modules either.
 
     Other threads that import at the same time get native modules too.
     """
@@ -66,7 +68,7 @@ def unpatched() -> Iterator[None]:
 
 
 def _show(modules: Mapping[str, ModuleType | None]) -> None:
-    """Have imports find *modules*, by name; ``None`` is one that is not imported."""
+    """Have imports find *modules*, by name. ``None`` stands for a module that is not imported."""
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")
         if module is None:
@@ -78,7 +80,7 @@ def _show(modules: Mapping[str, ModuleType | None]) -> None:
 
 
 def _make() -> None:
-    """Make the native modules, and restore what imports find."""
+    """Make the native modules, and then have imports find the patched ones again."""
     before = {name: sys.modules.get(name) for name in _ALL}
     try:
         for name in _COPIED:
@@ -93,13 +95,13 @@ def _make() -> None:
             try:
                 spec.loader.exec_module(copy)
             except ImportError:
-                # The interpreter was built without, as without ssl.
+                # The interpreter was built without this module, as without ssl.
                 _show({name: before[name]})
             else:
                 _native[name] = copy
     finally:
         _show(before)
-    # These are loaded when they are first asked for, by name.
+    # The module imports these by name when they are first read, and would get the patched ones.
     futures: Any = _native["concurrent.futures"]
     futures.thread = _native["concurrent.futures.thread"]
     futures.ThreadPoolExecutor = futures.thread.ThreadPoolExecutor
@@ -107,13 +109,13 @@ def _make() -> None:
     # what is registered there. Since Python 3.13 it waits for all native threads before it calls
     # functions of atexit, so executors have to end theirs sooner.
     with suppress(RuntimeError):
-        # It is ending already.
+        # The interpreter refuses this if it is ending already.
         threading._register_atexit(_end_executors)  # type: ignore[attr-defined]
     atexit.register(_native["threading"]._shutdown)
 
 
 def _end_executors() -> None:
-    """Do what was to be done before the interpreter waits for the native modules' threads."""
+    """Call the functions that the native threading module has to call before threads are joined."""
     native: Any = _native["threading"]
     callbacks, native._threading_atexits = native._threading_atexits, []
     for callback in reversed(callbacks):

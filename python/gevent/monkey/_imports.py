@@ -1,4 +1,4 @@
-"""Calling a function with a module: now if it is imported, else as soon as it has been."""
+"""Calling a function with a module, now or as soon as the module has been imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _waiting: dict[str, list[Callable[[ModuleType], Any]]] = {}
 
 
 def when_imported(name: str, call: Callable[[ModuleType], Any]) -> None:
-    """Call *call* with the module *name*, which is not imported for that.
+    """Call *call* with the module *name* once that is imported; do not import it.
 
     It runs before the importer gets the module; an error that it raises reaches the importer.
     """
@@ -32,7 +32,7 @@ def _is_loading(module: ModuleType) -> bool:
 
 
 class _Finder:
-    """Finds what is waited for by way of all other finders."""
+    """A finder of the modules that are waited for. It asks all other finders for their specs."""
 
     @classmethod
     def find_spec(cls, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
@@ -51,7 +51,7 @@ class _Finder:
 
 
 class _Loader:
-    """Loads a module as its own loader does, and then calls what waits for it."""
+    """Loads a module as its own loader does, and then calls the functions that wait for it."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader

@@ -82,7 +82,7 @@ def _run_script(path: str) -> None:
     if not os.path.exists(path):
         _fail(f"can't open file {os.path.abspath(path)!r}: [Errno 2] No such file or directory", 2)
     if os.path.isfile(path) and sys.path:
-        # As the interpreter does, in place of the working directory that ``-m`` put there.
+        # The interpreter puts the folder of a script there; ``-m`` has put the working directory.
         sys.path[0] = os.path.dirname(os.path.abspath(path))
     runpy.run_path(path, run_name="__main__")
 

@@ -11,12 +11,12 @@ saved: dict[str, dict[str, Any]] = {}
 
 
 def is_anything_patched() -> bool:
-    """Return whether anything was patched in this process."""
+    """Return true if anything was patched in this process."""
     return bool(saved)
 
 
 def is_module_patched(mod_name: str) -> bool:
-    """Return whether the module was patched, wholly or in part.
+    """Return true if the module was patched, wholly or in part.
 
     :param mod_name: The name of a standard library module, such as ``"socket"``.
     """
@@ -24,7 +24,7 @@ def is_module_patched(mod_name: str) -> bool:
 
 
 def is_object_patched(mod_name: str, item_name: str) -> bool:
-    """Return whether one attribute of a module was replaced.
+    """Return true if one attribute of a module was replaced.
 
     :param mod_name: The name of a standard library module, such as ``"socket"``.
     :param item_name: The name of the attribute, such as ``"create_connection"``.

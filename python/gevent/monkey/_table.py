@@ -12,16 +12,16 @@ __all__ = ["DNS_NAMES", "LATE", "ROWS", "TABLE", "LateRow", "Row"]
 class Row(NamedTuple):
     """The way in which one module of the standard library becomes cooperative."""
 
-    #: The argument of ``patch_all`` that decides.
+    #: The argument of ``patch_all`` that enables the row.
     option: str
     #: The module that is patched.
     target: str
-    #: The module whose ``__implements__`` names what is replaced.
+    #: The module whose ``__implements__`` has the names of the replaced attributes.
     source: str
 
     def modules(self) -> tuple[ModuleType, ModuleType]:
         """Import and return the target and the source."""
-        # The source comes first: it may need the originals.
+        # The source is imported first, as it may need the originals.
         source = import_module(self.source)
         return import_module(self.target), source
 
@@ -45,13 +45,13 @@ TABLE = (
 
 
 class LateRow(NamedTuple):
-    """The way in which a module becomes cooperative that programs import when they like."""
+    """The way in which a module becomes cooperative that programs may import at any time."""
 
-    #: The argument of ``patch_all`` that decides.
+    #: The argument of ``patch_all`` that enables the row.
     option: str
     #: The module that is patched once it is imported.
     target: str
-    #: The module with the function that does it.
+    #: The module with the function that patches it.
     source: str
     #: The name of the function, which takes the module.
     function: str = "patch"

@@ -1,4 +1,4 @@
-"""Patching :mod:`threading` in a process that has begun: its threads, its locks, its identities."""
+"""Patching :mod:`threading` in a running process: its threads, its locks, its identities."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ def patch(
     thread, gthread = ROWS["_thread"].modules()
     library, source = ROWS["threading"].modules()
     native_ident = get_original("_thread", "get_ident")()
-    # The first hub is not to wait for another thread's import of it, which takes a hub.
+    # gevent.core is imported now: otherwise the first hub could wait for another thread's import of
+    # it, which itself needs a hub.
     import_module("gevent.core")
     # The locks of imports call this once it is patched: its own globals must not wait for an import
     # then, as they would where imports are lazy (PEP 810).
     gthread.get_ident()
     if existing_locks and first_time:
-        # Imported only later it would have a lock of ours taken around each fork, which must not
-        # switch greenlets.
+        # If it were imported later, its hooks would take a cooperative lock around each fork, which
+        # must not switch greenlets.
         import_module("concurrent.futures.thread")
 
     pairs = [(thread, gthread)] + ([(library, source)] if threading else [])
@@ -102,12 +103,14 @@ def _adopt_running_threads(threading: ModuleType, ident: int, warnings: list[str
         for message in _NOT_MAIN:
             queue_warning(message, warnings)
         if not PY313:
-            # Not recognizing itself at the end of the program, it would wait for its own end.
+            # The main thread would not recognize its own lock at the end of the program, and would
+            # wait for itself.
             threading._shutdown_locks.discard(main._tstate_lock)
 
     for native, thread in list(threading._active.items()):
         if thread is not main and not isinstance(thread, get_original("threading", "_DummyThread")):
-            # When it ends, it searches for the identity of its greenlet.
+            # When the thread ends, it removes itself by the identity of its greenlet, which is not
+            # the key that it is listed under.
             thread._delete = _Forget(threading._active, native)
             if PY313:
                 setattr(thread, HANDLE, _NativeHandle(getattr(thread, HANDLE)))
@@ -131,7 +134,7 @@ def _replace_sentinel(threading: ModuleType, thread: Any, sentinel: Any) -> None
 
 
 class _Forget:
-    """Strikes a native thread, as it ends, off the list of those that run."""
+    """Removes a native thread from the active threads when it ends."""
 
     def __init__(self, active: dict[int, Any], ident: int) -> None:
         self._active = active
@@ -172,7 +175,7 @@ class _NativeHandle:
 
 
 def _poll(done: Any, timeout: float) -> bool:
-    """Ask every now and then, for *timeout* seconds unless that is negative."""
+    """Call *done* until it returns true, or for *timeout* seconds; negative means no limit."""
     deadline = time.monotonic() + timeout
     while not done():
         if timeout >= 0 and time.monotonic() >= deadline:
@@ -193,11 +196,11 @@ def _replace_logging_locks(threading: ModuleType) -> None:
 
 
 def _hand_over_held_locks(native_ident: int, ident: int) -> None:
-    """Make the locks that are held by this thread those of its greenlet."""
+    """Make the greenlet of this thread the owner of the locks that the thread holds."""
     for reference in list(import_module("importlib._bootstrap")._module_locks.values()):
         lock = reference()
         if lock is not None and lock.owner == native_ident:
             lock.owner = ident
-    # The hooks around a fork keep the native one, which from now on nobody else takes.
+    # The hooks around a fork keep the native lock, which no other code takes from now on.
     pool = import_module("concurrent.futures.thread")
     patch_item(pool, "_global_shutdown_lock", import_module("gevent.thread").LockType())

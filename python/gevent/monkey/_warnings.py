@@ -1,4 +1,4 @@
-"""The warning about patching that may not do what was meant, and how it reaches the caller."""
+"""The warning about patching that may not have the intended effect, and its delivery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MonkeyPatchWarning(RuntimeWarning):
 
 
 def queue_warning(message: str, pending: list[str] | None) -> None:
-    """Add *message* to *pending*, or issue it immediately where *pending* is ``None``."""
+    """Add *message* to *pending*, or issue it immediately if *pending* is ``None``."""
     if pending is None:
         process_warnings([message])
     else:

@@ -25,7 +25,7 @@ _MISSING = object()
 
 
 class _BadImplements(AttributeError):
-    """A source module does not say, or says wrongly, what it replaces."""
+    """The ``__implements__`` of a source module is missing or is not a list of names."""
 
     def __init__(self, module: ModuleType) -> None:
         super().__init__(f"Module {module!r} has a bad or missing value for __implements__")
@@ -92,7 +92,7 @@ def patch_module(
 ) -> bool:
     """Replace attributes of *target_module* by those of *source_module* of the same names.
 
-    *source_module* may have functions that take part:
+    *source_module* may define functions that are called in the course of this:
 
     - ``_gevent_will_monkey_patch(target_module, items, warn, **kwargs)`` is called first. It may
       change the list *items*, call ``warn(message)``, and refuse by raising
@@ -102,8 +102,8 @@ def patch_module(
     Subscribers and plug-ins get a :class:`gevent.events.GeventWillPatchModuleEvent` after the
     former and a :class:`gevent.events.GeventDidPatchModuleEvent` after the latter.
 
-    :param items: The names to replace; ``source_module.__implements__`` where left out.
-    :return: True if it was done: ``False`` if a subscriber raised ``DoNotPatch``.
+    :param items: The names to replace; ``source_module.__implements__`` by default.
+    :return: ``True`` if the module was patched, ``False`` if a subscriber raised ``DoNotPatch``.
     :raises AttributeError: if there are neither *items* nor an ``__implements__``, or one of the
         names is missing in *source_module*.
     """
@@ -150,7 +150,7 @@ def _call_hook(
 
 
 def notify_will_patch(target: ModuleType, source: ModuleType, names: list[str]) -> None:
-    """Tell subscribers and plug-ins that *target* is about to be patched.
+    """Notify subscribers and plug-ins that *target* is about to be patched.
 
     :raises gevent.events.DoNotPatch: if one of them refuses.
     """
@@ -160,7 +160,7 @@ def notify_will_patch(target: ModuleType, source: ModuleType, names: list[str]) 
 
 
 def notify_did_patch(target: ModuleType, source: ModuleType) -> None:
-    """Tell subscribers and plug-ins that *target* was patched."""
+    """Notify subscribers and plug-ins that *target* was patched."""
     events.notify_and_call_entry_points(
         events.GeventDidPatchModuleEvent(target.__name__, source, target)
     )

@@ -53,7 +53,7 @@ _FEWER_FIGURES = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}"
 
 
 def is_address(host: Any) -> bool:
-    """Return whether *host* is an IPv4 or IPv6 address in figures, which needs no look-up."""
+    """Return true if *host* is an IPv4 or IPv6 address in figures, which needs no look-up."""
     if isinstance(host, bytes | bytearray):
         host = host.decode("latin-1")
     if not isinstance(host, str) or not host:
@@ -70,7 +70,7 @@ def is_address(host: Any) -> bool:
 
 
 def is_ipv6_addr(host: Any) -> bool:
-    """Return whether *host* (``str`` or ``bytes``) is an IPv6 address, possibly with a scope."""
+    """Return true if *host* (``str`` or ``bytes``) is an IPv6 address, possibly with a scope."""
     text = host.decode("latin-1") if isinstance(host, bytes | bytearray) else host
     try:
         figures, _, scope = text.partition("%")
@@ -160,7 +160,7 @@ class AbstractResolver:
         proto: int = 0,
         flags: int = 0,
     ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
-        """Return how to connect to *host* and *port*; see :func:`socket.getaddrinfo`.
+        """Return the addresses of *host* and *port*; see :func:`socket.getaddrinfo`.
 
         :raises socket.gaierror: The look-up failed.
         """
@@ -195,7 +195,7 @@ class AbstractResolver:
         if not isinstance(sockaddr, tuple):
             raise TypeError("getnameinfo() argument 1 must be a tuple")
         if len(sockaddr) < 2 or not is_address(sockaddr[0]) or flags & NI_NUMERICHOST:
-            # That looks up no names, and knows best what is wrong with the arguments.
+            # The original function looks up no names in this case, and raises the exact error.
             return native_getnameinfo(sockaddr, flags)
         host, port = sockaddr[:2]
         if isinstance(port, int) and not 0 <= port < 65536:

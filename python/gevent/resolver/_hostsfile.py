@@ -28,7 +28,7 @@ class HostsFile:
         self._lines: list[tuple[str, list[str]]] = []
 
     def load(self) -> None:
-        """Read the file, unless it is as it was; one that cannot be read says nothing."""
+        """Read the file if it has changed; one that cannot be read counts as empty."""
         try:
             status = os.stat(self.fname)
             seen = (status.st_mtime_ns, status.st_size)

@@ -52,7 +52,7 @@ class _Channel(channel):
 
 
 class NativeLookups(Resolver):
-    """Answers what :func:`socket.getaddrinfo` is mostly asked, without a thread.
+    """Answers the usual calls of :func:`socket.getaddrinfo` without a thread.
 
     :meth:`answers` says whether it can: the system looks names up in the file of hosts and at name
     servers only, and the arguments are plain.
@@ -70,7 +70,7 @@ class NativeLookups(Resolver):
             self.close()
 
     def answers(self, host: Any, family: int = AF_UNSPEC, flags: int = 0) -> bool:
-        """Return whether a look-up with these arguments ends here as it does in the C library."""
+        """Return true if a look-up with these arguments ends here as it does in the C library."""
         return (
             type(host) is str
             and _PLAIN.fullmatch(host) is not None

@@ -68,7 +68,7 @@ class Resolver(AbstractResolver):
         self.cares = self.cares_class(self.hub.loop, **self.params)
         self.pid: int = os.getpid()
         self.fork_watcher = self.hub.loop.fork(ref=False)
-        # Only the channel: a bound method would keep this object, and so never end it.
+        # Only the channel is referred to: a bound method would keep this object alive for ever.
         self.fork_watcher.start(self.cares._on_fork)
 
     def __repr__(self) -> str:

@@ -88,7 +88,7 @@ class Result:
         return f"{type(self).__name__}(exception={self.exception!r})"
 
     def successful(self) -> bool:
-        """Return whether there is a value."""
+        """Return true if there is a value."""
         return self.exception is None
 
     def get(self) -> Any:
@@ -279,7 +279,7 @@ class channel:
 
         def finish(status: int, found: str, aliases: list[str], addresses: list[str]) -> None:
             if status:
-                # That an address has a name of no such kind means that nobody knows it.
+                # An address without a name of this kind counts as unknown.
                 failure = ARES_ENOTFOUND if status == ARES_ENODATA else status
                 callback(Result(exception=_host_error(failure)))
                 return

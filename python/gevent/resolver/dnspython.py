@@ -72,7 +72,7 @@ def _read_response(
             raise
         return None
     except dns.exception.DNSException:
-        # Whoever guesses the port can send anything.
+        # Any host that guesses the port can send datagrams.
         return None
     return response if request.is_response(response) else None
 

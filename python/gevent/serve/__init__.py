@@ -2,11 +2,11 @@
 
 A supervisor opens the listening sockets and forks workers, each of which accepts from all of them
 and runs a :class:`gevent.pywsgi.WSGIServer`. It replaces a worker that dies, hangs or has had its
-share of requests or memory; signals tell it what to do:
+share of requests or memory; signals control it:
 
 ========================== =========================================================================
-``SIGTERM``, ``SIGINT``    close the sockets, answer the requests in flight, end; at the second, at
-                           once
+``SIGTERM``, ``SIGINT``    close the sockets, answer the requests in flight, and end; the second one
+                           ends it without waiting
 ``SIGHUP``                 read the settings anew, start workers that import the application anew,
                            and then end the old ones
 ``SIGUSR1``                open the log files anew
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _enter(options: Options) -> None:
-    """Set what belongs to the process as a whole."""
+    """Apply the options of the process as a whole, such as its umask."""
     if options.umask is not None:
         os.umask(options.umask)
     if options.chdir is not None:
@@ -75,11 +75,12 @@ def _serve(options: Options, sources: Sources, password: str | None, messages: M
     try:
         listeners = open_listeners(options, os.environ)
         notifier = Notifier(os.environ)
-        # What is meant for this process must not mislead the programs that workers start.
+        # systemd means these variables for this process only: programs that workers start must not
+        # take them for theirs.
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
             os.environ.pop(name, None)
         return Supervisor(options, sources.options, listeners, password, messages, notifier).run()
     finally:
-        # Workers come by here too, when they end.
+        # Workers run this too when they end, and must not remove the supervisor's file.
         if pid_file is not None and os.getpid() == supervisor:
             pid_file.remove()

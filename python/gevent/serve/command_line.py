@@ -15,10 +15,10 @@ PROGRAM = "python -m gevent.serve"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says which option an unknown one resembles."""
+    """A parser whose error names the known option that an unknown one resembles."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong, and end."""
+        """Print the error *message*, and end the program with status 2."""
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
             first = unknown.split()[0].partition("=")[0]
@@ -30,7 +30,7 @@ class _Parser(argparse.ArgumentParser):
 class Sources:
     """The places that state settings, read anew at each reload.
 
-    What the command line says counts before the environment, and that before the file.
+    The command line takes precedence over the environment, and the environment over the file.
 
     :param arguments: The command line after the program's name.
     :param environ: The environment.
@@ -48,7 +48,7 @@ class Sources:
         self._path = os.path.abspath(path) if path else None
 
     def options(self) -> Options:
-        """Return the options that all places amount to now.
+        """Return the options, put together from all places as they are now.
 
         :raises ServeError: A setting is unknown, has a wrong value, or contradicts another.
         """
@@ -62,9 +62,9 @@ class Sources:
         return options
 
     def first_options(self) -> Options:
-        """Return the same; what is wrong ends the program with a line and status 2.
+        """Return the options as :meth:`options` does, but end the program where that fails.
 
-        :raises SystemExit: See there.
+        :raises SystemExit: A setting is wrong (2); one line on stderr says why.
         """
         try:
             return self.options()
@@ -103,7 +103,8 @@ def _make_parser() -> argparse.ArgumentParser:
     for name, (field, setting) in settings().items():
         default = default_of(field)
         if name == "app":
-            # It is judged later: the value of a misspelt option would be taken for it.
+            # Its form is checked later: argparse would take the value of a misspelt option for it,
+            # and report that instead of the option.
             parser.add_argument(name, nargs="?", help=setting.help, metavar=name)
         elif setting.is_flag:
             parser.add_argument(
@@ -149,7 +150,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _converter(setting: Setting) -> Callable[[str], Any]:
-    """Return the function that argparse calls, whose errors it prints as they are."""
+    """Return the function that argparse calls. argparse prints the texts of its errors as is."""
 
     def convert(text: str) -> Any:
         try:

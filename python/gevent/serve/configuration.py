@@ -1,4 +1,4 @@
-"""Where settings come from beside the command line: a TOML file and environment variables."""
+"""The sources of settings beside the command line: a TOML file and environment variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gevent.serve import converters
 from gevent.serve.errors import ServeError, reason
 from gevent.serve.options import Setting, settings
 
-#: What the names of environment variables begin with.
+#: The prefix of the names of environment variables.
 PREFIX = "GEVENT_SERVE_"
 #: The variable that names the configuration file, and the option's name.
 CONFIG = "config"
@@ -20,7 +20,7 @@ CONCURRENCY = "WEB_CONCURRENCY"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint at the known word that is most like *word*, or an empty text."""
+    """Return a hint that names the known word most like *word*, or an empty text."""
     alike = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {alike[0]}?" if alike else ""
 
@@ -28,7 +28,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings that environment variables state, by field.
 
-    :raises ServeError: A variable has the prefix but is of no setting, or its value is wrong.
+    :raises ServeError: A variable has the prefix but names no setting, or its value is wrong.
     """
     known = {PREFIX + name.upper(): name for name in settings()}
     found: dict[str, Any] = {}
@@ -51,7 +51,8 @@ def from_file(path: str) -> dict[str, Any]:
 
     Keys are written as the options are, without the dashes in front.
 
-    :raises ServeError: It cannot be read, is no TOML, or has an unknown key or a wrong value.
+    :raises ServeError: The file cannot be read, is no TOML, or has an unknown key or a wrong
+        value.
     """
     try:
         with open(path, "rb") as file:

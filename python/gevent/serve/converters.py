@@ -1,7 +1,7 @@
 """Functions that turn the text of a setting into its value.
 
-Each takes what stands on the command line, in an environment variable or in the configuration
-file, and raises :class:`ValueError` with a message for the operator when it cannot be right.
+Each takes a text from the command line, an environment variable or the configuration file, and
+raises :class:`ValueError` with a message for the operator when the text is not valid.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def optional(convert: Callable[[str], T]) -> Callable[[str], T | None]:
 
 
 def truth(text: str) -> bool:
-    """Return what ``yes``, ``no`` and their like mean."""
+    """Return true for ``yes`` and its like, and false for ``no`` and its like."""
     word = text.lower()
     if word not in _TRUE + _FALSE:
         raise ValueError(f"{text!r} is neither yes nor no")

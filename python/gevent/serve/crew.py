@@ -1,4 +1,4 @@
-"""The worker processes that there are: forking them, receiving from them, noting their end."""
+"""The worker processes: forking them, receiving their messages, and noting their end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gevent.serve.metrics import Metrics
 from gevent.serve.process import WorkerProcess
 from gevent.serve.signals import Signals
 
-#: Signals of timers and descriptors, which end a process that did not ask for them.
+#: Signals of timers and descriptors, whose default action ends the process.
 TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
 #: Signals that do nothing to a worker. A terminal sends the first two to all processes, and the
 #: supervisor passes on what is to be done.
@@ -45,16 +45,16 @@ class Crew:
         self._selector.register(signals, selectors.EVENT_READ)
 
     def __iter__(self) -> Iterator[WorkerProcess]:
-        """Yield the workers there are now, however that changes meanwhile."""
+        """Yield the workers of this moment; the crew may change during the iteration."""
         return iter(self._workers.copy())
 
     def __bool__(self) -> bool:
         return bool(self._workers)
 
     def wait(self, timeout: float | None) -> tuple[list[int], list[WorkerProcess]]:
-        """Wait for *timeout* seconds at most; return the signals that came, and who sent something.
+        """Wait for signals and messages; return the signals, and the workers that sent something.
 
-        :param timeout: None to wait for any time.
+        :param timeout: The most seconds to wait, or None for no limit.
         """
         numbers: list[int] = []
         speakers = []
@@ -67,7 +67,8 @@ class Crew:
             elif key.fileobj is not self._metrics:
                 speakers.append(key.data)
         if self._metrics is not None:
-            # In any case: deadlines of clients may have passed, and processes that answered ended.
+            # Called in any case, as deadlines of clients may have passed, and processes that
+            # answered may have ended.
             with self._signals.blocked():
                 self._metrics.step([one.pid for one in self._workers])
         return numbers, speakers
@@ -92,7 +93,7 @@ class Crew:
         :raises OSError: The system has no process or descriptor left.
         """
         for stream in (sys.stdout, sys.stderr):
-            # What they still hold would be written by both processes.
+            # Both processes would write what the buffers of the streams still hold.
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         ours, theirs = socket.socketpair()
@@ -123,9 +124,9 @@ class Crew:
         return new
 
     def receive(self, one: WorkerProcess) -> list[tuple[str, str]]:
-        """Return the words that a worker sent, each with the text behind it."""
+        """Return the messages of a worker, each as its word and the text behind the word."""
         if one not in self._workers:
-            # It has ended since it sent something, which was received then.
+            # The worker has ended meanwhile, and its messages were received at that time.
             return []
         lines, over = one.receive()
         if over:
@@ -135,8 +136,8 @@ class Crew:
     def ended(self) -> Iterator[tuple[WorkerProcess, int]]:
         """Yield each worker that has ended and its exit code.
 
-        It is still among the workers, so that its last messages are received, and is
-        :meth:`remove`d then.
+        The worker stays in the crew until :meth:`remove` is called, so that its last messages can
+        be received.
         """
         for one in self:
             pid, status = os.waitpid(one.pid, os.WNOHANG)
@@ -144,7 +145,7 @@ class Crew:
                 yield one, os.waitstatus_to_exitcode(status)
 
     def remove(self, one: WorkerProcess) -> None:
-        """Strike a worker off that has ended."""
+        """Remove a worker that has ended from the crew."""
         self._stop_receiving(one)
         self._workers.remove(one)
         one.release()

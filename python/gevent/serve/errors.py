@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class ServeError(Exception):
-    """Why serving cannot start, in one line."""
+    """Serving cannot start. The message is one line that says why."""
 
 
 def reason(error: OSError) -> str:
-    """Return what the system says about *error*, without its number and file name."""
+    """Return the text of the system for *error*, without its number and file name."""
     return error.strerror or str(error)
 
 

@@ -1,4 +1,4 @@
-"""When a worker has done its share and is to be replaced."""
+"""Deciding when a worker has done its share and is to be replaced."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gevent.serve.options import Options
 
 
 class Fatigue:
-    """Counts requests and memory, and asks once for another worker when there are too many.
+    """Counts requests and measures memory, and asks once for a new worker when one is too much.
 
-    :param options: The command line.
-    :param ask: Called with the reason; the worker goes on serving until the other is there.
+    :param options: The settings, which have the limits.
+    :param ask: Called with the reason. The worker goes on serving until the new one is there.
     """
 
     def __init__(self, options: Options, ask: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ class Fatigue:
         self._max_memory = options.max_memory << 20
 
     def count(self, application: Any) -> Any:
-        """Return an application that counts its calls, or the same one where that is no use."""
+        """Return *application* wrapped to count its calls, or as it is if there is no limit."""
         if not self._max_requests:
             return application
 

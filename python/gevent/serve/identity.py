@@ -11,7 +11,7 @@ from gevent.serve.errors import ServeError, reason
 def user_and_group(user: str | None, group: str | None) -> tuple[int | None, int | None, str]:
     """Return the numbers of a user and group, each None if not given, and the user's name.
 
-    A user without a group brings the group of its own.
+    A user that is given without a group comes with its own primary group.
 
     :raises ServeError: There is no such user or group.
     """
@@ -40,7 +40,7 @@ def user_and_group(user: str | None, group: str | None) -> tuple[int | None, int
 def become(user: str | None, group: str | None) -> None:
     """Change this process to *user* and *group*, for good.
 
-    :raises ServeError: There is no such user or group, or this process may not become it.
+    :raises ServeError: There is no such user or group, or this process may not change to it.
     """
     if user is None and group is None:
         return
@@ -62,9 +62,9 @@ def become(user: str | None, group: str | None) -> None:
 
 
 class PidFile:
-    """A file with the number of this process, removed at the end if it still is this one's.
+    """A file with the number of this process. It is removed at the end if it still has that.
 
-    :raises ServeError: It cannot be written, or names another process that runs.
+    :raises ServeError: The file cannot be written, or names another process that runs.
     """
 
     def __init__(self, path: str) -> None:
@@ -72,7 +72,8 @@ class PidFile:
         other = self._read()
         if other and other != os.getpid() and _runs(other):
             raise ServeError(f"cannot write {path}: process {other} runs already")
-        # Whoever reads it finds a whole number or the old one: it is replaced, not written to.
+        # The file is replaced and not written to, so a reader finds either the old number or the
+        # whole new one.
         new = f"{self.path}.{os.getpid()}"
         try:
             with open(new, "w") as file:

@@ -9,12 +9,12 @@ from typing import Any
 
 
 class JsonLog:
-    """A class to derive handlers from: `format_request` returns a JSON object in a line.
+    """A base class of handlers whose `format_request` returns a JSON object in one line.
 
     Its keys are ``time`` (RFC 3339, when the request came), ``client``, ``method``, ``target`` and
     ``protocol`` of the request line, ``status`` and ``bytes`` of the response, ``seconds`` that it
-    took, ``host``, ``agent`` and ``referer`` of the request's header, and ``worker``. What is not
-    known is null, as all of the request is when it was refused for its form.
+    took, ``host``, ``agent`` and ``referer`` of the request's header, and ``worker``. A value
+    that is not known is null, as are all values of a request that was refused as malformed.
     """
 
     environ: Any

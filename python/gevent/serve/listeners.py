@@ -2,8 +2,8 @@
 
 The supervisor opens each address once, and all workers accept from that one socket. A socket for
 each worker (``SO_REUSEPORT``) would spread the load without a thundering herd, but the kernel
-chooses the worker when a connection comes: it then waits for that one, however busy it is, though
-others idle, and is lost with it.
+chooses the worker when a connection comes: the connection then waits for that worker, however busy
+it is, while others idle, and is lost if that worker dies.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _NO_NEW_CONNECTIONS = (
 
 
 class Listener:
-    """A listening socket, as the supervisor has it.
+    """A listening socket of the supervisor.
 
-    :param sock: The socket; it listens.
+    :param sock: The socket, which is listening.
     :param inherited: True if another program opened it and goes on using it. Then only the
         descriptor is closed at the end.
     """
@@ -55,12 +55,12 @@ class Listener:
         self.sock = sock
         self.inherited = inherited
         self.is_unix: bool = sock.family == socket.AF_UNIX
-        #: The address as it would be written in a URL.
+        #: The address in the form in which a URL has it.
         self.address: str = address_of(sock)
         self._file = None if inherited or not self.is_unix else _identity(sock.getsockname())
 
     def refuse_new(self) -> None:
-        """Take no further connections in, but keep those that wait to be accepted.
+        """Have the kernel take no new connections, but keep those that wait to be accepted.
 
         A Unix socket loses its name. New connections over TCP are not answered until
         :meth:`close`, which must follow soon: they are refused at the second try of the client's
@@ -76,13 +76,14 @@ class Listener:
         memory = ctypes.create_string_buffer(program, len(program))
         pointer = struct.pack("HL", len(_NO_NEW_CONNECTIONS), ctypes.addressof(memory))
         with suppress(OSError):
-            # A kernel without filters: a connection may be reset in that moment.
+            # A kernel without filters refuses this; a connection may then be reset as the socket is
+            # closed.
             self.sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, pointer)
 
     def has_waiting(self) -> bool:
         """Return true if connections wait to be accepted."""
         if self.inherited:
-            # They are for whoever opened the socket.
+            # They are for the program that opened the socket.
             return False
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
@@ -98,7 +99,7 @@ class Listener:
         self.sock.close()
 
     def _unlink(self) -> None:
-        """Remove the name of a Unix socket, unless it is another server's by now."""
+        """Remove the file of a Unix socket, unless the path is another server's by now."""
         if self._file is None:
             return
         path = self.address.removeprefix(UNIX)
@@ -111,9 +112,9 @@ class Listener:
 def open_listeners(options: Options, environ: Mapping[str, str]) -> list[Listener]:
     """Return the listening sockets that *options* ask for.
 
-    Without an address, those that systemd passed to this process are taken.
+    Where the options have no address, the sockets that systemd passed to this process are used.
 
-    :raises ServeError: An address is none, or in use, or may not be used.
+    :raises ServeError: An address is not valid, is in use, or may not be used by this process.
     """
     binds: Sequence[str] = options.bind
     if not binds:
@@ -139,7 +140,7 @@ def passed_descriptors(environ: Mapping[str, str]) -> range:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return where *listener* listens, as it would be written in a URL."""
+    """Return the address of *listener* in the form in which a URL has it."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         path = "@" + name[1:].decode(errors="replace") if isinstance(name, bytes) else name
@@ -195,7 +196,7 @@ def _adopt(bind: str) -> socket.socket:
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         listener.detach()
         raise ServeError(f"cannot listen at {bind}: no listening socket")
-    # The programs that the application starts must not have it.
+    # Programs that the application starts must not inherit the socket.
     listener.set_inheritable(False)
     return listener
 
@@ -220,7 +221,7 @@ def _open_unix(path: str, options: Options) -> socket.socket:
 
 @contextmanager
 def _permissions(mode: int | None) -> Iterator[None]:
-    """Give a file that is made meanwhile these permissions from its first moment on."""
+    """Give files that are made within the block these permissions from the first moment on."""
     if mode is None:
         yield
         return
@@ -251,7 +252,7 @@ def _remove_stale(path: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path)
     except BlockingIOError:
-        # Its queue is full: there is a server.
+        # The queue of the socket is full, so a server listens at it.
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
     else:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -1,4 +1,4 @@
-"""Finding the application, and classes that are named on the command line."""
+"""Importing the application, and classes that the options name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_application(options: Options) -> Any:
 
     ``module:make(1, debug=True)`` calls *make* with these arguments, which must be literals.
 
-    :raises ServeError: It cannot be imported or made, or is nothing to call.
+    :raises ServeError: The application cannot be imported or made, or cannot be called.
     """
     assert options.app is not None
     module_name, _, expression = options.app.partition(":")

@@ -15,9 +15,9 @@ STANDARD_OUTPUT = "-"
 class LogFile:
     """A file, or the standard output or error, that takes the place of a log of `WSGIServer`.
 
-    Each text is written by a system call of its own and not kept in a buffer, so it is there when
-    the request was answered, survives a crash, and stays whole though several processes append to
-    the file. A text that cannot be written is lost: a full disk ends no connection.
+    Each text is written by a system call of its own and not kept in a buffer, so it is in the
+    file once the request was answered, survives a crash, and stays whole though several processes
+    append to the file. A text that cannot be written is lost: a full disk ends no connection.
 
     :param path: The file's name, or ``-`` for the standard output, or None for the standard error.
     :param complain: Called once with a line when writing fails, and once when it works again.
@@ -64,7 +64,7 @@ class LogFile:
             self.write(line)
 
     def flush(self) -> None:
-        """Do nothing: nothing is kept back."""
+        """Do nothing: texts are not buffered."""
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -77,7 +77,7 @@ class LogFile:
     def reopen(self) -> None:
         """Open the file of this name anew, after the old one was renamed.
 
-        When that fails, it goes on with the old file.
+        When that fails, lines go on being written to the old file.
         """
         if self.path in (None, STANDARD_OUTPUT):
             return
@@ -86,7 +86,7 @@ class LogFile:
         except ServeError as error:
             self._complain(str(error))
             return
-        # The number stays, in case the application keeps it.
+        # The descriptor keeps its number, which the application may have stored.
         os.dup2(new, self._descriptor, inheritable=False)
         os.close(new)
 
@@ -112,7 +112,7 @@ class Messages:
         self.file.write(f"{when}gevent.serve: {text}\n")
 
     def debug(self, text: str) -> None:
-        """Write a line for whoever looks for a fault."""
+        """Write a line that helps to find a fault."""
         self.say(text, "debug")
 
     def warn(self, text: str) -> None:

@@ -2,9 +2,9 @@
 
 Each worker opens a view of its own (:mod:`gevent.inspect`), at the path of the supervisor's with a
 dot and its number behind it. The supervisor listens at the path itself, or at the loopback
-address, and answers ``/metrics`` with the sums over the workers and ``/health`` with whether all
-are well. It reads requests without waiting for a client, and forks a process for each answer that
-takes the workers' words, so that a worker that does not answer holds nothing else up.
+address, and answers ``/metrics`` with the sums over the workers and ``/health`` with status 200 if
+all are well. It reads requests without waiting for a client, and forks a process for each answer
+that needs numbers of the workers, so that a worker that does not answer holds nothing else up.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _TAKEN_WITHIN = 10.0
 
 
 class Metrics:
-    """The supervisor's socket for them.
+    """The supervisor's socket for requests for the numbers of all workers.
 
-    :param setting: The address that ``gevent.config.inspect`` has.
-    :raises InspectError: It cannot be had.
+    :param setting: The address, in the form of ``gevent.config.inspect``.
+    :raises InspectError: The address cannot be used.
     """
 
     def __init__(self, setting: str) -> None:
         listener, address = listen(parse_address(setting))
         self.address: Address = address
         self._service = HttpService(listener, self._respond)
-        #: What a request over loopback has to bring; ``None`` for a Unix socket.
+        #: The token that a request over loopback must have; ``None`` for a Unix socket.
         self.token: str | None = None
         if self.address.path is None:
             self.token = os.environ.get("GEVENT_INSPECT_TOKEN") or secrets.token_urlsafe(24)
@@ -64,21 +64,21 @@ class Metrics:
         return self._service.fileno()
 
     def timeout(self) -> float | None:
-        """Return after how many seconds :meth:`step` is due in any case, ``None`` for never."""
+        """Return the seconds until :meth:`step` must be called in any case, ``None`` for never."""
         return self._service.timeout()
 
     def address_of(self, pid: int) -> str:
-        """Return the setting ``inspect`` of a worker."""
+        """Return the value of the setting ``inspect`` for the worker with process number *pid*."""
         return f"unix:{self._base}.{pid}"
 
     def step(self, workers: list[int]) -> None:
-        """Go on with requests; new processes answer whole ones with what *workers* say."""
+        """Read requests; for each complete one, a new process asks *workers* and answers."""
         self.reap()
         self._workers = workers
         self._service.step()
 
     def reap(self) -> None:
-        """Note which answers are given."""
+        """Collect the exit statuses of processes that have given their answers."""
         for pid in list(self._answering):
             with suppress(ChildProcessError):
                 if not os.waitpid(pid, os.WNOHANG)[0]:
@@ -86,18 +86,18 @@ class Metrics:
             self._answering.discard(pid)
 
     def forget(self) -> None:
-        """Leave the socket to the supervisor, in a worker."""
+        """Close the descriptors in a worker; the supervisor keeps its own."""
         self._service.close()
 
     def close(self) -> None:
-        """End it, and remove the socket."""
+        """Stop answering, and remove the socket."""
         self._service.close()
         if self.address.path is not None:
             with suppress(OSError):
                 os.unlink(self.address.path)
 
     def _refuse(self, request: Request) -> Answer | None:
-        """Return the answer that takes no worker's words, if there is one."""
+        """Return the answer to a request if no worker has to be asked for it, else ``None``."""
         if refusal := wrong_token(request, self.token):
             return refusal
         if request.path not in ("/metrics", "/health"):
@@ -111,7 +111,8 @@ class Metrics:
             return refusal
         if len(self._answering) >= _MOST:
             return _text(503, "too many requests at a time")
-        # Before the fork, as the set of descriptors that it is taken from is one with the child's.
+        # The socket is taken before the fork, as parent and child share the epoll set that it is
+        # removed from.
         with take() as connection:
             try:
                 pid = os.fork()
@@ -129,12 +130,12 @@ class Metrics:
                 os._exit(0)
 
     def _collect(self, path: str) -> Answer:
-        """Ask the workers, in a process of its own."""
+        """Ask the workers, and return the answer. This runs in a process of its own."""
         views = [(pid, Address(f"{self._base}.{pid}")) for pid in self._workers]
         if path == "/metrics":
             found = []
             for _, view in views:
-                # One that is starting or ending has no view.
+                # A worker that is starting or ending has no view.
                 with suppress(InspectError):
                     stats = ask_json(view, "/stats.json?waits=1", timeout=_WORKER_WITHIN)
                     found.append(metrics_of(stats))
@@ -157,7 +158,7 @@ def _send(connection: Any, answer: Answer) -> None:
     with connection, suppress(OSError):
         connection.settimeout(_TAKEN_WITHIN)
         connection.sendall(encode_answer(answer))
-        # Until the client closes its end too, or a reset could take the answer back.
+        # Wait until the client closes its end too: a reset could take the answer back.
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(1.0)
         while connection.recv(65536):

@@ -10,14 +10,15 @@ from contextlib import suppress
 
 
 class Notifier:
-    """Sends states to the socket that ``NOTIFY_SOCKET`` names; without one, nowhere.
+    """Sends states to the socket that ``NOTIFY_SOCKET`` names; does nothing without one.
 
     :param environ: The environment of the process.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         path = environ.get("NOTIFY_SOCKET", "")
-        #: Where the states go, empty for nowhere. An at sign stands for the abstract namespace.
+        #: The address of the socket, or an empty text. An at sign in front stands for the abstract
+        #: namespace.
         self._address = "\0" + path[1:] if path.startswith("@") else path
         #: The longest time in seconds between two signs of life, None where systemd asks for none.
         self.watchdog: float | None = None
@@ -27,19 +28,19 @@ class Notifier:
             self.watchdog = int(period) / 2e6
 
     def ready(self, text: str) -> None:
-        """Say that the service is there, also after a reload."""
+        """Notify systemd that the service is ready, also after a reload."""
         self._send(f"READY=1\nSTATUS={text}\nMAINPID={os.getpid()}")
 
     def reloading(self) -> None:
-        """Say that a reload has begun."""
+        """Notify systemd that a reload has begun."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=reloading")
 
     def stopping(self) -> None:
-        """Say that the service is about to end."""
+        """Notify systemd that the service is about to end."""
         self._send("STOPPING=1\nSTATUS=answering the last requests")
 
     def alive(self) -> None:
-        """Give the watchdog a sign of life, if there is one."""
+        """Send a sign of life to the watchdog of systemd, if it asks for that."""
         if self.watchdog:
             self._send("WATCHDOG=1")
 

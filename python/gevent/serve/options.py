@@ -19,12 +19,12 @@ DEFAULT_BIND = "127.0.0.1:8000"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is to be known of a setting beside its name and default.
+    """The properties of a setting beside its name and default.
 
     :param help: One line for ``--help``.
-    :param convert: Makes a value of a text; see :mod:`gevent.serve.converters`.
-    :param metavar: What stands for the value in ``--help``.
-    :param many: True if it may be given several times, or with commas.
+    :param convert: Turns a text into a value; see :mod:`gevent.serve.converters`.
+    :param metavar: The placeholder of the value in ``--help``.
+    :param many: True if the setting may be given several times, or as a list with commas.
     """
 
     help: str
@@ -59,7 +59,7 @@ _TIMEOUT = converters.optional(converters.seconds)
 
 @dataclass(frozen=True)
 class Options:
-    """What to serve, and how."""
+    """All settings: the application, the addresses, and the way in which it is served."""
 
     app: str | None = setting(
         "the application: package.module:app, or package.module:make() with the call that makes it",
@@ -75,7 +75,7 @@ class Options:
     )
     workers: int = setting("how many processes serve", converters.positive, default=1, **_NUMBER)
 
-    # How workers are watched and replaced.
+    # The watching and the replacement of workers.
     timeout: float = setting(
         "replace a worker that has not let other greenlets run for so long; 0: never",
         converters.seconds,
@@ -280,7 +280,7 @@ class Options:
         **_BYTES,
     )
 
-    # What is decided on the command line alone.
+    # Options of the command line alone.
     check: bool = setting(
         "import the application, report if it could serve, and end", converters.truth, default=False
     )

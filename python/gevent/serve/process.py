@@ -12,34 +12,34 @@ from dataclasses import dataclass, field
 
 from gevent.serve.heartbeat import Heartbeat
 
-# Every message is a line: a word, for FAILED with a reason behind it.
+# Every message is a line that begins with a word. Behind FAILED and TIRED there is a reason.
 
-#: From a worker: the application is imported, and it waits for GO.
+#: From a worker: it has imported the application, and waits for GO.
 LOADED = "loaded"
-#: From a worker: why it cannot serve.
+#: From a worker: it cannot serve, for the reason that follows.
 FAILED = "failed"
 #: From a worker: it asks to be replaced, for the reason that follows.
 TIRED = "tired"
 #: From a worker: it accepts no more connections and will end.
 CLOSED = "closed"
-#: To a worker that is loaded: serve.
+#: To a worker that is loaded: it is to serve.
 GO = "go"
-#: To a worker: accept no more, answer the requests in flight, and end.
+#: To a worker: it is to accept no more, answer the requests in flight, and end.
 RETIRE = "retire"
-#: To a worker: accept what waits, and then do as for RETIRE.
+#: To a worker: it is to accept the connections that wait, and then do as for RETIRE.
 FINISH = "finish"
 
-#: How many seconds connections that wait to be accepted may keep the listening sockets from closing
+#: The seconds for which connections that wait to be accepted may keep the listening sockets open
 #: when the service ends.
 CLOSING = 1.0
 
 
 class State(enum.Enum):
-    """How far a worker has come. It only ever moves down this list."""
+    """The stage of a worker's life. A worker only ever moves down this list."""
 
-    #: It imports the application.
+    #: The worker imports the application.
     STARTING = enum.auto()
-    #: It could serve, and waits for the others of its generation.
+    #: It is ready to serve, and waits for the others of its generation.
     LOADED = enum.auto()
     #: It serves.
     SERVING = enum.auto()
@@ -51,24 +51,24 @@ class State(enum.Enum):
 
 @dataclass(eq=False)
 class WorkerProcess:
-    """One worker."""
+    """A worker process, with the supervisor's end of the channel to it."""
 
     pid: int
-    #: Which generation of workers it belongs to; a reload starts the next.
+    #: The generation of workers that it belongs to; each reload starts the next one.
     generation: int
     channel: socket.socket
     heartbeat: Heartbeat
     started: float = field(default_factory=time.monotonic)
     state: State = State.STARTING
-    #: True if it is the one that watches the source files.
+    #: True if this worker of its generation watches the source files.
     watches_files: bool = False
-    #: True while it may send something.
+    #: True while messages from it can still come.
     pollable: bool = True
     #: True once it has closed its listening sockets.
     closed: bool = False
-    #: When to kill it, None for never.
+    #: The time at which it is killed, None for never.
     kill_at: float | None = None
-    #: True if the log has said why it ends.
+    #: True if the reason of its end is in the log already.
     explained: bool = False
     _unread: bytes = b""
 
@@ -77,7 +77,7 @@ class WorkerProcess:
         return self.channel.fileno()
 
     def send(self, word: str) -> None:
-        """Send a word; a worker that is ending may not receive it."""
+        """Send a message. A worker that is ending may not receive it."""
         with suppress(OSError):
             self.channel.send(f"{word}\n".encode())
 
@@ -97,12 +97,12 @@ class WorkerProcess:
         return [line.decode(errors="replace") for line in lines], over
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal."""
+        """Send the signal *number* to the process."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def release(self) -> None:
-        """Give back what was taken for it, when it has ended."""
+        """Release the channel and the heartbeat's slot. To be called once the worker has ended."""
         self.channel.close()
         self.heartbeat.release()
 
@@ -114,6 +114,6 @@ def how_it_ended(code: int) -> str:
     try:
         name = signal.Signals(-code).name
     except ValueError:
-        # The C library has no names for signals of real time.
+        # The C library has no names for real-time signals.
         name = str(-code)
     return f"ended by signal {name}"

@@ -1,7 +1,8 @@
-"""What trusted proxies say about the client: ``X-Forwarded-*``, or ``Forwarded`` (RFC 7239).
+"""Information of trusted proxies on the client: ``X-Forwarded-*``, or ``Forwarded`` (RFC 7239).
 
-Any client can send these fields. So they count only when the connection comes from a proxy that
-the operator trusts; from others, and those of the kind that the proxies do not set, are dropped.
+Any client can send these fields. So they are used only when the connection comes from a proxy that
+the operator trusts. They are dropped from other connections, and fields of the kind that the
+proxies do not set are always dropped.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def trust(networks: Iterable[str]) -> Callable[[str], bool]:
 
 
 def apply(environ: dict[str, Any], is_trusted: Callable[[str], bool], forwarded: bool) -> None:
-    """Put into *environ* what the trusted proxies say of the client.
+    """Put into *environ* the client's address and URL as the trusted proxies state them.
 
     :param forwarded: True to believe ``Forwarded``, else ``X-Forwarded-*``.
     """
@@ -72,7 +73,7 @@ def _apply_x_forwarded(environ: dict[str, Any], is_trusted: Callable[[str], bool
             break
         client = str(address)
     _set_client(environ, client)
-    # Each proxy states these for itself, the nearest last.
+    # Each proxy appends its own value, so the nearest proxy's is the last one.
     proto, host, port, prefix = (
         environ.get(name, "").rpartition(",")[2].strip() for name in X_FORWARDED[1:]
     )
@@ -123,7 +124,7 @@ def _elements(field: str) -> list[dict[str, str]]:
 def _set_client(environ: dict[str, Any], client: str) -> None:
     if client != environ.get("REMOTE_ADDR", ""):
         environ["REMOTE_ADDR"] = client
-        # The port was that of the proxy's connection.
+        # The port belongs to the proxy's connection and not to the client's.
         environ.pop("REMOTE_PORT", None)
 
 
@@ -148,7 +149,7 @@ def _without_port(node: str) -> str:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an address, None if *text* is none. One of IPv4 within IPv6 is the former."""
+    """Return the address in *text*, or None. An IPv4-mapped IPv6 address is returned as IPv4."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -157,7 +158,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def behind_proxies(networks: Iterable[str], header: str) -> type:
-    """Return a class to derive handlers from, whose requests and log lines name the client."""
+    """Return a base class of handlers whose requests and log lines name the real client."""
     is_trusted = trust(networks)
     forwarded = header == "forwarded"
 

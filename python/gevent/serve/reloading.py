@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 
 from gevent.serve.options import Options
 
-#: Seconds between two looks at the files.
+#: The seconds between two checks of the files.
 PERIOD = 0.5
 
 
 def watch(options: Options, sleep: Callable[[float], None], supervisor: int) -> None:
-    """Tell the supervisor to reload whenever a file has changed, for ever."""
+    """Have the supervisor reload whenever a file has changed. This never returns."""
     known: dict[str, int] = {}
     first = True
     while True:
@@ -38,10 +38,10 @@ def _extra(patterns: tuple[str, ...]) -> Iterator[str]:
 
 
 def _changed(known: dict[str, int], patterns: tuple[str, ...], first: bool) -> bool:
-    """Return true if a file has changed, and take note of all.
+    """Return true if a file has changed since the last call; update *known* with all files.
 
-    A module that is imported later is no change, but a new file that matches a pattern is one, and
-    so is one that is gone.
+    A module that is imported later does not count as a change. A new file that matches a pattern
+    does, and so does a file that is gone.
     """
     changed = False
     extra = set(_extra(patterns))

@@ -1,6 +1,6 @@
-"""The servers of a worker: `gevent.pywsgi.WSGIServer` with what the options ask for.
+"""The servers of a worker: `gevent.pywsgi.WSGIServer` set up by the options.
 
-It is imported in workers only, after the standard library was patched.
+This module is imported in workers only, after the standard library was patched.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from gevent.serve.options import Options
 from gevent.serve.process import CLOSING
 from gevent.socket import socket as GeventSocket
 
-#: Under this name an application finds its WebSocket in the environment of a request.
+#: The key of the WebSocket in the environment of a request.
 WEBSOCKET_KEY = "wsgi.websocket"
 #: Attributes by which applications and middleware refer to what they wrap.
 _WRAPPED = ("wsgi_app", "app", "application", "wsgi_application", "__wrapped__")
 
 
 class Server(WSGIServer):
-    """A server at a listening socket that other processes have too."""
+    """A server at a listening socket that it shares with other processes."""
 
-    #: Longer than usual: reloads happen under load, when clients are slow to send as well.
+    #: This is longer than usual, as reloads happen under load, when clients are slow to send.
     last_call: float = 2.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -40,10 +40,12 @@ class Server(WSGIServer):
         super().__init__(*args, **kwargs)
 
     def accept_the_rest(self) -> None:
-        """Accept all connections that wait, as nobody will later; then :meth:`close` loses none.
+        """Accept all connections that wait, so that :meth:`close` loses none.
+
+        This is for the end of the service, when no other worker will accept them.
 
         Where the number of connections is limited, they are accepted as others end, as long as the
-        supervisor lets them wait. Idle connections end now, and make room.
+        supervisor lets them wait. Idle connections are closed now, which makes room.
         """
         if self.started:
             self._service.stop()
@@ -64,7 +66,7 @@ class Server(WSGIServer):
 
     def _reading_failed(self, failure: BaseException) -> None:
         if isinstance(failure, OSError) and failure.errno == errno.EINVAL:
-            # The supervisor shut the listening socket down: the service ends.
+            # The supervisor has shut the listening socket down, as the service ends.
             self.close()
         else:
             super()._reading_failed(failure)
@@ -91,7 +93,7 @@ def make_servers(
     if options.max_connections is not None:
         from gevent.pool import Pool
 
-        # One pool for all addresses.
+        # The servers of all addresses share one pool, so the limit is that of the worker.
         arguments["spawn"] = Pool(options.max_connections)
     return [
         Server(
@@ -148,8 +150,8 @@ def _named_handler(options: Options, application: Any) -> Any:
 def uses_websockets(application: Any, name: str) -> bool:
     """Return true if *application* expects ``environ["wsgi.websocket"]``.
 
-    That is so for a `gevent.websocket.Resource`, for what wraps one, and where the code of the
-    application, of the module that defines it, or of the module *name*, has that key in it.
+    That is so for a `gevent.websocket.Resource`, for an application that wraps one, and if the code
+    of the application, of the module that defines it, or of the module *name* contains that key.
     """
     for one in _layers(application):
         if isinstance(one, _resource_classes()):
@@ -162,13 +164,13 @@ def uses_websockets(application: Any, name: str) -> bool:
 
 
 def _resource_classes() -> tuple[type, ...]:
-    """Return the classes of applications for WebSockets, of those modules that are loaded."""
+    """Return the classes `Resource` of the modules for WebSockets that are loaded."""
     modules = (sys.modules.get(name) for name in ("gevent.websocket", "geventwebsocket.resource"))
     return tuple(module.Resource for module in modules if module is not None)
 
 
 def _layers(application: Any) -> Iterator[Any]:
-    """Yield an application and what it wraps, each once."""
+    """Yield an application and the applications that it wraps, each once."""
     seen: list[Any] = []
     ahead = [application]
     while ahead and len(seen) < 100:
@@ -181,12 +183,12 @@ def _layers(application: Any) -> Iterator[Any]:
         ahead += [attributes[name] for name in _WRAPPED if name in attributes]
         for cell in getattr(one, "__closure__", None) or ():
             with suppress(ValueError):
-                # A cell may be empty still.
+                # The cell of a closure may still be empty.
                 ahead.append(cell.cell_contents)
 
 
 def _code_of(one: Any, module: types.ModuleType | None) -> Iterator[types.CodeType]:
-    """Yield the code of an application, and of what its module defines."""
+    """Yield the code objects of an application, and those of its module's functions."""
     owners = [one, type(one)]
     if module is not None:
         own = vars(module).values()

@@ -1,4 +1,4 @@
-"""The signals of the supervisor: collected while it works, taken when it waits."""
+"""The signals of the supervisor, which are collected while it works and read when it waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _do_nothing(*_: object) -> None:
 
 
 class Signals:
-    """Catches *numbers*, and has a descriptor that becomes readable when one comes."""
+    """Catches the signals *numbers*, and has a descriptor that is readable once one has come."""
 
     def __init__(self, numbers: Sequence[signal.Signals]) -> None:
         self.numbers = numbers
@@ -30,17 +30,17 @@ class Signals:
         return self._read.fileno()
 
     def take(self) -> list[int]:
-        """Return the signals that came, in order."""
+        """Return the signals that came since the last call, in order."""
         with suppress(BlockingIOError):
             return list(self._read.recv(4096))
         return []
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Hold back all signals meanwhile.
+        """Block all signals within the block.
 
         A signal that reached a forked child before :meth:`forget` would be written to the
-        descriptor that it shares with its parent, and be taken there for the parent's own.
+        descriptor that it shares with its parent, and the parent would take it for its own.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -49,15 +49,19 @@ class Signals:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def ignore(self) -> None:
-        """Ignore them from now on, as the process ends: the interpreter drops handlers early."""
+        """Ignore the signals from now on.
+
+        The process is about to end: the interpreter removes handlers before it exits, and a signal
+        would then have its default action.
+        """
         for number in self.numbers:
             signal.signal(number, signal.SIG_IGN)
 
     def forget(self, harmless: Sequence[signal.Signals]) -> None:
-        """Catch none any more, in a forked child that holds signals back.
+        """Stop catching signals, in a forked child that has them blocked.
 
-        :param harmless: Those that do nothing to the child. They get a handler that does nothing:
-            programs that the child starts would inherit that a signal is ignored.
+        :param harmless: Signals that are to have no effect on the child. They get a handler that
+            does nothing and are not ignored, as programs that the child starts would inherit that.
         """
         signal.set_wakeup_fd(-1)
         for number in self.numbers:

@@ -1,12 +1,12 @@
 """The process that starts, watches, replaces and ends the workers.
 
-It has no hub: it only waits for signals and for messages of the workers.
+It has no hub, as it only waits for signals and for messages of the workers.
 
 Workers come in generations. The first start and each reload fork a whole one, whose workers import
-the application and then wait. When all of them could, they are ordered to serve, and only then are
-those of the generation before ordered to end; when one of them could not, the new generation is
-dropped and the old one stays. So the two never serve side by side but for that moment, and a
-reload that comes while two generations are there waits until one is gone.
+the application and then wait. When all of them have imported it, they are ordered to serve, and
+only then are those of the generation before ordered to end; when one of them fails, the new
+generation is dropped and the old one stays. So two generations serve side by side for that moment
+only, and a reload that is asked for while there are two waits until one is gone.
 
     STARTING ── loaded ──> LOADED ── go ──> SERVING ── tired ──> TIRED ── retire ──> ENDING
         └─────────── ordered to end, dropped, or found to be stuck ──────────────────────┘
@@ -36,19 +36,19 @@ from gevent.serve.options import LASTING, Options
 from gevent.serve.process import CLOSING, State, WorkerProcess, how_it_ended
 from gevent.serve.signals import Signals
 
-#: Seconds until a worker that ended soon after its start is replaced, from the second such end in a
-#: row on, and at most. They double each time.
+#: The seconds until a worker that ended soon after its start is replaced: at the second such end in
+#: a row, and at most. They double each time.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 16.0
-#: A worker that has lived for so many seconds did not end soon.
+#: A worker that has lived for this many seconds did not end soon after its start.
 SHORT_LIFE = 1.0
-#: What a worker gets beyond the graceful timeout, in seconds, before it is killed.
+#: The seconds that a worker gets beyond the graceful timeout before it is killed.
 GRACE = 2.0
-#: How many seconds a stuck worker has to write where it is stuck, before it is killed.
+#: The seconds that a stuck worker has to write its stack before it is killed.
 LAST_WORDS = 1.0
 #: The seconds between two checks if connections still wait to be accepted, at the end.
 CLOSING_STEP = 0.005
-#: How many seconds they may wait if no worker is there when the service is to end and one is
-#: started.
+#: The seconds that such connections may wait if there is no worker when the service is to end, and
+#: one is started for them.
 LAST_SHIFT = 5.0
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -67,12 +67,12 @@ CAUGHT = (
 class Supervisor:
     """Keeps a number of workers serving at the listening sockets.
 
-    :param options: What to serve, and how.
-    :param read_again: Returns what to serve after a reload, or raises :class:`ServeError`.
+    :param options: The settings of the first start.
+    :param read_again: Returns the settings after a reload, or raises :class:`ServeError`.
     :param listeners: The listening sockets.
-    :param key_password: What decrypts the key of the certificate, if anything does.
-    :param messages: The log of what happens.
-    :param notifier: Where systemd is.
+    :param key_password: The password that decrypts the certificate's key; None without one.
+    :param messages: The log for the operator.
+    :param notifier: Notifies systemd, if that started the service.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Supervisor:
         self.key_password = key_password
         self.messages = messages
         self.notifier = notifier
-        #: How many workers there should be.
+        #: The number of workers that there should be.
         self.wanted: int = options.workers
         #: The generation that serves, 0 before the first; and the one that starts, if any.
         self.current: int = 0
@@ -100,20 +100,20 @@ class Supervisor:
         self.reload_again: bool = False
         #: True once the service ends.
         self.ending: bool = False
-        #: Until when connections that wait may keep the listening sockets open, once it ends.
+        #: The time until which waiting connections may keep the listening sockets open at the end.
         self.closing_until: float | None = None
-        #: True once a worker was started only to accept what waited when the service was to end.
+        #: True once a worker was started only to accept the connections that waited at the end.
         self.last_shift: bool = False
         self.status: int = 0
-        #: When the next worker may replace one that ended, and how long to wait the next time.
+        #: The time at which a worker that ended may be replaced, and the pause of the next time.
         self.replace_at: float = 0.0
         self.pause: float = 0.0
         self.last_check: float = time.monotonic()
-        #: The settings and the number of workers before a reload, for when it fails.
+        #: The settings and the number of workers before a reload, restored if the reload fails.
         self.before_reload: tuple[Options, int] = (options, self.wanted)
         self.signals: Signals = Signals(CAUGHT)
         self.workers: Crew = Crew(self.signals)
-        #: Where the numbers of all workers can be asked for, if the setting ``inspect`` says so.
+        #: The service with the numbers of all workers, if the setting ``inspect`` asks for one.
         self.metrics: Metrics | None = None
 
     def run(self) -> int:
@@ -196,7 +196,7 @@ class Supervisor:
             self._start_generation()
 
     def _read_settings(self) -> bool:
-        """Take the settings over as they are now; return false if they are wrong."""
+        """Read the settings anew and apply them; return false if they are wrong."""
         try:
             new = self.read_again()
         except ServeError as error:
@@ -209,7 +209,7 @@ class Supervisor:
             if getattr(new, name) != value:
                 self.messages.warn(f"a new {name.replace('_', '-')} counts after a restart only")
         if new.workers != self.options.workers:
-            # Otherwise it stays what signals have made of it.
+            # Otherwise the number stays as signals have changed it.
             self.wanted = new.workers
         self.options = replace(new, **kept)
         return True
@@ -232,7 +232,7 @@ class Supervisor:
         self.notifier.ready(text)
 
     def _drop_generation(self) -> None:
-        """End the workers of a generation that cannot serve; without another, end it all."""
+        """End the workers of a generation that cannot serve, and the service if it is the first."""
         dropped, self.coming = self.coming, None
         for one in self.workers:
             if one.generation == dropped:
@@ -257,7 +257,7 @@ class Supervisor:
     # Workers
 
     def _fork(self, generation: int) -> bool:
-        """Start a worker; return false if the system does not let us."""
+        """Start a worker; return false if the system cannot fork a process."""
         watches_files = self.options.reload and not any(
             one.generation == generation and one.watches_files for one in self.workers
         )
@@ -271,7 +271,7 @@ class Supervisor:
         return True
 
     def _work(self, watches_files: bool, channel: socket.socket, heartbeat: Heartbeat) -> int:
-        """Be a worker, in a process of its own; return the exit status."""
+        """Run as a worker, in the forked process; return the exit status."""
         return worker.run(
             worker.Context(
                 options=self.options,
@@ -328,20 +328,20 @@ class Supervisor:
             self.messages.say(f"worker {one.pid} {why}; starting another")
 
     def _note_its_end(self, one: WorkerProcess) -> None:
-        """Take note that a worker ends, by itself or because it was ordered to."""
+        """Note that a worker ends, by itself or because it was ordered to."""
         one.state = State.ENDING
         if one.kill_at is None:
             one.kill_at = time.monotonic() + self.options.graceful_timeout + GRACE
 
     def _order_to_end(self, one: WorkerProcess, how: str) -> None:
         if one.state in (State.STARTING, State.LOADED):
-            # It has nothing to finish.
+            # It has not served yet, so it has no request to finish.
             one.kill()
         one.send(how)
         self._note_its_end(one)
 
     def _has_ended(self, one: WorkerProcess, code: int) -> None:
-        # Its last messages may still be there.
+        # Its last messages may still be unread.
         self._take_messages(one)
         self.workers.remove(one)
         needed = one.generation == self.coming or one.state is not State.ENDING
@@ -410,10 +410,11 @@ class Supervisor:
         return min(1.0, self.options.timeout / 4)
 
     def _watch(self) -> None:
-        """Do what is due."""
+        """Kill the workers that are stuck or late, and do what else is due at this time."""
         now = time.monotonic()
         if self.options.timeout and now - self.last_check > 2 * self._watching_period() + 1.0:
-            # This process was stopped, as by Ctrl-Z, and the workers with it: they begin anew.
+            # This process was stopped, as by Ctrl-Z, and the workers with it. Their heartbeats are
+            # old for that reason only, so they count from now.
             for one in self.workers:
                 one.heartbeat.beat()
         self.last_check = now
@@ -444,7 +445,7 @@ class Supervisor:
     def _replace_stuck(self, one: WorkerProcess, silent: float) -> None:
         self._give_up(one, f"has not let other greenlets run for {silent:.0f} s")
         if one.state is not State.LOADED:
-            # Another takes its place now, not only when it is gone.
+            # Another worker takes its place now, without waiting for its end.
             one.state = State.ENDING
 
     # The end
@@ -459,9 +460,9 @@ class Supervisor:
             self.closing_until = time.monotonic() + CLOSING
         how = process.FINISH
         if any(listener.inherited for listener in self.listeners):
-            # Whoever opened the socket has others take what waits there.
+            # The program that opened the socket has others accept the connections that wait.
             how = process.RETIRE
-        # Without any that serve, those that start are to take what waits.
+        # If no worker serves, those that are starting are to accept the connections that wait.
         serve = any(one.state in (State.SERVING, State.TIRED) for one in self.workers)
         for one in self.workers:
             if serve or at_once or one.state is not State.STARTING:
@@ -476,7 +477,7 @@ class Supervisor:
             self._close_when_drained(time.monotonic())
 
     def _close_when_drained(self, now: float) -> None:
-        """Close the listening sockets once no connection waits, nobody takes it, or time is up."""
+        """Close the listening sockets once no connection waits, or none will be accepted."""
         waiting = any(listener.has_waiting() for listener in self.listeners)
         if waiting and now < (self.closing_until or 0):
             taken = not all(one.closed for one in self.workers)
@@ -485,9 +486,9 @@ class Supervisor:
         self._close_listeners()
 
     def _call_last_shift(self) -> bool:
-        """Start a worker for connections that came when there was none; return false if we cannot.
+        """Start a worker for connections that wait while there is none; return false if it cannot.
 
-        That happens when all workers have just died.
+        There is no worker at the end of the service when all of them have just died.
         """
         if self.last_shift or not self.current or not self._fork(self.current):
             return False

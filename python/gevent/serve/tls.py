@@ -1,4 +1,4 @@
-"""The certificate, its key, and what decrypts the key."""
+"""The certificate, its key, and the password of the key."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from gevent.serve.errors import ServeError, reason
 from gevent.serve.options import Options
 
-#: What a PEM file has in it when its key is encrypted, in the current and in the old format.
+#: Texts that mark a PEM file whose key is encrypted, in the current and in the old format.
 _ENCRYPTED = ("BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED")
 
 
 def key_password(options: Options) -> str | None:
-    """Return what decrypts the key, None if nothing has to.
+    """Return the password that decrypts the key, or None if the key is not encrypted.
 
-    The supervisor asks once, before there are workers; they would ask all at the same time.
+    The supervisor asks once, before there are workers, which would all ask at the same time.
 
     :raises ServeError: The password's file cannot be read, or there is no terminal to ask at.
     """
@@ -34,13 +34,13 @@ def key_password(options: Options) -> str | None:
         with open(path, encoding="latin-1") as file:
             text = file.read()
     except OSError:
-        # The worker says so when it loads the certificate.
+        # The worker reports the error when it loads the certificate.
         return None
     if not any(mark in text for mark in _ENCRYPTED):
         return None
     try:
         with warnings.catch_warnings():
-            # It warns where it cannot hide what is typed, as when a program answers.
+            # getpass warns if it cannot hide the typed text, as when a program answers.
             warnings.simplefilter("ignore", getpass.GetPassWarning)
             return getpass.getpass(f"Enter PEM pass phrase for {path}: ")
     except (EOFError, OSError) as error:
@@ -62,7 +62,7 @@ def make_context(options: Options, password: str | None) -> Any:
     else:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # Without a password in our hands, OpenSSL must not ask the terminal for one.
+        # An empty password keeps OpenSSL from asking the terminal for one.
         context.load_cert_chain(options.tls_cert, options.tls_key, password or "")
     except (OSError, ssl.SSLError) as error:
         files = " and ".join(one for one in (options.tls_cert, options.tls_key) if one)

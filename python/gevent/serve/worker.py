@@ -1,4 +1,4 @@
-"""A process that serves: it imports the application, says so, and serves when ordered to."""
+"""A worker: it imports the application, notifies the supervisor, and serves when ordered to."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ BEAT = 1.0
 
 @dataclass(frozen=True)
 class Context:
-    """What a worker gets from the supervisor."""
+    """The data that a worker gets from the supervisor."""
 
     options: Options
     listeners: list[socket.socket]
-    #: Connected to the supervisor.
+    #: The worker's end of the channel to the supervisor.
     channel: socket.socket
     heartbeat: Heartbeat
     messages: Messages
-    #: What decrypts the key of the certificate, if anything does.
+    #: The password that decrypts the key of the certificate; None without one.
     key_password: str | None
     #: True if other processes serve the same application.
     multiprocess: bool
     #: True if this worker is to notify the supervisor of changed source files.
     watches_files: bool
-    #: Returns the address of a worker's view by its process number; None where none is to be open.
+    #: Returns the address of a worker's view by its process number; None if no view is to
+    #: be opened.
     view_of: Callable[[int], str] | None = None
 
 
 def run(context: Context) -> int:
     """Serve until the supervisor ends it or is gone, or ``SIGTERM`` comes; return the status."""
     with suppress(OSError, ValueError, AttributeError):
-        # Writes where the worker is stuck when the supervisor gives it up with SIGABRT.
+        # It writes the stack of a stuck worker, which the supervisor ends with SIGABRT.
         faulthandler.enable(all_threads=False)
     try:
         serving = _Serving(context)
@@ -58,9 +59,9 @@ def run(context: Context) -> int:
 
 
 def check(options: Options, key_password: str | None) -> None:
-    """Load all that a worker loads, without serving.
+    """Load everything that a worker loads, without serving.
 
-    :raises ServeError: Something is wrong.
+    :raises ServeError: Something cannot be loaded.
     """
     prepare(options)
     from gevent.serve import server, tls
@@ -81,7 +82,7 @@ def prepare(options: Options) -> None:
 
 
 class _Serving:
-    """The servers of a worker, and its talk with the supervisor."""
+    """The servers of a worker, and its messages to and from the supervisor."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -95,7 +96,7 @@ class _Serving:
         from gevent.serve import server, tls
         from gevent.serve.fatigue import Fatigue
 
-        # Not before: that user may not be able to read where this package is.
+        # The user changes only now, as the new one may not be able to read this package's files.
         identity.become(options.user, options.group)
         application = load_application(options)
         handler = server.handler_class_for(options, application)
@@ -105,7 +106,7 @@ class _Serving:
         self.logs: list[LogFile] = []
         self.access_log = self._open_log(options.access_log) if options.access_log else None
         self.error_log = self._open_log(options.error_log)
-        # From here on, as the files may be renamed while the application is imported.
+        # The handler is set now, as the files may be renamed while the application is imported.
         signal.signal(signal.SIGUSR1, self._reopen_logs)
         self.end = Event()
         self.finish = False
@@ -127,7 +128,7 @@ class _Serving:
         return log
 
     def run(self) -> None:
-        """Serve to the end."""
+        """Serve until all servers have stopped."""
         import gevent
         from gevent.socket import socket as cooperative
 
@@ -139,7 +140,7 @@ class _Serving:
             from gevent.serve import reloading
 
             gevent.spawn(reloading.watch, self.context.options, gevent.sleep, os.getppid())
-        # The greenlet that does so from now on has not run yet.
+        # The greenlet that sends heartbeats from now on has not run yet.
         self.context.heartbeat.beat()
         self._send(process.LOADED)
         self.end.wait()
@@ -153,7 +154,7 @@ class _Serving:
         self._send(f"{process.TIRED} {why}")
 
     def _obey(self) -> None:
-        """Do what the supervisor says; end when it is gone."""
+        """Carry out the orders of the supervisor; end when it is gone."""
         unread = b""
         with suppress(OSError):
             while part := self.channel.recv(4096):

@@ -25,13 +25,13 @@ class ClientWebSocket(WebSocket):
     _is_client: ClassVar[bool] = True
 
     def __init__(self, stream: Stream, *, url: str, **settings: Any) -> None:
-        """Speak WebSocket over a `stream`, the server at `url` having agreed; see `WebSocket`."""
+        """Speak WebSocket over a `stream` after the handshake with `url`; see `WebSocket`."""
         super().__init__(None, stream, None, **settings)
         self.url = url
 
     @property
     def path(self) -> str:
-        """The path that was asked for."""
+        """The path of the URL."""
         return urlsplit(self.url).path or "/"
 
     def __enter__(self) -> Self:
@@ -109,7 +109,7 @@ def connect(
                 made = socket.create_connection((parts.hostname, port))
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if parts.scheme == "wss":
-                # An interpreter may have been built without it.
+                # An interpreter may have been built without ssl.
                 from gevent import ssl
 
                 context = ssl_context or ssl.create_default_context()
@@ -132,7 +132,7 @@ def connect(
 def _shake_hands(
     sock: Any, handshake: WebSocketHandshake
 ) -> tuple[bytes, str | None, PerMessageDeflate | None]:
-    """Return what came behind the response, and the subprotocol and compression agreed on."""
+    """Return the bytes after the response, and the agreed subprotocol and compression."""
     sock.sendall(handshake.request)
     received = b""
     while (answer := handshake.decode(received)) is None:

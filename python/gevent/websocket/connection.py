@@ -19,7 +19,7 @@ __all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "Web
 
 MSG_CLOSED = "Connection closed"
 
-# As many bytes are written in a time of their own.
+# The size of the parts in which a message is written. Each part has a timeout of its own.
 _PART = 16 * 1024
 
 
@@ -33,10 +33,10 @@ def _abandon(ref: Any) -> None:
 
 
 class Stream:
-    """The bytes of a connection: its socket's.
+    """The byte stream of a connection: a socket, and the functions that read and write it.
 
-    A `WebSocket` uses `recv` and `write`; the socket itself where they are the socket's own when
-    the WebSocket is made.
+    A `WebSocket` calls `recv` and `write`. If both are the socket's own methods when the WebSocket
+    is made, it uses the socket directly.
     """
 
     __slots__ = ("recv", "socket", "write")
@@ -47,20 +47,20 @@ class Stream:
         self.write: Callable[[bytes | memoryview], object] = socket.sendall
 
     def end_sending(self) -> None:
-        """Let the other side see the end of what is sent; it may be received from as before."""
+        """Close the sending side. What the other side sends can be received as before."""
         sock = self.socket
         tls = getattr(sock, "_sslobj", None)
         try:
             if tls is not None:
                 before = sock.gettimeout()
                 sock.settimeout(0)
-                # The closing alert of TLS, if it can be sent without waiting.
+                # This sends the closing alert of TLS, if that can be done without waiting.
                 with contextlib.suppress(OSError):
                     tls.shutdown()
                 sock.settimeout(before)
             sock.shutdown(SHUT_WR)
         except (OSError, AttributeError):
-            # It is not there any more, or it is like a socket and cannot do that.
+            # The connection has ended, or the object is only like a socket and has no shutdown.
             pass
 
     def read(self, size: int) -> bytes:
@@ -73,7 +73,7 @@ class Stream:
 
 
 def _plain_socket(stream: Any) -> plain_socket | None:
-    """Return the socket of a stream that does no more than a plain socket, if it is one."""
+    """Return the socket of a stream that only passes calls on to a plain socket, or None."""
     sock = stream.socket if type(stream) is Stream else None
     if type(sock) is plain_socket and (stream.recv, stream.write) == (sock.recv, sock.sendall):
         return sock
@@ -83,18 +83,19 @@ def _plain_socket(stream: Any) -> plain_socket | None:
 class WebSocket(WebSocketBase):
     """One WebSocket: `receive()` and `send()` whole messages, `close()` when done.
 
-    Any number of greenlets may send, each message stays in one piece; one greenlet may receive.
+    Any number of greenlets may send, and each message stays in one piece. One greenlet may receive.
     Pings are answered, and a close is acknowledged, while a greenlet receives.
 
-    A message is sent immediately, unless more have been received already: then the answers to those
-    go with it. It is not kept back longer than until the greenlet lets others run.
+    A message is sent immediately, unless more messages have been received already. Then it is kept
+    to be sent together with the answers to those, but no longer than until the greenlet lets others
+    run.
 
     `environ` is that of the request, None for a client. `closed` is true once messages can no
-    longer be sent, `stream` the connection's bytes, None once it is closed, and `handler` the
-    `WebSocketHandler`, None for a client. `close_code` and `close_reason` are what the other side
-    closed with: None as long as it has not, 1005 when it gave no code, 1006 when the connection
-    ended without a close. `ended_by` names the limit of the server that ended the connection, None
-    if none did.
+    longer be sent, `stream` is the `Stream` of the connection, None once it is closed, and
+    `handler` is the `WebSocketHandler`, None for a client. `close_code` and `close_reason` are
+    those of the other side's close. The code is None as long as there is none, 1005 when it gave no
+    code, and 1006 when the connection ended without a close. `ended_by` names the limit of the
+    server that ended the connection, None if none did.
     """
 
     OPCODE_CONTINUATION: ClassVar[int] = 0x00
@@ -130,8 +131,9 @@ class WebSocket(WebSocketBase):
         :param message_timeout: seconds to wait for more of a message that has begun.
         :param write_timeout: seconds to wait for the other side to take more of what is sent.
         :param close_timeout: seconds that the other side has, once this one closes, to close too.
-        :param min_rate: how many bytes earn a second more of the first two; without it, any do.
-        :param received: what came behind the handshake.
+        :param min_rate: how many bytes extend the first two timeouts by a second; without it, any
+            progress restarts them.
+        :param received: the bytes that came after the handshake.
         """
         super().__init__(
             self._is_client, max_message_size, compression, received, _plain_socket(stream)
@@ -140,7 +142,8 @@ class WebSocket(WebSocketBase):
             self._limit_messages(message_timeout, min_rate)
         self.environ = environ
         self.stream: Stream | None = stream
-        # The handler has the WebSocket: both would wait for the collector.
+        # A weak reference, as the handler refers to the WebSocket: a cycle would keep both until
+        # the garbage collector runs.
         self._handler = None if handler is None else weakref.ref(handler)
         self.close_code: int | None = None
         self.close_reason: str = ""
@@ -193,7 +196,7 @@ class WebSocket(WebSocketBase):
         return None if self.environ is None else self.environ.get(name)
 
     def _receive_some(self) -> bool:
-        """Receive by a stream's own method; return true if anything came."""
+        """Receive with the stream's `recv`; return true if anything came."""
         left = self._message_time_left()
         if left is None:
             data = self._connection.recv(self._wanted)
@@ -210,20 +213,24 @@ class WebSocket(WebSocketBase):
         return bool(data)
 
     def _message_expired(self) -> None:
-        """Close, as a message has begun and does not come."""
+        """Close the connection because the rest of a message did not come in time."""
         self.ended_by = "message_timeout"
         self._break_off(1008, "message took too long")
 
     def _break_off(self, code: int, reason: str) -> None:
-        """Close for what the other side did wrong."""
+        """Close the connection because of an error of the other side."""
         self.close_code, self.close_reason = code, reason
         self._broken = True
         self.close(code, reason)
-        # The other side is to end the connection now, and sees that nothing follows the close.
+        # The end of the stream shows the other side that nothing follows the close, so that it ends
+        # the connection.
         self._connection.end_sending()
 
     def _control(self, opcode: int, payload: Any, reason: str = "") -> bool:
-        """Take a control frame, of a close the code and reason; return true if it was the end."""
+        """Handle a control frame; return true if it ends the connection.
+
+        Of a close frame, `payload` is the code and `reason` the reason.
+        """
         if opcode == self.OPCODE_PING:
             self.handle_ping(payload)
         elif opcode == self.OPCODE_PONG:
@@ -234,19 +241,19 @@ class WebSocket(WebSocketBase):
             if not self.closed:
                 self._send_close(payload, "")
             if not self._is_client:
-                # It is for the server to end the connection first (RFC 6455 section 7.1.1).
+                # The server has to end the connection first (RFC 6455 section 7.1.1).
                 self._connection.end_sending()
         return self._ended
 
     def handle_ping(self, payload: bytes) -> None:
         """Answer a ping. A subclass may do more."""
         if not self.closed:
-            # What ended the connection will be seen by the reader.
+            # The greenlet that receives gets the error that ended the connection.
             with contextlib.suppress(WebSocketError):
                 self.send_frame(payload, self.OPCODE_PONG)
 
     def handle_pong(self, payload: bytes) -> None:
-        """Take note of a pong: nothing. A subclass may do more."""
+        """Do nothing with a pong. A subclass may do more."""
 
     def _lost(self) -> None:
         self._ended = True
@@ -257,7 +264,7 @@ class WebSocket(WebSocketBase):
         self._release()
 
     def _connection_over(self) -> None:
-        """Give back what the connection needed, and break the circles that it was part of."""
+        """Release what the connection needed, and break the reference cycles it was part of."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline is not gevent.getcurrent():
             deadline.kill(block=False)
@@ -267,21 +274,21 @@ class WebSocket(WebSocketBase):
             environ["wsgi.websocket"] = None
 
     def _send_in_turn(self, message: Any, binary: bool | None) -> None:
-        """Send a message after what others are sending."""
+        """Send a message once other greenlets have sent theirs."""
         with self._sending:
             self._write(self._encode(message, binary))
 
     def _send_rest(self, data: bytes) -> None:
-        """Send what is left of a message, after what others are sending."""
+        """Send the rest of a message once other greenlets have sent theirs."""
         with self._sending:
             self._write(data)
 
     def _flush(self) -> None:
-        """Have what is held sent by a greenlet that may wait."""
+        """Have a new greenlet, which may wait, send the messages that are held back."""
         gevent.spawn(self._send_held)
 
     def _send_held(self) -> None:
-        # What ended the connection will be seen by the reader.
+        # The greenlet that receives gets the error that ended the connection.
         with self._sending, contextlib.suppress(WebSocketError):
             self._write(self._take_held())
 
@@ -292,7 +299,7 @@ class WebSocket(WebSocketBase):
     def send_frame(self, message: Any, opcode: int) -> None:
         """Send a frame as it is: a message that is not compressed, or a ping or pong.
 
-        Raises `WebSocketError` as `send()` does, `ValueError` for what no frame can be.
+        Raises `WebSocketError` as `send()` does, `ValueError` for an invalid opcode or payload.
         """
         if self.closed:
             raise WebSocketError(MSG_ALREADY_CLOSED)
@@ -313,14 +320,15 @@ class WebSocket(WebSocketBase):
         except OSError as error:
             self._fail_to_send(error)
         except BaseException:
-            # Part of a frame may be on its way (a timeout, a kill): nothing can follow it.
+            # After a timeout or a kill, part of a frame may have been sent, so no other frame can
+            # follow it.
             self._lost()
             raise
 
     def _write_in_time(self, data: bytes) -> None:
         """Write in parts, each of which the other side takes in the time that is left.
 
-        What it takes earns more. Raises `TimeoutError` when it takes too long.
+        Each part that it takes extends that time. Raises `TimeoutError` when the time is over.
         """
         assert self._write_timeout is not None
         whole = left = self._write_timeout
@@ -340,7 +348,7 @@ class WebSocket(WebSocketBase):
             left = max(0.001, min(whole, left - (time.monotonic() - begin) + earned))
 
     def close(self, code: int = 1000, message: str | bytes = b"") -> None:
-        """Say that no more will be sent, for a reason of up to 123 bytes of UTF-8.
+        """Send a close: no more will be sent, for a reason of up to 123 bytes of UTF-8.
 
         The socket is not closed: the handler does that, when the other side has answered or was
         given time to. Closing again does nothing. Raises `ValueError` for a code that may not be

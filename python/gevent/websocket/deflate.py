@@ -6,10 +6,10 @@ __all__ = ["PerMessageDeflate"]
 
 
 class PerMessageDeflate(NamedTuple):
-    """How messages are compressed: what one side would have at most, or what both agreed on.
+    """The parameters of compression: the most that one side offers, or those agreed on.
 
-    Without context, messages are compressed one by one, which needs less memory between them and
-    makes them larger. A window of n bits takes 2**n bytes, from 9 to 15.
+    Without context takeover each message is compressed by itself, which needs less memory between
+    messages and makes them larger. A window of n bits takes 2**n bytes, from 9 to 15.
     """
 
     server_no_context_takeover: bool = False

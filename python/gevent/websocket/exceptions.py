@@ -1,4 +1,4 @@
-"""What goes wrong on a WebSocket. All of it is a `WebSocketError`, which is an `OSError`."""
+"""The errors of WebSockets. Each is a `WebSocketError`, which is an `OSError`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WebSocketError(OSError):
 
 
 class ProtocolError(WebSocketError):
-    """The other side broke the protocol. `code` is what the connection is closed with."""
+    """The other side broke the protocol. The connection is closed with `code`."""
 
     code: ClassVar[int] = 1002
 

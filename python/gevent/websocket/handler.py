@@ -20,7 +20,7 @@ __all__ = ["Client", "WebSocketHandler"]
 
 
 class Client:
-    """A connection that a server has: its address, `WebSocket`, and `WebSocketApplication`."""
+    """A connection of a server: its address, `WebSocket`, and `WebSocketApplication`."""
 
     def __init__(self, address: Any, ws: WebSocket) -> None:
         self.address = address
@@ -32,12 +32,14 @@ class Client:
 
 
 def _ignored(status: str, headers: Any, exc_info: Any = None) -> Callable[[Any], None]:
-    """The `start_response` of an application that has a WebSocket: the response was sent."""
+    """The `start_response` for an application with a WebSocket. It does nothing, as the response
+    was sent already.
+    """
     return lambda data: None
 
 
 def _tokens(value: str) -> list[str]:
-    """Return the members of a list in a field, in lower case."""
+    """Return the members of the list in a header field, in lower case."""
     return [token.strip() for token in value.lower().split(",")]
 
 
@@ -47,22 +49,22 @@ class WebSocketHandler(WSGIHandler):
     Give it to a `WSGIServer` as `handler_class`. Any other request is handled as usual, and has no
     such key. A subclass may set:
 
-    - `compression`: a `PerMessageDeflate` that messages are compressed with at most, None for not
-      at all;
+    - `compression`: a `PerMessageDeflate`, the most compression that is agreed to; None for no
+      compression;
     - `max_message_size`: the most bytes of a message that are accepted, before and after
       decompression, and with it the most that a connection holds for its client;
     - `message_timeout`: how many seconds to wait for more of a message that has begun, None for any
-      time; then the WebSocket is closed with 1008. What comes earns more time, by the server's
-      `min_rate`, and what is sent must be taken within its `write_timeout` likewise;
+      time; then the WebSocket is closed with 1008. Bytes that come extend the time, by the server's
+      `min_rate`. What is sent must be taken within its `write_timeout` likewise;
     - `close_timeout`: how many seconds a client is given to take a close and answer it, None for
       any time;
     - `ping_interval`: after how many seconds the client is sent a ping each time, None for never.
-      Only while the application receives can its answer be seen;
+      The answer is read only while the application receives;
     - `ping_timeout`: how many seconds the answer may take; then the connection ends;
     - `allowed_origins`: the origins of pages that may connect, `"same-origin"` standing for the
       server's own; None for all. Clients that are no browsers send none, and may;
-    - `prevent_wsgi_call`: True to leave the application uncalled; `websocket` is there for
-      whoever wants to go on with it.
+    - `prevent_wsgi_call`: True to leave the application uncalled; the subclass then uses
+      `websocket` itself.
     """
 
     SUPPORTED_VERSIONS: ClassVar[tuple[str, ...]] = ("13", "8", "7")
@@ -105,10 +107,11 @@ class WebSocketHandler(WSGIHandler):
         )
 
     def upgrade_websocket(self) -> list[bytes]:
-        """Judge the request; agree, or refuse.
+        """Check the request for a WebSocket; accept or refuse it.
 
-        Afterwards `websocket` is there, and in the environ with `wsgi.websocket_version`; or it is
-        None and the response is started, whose body this returns.
+        If it is accepted, `websocket` is set, and is in the environ beside
+        `wsgi.websocket_version`. If it is refused, `websocket` is None, the response is started,
+        and its body is returned.
         """
         environ = self.environ
         try:
@@ -156,7 +159,7 @@ class WebSocketHandler(WSGIHandler):
             raise HandshakeError("WebSocket needs HTTP/1.1", 400)
         environ = self.environ
         if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("CONTENT_LENGTH", "0") != "0":
-            # It would be taken for frames.
+            # The body would be taken for frames.
             raise HandshakeError("a request for a WebSocket has no body", 400)
         if not self.check_origin(environ.get("HTTP_ORIGIN")):
             raise HandshakeError("this origin may not connect", 403)
@@ -169,8 +172,8 @@ class WebSocketHandler(WSGIHandler):
     def check_origin(self, origin: str | None) -> bool:
         """Return true if a page of this origin may connect; a subclass may decide.
 
-        Browsers send any page's requests with the user's cookies, so an application that goes by
-        those has to know its pages. By default `allowed_origins` decides.
+        Browsers send any page's requests with the user's cookies, so an application that relies on
+        cookies has to check the page. By default `allowed_origins` decides.
         """
         allowed = self.allowed_origins
         if allowed is None or origin is None or origin in allowed:
@@ -213,7 +216,7 @@ class WebSocketHandler(WSGIHandler):
         return [body]
 
     def _send_response(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Send a head that nothing is added to, and be done with HTTP on this connection."""
+        """Send exactly this head of a response, and end HTTP on this connection."""
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
         data = "\r\n".join(lines).encode("latin-1")
         self.status: Any = status
@@ -240,7 +243,8 @@ class WebSocketHandler(WSGIHandler):
         try:
             self._call_application()
         except WebSocketError as error:
-            # Sending to a client that has left is how an application comes to know of it.
+            # An application notices that its client has left by an error in sending, which is no
+            # fault to report.
             if not ws.closed or type(error) is not WebSocketError:
                 code = 1011
                 raise
@@ -248,7 +252,7 @@ class WebSocketHandler(WSGIHandler):
             code = 1011
             raise
         except BaseException:
-            # The server stops: it says so, but does not wait for anybody.
+            # The server stops: the close says so, but no answer is waited for.
             code, timeout = 1001, 0
             raise
         finally:
@@ -264,7 +268,7 @@ class WebSocketHandler(WSGIHandler):
             ws._connection_over()
 
     def _call_application(self) -> None:
-        """Call the application, run what it returns, and close that."""
+        """Call the application, iterate over its result, and close the result."""
         result = self.server.application(self.environ, _ignored)
         if result is None:
             return

@@ -1,4 +1,4 @@
-"""The keeping of a server's WebSockets besides messages: pings, origins, the end of the server."""
+"""Functions for a server's WebSockets beside messages: pings, origins, and the server's end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PORTS = {"http": 80, "https": 443}
 def same_origin(environ: Mapping[str, Any]) -> bool:
     """Return true if a request comes from a page of the server that it is sent to.
 
-    Scheme, host and port of its `Origin` are compared with those that the request was sent by; a
-    proxy in front has to pass `Host` on, and the scheme has to be `wsgi.url_scheme`. Without an
-    `Origin` the answer is False.
+    Scheme, host and port of its `Origin` are compared with `wsgi.url_scheme` and with the host and
+    port that the request was sent to, so a proxy in front has to pass `Host` on. Returns false for
+    a request without an `Origin`.
     """
     try:
         origin = urlsplit(environ.get("HTTP_ORIGIN", ""))

@@ -1,4 +1,4 @@
-"""Applications by path, as classes."""
+"""Applications as classes, and their choice by path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Resource", "WebSocketApplication"]
 
 
 class WebSocketApplication:
-    """What is done with a connection: subclass it, and give the class to a `Resource`.
+    """The base class of applications: derive from it, and give the class to a `Resource`.
 
     `ws` is the `WebSocket`. A class that sets `subprotocols`, names in order of preference, agrees
     with the client on one of them, which is then `ws.protocol`.
@@ -27,7 +27,7 @@ class WebSocketApplication:
         return cls.subprotocols[0] if cls.subprotocols else ""
 
     def handle(self) -> None:
-        """Serve the connection: open, a message after the other, close."""
+        """Serve the connection: call `on_open()`, `on_message()` for each message, `on_close()`."""
         self.on_open()
         message: str | bytearray | None = ""
         while message is not None and not self.ws.closed:
@@ -36,22 +36,22 @@ class WebSocketApplication:
         self.on_close(None)
 
     def on_open(self, *args: Any, **kwargs: Any) -> None:
-        """The connection is there."""
+        """Handle the beginning of the connection."""
 
     def on_message(self, message: str | bytearray | None, *args: Any, **kwargs: Any) -> None:
-        """A message came: a str or a bytearray; None says that the connection is over."""
+        """Handle a message, a str or a bytearray. None means that the connection is over."""
 
     def on_close(self, *args: Any, **kwargs: Any) -> None:
-        """The connection is over. The argument is a reason, None."""
+        """Handle the end of the connection. The argument is the reason, which is always None."""
 
 
 class Resource:
-    """A WSGI application that chooses another by the path.
+    """A WSGI application that chooses another application by the path.
 
     `apps` is a list of pairs of a pattern and an application, or a dictionary of them, tried in
     order: a regular expression that the beginning of the path must match, and a subclass of
-    `WebSocketApplication` for WebSockets or a WSGI application for anything else. What matches
-    nothing is answered with 404.
+    `WebSocketApplication` for WebSockets or a WSGI application for anything else. A request
+    that matches no pattern is answered with 404.
     """
 
     def __init__(self, apps: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
@@ -61,7 +61,7 @@ class Resource:
         return list(self.apps.items() if hasattr(self.apps, "items") else self.apps)
 
     def find(self, path: str, websocket: bool) -> Any:
-        """The application for a path, of those for WebSockets or of the others; None without."""
+        """Return the application for a path, one for WebSockets or another, or None."""
         for pattern, app in self._pairs():
             is_websocket = isinstance(app, type) and issubclass(app, WebSocketApplication)
             if is_websocket == websocket and re.match(pattern, path):
@@ -69,7 +69,7 @@ class Resource:
         return None
 
     def app_protocol(self, path: str) -> str:
-        """The subprotocol that the application for a path prefers, or an empty text."""
+        """Return the subprotocol that the application for a path prefers, or an empty text."""
         app = self.find(path, True)
         return app.protocol_name() if app is not None else ""
 

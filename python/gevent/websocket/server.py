@@ -11,11 +11,11 @@ __all__ = ["WebSocketServer"]
 
 
 class WebSocketServer(WSGIServer):
-    """A `WSGIServer` whose applications get WebSockets. `clients` has those that are connected."""
+    """A `WSGIServer` whose applications get WebSockets. `clients` has the connected ones."""
 
     handler_class: Any = WebSocketHandler
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what `WSGIServer` takes."""
+        """Make a server; the arguments are those of `WSGIServer`."""
         self.clients: dict[Any, Client] = {}
         super().__init__(*args, **kwargs)
