@@ -244,8 +244,11 @@ class TestOpenMetrics:
         return parse
 
     def test_read_by_prometheus(self, families):
+        gevent.sleep(0.001)
+        util.stats()  # Runs and turns of the hubs that there are now are measured from here on.
         greenlets = [gevent.spawn(gevent.sleep, 100) for _ in range(3)]
-        gevent.sleep(0.01)
+        for _ in range(3):
+            gevent.sleep(0.001)
         found = families(metrics_of(util.stats(waits=True)))
         gevent.killall(greenlets)
         kinds = {one.labels["kind"]: one.value for one in found["gevent_greenlets_waiting"].samples}
