@@ -41,6 +41,11 @@ def limited_by_a_timeout(receive: Callable) -> object:
         return receive()
 
 
+def limited_by_a_scope(receive: Callable) -> object:
+    with gevent.fail_after(0.01):
+        return receive()
+
+
 class TestOrder:
     @pytest.mark.parametrize("pair", [socket.socketpair, connected_pair])
     @pytest.mark.parametrize(
@@ -51,8 +56,9 @@ class TestOrder:
             lambda near: gevent.with_timeout(0.01, near.recv, 1),
             lambda near: socket.wait_read(near.fileno(), timeout=0.01) or near.recv(1),
             lambda near: select.select([near], [], [], 0.01)[0] and near.recv(1),
+            lambda near: limited_by_a_scope(lambda: near.recv(1)),
         ],
-        ids=["Timeout", "settimeout", "with_timeout", "wait_read", "select"],
+        ids=["Timeout", "settimeout", "with_timeout", "wait_read", "select", "scope"],
     )
     def test_what_came_in_time_is_received_after_a_busy_moment(
         self, wait: Callable, pair: Callable

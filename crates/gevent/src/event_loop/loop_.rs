@@ -45,7 +45,8 @@ impl Due {
         match self {
             Self::Wake(wait) => wait.kind() != WaitKind::Sleep,
             Self::Timeout(_) => true,
-            Self::Watcher(_) | Self::Task(_) => false,
+            Self::Task(task) => matches!(**task, Task::Scope(_)),
+            Self::Watcher(_) => false,
         }
     }
 }
