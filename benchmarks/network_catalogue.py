@@ -14,7 +14,7 @@ class Scenario:
     title: str
     #: What the server does with a connection: see `network_server.py`.
     server: str
-    #: What the load generator does: see `load_generator/src/main.rs`.
+    #: The load generator's scenario, one of those in `load_generator/src/main.rs`.
     load: str
     #: By side, how many times that side's figure this package's must be.
     bars: dict[str, float]

@@ -13,7 +13,7 @@ use crate::fields::is_token_byte;
 use crate::policy::{Leniency, Limits};
 use crate::refusal::Refusal;
 
-/// The way in which the end of a body is found.
+/// Tells a body's end: there is no body, its length is stated, or its last chunk is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.

@@ -1,4 +1,4 @@
-//! The ways in which the other side can break the protocol.
+//! Breaches of the protocol by the other side, as errors.
 
 use thiserror::Error;
 

@@ -15,7 +15,7 @@ pub struct Deflate {
     pub client: Side,
 }
 
-/// The way in which one side compresses.
+/// The settings by which one side compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Side {
     /// True if a message may refer to those before it.

@@ -10,7 +10,7 @@ __all__ = ["DNS_NAMES", "LATE", "ROWS", "TABLE", "LateRow", "Row"]
 
 
 class Row(NamedTuple):
-    """The way in which one module of the standard library becomes cooperative."""
+    """The replacements that make one module of the standard library cooperative."""
 
     #: The argument of ``patch_all`` that enables the row.
     option: str
@@ -45,7 +45,7 @@ TABLE = (
 
 
 class LateRow(NamedTuple):
-    """The way in which a module becomes cooperative that programs may import at any time."""
+    """The replacements for a module that programs may import at any time."""
 
     #: The argument of ``patch_all`` that enables the row.
     option: str

@@ -18,8 +18,9 @@ use crate::waiting::asyncio_state;
 use crate::waiting::timeout::Timeout;
 use crate::watcher::{Phase, Watcher, any_active, run_phase};
 
-/// The ways in which `break_` ends runs.
+/// The argument of `break_` that takes back the end of a run.
 const BREAK_NONE: u8 = 0;
+/// The argument of `break_` that ends the innermost run of the loop.
 const BREAK_INNERMOST: u8 = 1;
 
 impl Loop {

@@ -6,7 +6,7 @@
 //! counted for the greenlet that ran before. While such a tracer is set, every greenlet that goes on calls an empty
 //! Python function first.
 //!
-//! Whether one is set is read from CPython's thread state, a public structure whose layout is fixed for each minor
+//! CPython's thread state says if such a tracer is set. It is a public structure whose layout is fixed for each minor
 //! version.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

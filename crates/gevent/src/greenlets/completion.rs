@@ -153,7 +153,7 @@ impl Greenlet {
             return Ok(false);
         }
         let error = match exception {
-            // Where the argument is no exception, the greenlet gets the `TypeError` that says so.
+            // An argument that is no exception is refused in the greenlet, which gets the `TypeError` about it.
             Some(exception) => {
                 error_of(&PyTuple::new(py, [exception])?).unwrap_or_else(|error| error)
             }

@@ -77,7 +77,7 @@ there is none and the queue is shut, and `ValueError` for a negative `timeout` i
 impl SimpleQueue {
     /// Wakes getters for items that no notified getter claims, and putters for free slots that no notified putter claims.
     ///
-    /// Where a subclass's `qsize` fails, the size counts as enough: a waiter that is woken checks again for itself.
+    /// The size counts as enough if a subclass's `qsize` fails: a waiter that is woken checks again for itself.
     pub fn settle(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let state = &slf.get().state;

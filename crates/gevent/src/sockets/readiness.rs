@@ -1,6 +1,6 @@
 //! The waiting of a socket's operations: they try first, and park when the kernel says that they would block.
 //!
-//! Whether an operation would block is remembered from the last attempt (`reactor::sources`). A socket that waits for
+//! Each attempt leaves behind whether the next one would block (`reactor::sources`). A socket that waits for
 //! the first time is registered as a *source* of its loop, and stays registered. If the socket is a source of another
 //! thread's loop already, or must not keep its loop running, a *watch* is made for the one wait instead.
 

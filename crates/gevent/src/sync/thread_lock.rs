@@ -70,8 +70,8 @@ impl ThreadLock {
     /// Take the lock, waiting for it if `blocking` is true, at most `timeout` seconds unless that is -1, and return whether
     /// it was taken.
     ///
-    /// Where `blocking` is false no other greenlet runs, except after many such tries in a row that failed: so trying
-    /// in a loop comes to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`,
+    /// No other greenlet runs if `blocking` is false, except after many such tries in a row that failed: so trying in
+    /// a loop comes to an end. Raises `ValueError` for a timeout that is negative or given without `blocking`,
     /// `OverflowError` for one above `TIMEOUT_MAX`.
     #[pyo3(
         signature = (blocking = Flag(true), timeout = None),

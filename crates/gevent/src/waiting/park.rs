@@ -75,7 +75,7 @@ pub fn park_until_switched(py: Python<'_>, wait: &WaitRef) -> PyResult<Resumed> 
     resumed(py, wait, came)
 }
 
-/// The way in which the running greenlet came back.
+/// Tells a greenlet that has just been switched to why it runs again.
 pub enum Came {
     /// It was itself the next to run, so there was no switch.
     Stayed,

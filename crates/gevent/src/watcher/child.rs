@@ -27,7 +27,7 @@ pub struct Process {
     notice: Option<Notice>,
 }
 
-/// The way in which the loop notices that a child may have ended.
+/// Notices for the loop that a child may have ended: by its pidfd, or by SIGCHLD.
 #[derive(Debug)]
 enum Notice {
     /// The pidfd becomes readable; the number is that of its watch.

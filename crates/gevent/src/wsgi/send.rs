@@ -457,7 +457,7 @@ fn has_own_sendall(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
     let name = intern!(py, "sendall");
     let its = socket.get_type().getattr(name)?;
     let own = |class: &Registered| Ok::<_, PyErr>(class.get(py)?.getattr(name)?.is(&its));
-    // Where the module ssl is missing, no socket is of the other class.
+    // No socket is of the other class in an interpreter without the module ssl.
     Ok(own(&SOCKET)? || own(&TLS_SOCKET).unwrap_or(false))
 }
 

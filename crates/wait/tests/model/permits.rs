@@ -9,7 +9,7 @@ use wait::{Left, Progress, State, Ticket, Tickets, WaitQueue, Waiter};
 
 use crate::{World, explore};
 
-/// The way in which an object treats a waiter that was ended by something else just before it is notified.
+/// An object's treatment of a waiter that something else ended just before the object notifies it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Rule {
     /// For semaphores and events: such a waiter is taken out, and the next one is notified.
