@@ -51,7 +51,7 @@ class TestStart:
 
     def test_later(self):
         order = []
-        late = gevent.spawn_later(0.01, order.append, "late")
+        late = gevent.spawn_later(1, order.append, "late")
         soon = Greenlet(order.append, "soon")
         soon.start_later(0.001)
         gevent.joinall([late, soon])

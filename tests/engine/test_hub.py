@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent.exceptions import (
@@ -186,8 +187,7 @@ class TestErrors:
             gevent.sleep(10)
 
         raw = gevent.spawn_raw(run)
-        gevent.sleep(0.01)
-        assert raw.dead
+        until(lambda: raw.dead)
         assert "failed with Timeout" in printed.getvalue()
 
     def test_waiter_of_a_raw_greenlet_that_fails(self, printed):

@@ -326,8 +326,10 @@ class TestHub:
 
     def test_join(self):
         hub = get_hub()
-        greenlet = gevent.spawn_later(0.01, len, ())
+        late = gevent.spawn_later(60, len, ())
         assert hub.join(0.001) is False
+        late.kill()
+        greenlet = gevent.spawn_later(0.01, len, ())
         assert hub.join() is True
         assert greenlet.dead
         assert hub.join() is True

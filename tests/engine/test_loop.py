@@ -96,10 +96,13 @@ def test_ref_and_unref_are_counted(loop: core.loop) -> None:
 
 def test_nowait_and_once_make_one_turn(loop: core.loop) -> None:
     calls: list = []
-    timer = loop.timer(0.01, 0.01)
-    timer.start(calls.append, 1)
+    distant = loop.timer(60)
+    distant.start(calls.append, 0)
     loop.run(nowait=True)
     assert calls == []
+    distant.close()
+    timer = loop.timer(0.01, 0.01)
+    timer.start(calls.append, 1)
     loop.run(once=True)
     assert calls == [1]
     loop.run(once=True)
@@ -446,6 +449,9 @@ def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable, reinit: st
     result = run_python(
         """
         import os, sys, gevent
+        def until(condition):
+            while not condition():
+                gevent.sleep(0.001)
         loop = gevent.get_hub().loop
         calls = []
         watcher = loop.fork(ref=False)
@@ -459,7 +465,7 @@ def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable, reinit: st
         if not pid:
             exec(sys.argv[1])
             os.write(writer, b"x")
-            gevent.sleep(0.01)
+            until(lambda: len(calls) > 1)
             assert calls == [os.getpid(), b"x"], calls
             io.stop()
             os._exit(7)
@@ -467,7 +473,7 @@ def test_fork_gives_the_child_a_loop_of_its_own(run_python: Callable, reinit: st
         gevent.sleep(0.01)
         assert calls == []
         os.write(writer, b"y")
-        gevent.sleep(0.01)
+        until(lambda: calls)
         assert calls == [b"y"]
         print("fine")
         """,
@@ -480,7 +486,7 @@ def test_an_interrupt_reaches_the_main_greenlet(run_python: Callable) -> None:
     result = run_python(
         """
         import gevent, os, signal, threading
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        gevent.spawn(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start)
         try:
             gevent.sleep(60)
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent.hub import get_hub
@@ -57,8 +58,7 @@ class TestDelay:
         gevent.sleep()
         gevent.sleep(seconds=0, ref=True)
         uncounted = gevent.spawn(gevent.sleep, 0.0001, False)
-        gevent.sleep(0.002)
-        assert uncounted.ready()
+        until(uncounted.ready)
         for args, kwargs in (
             ((1, 2, 3), {}),
             ((), {"delay": 1}),

@@ -158,8 +158,8 @@ class TestAcrossThreads:
         timeouts = []
 
         def run():
-            timeouts.append(gevent.Timeout.start_new(0.05))
-            gevent.sleep(0.1)
+            timeouts.append(gevent.Timeout.start_new(1))
+            gevent.sleep(1.1)
             return "not interrupted"
 
         worker = Worker(run)
@@ -201,7 +201,7 @@ class TestWrongThread:
 
         def run():
             raw.append(gevent.spawn_raw(gevent.sleep, LONG))
-            gevent.sleep(0.05)
+            gevent.sleep(LONG)
 
         worker = Worker(run)
         get_hub().exception_stream = None
@@ -211,6 +211,7 @@ class TestWrongThread:
         finally:
             del get_hub().exception_stream
         assert not raw[0].dead
+        worker.greenlet.kill(timeout=LONG)
         worker.join()
 
 

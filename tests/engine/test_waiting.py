@@ -181,7 +181,7 @@ class TestJoinall:
 
     def test_timeout(self):
         slow, fast = (gevent.spawn(gevent.sleep, seconds) for seconds in (10, 0.001))
-        assert gevent.joinall([slow, fast], timeout=0.05) == [fast]
+        assert gevent.joinall([slow, fast], timeout=0.5) == [fast]
         slow.kill()
 
     @pytest.mark.parametrize("kind", [list, tuple, set])
@@ -292,9 +292,9 @@ class TestKillall:
 def test_a_timeout_begins_with_the_call():
     """Not with the last turn of the loop, before which the program worked without a pause."""
     gevent.sleep(0.001)
-    time.sleep(0.3)
+    time.sleep(0.55)
     sleeper = gevent.spawn(gevent.sleep, 0.01)
-    assert gevent.wait([sleeper], timeout=0.25) == [sleeper]
-    time.sleep(0.3)
+    assert gevent.wait([sleeper], timeout=0.5) == [sleeper]
+    time.sleep(0.55)
     sleeper = gevent.spawn(gevent.sleep, 0.01)
-    assert gevent.joinall([sleeper], timeout=0.25, raise_error=True) == [sleeper]
+    assert gevent.joinall([sleeper], timeout=0.5, raise_error=True) == [sleeper]

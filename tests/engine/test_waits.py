@@ -312,7 +312,7 @@ def test_patched_program():
         print(shown(threading.Event().wait))
         print(shown(queue.Queue().get))
         print(shown(thread.join))
-        print(shown(subprocess.run, ["sleep", "0.1"]))
+        print(shown(subprocess.run, ["sleep", "30"]))
     """
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=50

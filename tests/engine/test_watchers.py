@@ -103,11 +103,14 @@ def test_starting_an_active_watcher_replaces_the_callback(loop: core.loop) -> No
 
 def test_ref_decides_whether_the_loop_waits(loop: core.loop) -> None:
     calls: list = []
+    distant = loop.timer(60, ref=False)
+    distant.start(calls.append, 0)
+    loop.run()
+    assert calls == []
+    distant.close()
     timer = loop.timer(0.01, ref=False)
     assert timer.ref is False
     timer.start(calls.append, 1)
-    loop.run()
-    assert calls == []
     timer.ref = True
     assert loop.activecnt == 1
     timer.ref = False

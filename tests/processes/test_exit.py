@@ -8,7 +8,10 @@ EVERYTHING = """
     import gevent, gevent.pool, gevent.threadpool
     native_sleep = monkey.get_original("time", "sleep")
 
+    main_is_over = threading.Event()
+
     def then(seconds, *what):
+        main_is_over.wait()
         time.sleep(seconds)
         print(*what, flush=True)
 
@@ -37,6 +40,7 @@ EVERYTHING = """
     atexit.register(print, "at exit")
     gevent.sleep(0.01)
     print("main", flush=True)
+    main_is_over.set()
     {end}
 """
 # The first two end by themselves, in any order.
@@ -126,7 +130,9 @@ def test_children_end_by_themselves(run_python, flags):
         from gevent import monkey; monkey.patch_all()
         import os, sys, threading, time
         parent = os.getpid()
+        child_is_over = threading.Event()
         def work():
+            child_is_over.wait()
             time.sleep(0.2)
             print("thread of the", "parent" if os.getpid() == parent else "child", flush=True)
         threading.Thread(target=work).start()
@@ -134,6 +140,7 @@ def test_children_end_by_themselves(run_python, flags):
             print("child", flush=True)
             sys.exit(5)
         print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        child_is_over.set()
         """,
         flags=(*flags, "-W", "ignore::DeprecationWarning") if flags else (),
     )

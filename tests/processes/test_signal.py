@@ -80,8 +80,8 @@ from gevent.os import make_nonblocking, nb_read
 r, w = os.pipe()
 make_nonblocking(r); make_nonblocking(w)
 assert signal.set_wakeup_fd(w) == -1
-popen()
-gevent.sleep(0.2)
+assert os.waitpid(popen(), 0)[1] == 0
+gevent.sleep(0)
 # Without a handler it is no business of ours.
 signal.signal(signal.SIGCHLD, lambda *args: None)
 popen()

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import gevent
-from gevent import subprocess
+from gevent import select, subprocess
 from gevent.subprocess import PIPE, STDOUT, CalledProcessError, Popen, TimeoutExpired
 
 ECHO = [sys.executable, "-c", "import sys; sys.stdout.write(sys.stdin.read().upper())"]
@@ -21,11 +21,11 @@ def shell(command, **options):
 
 
 def test_wait_blocks_only_the_greenlet():
-    process = Popen(["sleep", "0.1"])
+    process = Popen(["cat"], stdin=PIPE)
     assert process.poll() is None
-    ticker = gevent.spawn(gevent.sleep, 0.01)
+    # It ends because another greenlet runs while this one waits for it.
+    gevent.spawn_later(0.01, process.stdin.close)
     assert process.wait() == 0
-    assert ticker.ready()
     assert (process.poll(), process.returncode) == (0, 0)
 
 
@@ -87,6 +87,7 @@ def test_undecodable_output_reaches_the_caller():
 def test_communicate_takes_a_timeout_and_goes_on():
     process = Popen("echo early; read line; echo $line", shell=True, stdin=PIPE, stdout=PIPE)
     gate = os.dup(process.stdin.fileno())
+    assert select.select([process.stdout], [], [], 20)[0]
     with pytest.raises(TimeoutExpired) as caught:
         # The shell keeps waiting for its input: the duplicate holds the pipe open.
         process.communicate(timeout=0.3)
@@ -217,9 +218,13 @@ def test_run():
 
 
 def test_run_kills_what_takes_too_long():
-    with pytest.raises(TimeoutExpired) as caught, gevent.Timeout(60):
-        # What the shell started holds on to the pipes; nobody waits for that.
-        shell("echo early; sleep 3600", timeout=0.3, capture_output=True)
+    # A shell that has not come to its first word by then gets more time.
+    for timeout in (0.3, 3, 15):
+        with pytest.raises(TimeoutExpired) as caught, gevent.Timeout(60):
+            # What the shell started holds on to the pipes; nobody waits for that.
+            shell("echo early; sleep 3600", timeout=timeout, capture_output=True)
+        if caught.value.stdout:
+            break
     assert caught.value.stdout == b"early\n"
 
 

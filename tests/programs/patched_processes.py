@@ -278,10 +278,15 @@ def kill_children(method):
 
 def wait_for_parent(connection):
     parent = multiprocessing.parent_process()
-    ticks = gevent.spawn(lambda: [gevent.sleep(0.001) for _ in range(3)])
-    connection.send(os.getpid())
+
+    def tick():
+        for _ in range(3):
+            gevent.sleep(0.001)
+        connection.send("another greenlet runs")
+
+    gevent.spawn(tick)
     parent.join()
-    connection.send((ticks.ready(), parent.is_alive()))
+    connection.send(parent.is_alive())
 
 
 def run_parent(method, connection):
@@ -298,11 +303,10 @@ def kill_parent(method):
     here, there = context.Pipe()
     parent = context.Process(target=run_parent, args=(method, there))
     parent.start()
-    here.recv()
-    gevent.sleep(0.2)
+    told = here.recv()
     parent.kill()
     parent.join(30)
-    return here.recv()
+    return told, here.recv()
 
 
 def kill_greenlets(method):
