@@ -306,10 +306,12 @@ class TestWhatTheHubHandsOver:
     def test_arguments(self, handler: str, pings: Callable[[int], None]) -> None:
         hub = gevent.get_hub()
         seen: list[weakref.ref] = []
+        worked: list[bool] = []
 
         def work(_: object = None) -> None:
             # Runs in a greenlet of its own, and waits.
             pings(3)
+            worked.append(True)
 
         def in_hub(kept: object) -> None:
             # What the hub called goes on in a greenlet, which waits before this returns.
@@ -338,7 +340,7 @@ class TestWhatTheHubHandsOver:
             return watcher
 
         handle = begin()
-        gevent.sleep(0.005)
+        until(lambda: worked)
         pings(5)
         del handle
         gevent.sleep(0)

@@ -99,7 +99,7 @@ def test_other_greenlets_run_meanwhile(resolver):
         gevent.sleep(0.01)
         turns += 1
     assert looked_up.get() == ADDRESS
-    assert turns > 10
+    assert turns > 2
 
 
 def test_no_thread_takes_part(run_asking):

@@ -78,7 +78,8 @@ def test_asyncio_runs_in_a_patched_process(run_python):
                 gevent.sleep(0.001)
         gevent.spawn(tick)
         async def main():
-            await asyncio.sleep(0.1)
+            while len(ticks) < 3:
+                await asyncio.sleep(0.001)
             return await asyncio.to_thread(len, "abc")
         print(asyncio.run(main()), len(ticks))
         """

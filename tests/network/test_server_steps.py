@@ -4,6 +4,7 @@ import re
 import socket as stdlib
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import socket
@@ -52,7 +53,7 @@ def test_a_subclass_is_asked_at_every_step():
     with Recording(("127.0.0.1", 0), echo) as server:
         server.start()
         assert ask(server) == b"question"
-        gevent.sleep(0.01)
+        until(lambda: "close" in server.steps)
         assert server.steps == ["full?", "read", "handle", "full?", "nothing", "close"]
 
 
@@ -70,8 +71,7 @@ def test_an_instance_is_asked_too(name):
 
         setattr(server, name, step)
         assert ask(server) == b"question"
-        gevent.sleep(0.01)
-        assert asked
+        until(lambda: asked)
 
 
 @pytest.mark.parametrize("name", ["do_read", "do_handle", "do_close", "full"])
@@ -159,11 +159,10 @@ def test_closing_the_server_ends_accepting_at_once():
 
         gevent.Greenlet.add_spawn_callback(close_at_the_second)
         try:
-            gevent.sleep(0.02)
+            until(lambda: not server.started)
         finally:
             gevent.Greenlet.remove_spawn_callback(close_at_the_second)
         assert len(spawned) == 2
-        assert not server.started
         for client in clients:
             client.close()
         gevent.joinall(spawned, timeout=5)
@@ -185,7 +184,7 @@ def test_max_accept_lets_others_run_in_between():
     with Two(("127.0.0.1", 0), handle) as server:
         server.start()
         clients = [stdlib.create_connection(server.address) for _ in range(4)]
-        gevent.sleep(0.02)
+        until(lambda: len(order) == 8)
         assert order == ["accepted", "accepted", "handled", "handled"] * 2
         for client in clients:
             client.close()

@@ -127,4 +127,5 @@ def test_every_request_is_answered_or_refused(serve_program, tmp_path, seed, mor
     assert unserved == [], chaos.downs
     # What a kill costs is at most what the worker had in its hands.
     assert ledger.counts["failed"] <= CLIENTS * len(chaos.kills)
-    assert ledger.counts["answered"] > 10 * SECONDS
+    # It serves between the events, however slow the machine makes them.
+    assert ledger.counts["answered"] > chaos.events.total()

@@ -16,3 +16,12 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         gevent.sleep(0.001)
+
+
+def settle() -> None:
+    """Let the loop serve all that is in the kernel by now: what this process has sent to itself.
+
+    For tests in which nothing shows that it has been served. It takes turns of the loop, no time.
+    """
+    for _ in range(20):
+        gevent.sleep(0.0005)

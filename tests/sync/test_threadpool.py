@@ -10,6 +10,7 @@ import traceback
 import weakref
 
 import pytest
+from conditions import until
 from threadpool_support import Gate
 
 import gevent
@@ -358,7 +359,7 @@ class TestWorkers:
         caught = []
         watcher = gevent.signal_handler(signal.SIGUSR1, caught.append, 1)
         os.kill(os.getpid(), signal.SIGUSR1)
-        gevent.sleep(0.01)
+        until(lambda: caught)
         watcher.cancel()
         assert caught == [1]
 

@@ -104,14 +104,18 @@ class TestExecutor:
     def test_waiting_with_the_patched_standard_library(self, run_python):
         done = run_python("""
             from gevent import monkey; monkey.patch_all()
-            import gevent, concurrent.futures, time
+            import gevent, concurrent.futures
             from gevent.threadpool import ThreadPoolExecutor
-            sleep = monkey.get_original("time", "sleep")
+            gates = [monkey.get_original("_thread", "allocate_lock")() for _ in range(2)]
+            for gate in gates:
+                gate.acquire()
             with ThreadPoolExecutor(2) as executor:
-                futures = [executor.submit(sleep, seconds) for seconds in (0.05, 0.01)]
+                futures = [executor.submit(gate.acquire) for gate in gates]
                 assert not concurrent.futures.wait(futures, timeout=0.001).done
-                order = list(concurrent.futures.as_completed(futures))
-                assert order == futures[::-1], order
+                completed = concurrent.futures.as_completed(futures)
+                for number in (1, 0):
+                    gates[number].release()
+                    assert next(completed) is futures[number]
                 assert concurrent.futures.wait(futures).done == set(futures)
         """)
         assert (done.returncode, done.stderr) == (0, "")
@@ -226,9 +230,10 @@ class TestGivingUp:
             from gevent import monkey; monkey.patch_all()
             import gevent, concurrent.futures, threading
             from gevent.threadpool import ThreadPoolExecutor
-            sleep = monkey.get_original("time", "sleep")
+            gate = monkey.get_original("_thread", "allocate_lock")()
+            gate.acquire()
             with ThreadPoolExecutor(1) as executor:
-                slow = executor.submit(sleep, 0.3)
+                slow = executor.submit(gate.acquire)
                 while not slow.running():
                     gevent.sleep(0.001)
                 queued = executor.submit(int)
@@ -236,7 +241,10 @@ class TestGivingUp:
                 first = concurrent.futures.FIRST_COMPLETED
                 done, others = concurrent.futures.wait([slow, queued], 30, first)
                 assert (done, others) == ({queued}, {slow}), (done, others)
-                assert list(concurrent.futures.as_completed([slow, queued])) == [queued, slow]
+                completed = concurrent.futures.as_completed([slow, queued])
+                assert next(completed) is queued
+                gate.release()
+                assert next(completed) is slow
         """)
         assert (done.returncode, done.stderr) == (0, "")
 

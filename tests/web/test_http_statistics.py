@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import socket
@@ -27,12 +28,6 @@ def difference(before: Any, after: Any) -> Any:
         changes = {name: difference(before[name], after[name]) for name in before}
         return {name: change for name, change in changes.items() if change}
     return after - before
-
-
-def until(condition: Callable[[], bool]) -> None:
-    with gevent.Timeout(20):
-        while not condition():
-            gevent.sleep(0.01)
 
 
 class Application:

@@ -9,6 +9,7 @@ import wsgiref.validate
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conditions import settle, until
 
 import gevent
 from gevent import pywsgi, socket
@@ -377,20 +378,17 @@ def test_idle_connections_keep_no_buffers(serve):
         sock.sendall(one())
     for sock in socks:
         assert sock.recv(1000)
-    gevent.sleep(0.01)
-    assert web.server._service.waiting == 20
+    until(lambda: web.server._service.waiting == 20)
     for sock in socks:
         sock.close()
-    gevent.sleep(0.01)
-    assert (web.server._service.waiting, web.server._service.busy) == (0, 0)
+    until(lambda: (web.server._service.waiting, web.server._service.busy) == (0, 0))
 
 
 def test_nothing_stays_of_a_connection(serve):
     web = serve(hello)
     web.send(one())
-    gevent.sleep(0.01)
+    settle()
     before = sys.getrefcount(web.server)
     for _ in range(50):
         web.send(one())
-    gevent.sleep(0.01)
-    assert sys.getrefcount(web.server) <= before + 2
+    until(lambda: sys.getrefcount(web.server) <= before + 2)

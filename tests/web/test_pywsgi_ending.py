@@ -8,6 +8,7 @@ import textwrap
 import time
 
 import pytest
+from conditions import settle
 from paths import CERTIFICATE
 
 import gevent
@@ -42,7 +43,7 @@ def test_idle_connections_end_at_once(serve, spawn):
     socks[0].sendall(GET)
     assert b"204" in socks[0].recv(1000)
     socks[1].sendall(b"GET / HT")
-    gevent.sleep(0.02)
+    settle()
     began = time.monotonic()
     web.server.stop(timeout=30)
     assert time.monotonic() < began + 20
@@ -65,7 +66,7 @@ def test_a_request_that_has_come_is_answered(serve, tls):
     with sock:
         sock.sendall(GET)
         assert b"204" in sock.recv(1000)
-        gevent.sleep(0.02)
+        settle()
         # It lies in the kernel, and the server's loop has not heard of it.
         sock.sendall(GET)
         web.server.stop(timeout=30)
@@ -76,9 +77,9 @@ def test_a_request_that_has_come_is_answered(serve, tls):
 def test_a_connection_that_has_just_come_may_bring_its_request(serve, spawn):
     web = serve(lambda environ, start_response: start_response("204 No", []) and [], spawn=spawn)
     with web.connect() as sock:
-        gevent.sleep(0.02)
+        settle()
         stopping = gevent.spawn(web.server.stop, timeout=30)
-        gevent.sleep(0.02)
+        settle()
         sock.sendall(GET)
         assert b"204" in sock.recv(1000)
         stopping.get(timeout=20)

@@ -4,6 +4,7 @@ import gc
 import sys
 
 import pytest
+from conditions import settle, until
 
 import gevent
 from gevent import pywsgi
@@ -227,10 +228,7 @@ def test_results_are_closed_when_the_client_leaves(serve, reported):
     with web.connect() as sock:
         sock.sendall(REQUEST)
         sock.recv(10)
-    for _ in range(200):
-        gevent.sleep(0.01)
-        if result.closed:
-            break
+    until(lambda: result.closed)
     assert result.closed == 1
     assert not reported
 
@@ -278,8 +276,7 @@ def test_disconnecting_at_every_byte(serve, reported):
         with web.connect() as sock:
             sock.sendall(request[:size])
     assert web.send(request).endswith(b"ab")
-    gevent.sleep(0.05)
-    assert web.server._service.busy == 0
+    until(lambda: web.server._service.busy == 0)
 
 
 def test_killing_a_greenlet_that_serves(serve, reported):
@@ -309,7 +306,7 @@ def test_killing_a_greenlet_that_is_idle(serve):
     with web.connect() as sock:
         while not greenlets:
             gevent.sleep(0.01)
-        gevent.sleep(0.01)
+        settle()
         greenlets[0].kill()
         assert sock.recv(1000) == b""
     del greenlets[:]
@@ -328,6 +325,6 @@ def test_a_connection_that_others_close(serve):
     with web.connect() as sock:
         while not socks:
             gevent.sleep(0.01)
-        gevent.sleep(0.01)
+        settle()
         socks[0].close()
         assert sock.recv(10) == b""

@@ -1,6 +1,7 @@
 """Clients that leave in the middle: what the access log says, and that nothing else is printed."""
 
 import pytest
+from conditions import until
 from websocket_support import frame, read_frame, serving
 
 import gevent
@@ -9,12 +10,6 @@ from gevent.pywsgi import WSGIHandler
 from gevent.websocket import WebSocketHandler
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def wait_until(condition):
-    with gevent.Timeout(20):
-        while not condition():
-            gevent.sleep(0.01)
 
 
 class Renames(WSGIHandler):
@@ -43,7 +38,7 @@ def test_the_log_has_the_status_that_was_sent(serve, reported, handler_class, st
     with web.connect() as client:
         client.sendall(REQUEST)
         assert client.recv(12).decode() == f"HTTP/1.1 {logged}"
-    wait_until(web.log.getvalue)
+    until(web.log.getvalue)
     assert f'"GET / HTTP/1.1" {logged} ' in web.log.getvalue()
     assert not reported
     assert not web.errors.getvalue()
@@ -91,8 +86,8 @@ def test_a_page_that_is_sent_to_and_left(printed, handler_of, leave):
         with served.upgraded() as (client, file):
             assert read_frame(file) == (1, b"tick")
             leave(client, file)
-        wait_until(lambda: ended)
-        wait_until(lambda: not served.server.pool or not len(served.server.pool))
+        until(lambda: ended)
+        until(lambda: not served.server.pool or not len(served.server.pool))
     assert printed.getvalue() == ""
     assert served.errors.getvalue() == ""
 
@@ -115,7 +110,7 @@ def test_a_page_that_is_answered_and_left(printed, handler_of, leave):
             client.sendall(frame(1, b"abc"))
             assert read_frame(file) == (1, b"abc")
             leave(client, file)
-        wait_until(lambda: ended)
+        until(lambda: ended)
         gevent.sleep(0.05)
     assert "Traceback" not in printed.getvalue() + served.errors.getvalue()
 
@@ -129,7 +124,7 @@ def test_an_error_of_the_application_is_still_printed(printed, handler_of):
     with serving(broken, handler_of()) as served:
         with served.upgraded() as (_, file):
             assert read_frame(file) == (1, b"before")
-        wait_until(lambda: "the disk is full" in printed.getvalue())
+        until(lambda: "the disk is full" in printed.getvalue())
 
 
 def test_an_application_that_fails_on_another_ones_websocket(printed):
@@ -142,14 +137,14 @@ def test_an_application_that_fails_on_another_ones_websocket(printed):
             waiting.append(ws)
             ws.receive()
             return
-        wait_until(lambda: waiting[0].close_code is not None)
+        until(lambda: waiting[0].close_code is not None)
         waiting[0].send("hello")
 
     with serving(broadcast) as served:
         with served.upgraded() as (first, file):
-            wait_until(lambda: waiting)
+            until(lambda: waiting)
             with served.upgraded() as (_, other):
                 first.sendall(frame(8, b"\x03\xe9"))
                 assert read_frame(file)[0] == 8
                 assert read_frame(other)[0] == 8
-        wait_until(lambda: "WebSocketError" in printed.getvalue())
+        until(lambda: "WebSocketError" in printed.getvalue())

@@ -1,6 +1,7 @@
 """The limits of the server: the requests that it refuses, their statuses, and its timeouts."""
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import pywsgi
@@ -181,7 +182,7 @@ def test_drops_of_a_head_do_not_prolong_it(serve):
 
 
 def test_idle_connections_are_closed(serve):
-    web = serve(application, idle_timeout=0.05)
+    web = serve(application, idle_timeout=0.5)
     with web.connect() as sock:
         assert sock.recv(1000) == b""
     with web.connect() as sock:
@@ -227,14 +228,9 @@ def test_clients_that_read_nothing_are_left(serve, reported):
     web = serve(endless, write_timeout=0.1)
     with web.connect() as sock:
         sock.sendall(GOOD)
-        for _ in range(500):
-            gevent.sleep(0.01)
-            if ended:
-                break
-    assert ended
+        until(lambda: ended)
     assert not reported
-    gevent.sleep(0.01)
-    assert web.server._service.busy == 0
+    until(lambda: web.server._service.busy == 0)
 
 
 def test_bodies_that_nobody_reads(serve):

@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from conditions import until
 from paths import CERTIFICATE
 from tls_support import connect
 
@@ -73,7 +74,7 @@ def test_lingering_ends(serve):
                     gevent.sleep(0.01)
 
         gevent.spawn(drip).get(timeout=20)
-    assert web.server._service.busy == 0
+    until(lambda: web.server._service.busy == 0)
 
 
 def test_the_application_s_word_does_not_keep_what_ends(serve):
@@ -103,7 +104,7 @@ def test_a_drip_of_a_body_is_no_progress(serve, fields):
 
 
 def test_a_body_that_goes_on_may_take_longer(serve):
-    web = serve(reading, body_timeout=0.5)
+    web = serve(reading, body_timeout=1)
     with web.connect() as sock:
         sock.sendall(POST + b"Content-Length: 20000\r\n\r\n")
         for _ in range(20):

@@ -3,8 +3,8 @@
 import io
 
 import pytest
+from conditions import until
 
-import gevent
 from gevent import pywsgi, socket
 from gevent.server import StreamServer
 
@@ -413,8 +413,7 @@ def test_the_server_s_methods_set_on_the_class(serve, monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, method)
     web = serve(application)
     assert web.send(GET.format("/list").encode()).startswith(b"HTTP/1.1 200")
-    gevent.sleep(0.01)
-    assert called
+    until(lambda: called)
 
 
 def test_a_handler_with_a_loop_of_its_own(serve):
@@ -426,5 +425,4 @@ def test_a_handler_with_a_loop_of_its_own(serve):
 
     web = serve(application, handler_class=Handler)
     assert web.send(GET.format("/list").encode() * 3).count(b"onetwo") == 3
-    gevent.sleep(0.01)
-    assert (web.server._service.busy, web.server._service.waiting) == (0, 0)
+    until(lambda: (web.server._service.busy, web.server._service.waiting) == (0, 0))

@@ -2,6 +2,8 @@
 
 import errno
 
+from conditions import settle, until
+
 import gevent
 from gevent import socket
 from gevent.pool import Pool
@@ -32,7 +34,7 @@ def test_the_one_idle_longest_makes_room(serve):
     first, second, third = ask(web), ask(web), ask(web)
     first.sendall(GET)
     assert first.recv(1000).endswith(b"ok")
-    gevent.sleep(0.02)
+    settle()
     with ask(web) as fourth:
         # The second has been idle longest since the first had another request.
         assert ended(second)
@@ -56,9 +58,9 @@ def test_the_first_to_be_idle_makes_room_where_none_is(serve):
     web = serve(slow, spawn=Pool(1))
     with web.connect() as busy, web.connect() as other:
         busy.sendall(GET.replace(b"/ ", b"/slow ", 1))
-        gevent.sleep(0.05)
+        settle()
         other.sendall(GET)
-        gevent.sleep(0.05)
+        settle()
         go_on.set()
         assert busy.recv(1000).endswith(b"ok")
         assert other.recv(1000).endswith(b"ok")
@@ -69,7 +71,7 @@ def test_half_a_request_is_not_idle(serve):
     web = serve(application, spawn=Pool(2), header_timeout=60)
     with web.connect() as half, ask(web) as idle:
         half.sendall(GET[:10])
-        gevent.sleep(0.05)
+        settle()
         with ask(web):
             assert ended(idle)
         half.sendall(GET[10:])
@@ -78,11 +80,13 @@ def test_half_a_request_is_not_idle(serve):
 
 def test_no_more_descriptors(serve, reported):
     short = [True]
+    attempts = []
 
     class Short(WSGIServer):
         min_delay = 0.001
 
         def do_read(self):
+            attempts.append(short[0])
             if short[0]:
                 raise OSError(errno.EMFILE, "Too many open files")
             return super().do_read()
@@ -92,7 +96,7 @@ def test_no_more_descriptors(serve, reported):
         with socket.create_connection(server.address) as sock:
             sock.settimeout(20)
             sock.sendall(GET)
-            gevent.sleep(0.1)
+            until(lambda: len(attempts) > 3)
             assert len(reported) == 1
             short[0] = False
             assert sock.recv(1000).endswith(b"ok")
@@ -136,6 +140,6 @@ def test_an_address_has_so_many_connections(serve):
         assert ended(third)
     assert "max_per_address" in web.errors.getvalue()
     first.close()
-    gevent.sleep(0.05)
+    settle()
     ask(web).close()
     second.close()

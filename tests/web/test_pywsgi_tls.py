@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from conditions import settle
 from paths import CERTIFICATE
 from tls_support import connect
 
@@ -101,7 +102,7 @@ def test_stopping_ends_idle_connections(serve, contexts):
     with connect(web, contexts[1]) as sock:
         sock.sendall(GET)
         assert sock.recv(1000).endswith(b"https")
-        gevent.sleep(0.02)
+        settle()
         web.server.stop(timeout=30)
         assert sock.recv(1000) == b""
 

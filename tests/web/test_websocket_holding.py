@@ -4,6 +4,7 @@ import os
 import socket as stdlib_socket
 
 import pytest
+from conditions import settle
 from websocket_support import echo, frame, read_frame, read_frames, serving
 
 import gevent
@@ -114,7 +115,7 @@ def test_a_client_that_reads_slowly(monkeypatch):
         serving(application_of(application), close_timeout=0.02) as served,
         served.upgraded(frame(TEXT, b"go") + frame(TEXT, b"unread")) as (_, file),
     ):
-        gevent.sleep(0.05)  # the buffers fill meanwhile
+        settle()  # the buffers fill meanwhile
         assert not over.is_set()
         assert [read_frame(file) for _ in sizes] == [(TEXT, b"x" * size) for size in sizes]
         assert left

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 import pytest
+from conditions import until
 from websocket_support import (
     echo,
     frame,
@@ -19,12 +20,6 @@ import gevent
 from gevent import socket
 from gevent.server import StreamServer
 from gevent.websocket import HandshakeError, WebSocketServer, connect
-
-
-def until(condition):
-    with gevent.Timeout(20):
-        while not condition():
-            gevent.sleep(0.01)
 
 
 @pytest.mark.parametrize("part", [frame(1, b"hello")[:3], frame(1, b"a", fin=False)])
@@ -50,11 +45,11 @@ def test_a_drip_of_a_message_is_no_progress():
 
 
 def test_a_message_that_goes_on_may_take_longer():
-    with serving(echo, message_timeout=0.5) as served, served.upgraded() as (sock, file):
+    with serving(echo, message_timeout=1) as served, served.upgraded() as (sock, file):
         whole = frame(2, b"x" * 20_000)
         for at in range(0, len(whole), 1000):
             sock.sendall(whole[at : at + 1000])
-            gevent.sleep(0.05)
+            gevent.sleep(0.06)
         assert read_frame(file) == (2, b"x" * 20_000)
 
 
@@ -86,11 +81,11 @@ def test_a_client_that_takes_nothing():
 
 
 def test_pings():
-    settings = {"ping_interval": 0.05, "ping_timeout": 0.2}
+    settings = {"ping_interval": 0.05, "ping_timeout": 1}
     with serving(echo, **settings) as served:
         with connect(served.url, timeout=20) as ws:
             # Whoever answers stays.
-            with gevent.Timeout(0.5, False):
+            with gevent.Timeout(1.5, False):
                 ws.receive()
             assert not ws.closed
         with served.upgraded() as (_, file):

@@ -41,7 +41,7 @@ def test_a_plain_request():
 
 def test_a_connection_outlives_the_timeouts_of_http():
     class Server(WebSocketServer):
-        idle_timeout = header_timeout = body_timeout = 0.02
+        idle_timeout = header_timeout = body_timeout = 0.5
 
     with (
         serving(echo, handler=WebSocketHandler, server=Server) as served,
@@ -49,7 +49,7 @@ def test_a_connection_outlives_the_timeouts_of_http():
     ):
         ws.send("before")
         assert ws.receive() == "before"
-        gevent.sleep(0.1)
+        gevent.sleep(0.7)
         ws.send("after")
         assert ws.receive() == "after"
 
