@@ -143,6 +143,24 @@ def test_debug_mode_checks_callbacks_and_names_slow_ones(loop, caplog):
     assert "Executing <Handle" in caplog.text
 
 
+@pytest.mark.parametrize("task_class", [asyncio.tasks._PyTask, asyncio.Task])
+def test_debug_mode_lets_go_of_a_task_that_failed(loop, task_class):
+    reported = []
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["message"]))
+
+    async def fails():
+        raise LookupError
+
+    async def main():
+        task_class(fails())
+        await asyncio.sleep(0)
+        # Nobody has the task any more, which says so as it is released.
+        assert reported == ["Task exception was never retrieved"]
+
+    loop.run_until_complete(main())
+
+
 def test_a_closed_loop_takes_no_callbacks(loop):
     loop.close()
     for call in (loop.call_soon, loop.call_soon_threadsafe):

@@ -12,7 +12,7 @@ from typing import Any
 from gevent._core import AsyncioLoop
 from gevent.aio._selector import AdaptedSelector, HubSelector
 from gevent.aio._sockets import SocketOperations
-from gevent.aio._transports import DatagramTransport, SocketTransport
+from gevent.aio._transports import DatagramTransport, SocketTransport, is_plain
 
 __all__ = ["FastLoop"]
 
@@ -91,6 +91,9 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
                 log.warning("Executing %s took %.3f seconds", what, took)
         finally:
             self._current_handle = None
+            # The traceback of an error that a task keeps refers to this frame, which must not keep
+            # the handle alive, and with it the task.
+            del handle
 
     def _make_socket_transport(
         self,
@@ -101,7 +104,11 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         extra: dict[str, Any] | None = None,
         server: Any = None,
         context: Context | None = None,
-    ) -> SocketTransport:
+    ) -> Any:
+        if not is_plain(sock):
+            by_asyncio: Any = super()._make_socket_transport  # type: ignore[misc]
+            of_context = {} if context is None else {"context": context}
+            return by_asyncio(sock, protocol, waiter, extra=extra, server=server, **of_context)
         return SocketTransport(self, sock, protocol, waiter, extra, server, context)
 
     def _make_datagram_transport(
@@ -112,7 +119,11 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         waiter: Any = None,
         extra: dict[str, Any] | None = None,
         context: Context | None = None,
-    ) -> DatagramTransport:
+    ) -> Any:
+        if not is_plain(sock):
+            by_asyncio: Any = super()._make_datagram_transport  # type: ignore[misc]
+            of_context = {} if context is None else {"context": context}
+            return by_asyncio(sock, protocol, address, waiter, extra, **of_context)
         return DatagramTransport(self, sock, protocol, address, waiter, extra, context)
 
     def _make_ssl_transport(
@@ -133,5 +144,5 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         tls = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
-        SocketTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport

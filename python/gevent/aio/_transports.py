@@ -12,11 +12,14 @@ from asyncio.log import logger
 from collections import deque
 from contextvars import Context
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from gevent import _socket3
 from gevent._core import DatagramTransport as _DatagramTransport
 from gevent._core import StreamTransport
+from gevent.monkey.api import get_original
 
-__all__ = ["DatagramTransport", "SocketTransport"]
+__all__ = ["DatagramTransport", "SocketTransport", "is_plain"]
 
 # Since CPython 3.13 a server knows its transports, for ``Server.close_clients``.
 _SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
@@ -24,6 +27,29 @@ _SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
 _SENDS_EMPTY_DATAGRAMS = sys.version_info >= (3, 13)
 _BYTES_LIKE = (bytes, bytearray, memoryview)
 _DATAGRAM_HEADER = 8 if _SENDS_EMPTY_DATAGRAMS else 0
+
+
+#: The methods by which asyncio's own transports move data.
+_TRANSFERS = ("recv", "recv_into", "recvfrom", "send", "sendmsg", "sendto")
+#: The answers of `is_plain`, by the sockets' classes.
+_plain: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+
+def is_plain(sock: Any) -> bool:
+    """Return true if all that *sock* sends and receives passes through its descriptor unchanged.
+
+    That does not hold for objects that wrap a socket, and for classes that override its methods.
+    Only asyncio's own transports call these.
+    """
+    kind = type(sock)
+    plain = _plain.get(kind)
+    if plain is None:
+        plain = _plain[kind] = any(
+            issubclass(kind, base)
+            and all(getattr(kind, name) is getattr(base, name) for name in _TRANSFERS)
+            for base in (get_original("socket", "socket"), _socket3.socket)
+        )
+    return plain
 
 
 def _set_result_unless_cancelled(future: Any, result: Any) -> None:
