@@ -82,7 +82,7 @@ def _check_caller(shared: SharedLoop, awaitable: Any, name: str) -> None:
 
 def _task_of(shared: SharedLoop, awaitable: Awaitable[T]) -> asyncio.Future[T]:
     task: asyncio.Future[T]
-    if asyncio.iscoroutine(awaitable):
+    if type(awaitable) is CoroutineType or asyncio.iscoroutine(awaitable):
         # The greenlet that waits for the task keeps the hub alive, so the task need not.
         task = shared.create_uncounted_task(awaitable)
     else:

@@ -45,9 +45,12 @@ if TYPE_CHECKING:
     class AsyncioLoop(asyncio.SelectorEventLoop):
         """The members of asyncio's loop, beside its public methods, that are used here."""
 
+        _closed: bool
         _csock: socket.socket
+        _debug: bool
         _default_executor: Executor | None
         _signal_handlers: dict[int, asyncio.Handle]
+        _task_factory: Any
 
         def _check_closed(self) -> None: ...
         def _check_default_executor(self) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+from asyncio import tasks
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +40,8 @@ class SharedLoop(EventLoop):
         self.left_behind: bool = False
         self._counted = False
         self._served = Event()
+        #: True once the greenlet that runs the loop has begun.
+        self.has_begun: bool = False
         self._greenlet = spawn_raw(self._serve)
 
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
@@ -51,8 +54,12 @@ class SharedLoop(EventLoop):
 
     def create_uncounted_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Return a new task that keeps no hub alive, unless a greenlet waits for it."""
-        if self.get_task_factory() is None and not kwargs.get("eager_start"):
-            return super().create_task(coro, **kwargs)
+        if self._task_factory is None:
+            if not kwargs and not self._debug and not self._closed:
+                # This is what the method of asyncio's loop comes to here.
+                return tasks.Task(coro, loop=self)
+            if not kwargs.get("eager_start"):
+                return super().create_task(coro, **kwargs)
         return self._create_task_inside(coro, kwargs)
 
     def _create_task_inside(self, coro: Any, kwargs: dict[str, Any]) -> asyncio.Task[Any]:
@@ -82,15 +89,17 @@ class SharedLoop(EventLoop):
 
     def _end_call(self, future: asyncio.Future[Any]) -> None:
         over = self._calls.pop(future)
-        self._counted = self._is_busy()
+        if not self._calls:
+            self._counted = self._unfinished > 0 or self._ending
         if self._wakes_callers:
             over.set()
 
     def is_dead(self) -> bool:
         """Return true if the greenlet that runs the loop was killed before it began."""
-        return self._greenlet.dead and not self._served.is_set()
+        return self._greenlet.dead and not self.has_begun
 
     def _serve(self) -> None:
+        self.has_begun = True
         try:
             while not self._ending:
                 try:
@@ -130,11 +139,11 @@ class SharedLoop(EventLoop):
         super().close()
 
     async def _clean_up(self) -> None:
-        tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
-        for task in tasks:
+        left = asyncio.all_tasks(self) - {asyncio.current_task(self)}
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for task in tasks:
+        await asyncio.gather(*left, return_exceptions=True)
+        for task in left:
             if not task.cancelled() and task.exception() is not None:
                 self.call_exception_handler(
                     {
@@ -198,7 +207,7 @@ def loop() -> SharedLoop:
     """
     hub = get_hub()
     shared: SharedLoop | None = hub._aio_loop
-    if shared is None or shared.is_dead():
+    if shared is None or (not shared.has_begun and shared.is_dead()):
         shared = hub._aio_loop = SharedLoop(hub)
     return shared
 
