@@ -79,6 +79,43 @@ class TestBlocking:
         greenlet.join()
         assert greenlet.count == 5
 
+    def test_switch_out_is_found_however_a_greenlet_provides_it(self):
+        calls = []
+
+        class Own(gevent.Greenlet):
+            pass
+
+        class Dynamic(gevent.Greenlet):
+            def __getattr__(self, name):
+                if name != "switch_out":
+                    raise AttributeError(name)
+                return lambda: calls.append("dynamic")
+
+        class Missing(gevent.Greenlet):
+            @property
+            def switch_out(self):
+                raise AttributeError("there is none after all")
+
+        class Failing(gevent.Greenlet):
+            @property
+            def switch_out(self):
+                raise LookupError("broken")
+
+        def in_a(kind, **attributes):
+            greenlet = kind(gevent.sleep, 0.0001)
+            for name, value in attributes.items():
+                setattr(greenlet, name, value)
+            greenlet.start()
+            return greenlet.get()
+
+        in_a(Own, switch_out=lambda: calls.append("own"))
+        in_a(Own)
+        in_a(Dynamic)
+        in_a(Missing)
+        with pytest.raises(LookupError, match="broken"):
+            in_a(Failing)
+        assert calls == ["own", "dynamic"]
+
     def test_error_in_switch_out_ends_the_wait(self):
         class Refusing(gevent.Greenlet):
             def switch_out(self):

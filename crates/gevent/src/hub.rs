@@ -18,7 +18,7 @@ use crate::event_loop::ready::Task;
 use crate::event_loop::{former, run};
 use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};
-use crate::ffi::{greenlet, hub_slot};
+use crate::ffi::{attribute, greenlet, hub_slot};
 use crate::greenlets::greenlet::Greenlet;
 use crate::registered::{HUB, THREAD_END, THREAD_STATE};
 use crate::waiting::park::{Resumed, park_until_switched};
@@ -190,7 +190,7 @@ pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
     {
         return Ok(());
     }
-    match running.getattr_opt(pyo3::intern!(running.py(), "switch_out"))? {
+    match attribute::find(running, pyo3::intern!(running.py(), "switch_out"))? {
         Some(method) => method.call0().map(drop),
         None => Ok(()),
     }

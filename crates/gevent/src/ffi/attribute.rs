@@ -106,6 +106,42 @@ pub fn own_first<'py>(
     object.getattr(name)
 }
 
+/// Returns an attribute, or `None` if there is none. As no `AttributeError` is made, this is quicker than `getattr_opt`
+/// before CPython 3.13 where the attribute is usually missing.
+///
+/// # Errors
+/// Returns the error that a descriptor, or the `__getattr__` of a class, raises.
+#[inline]
+pub fn find<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = object.py();
+    // SAFETY: a live type object, of which one field is read with the GIL held.
+    let getattro = unsafe { (*object.get_type_ptr()).tp_getattro };
+    let is_generic = getattro.is_some_and(|getattro| {
+        std::ptr::fn_addr_eq(getattro, ffi::PyObject_GenericGetAttr as ffi::getattrofunc)
+    });
+    if !is_generic {
+        return object.getattr_opt(name);
+    }
+    // SAFETY: two live objects, of which `name` is a string; NULL as the dictionary means that of the object. The result
+    // is a new reference, or NULL, without an error set if the attribute is missing, as that is suppressed.
+    let found = unsafe {
+        let found = _PyObject_GenericGetAttrWithDict(
+            object.as_ptr(),
+            name.as_ptr(),
+            std::ptr::null_mut(),
+            1,
+        );
+        Bound::from_owned_ptr_or_opt(py, found)
+    };
+    match found {
+        None => PyErr::take(py).map_or(Ok(None), Err),
+        found => Ok(found),
+    }
+}
+
 /// Returns a number that changes whenever an attribute of the class or of one of its bases does; `None` where CPython
 /// keeps none.
 ///

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | greenlet | `greenlet` (its C API), `base` (its class as a base), `collector`, `entry` (the bottom frame), `blocking` (calls that park) |
 //! | memory of frames | `arena`, `chunks`, `segments`, `frame_stack` |
-//! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork` |
+//! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork`, `coroutine_state` |
 //! | Python objects | `attached`, `attribute`, `buffer`, `context`, `slots`, `text` |
 //! | the system | `clock`, `descriptor` |
 
@@ -18,6 +18,7 @@ pub mod chunks;
 pub mod clock;
 pub mod collector;
 pub mod context;
+pub mod coroutine_state;
 pub mod descriptor;
 pub mod entry;
 pub mod fork;

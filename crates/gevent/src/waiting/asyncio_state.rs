@@ -22,6 +22,7 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::ffi::coroutine_state::CoroutineState;
 use crate::ffi::greenlet;
 use crate::hub::BaseHub;
 use crate::waiting::wait::{Wait, WaitRef};
@@ -42,10 +43,6 @@ struct Functions {
     set_running_loop: Py<PyAny>,
     /// asyncio's function that replaces the current task of the running loop, where it has one (CPython 3.12).
     swap_current_task: Option<Py<PyAny>>,
-    get_asyncgen_hooks: Py<PyAny>,
-    set_asyncgen_hooks: Py<PyAny>,
-    get_origin_depth: Py<PyAny>,
-    set_origin_depth: Py<PyAny>,
 }
 
 static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
@@ -55,9 +52,7 @@ static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
 pub struct AsyncioState {
     running_loop: Py<PyAny>,
     current_task: Option<Py<PyAny>>,
-    /// The two hooks, if one of them is set.
-    asyncgen_hooks: Option<(Py<PyAny>, Py<PyAny>)>,
-    origin_depth: i32,
+    coroutines: CoroutineState,
 }
 
 /// Moves asyncio's state from the thread into the wait of the greenlet that parks.
@@ -194,24 +189,11 @@ impl AsyncioState {
             None => None,
         };
         functions.set_running_loop.call1(py, (py.None(),))?;
-        let hooks = functions.get_asyncgen_hooks.call0(py)?;
-        let (first, finalizer) = hooks.extract::<(Py<PyAny>, Py<PyAny>)>(py)?;
-        let asyncgen_hooks = if first.is_none(py) && finalizer.is_none(py) {
-            None
-        } else {
-            let none = (py.None(), py.None());
-            functions.set_asyncgen_hooks.call1(py, none)?;
-            Some((first, finalizer))
-        };
-        let origin_depth = functions.get_origin_depth.call0(py)?.extract(py)?;
-        if origin_depth != 0 {
-            functions.set_origin_depth.call1(py, (0,))?;
-        }
+        let coroutines = CoroutineState::default().swap(py)?;
         Ok(Self {
             running_loop,
             current_task: current_task.filter(|task| !task.is_none(py)),
-            asyncgen_hooks,
-            origin_depth,
+            coroutines,
         })
     }
 
@@ -223,11 +205,9 @@ impl AsyncioState {
         if let (Some(swap), Some(task)) = (&functions.swap_current_task, self.current_task) {
             swap.call1(py, (&self.running_loop, task))?;
         }
-        if let Some(hooks) = self.asyncgen_hooks {
-            functions.set_asyncgen_hooks.call1(py, hooks)?;
-        }
-        if self.origin_depth != 0 {
-            functions.set_origin_depth.call1(py, (self.origin_depth,))?;
+        // Hooks that a program set for the thread stay for a loop without hooks of its own.
+        if !self.coroutines.is_default() {
+            self.coroutines.swap(py)?;
         }
         Ok(())
     }
@@ -274,16 +254,10 @@ fn follow_running_loops(
     set_running_loop: Py<PyAny>,
     swap_current_task: Option<Py<PyAny>>,
 ) -> PyResult<()> {
-    let sys = py.import("sys")?;
-    let function = |name: &str| sys.getattr(name).map(Bound::unbind);
     let functions = Functions {
         get_running_loop,
         set_running_loop,
         swap_current_task,
-        get_asyncgen_hooks: function("get_asyncgen_hooks")?,
-        set_asyncgen_hooks: function("set_asyncgen_hooks")?,
-        get_origin_depth: function("get_coroutine_origin_tracking_depth")?,
-        set_origin_depth: function("set_coroutine_origin_tracking_depth")?,
     };
     let runs = !functions.get_running_loop.call0(py)?.is_none(py);
     if FUNCTIONS.set(py, functions).is_ok() && runs {

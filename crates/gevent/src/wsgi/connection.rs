@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::errors::is_ssl_error;
+use crate::ffi::attribute;
 use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::clock;
 use crate::ffi::text;
@@ -472,7 +473,7 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
 fn is_quiet(object: &Bound<'_, PyAny>, base: &SocketBase) -> PyResult<bool> {
     let py = object.py();
     // The class is only looked up for sockets with TLS, as the module `ssl` may be missing.
-    if object.getattr_opt(intern!(py, "_sslobj"))?.is_none()
+    if attribute::find(object, intern!(py, "_sslobj"))?.is_none()
         || !object.get_type().is(TLS_SOCKET.get(py)?)
     {
         return Ok(false);
