@@ -7,6 +7,7 @@ import threading
 import traceback
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import aio
@@ -25,10 +26,11 @@ class Endless:
     """A function that ends when its greenlet is killed, and takes a while to clean up."""
 
     def __init__(self):
-        self.cleaned_up = False
+        self.began = self.cleaned_up = False
 
     def __call__(self):
         try:
+            self.began = True
             gevent.sleep(60)
         finally:
             gevent.sleep(0.01)
@@ -183,7 +185,8 @@ def test_a_cancelled_task_kills_the_greenlet_and_waits_for_its_clean_up(run, mak
     async def main():
         function = Endless()
         task = asyncio.ensure_future(wait(function))
-        await asyncio.sleep(0.002)
+        while not function.began:
+            await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -213,12 +216,12 @@ def test_asyncio_timeouts_end_greenlets(run):
     async def main():
         function = Endless()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.002):
+            async with asyncio.timeout(0.3):
                 await aio.to_greenlet(function)
         assert function.cleaned_up
         function = Endless()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(aio.to_greenlet(function), 0.002)
+            await asyncio.wait_for(aio.to_greenlet(function), 0.3)
         assert function.cleaned_up
 
     run(main())
@@ -231,7 +234,7 @@ def test_a_kill_goes_through_both_sides():
         await aio.to_greenlet(function)
 
     greenlet = gevent.spawn(aio.run, coroutine())
-    gevent.sleep(0.002)
+    until(lambda: function.began)
     greenlet.kill()
     assert function.cleaned_up
 

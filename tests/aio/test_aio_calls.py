@@ -7,6 +7,7 @@ import sys
 import traceback
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import aio
@@ -148,7 +149,7 @@ def test_run_of_a_cancelled_task_raises_the_cancellation():
 def test_a_kill_cancels_the_task_and_waits_for_its_clean_up(block):
     coroutine = Endless()
     greenlet = gevent.spawn(aio.run, coroutine())
-    gevent.sleep(0.001)
+    until(lambda: coroutine.began)
     greenlet.kill(block=block)
     assert coroutine.cleaned_up is block
     greenlet.join()
@@ -158,7 +159,7 @@ def test_a_kill_cancels_the_task_and_waits_for_its_clean_up(block):
 
 def test_a_timeout_cancels_the_task_and_is_raised_after_its_clean_up():
     coroutine = Endless()
-    with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.002) as timeout:
+    with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.3) as timeout:
         aio.run(coroutine())
     assert caught.value is timeout
     assert coroutine.cleaned_up
@@ -182,16 +183,17 @@ def test_each_kill_cancels_again():
     async def stubborn():
         for _ in range(2):
             try:
+                began.append(1)
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 cancellations.append(1)
         return "done"
 
-    cancellations = []
+    began, cancellations = [], []
     greenlet = gevent.spawn(aio.run, stubborn())
-    gevent.sleep(0.001)
+    until(lambda: began)
     greenlet.kill(block=False)
-    gevent.sleep(0.001)
+    until(lambda: len(began) == 2)
     assert cancellations == [1]
     greenlet.kill(Stop, block=False)
     greenlet.join()
@@ -214,7 +216,7 @@ def test_spawn_passes_an_error_on():
 def test_a_spawned_coroutine_is_cancelled_by_a_kill():
     coroutine = Endless()
     greenlet = aio.spawn(coroutine())
-    gevent.sleep(0.001)
+    until(lambda: coroutine.began)
     greenlet.kill()
     assert coroutine.cleaned_up
 

@@ -47,6 +47,7 @@ def test_the_end_of_the_interpreter_cancels_and_cleans_up(run_python):
         from gevent import aio
 
         async def background():
+            began.append(True)
             try:
                 await asyncio.sleep(60)
             finally:
@@ -65,10 +66,11 @@ def test_the_end_of_the_interpreter_cancels_and_cleans_up(run_python):
             tasks.append(asyncio.create_task(background()))
             await anext(generator)
 
-        tasks, generator = [], numbers()
+        tasks, generator, began = [], numbers(), []
         aio.run(main())
         gevent.spawn(aio.run, background())
-        gevent.sleep(0.001)
+        while len(began) < 2:
+            gevent.sleep(0.001)
         print("end")
     """)
     assert done.stderr == ""
@@ -177,7 +179,7 @@ def test_a_background_error_does_not_end_the_shared_loop(caplog):
 def test_a_gevent_timeout_in_a_coroutine_does_not_end_the_shared_loop(capsys):
     async def misuse():
         timeout = gevent.Timeout.start_new(0.001)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
         return timeout
 
     aio.run(misuse())
@@ -192,11 +194,11 @@ def test_the_child_of_a_fork_gets_a_shared_loop_of_its_own(run_python):
 
         async def background():
             try:
-                await asyncio.sleep(0.2)
+                await over.wait()
             finally:
                 print("background", os.getpid() == parent)
 
-        parent = os.getpid()
+        parent, over = os.getpid(), asyncio.Event()
         task = aio.loop().create_task(background())
         waiting = gevent.spawn(aio.run, task)
         aio.run(asyncio.sleep(0.001))
@@ -212,6 +214,7 @@ def test_the_child_of_a_fork_gets_a_shared_loop_of_its_own(run_python):
             sys.stdout.flush()
             os._exit(0)
         assert gevent.os.waitpid(child, 0)[1] == 0
+        loop.call_soon(over.set)
         waiting.get()
         print("parent", aio.loop() is loop)
     """)
@@ -240,7 +243,9 @@ def test_an_own_loop_goes_on_in_the_child_of_a_fork(run_python):
 
         left, right = socket.socketpair()
         greenlet = gevent.spawn(run)
-        gevent.sleep(0.01)
+        # Turns enough for it to wait for a line.
+        for _ in range(20):
+            gevent.sleep(0.001)
         child = gevent.fork()
         if not child:
             # A descriptor that the child closes stays registered in the parent.

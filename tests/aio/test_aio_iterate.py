@@ -5,6 +5,7 @@ import contextvars
 import gc
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import aio
@@ -36,15 +37,6 @@ class Numbers:
             raise
         finally:
             await asyncio.sleep(0.001)
-
-
-def until(condition):
-    """Let everybody run until something is so."""
-    for _ in range(1000):
-        if condition():
-            return
-        gevent.sleep(0.001)
-    raise AssertionError
 
 
 def test_all_items():
@@ -138,7 +130,7 @@ def test_a_kill_in_a_step_waits_for_the_clean_up():
     greenlet.kill()
     assert numbers.ended
     numbers = Stuck()
-    with pytest.raises(gevent.Timeout), gevent.Timeout(0.005):
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.3):
         list(aio.iterate(numbers))
     assert numbers.ended
 

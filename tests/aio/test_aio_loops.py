@@ -12,6 +12,7 @@ import time
 
 import pytest
 from aio_support import give, in_thread
+from conditions import until
 
 import gevent
 from gevent import aio
@@ -128,9 +129,12 @@ def test_signal_handlers_of_several_loops(run_python):
             loop.remove_signal_handler(signal.SIGUSR1)
             await asyncio.sleep(0.01)
             if name != "last":
-                loop.add_signal_handler(signal.SIGUSR2, print, f"USR2 {name}")
+                again = asyncio.Event()
+                loop.add_signal_handler(
+                    signal.SIGUSR2, lambda: print(f"USR2 {name}") or again.set()
+                )
                 os.kill(os.getpid(), signal.SIGUSR2)
-                await asyncio.sleep(0.02)
+                await again.wait()
             return result
 
         def own(name):
@@ -364,5 +368,4 @@ def test_no_descriptor_is_left():
     for _ in range(5):
         use()
     gc.collect()
-    gevent.sleep(0.01)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before)

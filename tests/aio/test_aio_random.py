@@ -12,6 +12,7 @@ import random
 import socket
 
 import pytest
+from conditions import settle
 
 import gevent
 from gevent import aio
@@ -300,7 +301,7 @@ def test_cancelled_calls_leave_nothing():
 
     def settled():
         # Loops that have just ended close what they had within a few turns.
-        gevent.sleep(0.05)
+        settle()
         gc.collect()
         return greenlets(), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import aio
@@ -38,7 +39,7 @@ async def fail():
 
 def test_a_scope_ends_a_coroutine_and_waits_for_its_clean_up():
     work = Endless()
-    with gevent.move_on_after(0.005) as scope:
+    with gevent.move_on_after(0.3) as scope:
         aio.run(work.coroutine())
     assert scope.cancelled_caught
     assert work.cleaned_up
@@ -46,7 +47,7 @@ def test_a_scope_ends_a_coroutine_and_waits_for_its_clean_up():
 
 def test_a_deadline_that_is_an_error():
     work = Endless()
-    with pytest.raises(TimeoutError), gevent.fail_after(0.005):
+    with pytest.raises(TimeoutError), gevent.fail_after(0.3):
         aio.run(work.coroutine())
     assert work.cleaned_up
 
@@ -54,14 +55,14 @@ def test_a_deadline_that_is_an_error():
 def test_a_scope_that_another_greenlet_cancels():
     work = Endless()
     with gevent.CancelScope() as scope:
-        gevent.spawn_later(0.005, scope.cancel)
+        gevent.spawn(lambda: (until(lambda: work.began), scope.cancel()))
         aio.run(work.coroutine())
     assert work.cleaned_up
 
 
 def test_the_inner_scope_is_left_alone():
     work = Endless()
-    with gevent.move_on_after(0.005) as outer:
+    with gevent.move_on_after(0.3) as outer:
         with gevent.move_on_after(60) as inner:
             aio.run(work.coroutine())
         raise AssertionError
@@ -104,7 +105,7 @@ def test_a_group_in_a_greenlet_that_a_coroutine_awaits():
 
     async def main():
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
+            async with asyncio.timeout(0.3):
                 await aio.to_greenlet(use_group)
 
     works = Endless(), Endless()

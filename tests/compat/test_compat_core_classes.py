@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import core
@@ -103,8 +104,9 @@ def test_signals():
         assert isinstance(event, kind)
         assert event.pending
         for _ in range(2):
+            count = len(seen)
             os.kill(os.getpid(), signal.SIGUSR2)
-            gevent.sleep(0.02)
+            until(lambda count=count: len(seen) > count)
         event.cancel()
     assert seen == ["signal", "signal", "Counting", "Counting", "cancelled"]
     assert not isinstance(core.timer(1, print), core.signal)

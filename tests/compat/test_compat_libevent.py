@@ -5,6 +5,7 @@ import signal
 import warnings
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import core
@@ -31,7 +32,7 @@ class TestEvents:
         assert event.pending
         assert event.flags_str == "INSERTED|INIT"
         os.write(writer, b"x")
-        gevent.sleep(0.01)
+        until(lambda: seen)
         assert seen == [(event, core.EV_READ)]
         assert not event.pending
 
@@ -44,9 +45,9 @@ class TestEvents:
 
         with core.read_event(reader, callback, persist=True) as event:
             assert event.events_str == "READ|PERSIST"
-            for octet in b"abc":
+            for count, octet in enumerate(b"abc"):
                 os.write(writer, bytes([octet]))
-                gevent.sleep(0.01)
+                until(lambda count=count: len(seen) > count)
             assert event.pending
         assert seen == [b"a", b"b", b"c"]
         assert not event.pending
@@ -55,7 +56,7 @@ class TestEvents:
         callback, seen = calls()
         event = core.read_event(pipe[0], callback, timeout=0.01, persist=True)
         assert event.flags_str == "TIMEOUT|INSERTED|INIT"
-        gevent.sleep(0.05)
+        until(lambda: seen)
         assert seen == [(event, core.EV_TIMEOUT)]
         assert not event.pending
 
@@ -80,11 +81,10 @@ class TestEvents:
         callback, seen = calls()
         core.write_event(one, callback)
         both = core.readwrite_event(one, callback, persist=True, arg=5)
-        gevent.sleep(0.01)
+        until(lambda: len(seen) > 1)
         assert seen[0][1] == seen[1][1] == core.EV_WRITE
         other.send(b"x")
-        gevent.sleep(0.01)
-        assert seen[-1] == (both, core.EV_READ | core.EV_WRITE)
+        until(lambda: seen[-1] == (both, core.EV_READ | core.EV_WRITE))
         assert both.arg == 5
         both.cancel()
 
@@ -156,9 +156,9 @@ class TestTimersAndSignals:
         event = core.signal(signal.SIGUSR1, callback, "arg")
         assert (event.fd, event.events_str) == (signal.SIGUSR1, "SIGNAL|PERSIST")
         assert event.flags_str == "SIGNAL|INIT"
-        for _ in range(2):
+        for count in range(2):
             os.kill(os.getpid(), signal.SIGUSR1)
-            gevent.sleep(0.02)
+            until(lambda count=count: len(seen) > count)
         event.cancel()
         assert seen == [("arg",), ("arg",)]
 
@@ -202,7 +202,7 @@ class TestLoop:
             from gevent import core
             print(core.loop())
             core.active_event(print, "active")
-            core.timer(0.01, print, "timer")
+            core.timer(0.5, print, "timer")
             late = core.timer(30, print, "late")
             print(core.loop(nonblock=True))
             while late.pending:

@@ -6,6 +6,7 @@ import signal
 import ssl
 
 import pytest
+from conditions import until
 from paths import CERTIFICATE
 
 import gevent.socket
@@ -95,7 +96,7 @@ class TestLinks:
         source = Greenlet.spawn(fail)
         source.link_exception(raw)
         source.join()
-        gevent.sleep(0.01)
+        until(lambda: seen)
         assert seen == [source]
 
     def test_unlink(self):

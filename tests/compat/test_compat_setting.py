@@ -127,7 +127,7 @@ ROWS = {
             write = start_response("200 OK", [("Content-Type", "text/plain")])
             write(b"written,")
             yield type(body).__name__.encode() + b","
-            print("goes on" if first_read.wait(0.1) else "nobody has read")
+            print("goes on" if first_read.wait(1) else "nobody has read")
             yield b"" + body.read()
 
         server = gevent.wsgi.WSGIServer(("127.0.0.1", 0), application, log=None)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import greenlet
 import pytest
+from conditions import until
 
 import gevent
 from gevent import Greenlet
@@ -209,8 +210,7 @@ class TestDropped:
             gevent.spawn(run).join()
             gevent.spawn(Result)
             gevent.spawn(int, *()).join()
-        gevent.sleep(0.01)
-        gevent.sleep(0.01)
+        until(lambda: len(done) + len(unraisable) >= 40)
         assert len(done) + len(unraisable) == 40
         assert not any("anic" in repr(error) for error in unraisable)
 
@@ -229,9 +229,7 @@ class TestDropped:
         for _ in range(20):
             gevent.spawn(run).join()
             gevent.spawn(gevent.sleep, 9).kill(Failure)
-        gevent.sleep(0.01)
-        gc.collect()
-        assert len(done) + len(unraisable) >= 39
+        until(lambda: gc.collect() >= 0 and len(done) + len(unraisable) >= 39)
 
     def test_finalizers_in_the_way_of_a_wake_up(self, printed):
         """A waiting greenlet is dropped while another one chooses where to switch."""
@@ -256,7 +254,7 @@ class TestDropped:
             del raw
             sleepers = [gevent.spawn(gevent.sleep, delay) for delay in (0, 0.0002, 0.0005)]
             gevent.joinall(sleepers)
-        assert len(done) == 20
+        until(lambda: len(done) == 20)
 
     def test_collections_while_switching(self):
         before = gc.get_threshold()

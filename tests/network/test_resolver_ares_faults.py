@@ -199,16 +199,16 @@ def test_chains_of_aliases_that_come_one_link_an_answer():
 
 def test_a_lost_datagram_is_sent_again(make, server):
     before = server.names_asked().count("lost.test")
-    assert make(tries=3, timeout=1).gethostbyname("lost.test") == FINE
+    assert make(tries=3, timeout=2).gethostbyname("lost.test") == FINE
     assert server.names_asked().count("lost.test") >= before + 2
 
 
 def test_it_asks_as_often_as_it_may(make, server):
-    before = len(server.asked)
+    before = server.names_asked().count("silence.test")
     with pytest.raises(socket.herror):
         make(tries=3, timeout=0.1).gethostbyname("silence.test")
-    until(lambda: len(server.asked) >= before + 3)
-    assert server.names_asked()[before:] == ["silence.test"] * 3
+    until(lambda: server.names_asked().count("silence.test") >= before + 3)
+    assert server.names_asked().count("silence.test") == before + 3
 
 
 def test_a_late_answer_is_no_answer_to_the_next_question(make):

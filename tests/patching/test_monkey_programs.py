@@ -82,8 +82,8 @@ def test_the_threads_of_other_greenlets_come_and_go(output_of):
         gevent.joinall(greenlets, raise_error=True)
         assert threading.active_count() == 1
         raw = gevent.spawn_raw(ask)
-        gevent.sleep(0.05)
-        assert raw.dead
+        while not raw.dead:
+            gevent.sleep(0.001)
         del raw
         assert threading.active_count() == 1
         print("done")

@@ -9,6 +9,7 @@ import pytest
 
 import gevent
 from gevent import thread
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.threading import LazyOnClass
 
@@ -206,11 +207,13 @@ def test_joinable_threads():
     assert not handle.is_done()
     with pytest.raises(RuntimeError, match="not started"):
         handle.join()
-    assert thread.start_joinable_thread(lambda: gevent.sleep(0.01), handle) is handle
+    go = Event()
+    assert thread.start_joinable_thread(go.wait, handle) is handle
     handle.join(0)
     assert not handle.is_done()
     with pytest.raises(RuntimeError, match="already started"):
         thread.start_joinable_thread(print, handle)
+    go.set()
     handle.join()
     handle.join()
     assert handle.is_done()

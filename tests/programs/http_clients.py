@@ -72,13 +72,13 @@ def requests_failures(url, certificate=None):
             nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
             refused = failure(session.get, nobody, timeout=5)
         seen = {
-            "read": failure(session.get, f"{url}/never", timeout=0.1),
+            "read": failure(session.get, f"{url}/never", timeout=(20, 0.1)),
             "limit": failure(limited),
             "refused": refused,
             "after": session.post(f"{url}/echo", data=b"hello").text,
         }
         if certificate:
-            seen["unverified"] = failure(requests.get, f"{url}/bytes/1", timeout=5)
+            seen["unverified"] = failure(requests.get, f"{url}/bytes/1", timeout=20)
         return seen
 
 

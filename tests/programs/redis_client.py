@@ -135,7 +135,7 @@ def blocking_pop(url):
 def failures(url):
     """A read that takes too long, a server that is not there, and the same pool used on."""
     server = client(url)
-    hasty = redis.Redis.from_url(url, socket_timeout=0.2, retry=None)
+    hasty = redis.Redis.from_url(url, socket_timeout=1, retry=None)
     seen = {}
     try:
         hasty.blpop(["none"], timeout=5)

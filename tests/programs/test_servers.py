@@ -60,6 +60,8 @@ def test_what_flask_yields_arrives_at_once(flask_url):
 def test_gunicorn(result_of, started, free_port, wait_for, worker):
     port = free_port()
     options = ("--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--no-control-socket")
+    # A busy machine may keep the client from its next request for a while.
+    options += ("--keep-alive", "60")
     with started("gunicorn", *options, "flask_app:app") as gunicorn:
         wait_for(port)
         url = f"http://localhost:{port}"

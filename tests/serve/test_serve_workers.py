@@ -19,8 +19,8 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     while path == "/stuck":
         pass
-    end = time.monotonic() + 3
-    while path == "/busy" and time.monotonic() < end:
+    end = time.monotonic() + 20
+    while path == "/busy" and time.monotonic() < end and not os.path.exists("go"):
         pass
     start_response("200 OK", [("Content-Length", str(len(str(os.getpid()))))])
     return [str(os.getpid()).encode()]
@@ -85,6 +85,8 @@ def test_without_a_timeout_a_worker_may_be_busy(serve_program, tmp_path):
     address = serving.address()
     (before,) = workers_of(serving)
     with send(address, "/busy") as sock:
+        time.sleep(3)
+        (tmp_path / "go").touch()
         assert sock.recv(65536).endswith(str(before).encode())
 
 
@@ -96,7 +98,7 @@ def test_a_worker_that_does_not_start_is_given_up(serve_program, tmp_path):
 
 
 def test_a_reload_that_hangs_is_given_up_and_the_next_one_follows(serve_program, tmp_path):
-    serving = serve_program(*HERE, "--start-timeout", "3", "--workers", "2")
+    serving = serve_program(*HERE, "--start-timeout", "6", "--workers", "2")
     address = serving.address()
     hung = tmp_path / "hung"
     (tmp_path / "program.py").write_text(
@@ -159,7 +161,8 @@ def test_a_stuck_worker_does_not_hold_up_the_end(serve_program, tmp_path):
 
 
 def test_a_worker_that_is_told_to_end_is_replaced_before_it_has_ended(serve_program, tmp_path):
-    (tmp_path / "program.py").write_text(APPLICATION.replace("sleep(1)", "sleep(6)"))
+    slow = "while not os.path.exists('go'): time.sleep(0.05)"
+    (tmp_path / "program.py").write_text(APPLICATION.replace("time.sleep(1)", slow))
     serving = serve_program(*HERE)
     address = serving.address()
     (before,) = workers_of(serving)
@@ -168,6 +171,7 @@ def test_a_worker_that_is_told_to_end_is_replaced_before_it_has_ended(serve_prog
         os.kill(before, signal.SIGTERM)
         until(lambda: ask(address)[1] != str(before))
         assert not has_ended(before)
+        (tmp_path / "go").touch()
         assert b"200 OK" in sock.recv(65536)
     until(lambda: has_ended(before))
 
@@ -261,8 +265,9 @@ def test_a_busy_worker_does_not_keep_the_service_open(serve_program, tmp_path):
                 return True
             return False
 
-        until(is_refused, 2)
+        until(is_refused)
         assert not has_ended(serving.process.pid)
+        (tmp_path / "go").touch()
         assert b"200 OK" in sock.recv(65536)
     assert serving.process.wait(30) == 0
 
@@ -270,7 +275,7 @@ def test_a_busy_worker_does_not_keep_the_service_open(serve_program, tmp_path):
 @pytest.mark.parametrize("kind", ["tcp", "unix", "limited"])
 def test_connections_that_wait_when_the_service_ends_are_answered(serve_program, tmp_path, kind):
     # The one worker is busy, so that they wait in the queue of the listening socket.
-    (tmp_path / "program.py").write_text(STUCK.replace("+ 3", "+ 0.7"))
+    (tmp_path / "program.py").write_text(STUCK.replace("+ 20", "+ 0.7"))
     path = str(tmp_path / "socket")
     bind = f"unix:{path}" if kind == "unix" else "127.0.0.1:0"
     options = ("--max-connections", "1") if kind == "limited" else ()

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import socket, util
@@ -123,7 +124,8 @@ import gevent, time
 from gevent.util import stats
 
 def compute():
-    until = time.perf_counter() + 0.2
+    # No stall between two other lines is as long.
+    until = time.perf_counter() + 0.5
     while time.perf_counter() < until:
         pass
 
@@ -153,7 +155,7 @@ gevent.sleep(0.001)
 exec(%r)
 gevent.sleep(0.001)
 loop = stats()["hubs"][0]["loop"]
-print(loop["longest_run"]["seconds"] >= 0.2, loop["longest_run"]["place"])
+print(loop["longest_run"]["seconds"] >= 0.5, loop["longest_run"]["place"])
 print(sum(turns for bound, turns in loop["lag"]["classes"] if bound is None or bound > 0.1) >= 1)
 """
 
@@ -183,10 +185,11 @@ class TestMeasured:
         before = my_hub(util.stats())["loop"]
         for _ in range(20):
             gevent.sleep(0.001)
+        # A deadline that has passed after a stall is no wait.
+        until(lambda: my_hub(util.stats())["loop"]["poll_seconds"] - before["poll_seconds"] > 0.01)
         after = my_hub(util.stats())["loop"]
         assert after["lag"]["count"] - before["lag"]["count"] >= 20
         assert sum(turns for _, turns in after["lag"]["classes"]) == after["lag"]["count"]
-        assert after["poll_seconds"] - before["poll_seconds"] > 0.01
         assert after["lag"]["seconds"] > before["lag"]["seconds"]
 
     def test_nothing_is_measured_before(self):

@@ -14,14 +14,25 @@ from gevent.serve.options import Options
 PERIOD = 0.5
 
 
-def watch(options: Options, sleep: Callable[[float], None], supervisor: int) -> None:
-    """Have the supervisor reload whenever a file has changed. This never returns."""
+def times_of_files(options: Options) -> dict[str, int]:
+    """Return the time of the last change of each file to watch, in nanoseconds."""
     known: dict[str, int] = {}
-    first = True
+    _changed(known, options.reload_extra, first=True)
+    return known
+
+
+def watch(
+    options: Options, known: dict[str, int], sleep: Callable[[float], None], supervisor: int
+) -> None:
+    """Have the supervisor reload whenever a file has changed. This never returns.
+
+    :param known: The files' times as :func:`times_of_files` returned them.
+    :param sleep: Waits for so many seconds.
+    :param supervisor: The supervisor's process.
+    """
     while True:
-        if _changed(known, options.reload_extra, first):
+        if _changed(known, options.reload_extra, first=False):
             os.kill(supervisor, signal.SIGHUP)
-        first = False
         sleep(PERIOD)
 
 

@@ -139,7 +139,11 @@ class _Serving:
         if self.context.watches_files:
             from gevent.serve import reloading
 
-            gevent.spawn(reloading.watch, self.context.options, gevent.sleep, os.getppid())
+            # The times are noted before the supervisor says that it serves: a change from then on
+            # is seen, however long it takes until the greenlet starts.
+            options = self.context.options
+            known = reloading.times_of_files(options)
+            gevent.spawn(reloading.watch, options, known, gevent.sleep, os.getppid())
         # The greenlet that sends heartbeats from now on has not run yet.
         self.context.heartbeat.beat()
         self._send(process.LOADED)
