@@ -27,7 +27,7 @@ def own_environment() -> dict[str, str]:
 
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a snippet in a fresh interpreter: `run_python(code, *argv, timeout=30, **environment)`.
+    """Run a snippet in a fresh interpreter: `run_python(code, *argv, timeout=60, **environment)`.
 
     `flags` are options of the interpreter, such as `["-X", "dev"]`. Returns the completed process,
     with `stdout` and `stderr` as text and `returncode`.
@@ -36,7 +36,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         code: str,
         *argv: str,
-        timeout: float = 30,
+        timeout: float = 60,
         flags: Iterable[str] = (),
         **environment: str,
     ) -> subprocess.CompletedProcess[str]:
@@ -104,7 +104,7 @@ def failure_of() -> Callable[[gevent.Greenlet], BaseException | None]:
     def wait(greenlet: gevent.Greenlet) -> BaseException | None:
         gevent.get_hub().exception_stream = None
         try:
-            greenlet.join(5)
+            greenlet.join(20)
         finally:
             del gevent.get_hub().exception_stream
         return greenlet.exception
@@ -239,9 +239,9 @@ def default_loop() -> Iterator[core.loop]:
 
 @pytest.fixture
 def run_until() -> Callable[..., None]:
-    """Make turns of a loop until a condition holds: `run_until(loop, condition, seconds=20)`."""
+    """Make turns of a loop until a condition holds: `run_until(loop, condition, seconds=30)`."""
 
-    def run(loop: core.loop, condition: Callable[[], object], seconds: float = 20) -> None:
+    def run(loop: core.loop, condition: Callable[[], object], seconds: float = 30) -> None:
         end = time.monotonic() + seconds
         ticks = loop.timer(0.005, 0.005)
         ticks.start(lambda: None)

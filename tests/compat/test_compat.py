@@ -99,10 +99,10 @@ class TestChannel:
         assert not any(putter.ready() for putter in putters)
         assert queue.peek() == 1
         assert queue.get() == 1
-        putters[0].join(5)
+        putters[0].join(20)
         assert [putter.ready() for putter in putters] == [True, False]
         assert queue.get_nowait() == 2
-        putters[1].join(5)
+        putters[1].join(20)
         assert putters[1].successful()
 
     def test_get_waits_for_put(self):
@@ -112,7 +112,7 @@ class TestChannel:
         queue.put("a")
         queue.put_nowait("b")
         queue.put("c", timeout=5)
-        assert sorted(getter.get(timeout=5) for getter in getters) == ["a", "b", "c"]
+        assert sorted(getter.get(timeout=20) for getter in getters) == ["a", "b", "c"]
         with pytest.raises(Full):
             queue.put_nowait("d")
 
@@ -130,7 +130,7 @@ class TestChannel:
         gevent.sleep(0)
         for item in 1, 2:
             gevent.get_hub().loop.run_callback(put, item)
-        assert getter.get(timeout=5) == 1
+        assert getter.get(timeout=20) == 1
         assert results == [1, Full]
 
     def test_get_from_the_hub(self):
@@ -138,7 +138,7 @@ class TestChannel:
         putter = gevent.spawn(queue.put, 1)
         gevent.sleep(0)
         gevent.get_hub().loop.run_callback(lambda: results.append(queue.get()))
-        putter.join(5)
+        putter.join(20)
         assert results == [1]
 
     def test_nobody_comes(self):
@@ -159,7 +159,7 @@ class TestChannel:
         gevent.sleep(0)
         first.kill()
         assert queue.get() == 2
-        second.join(5)
+        second.join(20)
         assert second.successful()
 
     def test_a_killed_getter_loses_nothing(self):
@@ -168,7 +168,7 @@ class TestChannel:
         gevent.sleep(0)
         first.kill(block=False)
         queue.put("item", timeout=5)
-        assert second.get(timeout=5) == "item"
+        assert second.get(timeout=20) == "item"
         assert isinstance(first.value, gevent.GreenletExit)
 
     def test_many(self):
@@ -189,7 +189,7 @@ class TestChannel:
         putter = gevent.spawn(queue.put, 1)
         gevent.sleep(0)
         queue.get()
-        putter.join(5)
+        putter.join(20)
         assert queue.unfinished_tasks == 1
         assert not queue.join(timeout=0.001)
         queue.task_done()
@@ -201,7 +201,7 @@ class TestChannel:
         putter = gevent.spawn(queue.put, 1)
         gevent.sleep(0)
         queue.shutdown()
-        putter.join(5)
+        putter.join(20)
         assert type(putter.exception).__name__ == "ShutDown"
 
     def test_other_sizes_are_as_ever(self, recwarn):

@@ -202,7 +202,7 @@ class TestLoop:
             from gevent import core
             print(core.loop())
             core.active_event(print, "active")
-            core.timer(0.5, print, "timer")
+            core.timer(0.25, print, "timer")
             late = core.timer(30, print, "late")
             print(core.loop(nonblock=True))
             while late.pending:

@@ -79,7 +79,7 @@ class TestLinks:
         source = Greenlet.spawn(gevent.sleep, 0.001)
         other = Greenlet.spawn(gevent.sleep, 10)
         source.link(other)
-        other.join(5)
+        other.join(20)
         assert type(other.exception) is LinkedCompleted
 
     def test_to_a_raw_greenlet(self):

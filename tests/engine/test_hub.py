@@ -142,7 +142,7 @@ class TestBlocking:
 
         other = gevent.spawn(gevent.sleep, 0.001)
         greenlet = Waiting.spawn(other.join)
-        greenlet.join(5)
+        greenlet.join(20)
         assert greenlet.ready()
         # A wake-up for the join that comes while `switch_out` waits must not end that wait.
         assert greenlet.exception is None or type(greenlet.exception) is InvalidSwitchError

@@ -174,7 +174,7 @@ class TestOrder:
             gevent.sleep(0.002)
             assert handled == []
             # It is still there for whoever shares the socket.
-            shared.settimeout(5)
+            shared.settimeout(20)
             shared.accept()[0].close()
         shared.close()
 
@@ -431,7 +431,7 @@ class TestLoops:
                 told.append("timeout")
             first.send(b"x")
             event.set()
-            gevent.joinall(waiting, timeout=5)
+            gevent.joinall(waiting, timeout=20)
             print(sorted(told))
         """
         assert output_of(program) == "['event', 'read', 'slept', 'timeout']\n"

@@ -64,7 +64,7 @@ def tls(tcp, server_context, client_context) -> Iterator[tuple[ssl.SSLSocket, ss
     options = {"suppress_ragged_eofs": False}
     accepting = gevent.spawn(server_context.wrap_socket, other, server_side=True, **options)
     client = client_context.wrap_socket(one, server_hostname="localhost", **options)
-    with client, accepting.get(timeout=5) as server:
+    with client, accepting.get(timeout=20) as server:
         yield client, server
 
 
@@ -145,7 +145,7 @@ def negotiate(
         inside, _ = listener.accept()
     name = {} if server else {"server_hostname": "localhost"}
     with inside, outside:
-        inside.settimeout(5)
+        inside.settimeout(20)
         result = gevent.spawn(outcome, context.wrap_socket, inside, server, **name)
         stranger = Stranger(outside, limit, version, server=not server)
         stranger.negotiate()
@@ -213,7 +213,7 @@ GARBAGE = {
 def test_garbage_in_place_of_a_handshake(garbage, server, tcp, server_context, client_context):
     context = server_context if server else client_context
     inside, outside = tcp
-    inside.settimeout(5)
+    inside.settimeout(20)
     outside.sendall(garbage)
     outside.shutdown(socket.SHUT_WR)
     name = {} if server else {"server_hostname": "localhost"}
@@ -242,7 +242,7 @@ def test_a_server_goes_on_beside_those_who_do_not_negotiate(server_context, clie
                 assert client.recv(100) == b"hello"
             for stranger in strangers:
                 # It is told what is wrong, or nothing, but not left waiting.
-                stranger.settimeout(5)
+                stranger.settimeout(20)
                 outcome(stranger.recv, 100)
                 stranger.close()
             reset(silent)
@@ -287,7 +287,7 @@ def test_an_end_that_is_said_is_an_ordinary_one(tls):
     leaving = gevent.spawn(client.unwrap)
     assert server.recv(100) == b""
     server.unwrap()
-    assert leaving.get(timeout=5) is client
+    assert leaving.get(timeout=20) is client
 
 
 @pytest.mark.parametrize("garbage", [b"garbage in between", b"\x17\x03\x03\x00\x40" + bytes(64)])
@@ -421,7 +421,7 @@ def test_select_on_a_descriptor_closed_behind_our_back():
     gevent.sleep(0.001)
     os.close(reader)
     # A closed descriptor counts as ready where it is seen, as when the time has passed.
-    assert waiter.get(timeout=5) in (([], [], []), ([reader], [], []))
+    assert waiter.get(timeout=20) in (([], [], []), ([reader], [], []))
     with pytest.raises(OSError, match="Bad file descriptor"):
         select.select([reader], [], [], 0)
     os.close(writer)

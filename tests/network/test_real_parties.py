@@ -287,7 +287,7 @@ def talk(sock: socket.socket) -> None:
     received = bytearray()
     while len(received) < len(PAYLOAD):
         received += sock.recv(65536)
-    writer.get(timeout=5)
+    writer.get(timeout=20)
     assert received == PAYLOAD
     sock.shutdown(socket.SHUT_WR)
     assert sock.recv(1) == b""

@@ -100,7 +100,7 @@ def test_several_greenlets_select_the_same(pair):
     waiters = [gevent.spawn(select.select, [one], [], [], 5) for _ in range(3)]
     gevent.sleep(0.001)
     other.send(b"x")
-    gevent.joinall(waiters, timeout=5)
+    gevent.joinall(waiters, timeout=20)
     assert [waiter.value for waiter in waiters] == [([one], [], [])] * 3
 
 

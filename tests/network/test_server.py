@@ -22,7 +22,7 @@ def echo(sock, address):
 
 
 def connect(server):
-    return socket.create_connection(("127.0.0.1", server.server_port), timeout=5)
+    return socket.create_connection(("127.0.0.1", server.server_port), timeout=20)
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def test_a_full_pool_holds_connections_back():
             clients[2].recv(1)
         assert server.full()
         clients[0].close()
-        clients[2].settimeout(5)
+        clients[2].settimeout(20)
         assert clients[2].recv(1) == b"x"
         for client in clients:
             client.close()
@@ -268,7 +268,7 @@ def test_no_more_descriptors():
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         with client:
-            client.settimeout(5)
+            client.settimeout(20)
             client.sendall(b"x")
             assert client.recv(1) == b"x"
 
@@ -319,7 +319,7 @@ def test_stop_accepting_and_start_accepting():
             with pytest.raises(TimeoutError):
                 client.recv(1)
             server.start_accepting()
-            client.settimeout(5)
+            client.settimeout(20)
             assert client.recv(1) == b"x"
 
 
@@ -331,7 +331,7 @@ def test_serve_forever():
         client.sendall(b"x")
         assert client.recv(1) == b"x"
     server.stop()
-    forever.join(5)
+    forever.join(20)
     assert forever.successful()
 
 
@@ -376,7 +376,7 @@ def test_a_datagram_server():
     with DatagramServer("127.0.0.1:0", answer) as server:
         server.start()
         with socket.socket(type=socket.SOCK_DGRAM) as client:
-            client.settimeout(5)
+            client.settimeout(20)
             for message in (b"one", b"two"):
                 client.sendto(message, server.address)
                 assert client.recvfrom(10) == (message.upper(), server.address)

@@ -19,7 +19,7 @@ def echo(sock, address):
 
 
 def ask(server):
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as client:
         client.sendall(b"question")
         return client.recv(100)
 
@@ -165,7 +165,7 @@ def test_closing_the_server_ends_accepting_at_once():
         assert len(spawned) == 2
         for client in clients:
             client.close()
-        gevent.joinall(spawned, timeout=5)
+        gevent.joinall(spawned, timeout=20)
 
 
 def test_max_accept_lets_others_run_in_between():

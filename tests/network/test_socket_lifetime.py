@@ -26,7 +26,7 @@ def test_connect_and_accept_wait_for_each_other(waiting):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         acceptor = waiting(listener.accept)
         with socket.create_connection(("localhost", listener.getsockname()[1])) as client:
-            accepted, address = acceptor.get(timeout=5)
+            accepted, address = acceptor.get(timeout=20)
             with accepted:
                 assert type(accepted) is socket.socket
                 assert address == client.getsockname()
@@ -39,7 +39,7 @@ def test_connect_ex_without_waiting():
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.setblocking(False)
         assert client.connect_ex(listener.getsockname()) == errno.EINPROGRESS
-        socket.wait_write(client.fileno(), timeout=5)
+        socket.wait_write(client.fileno(), timeout=20)
         assert client.connect_ex(listener.getsockname()) == 0
         assert client.connect_ex(listener.getsockname()) == errno.EISCONN
         client.setblocking(True)
@@ -67,7 +67,7 @@ def test_a_refused_connection():
 def test_a_socket_may_connect_after_a_refusal(waiting):
     with socket.socket() as sock, socket.create_server(("127.0.0.1", 0)) as listener:
         assert sock.connect_ex(unused_address()) == errno.ECONNREFUSED
-        sock.settimeout(5)
+        sock.settimeout(20)
         # Linux lets the first try after a refusal fail.
         while sock.connect_ex(listener.getsockname()):
             pass
@@ -75,7 +75,7 @@ def test_a_socket_may_connect_after_a_refusal(waiting):
         with accepted:
             reader = waiting(sock.recv, 5)
             accepted.send(b"hi")
-            assert reader.get(timeout=5) == b"hi"
+            assert reader.get(timeout=20) == b"hi"
 
 
 def test_connect_without_waiting():
@@ -184,7 +184,7 @@ def test_a_peer_that_ends(tcp, waiting):
     one, other = tcp
     reader = waiting(one.recv, 5)
     other.shutdown(socket.SHUT_WR)
-    assert reader.get(timeout=5) == b""
+    assert reader.get(timeout=20) == b""
     assert one.recv(5) == b""
     one.send(b"still")
     assert other.recv(5) == b"still"
@@ -214,8 +214,8 @@ def test_closing_wakes_who_selects_on_it(tcp, waiting):
     number = one.fileno()
     polling = waiting(poll.poll)
     one.close()
-    assert selecting.get(timeout=5) == ([one], [], [])
-    assert polling.get(timeout=5) == [(number, select.POLLIN)]
+    assert selecting.get(timeout=20) == ([one], [], [])
+    assert polling.get(timeout=20) == [(number, select.POLLIN)]
 
 
 def test_a_forgotten_socket_is_closed():
@@ -267,7 +267,7 @@ def test_dup_and_fromfd(pair, waiting):
         one.close()
         reader = waiting(copy.recv, 5)
         other.send(b"x")
-        assert reader.get(timeout=5) == b"x"
+        assert reader.get(timeout=20) == b"x"
         other.send(b"y")
         assert second.recv(5) == b"y"
 

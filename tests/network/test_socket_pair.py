@@ -23,7 +23,7 @@ def settle(one, other):
         reading = gevent.spawn(receiver.recv, 5)
         gevent.sleep(0)
         sender.send(b"hello")
-        assert reading.get(timeout=5) == b"hello"
+        assert reading.get(timeout=20) == b"hello"
 
 
 def assert_arrives(receiver, send):
@@ -31,7 +31,7 @@ def assert_arrives(receiver, send):
     reading = gevent.spawn(receiver.recv, 100)
     gevent.sleep(0)
     send()
-    assert reading.get(timeout=5) == b"late"
+    assert reading.get(timeout=20) == b"late"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -101,7 +101,7 @@ def test_more_than_one_message_at_a_time(pair, way):
     one.send(b"first")
     WAYS[way](one)
     assert other.recv(5) == b"first"
-    assert gevent.spawn(other.recv, 100).get(timeout=5) == b"late"
+    assert gevent.spawn(other.recv, 100).get(timeout=20) == b"late"
 
 
 def test_peeking_takes_nothing(pair):
@@ -109,10 +109,10 @@ def test_peeking_takes_nothing(pair):
     settle(one, other)
     one.send(b"data")
     assert other.recv(4, socket.MSG_PEEK) == b"data"
-    assert gevent.spawn(other.recv, 4).get(timeout=5) == b"data"
+    assert gevent.spawn(other.recv, 4).get(timeout=20) == b"data"
     one.send(b"late")
     assert other.recv(2) == b"la"
-    assert gevent.spawn(other.recv, 4).get(timeout=5) == b"te"
+    assert gevent.spawn(other.recv, 4).get(timeout=20) == b"te"
 
 
 def test_an_end_that_is_closed_or_shut_down(pair):
@@ -122,12 +122,12 @@ def test_an_end_that_is_closed_or_shut_down(pair):
     gevent.sleep(0)
     one.send(b"12345")
     one.shutdown(socket.SHUT_WR)
-    assert reading.get(timeout=5) == b"12345"
-    assert gevent.spawn(other.recv, 5).get(timeout=5) == b""
+    assert reading.get(timeout=20) == b"12345"
+    assert gevent.spawn(other.recv, 5).get(timeout=20) == b""
     other.send(b"12345")
     assert one.recv(5) == b"12345"
     other.close()
-    assert gevent.spawn(one.recv, 5).get(timeout=5) == b""
+    assert gevent.spawn(one.recv, 5).get(timeout=20) == b""
 
 
 def test_a_detached_end(pair):
@@ -151,5 +151,5 @@ def test_both_ends_of_a_forked_child(pair):
         one.send(b"!")
         got = b""
         while len(got) < 5:
-            got += gevent.spawn(other.recv, 1).get(timeout=5)
+            got += gevent.spawn(other.recv, 1).get(timeout=20)
         assert got == b"late!"

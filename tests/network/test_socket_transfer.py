@@ -111,7 +111,7 @@ def test_a_buffer_stays_put_while_it_is_waited_for(pair, waiting):
     with pytest.raises(BufferError):
         buffer.extend(b"more")
     one.send(b"done")
-    assert reader.get(timeout=5) == 4
+    assert reader.get(timeout=20) == 4
     assert buffer == b"done"
     buffer.extend(b"more")
 
@@ -121,13 +121,13 @@ def test_urgent_data_hides_nothing(tcp):
     reader = gevent.spawn(other.recv, 100)
     gevent.sleep(0.001)
     one.send(b"a")
-    assert reader.get(timeout=5) == b"a"
+    assert reader.get(timeout=20) == b"a"
     # All of it is there before the first read, which stops before the urgent octet.
     one.send(b"bc")
     one.send(b"!", socket.MSG_OOB)
     one.send(b"de")
     gevent.sleep(0.01)
-    other.settimeout(5)
+    other.settimeout(20)
     received = b""
     while not received.endswith(b"de"):
         received += other.recv(100)
@@ -138,10 +138,10 @@ def test_descriptors_sent_along_hide_nothing(pair, waiting):
     one, other = pair
     reader = waiting(other.recv, 100)
     one.send(b"a")
-    assert reader.get(timeout=5) == b"a"
+    assert reader.get(timeout=20) == b"a"
     one.sendmsg([b"b"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", one.fileno()))])
     one.send(b"c")
-    other.settimeout(5)
+    other.settimeout(20)
     received = b""
     while len(received) < 2:
         received += other.recv(100)
@@ -187,7 +187,7 @@ def test_sendall_of_more_than_fits(pair):
     received = bytearray()
     while len(received) < len(data):
         received += other.recv(100_000)
-    sender.get(timeout=5)
+    sender.get(timeout=20)
     assert received == data
 
 
@@ -201,7 +201,7 @@ def test_sendfile(tcp, tmp_path):
         received = bytearray()
         while len(received) < len(data) - 10:
             received += other.recv(1 << 16)
-        assert sender.get(timeout=5) == len(data) - 10
+        assert sender.get(timeout=20) == len(data) - 10
         assert file.tell() == len(data)
         assert one.sendfile(file, 0, 5) == 5
     assert received == data[10:]
@@ -238,7 +238,7 @@ def test_recvmsg_and_sendmsg(pair, waiting):
     one, other = pair
     reader = waiting(other.recvmsg, 10)
     assert one.sendmsg([b"ab", b"cd"]) == 4
-    assert reader.get(timeout=5)[0] == b"abcd"
+    assert reader.get(timeout=20)[0] == b"abcd"
     buffers = [bytearray(1), bytearray(5)]
     one.send(b"xyz")
     assert other.recvmsg_into(buffers)[0] == 3
@@ -258,7 +258,7 @@ def test_datagrams(host, waiting):
         other.bind(("127.0.0.1", 0))
         reader = waiting(other.recvfrom, 100)
         assert one.sendto(b"hello", (host, other.getsockname()[1])) == 5
-        assert reader.get(timeout=5) == (b"hello", one.getsockname())
+        assert reader.get(timeout=20) == (b"hello", one.getsockname())
         one.sendto(b"again", 0, other.getsockname())
         buffer = bytearray(10)
         assert other.recvfrom_into(buffer) == (5, one.getsockname())

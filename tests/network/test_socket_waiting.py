@@ -90,11 +90,11 @@ def test_reading_and_writing_at_once(tcp, waiting):
     reader = waiting(one.recv, 5)
     writer = waiting(one.sendall, b"x" * 20_000_000)
     other.send(b"hello")
-    assert reader.get(timeout=5) == b"hello"
+    assert reader.get(timeout=20) == b"hello"
     got = 0
     while got < 20_000_000:
         got += len(other.recv(1 << 20))
-    writer.get(timeout=5)
+    writer.get(timeout=20)
 
 
 def test_two_readers_at_once(pair, waiting):
@@ -104,7 +104,7 @@ def test_two_readers_at_once(pair, waiting):
         with pytest.raises(ConcurrentObjectUseError, match="already used by another greenlet"):
             operation()
     other.send(b"x")
-    assert reader.get(timeout=5) == b"x"
+    assert reader.get(timeout=20) == b"x"
 
 
 def test_a_killed_reader_leaves_its_place(pair, waiting):
@@ -113,7 +113,7 @@ def test_a_killed_reader_leaves_its_place(pair, waiting):
     reader.kill()
     next_reader = waiting(one.recv, 5)
     other.send(b"x")
-    assert next_reader.get(timeout=5) == b"x"
+    assert next_reader.get(timeout=20) == b"x"
 
 
 def test_not_in_the_hub(pair):
@@ -138,7 +138,7 @@ def test_a_socket_of_another_thread(pair, waiting):
     # Here it waits in this thread's loop first.
     reader = waiting(one.recv, 1)
     other.send(b"a")
-    assert reader.get(timeout=5) == b"a"
+    assert reader.get(timeout=20) == b"a"
     result = []
     thread = threading.Thread(target=lambda: result.append(one.recv(1)))
     thread.start()
@@ -196,10 +196,10 @@ def test_wait_read(pair, waiting):
     assert socket.wait_read(one.fileno(), timeout=0.01, timeout_exc=False) is None
     waiter = waiting(socket.wait_read, one.fileno())
     other.send(b"x")
-    waiter.join(5)
+    waiter.join(20)
     assert waiter.successful()
-    socket.wait_write(one.fileno(), timeout=5)
-    socket.wait_readwrite(one.fileno(), timeout=5)
+    socket.wait_write(one.fileno(), timeout=20)
+    socket.wait_readwrite(one.fileno(), timeout=20)
     with pytest.raises(OSError, match="Bad file descriptor"):
         socket.wait_read(999_999)
     with pytest.raises(ValueError, match="non-negative"):
@@ -220,6 +220,6 @@ def test_wait_and_cancel_wait(pair, waiting, failure_of):
     assert failure_of(waiter).errno == errno.EBADF
     waiter = waiting(socket.wait, watcher)
     other.send(b"x")
-    waiter.join(5)
+    waiter.join(20)
     assert waiter.successful()
     one.close()

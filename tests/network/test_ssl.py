@@ -28,7 +28,7 @@ def pair(contexts):
     one, other = socket.socketpair()
     server = gevent.spawn(contexts[0].wrap_socket, other, server_side=True)
     client = contexts[1].wrap_socket(one, server_hostname="localhost")
-    with client, server.get(timeout=5) as accepted:
+    with client, server.get(timeout=20) as accepted:
         yield client, accepted
 
 
@@ -53,7 +53,7 @@ def test_data_in_both_directions(pair):
     buffer = bytearray(10)
     assert client.recv_into(buffer) == 6
     client.shutdown(socket.SHUT_WR)
-    assert reader.get(timeout=5) == data
+    assert reader.get(timeout=20) == data
 
 
 def test_makefile(pair):
@@ -93,7 +93,7 @@ def test_closing_wakes_a_reader(pair):
     reader = gevent.spawn(client.recv, 10)
     gevent.sleep(0.001)
     client.close()
-    reader.join(5)
+    reader.join(20)
     assert "closed in another greenlet" in str(reader.exception)
 
 
@@ -101,7 +101,7 @@ def test_unwrap_goes_on_in_the_clear(pair):
     client, server = pair
     other = gevent.spawn(server.unwrap)
     plain = client.unwrap()
-    plain_server = other.get(timeout=5)
+    plain_server = other.get(timeout=20)
     plain.sendall(b"in the clear")
     assert plain_server.recv(20) == b"in the clear"
 
@@ -116,7 +116,7 @@ def test_an_end_without_farewell(contexts):
         with contexts[1].wrap_socket(
             one, server_hostname="localhost", suppress_ragged_eofs=suppress
         ) as client:
-            server.get(timeout=5).close()
+            server.get(timeout=20).close()
             if suppress:
                 assert client.recv(10) == b""
             else:
@@ -139,7 +139,7 @@ def test_a_certificate_for_another_name(contexts):
     server = gevent.spawn(contexts[0].wrap_socket, other, server_side=True)
     with pytest.raises(ssl.SSLCertVerificationError):
         contexts[1].wrap_socket(one, server_hostname="other.example")
-    server.join(5)
+    server.join(20)
     assert isinstance(server.exception, OSError)
 
 
@@ -188,7 +188,7 @@ def test_accept_makes_tls_sockets(contexts):
         acceptor = gevent.spawn(server.accept)
         sock = socket.create_connection(server.getsockname())
         with contexts[1].wrap_socket(sock, server_hostname="localhost") as client:
-            accepted, address = acceptor.get(timeout=5)
+            accepted, address = acceptor.get(timeout=20)
             with accepted:
                 assert isinstance(accepted, ssl.SSLSocket)
                 assert address == client.getsockname()
@@ -209,10 +209,10 @@ def test_a_handshake_after_connect_ex(contexts):
             assert client.connect_ex(listener.getsockname()) in (0, errno.EINPROGRESS)
             with pytest.raises(ValueError, match="already-connected"):
                 client.connect_ex(listener.getsockname())
-            client.settimeout(5)
-            socket.wait_write(client.fileno(), timeout=5)
+            client.settimeout(20)
+            socket.wait_write(client.fileno(), timeout=20)
             client.do_handshake()
-            with server.get(timeout=5) as accepted:
+            with server.get(timeout=20) as accepted:
                 client.sendall(b"through TLS")
                 assert accepted.recv(20) == b"through TLS"
 
@@ -249,7 +249,7 @@ def test_messages_can_be_watched(contexts):
     assert contexts[1]._msg_callback is watch
     one, other = socket.socketpair()
     server = gevent.spawn(contexts[0].wrap_socket, other, server_side=True)
-    with contexts[1].wrap_socket(one, server_hostname="localhost"), server.get(timeout=5):
+    with contexts[1].wrap_socket(one, server_hostname="localhost"), server.get(timeout=20):
         names = {getattr(message, "name", None) for _, message in seen}
     assert {"CLIENT_HELLO", "SERVER_HELLO"} <= names
 
@@ -258,7 +258,7 @@ def test_sockets_of_the_standard_library_can_be_wrapped(contexts):
     one, other = stdlib.socketpair()
     server = gevent.spawn(contexts[0].wrap_socket, other, server_side=True)
     client = contexts[1].wrap_socket(one, server_hostname="localhost")
-    with client, server.get(timeout=5) as accepted:
+    with client, server.get(timeout=20) as accepted:
         client.sendall(b"x")
         assert accepted.recv(1) == b"x"
     assert one.fileno() == -1

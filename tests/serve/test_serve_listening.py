@@ -52,7 +52,7 @@ def test_a_unix_socket_of_another_server_is_not_taken(serve_program, tmp_path):
     first = serve_program("program:app", "--bind", f"unix:{path}")
     first.wait_for("listening at")
     second = serve_program("program:app", "--bind", f"unix:{path}")
-    assert second.process.wait(30) == 1
+    assert second.process.wait(60) == 1
     assert "Address already in use" in second.rest()
     assert ask(str(path))[0] == "first"
 
@@ -108,7 +108,7 @@ def test_sockets_of_systemd(tmp_path, own_environment, explicit):
             state(b"READY=1")
             process.terminate()
             state(b"STOPPING=1")
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
             # The socket is systemd's: what comes now waits for the next start.
             socket.create_connection(address, timeout=30).close()
         finally:
@@ -119,7 +119,7 @@ def test_sockets_of_systemd(tmp_path, own_environment, explicit):
 def test_a_descriptor_that_is_no_listening_socket(serve_program):
     for number, message in (("0", "non-socket"), ("77", "Bad file descriptor")):
         serving = serve_program("program:app", "--bind", f"fd://{number}")
-        assert serving.process.wait(30) == 1
+        assert serving.process.wait(60) == 1
         assert message in serving.rest()
 
 
@@ -129,7 +129,7 @@ def test_pid_file(serve_program, tmp_path):
     serving.address()
     assert int(path.read_text()) == serving.process.pid
     other = serve_program(*HERE, "--pid-file", "pid")
-    assert other.process.wait(30) == 1
+    assert other.process.wait(60) == 1
     assert f"cannot write pid: process {serving.process.pid} runs already" in other.rest()
     # A worker that ends leaves it.
     _, worker, _ = ask(("127.0.0.1", _port(serving)))
@@ -166,7 +166,7 @@ def test_directory_and_umask(serve_program, tmp_path):
     assert ask(serve_program("inner:app", *options).address())[0] == "inner"
     assert stat.S_IMODE((below / "made").stat().st_mode) == 0o600
     serving = serve_program(*HERE, "--chdir", "nowhere")
-    assert serving.process.wait(30) == 1
+    assert serving.process.wait(60) == 1
     assert "cannot change to nowhere: No such file or directory" in serving.rest()
 
 
@@ -200,7 +200,7 @@ def test_user_and_group(serve_program, own_environment):
 def test_a_user_that_is_not_there(serve_program):
     for option, message in (("--user", "there is no user"), ("--group", "there is no group")):
         serving = serve_program(*HERE, option, "no-such-name")
-        assert serving.process.wait(30) == 1
+        assert serving.process.wait(60) == 1
         assert f"{message} no-such-name" in serving.rest()
 
 

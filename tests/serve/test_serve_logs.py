@@ -108,15 +108,9 @@ def test_what_the_application_writes_to_wsgi_errors(serve_program, tmp_path):
     serving.wait_for("g\u00e4nse\n")
 
 
-def test_check(serve_program, tmp_path):
-    (tmp_path / "raising.py").write_text("raise KeyError('x')")
-    (tmp_path / "factory.py").write_text(
-        "def make(name, *, times=1):\n"
-        "    return lambda environ, start_response: []\n"
-        "def broken():\n    raise ValueError('not made')\n"
-        "number = 5\n"
-    )
-    for app, options, status, text in (
+@pytest.mark.parametrize(
+    ("app", "options", "status", "text"),
+    [
         ("program:app", (), 0, "program:app and its settings are in order"),
         ("raising:app", (), 1, r"cannot import raising: KeyError: 'x' \(.*raising.py:1\)"),
         ("factory:make('a', times=2)", (), 0, "in order"),
@@ -126,10 +120,19 @@ def test_check(serve_program, tmp_path):
         ("factory:number()", (), 1, r"factory:number\(\) cannot be called: 5"),
         ("program:app", ("--handler", "nowhere:Handler"), 1, "cannot import nowhere"),
         ("program:app", ("--tls-cert", "missing"), 1, "missing: No such file"),
-    ):
-        serving = serve_program(app, "--check", *options)
-        assert serving.process.wait(30) == status
-        assert re.search(text, serving.rest())
+    ],
+)
+def test_check(serve_program, tmp_path, app, options, status, text):
+    (tmp_path / "raising.py").write_text("raise KeyError('x')")
+    (tmp_path / "factory.py").write_text(
+        "def make(name, *, times=1):\n"
+        "    return lambda environ, start_response: []\n"
+        "def broken():\n    raise ValueError('not made')\n"
+        "number = 5\n"
+    )
+    serving = serve_program(app, "--check", *options)
+    assert serving.process.wait(60) == status
+    assert re.search(text, serving.rest())
 
 
 def test_a_full_disk_is_told_once_and_recovered_from(tmp_path):
@@ -216,7 +219,7 @@ def test_an_encrypted_key_is_asked_for_once(tmp_path, own_environment):
         wait_for(b"reloaded")
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         os.close(master)
     assert said.count(b"pass phrase") == 1
     for password, status in (("password", 0), ("cert.pem", 1), ("missing", 1)):

@@ -94,7 +94,7 @@ def test_a_worker_that_does_not_start_is_given_up(serve_program, tmp_path):
     (tmp_path / "program.py").write_text("import time\ntime.sleep(60)")
     serving = serve_program(*HERE, "--start-timeout", "1")
     serving.wait_for(r"worker \d+ did not start within 1 s and is killed")
-    assert serving.process.wait(30) == 1
+    assert serving.process.wait(60) == 1
 
 
 def test_a_reload_that_hangs_is_given_up_and_the_next_one_follows(serve_program, tmp_path):
@@ -179,7 +179,7 @@ def test_a_worker_that_is_told_to_end_is_replaced_before_it_has_ended(serve_prog
 def test_a_first_worker_that_dies_by_a_signal_is_told(serve_program, tmp_path):
     (tmp_path / "program.py").write_text("import os\nos.kill(os.getpid(), 9)")
     serving = serve_program(*HERE, "--workers", "2")
-    assert serving.process.wait(30) == 1
+    assert serving.process.wait(60) == 1
     assert re.fullmatch(
         r"gevent\.serve: worker \d+ ended by signal SIGKILL while it started\n", serving.rest()
     )
@@ -269,7 +269,7 @@ def test_a_busy_worker_does_not_keep_the_service_open(serve_program, tmp_path):
         assert not has_ended(serving.process.pid)
         (tmp_path / "go").touch()
         assert b"200 OK" in sock.recv(65536)
-    assert serving.process.wait(30) == 0
+    assert serving.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix", "limited"])

@@ -46,7 +46,7 @@ class Serving:
         )
         self.said = ""
 
-    def wait_for(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
         """Return where `pattern` first occurs in what it says from now on."""
         end = time.monotonic() + seconds
         stderr = self.process.stderr
@@ -64,7 +64,7 @@ class Serving:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def rest(self) -> str:
         """Return all else that it said, when it has ended."""
@@ -106,7 +106,7 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

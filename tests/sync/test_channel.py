@@ -47,7 +47,7 @@ def test_channel_balance():
     assert (one.balance, len(one.getters)) == (2, 0)
     assert [item for item, _ in one.putters] == [0, 1]
     assert (one.get_nowait(), one.get()) == (0, 1)
-    gevent.joinall(putters, timeout=5, raise_error=True)
+    gevent.joinall(putters, timeout=20, raise_error=True)
     assert (one.qsize(), one.empty(), one.full()) == (0, True, True)
 
 
@@ -56,7 +56,7 @@ def test_channel_item_of_a_killed_getter_is_not_lost():
     first, second = waiting(one.get), waiting(one.get)
     first.kill(block=False)
     one.put_nowait(1)
-    assert second.get(timeout=5) == 1
+    assert second.get(timeout=20) == 1
     third = waiting(one.get)
     third.kill(block=False)
     one.put_nowait(2)

@@ -270,7 +270,7 @@ def test_getters_are_served_in_order(kind):
 def test_putters_are_served_in_order(kind):
     one, put = kind(1, [0]), []
     putters = [waiting(lambda i=i: (one.put(i), put.append(i))) for i in range(1, 5)]
-    assert [one.get(timeout=5) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert [one.get(timeout=20) for _ in range(5)] == [0, 1, 2, 3, 4]
     gevent.joinall(putters)
     assert put == [1, 2, 3, 4]
 
@@ -309,7 +309,7 @@ def test_stolen_place_leaves_the_putter_in_its_place():
     one.put_nowait(9)
     gevent.sleep(0)
     assert not first.ready()
-    assert [one.get(timeout=5) for _ in range(3)] == [9, 1, 2]
+    assert [one.get(timeout=20) for _ in range(3)] == [9, 1, 2]
     gevent.joinall([first, second])
 
 
@@ -334,7 +334,7 @@ def test_killed_getter_passes_the_item_on(kind):
     first, second = waiting(one.get), waiting(one.get)
     first.kill(block=False)
     one.put(1)
-    assert second.get(timeout=5) == 1
+    assert second.get(timeout=20) == 1
     assert first.dead
     assert one.empty()
 
@@ -345,7 +345,7 @@ def test_killed_putter_passes_the_place_on(kind):
     first, second = waiting(one.put, 1), waiting(one.put, 2)
     first.kill(block=False)
     assert one.get() == 0
-    second.get(timeout=5)
+    second.get(timeout=20)
     assert one.get_nowait() == 2
     assert one.empty()
 
@@ -356,7 +356,7 @@ def test_raised_maxsize_lets_putters_go_on(maxsize):
     putters = [waiting(one.put, item) for item in (1, 2)]
     one.maxsize = maxsize
     assert one.maxsize == maxsize
-    gevent.joinall(putters, timeout=5, raise_error=True)
+    gevent.joinall(putters, timeout=20, raise_error=True)
     assert list(one.queue) == [0, 1, 2]
 
 
@@ -364,7 +364,7 @@ def test_replaced_container_serves_getters():
     one = queue.Queue()
     getter = waiting(one.get)
     one.queue = type(one.queue)([5])
-    assert getter.get(timeout=5) == 5
+    assert getter.get(timeout=20) == 5
 
 
 def test_container_is_live():
@@ -401,7 +401,7 @@ def test_hub_gets_from_waiting_putters(kind):
     one = kind(1, [0])
     putters = [waiting(one.put, item) for item in (1, 2)]
     assert in_hub(lambda: [one.get_nowait() for _ in range(3)]) == [0, 1, 2]
-    gevent.joinall(putters, timeout=5, raise_error=True)
+    gevent.joinall(putters, timeout=20, raise_error=True)
     assert one.empty()
     if kind is not queue.SimpleQueue:
         assert one.unfinished_tasks == 3
@@ -418,7 +418,7 @@ def test_hub_puts_for_waiting_getters(kind):
         return one.put_nowait(4)
 
     assert in_hub(put) is queue.Full
-    assert sorted(getter.get(timeout=5) for getter in getters) in ([0, 1, 2], [1, 2, 3])
+    assert sorted(getter.get(timeout=20) for getter in getters) in ([0, 1, 2], [1, 2, 3])
     assert one.qsize() == 1
 
 

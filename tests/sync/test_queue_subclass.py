@@ -46,7 +46,7 @@ def test_hooks_are_called(kind):
     assert one.peek() == 1
     putter = waiting(one.put, 2)
     assert one.get() == 1
-    putter.get(timeout=5)
+    putter.get(timeout=20)
     assert one.get() == 2
     assert calls == ["_init", "_put", "_peek", "_get", "_put", "_get"]
 
@@ -71,7 +71,7 @@ def test_subclass_with_a_store_of_its_own():
     assert one.full()
     assert len(one) == 2
     putter = waiting(one.put, "c")
-    assert [one.get(timeout=5) for _ in range(3)] == ["b", "a", "c"]
+    assert [one.get(timeout=20) for _ in range(3)] == ["b", "a", "c"]
     assert putter.ready()
 
 
@@ -108,8 +108,8 @@ def test_failing_hook_leaves_waiting_greenlets_served():
     bad, good = waiting(one.put, "bad"), waiting(one.put, "good")
     assert one.get() == 0
     with pytest.raises(RuntimeError):
-        bad.get(timeout=5)
-    assert one.get(timeout=5) == "good"
+        bad.get(timeout=20)
+    assert one.get(timeout=20) == "good"
     good.get()
 
 
@@ -126,7 +126,7 @@ def test_join():
     one.task_done()
     assert not joiner.ready()
     one.task_done()
-    assert joiner.get(timeout=5) is True
+    assert joiner.get(timeout=20) is True
     assert one.join() is True
     with pytest.raises(ValueError, match="called too many times"):
         one.task_done()
@@ -140,7 +140,7 @@ def test_shutdown(kind):
     one.shutdown()
     assert one.is_shutdown
     with pytest.raises(queue.ShutDown):
-        putter.get(timeout=5)
+        putter.get(timeout=20)
     for call in (one.put, one.put_nowait):
         with pytest.raises(queue.ShutDown):
             call(1)
@@ -150,7 +150,7 @@ def test_shutdown(kind):
             call()
     assert not joiner.ready()
     one.task_done()
-    assert joiner.get(timeout=5)
+    assert joiner.get(timeout=20)
 
 
 @pytest.mark.parametrize("kind", JOINABLE)
@@ -159,8 +159,8 @@ def test_shutdown_immediate(kind):
     putter, joiner = waiting(one.put, 2), waiting(one.join)
     one.shutdown(immediate=True)
     with pytest.raises(queue.ShutDown):
-        putter.get(timeout=5)
-    assert joiner.get(timeout=5)
+        putter.get(timeout=20)
+    assert joiner.get(timeout=20)
     with pytest.raises(queue.ShutDown):
         one.get()
     with pytest.raises(ValueError, match="called too many times"):
@@ -174,4 +174,4 @@ def test_shutdown_wakes_getters(immediate):
     one.shutdown(immediate)
     for getter in getters:
         with pytest.raises(queue.ShutDown):
-            getter.get(timeout=5)
+            getter.get(timeout=20)

@@ -42,4 +42,4 @@ def test_a_joiner_of_a_queue_leaves_a_later_one_alone():
     assert not second.dead
     queue.get()
     queue.task_done()
-    second.get(timeout=5)
+    second.get(timeout=20)
