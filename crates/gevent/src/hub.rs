@@ -13,9 +13,9 @@ use crate::cell::GilCell;
 use crate::errors::{
     BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit,
 };
-use crate::event_loop::loop_::Loop;
+use crate::event_loop::former;
+use crate::event_loop::loop_::{Loop, run};
 use crate::event_loop::ready::Task;
-use crate::event_loop::{former, run};
 use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};
 use crate::ffi::{attribute, greenlet, hub_slot};
@@ -198,7 +198,7 @@ pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Hands an error that no greenlet can get to the loop's error handler, which is the hub.
 pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, error: PyErr) {
-    let Some(handler) = loop_.error_handler.get_ref(py) else {
+    let Some(handler) = loop_.error_handler(py) else {
         error.print_and_set_sys_last_vars(py);
         return;
     };
@@ -469,7 +469,7 @@ impl BaseHub {
 /// Has the errors of a loop's callbacks go to `hub`, or be printed.
 fn set_error_handler(py: Python<'_>, loop_: &Py<Loop>, hub: Option<&Bound<'_, BaseHub>>) {
     let handler = hub.map(|hub| hub.clone().into_any().unbind());
-    drop(loop_.get().error_handler.replace(py, handler));
+    loop_.get().report_errors_to(py, handler);
 }
 
 /// Returns true if a signal that the program handles may wake a waiter, so that the wait is no deadlock.

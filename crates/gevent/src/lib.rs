@@ -129,7 +129,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     waiting::reason::register(module)?;
     module.add_function(wrap_pyfunction!(sync::rlock::holder_of, module)?)?;
     structured::register(module)?;
-    event_loop::counters::register(module)?;
+    event_loop::loop_::counters::register(module)?;
     watcher::register(module)?;
 
     add_class::<pools::group::BaseGroup>(module)?;

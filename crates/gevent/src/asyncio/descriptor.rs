@@ -14,8 +14,8 @@ use reactor::{Direction, Interest};
 
 use crate::asyncio::base::{AsyncioLoop, Io};
 use crate::asyncio::mailbox::{Mailbox, Ready};
+use crate::event_loop::loop_::parked::Listener;
 use crate::event_loop::loop_::{Loop, Watched};
-use crate::event_loop::parked::Listener;
 use crate::hub;
 
 /// Puts a future's place into the mailbox when its descriptor is ready.

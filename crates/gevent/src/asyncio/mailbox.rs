@@ -15,7 +15,7 @@ use crate::args::from_python;
 use crate::asyncio::base::AsyncioLoop;
 use crate::asyncio::handle::{Call, Handles};
 use crate::cell::{GilCell, Made};
-use crate::event_loop::parked::Listener;
+use crate::event_loop::loop_::parked::Listener;
 use crate::waiting::wait::WaitRef;
 
 /// One thing to do.

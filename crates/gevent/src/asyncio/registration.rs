@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use pyo3::prelude::*;
-use reactor::{Direction, Readiness, SourceKey};
+use reactor::{Direction, SourceKey};
 
 use crate::asyncio::base::{AsyncioLoop, Io};
 use crate::asyncio::mailbox::{Mailbox, Ready};
 use crate::cell::GilCell;
 use crate::event_loop::loop_::Loop;
-use crate::event_loop::parked::Listener;
+use crate::event_loop::loop_::parked::Listener;
 use crate::hub;
 
 /// Puts an object of a loop into its mailbox when its source is ready.
@@ -87,9 +87,7 @@ impl Registration {
     #[inline]
     pub fn expect(&self, py: Python<'_>, direction: Direction) {
         let ready = self.with(py, |hub_loop, key| {
-            let ready = hub_loop
-                .sources
-                .with(py, |sources| sources.is_ready(key, direction));
+            let ready = hub_loop.is_worth_trying(py, key, direction);
             if !ready {
                 let listener: Arc<dyn Listener> = self.listener.clone();
                 hub_loop.listen(py, key, direction, listener);
@@ -144,24 +142,13 @@ impl Registration {
 
     /// Notes that an operation met `EAGAIN`.
     pub fn blocked(&self, py: Python<'_>, direction: Direction) {
-        self.with(py, |hub_loop, key| {
-            hub_loop
-                .sources
-                .with(py, |sources| sources.clear(key, direction));
-        });
+        self.with(py, |hub_loop, key| hub_loop.blocked(py, key, direction));
     }
 
     /// Notes that a read of a stream took all the bytes that were there.
     #[inline]
     pub fn drained(&self, py: Python<'_>) {
-        self.with(py, |hub_loop, key| {
-            hub_loop.sources.with(py, |sources| {
-                // A read of a TCP socket ends before urgent data, though more is there.
-                if !sources.readiness(key).intersects(Readiness::URGENT) {
-                    sources.clear(key, Direction::Read);
-                }
-            });
-        });
+        self.with(py, |hub_loop, key| hub_loop.drained(py, key));
     }
 
     /// Ends the registration and cancels its expectations. Does nothing the second time.

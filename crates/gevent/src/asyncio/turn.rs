@@ -17,7 +17,6 @@ use crate::asyncio::mailbox::{Ready, SelectorListener};
 use crate::asyncio::scheduled;
 use crate::asyncio::stream::StreamTransport;
 use crate::event_loop::loop_::{Loop, Watched};
-use crate::event_loop::unusual::Unusual;
 use crate::hub;
 use crate::waiting::park;
 
@@ -208,7 +207,7 @@ pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> 
     if this.ran.load(Relaxed) >= BATCH || this.polled.load(Relaxed) != tick {
         this.ran.store(0, Relaxed);
         this.polled.store(tick, Relaxed);
-        if !hub_loop.unusual.any(Unusual::PHASED) {
+        if !hub_loop.owes_phases() {
             hub_loop.glance(py);
         }
     }
@@ -218,8 +217,7 @@ pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> 
 /// Polls without waiting if no other greenlet is ready, which spares a busy loop the parking; returns true if the loop has
 /// something to do then.
 fn find_ready(py: Python<'_>, this: &AsyncioLoop, hub_loop: &Loop) -> bool {
-    let for_hub = Unusual::IN_TASK | Unusual::PHASED | Unusual::SIGNALS | Unusual::STOPPING;
-    if hub_loop.unusual.any(for_hub) || hub_loop.has_ready(py) {
+    if hub_loop.owes_turn() || hub_loop.must_poll_in_hub() || hub_loop.has_ready(py) {
         return false;
     }
     this.ran.store(0, Relaxed);

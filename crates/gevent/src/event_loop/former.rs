@@ -8,9 +8,9 @@ use std::os::fd::AsRawFd;
 use pyo3::prelude::*;
 use reactor::Interest;
 
+use crate::event_loop::loop_::run::run;
 use crate::event_loop::loop_::{Due, Loop, Watched};
 use crate::event_loop::ready::Task;
-use crate::event_loop::run::run;
 
 /// Returns true if anything still waits on the loop.
 pub fn is_waited_on(py: Python<'_>, loop_: &Loop) -> bool {
@@ -35,7 +35,7 @@ pub fn turn(py: Python<'_>, loop_: &Bound<'_, Loop>, former: &[Py<Loop>]) -> PyR
     }
     let next = former
         .iter()
-        .filter_map(|old| old.get().timers.with(py, |timers| timers.next_deadline()))
+        .filter_map(|old| old.get().next_deadline(py))
         .min();
     let nothing = Due::Task(Box::new(Task::Native(Box::new(|_| Ok(())))));
     let timer = next.map(|at| this.set_deadline(py, at, nothing));

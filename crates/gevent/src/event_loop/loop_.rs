@@ -1,4 +1,8 @@
 //! The event loop of one thread: its ready queue, its deadlines and its descriptors.
+//!
+//! The fields of [`Loop`] are private to this file and to the folder `loop_/`, whose files have the parts of the loop: polls,
+//! runs, what greenlets that park ask of it, registrations, waiters of sockets, watchers of phases, Python methods. All other
+//! files use the verbs that these define.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,18 +17,26 @@ use slab::Slab;
 use crate::cell::GilCell;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
-use crate::event_loop::parked::{Listener, Parked};
-use crate::event_loop::ready::{Next, ReadyQueue, Task};
+use crate::event_loop::loop_::parked::{Listener, Parked};
+use crate::event_loop::ready::{ReadyQueue, Task};
 use crate::event_loop::runs::{self, Runs};
 use crate::event_loop::thread_end::{parked_greenlets, unwind};
 use crate::event_loop::unusual::{self, Unusual};
 use crate::ffi::fork;
 use crate::ffi::frames::{self, Stack};
 use crate::waiting::reason::WaitKind;
-use crate::waiting::running;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
+
+pub mod counters;
+pub mod methods;
+pub mod parked;
+mod phases;
+mod poll;
+mod registrations;
+pub mod run;
+mod turns;
 
 /// The action to take when a deadline passes.
 #[derive(Debug)]
@@ -80,9 +92,6 @@ impl fmt::Debug for Watched {
     }
 }
 
-/// Innermost frames of the longest run that are kept.
-const SHOWN_FRAMES: usize = 16;
-
 /// The event loop of one thread: it creates watchers, and calls their callbacks and those of `run_callback`.
 ///
 /// `flags` names backends (`"epoll"`, `"select,poll"`, a list or a number); `epoll` does the work whatever is chosen.
@@ -91,51 +100,51 @@ const SHOWN_FRAMES: usize = 16;
 #[pyclass(frozen, subclass, weakref, dict, name = "loop", module = "gevent.core")]
 #[derive(Debug)]
 pub struct Loop {
-    pub(crate) queue: GilCell<ReadyQueue>,
-    pub(crate) timers: GilCell<Timers<Due>>,
-    pub(crate) sources: GilCell<Sources<Parked>>,
+    queue: GilCell<ReadyQueue>,
+    timers: GilCell<Timers<Due>>,
+    sources: GilCell<Sources<Parked>>,
     /// The number of listeners among the waiters that are parked in `sources`; listeners do not keep the loop running.
-    pub(crate) listeners: AtomicUsize,
-    pub(crate) watches: GilCell<Watches<usize>>,
-    pub(crate) watched: GilCell<Slab<Watched>>,
-    pub(crate) lingering: GilCell<Vec<(i32, usize)>>,
+    listeners: AtomicUsize,
+    watches: GilCell<Watches<usize>>,
+    watched: GilCell<Slab<Watched>>,
+    lingering: GilCell<Vec<(i32, usize)>>,
     /// The parked greenlets of a thread that is not the main one; they are unwound when the thread ends.
-    pub(crate) waits: GilCell<Slab<Weak<Wait>>>,
+    waits: GilCell<Slab<Weak<Wait>>>,
     /// Readers that are known to have something to read before the kernel says so. They are woken with the next turn's
     /// descriptors, as that turn's timers come first.
     noted: GilCell<Vec<WaitRef>>,
-    pub(crate) phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
-    pub(crate) error_handler: GilCell<Option<Py<PyAny>>>,
-    pub(crate) kernel: GilCell<Option<Arc<Kernel>>>,
+    phases: GilCell<[Vec<Py<Watcher>>; Phase::COUNT]>,
+    error_handler: GilCell<Option<Py<PyAny>>>,
+    kernel: GilCell<Option<Arc<Kernel>>>,
     inbox: GilCell<Option<Arc<Inbox>>>,
-    pub(crate) events: GilCell<Option<Box<[EventBuffer; 2]>>>,
+    events: GilCell<Option<Box<[EventBuffer; 2]>>>,
     /// The number of things that can wake a greenlet beside ready tasks, less those that do not count (`ref=False`).
-    pub(crate) refs: AtomicIsize,
+    refs: AtomicIsize,
     /// The set of unusual things that hold now; see [`crate::event_loop::unusual`].
-    pub(crate) unusual: Unusual,
+    unusual: Unusual,
     /// Watchers of prepare, check and idle that are active.
     phased: AtomicIsize,
-    pub(crate) polling: AtomicBool,
+    polling: AtomicBool,
     /// Set when a task from another thread will probably come within microseconds.
-    pub(crate) mail_is_near: AtomicBool,
-    pub(crate) activity: AtomicU64,
+    mail_is_near: AtomicBool,
+    activity: AtomicU64,
     /// Address of the greenlet that was last let run, 0 for a callback. The monitor reads it; it is never dereferenced.
-    pub(crate) active: AtomicUsize,
-    pub(crate) iterations: AtomicU64,
-    pub(crate) runs: Runs,
-    pub(crate) running: AtomicIsize,
-    pub(crate) stopping: std::sync::atomic::AtomicU8,
+    active: AtomicUsize,
+    iterations: AtomicU64,
+    runs: Runs,
+    running: AtomicIsize,
+    stopping: std::sync::atomic::AtomicU8,
     /// The error that the innermost run is to end with.
-    pub(crate) ending: GilCell<Option<PyErr>>,
+    ending: GilCell<Option<PyErr>>,
     /// The frames that spawned last.
-    pub(crate) spawned_from: GilCell<Option<Stack>>,
+    spawned_from: GilCell<Option<Stack>>,
     owner: AtomicU64,
-    pub(crate) now: AtomicU64,
+    now: AtomicU64,
     /// The count of forks that the kernel objects belong to.
     forks: AtomicU64,
-    pub(crate) default: AtomicBool,
+    default: AtomicBool,
     /// The flags that the loop was asked to be created with; see `crate::event_loop::flags`.
-    pub(crate) flags: std::sync::atomic::AtomicU32,
+    flags: std::sync::atomic::AtomicU32,
 }
 
 impl Loop {
@@ -266,115 +275,6 @@ impl Loop {
         }
     }
 
-    /// Returns the next task, after the polls that are due; none when nothing is ready.
-    #[inline]
-    pub fn next_task(&self, py: Python<'_>) -> Option<Task> {
-        loop {
-            match self.queue.with_entered(py, ReadyQueue::next) {
-                Next::Run(task) => {
-                    self.progressed();
-                    return Some(task);
-                }
-                Next::Poll => self.glance(py),
-                Next::Empty if self.noted.with(py, |noted| noted.is_empty()) => return None,
-                Next::Empty => self.begin_turn(py),
-            }
-        }
-    }
-
-    /// Has a reader woken with the descriptors of the next turn.
-    pub fn note_readable(&self, py: Python<'_>, reader: WaitRef) {
-        self.noted.with(py, |noted| noted.push(reader));
-    }
-
-    /// Begins a turn because of the readers that were noted: with a poll, or, where there is next to nothing else that a poll
-    /// could find, with no more than the timers that are due.
-    fn begin_turn(&self, py: Python<'_>) {
-        let others = self.sources.with(py, |sources| sources.waiting());
-        if others > 1 || self.watched.with(py, |watched| !watched.is_empty()) {
-            return self.glance(py);
-        }
-        let due = self.timers.with(py, |timers| timers.next_deadline());
-        if due.is_none() {
-            return self.wake_noted(py);
-        }
-        let now = self.update_time();
-        let timeouts = self.expire(py, now);
-        self.wake_noted(py);
-        for timeout in timeouts {
-            self.carry_out(py, timeout, now);
-        }
-    }
-
-    /// Wakes the readers that were noted, the last one first, as [`poll`](Self::poll) does with descriptors.
-    pub(crate) fn wake_noted(&self, py: Python<'_>) {
-        while let Some(reader) = self.noted.with(py, Vec::pop) {
-            reader.wake_none(py);
-        }
-    }
-
-    /// Runs a part of a hub's task that may call Python or raise in a greenlet, and so may switch away from the hub.
-    ///
-    /// The hub is then suspended in the middle of the task, and the rest of the task, with everything it holds, waits
-    /// with it. Greenlets that park onto each other would leave it there for as long as they are busy. So a greenlet
-    /// that parks meanwhile gives the turn back to the hub, which ends the task before any other greenlet is resumed.
-    pub fn in_task<R>(&self, part: impl FnOnce() -> R) -> R {
-        let before = self.unusual.put(Unusual::IN_TASK, true);
-        let result = part();
-        self.unusual.put(Unusual::IN_TASK, before);
-        result
-    }
-
-    /// Returns true if the hub is suspended in the middle of a task, and is to go on first.
-    #[inline]
-    pub fn owes_turn(&self) -> bool {
-        self.unusual.any(Unusual::IN_TASK)
-    }
-
-    /// Notes, where runs are measured, that the running greenlet's run ends here.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn end_measured_run(&self, py: Python<'_>) {
-        if self.unusual.any(Unusual::MEASURED) {
-            self.runs
-                .end_run(py, || Some(frames::capture(py, SHOWN_FRAMES, None)));
-        }
-    }
-
-    /// Forgets a task whose hub ended in the middle of it.
-    pub(crate) fn forget_task(&self) {
-        self.unusual.put(Unusual::IN_TASK, false);
-    }
-
-    /// Counts one more (or less) active watcher for which only the hub polls.
-    pub(crate) fn count_phased(&self, by: isize) {
-        let active = self.phased.load(Relaxed) + by;
-        self.phased.store(active, Relaxed);
-        self.unusual.put(Unusual::PHASED, active > 0);
-    }
-
-    /// Returns a number that changes when a greenlet waits or a task is done.
-    pub fn progress(&self) -> u64 {
-        self.activity
-            .load(Relaxed)
-            .wrapping_add(self.iterations.load(Relaxed))
-    }
-
-    /// Notes which greenlet is about to run, by its address, or 0 for a callback. The monitor reads it, and so do
-    /// locks, which name their holder in reports of deadlocks.
-    #[inline]
-    pub(crate) fn lets_run(&self, address: usize) {
-        self.active.store(address, Relaxed);
-        running::lets_run(address);
-    }
-
-    /// Notes that a task was done.
-    #[inline]
-    pub fn progressed(&self) {
-        self.activity
-            .store(self.activity.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-
     /// Returns true if something may still make a task ready.
     pub fn is_alive(&self, py: Python<'_>) -> bool {
         self.refs.load(Relaxed) > 0
@@ -399,7 +299,25 @@ impl Loop {
     /// Sets a deadline that keeps the loop running.
     pub fn set_deadline(&self, py: Python<'_>, at: Time, what: Due) -> TimerKey {
         self.count_ref(1);
+        self.set_timer(py, at, what)
+    }
+
+    /// Sets a deadline that does not keep the loop running by itself.
+    #[inline]
+    pub fn set_timer(&self, py: Python<'_>, at: Time, what: Due) -> TimerKey {
         self.timers.with(py, |timers| timers.insert(at, what))
+    }
+
+    /// Cancels a deadline of [`set_timer`](Self::set_timer); returns false when it has passed.
+    #[inline]
+    pub fn cancel_timer(&self, py: Python<'_>, key: TimerKey) -> bool {
+        let taken = self.timers.with(py, |timers| timers.cancel(key));
+        taken.is_some()
+    }
+
+    /// Returns the time of the first deadline.
+    pub fn next_deadline(&self, py: Python<'_>) -> Option<Time> {
+        self.timers.with(py, |timers| timers.next_deadline())
     }
 
     /// Cancels a deadline of [`set_deadline`](Self::set_deadline); does nothing when it has passed.
@@ -409,6 +327,36 @@ impl Loop {
         if taken.is_some() {
             self.count_ref(-1);
         }
+    }
+
+    /// Keeps a wait in order to end it with its thread; returns its place.
+    pub fn keep_wait(&self, py: Python<'_>, wait: Weak<Wait>) -> usize {
+        self.waits.with(py, |waits| waits.insert(wait))
+    }
+
+    /// Forgets a wait that was kept; returns false if the loop was destroyed meanwhile.
+    pub fn forget_wait(&self, py: Python<'_>, place: usize) -> bool {
+        let taken = self.waits.with(py, |waits| waits.try_remove(place));
+        taken.is_some()
+    }
+
+    /// Returns the object that gets the errors of callbacks: the hub, or none if they are printed.
+    pub fn error_handler(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.error_handler.get_ref(py)
+    }
+
+    /// Has the errors of callbacks go to `handler`, or be printed.
+    pub fn report_errors_to(&self, py: Python<'_>, handler: Option<Py<PyAny>>) {
+        drop(self.error_handler.replace(py, handler));
+    }
+
+    /// Returns the frames of the running greenlet, at most `limit`, for one that it spawns. They share the memory of those that
+    /// spawned last where they are the same.
+    pub fn capture_spawner(&self, py: Python<'_>, limit: usize) -> Stack {
+        let last = self.spawned_from.with(py, |last| last.clone());
+        let stack = frames::capture(py, limit, last);
+        drop(self.spawned_from.replace(py, Some(stack.clone())));
+        stack
     }
 
     /// Returns the time of the last poll.

@@ -12,7 +12,6 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use crate::cell::Made;
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
-use crate::event_loop::unusual::Unusual;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::greenlet;
 use crate::hub::{self, BaseHub};
@@ -20,7 +19,7 @@ use crate::hub::{self, BaseHub};
 /// Runs the handlers of signals that came, before the hub's next task. If they ran in the next callback instead, an
 /// error of a handler would be taken for an error of that callback, and stop its watcher.
 pub fn run(py: Python<'_>, loop_: &Loop) {
-    let result = if loop_.unusual.put(Unusual::SIGNALS, false) {
+    let result = if loop_.take_signals() {
         match running_hub(py) {
             Some(hub) => in_greenlet(&hub, loop_),
             None => py.check_signals(),

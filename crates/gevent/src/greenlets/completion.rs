@@ -7,7 +7,6 @@ use pyo3::types::{PyDict, PyTraceback, PyTuple, PyType};
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
 use crate::event_loop::runs;
-use crate::event_loop::unusual::Unusual;
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::frames::{FrameRef, Stack};
 use crate::ffi::greenlet;
@@ -49,10 +48,8 @@ impl Greenlet {
         let Some(loop_) = Self::own_loop(slf) else {
             return;
         };
-        if loop_.get().unusual.any(Unusual::MEASURED) && loop_.get().is_mine() {
-            let place = || FrameRef::of_function(function).map(|frame| Stack::from([frame]));
-            loop_.get().runs.end_run(py, place);
-        }
+        let place = || FrameRef::of_function(function).map(|frame| Stack::from([frame]));
+        loop_.get().end_last_run(py, place);
     }
 
     /// Ends a greenlet that has not begun.

@@ -8,8 +8,8 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
-use crate::event_loop::counters;
 use crate::event_loop::loop_::Loop;
+use crate::event_loop::loop_::counters;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::{PyGreenlet, as_greenlet};
 use crate::ffi::collector::{Begun, Collected};

@@ -42,10 +42,7 @@ pub fn inherited_locals(spawner: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyDict
 pub fn spawning_stack(limits: &Bound<'_, PyAny>, loop_: &Loop) -> PyResult<Stack> {
     let py = limits.py();
     let limit = stack_limit(limits)?;
-    let last = loop_.spawned_from.with(py, |last| last.clone());
-    let stack = frames::capture(py, limit, last);
-    drop(loop_.spawned_from.replace(py, Some(stack.clone())));
-    Ok(stack)
+    Ok(loop_.capture_spawner(py, limit))
 }
 
 /// The version of `gevent.Greenlet` that [`LIMIT`] was read from, or 0.

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use primitives::{WorkSemaphore, spin};
@@ -217,7 +216,7 @@ impl TaskQueue {
             state.hub_spins
         });
         if hub_spins {
-            this.loop_().mail_is_near.store(true, Relaxed);
+            this.loop_().expect_mail_soon();
         }
         this.wake_worker(py);
         Ok(result)
@@ -264,7 +263,7 @@ impl TaskQueue {
                 send(completion);
                 let acquired = semaphore.acquire(limit, worker_spins);
                 if acquired {
-                    spin::until(HUB_LETS_GO, || self.loop_().polling.load(Relaxed));
+                    spin::until(HUB_LETS_GO, || self.loop_().is_polling());
                 }
                 acquired
             });

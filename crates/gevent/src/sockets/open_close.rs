@@ -162,12 +162,10 @@ impl SocketBase {
     /// Fails when a greenlet that waits by a watcher cannot be woken.
     pub fn cancel(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
         let (parked, watching, watcher) = self.state.with(py, |state| {
-            let parked = state.source.as_ref().and_then(|(loop_, key)| {
-                let sources = &loop_.get().sources;
-                sources
-                    .with(py, |sources| sources.take_waiter(*key, direction))?
-                    .into_wait()
-            });
+            let parked = state
+                .source
+                .as_ref()
+                .and_then(|(loop_, key)| loop_.get().take_parked(py, *key, direction));
             let watcher = state.watchers[direction as usize].as_ref();
             (
                 parked,

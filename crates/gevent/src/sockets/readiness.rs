@@ -8,13 +8,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use pyo3::exceptions::{PyBlockingIOError, PyTimeoutError};
 use pyo3::prelude::*;
-use reactor::{Direction, Interest, Readiness, SourceKey};
+use reactor::{Direction, Interest, SourceKey};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::errors::{BlockingSwitchOutError, ConcurrentObjectUseError, errno_error};
 use crate::event_loop::loop_::{Loop, Watched};
-use crate::event_loop::parked::Parked;
 use crate::ffi::blocking::FastPath;
 use crate::ffi::buffer::Room;
 use crate::hub;
@@ -50,10 +49,7 @@ impl State {
     fn would_block(&self, py: Python<'_>, direction: Direction) -> bool {
         self.source.as_ref().is_some_and(|(loop_, key)| {
             let loop_ = loop_.get();
-            loop_.is_mine()
-                && loop_
-                    .sources
-                    .with(py, |sources| !sources.is_ready(*key, direction))
+            loop_.is_mine() && !loop_.is_worth_trying(py, *key, direction)
         })
     }
 
@@ -62,9 +58,7 @@ impl State {
         if let Some((loop_, key)) = &self.source {
             let loop_ = loop_.get();
             if loop_.is_mine() {
-                loop_
-                    .sources
-                    .with(py, |sources| sources.clear(*key, direction));
+                loop_.blocked(py, *key, direction);
             }
         }
     }
@@ -132,12 +126,7 @@ impl State {
 
     fn drained(&self, py: Python<'_>) {
         if let Some((loop_, key)) = &self.source {
-            loop_.get().sources.with(py, |sources| {
-                // A read of a TCP socket ends before urgent data, though more is there.
-                if !sources.readiness(*key).intersects(Readiness::URGENT) {
-                    sources.clear(*key, Direction::Read);
-                }
-            });
+            loop_.get().drained(py, *key);
         }
     }
 
@@ -156,13 +145,7 @@ impl State {
         pair.sent(1 - end, sent);
         pair.at(py, 1 - end, |(loop_, key)| {
             let loop_ = loop_.get();
-            if !loop_.is_mine() {
-                return None;
-            }
-            loop_
-                .sources
-                .with(py, |sources| sources.note_readable(*key))?
-                .into_wait()
+            loop_.is_mine().then(|| loop_.filled(py, *key)).flatten()
         })
     }
 }
@@ -319,24 +302,9 @@ impl SocketBase {
     ) -> PyResult<WaitSlot> {
         let loop_ = wait.loop_().get();
         if keeps_loop_alive && let Some(key) = self.source_in(py, wait.loop_())? {
-            let other = loop_.sources.with(py, |sources| {
-                sources.clear(key, direction);
-                match sources.set_waiter(key, direction, Parked::Greenlet(wait.clone())) {
-                    Ok(()) => None,
-                    Err(refused) => {
-                        let other = sources.take_waiter(key, direction);
-                        let name = match &other {
-                            Some(Parked::Greenlet(other)) => Some(other.greenlet().clone_ref(py)),
-                            _ => None,
-                        };
-                        let _ = other.map(|other| sources.set_waiter(key, direction, other));
-                        Some((refused, name))
-                    }
-                }
-            });
-            return match other {
-                None => Ok(WaitSlot::Source(key)),
-                Some((_, name)) => Err(in_use(py, name)?),
+            return match loop_.park_at(py, key, direction, wait) {
+                Ok(()) => Ok(WaitSlot::Source(key)),
+                Err(other) => Err(in_use(py, other)?),
             };
         }
         let taken = self.state.with(py, |state| {
@@ -378,17 +346,7 @@ impl SocketBase {
     fn delist(&self, py: Python<'_>, direction: Direction, wait: &WaitRef, slot: WaitSlot) {
         let loop_ = wait.loop_().get();
         match slot {
-            WaitSlot::Source(key) => {
-                let mine = loop_.sources.with(py, |sources| {
-                    let waiting = sources.take_waiter(key, direction)?;
-                    if matches!(&waiting, Parked::Greenlet(waiting) if same(waiting, wait)) {
-                        return Some(waiting);
-                    }
-                    // Another greenlet has registered meanwhile.
-                    sources.set_waiter(key, direction, waiting).err()
-                });
-                drop(mine);
-            }
+            WaitSlot::Source(key) => loop_.leave_source(py, key, direction, wait),
             WaitSlot::Watch(fd, key, keeps_loop_alive) => {
                 if let Some(key) = key {
                     loop_.unwatch(py, fd, key);
@@ -446,15 +404,8 @@ impl SocketBase {
                 .as_ref()
                 .map(|(loop_, key)| (loop_.clone_ref(py), *key))
         });
-        if let Some((loop_, key)) = known
-            && let Ok(kernel) = loop_.get().kernel(py)
-        {
-            // A failure needs no report: a descriptor that was closed elsewhere gives the proper error at the next
-            // system call.
-            let _ = loop_
-                .get()
-                .sources
-                .with(py, |sources| sources.rearm(&kernel.main, key));
+        if let Some((loop_, key)) = known {
+            loop_.get().ask_again(py, key);
         }
     }
 }

@@ -39,7 +39,6 @@ use pyo3::prelude::*;
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
-use crate::event_loop::unusual::Unusual;
 use crate::ffi::{greenlet, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
@@ -210,15 +209,12 @@ pub fn next_greenlet<'py>(
         if who.is_delivered(py) {
             return Ok(None);
         }
-        if loop_.unusual.any(Unusual::IN_TASK | Unusual::MEASURED) {
-            loop_.end_measured_run(py);
-            if loop_.owes_turn() {
-                loop_.progressed();
-                return the_hub();
-            }
+        if loop_.ends_run_for_hub(py) {
+            loop_.progressed();
+            return the_hub();
         }
         let Some(task) = loop_.next_task(py) else {
-            if must_poll_in_hub(loop_) {
+            if loop_.must_poll_in_hub() {
                 loop_.progressed();
                 return the_hub();
             }
@@ -229,7 +225,7 @@ pub fn next_greenlet<'py>(
         };
         let is_own = who.wakes_on(&task);
         // Prepare, check and idle watchers are owed a turn of the loop.
-        let for_hub = is_own && loop_.unusual.any(Unusual::PHASED);
+        let for_hub = is_own && loop_.owes_phases();
         let target = match task {
             Task::Wake(next) if !for_hub => {
                 if !next.deliver() {
@@ -248,7 +244,7 @@ pub fn next_greenlet<'py>(
                 turn.into_greenlet().into_any()
             }
             task => {
-                loop_.queue.with_entered(py, |queue| queue.put_back(task));
+                loop_.put_back(py, task);
                 return the_hub();
             }
         };
@@ -281,13 +277,6 @@ fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> 
         hub.call_method0(pyo3::intern!(hub.py(), "start_periodic_monitoring_thread"))?;
     }
     hub::call_switch_out(running)
-}
-
-/// Returns true if the hub has to make even a poll without waiting, as it runs watchers around it or is about to end.
-fn must_poll_in_hub(loop_: &Loop) -> bool {
-    loop_
-        .unusual
-        .any(Unusual::PHASED | Unusual::SIGNALS | Unusual::STOPPING)
 }
 
 /// The result of a yield.
@@ -326,11 +315,7 @@ pub fn queue_up(py: Python<'_>) -> PyResult<Yielded> {
 #[inline]
 fn relay(py: Python<'_>, loop_: &Loop, turn: &Turn) -> Option<Py<PyAny>> {
     let last = Task::Yield(turn.clone_ref(py));
-    if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
-        loop_.queue.with_entered(py, |queue| queue.push(last));
-        return None;
-    }
-    let next = match loop_.queue.with_entered(py, |queue| queue.relay(last))? {
+    let next = match loop_.relay(py, last)? {
         Task::Yield(next) if next.is_due(py) && !next.is(turn) => next.into_greenlet().into_any(),
         Task::Wake(next) if next.deliver() => next.greenlet().clone_ref(py),
         _ => return None,
@@ -361,33 +346,9 @@ fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>
         return Err(hub::blocking_in_hub());
     }
     let loop_ = hub::loop_of(&hub)?;
-    if is_alone(py, loop_.get())? {
+    if loop_.get().yields_alone(py)? {
         return Ok(None);
     }
     blocks(&hub, &running)?;
     Ok(Some((running, loop_)))
-}
-
-/// Returns true if no other greenlet is ready; polls first when a poll is due.
-fn is_alone(py: Python<'_>, loop_: &Loop) -> PyResult<bool> {
-    let (empty, due) = loop_.queue.with_entered(py, |queue| {
-        let empty = queue.is_empty();
-        (empty, empty && queue.idle_yield())
-    });
-    // Watchers of the loop's phases are called in every turn, and a hub in the middle of a task has to go on.
-    if loop_
-        .unusual
-        .any(Unusual::PHASED | Unusual::IN_TASK | Unusual::MEASURED)
-    {
-        loop_.end_measured_run(py);
-        if loop_.unusual.any(Unusual::PHASED | Unusual::IN_TASK) {
-            return Ok(false);
-        }
-    }
-    if due {
-        py.check_signals()?;
-        loop_.glance(py);
-        return Ok(loop_.queue.with_entered(py, |queue| queue.is_empty()));
-    }
-    Ok(empty)
 }

@@ -308,11 +308,8 @@ pub fn set_track_greenlet_tree(py: Python<'_>, value: bool) {
 /// Return how long, in seconds, ready greenlets may run before descriptors and deadlines are polled.
 #[pyfunction]
 pub fn getswitchinterval(py: Python<'_>) -> PyResult<f64> {
-    Ok(hub::current_loop(py)?
-        .get()
-        .queue
-        .with(py, |queue| queue.switch_interval)
-        .as_secs_f64())
+    let loop_ = hub::current_loop(py)?;
+    Ok(loop_.get().switch_interval(py).as_secs_f64())
 }
 
 /// Set how long, in seconds, ready greenlets may run before descriptors and deadlines are polled.
@@ -327,9 +324,6 @@ pub fn setswitchinterval(
         ));
     }
     let interval = duration(interval);
-    hub::current_loop(py)?
-        .get()
-        .queue
-        .with(py, |queue| queue.switch_interval = interval);
+    hub::current_loop(py)?.get().poll_within(py, interval);
     Ok(())
 }

@@ -281,9 +281,8 @@ impl Timeout {
         let at = Time::now().after(duration_of(seconds.bind(py))?);
         let loop_ = hub::current_loop(py)?;
         let target = greenlet::current(py)?.unbind();
-        let key = loop_.get().timers.with(py, |timers| {
-            timers.insert(at, Due::Timeout(slf.clone().unbind()))
-        });
+        let due = Due::Timeout(slf.clone().unbind());
+        let key = loop_.get().set_timer(py, at, due);
         if counted {
             loop_.get().count_ref(1);
         }
@@ -341,11 +340,9 @@ impl Timeout {
             .with(py, |state| std::mem::replace(&mut state.armed, Armed::Idle));
         if let Armed::Pending(pending) = &armed {
             let loop_ = pending.loop_.get();
-            let taken = loop_.timers.with(py, |timers| timers.cancel(pending.key));
-            if taken.is_some() && pending.counted {
+            if loop_.cancel_timer(py, pending.key) && pending.counted {
                 loop_.count_ref(-1);
             }
-            drop(taken);
         }
         drop(armed);
     }

@@ -147,7 +147,7 @@ impl Wait {
         }
         let loop_ = self.loop_.get();
         let weak = Arc::downgrade(self);
-        let place = loop_.waits.with(py, |waits| waits.insert(weak));
+        let place = loop_.keep_wait(py, weak);
         loop_.count_ref(waker as isize);
         let place = u32::try_from(place).unwrap_or(u32::MAX / 2 - PLACES);
         self.waker.store(2 * place + waker + PLACES, Relaxed);
@@ -156,9 +156,8 @@ impl Wait {
     #[cold]
     fn leave_loop(&self, py: Python<'_>, place: usize, counted: u32) {
         let loop_ = self.loop_.get();
-        let taken = loop_.waits.with(py, |waits| waits.try_remove(place));
         // A destroyed loop has neither waits nor a count.
-        if taken.is_some() {
+        if loop_.forget_wait(py, place) {
             loop_.count_ref(-(counted as isize));
         }
     }

@@ -24,7 +24,7 @@ use crate::event_loop::loop_::Loop;
 use crate::hub;
 pub use methods::register;
 use methods::{Events, events};
-pub use phase::{Phase, any_active, fire_fork_watchers, fire_phase, run_phase};
+pub use phase::{Phase, fire_fork_watchers, fire_phase, run_phase};
 
 /// The event: a read would not block.
 pub const READ: u32 = 1;

@@ -30,7 +30,7 @@ impl Phase {
     pub const COUNT: usize = 6;
 
     /// Returns true if watchers of this list have to be called around polls.
-    const fn surrounds_polls(self) -> bool {
+    pub const fn surrounds_polls(self) -> bool {
         matches!(self, Phase::Prepare | Phase::Check | Phase::Idle)
     }
 
@@ -50,51 +50,24 @@ impl Phase {
 /// Adds the watcher to the list of its loop.
 pub(super) fn list(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
     let loop_ = watcher.get().loop_();
-    let kept = watcher.clone_ref(py);
-    loop_
-        .phases
-        .with(py, |phases| phases[phase as usize].push(kept));
-    if phase.surrounds_polls() {
-        loop_.count_phased(1);
-    }
+    loop_.join_phase(py, phase, watcher.clone_ref(py));
 }
 
 /// Removes the watcher from the list of its loop.
 pub(super) fn unlist(watcher: &Py<Watcher>, py: Python<'_>, phase: Phase) {
-    let loop_ = watcher.get().loop_();
-    let taken = loop_.phases.with(py, |phases| {
-        let list = &mut phases[phase as usize];
-        let at = list.iter().position(|other| other.is(watcher))?;
-        Some(list.remove(at))
-    });
-    if taken.is_some() && phase.surrounds_polls() {
-        loop_.count_phased(-1);
-    }
-    drop(taken);
+    watcher.get().loop_().leave_phase(py, phase, watcher);
 }
 
 /// Returns the watchers of a list, in the order in which they are to be called.
 pub(super) fn listed(py: Python<'_>, loop_: &Loop, phase: Phase) -> Vec<Py<Watcher>> {
-    let mut watchers: Vec<_> = loop_.phases.with(py, |phases| {
-        phases[phase as usize]
-            .iter()
-            .map(|watcher| watcher.clone_ref(py))
-            .collect()
-    });
+    let mut watchers = loop_.watchers_of(py, phase);
     watchers.sort_by_key(|watcher| Reverse(watcher.get().priority()));
     watchers
 }
 
-/// Returns true if any watcher of this list is active.
-pub fn any_active(py: Python<'_>, loop_: &Loop, phase: Phase) -> bool {
-    loop_
-        .phases
-        .with(py, |phases| !phases[phase as usize].is_empty())
-}
-
 /// Calls the watchers of a list now.
 pub fn run_phase(py: Python<'_>, loop_: &Loop, phase: Phase) {
-    if !any_active(py, loop_, phase) {
+    if !loop_.has_watchers_of(py, phase) {
         return;
     }
     for watcher in listed(py, loop_, phase) {

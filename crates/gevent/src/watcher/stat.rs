@@ -53,18 +53,13 @@ fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Path>) {
     });
     let deadline = Due::Watcher(watcher.clone_ref(py));
     let at = Time::now().after(timer::delay(interval));
-    let key = watcher
-        .get()
-        .loop_()
-        .timers
-        .with(py, |timers| timers.insert(at, deadline));
+    let key = watcher.get().loop_().set_timer(py, at, deadline);
     cell.with(py, |path| path.key = Some(key));
 }
 
 pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Path>) {
     if let Some(key) = cell.with(py, |path| path.key.take()) {
-        let taken = loop_.timers.with(py, |timers| timers.cancel(key));
-        drop(taken);
+        loop_.cancel_timer(py, key);
     }
 }
 

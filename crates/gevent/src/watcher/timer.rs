@@ -50,18 +50,13 @@ pub(super) fn arm(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule
 
 pub(super) fn disarm(loop_: &Loop, py: Python<'_>, cell: &GilCell<Schedule>) {
     if let Some(key) = cell.with(py, |schedule| schedule.key.take()) {
-        let taken = loop_.timers.with(py, |timers| timers.cancel(key));
-        drop(taken);
+        loop_.cancel_timer(py, key);
     }
 }
 
 fn schedule(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Schedule>, due: Time) {
     let deadline = Due::Watcher(watcher.clone_ref(py));
-    let key = watcher
-        .get()
-        .loop_()
-        .timers
-        .with(py, |timers| timers.insert(due, deadline));
+    let key = watcher.get().loop_().set_timer(py, due, deadline);
     cell.with(py, |schedule| {
         schedule.key = Some(key);
         schedule.due = Some(due);

@@ -16,7 +16,7 @@ use crate::structured::nest;
 use crate::structured::scope::CancelScope;
 use crate::waiting::asyncio_state;
 use crate::waiting::timeout::Timeout;
-use crate::watcher::{Phase, Watcher, any_active, run_phase};
+use crate::watcher::{Phase, Watcher, run_phase};
 
 /// The argument of `break_` that takes back the end of a run.
 const BREAK_NONE: u8 = 0;
@@ -94,7 +94,7 @@ fn turns(py: Python<'_>, this: &Loop, nowait: bool, once: bool) -> PyResult<()> 
         if is_ended(py, this) {
             return Ok(());
         }
-        let wait = alive && !nowait && !any_active(py, this, Phase::Idle);
+        let wait = alive && !nowait && !this.has_watchers_of(py, Phase::Idle);
         this.poll(py, wait)?;
         let found = this.has_ready(py);
         run_phase(py, this, Phase::Check);

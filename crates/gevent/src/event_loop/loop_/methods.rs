@@ -15,8 +15,8 @@ use crate::args::from_python;
 use crate::event_loop::callback::Callback;
 use crate::event_loop::flags;
 use crate::event_loop::loop_::Loop;
+pub use crate::event_loop::loop_::run::run;
 use crate::event_loop::ready::Task;
-pub use crate::event_loop::run::run;
 use crate::watcher::async_::Async;
 use crate::watcher::child::Child;
 use crate::watcher::io::Io;
@@ -409,7 +409,7 @@ impl Loop {
 
     /// Return True if the loop's thread is waiting for events.
     #[getter(polling)]
-    fn is_polling(&self) -> bool {
+    pub fn is_polling(&self) -> bool {
         self.polling.load(Relaxed)
     }
 
