@@ -12,7 +12,7 @@ use crate::ffi::frames::{FrameRef, Stack};
 use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::spawned_link::{LinkKind, SpawnedLink};
-use crate::greenlets::state::{Ended, State};
+use crate::greenlets::state::Ended;
 use crate::hub;
 use crate::registered::{LINK, SPAWN_LINKED};
 use crate::waiting::deadline::Deadline;
@@ -21,16 +21,9 @@ use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::waiter::error_of;
 
 impl Greenlet {
-    /// Opens the state for `f`.
-    pub fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
-        slf.get().state.with(slf.py(), f)
-    }
-
     /// Returns the loop that it is scheduled in.
     pub fn own_loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
-        Self::read(slf, |state| {
-            state.loop_.as_ref().map(|loop_| loop_.clone_ref(slf.py()))
-        })
+        Self::with(slf, |state| state.own_loop(slf.py()))
     }
 
     /// Notes, where runs are measured, the end of the last run of this greenlet, whose `function` has returned.
@@ -54,7 +47,7 @@ impl Greenlet {
 
     /// Ends a greenlet that has not begun.
     pub fn die_before_start(slf: &Bound<'_, Self>, error: PyErr) {
-        if Self::read(slf, |state| state.ended.is_none()) {
+        if !Self::with(slf, |state| state.has_ended()) {
             Self::fail(slf, error);
         }
     }
@@ -69,9 +62,9 @@ impl Greenlet {
         }
         let py = slf.py();
         let wait = hub::new_wait_for(py, Reason::on(WaitKind::Join, slf))?;
-        let ticket = Self::read(slf, |state| state.links.push(py, Link::Wait(wait.clone())));
+        let ticket = Self::with(slf, |state| state.add_link(py, Link::Wait(wait.clone())));
         let resumed = deadline.park(py, &wait);
-        let left = Self::read(slf, |state| state.links.leave(ticket));
+        let left = Self::with(slf, |state| state.remove_link(ticket));
         drop(left);
         Ok(resumed?.is_some())
     }
@@ -79,18 +72,9 @@ impl Greenlet {
     /// Returns the value that it returned or the error that it raised; none until it is over.
     pub fn result(slf: &Bound<'_, Self>) -> Option<PyResult<Py<PyAny>>> {
         let py = slf.py();
-        let copied = Self::read(slf, |state| {
-            state.ended.as_ref().map(|ended| match ended {
-                Ended::Value(value) => Ok(value.clone_ref(py)),
-                Ended::Error(value, traceback) => Err((
-                    value.clone_ref(py),
-                    traceback.as_ref().map(|traceback| traceback.clone_ref(py)),
-                )),
-            })
-        });
-        match copied? {
-            Ok(value) => Some(Ok(value)),
-            Err((value, traceback)) => {
+        match Self::with(slf, |state| state.end_of(py))? {
+            Ended::Value(value) => Some(Ok(value)),
+            Ended::Error(value, traceback) => {
                 let error = PyErr::from_value(value.into_bound(py));
                 let traceback = traceback
                     .and_then(|traceback| traceback.into_bound(py).cast_into::<PyTraceback>().ok());
@@ -102,7 +86,7 @@ impl Greenlet {
 
     /// Adds a listener that is notified when it is over.
     pub fn add_link(slf: &Bound<'_, Self>, link: Link) {
-        Self::read(slf, |state| state.links.push(slf.py(), link));
+        Self::with(slf, |state| state.add_link(slf.py(), link));
         if Self::is_ready(slf) {
             Self::schedule_links(slf);
         }
@@ -146,7 +130,7 @@ impl Greenlet {
     /// `TypeError` for something that is no exception.
     pub fn kill_soon(slf: &Bound<'_, Self>, exception: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = slf.py();
-        if Self::read(slf, |state| state.ended.is_some()) {
+        if Self::with(slf, |state| state.has_ended()) {
             return Ok(false);
         }
         let error = match exception {

@@ -2,7 +2,9 @@
 //!
 //! This file holds the object and its life (start, run, end), `state.rs` its state, `methods.rs` its Python methods.
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -19,7 +21,7 @@ use crate::greenlets::connection::Handling;
 use crate::greenlets::local;
 use crate::greenlets::origin::Origin;
 use crate::greenlets::spawn_settings::{call_spawn_callbacks, has_spawn_callbacks};
-use crate::greenlets::state::{Ended, Stage, State, drop_call};
+use crate::greenlets::state::{Cancelled, Ended, Notifying, Scheduled, State, drop_call};
 use crate::hub;
 use crate::structured::{context, membership, nest};
 use crate::waiting::asyncio_state;
@@ -53,7 +55,7 @@ use crate::waiting::wait::WaitRef;
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "Greenlet", module = "gevent")]
 #[derive(Debug)]
 pub struct Greenlet {
-    pub(crate) state: GilCell<State>,
+    state: GilCell<State>,
     begun: Begun,
 }
 
@@ -86,6 +88,12 @@ impl Greenlet {
         )
     }
 
+    /// Opens the state for `f`, which must not call Python, drop a Python object or switch greenlets.
+    #[inline]
+    pub fn with<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
+        slf.get().state.with(slf.py(), f)
+    }
+
     /// Does what `Greenlet.__init__` does.
     ///
     /// # Errors
@@ -103,11 +111,7 @@ impl Greenlet {
                 if !run.is_callable() {
                     return Err(not_callable());
                 }
-                let old = slf
-                    .get()
-                    .state
-                    .with(py, |state| state.run.replace(run.unbind()));
-                drop(old);
+                drop(Self::with(slf, |state| state.set_function(run.unbind())));
             }
             Some(run) => {
                 slf.setattr(pyo3::intern!(py, "_run"), &run)?;
@@ -130,11 +134,10 @@ impl Greenlet {
             Origin::here(&hub, slf.as_any())?
         };
         let inherits = origin.inherits;
-        slf.get().state.with(py, |state| {
-            state.args = Some(args.unbind());
-            state.kwargs = kwargs.map(Bound::unbind);
-            state.set_origin(origin);
+        let former = Self::with(slf, |state| {
+            state.prepare(args.unbind(), kwargs.map(Bound::unbind), origin)
         });
+        drop(former);
         if inherits {
             context::inherit(slf.as_any())?;
         }
@@ -160,11 +163,8 @@ impl Greenlet {
         let hub = hub::current(py)?;
         let origin = Origin::here(&hub, py.get_type::<Self>().as_any())?;
         let inherits = origin.inherits;
-        let mut state = State::blank();
-        state.run = Some(run.unbind());
-        state.args = Some(args.unbind());
-        state.kwargs = kwargs.map(Bound::unbind);
-        state.set_origin(origin);
+        let kwargs = kwargs.map(Bound::unbind);
+        let state = State::of_call(run.unbind(), args.unbind(), kwargs, origin);
         let new = Bound::new(py, Self::with_state(state))?;
         greenlet::set_parent(new.as_any(), hub.as_any())?;
         if inherits {
@@ -193,44 +193,22 @@ impl Greenlet {
     /// Returns the error that a spawn callback raises; `AssertionError` when `__init__` was not called.
     pub fn schedule(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Loop>>> {
         let py = slf.py();
-        let this = slf.get();
-        let is_new = |state: &mut State| state.stage == Stage::New && state.loop_.is_some();
-        if has_spawn_callbacks(py) && this.state.with(py, is_new) {
+        if has_spawn_callbacks(py) && Self::with(slf, |state| state.can_be_scheduled()) {
             call_spawn_callbacks(slf)?;
         }
-        let (stage, loop_) = this.state.with(py, |state| {
-            let stage = state.stage;
-            if stage != Stage::New {
-                return (stage, None);
-            }
-            let loop_ = state.loop_.as_ref().map(|loop_| loop_.clone_ref(py));
-            if loop_.is_some() {
-                state.stage = Stage::Scheduled;
-            }
-            (stage, loop_)
-        });
-        if stage == Stage::New && loop_.is_none() {
-            return Err(PyAssertionError::new_err(
+        match Self::with(slf, |state| state.schedule(py)) {
+            Scheduled::In(loop_) => Ok(Some(loop_)),
+            Scheduled::Before => Ok(None),
+            Scheduled::Refused => Err(PyAssertionError::new_err(
                 "Greenlet.__init__() was not called",
-            ));
+            )),
         }
-        Ok(loop_)
     }
 
     /// Notes that the hub is about to switch to the greenlet for the first time; returns none when the greenlet was
     /// cancelled meanwhile.
     pub fn begin(slf: Py<Self>, py: Python<'_>) -> Option<Py<Self>> {
-        let due = slf.get().state.with(py, |state| {
-            let due = state.stage == Stage::Scheduled;
-            if due {
-                state.stage = Stage::Running;
-                if let Some(rare) = &mut state.rare {
-                    rare.timer = None;
-                }
-            }
-            due
-        });
-        if due {
+        if slf.get().state.with(py, State::begin) {
             Some(slf)
         } else {
             drop(slf);
@@ -245,14 +223,7 @@ impl Greenlet {
     pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
         let py = slf.py();
         slf.get().begun.set();
-        let (run, args, kwargs) = slf.get().state.with(py, |state| {
-            state.stage = Stage::Running;
-            (
-                state.run.as_ref().map(|run| run.clone_ref(py)),
-                state.args.as_ref().map(|args| args.clone_ref(py)),
-                state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py)),
-            )
-        });
+        let (run, args, kwargs) = Self::with(slf, |state| state.begin_call(py));
         let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
         let function = match run {
             Some(run) if exact => run.into_bound(py),
@@ -299,7 +270,7 @@ impl Greenlet {
             .ok()
             .filter(|traceback| !traceback.is_none());
         let kept = Ended::Error(value.clone().unbind(), traceback.clone().map(Bound::unbind));
-        let old = this.state.with(py, |state| state.keep(kept));
+        let old = this.state.with(py, |state| state.end(kept));
         drop(old);
         if !membership::end_in_group(slf, Some(&value)) {
             Self::report(slf, &value, traceback);
@@ -334,9 +305,9 @@ impl Greenlet {
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
         let py = slf.py();
         let (old, call) = self.state.with(py, |state| {
-            let old = state.keep(how);
+            let old = state.end(how);
             // A group is notified of the end while the greenlet still has its function and arguments.
-            let call = state.rare.is_none().then(|| state.take_call());
+            let call = state.is_plain().then(|| state.take_call());
             (old, call)
         });
         drop(old);
@@ -361,28 +332,15 @@ impl Greenlet {
     /// before.
     pub fn schedule_links(slf: &Bound<'_, Self>) {
         let py = slf.py();
-        let this = slf.get();
-        let due = this.state.with(py, |state| {
-            if state.notifying || state.links.is_empty() {
-                return None;
-            }
-            if state.links.has_listener() {
-                state.notifying = true;
-                let loop_ = state.loop_.as_ref().map(|loop_| loop_.clone_ref(py));
-                return loop_.map(Err);
-            }
-            let first = state.links.pop();
-            first.map(|link| Ok((link, !state.links.is_empty())))
-        });
-        match due {
-            None => {}
-            Some(Err(loop_)) => loop_.get().push(py, Self::notification(slf)),
-            Some(Ok((first, more))) => {
+        match Self::with(slf, |state| state.begin_notifying(py)) {
+            Notifying::Nobody => {}
+            Notifying::InHub(loop_) => loop_.get().push(py, Self::notification(slf)),
+            Notifying::Waits(first, more) => {
                 let mut link = Some(first);
                 while let Some(Link::Wait(wait)) = link {
                     wait.wake_none(py);
                     link = if more {
-                        this.state.with(py, |state| state.links.pop())
+                        Self::with(slf, State::next_link)
                     } else {
                         None
                     };
@@ -402,8 +360,7 @@ impl Greenlet {
     /// Notifies all listeners in turn, in the hub. A greenlet goes on before the next listener is notified.
     fn notify(slf: &Bound<'_, Self>) {
         let py = slf.py();
-        let state = &slf.get().state;
-        while let Some(link) = state.with(py, |state| state.links.pop()) {
+        while let Some(link) = Self::with(slf, State::next_link) {
             match link {
                 Link::Wait(wait) => {
                     if let Some(loop_) = Self::own_loop(slf).filter(|_| wait.is_waiting()) {
@@ -437,54 +394,66 @@ impl Greenlet {
                 }
             }
         }
-        state.with(py, |state| state.notifying = false);
+        Self::with(slf, State::end_notifying);
     }
 
     /// Takes the greenlet out of the queue if it has not run yet; returns true when it never will.
     pub fn cancel_start(slf: &Bound<'_, Self>) -> bool {
         let py = slf.py();
-        let (cancelled, timer) = slf.get().state.with(py, |state| match state.stage {
-            Stage::New | Stage::Scheduled => {
-                state.stage = Stage::Cancelled;
-                (
-                    true,
-                    state
-                        .rare
-                        .as_mut()
-                        .and_then(|rare| rare.timer.take())
-                        .zip(state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))),
-                )
+        match Self::with(slf, |state| state.cancel(py)) {
+            Cancelled::Now(timer) => {
+                if let Some((key, loop_)) = timer {
+                    loop_.get().cancel_deadline(py, key);
+                }
             }
-            Stage::Cancelled => (true, None),
-            Stage::Running | Stage::Dead => (false, None),
-        });
-        if let Some((key, loop_)) = timer {
-            loop_.get().cancel_deadline(py, key);
+            Cancelled::Before => {}
+            Cancelled::TooLate => return false,
         }
-        cancelled && !greenlet::started(slf.as_any())
+        !greenlet::started(slf.as_any())
     }
 
     /// Returns the greenlet's place in the order in which greenlets ended.
     pub fn end_order(slf: &Bound<'_, Self>) -> u64 {
-        slf.get().state.with(slf.py(), |state| state.end_order)
+        Self::with(slf, |state| state.end_order())
     }
 
     /// Remembers what the greenlet waits for (or that it waits no more), so that an error can end the wait.
     #[inline]
     pub fn set_wait(&self, py: Python<'_>, wait: Option<WaitRef>) {
-        let old = self
-            .state
-            .with_entered(py, |state| std::mem::replace(&mut state.wait, wait));
+        let old = self.state.with_entered(py, |state| state.set_wait(wait));
         drop(old);
+    }
+
+    /// Returns the wait that the greenlet is parked on.
+    pub fn parked_on(&self, py: Python<'_>) -> Option<WaitRef> {
+        self.state.with(py, |state| state.wait())
+    }
+
+    /// Returns the number of its present or next yield, where the same call has opened another cell before.
+    #[inline]
+    pub fn turn(&self, py: Python<'_>) -> u32 {
+        self.state.with_entered(py, |state| state.turn())
+    }
+
+    /// Notes that it goes on after a yield, where the same call has opened another cell before.
+    #[inline]
+    pub fn end_turn(&self, py: Python<'_>) {
+        self.state.with_entered(py, State::end_turn);
+    }
+
+    /// Visits the objects that the greenlet owns.
+    ///
+    /// # Errors
+    /// Returns the error of the visitor.
+    pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.state
+            .peek(&visit, |state| state.traverse(visit.clone()))
+            .unwrap_or(Ok(()))
     }
 
     /// Returns true if it is over, or will never run.
     pub fn is_ready(slf: &Bound<'_, Self>) -> bool {
-        let (stage, ended) = slf
-            .get()
-            .state
-            .with(slf.py(), |state| (state.stage, state.ended.is_some()));
-        ended || matches!(stage, Stage::Dead | Stage::Cancelled) || is_ended(slf.as_any())
+        Self::with(slf, |state| state.is_over()) || is_ended(slf.as_any())
     }
 }
 
@@ -509,7 +478,7 @@ pub fn raise_in(target: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     }
     nest::note_raised(target, &error);
     let wait = match target.cast::<Greenlet>() {
-        Ok(ours) => ours.get().state.with(py, |state| state.wait.clone()),
+        Ok(ours) => ours.get().parked_on(py),
         Err(_) => None,
     };
     let thrown = match wait {

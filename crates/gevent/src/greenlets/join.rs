@@ -25,13 +25,13 @@ impl Greenlet {
         let py = slf.py();
         let wait = hub::new_wait_for(py, Reason::on(kind, slf))?;
         deadline.begin(py, &wait)?;
-        let ticket = Self::read(slf, |state| state.links.push(py, Link::Wait(wait.clone())));
+        let ticket = Self::with(slf, |state| state.add_link(py, Link::Wait(wait.clone())));
         let greenlet = slf.clone().unbind();
         wait.set_then(
             py,
             Box::new(move |py, wait, woken| {
                 let slf = greenlet.bind(py);
-                let left = Self::read(slf, |state| state.links.leave(ticket));
+                let left = Self::with(slf, |state| state.remove_link(ticket));
                 drop(left);
                 let over = deadline.end(py, wait, woken)?.is_some();
                 then(slf, (!over).then_some(&deadline)).map(Step::Done)

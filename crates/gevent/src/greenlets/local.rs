@@ -19,7 +19,7 @@ use crate::cell::{GilCell, Made};
 use crate::ffi::base::PyGreenlet;
 use crate::ffi::{attribute, greenlet};
 use crate::greenlets::greenlet::Greenlet;
-use crate::greenlets::state::{Stage, State};
+use crate::greenlets::state::State;
 
 /// An object whose attributes are the running greenlet's own, as those of ``threading.local`` are the thread's.
 ///
@@ -104,25 +104,17 @@ impl List {
 #[derive(Default, Debug)]
 pub struct Visited(List);
 
-impl State {
-    /// Notes a local that the greenlet has attributes in; returns false when the greenlet is over, so that its end will
-    /// not notify the local.
-    fn note(&mut self, local: &Arc<Shared>) -> bool {
-        if self.stage == Stage::Dead {
-            return false;
-        }
-        self.rare().locals.0.add(local);
-        true
-    }
+/// Notes a local that the greenlet has attributes in; returns false when the greenlet is over, so that its end will not
+/// notify the local.
+fn note(state: &mut State, local: &Arc<Shared>) -> bool {
+    let visited = state.visited();
+    visited.map(|visited| visited.0.add(local)).is_some()
 }
 
 /// Drops the attributes of a `Greenlet` that ends.
 pub fn leave_all(slf: &Bound<'_, Greenlet>) {
     let py = slf.py();
-    let list = slf.get().state.with(py, |state| {
-        let rare = state.rare.as_mut()?;
-        Some(std::mem::take(&mut rare.locals))
-    });
+    let list = Greenlet::with(slf, State::take_visited);
     for local in list.iter().flat_map(|list| &list.0.0) {
         if let Some(local) = local.upgrade() {
             local.forget(py, slf.as_ptr() as usize);
@@ -162,7 +154,7 @@ impl Shared {
     ) -> PyResult<()> {
         let py = current.py();
         let noted = match current.cast::<Greenlet>() {
-            Ok(ours) => ours.get().state.with(py, |state| state.note(self)),
+            Ok(ours) => Greenlet::with(ours, |state| note(state, self)),
             Err(_) => false,
         };
         let watch = if noted {

@@ -15,7 +15,7 @@ use crate::greenlets::spawn_settings::SETTINGS;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::{LinkKind, either_name};
 use crate::greenlets::spawning::{do_nothing, is_plain, make, spawn_of};
-use crate::greenlets::state::{Ended, Stage};
+use crate::greenlets::state::State;
 use crate::hub;
 use crate::registered::{AWAIT_GREENLET, UNLINK};
 use crate::structured::membership::describe_group;
@@ -29,17 +29,11 @@ type ExcInfo = (Py<PyType>, Py<PyBaseException>, Option<Py<PyTraceback>>);
 
 impl Greenlet {
     fn label_call(slf: &Bound<'_, Self>, call: Option<String>) {
-        let old = Self::read(slf, |state| {
-            std::mem::replace(&mut state.rare().label.call, call)
-        });
-        drop(old);
+        Self::with(slf, |state| state.remember_call_text(call));
     }
 
     fn known_ident(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
-        let py = slf.py();
-        Self::read(slf, |state| {
-            Some(state.label()?.ident.as_ref()?.clone_ref(py))
-        })
+        Self::with(slf, |state| state.ident(slf.py()))
     }
 }
 
@@ -131,14 +125,14 @@ impl Greenlet {
         let at = loop_.get().cached_now().after(delay);
         let task = Task::Start(slf.clone().unbind());
         let key = loop_.get().set_deadline(py, at, Due::Task(Box::new(task)));
-        Self::read(slf, |state| state.rare().timer = Some(key));
+        Self::with(slf, |state| state.start_by(key));
         Ok(())
     }
 
     #[getter]
     fn _run(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        match Self::read(slf, |state| state.run.as_ref().map(|run| run.clone_ref(py))) {
+        match Self::with(slf, |state| state.function(py)) {
             Some(run) => Ok(run),
             None => Ok(do_nothing(py)?.into_any().unbind()),
         }
@@ -146,37 +140,29 @@ impl Greenlet {
 
     #[setter(_run)]
     fn set_run(slf: &Bound<'_, Self>, value: Py<PyAny>) {
-        let old = Self::read(slf, |state| state.run.replace(value));
-        drop(old);
+        drop(Self::with(slf, |state| state.set_function(value)));
     }
 
     /// The arguments for the function; empty once it has run.
     #[getter]
     fn args(slf: &Bound<'_, Self>) -> Py<PyTuple> {
         let py = slf.py();
-        Self::read(slf, |state| {
-            state.args.as_ref().map(|args| args.clone_ref(py))
-        })
-        .unwrap_or_else(|| PyTuple::empty(py).unbind())
+        let args = Self::with(slf, |state| state.args(py));
+        args.unwrap_or_else(|| PyTuple::empty(py).unbind())
     }
 
     /// The keyword arguments for the function; empty once it has run.
     #[getter]
     fn kwargs(slf: &Bound<'_, Self>) -> Py<PyDict> {
         let py = slf.py();
-        Self::read(slf, |state| {
-            state.kwargs.as_ref().map(|kwargs| kwargs.clone_ref(py))
-        })
-        .unwrap_or_else(|| PyDict::new(py).unbind())
+        let kwargs = Self::with(slf, |state| state.kwargs(py));
+        kwargs.unwrap_or_else(|| PyDict::new(py).unbind())
     }
 
     /// The loop that runs the greenlet.
     #[getter]
     fn r#loop(slf: &Bound<'_, Self>) -> Option<Py<Loop>> {
-        let py = slf.py();
-        Self::read(slf, |state| {
-            state.loop_.as_ref().map(|loop_| loop_.clone_ref(py))
-        })
+        Self::own_loop(slf)
     }
 
     /// Return True if it is over, or was killed before it began.
@@ -192,9 +178,7 @@ impl Greenlet {
     }
 
     fn __bool__(slf: &Bound<'_, Self>) -> bool {
-        Self::read(slf, |state| {
-            state.ended.is_none() && matches!(state.stage, Stage::Scheduled | Stage::Running)
-        })
+        Self::with(slf, |state| state.is_active())
     }
 
     /// Return True if it is over: its result can be had without waiting.
@@ -204,7 +188,7 @@ impl Greenlet {
 
     /// Return True if it is over without an error.
     fn successful(slf: &Bound<'_, Self>) -> bool {
-        Self::read(slf, |state| matches!(state.ended, Some(Ended::Value(_))))
+        Self::with(slf, |state| state.has_succeeded())
     }
 
     /// The value that the function returned, or the `GreenletExit` that ended it; None before and after an error.
@@ -243,7 +227,7 @@ impl Greenlet {
             .getattr(pyo3::intern!(py, "ident_registry"))?
             .call_method1(pyo3::intern!(py, "get_ident"), (slf,))?;
         let kept = ident.clone().unbind();
-        Self::read(slf, |state| state.rare().label.ident = Some(kept));
+        drop(Self::with(slf, |state| state.remember_ident(kept)));
         Ok(ident)
     }
 
@@ -267,10 +251,7 @@ impl Greenlet {
     /// A weak reference to the greenlet that made this one, or None where the tree is not tracked.
     #[getter]
     fn spawning_greenlet(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
-        let py = slf.py();
-        Self::read(slf, |state| {
-            state.spawner.as_ref().map(|spawner| spawner.clone_ref(py))
-        })
+        Self::with(slf, |state| state.spawner(slf.py()))
     }
 
     /// A dictionary shared with the greenlet that made this one and those that this one makes.
@@ -281,8 +262,7 @@ impl Greenlet {
 
     #[setter]
     fn set_spawn_tree_locals(slf: &Bound<'_, Self>, value: Py<PyDict>) {
-        let old = Self::read(slf, |state| state.tree_locals.replace(value));
-        drop(old);
+        drop(Self::with(slf, |state| state.share_tree_locals(value)));
     }
 
     /// The innermost frame of where the greenlet was made; its `f_back` leads on.
@@ -430,9 +410,9 @@ impl Greenlet {
         let Some(callback) = either_name(callback, receiver)? else {
             return UNLINK.get(py)?.call1((slf,)).map(drop);
         };
-        for candidate in Self::read(slf, |state| state.links.callables(py)) {
+        for candidate in Self::with(slf, |state| state.callables(py)) {
             if candidate.bind(py).eq(&callback)? {
-                let removed = Self::read(slf, |state| state.links.remove_callable(&candidate));
+                let removed = Self::with(slf, |state| state.remove_callable(&candidate));
                 drop(removed);
                 return Ok(());
             }
@@ -442,13 +422,12 @@ impl Greenlet {
 
     /// Remove every link.
     fn unlink_all(slf: &Bound<'_, Self>) {
-        let taken = Self::read(slf, |state| state.links.take());
-        drop(taken);
+        drop(Self::with(slf, State::take_links));
     }
 
     /// Return how many listeners are to be notified when the greenlet is over.
     fn has_links(slf: &Bound<'_, Self>) -> bool {
-        Self::read(slf, |state| !state.links.is_empty())
+        Self::with(slf, |state| state.has_links())
     }
 
     /// Do what `gevent.spawn_link` does, for this class.
@@ -541,7 +520,7 @@ impl Greenlet {
     }
 
     fn _formatinfo(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let known = Self::read(slf, |state| state.label()?.call.clone());
+        let known = Self::with(slf, |state| state.call_text());
         if let Some(call) = known {
             return Ok(call);
         }
@@ -554,43 +533,10 @@ impl Greenlet {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.state.peek(&visit, |state| {
-            visit.call(&state.run)?;
-            visit.call(&state.args)?;
-            visit.call(&state.kwargs)?;
-            visit.call(&state.spawner)?;
-            visit.call(&state.tree_locals)?;
-            if let Some(rare) = &state.rare {
-                visit.call(&rare.nest)?;
-                visit.call(&rare.group)?;
-            }
-            match &state.ended {
-                Some(Ended::Value(value)) => visit.call(value)?,
-                Some(Ended::Error(value, traceback)) => {
-                    visit.call(value)?;
-                    visit.call(traceback)?;
-                }
-                None => {}
-            }
-            state.links.traverse(visit)
-        });
-        visited.unwrap_or(Ok(()))
+        self.visit(visit)
     }
 
-    fn __clear__(&self, py: Python<'_>) {
-        let taken = self.state.with(py, |state| {
-            let rare = state.rare.as_mut();
-            let rare = rare.map(|rare| (rare.nest.take(), rare.group.take()));
-            (
-                rare,
-                state.run.take(),
-                state.args.take(),
-                state.kwargs.take(),
-                state.tree_locals.take(),
-                state.ended.take(),
-                state.links.take(),
-            )
-        });
-        drop(taken);
+    fn __clear__(slf: &Bound<'_, Self>) {
+        drop(Self::with(slf, State::clear));
     }
 }

@@ -81,18 +81,11 @@ fn read_stack_limit(limits: &Bound<'_, PyAny>) -> PyResult<usize> {
 /// Returns the greenlet's tree locals, which are made when first asked for.
 pub fn tree_locals(slf: &Bound<'_, Greenlet>) -> Py<PyDict> {
     let py = slf.py();
-    let found = slf.get().state.with(py, |state| {
-        state
-            .tree_locals
-            .as_ref()
-            .map(|locals| locals.clone_ref(py))
-    });
+    let found = Greenlet::with(slf, |state| state.tree_locals(py));
     found.unwrap_or_else(|| {
         let new = PyDict::new(py).unbind();
         let kept = new.clone_ref(py);
-        slf.get()
-            .state
-            .with(py, |state| state.tree_locals = Some(kept));
+        drop(Greenlet::with(slf, |state| state.share_tree_locals(kept)));
         new
     })
 }
@@ -124,10 +117,9 @@ impl SpawnFrame {
 /// Fails when a frame object cannot be made.
 pub fn stack(slf: &Bound<'_, Greenlet>) -> PyResult<Option<Py<SpawnFrame>>> {
     let py = slf.py();
-    let kept: Vec<_> = Greenlet::read(slf, |state| {
-        let kept = state.stack.as_deref().unwrap_or_default();
-        kept.iter()
-            .map(|frame| (frame.code.clone_ref(py), frame.lasti()))
+    let kept: Vec<_> = Greenlet::with(slf, |state| {
+        let kept = state.spawned_from().iter();
+        kept.map(|frame| (frame.code.clone_ref(py), frame.lasti()))
             .collect()
     });
     let mut below = None;

@@ -249,10 +249,7 @@ impl BaseGroup {
         let discard = slf.getattr(pyo3::intern!(py, "_discard"))?;
         discard.call1((greenlet,))?;
         if let Some(ours) = exact(greenlet) {
-            let removed = ours
-                .get()
-                .state
-                .with(py, |state| state.links.remove_native(slf.as_ptr()));
+            let removed = Greenlet::with(ours, |state| state.remove_listener(slf.as_ptr()));
             drop(removed);
         }
         match greenlet.getattr_opt(pyo3::intern!(py, "unlink"))? {

@@ -9,7 +9,6 @@ use pyo3::types::{PyDict, PyIterator, PyTuple};
 use crate::cell::GilCell;
 use crate::errors::GreenletExit;
 use crate::greenlets::greenlet::Greenlet;
-use crate::greenlets::state::Stage;
 use crate::hub;
 use crate::pools::group::BaseGroup;
 use crate::pools::imap_results::{ResultLink, Results, Slot, Taken};
@@ -242,18 +241,16 @@ impl IMapUnordered {
             }
             let wait = hub::new_wait_for(py, Reason::on(WaitKind::Next, slf))?;
             let place = results.push_reader(py, &wait);
-            let state = &greenlet.get().state;
             // The end of a greenlet that has not begun does not wake readers through the results, so it is linked to as
             // well.
-            let unbegun = state.with(py, |state| {
-                matches!(state.stage, Stage::New | Stage::Scheduled)
+            let ticket = Greenlet::with(greenlet, |state| {
+                let link = Link::Wait(wait.clone());
+                state.may_begin().then(|| state.add_link(py, link))
             });
-            let ticket = unbegun
-                .then(|| state.with(py, |state| state.links.push(py, Link::Wait(wait.clone()))));
             let woken = park::park(py, &wait);
             results.remove_reader(py, place);
             if let Some(ticket) = ticket {
-                let left = state.with(py, |state| state.links.leave(ticket));
+                let left = Greenlet::with(greenlet, |state| state.remove_link(ticket));
                 drop(left);
             }
             if let Err(error) = woken {

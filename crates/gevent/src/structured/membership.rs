@@ -24,7 +24,9 @@ pub fn spawn_in_group<'py>(
     if !SETTINGS.with(py, |settings| settings.inherit_context) {
         context::inherit(new.as_any())?;
     }
-    Greenlet::read(&new, |state| state.rare().group = Some(group.unbind()));
+    drop(Greenlet::with(&new, |state| {
+        state.join_group(group.unbind())
+    }));
     Greenlet::start(&new)?;
     Ok(new)
 }
@@ -38,9 +40,7 @@ pub fn group_of(greenlet: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
 #[inline]
 fn of_child(child: &Bound<'_, Greenlet>) -> Option<Py<PyAny>> {
     let py = child.py();
-    Greenlet::read(child, |state| {
-        state.group().map(|group| group.clone_ref(py))
-    })
+    Greenlet::with(child, |state| state.group(py))
 }
 
 /// Notifies the group of `child` of its end; returns false if it belongs to none, so that the hub has to report an

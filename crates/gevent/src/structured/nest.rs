@@ -42,7 +42,7 @@ impl Nest {
     pub fn of(greenlet: &Bound<'_, PyAny>) -> Option<Py<Self>> {
         let py = greenlet.py();
         if let Ok(ours) = greenlet.cast::<Greenlet>() {
-            return Greenlet::read(ours, |state| state.nest().map(|nest| nest.clone_ref(py)));
+            return Greenlet::with(ours, |state| state.nest(py));
         }
         let attributes = greenlet.getattr(pyo3::intern!(py, "__dict__")).ok()?;
         let found = attributes.cast::<PyDict>().ok()?.get_item(ATTRIBUTE).ok()?;
@@ -62,7 +62,7 @@ impl Nest {
         let new = Py::new(py, Self { inner })?;
         let kept = new.clone_ref(py);
         match greenlet.cast::<Greenlet>() {
-            Ok(ours) => Greenlet::read(ours, |state| state.rare().nest = Some(kept)),
+            Ok(ours) => drop(Greenlet::with(ours, |state| state.enter_nest(kept))),
             Err(_) => greenlet.setattr(ATTRIBUTE, kept)?,
         }
         Ok(new)

@@ -185,7 +185,7 @@ fn listed(py: Python<'_>) -> Vec<WaitRef> {
 fn wait_of_greenlet(target: &Bound<'_, PyAny>) -> Option<WaitRef> {
     let py = target.py();
     let wait = match target.cast::<Greenlet>() {
-        Ok(ours) => ours.get().state.with(py, |state| state.wait.clone()),
+        Ok(ours) => ours.get().parked_on(py),
         Err(_) => listed(py)
             .into_iter()
             .find(|wait| wait.greenlet().is(target)),
@@ -231,7 +231,7 @@ pub fn waits_of<'py>(greenlets: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDi
         .collect();
     for target in greenlets.iter() {
         let wait = match target.cast::<Greenlet>() {
-            Ok(ours) => ours.get().state.with(py, |state| state.wait.clone()),
+            Ok(ours) => ours.get().parked_on(py),
             Err(_) => raw
                 .get(&(target.as_ptr() as usize))
                 .map(|wait| WaitRef::clone(wait)),

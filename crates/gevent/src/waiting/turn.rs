@@ -18,10 +18,7 @@ impl Turn {
     /// Returns the turn of the running greenlet, which is about to yield.
     #[inline]
     pub fn of(greenlet: &Bound<'_, Greenlet>) -> Self {
-        let number = greenlet
-            .get()
-            .state
-            .with_entered(greenlet.py(), |state| state.turn);
+        let number = greenlet.get().turn(greenlet.py());
         Self {
             greenlet: greenlet.clone().unbind(),
             number,
@@ -54,10 +51,7 @@ impl Turn {
     /// Returns true if the greenlet has not gone on since.
     #[inline]
     pub fn is_due(&self, py: Python<'_>) -> bool {
-        self.greenlet
-            .get()
-            .state
-            .with_entered(py, |state| state.turn == self.number)
+        self.greenlet.get().turn(py) == self.number
     }
 
     /// Notes that the greenlet goes on.
@@ -69,9 +63,6 @@ impl Turn {
     /// Notes that `greenlet` goes on, which was at a yield.
     #[inline]
     pub fn end_of(greenlet: &Bound<'_, Greenlet>) {
-        let state = &greenlet.get().state;
-        state.with_entered(greenlet.py(), |state| {
-            state.turn = state.turn.wrapping_add(1);
-        });
+        greenlet.get().end_turn(greenlet.py());
     }
 }
