@@ -67,10 +67,12 @@ __all__ = [
     "BaseHub",
     "BasePool",
     "BaseTransport",
+    "BlockingSwitchOutError",
     "BoundedSemaphore",
     "BusyWait",
     "CancelScope",
     "Channel",
+    "ConcurrentObjectUseError",
     "DatagramTransport",
     "DummySemaphore",
     "Event",
@@ -82,6 +84,8 @@ __all__ = [
     "IMap",
     "IMapUnordered",
     "Input",
+    "InvalidSwitchError",
+    "InvalidThreadUseError",
     "LifoQueue",
     "LockType",
     "LookUp",
@@ -171,6 +175,13 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+# Errors
+
+class BlockingSwitchOutError(AssertionError): ...
+class ConcurrentObjectUseError(AssertionError): ...
+class InvalidSwitchError(AssertionError): ...
+class InvalidThreadUseError(RuntimeError): ...
 
 # Greenlets
 

@@ -18,10 +18,6 @@ __all__ = ["OBJECTS", "find", "register"]
 OBJECTS: Final[dict[str, tuple[str, str]]] = {
     "Cancelled": ("gevent.exceptions", "Cancelled"),
     "LoopExit": ("gevent.exceptions", "LoopExit"),
-    "BlockingSwitchOutError": ("gevent.exceptions", "BlockingSwitchOutError"),
-    "InvalidSwitchError": ("gevent.exceptions", "InvalidSwitchError"),
-    "ConcurrentObjectUseError": ("gevent.exceptions", "ConcurrentObjectUseError"),
-    "InvalidThreadUseError": ("gevent.exceptions", "InvalidThreadUseError"),
     "HubDestroyed": ("gevent.exceptions", "HubDestroyed"),
     "Empty": ("gevent.queue", "Empty"),
     "Full": ("gevent.queue", "Full"),

@@ -6,6 +6,13 @@ from typing import Any
 
 from greenlet import GreenletExit
 
+from gevent._core import (
+    BlockingSwitchOutError,
+    ConcurrentObjectUseError,
+    InvalidSwitchError,
+    InvalidThreadUseError,
+)
+
 __all__ = [
     "BlockingSwitchOutError",
     "Cancelled",
@@ -78,29 +85,6 @@ class Cancelled(GreenletExit):
 
     def __str__(self) -> str:
         return f"cancelled by {self.scope!r}" if self.args else ""
-
-
-class BlockingSwitchOutError(AssertionError):
-    """Raised when a callback that runs in the hub calls something that would have to wait.
-
-    The hub is what wakes the waiters, so it can never wait itself. Spawn a greenlet instead.
-    """
-
-
-class InvalidSwitchError(AssertionError):
-    """Raised when a waiting greenlet is resumed by something else than what it waits for."""
-
-
-class InvalidThreadUseError(RuntimeError):
-    """Raised when an object bound to the hub of one thread is used from another thread."""
-
-
-class ConcurrentObjectUseError(AssertionError):
-    """Raised when a greenlet waits on an object that only one greenlet may wait on at a time,
-    while another one already does.
-
-    See :func:`gevent.socket.wait`.
-    """
 
 
 class HubDestroyed(GreenletExit):

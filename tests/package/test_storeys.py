@@ -27,6 +27,15 @@ CIRCLES = {
     "the loop of asyncio and its transports": {"asyncio"},
     "a thread pool's queue and its jobs": {"pools::threadpool", "pools::job"},
 }
+#: Types whose fields only their file and those in the folder of its name see: others use verbs.
+PRIVATE = {
+    "event_loop/loop_.rs": ["Loop"],
+    "greenlets/greenlet.rs": ["Greenlet"],
+    "greenlets/spawn_settings.rs": ["SpawnSettings"],
+    "greenlets/state.rs": ["State", "Rare"],
+    "hub.rs": ["BaseHub"],
+    "sockets/socket.rs": ["SocketBase", "State"],
+}
 #: Crates that know no Python, and which of their kind they may use.
 PURE = ("reactor", "http1", "websocket", "dns", "wait", "primitives")
 
@@ -143,6 +152,23 @@ def test_a_circle_would_be_found():
         "crate::a::c::self",
         "crate::a::c::D",
     ]
+
+
+def visible_fields(text, name):
+    """Return the fields of a struct that other files see."""
+    fields = re.search(rf"\bstruct {name} \{{\n(.*?)\n\}}", text, re.DOTALL)[1]
+    return re.findall(r"^ +pub(?:\([^)]*\))? +(\w+):", fields, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("file", "names"), PRIVATE.items())
+def test_state_is_private(file, names):
+    text = (SOURCE / file).read_text()
+    assert {name: visible_fields(text, name) for name in names} == {name: [] for name in names}
+
+
+def test_a_visible_field_would_be_found():
+    text = "struct A {\n    a: u8,\n    pub b: u8,\n    /// C.\n    pub(crate) c: u8,\n}\n"
+    assert visible_fields(text, "A") == ["b", "c"]
 
 
 @pytest.mark.parametrize("crate", PURE)

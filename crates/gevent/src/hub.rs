@@ -1,6 +1,6 @@
 //! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when no greenlet can run.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyException};
@@ -36,13 +36,25 @@ pub struct BaseHub {
     /// A non-Loop object that was assigned to `hub.loop`, such as a test's spy.
     wrapper: GilCell<Option<Py<PyAny>>>,
     /// True once something has waited in the hub: by then the hub has its monitor thread, if there is to be one.
-    pub(crate) waited: AtomicBool,
+    waited: AtomicBool,
     begun: Begun,
 }
 
 impl Collected for BaseHub {
     fn begun(&self) -> &Begun {
         &self.begun
+    }
+}
+
+impl BaseHub {
+    /// Notes that a greenlet is about to wait in the hub; returns true if none has before.
+    #[inline]
+    pub fn waits_first(&self) -> bool {
+        let first = !self.waited.load(Relaxed);
+        if first {
+            self.waited.store(true, Relaxed);
+        }
+        first
     }
 }
 

@@ -97,6 +97,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
     )?)?;
 
+    errors::register(module)?;
     module.add_function(wrap_pyfunction!(registered::set_finder, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::leave_hub, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::leave_hub_at_fork, module)?)?;
@@ -158,9 +159,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "serve_connection",
         ffi::blocking::function::<wsgi::serve::Serve>(module, "gevent._core")?,
     )?;
-    ffi::blocking::add_method::<sockets::io::Receive>(py)?;
-    ffi::blocking::add_method::<sockets::send::Send>(py)?;
-    ffi::blocking::add_method::<sockets::send::SendAll>(py)?;
+    ffi::blocking::add_method::<sockets::socket::io::Receive>(py)?;
+    ffi::blocking::add_method::<sockets::socket::send::Send>(py)?;
+    ffi::blocking::add_method::<sockets::socket::send::SendAll>(py)?;
     greenlets::connection::register(module)?;
     module.add_function(wrap_pyfunction!(servers::accept::take_in, module)?)?;
     module.add_function(wrap_pyfunction!(

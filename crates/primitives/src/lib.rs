@@ -2,17 +2,20 @@
 //!
 //! - [`Pages`] and [`Blocks`] keep account of the memory of greenlets' frames: which pieces are free, and which of those have
 //!   lost their pages to the kernel. They deal in indices; the extension has the addresses.
+//! - [`ReadyQueue`] orders the tasks of a loop, and decides when events are to be looked for.
 //! - [`WorkSemaphore`] and [`spin`] let threads wait for each other.
 
 #![forbid(unsafe_code)]
 
 mod blocks;
 mod pages;
+pub mod ready_queue;
 pub mod spin;
 mod work_semaphore;
 
 pub use blocks::Blocks;
 pub use pages::Pages;
+pub use ready_queue::ReadyQueue;
 pub use work_semaphore::{WorkSemaphore, keep_idle_workers};
 
 /// Iterates over the runs of neighbouring indices in `sorted`, none of which crosses a multiple of `in_a_segment`.

@@ -18,7 +18,7 @@ use crate::cell::GilCell;
 use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Inbox, Kernel};
 use crate::event_loop::loop_::parked::{Listener, Parked};
-use crate::event_loop::ready::{ReadyQueue, Task};
+use crate::event_loop::ready::{ReadyQueue, Task, clock};
 use crate::event_loop::runs::{self, Runs};
 use crate::event_loop::thread_end::{parked_greenlets, unwind};
 use crate::event_loop::unusual::{self, Unusual};
@@ -159,7 +159,7 @@ impl Loop {
         let unusual = Unusual::none();
         unusual.put(Unusual::MEASURED, runs::any_measured());
         Ok(Self {
-            queue: GilCell::new(ReadyQueue::new()),
+            queue: GilCell::new(ReadyQueue::new(clock())),
             timers: GilCell::new(Timers::new()),
             sources: GilCell::new(Sources::new()),
             listeners: AtomicUsize::new(0),
@@ -269,7 +269,8 @@ impl Loop {
     /// Schedules a watcher's callback, ahead of those with a lower priority.
     pub fn push_watcher(&self, py: Python<'_>, watcher: Py<Watcher>) {
         if self.is_mine() {
-            self.queue.with(py, |queue| queue.push_watcher(watcher));
+            self.queue
+                .with(py, |queue| queue.push_by_priority(Task::Watcher(watcher)));
         } else if let Some(inbox) = self.inbox(py) {
             inbox.send(Task::Watcher(watcher));
         }

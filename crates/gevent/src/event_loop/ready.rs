@@ -1,8 +1,6 @@
-//! The ready queue: the tasks of one loop, in the order in which they run.
+//! The tasks of a loop's ready queue.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -57,152 +55,26 @@ impl fmt::Debug for Task {
     }
 }
 
-/// Tasks between two zero-timeout polls of a busy loop, at most.
-const BATCH: u32 = 64;
-/// Tasks between two readings of the clock.
-const CLOCK_EVERY: u32 = 8;
+/// The ready queue of a loop.
+pub type ReadyQueue = primitives::ReadyQueue<Task>;
 
-/// Room that an empty queue keeps after a burst.
-const KEPT: usize = 4096;
+impl primitives::ready_queue::Task for Task {
+    #[inline]
+    fn is_resumption(&self) -> bool {
+        matches!(self, Self::Yield(_) | Self::Wake(_))
+    }
 
-/// A FIFO queue of tasks that also decides when a poll is due.
-pub struct ReadyQueue {
-    tasks: VecDeque<Task>,
-    since_poll: u32,
-    last_poll: Time,
-    /// The time that tasks may run before the next poll.
-    pub switch_interval: Duration,
+    #[inline]
+    fn priority(&self) -> Option<i32> {
+        match self {
+            Self::Watcher(watcher) => Some(watcher.get().priority()),
+            _ => None,
+        }
+    }
 }
 
-/// The next thing to do.
-pub enum Next {
-    /// Do this.
-    Run(Task),
-    /// Poll without waiting, then ask again.
-    Poll,
-    /// Nothing is ready.
-    Empty,
-}
-
-impl ReadyQueue {
-    /// Makes an empty queue.
-    pub fn new() -> Self {
-        let switch_interval = Duration::from_millis(5);
-        Self {
-            tasks: VecDeque::new(),
-            since_poll: 0,
-            last_poll: Time::now(),
-            switch_interval,
-        }
-    }
-
-    /// Appends a task.
-    #[inline]
-    pub fn push(&mut self, task: Task) {
-        self.tasks.push_back(task);
-    }
-
-    /// Puts a task ahead of all others.
-    pub fn push_first(&mut self, task: Task) {
-        self.tasks.push_front(task);
-    }
-
-    /// Appends a watcher's task, ahead of those of watchers with a lower priority at the end of the queue.
-    #[inline]
-    pub fn push_watcher(&mut self, watcher: Py<Watcher>) {
-        let priority = watcher.get().priority();
-        let lower = |task: &&Task| matches!(task, Task::Watcher(other) if other.get().priority() < priority);
-        let overtaken = self.tasks.iter().rev().take_while(lower).count();
-        if overtaken == 0 {
-            self.tasks.push_back(Task::Watcher(watcher));
-        } else {
-            self.tasks
-                .insert(self.tasks.len() - overtaken, Task::Watcher(watcher));
-        }
-    }
-
-    /// Puts back a task that the caller may not run itself.
-    #[inline]
-    pub fn put_back(&mut self, task: Task) {
-        self.since_poll = self.since_poll.saturating_sub(1);
-        self.tasks.push_front(task);
-    }
-
-    /// Returns the next task, or that a poll is due.
-    #[inline]
-    pub fn next(&mut self) -> Next {
-        if self.poll_due() && !self.tasks.is_empty() {
-            return Next::Poll;
-        }
-        match self.tasks.pop_front() {
-            Some(task) => {
-                self.since_poll += 1;
-                Next::Run(task)
-            }
-            None => {
-                if self.tasks.capacity() > KEPT {
-                    self.tasks.shrink_to(KEPT);
-                }
-                Next::Empty
-            }
-        }
-    }
-
-    /// Appends `last` and takes the first task in exchange, if that task only lets another greenlet go on and no poll
-    /// is due before it.
-    #[inline]
-    pub fn relay(&mut self, last: Task) -> Option<Task> {
-        let direct = matches!(self.tasks.front(), Some(Task::Yield(_) | Task::Wake(_)));
-        let first = if direct && !self.poll_due() {
-            self.since_poll += 1;
-            self.tasks.pop_front()
-        } else {
-            None
-        };
-        self.tasks.push_back(last);
-        first
-    }
-
-    #[inline]
-    fn poll_due(&self) -> bool {
-        self.since_poll >= BATCH
-            || (self.since_poll % CLOCK_EVERY == CLOCK_EVERY - 1
-                && Time::now().since(self.last_poll) >= self.switch_interval)
-    }
-
-    /// Starts counting anew after a poll at `now`.
-    pub fn polled(&mut self, now: Time) {
-        self.since_poll = 0;
-        self.last_poll = now;
-    }
-
-    /// Counts a yield that found no other task ready; returns true when a poll is due.
-    #[inline]
-    pub fn idle_yield(&mut self) -> bool {
-        self.since_poll += 1;
-        self.poll_due()
-    }
-
-    /// Returns the number of tasks that wait.
-    pub fn len(&self) -> usize {
-        self.tasks.len()
-    }
-
-    /// Returns the number of watchers' tasks that wait.
-    pub fn watchers(&self) -> usize {
-        self.tasks
-            .iter()
-            .filter(|task| matches!(task, Task::Watcher(_)))
-            .count()
-    }
-
-    /// Returns true if no task waits.
-    pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-
-    /// Takes everything, for the caller to drop outside the cell.
-    pub fn take_all(&mut self) -> VecDeque<Task> {
-        std::mem::take(&mut self.tasks)
-    }
+/// Reads the clock, for a [`ReadyQueue`].
+#[inline]
+pub fn clock() -> u64 {
+    Time::now().as_nanos()
 }

@@ -11,7 +11,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::greenlet;
 use crate::greenlets::completion::{exit_error, spawn_linked};
 use crate::greenlets::greenlet::{Greenlet, not_callable};
-use crate::greenlets::spawn_settings::SETTINGS;
+use crate::greenlets::spawn_settings;
 use crate::greenlets::spawn_tree::{self, SpawnFrame, tree_locals};
 use crate::greenlets::spawned_link::{LinkKind, either_name};
 use crate::greenlets::spawning::{do_nothing, is_plain, make, spawn_of};
@@ -466,13 +466,7 @@ impl Greenlet {
     /// Have `callback(greenlet)` called whenever a greenlet is started.
     #[classmethod]
     fn add_spawn_callback(_cls: &Bound<'_, PyType>, callback: Py<PyAny>) {
-        let py = _cls.py();
-        let known: Vec<_> = SETTINGS.with(py, |all| {
-            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
-        });
-        if !known.iter().any(|one| one.is(&callback)) {
-            SETTINGS.with(py, |settings| settings.callbacks.push(callback));
-        }
+        spawn_settings::add_spawn_callback(_cls.py(), callback);
     }
 
     /// Undo `add_spawn_callback`; nothing happens when the callback was not added.
@@ -481,20 +475,7 @@ impl Greenlet {
         _cls: &Bound<'_, PyType>,
         callback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let py = _cls.py();
-        let known: Vec<_> = SETTINGS.with(py, |all| {
-            all.callbacks.iter().map(|one| one.clone_ref(py)).collect()
-        });
-        for one in known {
-            if one.bind(py).eq(callback)? {
-                let removed = SETTINGS.with(py, |settings| {
-                    let at = settings.callbacks.iter().position(|other| other.is(&one));
-                    at.map(|at| settings.callbacks.remove(at))
-                });
-                drop(removed);
-            }
-        }
-        Ok(())
+        spawn_settings::remove_spawn_callback(callback)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

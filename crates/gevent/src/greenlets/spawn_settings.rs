@@ -7,16 +7,16 @@ use crate::greenlets::greenlet::Greenlet;
 use crate::registered::APPLY_SPAWN_SETTINGS;
 
 /// The settings of `gevent.config`, and the class attributes, that each spawn reads.
-pub struct SpawnSettings {
+struct SpawnSettings {
     /// False until the configuration was read.
-    pub(crate) is_known: bool,
-    pub(crate) track_tree: bool,
+    is_known: bool,
+    track_tree: bool,
     /// True if each greenlet begins with a copy of its spawner's context.
-    pub(crate) inherit_context: bool,
-    pub(crate) callbacks: Vec<Py<PyAny>>,
+    inherit_context: bool,
+    callbacks: Vec<Py<PyAny>>,
 }
 
-pub(crate) static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSettings {
+static SETTINGS: GilCell<SpawnSettings> = GilCell::in_static(SpawnSettings {
     is_known: false,
     track_tree: true,
     inherit_context: false,
@@ -52,19 +52,65 @@ pub fn has_spawn_callbacks(py: Python<'_>) -> bool {
     SETTINGS.with(py, |settings| !settings.callbacks.is_empty())
 }
 
+/// Notes whether greenlets remember their spawner and the place where they were spawned.
+pub fn track_tree(py: Python<'_>, value: bool) {
+    SETTINGS.with(py, |settings| settings.track_tree = value);
+}
+
+/// Notes whether every spawned greenlet begins with a copy of its spawner's context.
+pub fn inherit_context(py: Python<'_>, value: bool) {
+    SETTINGS.with(py, |settings| settings.inherit_context = value);
+}
+
+/// Returns true if every spawned greenlet begins with a copy of its spawner's context.
+pub fn all_inherit_context(py: Python<'_>) -> bool {
+    SETTINGS.with(py, |settings| settings.inherit_context)
+}
+
+/// Adds a function that is to be called at every start, unless it was added before.
+pub fn add_spawn_callback(py: Python<'_>, callback: Py<PyAny>) {
+    let refused = SETTINGS.with(py, |settings| {
+        if settings.callbacks.iter().any(|other| other.is(&callback)) {
+            return Some(callback);
+        }
+        settings.callbacks.push(callback);
+        None
+    });
+    drop(refused);
+}
+
+/// Removes the functions that are equal to `callback`.
+///
+/// # Errors
+/// Returns the error of a comparison.
+pub fn remove_spawn_callback(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = callback.py();
+    for one in spawn_callbacks(py) {
+        if one.bind(py).eq(callback)? {
+            let removed = SETTINGS.with(py, |settings| {
+                let at = settings.callbacks.iter().position(|other| other.is(&one));
+                at.map(|at| settings.callbacks.remove(at))
+            });
+            drop(removed);
+        }
+    }
+    Ok(())
+}
+
+fn spawn_callbacks(py: Python<'_>) -> Vec<Py<PyAny>> {
+    SETTINGS.with(py, |settings| {
+        let callbacks = settings.callbacks.iter();
+        callbacks.map(|callback| callback.clone_ref(py)).collect()
+    })
+}
+
 /// Calls the functions that are to be called at every start.
 ///
 /// # Errors
 /// Returns the error that a callback raises.
 pub fn call_spawn_callbacks(slf: &Bound<'_, Greenlet>) -> PyResult<()> {
     let py = slf.py();
-    let callbacks = SETTINGS.with(py, |settings| {
-        let callbacks = settings.callbacks.iter();
-        callbacks
-            .map(|callback| callback.clone_ref(py))
-            .collect::<Vec<_>>()
-    });
-    for callback in callbacks {
+    for callback in spawn_callbacks(py) {
         callback.call1(py, (slf,))?;
     }
     Ok(())

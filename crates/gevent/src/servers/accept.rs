@@ -9,8 +9,8 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::greenlets::connection;
 use crate::greenlets::greenlet::Greenlet;
 use crate::servers::steps::own_steps;
-use crate::sockets::open_close::socket_class;
 use crate::sockets::socket::SocketBase;
+use crate::sockets::socket::open_close::socket_class;
 
 /// The steps of one server that need no call of Python: accepting, and spawning a handler.
 struct Steps<'py> {

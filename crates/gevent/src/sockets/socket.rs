@@ -15,38 +15,44 @@ use crate::event_loop::loop_::Loop;
 use crate::sockets::pair::Pair;
 use crate::waiting::wait::WaitRef;
 
+pub mod io;
+pub mod methods;
+pub mod open_close;
+pub mod readiness;
+pub mod send;
+
 /// The state of a socket.
 #[derive(Debug)]
 pub struct State {
     /// The descriptor; none before `__init__` and once closed or detached.
-    pub(crate) fd: Option<OwnedFd>,
+    fd: Option<OwnedFd>,
     /// The standard library's socket object of the same descriptor, which it owns from then on; once that is closed, an object
     /// whose methods all raise `EBADF`.
-    pub(crate) stdlib_socket: Option<Py<PyAny>>,
-    pub(crate) family: i32,
-    pub(crate) kind: i32,
-    pub(crate) proto: i32,
+    stdlib_socket: Option<Py<PyAny>>,
+    family: i32,
+    kind: i32,
+    proto: i32,
     /// The seconds that an operation may take; `None` for any time.
-    pub(crate) timeout: Option<f64>,
+    timeout: Option<f64>,
     /// True if waiting for the socket keeps the loop running.
-    pub(crate) keeps_loop_alive: bool,
+    keeps_loop_alive: bool,
     /// The loop and the key that its readiness is registered under, once it had to wait.
-    pub(crate) source: Option<(Py<Loop>, SourceKey)>,
+    source: Option<(Py<Loop>, SourceKey)>,
     /// The waits by direction that use a watch instead of the source: those in another loop, and those that do not keep
     /// their loop running.
-    pub(crate) watching: [Option<WaitRef>; 2],
+    watching: [Option<WaitRef>; 2],
     /// The state that this socket shares with the other end of a socket pair, and the number of its own end.
-    pub(crate) pair: Option<(Arc<Pair>, usize)>,
+    pair: Option<(Arc<Pair>, usize)>,
     /// True if the last receive filled the small memory that it tried first.
-    pub(crate) plenty: Cell<bool>,
+    plenty: Cell<bool>,
     /// The watchers by direction that were made for programs that ask for them.
-    pub(crate) watchers: [Option<Py<PyAny>>; 2],
+    watchers: [Option<Py<PyAny>>; 2],
     /// The number of files of `makefile` that use the descriptor.
-    pub(super) files: i64,
+    files: i64,
     /// True once the program has closed it, though files may still use the descriptor.
-    pub(super) closed: bool,
+    closed: bool,
     /// The number that the descriptor had, and the reason why it is gone, for the object that stands in for `_sock`.
-    pub(crate) gone: (RawFd, &'static str),
+    gone: (RawFd, &'static str),
 }
 
 impl State {
@@ -82,7 +88,7 @@ impl State {
 )]
 #[derive(Debug)]
 pub struct SocketBase {
-    pub(crate) state: GilCell<State>,
+    state: GilCell<State>,
 }
 
 /// An argument that may be left out, where `None` means something else.

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::ffi::context;
-use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
+use crate::greenlets::spawn_settings::{inherit_context, spawn_settings};
 
 /// Has `greenlet`, which has not begun, run in a copy of the running context.
 ///
@@ -40,5 +40,5 @@ pub fn inherited_call(
 /// Set whether spawned greenlets begin with a copy of their spawner's context.
 #[pyfunction]
 pub fn set_inherit_context(py: Python<'_>, value: bool) {
-    SETTINGS.with(py, |settings| settings.inherit_context = value);
+    inherit_context(py, value);
 }

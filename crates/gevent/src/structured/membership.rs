@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::greenlets::greenlet::Greenlet;
-use crate::greenlets::spawn_settings::SETTINGS;
+use crate::greenlets::spawn_settings::all_inherit_context;
 use crate::structured::context;
 
 /// Start a greenlet that runs ``function(*args, **kwargs)`` as a child of `group`, in a copy of the running context.
@@ -21,7 +21,7 @@ pub fn spawn_in_group<'py>(
     let new = Bound::new(py, Greenlet::blank())?;
     let kwargs = Some(kwargs).filter(|kwargs| !kwargs.is_empty());
     Greenlet::init(&new, Some(function), args, kwargs)?;
-    if !SETTINGS.with(py, |settings| settings.inherit_context) {
+    if !all_inherit_context(py) {
         context::inherit(new.as_any())?;
     }
     drop(Greenlet::with(&new, |state| {

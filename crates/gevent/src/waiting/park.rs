@@ -32,8 +32,6 @@
 //! While the hub is suspended in the middle of a task, as a callback switched away from it, a greenlet that parks gives
 //! the turn back to the hub; see [`Loop::in_task`].
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use pyo3::prelude::*;
 
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
@@ -272,8 +270,7 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
 
 /// Does the work that is due when a greenlet is about to wait.
 fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !hub.get().waited.load(Relaxed) {
-        hub.get().waited.store(true, Relaxed);
+    if hub.get().waits_first() {
         hub.call_method0(pyo3::intern!(hub.py(), "start_periodic_monitoring_thread"))?;
     }
     hub::call_switch_out(running)

@@ -15,7 +15,7 @@ use crate::ffi::blocking::{Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::greenlets::completion::exit_error;
 use crate::greenlets::greenlet::Greenlet;
-use crate::greenlets::spawn_settings::{SETTINGS, spawn_settings};
+use crate::greenlets::spawn_settings::{self, spawn_settings};
 use crate::greenlets::spawning::spawn_of;
 use crate::hub;
 use crate::structured::context;
@@ -302,7 +302,7 @@ pub fn kill_greenlets(
 /// Set whether greenlets remember which greenlet spawned them, and where.
 #[pyfunction]
 pub fn set_track_greenlet_tree(py: Python<'_>, value: bool) {
-    SETTINGS.with(py, |settings| settings.track_tree = value);
+    spawn_settings::track_tree(py, value);
 }
 
 /// Return how long, in seconds, ready greenlets may run before descriptors and deadlines are polled.

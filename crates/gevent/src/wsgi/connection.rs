@@ -21,8 +21,8 @@ use crate::ffi::blocking::{Blocking, First, Step as Stop};
 use crate::ffi::clock;
 use crate::ffi::text;
 use crate::registered::TLS_SOCKET;
-use crate::sockets::readiness::{Begun, WaitSlot};
 use crate::sockets::socket::SocketBase;
+use crate::sockets::socket::readiness::{Begun, WaitSlot};
 use crate::waiting::deadline::Deadline;
 use crate::waiting::park::{self, park};
 use crate::waiting::wait::{Outcome, WaitRef};
@@ -444,13 +444,8 @@ fn fill_or_park(file: &RequestFile, object: &Bound<'_, PyAny>) -> PyResult<Optio
     if is_quiet(object, base.get())? {
         return Ok(Some(Filled::Wait(base.clone().unbind())));
     }
-    let before = base
-        .get()
-        .state
-        .with(py, |state| state.timeout.replace(0.0));
-    let data = object.call_method1(intern!(py, "recv"), (BLOCK,));
-    base.get().state.with(py, |state| state.timeout = before);
-    match data {
+    let receive = || object.call_method1(intern!(py, "recv"), (BLOCK,));
+    match base.get().without_waiting(py, receive) {
         Ok(data) => Ok(Some(if file.append(&data)? {
             Filled::Some
         } else {

@@ -102,9 +102,9 @@ fn say_farewell(object: &Bound<'_, PyAny>) {
     if tls.is_none() {
         return;
     }
-    base.get().state.with(py, |state| state.timeout = Some(0.0));
+    let shut_down = || tls.call_method0(intern!(py, "shutdown"));
     // An error is ignored: the connection then ends without the alert.
-    drop(tls.call_method0(intern!(py, "shutdown")));
+    drop(base.get().without_waiting(py, shut_down));
 }
 
 /// Reads and drops bytes until the client has had time to read the answer: if the connection were closed with bytes

@@ -481,11 +481,8 @@ fn send_in_parts(
             let view = PyMemoryView::from(data.as_any())?;
             view.get_item(PySlice::new(py, done as isize, end as isize, 1))?
         };
-        let base = socket.get();
-        let before = base.state.with(py, |state| state.timeout.replace(0.0));
-        let sent = socket.call_method1(intern!(py, "send"), (part,));
-        base.state.with(py, |state| state.timeout = before);
-        let error = match sent {
+        let send = || socket.call_method1(intern!(py, "send"), (part,));
+        let error = match socket.get().without_waiting(py, send) {
             Ok(sent) => {
                 let sent: usize = sent.extract()?;
                 (done, unyielded) = (done + sent, unyielded + sent);
@@ -506,7 +503,7 @@ fn send_in_parts(
         } else {
             return Err(error);
         };
-        wait_writable(handler, base, direction, done as u64)?;
+        wait_writable(handler, socket.get(), direction, done as u64)?;
     }
     Ok(())
 }

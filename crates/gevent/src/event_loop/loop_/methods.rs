@@ -425,7 +425,9 @@ impl Loop {
     fn activecnt(&self, py: Python<'_>) -> PyResult<isize> {
         self.check(py)?;
         let waiting = self.sources.with(py, |sources| sources.waiting());
-        let ready = self.queue.with(py, |queue| queue.len() - queue.watchers());
+        let ready = self
+            .queue
+            .with(py, |queue| queue.len() - queue.with_priority());
         Ok(self.refs.load(Relaxed) + (waiting + ready).cast_signed())
     }
 
@@ -433,7 +435,7 @@ impl Loop {
     #[getter]
     fn pendingcnt(&self, py: Python<'_>) -> PyResult<usize> {
         self.check(py)?;
-        Ok(self.queue.with(py, |queue| queue.watchers()))
+        Ok(self.queue.with(py, |queue| queue.with_priority()))
     }
 
     /// The names of the flags that the loop was created with.

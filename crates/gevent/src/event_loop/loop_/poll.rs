@@ -12,7 +12,7 @@ use crate::event_loop::descriptors::Reports;
 use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
 use crate::event_loop::loop_::parked::Listener;
 use crate::event_loop::loop_::{Due, Loop, Watched};
-use crate::event_loop::ready::Task;
+use crate::event_loop::ready::{Task, clock};
 use crate::event_loop::unusual::Unusual;
 use crate::waiting::timeout::Timeout;
 use crate::waiting::wait::WaitRef;
@@ -28,7 +28,7 @@ impl Loop {
         if self.poll(py, false).is_err() {
             // The next poll that waits reports the error. Until then the ready tasks run: were the poll still due, it
             // would be repeated for ever.
-            self.queue.with(py, |queue| queue.polled(Time::now()));
+            self.queue.with(py, |queue| queue.polled(clock()));
         }
     }
 
@@ -114,7 +114,7 @@ impl Loop {
         if self.unusual.any(Unusual::MEASURED) {
             self.runs.end_poll(now, self.activity.load(Relaxed));
         }
-        self.queue.with(py, |queue| queue.polled(now));
+        self.queue.with(py, |queue| queue.polled(now.as_nanos()));
         // The order within a turn is a contract that programs rely on: timers that are due come first, then
         // descriptors, then timeouts. So a greenlet whose sleep ended closes a listener before a connection of the same
         // turn is accepted; and after a busy moment, data that came in time is received, though the timeout of the

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use primitives::ready_queue::Next;
 use pyo3::prelude::*;
 
 use crate::event_loop::loop_::Loop;
-use crate::event_loop::ready::{Next, ReadyQueue, Task};
+use crate::event_loop::ready::{Task, clock};
 use crate::event_loop::unusual::Unusual;
 use crate::ffi::frames::{self, Stack};
 use crate::waiting::running;
@@ -20,7 +21,7 @@ impl Loop {
     #[inline]
     pub fn next_task(&self, py: Python<'_>) -> Option<Task> {
         loop {
-            match self.queue.with_entered(py, ReadyQueue::next) {
+            match self.queue.with_entered(py, |queue| queue.next(clock)) {
                 Next::Run(task) => {
                     self.progressed();
                     return Some(task);
@@ -77,7 +78,8 @@ impl Loop {
             self.queue.with_entered(py, |queue| queue.push(last));
             return None;
         }
-        self.queue.with_entered(py, |queue| queue.relay(last))
+        self.queue
+            .with_entered(py, |queue| queue.relay(last, clock))
     }
 
     /// Returns true if a yield lets no other greenlet run; polls first when a poll is due.
@@ -87,7 +89,7 @@ impl Loop {
     pub fn yields_alone(&self, py: Python<'_>) -> PyResult<bool> {
         let (empty, due) = self.queue.with_entered(py, |queue| {
             let empty = queue.is_empty();
-            (empty, empty && queue.idle_yield())
+            (empty, empty && queue.idle_yield(clock))
         });
         // Watchers of the loop's phases are called in every turn, and a hub in the middle of a task has to go on.
         if self
@@ -205,12 +207,12 @@ impl Loop {
 
     /// Returns how long ready greenlets may run before the next poll.
     pub fn switch_interval(&self, py: Python<'_>) -> Duration {
-        self.queue.with(py, |queue| queue.switch_interval)
+        self.queue.with(py, |queue| queue.switch_interval())
     }
 
     /// Limits how long ready greenlets may run before the next poll.
     pub fn poll_within(&self, py: Python<'_>, interval: Duration) {
         self.queue
-            .with(py, |queue| queue.switch_interval = interval);
+            .with(py, |queue| queue.set_switch_interval(interval));
     }
 }

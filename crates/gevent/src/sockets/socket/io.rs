@@ -17,8 +17,8 @@ use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::{Frozen, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
-use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
+use crate::sockets::socket::readiness::Begun;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 

@@ -13,9 +13,9 @@ use rustix::net::SendFlags;
 use crate::errors::{BlockingSwitchOutError, errno_error};
 use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::Readable;
-use crate::sockets::io::send_flags;
-use crate::sockets::readiness::Begun;
 use crate::sockets::socket::SocketBase;
+use crate::sockets::socket::io::send_flags;
+use crate::sockets::socket::readiness::Begun;
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 

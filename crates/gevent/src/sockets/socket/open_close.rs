@@ -221,6 +221,14 @@ impl SocketBase {
         Ok(Some(seconds))
     }
 
+    /// Calls `operation` while no operation of the socket may wait, as with a timeout of zero.
+    pub fn without_waiting<R>(&self, py: Python<'_>, operation: impl FnOnce() -> R) -> R {
+        let before = self.state.with(py, |state| state.timeout.replace(0.0));
+        let result = operation();
+        self.state.with(py, |state| state.timeout = before);
+        result
+    }
+
     /// Returns the deadline that the socket's timeout sets to an operation.
     #[inline]
     pub fn own_deadline(&self, py: Python<'_>) -> Deadline {

@@ -15,8 +15,8 @@ use crate::args::from_python;
 use crate::cell::GilCell;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
-use crate::sockets::open_close::{default_timeout, finish, native_class, socket_class};
 use crate::sockets::pair::Pair;
+use crate::sockets::socket::open_close::{default_timeout, finish, native_class, socket_class};
 use crate::sockets::socket::{SocketBase, State, Unset};
 
 #[pymethods]
