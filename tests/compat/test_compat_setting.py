@@ -109,7 +109,8 @@ ROWS = {
 
         for wait in socket.wait_read, socket.wait_write, socket.wait_readwrite:
             waiting = gevent.spawn(attempt, wait)
-            gevent.sleep(0.02)
+            for _ in range(5):
+                gevent.sleep(0.005)
             print(waiting.value if waiting.ready() else "waits")
             waiting.kill()
         """,
