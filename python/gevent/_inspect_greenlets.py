@@ -11,7 +11,8 @@ from typing import Any
 from greenlet import getcurrent
 
 from gevent._stats import all_hubs
-from gevent._waits import WaitGraph, all_greenlets, named
+from gevent._wait_graph import WaitGraph
+from gevent._waits import all_greenlets, named
 
 __all__ = ["KillRefused", "Listing"]
 

@@ -109,7 +109,8 @@ def _look_ups() -> dict[str, int]:
 
 def _walk(found: dict[str, Any]) -> None:
     """Add the numbers that require a walk over all objects."""
-    from gevent._waits import WaitGraph, instances_of
+    from gevent._wait_graph import WaitGraph
+    from gevent._waits import instances_of
 
     # If the program has not imported gevent.pool, there are no pools.
     module = sys.modules.get("gevent.pool")

@@ -37,6 +37,8 @@ class _WaitIterator(Generic[_W]):
         self._timer: Any = None
         self._timed_out = False
         self._begun = False
+        #: True if the caller cannot go on before all objects are ready.
+        self._needs_all = False
         self._ready: deque[_W] = deque()
         self._waiter: Waiter | None = None
 
@@ -169,4 +171,5 @@ def wait(
     if objects is None:
         return get_hub().join(timeout)
     with iwait(objects, timeout, count) as ready:
+        ready._needs_all = count is None
         return list(ready)

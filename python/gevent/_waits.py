@@ -1,4 +1,4 @@
-"""Finds what each greenlet waits for, and which greenlets wait for each other.
+"""Finds what each greenlet waits for.
 
 For every parked greenlet the engine stores the kind of its call, the object that the call is on
 and the time at which it began. The function of this package or of the standard library that the
@@ -11,17 +11,15 @@ from __future__ import annotations
 import gc
 import os
 import socket as _socket
-from collections import Counter
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NamedTuple
 
-from greenlet import getcurrent
 from greenlet import greenlet as RawGreenlet
 
-from gevent._core import Greenlet, holder_of, wait_of, waits_of
+from gevent._core import Greenlet, wait_of
 
-__all__ = ["Wait", "WaitGraph", "all_greenlets", "deadlocks", "named", "waiting_for"]
+__all__ = ["Wait", "all_greenlets", "instances_of", "named", "titled", "wait_from", "waiting_for"]
 
 #: Modules of the standard library whose functions wait by those of this package. A program that
 #: calls one of them waits in that, whatever it does inside.
@@ -165,13 +163,14 @@ def _called_function(frame: FrameType | None) -> str | None:
     return found
 
 
-def _wait(greenlet: Any, reason: tuple[str, Any, tuple[int, ...], float] | None) -> Wait | None:
+def wait_from(greenlet: Any, reason: tuple[str, Any, tuple[int, ...], float] | None) -> Wait | None:
+    """Return the wait of *greenlet* for which the engine gives this *reason*, or ``None``."""
     return None if reason is None else Wait(*reason, _called_function(greenlet.gr_frame))
 
 
 def waiting_for(greenlet: Any) -> Wait | None:
     """Return what *greenlet*, a raw one or not, waits for; ``None`` if it does not wait."""
-    return _wait(greenlet, wait_of(greenlet))
+    return wait_from(greenlet, wait_of(greenlet))
 
 
 def all_greenlets() -> list[Any]:
@@ -203,91 +202,8 @@ def _with_subclasses(kind: type) -> set[type]:
     return found
 
 
-class WaitGraph:
-    """The waits of all *greenlets*, by default of all there are, at this moment."""
-
-    def __init__(self, greenlets: list[Any] | None = None) -> None:
-        self._greenlets = all_greenlets() if greenlets is None else greenlets
-        self._reasons = waits_of(self._greenlets)
-        self._waiting = Counter(map(self._key, self._reasons.values()))
-
-    @staticmethod
-    def _key(reason: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (id(reason[1]), reason[2])
-
-    def __len__(self) -> int:
-        """Return how many greenlets wait."""
-        return len(self._reasons)
-
-    def wait(self, greenlet: Any) -> Wait | None:
-        """Return what *greenlet* waits for."""
-        return _wait(greenlet, self._reasons.get(greenlet))
-
-    def others(self, greenlet: Any) -> int:
-        """Return how many other greenlets wait for the same object or descriptors."""
-        reason = self._reasons.get(greenlet)
-        if reason is None or (reason[1] is None and not reason[2]):
-            return 0
-        return self._waiting[self._key(reason)] - 1
-
-    def text(self, greenlet: Any) -> str | None:
-        """Return the line about the wait of *greenlet*, or ``None`` if it does not wait."""
-        wait = self.wait(greenlet)
-        return None if wait is None else wait.text(self.others(greenlet))
-
-    def by_call(self) -> dict[str, int]:
-        """Return the number of waiting greenlets for each call."""
-        return dict(
-            Counter(Wait(*reason, None).call for reason in self._reasons.values()).most_common()
-        )
-
-    def by_kind(self) -> dict[str, int]:
-        """Return the number of waiting greenlets for each kind of call, such as ``"get"``."""
-        return dict(Counter(reason[0] for reason in self._reasons.values()).most_common())
-
-    def awaited(self, greenlet: Any) -> tuple[Any, bool] | None:
-        """Return the greenlet that *greenlet* cannot go on without, and true if that holds a lock.
-
-        Returns ``None`` unless *greenlet* waits for the end of another, or for a lock that is held.
-        """
-        reason = self._reasons.get(greenlet)
-        if reason is None:
-            return None
-        kind, obj = reason[:2]
-        if isinstance(obj, RawGreenlet):
-            return obj, False
-        if kind != "acquire" or obj is None:
-            return None
-        holder = holder_of(obj)
-        if holder is None:
-            return None
-        held_by = next((other for other in self._greenlets if id(other) == holder), None)
-        return None if held_by is None else (held_by, True)
-
-    def cycles(self) -> list[list[Any]]:
-        """Return the greenlets that wait for each other in circles, each circle once."""
-        found: list[list[Any]] = []
-        done: set[Any] = set()
-        for start in self._reasons:
-            path: list[Any] = []
-            at = start
-            while at is not None and at not in done:
-                done.add(at)
-                path.append(at)
-                step = self.awaited(at)
-                at = None if step is None else step[0]
-            if at is not None and at in path:
-                found.append(path[path.index(at) :])
-        return found
-
-
-def _main_greenlet(greenlet: Any) -> Any:
-    while greenlet.parent is not None:
-        greenlet = greenlet.parent
-    return greenlet
-
-
-def _titled(greenlet: Any) -> str:
+def titled(greenlet: Any) -> str:
+    """Return what *greenlet* is, for people: its class, its address and the function it runs."""
     if greenlet.parent is None:
         return f"the main greenlet at {id(greenlet):#x}"
     return f"{named(greenlet)[:-1]}{_body(greenlet.gr_frame)}>"
@@ -300,24 +216,3 @@ def _body(frame: FrameType | None) -> str:
         name = f": {frame.f_code.co_qualname}"
         frame = frame.f_back
     return name
-
-
-def deadlocks() -> str:
-    """Return lines about the main greenlet's wait and the greenlets that wait for each other."""
-    graph = WaitGraph()
-    main = _main_greenlet(getcurrent())
-    lines = []
-    if text := graph.text(main):
-        lines.append(f"The main greenlet is {text}")
-    for cycle in graph.cycles():
-        lines.append(
-            "Deadlock of one greenlet that waits for itself:"
-            if len(cycle) == 1
-            else f"Deadlock of {len(cycle)} greenlets, each waiting for the next:"
-        )
-        for greenlet in cycle:
-            lines.append(f"  {_titled(greenlet)} is {graph.text(greenlet)}")
-            awaited, is_lock = graph.awaited(greenlet) or (None, False)
-            what = "held by" if is_lock else "that is the end of"
-            lines.append(f"    {what} {_titled(awaited)}")
-    return "\n".join(lines)

@@ -44,7 +44,7 @@ class LoopExit(Exception):
         self.waits: str = ""
         if len(args) == 3 and not getattr(args[1], "_joined", True):
             # This is done now, as locks are released while the exception propagates.
-            from gevent._waits import deadlocks
+            from gevent._wait_graph import deadlocks
 
             self.waits = deadlocks()
 

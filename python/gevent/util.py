@@ -19,7 +19,8 @@ from greenlet import getcurrent
 from gevent._core import group_of, scopes_of
 from gevent._module_getattr import old_names
 from gevent._tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
-from gevent._waits import WaitGraph, all_greenlets, waiting_for
+from gevent._wait_graph import WaitGraph, lines_about_deadlocks
+from gevent._waits import all_greenlets, waiting_for
 
 __all__ = [
     "GreenletTree",
@@ -88,6 +89,8 @@ def format_run_info(
 ) -> list[str]:
     """Return lines that describe the threads and greenlets of the process, for people.
 
+    Greenlets that wait for each other in a circle, and locks whose holder has ended, come last.
+
     :param thread_stacks: True to show the stacks of the threads.
     :param greenlet_stacks: True to show the stacks of the greenlets. The places where they were
         spawned are always shown.
@@ -101,6 +104,9 @@ def format_run_info(
     for tree in GreenletTree.forest():
         lines.append("---- Thread boundary")
         lines.extend(tree.format_lines(details=details))
+    if deadlocked := lines_about_deadlocks(WaitGraph()):
+        _add_title(lines, "Deadlocks")
+        lines.extend(deadlocked)
     return lines
 
 

@@ -129,6 +129,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(waiting::timeout::with_timeout, module)?)?;
     waiting::reason::register(module)?;
     module.add_function(wrap_pyfunction!(sync::rlock::holder_of, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::running::numbers_of, module)?)?;
     structured::register(module)?;
     event_loop::loop_::counters::register(module)?;
     watcher::register(module)?;

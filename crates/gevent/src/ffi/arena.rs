@@ -197,7 +197,11 @@ fn below(context: *mut c_void) -> &'static ffi::PyObjectArenaAllocator {
 
 extern "C" fn alloc(context: *mut c_void, size: usize) -> *mut c_void {
     let kept = match (size, MEMORY.try_lock()) {
-        (BLOCK, Ok(mut memory)) => memory.take(),
+        (BLOCK, Ok(mut memory)) => memory.take().inspect(|block| {
+            // A block for frames says whose it is in its fourth word (chunks.rs), which must not be a former owner.
+            // SAFETY: the block is larger, and handed out to nobody else.
+            unsafe { block.cast::<u64>().add(3).write(0) };
+        }),
         (ARENA_SIZE, Ok(mut memory)) => memory.arenas.pop().map(|arena| arena.0),
         _ => None,
     };

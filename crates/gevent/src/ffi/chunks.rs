@@ -19,6 +19,8 @@
 //!                                                              the thread state's fields (`FrameStack`) point here
 //! ```
 //!
+//! The word that CPython skips says whose chunk it is, for locks that note their holder ([`noted`]).
+//!
 //! A chunk comes back as the greenlet's `run` ends ([`end`]). A greenlet that is dropped while it is under way leaves
 //! its chunks to greenlet, which gives them to the arena allocator. That must then be ours, or memory of ours would be
 //! unmapped by another allocator: [`Begun`](super::collector::Begun) sees to it.
@@ -148,12 +150,52 @@ unsafe fn fields() -> Option<*mut FrameStack> {
     }
 }
 
-/// Gives the running greenlet, which has just begun, a small chunk, unless it has one already.
+/// The bit that tells the number of a greenlet from whatever else the skipped word holds: nothing, or an address.
+pub const NUMBERED: u64 = 1 << 63;
+
+/// Returns the word of the running greenlet's first chunk that CPython skips. That chunk is the greenlet's alone for as
+/// long as its frames last, so the word says who runs, also after a switch by hand, which the engine does not see.
+#[inline]
+fn word(_py: Python<'_>) -> Option<*mut u64> {
+    // SAFETY: the GIL is held.
+    let stack = unsafe { fields() }?;
+    // SAFETY: the fields are those of the running thread, which nobody else changes meanwhile.
+    let mut chunk = unsafe { (*stack).chunk };
+    if chunk.is_null() {
+        return None;
+    }
+    // SAFETY: the chunks of a running greenlet are live, and linked up to the first one.
+    unsafe {
+        while !(*chunk).previous.is_null() {
+            chunk = (*chunk).previous;
+        }
+        Some(chunk.add(1).cast())
+    }
+}
+
+/// Returns what [`note`] noted for the running greenlet, or 0.
+#[inline]
+pub fn noted(py: Python<'_>) -> u64 {
+    // SAFETY: the word lies in a live chunk. It is zero at first, as new memory of the kernel is and as the arena
+    // allocator clears it, or an address where CPython used the chunk for another purpose before.
+    let number = word(py).map_or(0, |word| unsafe { word.read() });
+    if number & NUMBERED == 0 { 0 } else { number }
+}
+
+/// Notes the number of the running greenlet, which has the bit [`NUMBERED`], where its frames are.
+pub fn note(py: Python<'_>, number: u64) {
+    if let Some(word) = word(py) {
+        // SAFETY: the word lies in a live chunk, and CPython makes no use of it.
+        unsafe { word.write(number) };
+    }
+}
+
+/// Gives the running greenlet, which has just begun and has this number, a small chunk, unless it has one already.
 ///
 /// # Safety
 /// The GIL is held, and a greenlet runs whose chunks are freed at its end, not the thread's own.
 #[inline(never)]
-pub unsafe fn begin() {
+pub unsafe fn begin(number: u64) {
     // SAFETY: the GIL is held, so that nobody else uses the fields.
     let (py, Some(stack)) = (unsafe { (Python::assume_attached(), fields()) }) else {
         return;
@@ -175,6 +217,7 @@ pub unsafe fn begin() {
             size: CHUNK,
             top: 0,
         });
+        chunk.add(1).cast::<u64>().write(number);
         stack.chunk = chunk;
         stack.top = base(chunk);
         stack.limit = chunk.byte_add(CHUNK).cast();

@@ -19,6 +19,7 @@ use super::chunks;
 use super::collector::Collected;
 use crate::greenlets::connection::Handling;
 use crate::greenlets::greenlet::Greenlet;
+use crate::waiting::running;
 
 /// The call that a greenlet makes.
 #[derive(Debug)]
@@ -69,9 +70,10 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 }
 
 unsafe extern "C" fn run(slf: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let number = running::next_number();
     // SAFETY: a `gevent.Greenlet` calls this as it begins, with the GIL held.
-    unsafe { chunks::begin() };
-    if let Some(call) = before(slf) {
+    unsafe { chunks::begin(number) };
+    if let Some(call) = before(slf, number) {
         // SAFETY: three live objects (or NULL keywords) that `before` handed over, released below.
         let result = unsafe { ffi::PyObject_Call(call.function, call.args, call.kwargs) };
         after(slf, call, result);
@@ -91,8 +93,8 @@ fn none() -> *mut ffi::PyObject {
 }
 
 #[inline(never)]
-fn before(slf: *mut ffi::PyObject) -> Option<RawCall> {
-    for_greenlet(slf, |slf| match Greenlet::call(slf) {
+fn before(slf: *mut ffi::PyObject, number: u64) -> Option<RawCall> {
+    for_greenlet(slf, |slf| match Greenlet::call(slf, number) {
         Ok(call) => Some(RawCall {
             function: call.function.into_ptr(),
             args: call.args.into_ptr(),

@@ -216,14 +216,14 @@ impl Greenlet {
         }
     }
 
-    /// Returns the call that its body is to make.
+    /// Returns the call that its body is to make, as it begins with this number.
     ///
     /// # Errors
     /// Returns the error that looking `_run` up raises.
-    pub fn call<'py>(slf: &Bound<'py, Self>) -> PyResult<Call<'py>> {
+    pub fn call<'py>(slf: &Bound<'py, Self>, number: u64) -> PyResult<Call<'py>> {
         let py = slf.py();
         slf.get().begun.set();
-        let (run, args, kwargs) = Self::with(slf, |state| state.begin_call(py));
+        let (run, args, kwargs) = Self::with(slf, |state| state.begin_call(py, number));
         let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
         let function = match run {
             Some(run) if exact => run.into_bound(py),
@@ -415,6 +415,16 @@ impl Greenlet {
     /// Returns the greenlet's place in the order in which greenlets ended.
     pub fn end_order(slf: &Bound<'_, Self>) -> u64 {
         Self::with(slf, |state| state.end_order())
+    }
+
+    /// Returns the number by which locks note the greenlet, or 0 if it has none, as it has not begun or is over.
+    pub fn number(slf: &Bound<'_, Self>) -> u64 {
+        Self::with(slf, |state| state.number())
+    }
+
+    /// Gives the greenlet, which runs, this number unless it has one; returns its number.
+    pub fn number_or(slf: &Bound<'_, Self>, number: u64) -> u64 {
+        Self::with(slf, |state| state.number_or(number))
     }
 
     /// Remembers what the greenlet waits for (or that it waits no more), so that an error can end the wait.

@@ -60,7 +60,8 @@ pub struct State {
     rare: Option<Box<Rare>>,
     stage: Stage,
     notifying: bool,
-    end_order: u64,
+    /// The number by which locks note it, from its beginning on; then its place in the order in which greenlets ended.
+    order: u64,
     /// Counts yields; see [`crate::waiting::turn`].
     turn: u32,
 }
@@ -134,7 +135,7 @@ impl State {
             rare: None,
             stage: Stage::New,
             notifying: false,
-            end_order: 0,
+            order: 0,
             turn: 0,
         }
     }
@@ -241,10 +242,11 @@ impl State {
         due
     }
 
-    /// Notes that the function is about to be called; returns the call.
+    /// Notes that the function is about to be called, in a greenlet that gets this number; returns the call.
     #[inline]
-    pub fn begin_call(&mut self, py: Python<'_>) -> FunctionCall {
+    pub fn begin_call(&mut self, py: Python<'_>, number: u64) -> FunctionCall {
         self.stage = Stage::Running;
+        self.order = number;
         (self.function(py), self.args(py), self.kwargs(py))
     }
 
@@ -301,13 +303,29 @@ impl State {
 
     /// Returns its place in the order in which greenlets ended.
     pub fn end_order(&self) -> u64 {
-        self.end_order
+        self.order
+    }
+
+    /// Returns the number by which locks note it; 0 before it begins and after its end.
+    pub fn number(&self) -> u64 {
+        match self.stage {
+            Stage::Dead => 0,
+            _ => self.order,
+        }
+    }
+
+    /// Sets the number by which locks note it, unless it has one or is over; returns its number.
+    pub fn number_or(&mut self, number: u64) -> u64 {
+        if self.stage != Stage::Dead && self.order == 0 {
+            self.order = number;
+        }
+        self.number()
     }
 
     /// Notes how it ended; returns the former end.
     pub fn end(&mut self, how: Ended) -> Option<Ended> {
         self.stage = Stage::Dead;
-        self.end_order = ENDED.fetch_add(1, Relaxed);
+        self.order = ENDED.fetch_add(1, Relaxed);
         self.ended.replace(how)
     }
 

@@ -5,7 +5,7 @@
 //! or only wanted to know that there is one) leaves it to the next one. So no permit is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
@@ -32,9 +32,6 @@ type Waits<'a, 'py> = (WaitKind, &'a Bound<'py, PyAny>);
 const NOBODY: u64 = 0;
 const SEVERAL: u64 = u64::MAX;
 
-/// The value of `Semaphore::holder` before the first acquire.
-const UNTAKEN: usize = usize::MAX;
-
 /// Counts permits: `acquire` takes one, waiting for it if there is none, `release` gives one back.
 ///
 /// It is a context manager. Greenlets of several threads may share it, and threads that have no hub. Beside what
@@ -57,8 +54,10 @@ pub struct Semaphore {
     counter: AtomicI64,
     /// The thread that acquires it.
     user: AtomicU64,
-    /// Address of the greenlet that took the last permit. Reports of deadlocks name it; it is never dereferenced.
-    holder: AtomicUsize,
+    /// The number of the greenlet that took the last permit, 0 before the first. Reports of deadlocks name that greenlet.
+    holder: AtomicU64,
+    /// The number of permits at first.
+    permits: AtomicI64,
     /// True if the hub is about to call linked callables.
     calling: AtomicBool,
     links: Linkable,
@@ -79,7 +78,8 @@ impl Semaphore {
         Self {
             counter: AtomicI64::new(counter),
             user: AtomicU64::new(NOBODY),
-            holder: AtomicUsize::new(UNTAKEN),
+            holder: AtomicU64::new(0),
+            permits: AtomicI64::new(counter),
             calling: AtomicBool::new(false),
             links: Linkable::new(),
         }
@@ -96,6 +96,7 @@ impl Semaphore {
             ));
         }
         self.counter.store(value, Relaxed);
+        self.permits.store(value, Relaxed);
         self.belong_to(py, hub);
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Semaphore {
         this.links.after_fork(slf.py());
         this.counter.store(counter, Relaxed);
         this.user.store(NOBODY, Relaxed);
-        this.holder.store(UNTAKEN, Relaxed);
+        this.holder.store(0, Relaxed);
         this.calling.store(false, Relaxed);
         Self::notify(slf, None)
     }
@@ -129,7 +130,7 @@ impl Semaphore {
             return false;
         }
         self.counter.store(counter - 1, Relaxed);
-        self.holder.store(running::address(py), Relaxed);
+        self.holder.store(running::number(py), Relaxed);
         let me = crate::thread_id();
         if self.user.load(Relaxed) != me {
             let several = self.user.load(Relaxed) != NOBODY;
@@ -187,11 +188,12 @@ impl Semaphore {
         Ok(thrown)
     }
 
-    /// Returns the address of the greenlet that took the last permit, while there is none left; 0 for a callback of the
-    /// hub. See [`running::address`].
-    pub fn holder(&self) -> Option<usize> {
+    /// Returns the number of the greenlet that holds the only permit, if there is no more than one and it was taken. Of
+    /// several permits only the last taker is known, and any other may give its own back; a semaphore that began without
+    /// permits is no lock, but counts what others add to it.
+    pub fn holder(&self) -> Option<u64> {
         let holder = self.holder.load(Relaxed);
-        (holder != UNTAKEN && !self.has_permit()).then_some(holder)
+        (holder != 0 && !self.has_permit() && self.permits.load(Relaxed) == 1).then_some(holder)
     }
 
     /// Gives a permit back and returns how many there are.
@@ -438,7 +440,11 @@ impl Semaphore {
 
     #[setter]
     fn set_counter(slf: &Bound<'_, Self>, counter: Count) -> PyResult<()> {
-        slf.get().counter.store(counter.0, Relaxed);
+        let this = slf.get();
+        let more = counter.0.saturating_sub(this.count());
+        let permits = this.permits.load(Relaxed).saturating_add(more);
+        this.permits.store(permits, Relaxed);
+        this.counter.store(counter.0, Relaxed);
         Self::notify(slf, None)
     }
 

@@ -302,14 +302,11 @@ impl RLock {
     }
 }
 
-/// Return the address of the greenlet that holds `lock`, as far as is known, or None. For an `RLock` it is the owner;
-/// for any other semaphore without a permit left, the greenlet that acquired it last; 0 stands for a callback of the
-/// hub.
+/// Return the number of the greenlet that holds `lock`, as `numbers_of` gives it, or None if no greenlet is known to hold it.
 #[pyfunction]
-pub fn holder_of(lock: &Bound<'_, PyAny>) -> Option<usize> {
+pub fn holder_of(lock: &Bound<'_, PyAny>) -> Option<u64> {
     if let Ok(lock) = lock.cast::<RLock>() {
-        let (_, owner) = lock.get().holder(lock.py());
-        return owner.map(|owner| owner.as_ptr() as usize);
+        return lock.get().block.get().holder();
     }
     lock.cast::<Semaphore>().ok()?.get().holder()
 }

@@ -1,42 +1,123 @@
-//! The greenlet that the engine let run last, by which locks remember their holder.
+//! The numbers of greenlets, by which locks note their holder.
 //!
-//! greenlet's own function that returns it takes as long as taking a lock does. So each switch of the engine stores the
-//! address, and the thread that it is valid for: a thread that finds another thread's number here calls greenlet's
-//! function.
+//! A report of a deadlock says which greenlet holds a lock. The address of a greenlet would not do: a greenlet that ended
+//! without a release may leave its address to another. So each greenlet that takes a lock has a number that no other ever
+//! gets. greenlet's own function that returns the running greenlet takes as long as taking a lock does, so the number
+//! lies beside the greenlet's frames, where it is found in a few steps ([`chunks::noted`]) and is right also if greenlets
+//! switch to each other by hand. A `Greenlet` has its number from its beginning. A raw greenlet gets one as it first takes a
+//! lock, and is listed here, as it has no room for it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};
 
-use crate::ffi::greenlet;
+use crate::cell::GilCell;
+use crate::ffi::{chunks, greenlet};
+use crate::greenlets::greenlet::Greenlet;
 
-/// The thread in which the engine switched last.
-static THREAD: AtomicU64 = AtomicU64::new(0);
-/// The address of the greenlet that it let run there.
-static GREENLET: AtomicUsize = AtomicUsize::new(0);
+/// The last number that was given, without the bit that marks numbers.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-/// Notes which greenlet is about to run in this thread, by its address; 0 for a callback of the hub's.
+/// The numbered raw greenlets by their addresses.
+type Raw = HashMap<usize, (u64, Py<PyWeakrefReference>)>;
+
+static RAW: GilCell<Option<Raw>> = GilCell::in_static(None);
+
+/// The size of the list of raw greenlets from which on those that are gone are searched for.
+const MANY: usize = 256;
+
+/// Returns a number that no greenlet has.
 #[inline]
-pub fn lets_run(address: usize) {
-    THREAD.store(crate::thread_id(), Relaxed);
-    GREENLET.store(address, Relaxed);
+pub fn next_number() -> u64 {
+    // With the GIL held nobody else counts, so this needs no atomic addition.
+    let number = NUMBERS.load(Relaxed) + 1;
+    NUMBERS.store(number, Relaxed);
+    chunks::NUMBERED | number
 }
 
-/// Returns the address of the running greenlet, which must not be dereferenced; 0 in a callback of the hub. A greenlet
-/// that was switched to directly is taken for the greenlet that switched.
+/// Returns the number of the running greenlet; 0 while the interpreter is finalized.
 #[inline]
-pub fn address(py: Python<'_>) -> usize {
-    if THREAD.load(Relaxed) == crate::thread_id() {
-        return GREENLET.load(Relaxed);
+pub fn number(py: Python<'_>) -> u64 {
+    match chunks::noted(py) {
+        0 => find(py),
+        number => number,
     }
-    current(py)
 }
 
-/// Gets the running greenlet from the greenlet package, and keeps its address for as long as the engine does not
-/// switch.
+/// Finds the number of the running greenlet by the greenlet package, and notes it beside the greenlet's frames.
 #[cold]
-fn current(py: Python<'_>) -> usize {
-    let address = greenlet::current(py).map_or(0, |running| running.as_ptr() as usize);
-    lets_run(address);
-    address
+#[inline(never)]
+fn find(py: Python<'_>) -> u64 {
+    let Ok(running) = greenlet::current(py) else {
+        return 0;
+    };
+    let number = match running.cast::<Greenlet>() {
+        Ok(ours) => Greenlet::number_or(ours, next_number()),
+        Err(_) => number_of_raw(&running).unwrap_or_else(|| list(&running)),
+    };
+    chunks::note(py, number);
+    number
+}
+
+/// Returns the number of a raw greenlet, if it has one.
+fn number_of_raw(of: &Bound<'_, PyAny>) -> Option<u64> {
+    let py = of.py();
+    let (number, weak) = RAW.with(py, |raw| {
+        let (number, weak) = raw.as_ref()?.get(&(of.as_ptr() as usize))?;
+        Some((*number, weak.clone_ref(py)))
+    })?;
+    weak.bind(py)
+        .upgrade()
+        .is_some_and(|found| found.is(of))
+        .then_some(number)
+}
+
+/// Gives a raw greenlet a number; returns that, or 0 where there is no memory for it.
+fn list(raw: &Bound<'_, PyAny>) -> u64 {
+    let py = raw.py();
+    let Ok(weak) = PyWeakrefReference::new(raw) else {
+        return 0;
+    };
+    let number = next_number();
+    let address = raw.as_ptr() as usize;
+    let (former, many) = RAW.with(py, |raw| {
+        let raw = raw.get_or_insert_default();
+        let former = raw.insert(address, (number, weak.unbind()));
+        (former, raw.len() >= MANY && raw.len().is_power_of_two())
+    });
+    drop(former);
+    if many {
+        forget_ended(py);
+    }
+    number
+}
+
+/// Takes raw greenlets that are gone off the list.
+fn forget_ended(py: Python<'_>) {
+    let listed = RAW.take(py).unwrap_or_default();
+    let (kept, gone): (Raw, Raw) = listed
+        .into_iter()
+        .partition(|(_, (_, weak))| weak.bind(py).upgrade().is_some());
+    RAW.with(py, |raw| raw.get_or_insert_default().extend(kept));
+    drop(gone);
+}
+
+/// Return a dict of those of `greenlets` that are under way and have a number, by their numbers; see `holder_of`.
+#[pyfunction]
+pub fn numbers_of<'py>(greenlets: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyDict>> {
+    let found = PyDict::new(greenlets.py());
+    for one in greenlets.iter() {
+        let number = match one.cast::<Greenlet>() {
+            Ok(ours) => Some(Greenlet::number(ours)).filter(|number| *number != 0),
+            // An `RLock` keeps an owner that has ended.
+            Err(_) if !greenlet::active(&one) => None,
+            Err(_) => number_of_raw(&one),
+        };
+        if let Some(number) = number {
+            found.set_item(number, one)?;
+        }
+    }
+    Ok(found)
 }

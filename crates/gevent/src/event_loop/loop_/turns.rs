@@ -10,7 +10,6 @@ use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::{Task, clock};
 use crate::event_loop::unusual::Unusual;
 use crate::ffi::frames::{self, Stack};
-use crate::waiting::running;
 use crate::waiting::wait::WaitRef;
 
 /// Innermost frames of the longest run that are kept.
@@ -185,12 +184,10 @@ impl Loop {
             .wrapping_add(self.iterations.load(Relaxed))
     }
 
-    /// Notes which greenlet is about to run, by its address, or 0 for a callback. The monitor reads it, and so do
-    /// locks, which name their holder in reports of deadlocks.
+    /// Notes which greenlet is about to run, by its address, or 0 for a callback, for the monitor.
     #[inline]
     pub(crate) fn lets_run(&self, address: usize) {
         self.active.store(address, Relaxed);
-        running::lets_run(address);
     }
 
     /// Notes that a task was done.

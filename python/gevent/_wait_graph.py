@@ -1,0 +1,237 @@
+"""Finds which greenlets wait for each other, and reports circles of them.
+
+An edge leads from a waiting greenlet to each one without which it cannot go on: the holder of the
+lock that it waits for, the greenlet whose end it waits for, or every member of the group that it
+waits for. Where any of several may end a wait there is no edge: the item of a queue, say, or one of
+the permits of a semaphore. So a circle is always a deadlock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from greenlet import getcurrent
+from greenlet import greenlet as RawGreenlet
+
+from gevent._core import BaseGroup, Greenlet, holder_of, numbers_of, waits_of
+from gevent._structured import TaskGroup
+from gevent._waiting import _WaitIterator
+from gevent._waits import Wait, all_greenlets, instances_of, named, titled, wait_from
+
+__all__ = ["Edge", "WaitGraph", "deadlocks", "lines_about_deadlocks"]
+
+_END = "that is the end of"
+_MEMBER = "that includes the end of"
+_HOLDER = "held by"
+
+#: A report follows the waits that the main greenlet's depends on for as many steps.
+_MOST_STEPS = 20
+
+
+class Edge(NamedTuple):
+    """One reason why a greenlet cannot go on."""
+
+    #: The greenlet that has to do something first; ``None`` for one that has ended.
+    greenlet: Any
+    #: What that greenlet is to the wait, as words that its name follows.
+    role: str
+
+
+class WaitGraph:
+    """The waits of all *greenlets*, by default of all there are, at this moment."""
+
+    def __init__(self, greenlets: list[Any] | None = None) -> None:
+        self._greenlets = all_greenlets() if greenlets is None else greenlets
+        self._reasons = waits_of(self._greenlets)
+        self._waiting = Counter(map(self._key, self._reasons.values()))
+        self._numbers: dict[int, Any] | None = None
+        self._waits_for_many: dict[int, list[Any]] | None = None
+
+    @staticmethod
+    def _key(reason: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (id(reason[1]), reason[2])
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the greenlets that wait."""
+        return iter(self._reasons)
+
+    def __len__(self) -> int:
+        """Return how many greenlets wait."""
+        return len(self._reasons)
+
+    def wait(self, greenlet: Any) -> Wait | None:
+        """Return what *greenlet* waits for."""
+        return wait_from(greenlet, self._reasons.get(greenlet))
+
+    def others(self, greenlet: Any) -> int:
+        """Return how many other greenlets wait for the same object or descriptors."""
+        reason = self._reasons.get(greenlet)
+        if reason is None or (reason[1] is None and not reason[2]):
+            return 0
+        return self._waiting[self._key(reason)] - 1
+
+    def text(self, greenlet: Any) -> str | None:
+        """Return the line about the wait of *greenlet*, or ``None`` if it does not wait."""
+        wait = self.wait(greenlet)
+        return None if wait is None else wait.text(self.others(greenlet))
+
+    def by_call(self) -> dict[str, int]:
+        """Return the number of waiting greenlets for each call."""
+        return dict(
+            Counter(Wait(*reason, None).call for reason in self._reasons.values()).most_common()
+        )
+
+    def by_kind(self) -> dict[str, int]:
+        """Return the number of waiting greenlets for each kind of call, such as ``"get"``."""
+        return dict(Counter(reason[0] for reason in self._reasons.values()).most_common())
+
+    def edges(self, greenlet: Any) -> list[Edge]:
+        """Return the greenlets without which *greenlet* cannot go on."""
+        reason = self._reasons.get(greenlet)
+        if reason is None or reason[1] is None:
+            return []
+        kind, obj = reason[:2]
+        if isinstance(obj, RawGreenlet):
+            return [Edge(obj, _END)]
+        if kind == "acquire":
+            return self._holder(greenlet, obj)
+        if isinstance(obj, TaskGroup):
+            return [Edge(child, _MEMBER) for child in list(obj._children)]
+        return [
+            edge
+            for awaited in self._many(obj)
+            for edge in self._edges_to_awaited(greenlet, awaited)
+        ]
+
+    def _holder(self, greenlet: Any, lock: Any) -> list[Edge]:
+        number = holder_of(lock)
+        if number is None:
+            return []
+        if self._numbers is None:
+            self._numbers = numbers_of(self._greenlets)
+        holder = self._numbers.get(number)
+        if holder is greenlet and _waits_for_notification(greenlet):
+            return []
+        return [Edge(holder, _HOLDER)]
+
+    def _edges_to_awaited(self, greenlet: Any, awaited: Any) -> list[Edge]:
+        if isinstance(awaited, Greenlet):
+            return [] if awaited.dead else [Edge(awaited, _MEMBER)]
+        return [edge for edge in self._holder(greenlet, awaited) if edge.greenlet is not greenlet]
+
+    def _many(self, obj: Any) -> list[Any]:
+        """Return the objects all of which have to be ready for *obj*, which is waited for."""
+        if self._waits_for_many is None:
+            self._waits_for_many = {}
+            groups, iterators = instances_of(BaseGroup, _WaitIterator)
+            for group in groups:
+                event = getattr(group, "_empty_event", None)
+                if event is not None:
+                    self._waits_for_many[id(event)] = list(group.greenlets)
+            for iterator in iterators:
+                if iterator._waiter is not None and iterator._needs_all:
+                    self._waits_for_many[id(iterator._waiter)] = list(iterator._objects)
+        return self._waits_for_many.get(id(obj), [])
+
+    def cycles(self) -> list[list[Any]]:
+        """Return the greenlets that wait for each other in circles, each circle once."""
+        found: list[list[Any]] = []
+        done: set[Any] = set()
+        for start in self._reasons:
+            if start in done:
+                continue
+            path = [start]
+            places = {start: 0}
+            steps = [iter(self.edges(start))]
+            while path:
+                edge = next(steps[-1], None)
+                if edge is None:
+                    done.add(path[-1])
+                    del places[path.pop()]
+                    steps.pop()
+                elif edge.greenlet in places:
+                    found.append(path[places[edge.greenlet] :])
+                elif edge.greenlet is not None and edge.greenlet not in done:
+                    places[edge.greenlet] = len(path)
+                    path.append(edge.greenlet)
+                    steps.append(iter(self.edges(edge.greenlet)))
+        return found
+
+    def lock_of_ended(self, greenlet: Any) -> str | None:
+        """Return the lock that *greenlet* waits for, if a greenlet holds it that has ended."""
+        if any(edge.greenlet is None for edge in self.edges(greenlet)):
+            return named(self._reasons[greenlet][1])
+        return None
+
+    def lines_from(self, greenlet: Any) -> Iterator[str]:
+        """Return lines about the waits that the wait of *greenlet* depends on, one by one."""
+        seen = {greenlet}
+        for _ in range(_MOST_STEPS):
+            edges = self.edges(greenlet)
+            if not edges or edges[0].greenlet is None:
+                return
+            greenlet, role = edges[0]
+            if greenlet in seen:
+                return
+            seen.add(greenlet)
+            how = self.text(greenlet) or "suspended by a switch to another greenlet"
+            yield f"  {role} {titled(greenlet)}, which is {how}"
+
+
+def lines_about_deadlocks(graph: WaitGraph) -> list[str]:
+    """Return lines about the circles of *graph*, and about locks whose holder has ended."""
+    return [*_lines_about_cycles(graph), *_lines_about_ended_holders(graph)]
+
+
+def _lines_about_cycles(graph: WaitGraph) -> list[str]:
+    lines = []
+    for cycle in graph.cycles():
+        lines.append(
+            "Deadlock of one greenlet that waits for itself:"
+            if len(cycle) == 1
+            else f"Deadlock of {len(cycle)} greenlets, each waiting for the next:"
+        )
+        for greenlet, awaited in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
+            lines.append(f"  {titled(greenlet)} is {graph.text(greenlet)}")
+            role = next(edge.role for edge in graph.edges(greenlet) if edge.greenlet is awaited)
+            lines.append(f"    {role} {titled(awaited)}")
+    return lines
+
+
+def _lines_about_ended_holders(graph: WaitGraph) -> list[str]:
+    waiting: Counter[Any] = Counter(
+        lock for greenlet in graph if (lock := graph.lock_of_ended(greenlet)) is not None
+    )
+    return [
+        f"{lock}, for which {count} {'greenlets wait' if count > 1 else 'greenlet waits'}, "
+        f"is {_HOLDER} a greenlet that has ended"
+        for lock, count in waiting.items()
+    ]
+
+
+def _waits_for_notification(greenlet: Any) -> bool:
+    """Return true for a waiter of a condition.
+
+    Such a waiter takes a lock of its own twice, and whoever notifies it releases that.
+    """
+    frame = greenlet.gr_frame
+    return frame is not None and frame.f_globals.get("__name__") == "gevent._condition"
+
+
+def _main_greenlet(greenlet: Any) -> Any:
+    while greenlet.parent is not None:
+        greenlet = greenlet.parent
+    return greenlet
+
+
+def deadlocks() -> str:
+    """Return lines about the main greenlet's wait and the greenlets that wait for each other."""
+    graph = WaitGraph()
+    main = _main_greenlet(getcurrent())
+    lines = []
+    if text := graph.text(main):
+        lines.append(f"The main greenlet is {text}")
+        lines.extend(graph.lines_from(main))
+    return "\n".join([*lines, *lines_about_deadlocks(graph)])
