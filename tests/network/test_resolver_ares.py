@@ -396,10 +396,10 @@ def test_settings(make, server, monkeypatch):
     for name, value in stated.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("gevent.resolver.ares.config", _config.Config())
-    resolver = Resolver(timeout=4)
+    resolver = Resolver(timeout=40)
     assert resolver.params == {
         "servers": ["127.0.0.1"],
-        "timeout": 4,
+        "timeout": 40,
         "tries": 1,
         "ndots": 2,
         "flags": 1,
