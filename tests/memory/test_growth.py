@@ -375,7 +375,7 @@ WORKS = {
 def test_flat(run_python, name):
     times, work = WORKS[name]
     parts = (PRELUDE.format(times=times), work, "measure(work)")
-    done = run_python("\n".join(map(textwrap.dedent, parts)), timeout=110)
+    done = run_python("\n".join(map(textwrap.dedent, parts)), timeout=250)
     assert (done.stdout, done.stderr) == ("flat\n", "")
 
 

@@ -24,7 +24,7 @@ def in_namespaces(*command):
     alone = [unshare, "--mount", "--net"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this system allows no namespaces")
-    return subprocess.run([*alone, *command], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*alone, *command], capture_output=True, text=True, timeout=250)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def test_every_part(own_environment):
         [sys.executable, SUPPORT / "smoke.py", CERTIFICATE],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         env=own_environment,
         check=False,
     )

@@ -35,7 +35,7 @@ def result_of() -> Callable[..., object]:
     The program prints what the function returns as JSON and nothing else; this returns it.
     """
 
-    def run(file: str, function: str, *argv: object, timeout: float = 100, **env: str) -> object:
+    def run(file: str, function: str, *argv: object, timeout: float = 250, **env: str) -> object:
         process = subprocess.run(
             [sys.executable, HERE / file, function, *map(str, argv)],
             stdin=subprocess.DEVNULL,

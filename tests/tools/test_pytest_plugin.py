@@ -17,7 +17,7 @@ def run(folder, source, *options):
         [*command, "--rootdir", str(folder), "-p", "no:cacheprovider", str(folder)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         env=environment,
         cwd=folder,
     )
