@@ -324,6 +324,7 @@ class WebSocket(WebSocketBase):
             # follow it.
             self._lost()
             raise
+        self._count_transfer(len(data))
 
     def _write_in_time(self, data: bytes) -> None:
         """Write in parts, each of which the other side takes in the time that is left.

@@ -284,6 +284,11 @@ impl Loop {
             || self.has_ready(py)
     }
 
+    /// Returns how many tasks are ready.
+    pub fn ready_count(&self, py: Python<'_>) -> usize {
+        self.queue.with(py, |queue| queue.len())
+    }
+
     /// Returns true if a task is ready, or will be when the next turn begins.
     #[inline]
     pub fn has_ready(&self, py: Python<'_>) -> bool {

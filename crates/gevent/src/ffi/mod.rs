@@ -4,6 +4,7 @@
 //! |---|---|
 //! | greenlet | `greenlet` (its C API), `base` (its class as a base), `collector`, `entry` (the bottom frame), `blocking` (calls that park) |
 //! | memory of frames | `arena`, `chunks`, `segments`, `frame_stack` |
+//! | memory of the engine | `large_blocks` |
 //! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork`, `coroutine_state` |
 //! | Python objects | `attached`, `attribute`, `buffer`, `context`, `slots`, `text` |
 //! | the system | `clock`, `descriptor` |
@@ -27,6 +28,7 @@ pub mod frames;
 pub mod greenlet;
 pub mod hub_slot;
 pub mod interpreter;
+mod large_blocks;
 pub mod segments;
 pub mod signatures;
 pub mod slots;

@@ -13,6 +13,7 @@ use super::exceptions;
 use crate::ffi::buffer::Frozen;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::buffer_pool::{self, BLOCK};
+use crate::wsgi::stint::Stint;
 
 /// The least and the most bytes to receive by one system call. Within these bounds it is the rest of the current frame,
 /// so that a short message takes little memory and a large one few calls.
@@ -41,6 +42,8 @@ pub struct Codec {
     pub received: u64,
     /// The time that is left for the message that is under way.
     allowance: Option<Allowance>,
+    /// What was sent and received since other greenlets had their turn.
+    pub stint: Stint,
 }
 
 impl Codec {
@@ -61,6 +64,7 @@ impl Codec {
                 .map_err(|error| PyOSError::new_err(error.to_string()))?,
             limit: None,
             allowance: None,
+            stint: Stint::default(),
             received: 0,
             input: Vec::new(),
             done: 0,
@@ -117,8 +121,9 @@ impl Codec {
     /// Returns the buffer of received bytes that are not decoded yet, with room for `size` more.
     pub fn room(&mut self, py: Python<'_>, size: usize) -> &mut Vec<u8> {
         if self.input.capacity() < BLOCK {
-            let mut buffer = buffer_pool::buffer(py);
-            buffer.extend_from_slice(&self.input[self.done..]);
+            let left = &self.input[self.done..];
+            let mut buffer = buffer_pool::buffer_for(py, left.len() + size);
+            buffer.extend_from_slice(left);
             self.input = buffer;
         } else {
             self.input.drain(..self.done);

@@ -6,6 +6,7 @@ mod codec;
 mod connection;
 mod deflate;
 mod handshake;
+mod receive;
 
 use pyo3::prelude::*;
 
@@ -30,7 +31,7 @@ const SOCKET_DEAD: &str = "Socket is dead";
 /// Adds the classes and functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<connection::WebSocketBase>(module)?;
-    add_method::<connection::Receive>(module.py())?;
+    add_method::<receive::Receive>(module.py())?;
     module.add("MSG_ALREADY_CLOSED", ALREADY_CLOSED)?;
     module.add("MSG_SOCKET_DEAD", SOCKET_DEAD)?;
     add_class::<client::WebSocketHandshake>(module)?;

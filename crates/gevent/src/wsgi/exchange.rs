@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::cell::GilCell;
 use crate::wsgi::allowance::Allowance;
+use crate::wsgi::stint::Stint;
 
 /// The number of exchanges that are kept for the next ones when they are over, and the largest head that one keeps.
 const MOST_SPARE: usize = 64;
@@ -49,6 +50,8 @@ pub struct Exchange {
     pub(crate) left: Option<u64>,
     /// The time for which the client may still keep the response waiting, and the octets it had taken when that was reckoned.
     pub(crate) allowance: Option<(Allowance, u64)>,
+    /// What was sent since the others had their turn.
+    pub(crate) stint: Stint,
 }
 
 /// An attribute that holds any object.
@@ -95,6 +98,7 @@ impl Default for Exchange {
             first: None,
             left: None,
             allowance: None,
+            stint: Stint::default(),
         }
     }
 }
@@ -127,6 +131,7 @@ impl Exchange {
         self.first = None;
         self.left = None;
         self.allowance = None;
+        self.stint = Stint::default();
         std::mem::replace(&mut self.set, [const { None }; SLOTS])
     }
 

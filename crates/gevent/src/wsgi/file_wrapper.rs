@@ -16,12 +16,8 @@ use crate::args::from_python;
 use crate::cell::Made;
 use crate::errors::errno_error;
 use crate::ffi::descriptor;
-use crate::waiting::park;
 use crate::wsgi::handler::{Handler, attributes, plain_socket};
-use crate::wsgi::send;
-
-/// The most that one call sends, so that others get to run.
-const BLOCK: u64 = 1 << 20;
+use crate::wsgi::{send, stint};
 
 /// An application's result that consists of a file's content, from its position on.
 #[pyclass(frozen, name = "FileWrapper", module = "gevent.pywsgi")]
@@ -183,22 +179,26 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
         return Ok(true);
     }
     while left > 0 {
+        let part = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(stint::share(py)?);
         let sent = socket.get().call(py, Direction::Write, false, |_, out| {
             descriptor::borrowed(fd, |file: BorrowedFd<'_>| {
-                rustix::fs::sendfile(out, file, Some(&mut position), left.min(BLOCK) as usize)
+                rustix::fs::sendfile(out, file, Some(&mut position), part)
             })
             .unwrap_or(Err(Errno::BADF))
         });
         match sent {
             Ok(0) => break,
             Ok(count) => {
-                // A client that takes everything without a pause does not keep the others waiting.
-                park::yield_now(py)?;
                 left -= count as u64;
                 this.exchange(py, |exchange| {
                     exchange.response_length += count as u64;
                     exchange.left = exchange.left.map(|left| left.saturating_sub(count as u64));
                 });
+                if left > 0 {
+                    stint::give_way(py)?;
+                }
             }
             Err(Errno::AGAIN) => {
                 if let Err(error) = send::wait_writable(handler, socket.get(), Direction::Write, 0)

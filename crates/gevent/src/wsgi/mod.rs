@@ -34,3 +34,4 @@ pub mod send;
 pub mod serve;
 pub mod service;
 pub mod statistics;
+pub mod stint;

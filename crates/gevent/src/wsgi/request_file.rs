@@ -21,6 +21,7 @@ use crate::waiting::deadline::Deadline;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::buffer_pool::{self, BLOCK};
 use crate::wsgi::statistics::Stage;
+use crate::wsgi::stint::{self, Stint};
 
 /// The shortest wait, in seconds: a timeout of zero would switch a socket into non-blocking mode.
 pub const LEAST: f64 = 0.001;
@@ -45,6 +46,8 @@ struct State {
     allowance: Option<Allowance>,
     /// The stage that the connection is at while it waits for more.
     stage: Option<Stage>,
+    /// What was received since the others had their turn.
+    stint: Stint,
 }
 
 /// A binary file of what a client sends, as `WSGIHandler.rfile` is one.
@@ -67,6 +70,7 @@ impl RequestFile {
                 closed: false,
                 allowance: None,
                 stage: None,
+                stint: Stint::default(),
             }),
         }
     }
@@ -145,13 +149,15 @@ impl RequestFile {
         });
     }
 
-    /// Counts received bytes, which may extend the time.
-    fn earn(&self, py: Python<'_>, bytes: usize) {
-        self.state.with(py, |state| {
+    /// Counts received bytes, which may extend the time, and lets other greenlets run if it is their turn.
+    fn earn(&self, py: Python<'_>, bytes: usize) -> PyResult<()> {
+        let due = self.state.with(py, |state| {
             if let Some(allowance) = &mut state.allowance {
                 allowance.earn(bytes as u64);
             }
+            state.stint.counts(bytes)
         });
+        if due { stint::give_way(py) } else { Ok(()) }
     }
 
     /// Returns the buffer to the pool, if there are no bytes in it.
@@ -272,7 +278,7 @@ impl RequestFile {
             state.ended = bytes.is_empty();
             state.buffer.extend_from_slice(bytes);
         });
-        self.earn(py, bytes.len());
+        self.earn(py, bytes.len())?;
         Ok(!bytes.is_empty())
     }
 
@@ -285,7 +291,7 @@ impl RequestFile {
         loop {
             match attempt() {
                 Ok(got) => {
-                    self.earn(py, got);
+                    self.earn(py, got)?;
                     return Ok(got);
                 }
                 Err(Errno::AGAIN) => {}
@@ -297,6 +303,7 @@ impl RequestFile {
             }
             let mut deadline = Deadline::seconds(self.left(py).map(|left| left.max(LEAST)));
             let begin = Time::now();
+            self.state.with(py, |state| state.stint.waits());
             let waited = self.counted(py, || socket.wait_ready(py, Direction::Read, &mut deadline));
             self.spend(py, begin);
             waited?;

@@ -215,6 +215,9 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
     for data in result.try_iter()? {
         let data = data?;
         if data.is_truthy()? {
+            if is_complete(handler) && !steps.meets(SENDING) {
+                break;
+            }
             write(&data)?;
         }
     }
@@ -238,6 +241,16 @@ pub fn process_result(handler: &Handler<'_>) -> PyResult<()> {
         end_of_body(handler);
     }
     Ok(())
+}
+
+/// Returns true if the response is sent, so that nothing more can follow: to a request for the head alone, or with all the
+/// bytes that were announced. A body that has no end, as a stream's, would otherwise be made for ever, as only sending
+/// shows that the client has left.
+fn is_complete(handler: &Handler<'_>) -> bool {
+    let py = handler.py();
+    let this = attributes(handler);
+    let (sent, left) = this.exchange(py, |exchange| (exchange.headers_sent, exchange.left));
+    sent && (left == Some(0) || this.is_head(py))
 }
 
 /// Closes the connection after a body that is shorter than announced, as the client could not find its end otherwise.

@@ -16,7 +16,6 @@ use crate::errors::{errno_error, is_ssl_error};
 use crate::registered::{Registered, SOCKET, TLS_SOCKET};
 use crate::sockets::socket::SocketBase;
 use crate::waiting::deadline::Deadline;
-use crate::waiting::park;
 use crate::wsgi::allowance::Allowance;
 use crate::wsgi::body_part::{check_part, readable};
 use crate::wsgi::error_log::log_limit;
@@ -26,7 +25,7 @@ use crate::wsgi::handler::{Handler, attributes, call, is_overridden, plain_socke
 use crate::wsgi::overriding::{Step, Steps};
 use crate::wsgi::request_file::{LEAST, is_timeout};
 use crate::wsgi::statistics::Stage;
-use crate::wsgi::{buffer_pool, input, response};
+use crate::wsgi::{buffer_pool, input, response, stint};
 
 /// The steps that send. With none of them overridden, head and body are sent together.
 pub const SENDING: Steps = Steps::of(&[
@@ -45,9 +44,6 @@ pub const NOT_STARTED: &str = "The application did not call start_response()";
 
 /// The most bytes that are copied into one piece of memory to be sent.
 const SMALL: usize = 4096;
-
-/// The number of bytes after which other greenlets get to run.
-const MOST_BYTES: usize = 256 * 1024;
 
 /// Returns the error of an application that did not call `start_response`.
 pub fn not_started(handler: &Handler<'_>) -> PyErr {
@@ -274,20 +270,20 @@ pub fn transmit(handler: &Handler<'_>, pieces: &mut [IoSlice<'_>]) -> PyResult<(
     let py = handler.py();
     let this = attributes(handler);
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-    if total == 0 {
-        return Ok(());
-    }
     let sent = match plain_socket(handler) {
+        // A part that is not sent, as those after the head for HEAD, takes its time too.
+        _ if total == 0 => Ok(()),
         Some(socket) => send_plain(handler, socket.get(), pieces),
         None => send_by_method(handler, pieces, total),
     };
-    match sent {
-        Ok(()) => {
-            this.exchange(py, |exchange| exchange.response_length += total as u64);
-            Ok(())
-        }
-        Err(error) => Err(broke(handler, error)),
+    if let Err(error) = sent {
+        return Err(broke(handler, error));
     }
+    let due = this.exchange(py, |exchange| {
+        exchange.response_length += total as u64;
+        exchange.stint.counts(total)
+    });
+    if due { stint::give_way(py) } else { Ok(()) }
 }
 
 /// Notes that nothing more can be sent, and why; returns the reason.
@@ -339,21 +335,25 @@ fn send_plain(
     let mut done = 0;
     while !pieces.is_empty() {
         let some = &pieces[..pieces.len().min(MOST_PIECES)];
+        let share = if total - done <= stint::LEAST {
+            stint::LEAST
+        } else {
+            stint::share(py)?
+        };
         let sent = socket.call(py, Direction::Write, false, |_, fd| match some {
             [whole] => {
-                let part = &whole[..whole.len().min(MOST_BYTES)];
+                let part = &whole[..whole.len().min(share)];
                 rustix::net::send(fd, part, SendFlags::NOSIGNAL)
             }
-            some if total <= MOST_BYTES => gather(fd, some),
-            some => gather(fd, &first_bytes(some)),
+            some if total - done <= share => gather(fd, some),
+            some => gather(fd, &first_bytes(some, share)),
         });
         match sent {
             Ok(count) => {
                 IoSlice::advance_slices(&mut pieces, count);
                 done += count;
-                if count >= MOST_BYTES && !pieces.is_empty() {
-                    // A client that takes everything without a pause does not keep the others waiting.
-                    park::yield_now(py)?;
+                if count >= share && !pieces.is_empty() {
+                    stint::give_way(py)?;
                 }
             }
             Err(Errno::AGAIN) => wait_writable(handler, socket, Direction::Write, done as u64)?,
@@ -369,9 +369,8 @@ fn gather(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> rustix::io::Result<usiz
     rustix::net::sendmsg(fd, pieces, &mut control, SendFlags::NOSIGNAL)
 }
 
-/// Returns the first [`MOST_BYTES`] of these.
-fn first_bytes<'a>(pieces: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
-    let mut room = MOST_BYTES;
+/// Returns the first `room` bytes of these.
+fn first_bytes<'a>(pieces: &'a [IoSlice<'_>], mut room: usize) -> Vec<IoSlice<'a>> {
     let mut some = Vec::new();
     for piece in pieces {
         let part = &piece[..piece.len().min(room)];
@@ -401,6 +400,7 @@ pub fn wait_writable(
         let service = state.service.as_ref()?.get();
         Some((service.write_timeout?, service.min_rate))
     });
+    this.exchange(py, |exchange| exchange.stint.waits());
     let Some((timeout, rate)) = limits else {
         return wait_counted(py, socket, direction, &mut Deadline::seconds(None));
     };
@@ -473,6 +473,7 @@ fn send_in_parts(
     let py = handler.py();
     let total = data.as_bytes().len();
     let (mut done, mut unyielded) = (0, 0);
+    let share = stint::share(py)?;
     while done < total {
         let end = total.min(done + RECORD);
         let part = if (done, end) == (0, total) {
@@ -486,9 +487,9 @@ fn send_in_parts(
             Ok(sent) => {
                 let sent: usize = sent.extract()?;
                 (done, unyielded) = (done + sent, unyielded + sent);
-                if unyielded >= MOST_BYTES {
+                if unyielded >= share && done < total {
                     unyielded = 0;
-                    park::yield_now(py)?;
+                    stint::give_way(py)?;
                 }
                 continue;
             }

@@ -1,0 +1,65 @@
+//! The turns of connections whose clients never keep them waiting.
+//!
+//! A system call that succeeds at once switches to nobody. A client that sends or reads as fast as the server would so keep
+//! all others waiting, for as long as it likes: the length of a response or an upload is no bound, since a stream has none.
+//! So the work for a client is counted while nothing waits for it, and after some of it the others get their turn.
+
+use pyo3::prelude::*;
+
+use crate::ffi::greenlet;
+use crate::hub;
+use crate::waiting::park;
+
+/// The number of bytes after which the others get their turn.
+const MOST: usize = 256 * 1024;
+
+/// What a system call counts as, in bytes, whatever it transfers.
+const CALL: usize = 4 * 1024;
+
+/// The number of bytes that all connections together copy in a turn, and the least that one of them does.
+const TURN: usize = 4 * 1024 * 1024;
+pub const LEAST: usize = 16 * 1024;
+
+/// The work for a client since the others had their turn.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Stint(usize);
+
+impl Stint {
+    /// Counts a system call that transferred `bytes`; returns true if the others are to get their turn now.
+    #[inline]
+    pub fn counts(&mut self, bytes: usize) -> bool {
+        self.0 = self.0.saturating_add(bytes).saturating_add(CALL);
+        let due = self.0 >= MOST;
+        if due {
+            self.0 = 0;
+        }
+        due
+    }
+
+    /// Notes that the others have their turn, as the connection waits.
+    pub fn waits(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Lets the other greenlets run that are ready. The hub cannot wait for them, and goes on.
+///
+/// # Errors
+/// Returns an error that is thrown into the greenlet meanwhile.
+pub fn give_way(py: Python<'_>) -> PyResult<()> {
+    if greenlet::current(py)?.is(&hub::current(py)?) {
+        return Ok(());
+    }
+    park::yield_now(py)
+}
+
+/// Returns the number of bytes to transfer by one system call. It is the smaller the more greenlets are ready: a crowd of
+/// clients with large responses would keep each other, and everybody else, waiting for the time that copying a large part
+/// takes, times their number.
+///
+/// # Errors
+/// Returns the error that making a hub raises.
+pub fn share(py: Python<'_>) -> PyResult<usize> {
+    let ready = hub::current_loop(py)?.get().ready_count(py);
+    Ok((TURN / (ready + 1)).clamp(LEAST, MOST))
+}
