@@ -265,10 +265,10 @@ def test_patched_locks(run_python):
         text = reported(wait)
         assert "threading.Condition.wait" in text and "Deadlock" not in text, text
 
-        locks = threading.Lock(), threading.Lock()
+        locks, both = (threading.Lock(), threading.Lock()), threading.Barrier(2)
         def take(first, second):
             with first:
-                gevent.sleep(0.05)
+                both.wait()
                 second.acquire()
         threads = [
             threading.Thread(target=take, args=args, daemon=True) for args in (locks, locks[::-1])
@@ -285,16 +285,16 @@ def test_patched_locks(run_python):
 
 def test_across_threads(run_python):
     found = run_python("""
-        import gevent, time
+        import gevent, threading, time
         from gevent import util
         from gevent.lock import Semaphore
 
-        first, second = Semaphore(), Semaphore()
+        first, second, both = Semaphore(), Semaphore(), threading.Barrier(2)
         def take(one, other):
             # The sleep makes the thread's hub, without which its waits are no greenlet's.
             gevent.sleep(0.001)
             one.acquire()
-            gevent.sleep(0.05)
+            both.wait()
             other.acquire()
         pool = gevent.get_hub().threadpool
         pool.spawn(take, first, second)
