@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from conditions import until
 
 import gevent
 from gevent import Cancelled, CancelScope, fail_after, move_on_after
@@ -320,7 +321,7 @@ def test_a_kill_that_was_on_its_way_as_the_shield_began():
 def test_a_shield_puts_cancellations_from_outside_off():
     with move_on_after(0.001) as outer:
         with CancelScope(shield=True) as inner:
-            gevent.sleep(0.004)
+            until(lambda: outer.cancel_called)
             shielded = True
         pytest.fail("the cancellation is lost")
     assert shielded
