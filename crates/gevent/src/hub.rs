@@ -153,14 +153,16 @@ impl Drop for ThreadEnd {
 /// `HubDestroyed` once the hub gave its loop up.
 #[inline]
 pub fn loop_of<'py>(hub: &Bound<'py, BaseHub>) -> PyResult<Bound<'py, Loop>> {
+    loop_if_any(hub).ok_or_else(|| HubDestroyed::new_err((hub.clone().unbind(),)))
+}
+
+/// Returns the loop of a hub, or `None` if the hub is destroyed. This calls no Python.
+#[inline]
+pub fn loop_if_any<'py>(hub: &Bound<'py, BaseHub>) -> Option<Bound<'py, Loop>> {
     let py = hub.py();
-    let found = hub.get().loop_.with_entered(py, |loop_| {
+    hub.get().loop_.with_entered(py, |loop_| {
         loop_.as_ref().map(|loop_| loop_.bind(py).clone())
-    });
-    match found {
-        Some(loop_) => Ok(loop_),
-        None => Err(HubDestroyed::new_err((hub.clone().unbind(),))),
-    }
+    })
 }
 
 /// Returns the loop of this thread's hub.

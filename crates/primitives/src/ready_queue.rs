@@ -140,6 +140,16 @@ impl<T: Task> ReadyQueue<T> {
         self.poll_due(clock)
     }
 
+    /// Counts as [`idle_yield`](Self::idle_yield) does, unless a poll is due with it; returns true if it was counted.
+    #[inline]
+    pub fn idle_yield_before_poll(&mut self, clock: impl FnOnce() -> u64) -> bool {
+        let due = self.idle_yield(clock);
+        if due {
+            self.since_poll -= 1;
+        }
+        !due
+    }
+
     /// Returns the time that tasks may run before the next poll.
     #[must_use]
     pub fn switch_interval(&self) -> Duration {
@@ -292,6 +302,17 @@ mod tests {
         queue.polled(0);
         let yields = (1..1000).find(|_| queue.idle_yield(|| SECOND));
         assert_eq!(yields, Some(CLOCK_EVERY - 1));
+    }
+
+    #[test]
+    fn a_yield_that_a_poll_is_due_with_is_left_to_the_caller() {
+        let mut queue = ReadyQueue::<Job>::new(0);
+        let counted = (1..1000)
+            .take_while(|_| queue.idle_yield_before_poll(|| 0))
+            .count();
+        assert_eq!(counted, BATCH as usize - 1);
+        assert!(!queue.idle_yield_before_poll(|| 0));
+        assert!(queue.idle_yield(|| 0));
     }
 
     #[test]

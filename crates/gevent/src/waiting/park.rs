@@ -37,7 +37,7 @@ use pyo3::prelude::*;
 use crate::errors::{InvalidSwitchError, InvalidThreadUseError};
 use crate::event_loop::loop_::Loop;
 use crate::event_loop::ready::Task;
-use crate::ffi::{greenlet, tracing};
+use crate::ffi::{greenlet, hub_slot, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::structured::interruption;
@@ -348,4 +348,14 @@ fn company(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyAny>, Bound<'_, Loop>
     }
     blocks(&hub, &running)?;
     Ok(Some((running, loop_)))
+}
+
+/// Makes the running greenlet's yield if that takes no more than to find that nothing else is ready and no poll is due;
+/// returns false for [`queue_up`] to make it in every other case. This calls no Python, as a call's fast path has to.
+pub fn yields_to_nobody(py: Python<'_>) -> bool {
+    let Some(hub) = hub_slot::get(py) else {
+        return false;
+    };
+    hub::loop_if_any(&hub).is_some_and(|loop_| loop_.get().yields_before_poll(py))
+        && greenlet::current(py).is_ok_and(|running| !running.is(&hub))
 }

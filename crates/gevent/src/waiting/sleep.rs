@@ -11,7 +11,7 @@ use crate::args::from_python;
 use crate::errors::errno_error;
 use crate::event_loop::ready::Task;
 use crate::ffi::base::{PyGreenlet, as_greenlet};
-use crate::ffi::blocking::{Blocking, First, Step};
+use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::greenlet;
 use crate::greenlets::completion::exit_error;
 use crate::greenlets::greenlet::Greenlet;
@@ -38,6 +38,22 @@ Unlike ``time.sleep``, only this greenlet sleeps, and 0 or less is no error.\n\n
 :raises TypeError: `seconds` is no number.\n\n\
 Example::\n\n    while not done():\n        gevent.sleep(0.1)";
     const PARAMETERS: &'static [&'static str] = &["seconds", "ref"];
+
+    fn fast_path(module: &Bound<'_, PyModule>, arguments: &[Borrowed<'_, '_, PyAny>]) -> FastPath {
+        let py = module.py();
+        let yields = match arguments {
+            [] => true,
+            [seconds] => seconds
+                .cast_exact::<PyInt>()
+                .is_ok_and(|seconds| seconds.extract::<i64>().is_ok_and(|seconds| seconds == 0)),
+            _ => false,
+        };
+        if yields && park::yields_to_nobody(py) {
+            FastPath::Done(py.None())
+        } else {
+            FastPath::Incomplete(0)
+        }
+    }
 
     fn begin(
         module: &Bound<'_, PyModule>,

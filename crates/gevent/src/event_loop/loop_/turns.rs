@@ -108,6 +108,18 @@ impl Loop {
         Ok(empty)
     }
 
+    /// Returns true if a yield lets no other greenlet run, and nothing is due that [`yields_alone`](Self::yields_alone)
+    /// would have to do first. This calls no Python.
+    #[inline]
+    pub fn yields_before_poll(&self, py: Python<'_>) -> bool {
+        !self
+            .unusual
+            .any(Unusual::PHASED | Unusual::IN_TASK | Unusual::MEASURED)
+            && self.queue.with_entered(py, |queue| {
+                queue.is_empty() && queue.idle_yield_before_poll(clock)
+            })
+    }
+
     /// Runs a part of a hub's task that may call Python or raise in a greenlet, and so may switch away from the hub.
     ///
     /// The hub is then suspended in the middle of the task, and the rest of the task, with everything it holds, waits
