@@ -173,8 +173,28 @@ impl BaseGroup {
         function: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        Self::spawn_call_in(slf, &Self::greenlet_class(slf)?, function, args)
+    }
+
+    /// Returns the class of the greenlets that the group makes.
+    ///
+    /// # Errors
+    /// Returns the error that reading the attribute raises.
+    pub fn greenlet_class<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(pyo3::intern!(slf.py(), "greenlet_class"))
+    }
+
+    /// Does what [`spawn_call`](Self::spawn_call) does, with a greenlet of `class`.
+    ///
+    /// # Errors
+    /// Returns the error that making the greenlet or starting it raises.
+    pub fn spawn_call_in<'py>(
+        slf: &Bound<'py, Self>,
+        class: &Bound<'py, PyAny>,
+        function: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        let class = slf.getattr(pyo3::intern!(py, "greenlet_class"))?;
         let greenlet = if std::ptr::eq(class.as_ptr().cast(), Greenlet::type_ptr(py)) {
             let new = Bound::new(py, Greenlet::blank())?;
             Greenlet::init(&new, Some(function), args, None)?;

@@ -67,7 +67,9 @@ impl IMapUnordered {
             PyTuple::new(py, [item])?
         };
         let task = match &planned.group {
-            Some(group) => BaseGroup::spawn_call(group, planned.function.clone(), args)?,
+            Some((group, class)) => {
+                BaseGroup::spawn_call_in(group, class, planned.function.clone(), args)?
+            }
             None => {
                 let all: Vec<_> = std::iter::once(planned.function.clone())
                     .chain(args.iter())
@@ -96,8 +98,8 @@ struct Planned<'py> {
     function: Bound<'py, PyAny>,
     items: Bound<'py, PyAny>,
     spawn: Bound<'py, PyAny>,
-    /// The group that `spawn` is a method of, if it is not overridden.
-    group: Option<Bound<'py, BaseGroup>>,
+    /// The group that `spawn` is a method of, if it is not overridden, and the class of the greenlets that it makes.
+    group: Option<(Bound<'py, BaseGroup>, Bound<'py, PyAny>)>,
     zipped: bool,
     most: usize,
 }
@@ -185,7 +187,13 @@ impl IMapUnordered {
             items.into_bound(py),
             spawn.into_bound(py),
         );
-        let group = BaseGroup::of_spawn(&spawn)?;
+        let group = match BaseGroup::of_spawn(&spawn)? {
+            Some(group) => {
+                let class = BaseGroup::greenlet_class(&group)?;
+                Some((group, class))
+            }
+            None => None,
+        };
         let planned = Planned {
             function,
             items,

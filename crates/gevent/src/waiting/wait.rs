@@ -200,10 +200,18 @@ impl Wait {
         first
     }
 
+    /// Wakes as [`wake_none`](Self::wake_none) does, and gives the caller's reference to the ready queue.
+    pub fn wake_owned(self: Arc<Self>, py: Python<'_>) {
+        if self.progress.wake() {
+            let loop_ = self.loop_.bind(py).clone();
+            loop_.get().push(py, Task::Wake(self));
+        }
+    }
+
     /// Wakes as [`wake_none`](Self::wake_none) does, together with the descriptors of the loop's next turn, which come
     /// after its timers.
     pub fn wake_with_descriptors(self: Arc<Self>, py: Python<'_>) {
-        let loop_ = self.loop_.clone_ref(py);
+        let loop_ = self.loop_.bind(py).clone();
         loop_.get().note_readable(py, self);
     }
 

@@ -26,7 +26,9 @@ impl Loop {
                     return Some(task);
                 }
                 Next::Poll => self.glance(py),
-                Next::Empty if self.noted.with(py, |noted| noted.is_empty()) => return None,
+                Next::Empty if self.noted.with_entered(py, |noted| noted.is_empty()) => {
+                    return None;
+                }
                 Next::Empty => self.begin_turn(py),
             }
         }
@@ -40,11 +42,13 @@ impl Loop {
     /// Begins a turn because of the readers that were noted: with a poll, or, where there is next to nothing else that a poll
     /// could find, with no more than the timers that are due.
     fn begin_turn(&self, py: Python<'_>) {
-        let others = self.sources.with(py, |sources| sources.waiting());
-        if others > 1 || self.watched.with(py, |watched| !watched.is_empty()) {
+        let others = self.sources.with_entered(py, |sources| sources.waiting());
+        if others > 1 || self.watched.with_entered(py, |watched| !watched.is_empty()) {
             return self.glance(py);
         }
-        let due = self.timers.with(py, |timers| timers.next_deadline());
+        let due = self
+            .timers
+            .with_entered(py, |timers| timers.next_deadline());
         if due.is_none() {
             return self.wake_noted(py);
         }
@@ -58,8 +62,8 @@ impl Loop {
 
     /// Wakes the readers that were noted, the last one first, as [`poll`](Self::poll) does with descriptors.
     pub(crate) fn wake_noted(&self, py: Python<'_>) {
-        while let Some(reader) = self.noted.with(py, Vec::pop) {
-            reader.wake_none(py);
+        while let Some(reader) = self.noted.with_entered(py, Vec::pop) {
+            reader.wake_owned(py);
         }
     }
 
