@@ -34,25 +34,27 @@ impl Parked {
     }
 }
 
+/// The verbs of operations on sockets. Each of them has opened its socket's cell, and so noted that the thread is inside this
+/// crate.
 impl Loop {
     /// Returns true if an operation on the source may succeed: no attempt has met `EAGAIN` since it became ready.
     #[inline]
     pub fn is_worth_trying(&self, py: Python<'_>, key: SourceKey, direction: Direction) -> bool {
         self.sources
-            .with(py, |sources| sources.is_ready(key, direction))
+            .with_entered(py, |sources| sources.is_ready(key, direction))
     }
 
     /// Notes that an operation on the source met `EAGAIN`.
     #[inline]
     pub fn blocked(&self, py: Python<'_>, key: SourceKey, direction: Direction) {
         self.sources
-            .with(py, |sources| sources.clear(key, direction));
+            .with_entered(py, |sources| sources.clear(key, direction));
     }
 
     /// Notes that a read of a stream took all the bytes that were there.
     #[inline]
     pub fn drained(&self, py: Python<'_>, key: SourceKey) {
-        self.sources.with(py, |sources| {
+        self.sources.with_entered(py, |sources| {
             // A read of a TCP socket ends before urgent data, though more is there.
             if !sources.readiness(key).intersects(Readiness::URGENT) {
                 sources.clear(key, Direction::Read);
@@ -64,7 +66,7 @@ impl Loop {
     #[inline]
     pub fn filled(&self, py: Python<'_>, key: SourceKey) -> Option<WaitRef> {
         self.sources
-            .with(py, |sources| sources.note_readable(key))?
+            .with_entered(py, |sources| sources.note_readable(key))?
             .into_wait()
     }
 
@@ -79,7 +81,7 @@ impl Loop {
         direction: Direction,
         wait: &WaitRef,
     ) -> Result<(), Option<Py<PyAny>>> {
-        let refused = self.sources.with(py, |sources| {
+        let refused = self.sources.with_entered(py, |sources| {
             sources.clear(key, direction);
             let parked = Parked::Greenlet(wait.clone());
             let refused = sources.set_waiter(key, direction, parked).err()?;
@@ -105,7 +107,7 @@ impl Loop {
         direction: Direction,
         wait: &WaitRef,
     ) {
-        let mine = self.sources.with(py, |sources| {
+        let mine = self.sources.with_entered(py, |sources| {
             let waiting = sources.take_waiter(key, direction)?;
             if matches!(&waiting, Parked::Greenlet(waiting) if Arc::ptr_eq(waiting, wait)) {
                 return Some(waiting);

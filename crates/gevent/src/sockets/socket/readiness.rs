@@ -285,7 +285,8 @@ impl SocketBase {
         woken: Outcome,
     ) -> PyResult<()> {
         self.delist(py, direction, wait, slot);
-        woken?;
+        // Dropping a bound reference does not read pyo3's count of attachments, which is thread-local.
+        drop(woken?.into_bound(py));
         if wait.expired() {
             return Err(PyTimeoutError::new_err("timed out"));
         }
@@ -365,19 +366,16 @@ impl SocketBase {
     /// Returns the socket's source in `loop_`, and registers it there first if need be; `None` while it is the source
     /// of another loop, unless that was destroyed.
     fn source_in(&self, py: Python<'_>, loop_: &Py<Loop>) -> PyResult<Option<SourceKey>> {
-        let known = self.state.with(py, |state| {
-            state
-                .source
-                .as_ref()
-                .map(|(other, key)| (other.clone_ref(py), *key))
+        let (own, elsewhere) = self.state.with(py, |state| match &state.source {
+            Some((other, key)) if other.is(loop_) => (Some(*key), None),
+            Some((other, _)) => (None, Some(other.clone_ref(py))),
+            None => (None, None),
         });
-        if let Some((other, key)) = known {
-            if other.is(loop_) {
-                return Ok(Some(key));
-            }
-            if !other.get().is_destroyed(py) {
-                return Ok(None);
-            }
+        if own.is_some() {
+            return Ok(own);
+        }
+        if elsewhere.is_some_and(|other| !other.get().is_destroyed(py)) {
+            return Ok(None);
         }
         let fd = self
             .state
