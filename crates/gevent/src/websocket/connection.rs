@@ -30,7 +30,6 @@ use crate::ffi::buffer::Frozen;
 use crate::ffi::fork;
 use crate::hub;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::socket::readiness::Begun;
 use crate::sync::lock::Semaphore;
 use crate::wsgi::buffer_pool;
 use crate::wsgi::stint;
