@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import base_events as _base
-from asyncio import format_helpers, sslproto
+from asyncio import format_helpers, selector_events, sslproto
 from contextvars import Context
 from types import MethodType
 from typing import Any
@@ -17,6 +17,7 @@ from gevent.aio._transports import DatagramTransport, SocketTransport, is_plain
 __all__ = ["FastLoop"]
 
 _RUN_ONCE = AsyncioLoop._run_once
+_PROCESS_EVENTS: Any = vars(selector_events.BaseSelectorEventLoop)["_process_events"]
 
 
 class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
@@ -31,7 +32,7 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         super().__init__(selector)
         selector.loop = self
         if isinstance(selector, HubSelector):
-            self._watch_selector(selector.fileno())
+            self.watch_own_selector()
         else:
             # The hub cannot watch the selector that the program made, so each turn polls it.
             run_once: Any = vars(_base.BaseEventLoop)["_run_once"]
@@ -47,10 +48,16 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         finally:
             self._runs_on = False
 
+    def watch_own_selector(self) -> None:
+        """Have the hub watch the descriptor of the selector, which is new, while the loop runs."""
+        selector: Any = self._selector
+        overridden = type(self)._process_events is not _PROCESS_EVENTS  # type: ignore[attr-defined]
+        self._watch_selector(selector.fileno(), None if overridden else selector.keys_by_fd)
+
     def _poll_selector(self) -> None:
-        selector = self._selector
-        if isinstance(selector, HubSelector):
-            self._process_events(selector.poll())  # type: ignore[attr-defined]
+        # This is called where the method of asyncio's loop is overridden.
+        selector: Any = self._selector
+        self._process_events(selector.poll())  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Close the loop: nothing can be run in it any more."""

@@ -21,12 +21,18 @@ class HubSelector(selectors.EpollSelector):
     """
 
     _selector: Any
+    _fd_to_key: dict[int, selectors.SelectorKey]
     _selector_cls: Any = get_original("select", "epoll")
 
     def __init__(self) -> None:
         super().__init__()
         #: The loop that the selector belongs to.
         self.loop: Any = None
+
+    @property
+    def keys_by_fd(self) -> dict[int, selectors.SelectorKey]:
+        """What is registered, by the numbers of the descriptors."""
+        return self._fd_to_key
 
     def poll(self) -> Ready:
         """Return what is ready now."""
@@ -60,7 +66,7 @@ class HubSelector(selectors.EpollSelector):
                 self._selector.register(key.fd, read | write)
         if goes_on and self.loop is not None:
             # A sleep that is under way still watches the parent's set.
-            self.loop._watch_selector(self.fileno())
+            self.loop.watch_own_selector()
             self.loop._wake()
 
 

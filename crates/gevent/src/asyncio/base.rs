@@ -1,6 +1,7 @@
 //! `AsyncioLoop`, the base class of `gevent.aio.EventLoop`: it does the work that asyncio's own loop does in Python for
 //! each callback and timer.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed,
@@ -19,8 +20,9 @@ use crate::args::from_python;
 use crate::asyncio::datagram::DatagramTransport;
 use crate::asyncio::descriptor::{self, DescriptorFuture};
 use crate::asyncio::handle::{Call, Handles};
-use crate::asyncio::mailbox::{Mailbox, Ready, ReadyView, SelectorListener};
+use crate::asyncio::mailbox::{Mailbox, Ready, ReadyView};
 use crate::asyncio::registration::Registration;
+use crate::asyncio::selector::{self, SelectorWatch};
 use crate::asyncio::stream::StreamTransport;
 use crate::asyncio::{scheduled, turn};
 use crate::cell::{GilCell, Made};
@@ -67,18 +69,6 @@ impl Io {
     }
 }
 
-/// The watch of a selector's descriptor, which ends when it was notified.
-pub struct SelectorWatch {
-    /// The loop of the hub that watches.
-    pub hub_loop: Py<Loop>,
-    /// The selector's descriptor.
-    pub fd: i32,
-    /// The key of the watch.
-    pub key: usize,
-    /// The listener that is notified.
-    pub listener: Arc<SelectorListener>,
-}
-
 /// The ready queue, timers and turns of an event loop of asyncio that shares its thread with greenlets.
 #[pyclass(frozen, subclass, module = "gevent._core", name = "AsyncioLoop")]
 #[derive(Debug)]
@@ -101,7 +91,9 @@ pub struct AsyncioLoop {
     /// The hub's loop in which its greenlet waits.
     pub(super) parked_in: GilCell<Option<Py<Loop>>>,
     /// One more than the selector's descriptor.
-    pub(super) selector: AtomicI32,
+    selector: AtomicI32,
+    /// The selector's keys by their descriptors, unless a subclass has a method for what the selector reports.
+    pub(super) selector_keys: GilCell<Option<Py<PyDict>>>,
     pub(super) watch: GilCell<Option<SelectorWatch>>,
     /// The hub's loop with which it ran last.
     home: GilCell<Option<Py<Loop>>>,
@@ -144,6 +136,13 @@ impl AsyncioLoop {
             let empty = empty.unbind();
             self.spare.with(py, |spare| spare.push(empty));
         }
+    }
+
+    /// Returns the descriptor of the selector, if the hub is to watch it.
+    #[inline]
+    pub fn selector_fd(&self) -> Option<RawFd> {
+        let fd = self.selector.load(Relaxed) - 1;
+        (fd >= 0).then_some(fd)
     }
 
     /// Returns the timers, as a list of handles.
@@ -197,6 +196,7 @@ impl AsyncioLoop {
             uncounted: AtomicBool::new(false),
             parked_in: GilCell::new(None),
             selector: AtomicI32::new(0),
+            selector_keys: GilCell::new(None),
             watch: GilCell::new(None),
             home: GilCell::new(None),
             spare: GilCell::new(Vec::new()),
@@ -345,10 +345,20 @@ impl AsyncioLoop {
         turn::poll(slf, timeout)
     }
 
-    /// Watch the descriptor of the loop's selector, and call `_poll_selector` in the turn after it became ready; -1 ends that.
-    fn _watch_selector(&self, py: Python<'_>, #[pyo3(from_py_with = from_python)] fd: i32) {
+    /// Watch the descriptor of the loop's selector; -1 ends that.
+    ///
+    /// In the turn after it became ready, the callbacks of the `keys` that the selector reports are called, which are
+    /// those of its descriptors. Without any, the method `_poll_selector` is called.
+    #[pyo3(signature = (fd, keys = None))]
+    fn _watch_selector(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] fd: i32,
+        keys: Option<Py<PyDict>>,
+    ) {
         self.selector.store(fd.saturating_add(1).max(0), Relaxed);
-        turn::end_watch(py, self);
+        drop(self.selector_keys.replace(py, keys));
+        selector::end_watch(py, self);
     }
 
     /// Return a new future that is done when `fd` can be read from (`events` 1) or written to (2), and its place.
@@ -403,7 +413,7 @@ impl AsyncioLoop {
 
     /// Forget everything that is to run, and the registrations of transports that were not closed.
     fn _release(&self, py: Python<'_>) {
-        turn::end_watch(py, self);
+        selector::end_watch(py, self);
         drop(self.mailbox.take_all(py));
         drop(self.spare.take(py));
         let all: Vec<_> = self.io.with(py, |places| {
@@ -509,6 +519,8 @@ impl AsyncioLoop {
         }
         let timers = self.scheduled.peek(&visit, |list| visit.call(list));
         timers.unwrap_or(Ok(()))?;
+        let keys = self.selector_keys.peek(&visit, |keys| visit.call(keys));
+        keys.unwrap_or(Ok(()))?;
         let visit_all = |places: &Slab<Io>| {
             places
                 .iter()
@@ -520,5 +532,6 @@ impl AsyncioLoop {
     fn __clear__(&self, py: Python<'_>) {
         self._release(py);
         drop(self.scheduled.take(py));
+        drop(self.selector_keys.take(py));
     }
 }

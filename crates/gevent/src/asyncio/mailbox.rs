@@ -1,7 +1,6 @@
 //! The work of an event loop of asyncio: callbacks and transports that are ready, in order.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -15,7 +14,6 @@ use crate::args::from_python;
 use crate::asyncio::base::AsyncioLoop;
 use crate::asyncio::handle::{Call, Handles};
 use crate::cell::{GilCell, Made};
-use crate::event_loop::loop_::parked::Listener;
 use crate::waiting::wait::WaitRef;
 
 /// One thing to do.
@@ -114,10 +112,16 @@ impl Mailbox {
         drop(handles);
     }
 
-    /// Returns true once after the selector's descriptor became ready.
+    /// Returns true if the selector has something to report that the loop has not read yet.
     #[inline]
-    pub fn take_selector(&self) -> bool {
-        self.selector.load(Relaxed) && self.selector.swap(false, Relaxed)
+    pub fn has_selector(&self) -> bool {
+        self.selector.load(Relaxed)
+    }
+
+    /// Notes that the selector has something to report, or that the loop reads it.
+    #[inline]
+    pub fn set_selector(&self, has: bool) {
+        self.selector.store(has, Relaxed);
     }
 
     /// Visits the handles, for the loop that owns the mailbox.
@@ -142,23 +146,6 @@ impl Mailbox {
             };
             queue.iter().filter_map(handle).collect()
         })
-    }
-}
-
-/// Notifies a loop that its selector has something to report, for descriptors that were given to `add_reader` and the
-/// like.
-pub struct SelectorListener {
-    /// The loop's mailbox.
-    pub mailbox: Arc<Mailbox>,
-    /// Set when it was notified, which ended the watch.
-    pub is_over: AtomicBool,
-}
-
-impl Listener for SelectorListener {
-    fn ready(&self, py: Python<'_>, _direction: Direction) {
-        self.is_over.store(true, Relaxed);
-        self.mailbox.selector.store(true, Relaxed);
-        self.mailbox.wake(py);
     }
 }
 

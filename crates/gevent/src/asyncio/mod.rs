@@ -16,6 +16,7 @@ mod mailbox;
 mod out;
 mod registration;
 mod scheduled;
+mod selector;
 mod stream;
 mod stream_read;
 mod stream_write;

@@ -1,22 +1,23 @@
 //! A turn of the loop: it removes cancelled timers, waits or lets other greenlets run, and does the ready work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use reactor::{Direction, Interest};
+use reactor::Direction;
 
-use crate::asyncio::base::{AsyncioLoop, Io, SelectorWatch};
+use crate::asyncio::base::{AsyncioLoop, Io};
 use crate::asyncio::datagram::DatagramTransport;
 use crate::asyncio::descriptor;
 use crate::asyncio::handle::Handles;
-use crate::asyncio::mailbox::{Ready, SelectorListener};
+use crate::asyncio::mailbox::Ready;
 use crate::asyncio::scheduled;
+use crate::asyncio::selector;
 use crate::asyncio::stream::StreamTransport;
-use crate::event_loop::loop_::{Loop, Watched};
+use crate::event_loop::loop_::Loop;
 use crate::hub;
 use crate::waiting::park;
 
@@ -55,8 +56,9 @@ pub fn run_once(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
     py.check_signals()?;
     let timeout = timeout(slf)?;
     poll(slf, timeout)?;
-    if this.mailbox().take_selector() {
-        slf.call_method0(intern!(py, "_poll_selector"))?;
+    if this.mailbox().has_selector() {
+        this.mailbox().set_selector(false);
+        selector::report(slf)?;
     }
     expire(slf)?;
     // Callbacks that these add to the mailbox are for the next turn.
@@ -195,7 +197,7 @@ pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> 
     let py = slf.py();
     let this = slf.get();
     let hub_loop = hub::current_loop(py)?;
-    watch_selector(slf, &hub_loop)?;
+    selector::watch(py, this, &hub_loop)?;
     if timeout.is_none_or(|seconds| seconds > 0.0) {
         if find_ready(py, this, hub_loop.get()) {
             return park::yield_now(py);
@@ -254,52 +256,4 @@ fn wait(slf: &Bound<'_, AsyncioLoop>, hub_loop: Py<Loop>, timeout: Option<f64>) 
     drop(this.parked_in.take(py));
     this.mailbox().park(py, None);
     woken.map(drop)
-}
-
-/// Has the hub watch the selector's descriptor, unless it does.
-fn watch_selector(slf: &Bound<'_, AsyncioLoop>, hub_loop: &Py<Loop>) -> PyResult<()> {
-    let py = slf.py();
-    let this = slf.get();
-    let fd = this.selector.load(Relaxed) - 1;
-    if fd < 0 {
-        return Ok(());
-    }
-    let watched = this.watch.with(py, |watch| {
-        watch
-            .as_ref()
-            .is_some_and(|watch| watch.serves(fd, hub_loop))
-    });
-    if watched {
-        return Ok(());
-    }
-    end_watch(py, this);
-    let listener = Arc::new(SelectorListener {
-        mailbox: Arc::clone(this.mailbox()),
-        is_over: AtomicBool::new(false),
-    });
-    let watched = Watched::Listener(fd, listener.clone());
-    let key = hub_loop.get().watch(py, fd, Interest::READ, watched)?;
-    let watch = SelectorWatch {
-        hub_loop: hub_loop.clone_ref(py),
-        fd,
-        key,
-        listener,
-    };
-    drop(this.watch.replace(py, Some(watch)));
-    Ok(())
-}
-
-impl SelectorWatch {
-    fn serves(&self, fd: i32, hub_loop: &Py<Loop>) -> bool {
-        !self.listener.is_over.load(Relaxed) && self.fd == fd && self.hub_loop.is(hub_loop)
-    }
-}
-
-/// Ends the watch of the selector's descriptor.
-pub fn end_watch(py: Python<'_>, this: &AsyncioLoop) {
-    if let Some(watch) = this.watch.take(py)
-        && !watch.listener.is_over.load(Relaxed)
-    {
-        watch.hub_loop.get().unwatch_soon(py, watch.fd, watch.key);
-    }
 }

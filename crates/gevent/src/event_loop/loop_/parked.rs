@@ -14,6 +14,11 @@ use crate::waiting::wait::WaitRef;
 pub trait Listener: Send + Sync {
     /// Notes that an operation in this direction is worth trying. Must not call Python: it runs in the middle of a poll.
     fn ready(&self, py: Python<'_>, direction: Direction);
+
+    /// Returns true if the watch of a descriptor is to go on after the notification that is due.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// The waiter of one direction of a source.

@@ -228,6 +228,7 @@ impl Loop {
             Report(Arc<Reports>, i32),
             Call(Arc<dyn Fn(Python<'_>) + Send + Sync>),
             Listener(i32, Arc<dyn Listener>),
+            Lasting(Arc<dyn Listener>),
         }
         let found = self.watched.with(py, |watched| {
             watched.get_mut(key).and_then(|entry| match entry {
@@ -235,6 +236,9 @@ impl Loop {
                 Watched::Wake(wait) => Some(Found::Wait(wait.clone())),
                 Watched::Report(reports, fd) => Some(Found::Report(reports.clone(), *fd)),
                 Watched::Call(call) => Some(Found::Call(call.clone())),
+                Watched::Listener(_, listener) if listener.goes_on() => {
+                    Some(Found::Lasting(Arc::clone(listener)))
+                }
                 Watched::Listener(..) => match std::mem::replace(entry, Watched::Nobody) {
                     Watched::Listener(fd, listener) => Some(Found::Listener(fd, listener)),
                     _ => None,
@@ -259,6 +263,7 @@ impl Loop {
                 self.unwatch_soon(py, fd, key);
                 listener.ready(py, Direction::Read);
             }
+            Some(Found::Lasting(listener)) => listener.ready(py, Direction::Read),
             None => {}
         }
     }
