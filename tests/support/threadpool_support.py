@@ -13,5 +13,5 @@ class Gate:
 
     def wait(self, result=None):
         self.reached = True
-        assert self._event.wait(10)
+        assert self._event.wait(60)
         return result

@@ -457,4 +457,4 @@ class TestThreadResult:
     def test_destroyed(self):
         result = ThreadResult(print, gevent.get_hub(), int)
         result.destroy_in_main_thread()
-        assert gevent.wait(timeout=1) is True
+        assert gevent.wait(timeout=20) is True
