@@ -199,12 +199,14 @@ class TestSampler:
     def test_worst_places(self):
         gevent.sleep(0.001)
         with inspect.BlockingSampler(interval=0.005) as sampler:
-            until = time.monotonic() + 20
-            while not sampler.worst() and time.monotonic() < until:
+            # Where the machine stalls is a place too.
+            found = []
+            end = time.monotonic() + 20
+            while not found and time.monotonic() < end:
                 busy_for(0.1)
                 gevent.sleep(0.01)
-        worst = sampler.worst()[0]
-        assert "busy_for" in worst.name
+                found = [place for place in sampler.worst() if "busy_for" in place.name]
+        worst = found[0]
         assert __file__ in worst.name
         assert worst.seconds >= worst.longest > 0
 
