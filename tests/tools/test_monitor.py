@@ -443,26 +443,25 @@ class TestRealHub:
     def test_a_blocked_hub(self, monitored, seen):
         monitor = monitored.start_periodic_monitoring_thread()
         reported = threading.Event()
-        events.subscribers.append(lambda event: reported.set())
 
         def block():
             # Not cooperative: this is what the monitor is for.
             reported.wait(30)
 
-        seen.clear()
         gevent.sleep(0)
-        reported.clear()
+        seen.clear()
         greenlet = gevent.spawn(block)
         shown = str(greenlet)
+        # Where the machine stalls is reported too.
+        events.subscribers.append(lambda event: event.greenlet is greenlet and reported.set())
         try:
             greenlet.join()
         finally:
             events.subscribers.pop()
             monitor.kill()
-        event = seen[0]
+        event = next(event for event in seen if event.greenlet is greenlet)
         assert isinstance(event, events.EventLoopBlocked)
         assert event.hub is monitored
-        assert event.greenlet is greenlet
         report = "\n".join(event.info)
         assert f"Greenlet {shown} appears to be blocked" in report
         assert "in block" in report
