@@ -39,6 +39,10 @@ OPERATIONS = (
     Operation("sleep0_alone", "`sleep(0)`, nobody else ready", 200_000, 5),
     Operation("spawn_join", "`spawn(f).join()`", 20_000, 6),
     Operation("spawn_joinall", "50,000 spawned, then `joinall`", 50_000, 6, 1, scalable=False),
+    Operation(
+        "spawn_in_context", "as before, with a copy of the context", 50_000, 5, 1, scalable=False
+    ),
+    Operation("spawn_in_group", "as before, by a `TaskGroup`", 50_000, 3, 1, scalable=False),
     Operation("queue_ping_pong", "Queue ping-pong", 40_000, 3),
     Operation("queue_bounded", "Queue(1) producer/consumer", 60_000, 3),
     Operation("event_ping_pong", "Event ping-pong", 40_000, 3),

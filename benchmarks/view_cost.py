@@ -1,4 +1,11 @@
-"""Measure what a view costs a loaded server: processor time of a request with its page open.
+"""Measure what a view costs a loaded server, in instructions and in processor time.
+
+Instructions are counted by valgrind's callgrind, exactly and repeatably, in all threads of the
+server: those of a request while nobody watches and while the view is open, and those of what an
+open page asks for in ten seconds. At the rate that the server reaches without valgrind they are the
+page's share. Waiting for the interpreter's lock is not in them.
+
+So processor time is measured, too.
 
 One server, `gevent.pywsgi` with the small application of `web_application.py`, is under load the
 whole time. In turns nobody watches it (its view is closed), its view is open, and its page is open:
@@ -13,6 +20,7 @@ The sampler that finds blocking places is measured likewise, in a process that c
 
 import argparse
 import json
+import re
 import shutil
 import socket
 import statistics
@@ -73,12 +81,43 @@ gevent.sleep(0)
 for turn in range(int(sys.argv[1])):
     for watched in (False, True) if turn % 2 else (True, False):
         sampler = inspect.BlockingSampler().start() if watched else None
-        before = time.process_time()
+        before, main = time.process_time(), time.thread_time()
         done = work(float(sys.argv[2]))
-        print(int(watched), (time.process_time() - before) / done, flush=True)
+        used = time.process_time() - before
+        share = 1 - (time.thread_time() - main) / used
+        print(int(watched), used / done, share, flush=True)
         if sampler is not None:
             sampler.stop()
 """
+
+
+#: The server under callgrind: it ends when it is asked to.
+COUNTED = """
+import os, sys
+sys.path.insert(0, {here!r})
+import gevent
+from gevent import inspect
+from gevent.pywsgi import WSGIServer
+from web_application import application
+
+def until_told(environ, start_response):
+    if environ["PATH_INFO"] == "/end":
+        # Not through the interpreter's end, whose instructions are no part of serving.
+        os._exit(0)
+    return application(environ, start_response)
+
+server = WSGIServer(("127.0.0.1", {port}), until_told, backlog=4096, log=None)
+server.start()
+parked = [gevent.spawn(gevent.sleep, 100_000) for _ in range({greenlets})]
+view = inspect.open_view({address!r}) if {is_open} else None
+gevent.sleep(100_000)
+"""
+
+#: What the page asks for in ten seconds: the statistics each two, and the greenlets once.
+PAGE = ("/stats.json?waits=1", "/greenlets.json?stacks=0&most=500", *["/stats.json"] * 4)
+#: The connections by which requests are counted.
+CONNECTIONS = 16
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Page(threading.Thread):
@@ -100,13 +139,104 @@ class Page(threading.Thread):
 
     def ask(self, target: str) -> float:
         """Ask for one thing; return the seconds that it cost the server by its own word."""
-        answer = bytearray()
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self.path)
-            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            while data := connection.recv(65536):
-                answer += data
-        return json.loads(answer.partition(b"\r\n\r\n")[2])["cost"]
+        return ask(self.path, target)
+
+
+def ask(path: str, target: str) -> float:
+    """Ask a view for one thing; return the seconds that it cost the server by its own word."""
+    answer = bytearray()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        while data := connection.recv(65536):
+            answer += data
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["cost"]
+
+
+def instructions(chosen: argparse.Namespace, is_open: bool, rounds: int, pages: int) -> int:
+    """Return how many instructions a server executes from its start through *rounds* of requests.
+
+    It answers what a page asks for in ten seconds *pages* times.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path, port = f"{folder}/view", web.free_port()
+        source = COUNTED.format(
+            here=str(HERE),
+            port=port,
+            greenlets=chosen.greenlets,
+            is_open=is_open,
+            address=f"unix:{path}",
+        )
+        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        server = subprocess.Popen(
+            [*tool, chosen.our_python, "-c", source],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment.clean_environment(),
+        )
+        try:
+            clients = [connected(port, server) for _ in range(CONNECTIONS)]
+            for _ in range(rounds):
+                for client in clients:
+                    client.sendall(REQUEST)
+                for client in clients:
+                    receive_answer(client)
+            for _ in range(pages):
+                for target in PAGE:
+                    ask(path, target)
+            clients[0].sendall(REQUEST.replace(b"/ ", b"/end ", 1))
+            text = server.communicate(timeout=60)[1]
+            for client in clients:
+                client.close()
+        finally:
+            server.kill()
+            server.wait()
+    return int(re.search(r"Collected : (\d+)", text)[1])
+
+
+def connected(port: int, server: subprocess.Popen) -> socket.socket:
+    """Return a connection to the server once it listens."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
+        except ConnectionRefusedError:
+            if server.poll() is not None or time.monotonic() > end:
+                sys.exit("the server under valgrind does not begin")
+            time.sleep(0.1)
+
+
+def receive_answer(client: socket.socket) -> None:
+    """Receive one answer with the body of `web_application`'s greeting."""
+    answer = b""
+    while not answer.endswith(b"\r\n\r\nhello world"):
+        data = client.recv(65536)
+        if not data:
+            sys.exit("the server under valgrind closed a connection")
+        answer += data
+
+
+def count_instructions(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
+    """Return lines about the instructions of requests and of a page's questions."""
+    few, many, pages = 20, 120, 5
+    requests = (many - few) * CONNECTIONS
+    costs = {}
+    for state, is_open in (("nobody", False), ("view", True)):
+        first, last = (instructions(chosen, is_open, rounds, 0) for rounds in (few, many))
+        costs[state] = (last - first) / requests
+    first, last = (instructions(chosen, True, few, number) for number in (1, 1 + pages))
+    page = (last - first) / pages
+    with web.running("pywsgi", chosen.our_python, chosen.our_python, cpus[0]) as (pid, port):
+        rate = 1 / web.load(web.SCENARIOS["hello"], pid, port, cpus[1], chosen.seconds).cpu
+    share = page / 10 / (rate * costs["nobody"])
+    more = costs["view"] / costs["nobody"] - 1
+    return [
+        f"instructions of a request: {costs['nobody']:,.0f} while nobody watches, "
+        f"{costs['view']:,.0f} with the view open ({100 * more:+.2f} %)",
+        f"instructions of a page in ten seconds: {page:,.0f}, {100 * share:.2f} % of those of a "
+        f"server that answers {rate:,.0f} requests in a second of its processor",
+    ]
 
 
 def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
@@ -141,13 +271,15 @@ def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]
                         page.over.set()
                         page.join()
                     found[state].append(load.cpu)
-    nobody = statistics.median(found["nobody"])
     lines = []
     for state, costs in found.items():
         median = statistics.median(costs)
+        times = statistics.median(
+            cost / nobody for cost, nobody in zip(costs, found["nobody"], strict=True)
+        )
         share = statistics.median(shares[state])
         lines.append(
-            f"{state:>7}: {median * 1e6:.2f} µs a request, {median / nobody:.4f} times; "
+            f"{state:>7}: {median * 1e6:.2f} µs a request, {times:.4f} times; "
             f"the view's threads take {100 * share:.2f} % of a processor"
         )
     return lines
@@ -178,11 +310,19 @@ def measure_sampler(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[s
         env=environment.clean_environment(),
     )
     found: dict[str, list[float]] = {"0": [], "1": []}
+    shares = []
     for line in done.stdout.splitlines():
-        watched, cost = line.split()
+        watched, cost, share = line.split()
         found[watched].append(float(cost))
-    without, with_it = statistics.median(found["0"]), statistics.median(found["1"])
-    return [f"sampler: {with_it / without:.4f} times the processor time of the work without"]
+        if watched == "1":
+            shares.append(float(share))
+    times = statistics.median(
+        with_it / without for without, with_it in zip(found["0"], found["1"], strict=True)
+    )
+    return [
+        f"sampler: {times:.4f} times the processor time of the work without; "
+        f"its own thread takes {100 * statistics.median(shares):.2f} % of it"
+    ]
 
 
 def arguments() -> argparse.Namespace:
@@ -192,21 +332,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=6, help="how long each measurement takes")
     parser.add_argument("--greenlets", type=int, default=1000, help="greenlets that wait beside")
     parser.add_argument("--our-python", default=sys.executable, help="one that has this package")
-    parser.add_argument("--only", choices=("view", "sampler"))
+    parser.add_argument("--only", choices=("instructions", "view", "sampler"))
     return parser.parse_args()
 
 
 def main() -> int:
     """Measure and print; return the exit status."""
     chosen = arguments()
-    if shutil.which("wrk") is None:
-        sys.exit("the load generator wrk is not installed")
+    for program in ("wrk", "valgrind"):
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is not installed")
     cpus = environment.two_processors()
     began = time.monotonic()
-    if chosen.only != "sampler":
-        print("\n".join(measure_view(chosen, cpus)), flush=True)
-    if chosen.only != "view":
-        print("\n".join(measure_sampler(chosen, cpus)), flush=True)
+    parts = {"instructions": count_instructions, "view": measure_view, "sampler": measure_sampler}
+    for name, measure in parts.items():
+        if chosen.only in (None, name):
+            print("\n".join(measure(chosen, cpus)), flush=True)
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
 

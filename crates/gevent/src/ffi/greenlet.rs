@@ -229,3 +229,9 @@ pub fn exit_type(py: Python<'_>) -> Bound<'_, PyAny> {
     // SAFETY: an immortal class object owned by greenlet's module.
     unsafe { Bound::from_borrowed_ptr(py, api().greenlet_exit) }
 }
+
+/// Returns the class `greenlet.greenlet`.
+pub fn class(py: Python<'_>) -> Bound<'_, PyAny> {
+    // SAFETY: an immortal class object owned by greenlet's module.
+    unsafe { Bound::from_borrowed_ptr(py, api().greenlet_type.cast()) }
+}

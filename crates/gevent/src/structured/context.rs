@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::ffi::context;
+use crate::greenlets::greenlet::Greenlet;
 use crate::greenlets::spawn_settings::{inherit_context, spawn_settings};
 
 /// Has `greenlet`, which has not begun, run in a copy of the running context.
@@ -15,7 +16,11 @@ use crate::greenlets::spawn_settings::{inherit_context, spawn_settings};
 /// `MemoryError`, and the error that a subclass which overrides `gr_context` raises.
 pub fn inherit(greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = greenlet.py();
-    greenlet.setattr(pyo3::intern!(py, "gr_context"), context::copy_current(py)?)
+    let copy = context::copy_current(py)?;
+    if std::ptr::eq(greenlet.get_type_ptr(), Greenlet::type_ptr(py)) {
+        return context::give(greenlet, &copy);
+    }
+    greenlet.setattr(pyo3::intern!(py, "gr_context"), copy)
 }
 
 /// Returns a call that a native thread is to make: with the setting on, it calls the same function in a copy of the
