@@ -9,10 +9,14 @@ monkey.patch_all()
 
 import asyncio
 import json
+import logging
 import sys
 import time
 
 import gevent
+
+# In debug mode it warns of what takes long, as everything may on a busy machine.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def run_in_greenlets(count, main, *args):

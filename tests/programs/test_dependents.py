@@ -33,7 +33,7 @@ def test_locust(started, http_url, free_port, tmp_path):
         "--host": http_url,
         "--users": 20,
         "--spawn-rate": 20,
-        "--run-time": "2s",
+        "--run-time": "100s",
         "--processes": 2,
         "--web-host": "127.0.0.1",
         "--web-port": web,
@@ -44,14 +44,16 @@ def test_locust(started, http_url, free_port, tmp_path):
     }
     words = (word for option in options.items() for word in option)
     with started("locust", "--autostart", *words) as locust:
-        while locust.poll() is None:
+        asked = set()
+        while locust.poll() is None and asked != {"/echo", "/bytes/100"}:
             try:
                 shown = requests.get(f"http://127.0.0.1:{web}/stats/requests", timeout=30).json()
             except requests.ConnectionError:
                 shown = {}
-            if shown.get("stats", [{}])[-1].get("num_requests"):
-                break
+            *each, _ = shown.get("stats", [None])
+            asked = {entry["name"] for entry in each if entry["num_requests"]}
             time.sleep(0.1)
+        locust.terminate()
         assert locust.wait(60) == 0
     stats = json.loads((tmp_path / "stats.json").read_text())
     assert {entry["name"] for entry in stats} == {"/echo", "/bytes/100"}

@@ -48,7 +48,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def is_well(view):
     # The loop of these tests is blocked by them, which the answer may say.
-    return b'"status": ' in ask(view.address, "/health", view.token)
+    return b'"status": ' in ask(view.address, "/health", view.token, timeout=60)
 
 
 class TestRequests:
