@@ -110,7 +110,9 @@ impl OutBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::OutBuffer;
+    use super::{OutBuffer, PIECES, SMALL};
+    use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
 
     #[test]
     fn small_pieces_are_joined_and_counted() {
@@ -122,5 +124,52 @@ mod tests {
         assert_eq!(out.pieces.len(), 1);
         out.push_copy(&[0; super::SMALL]);
         assert_eq!(out.pieces.len(), 2);
+    }
+    /// Numbers that look random, the same ones in each run.
+    fn numbers() -> impl FnMut(usize) -> usize {
+        let mut state = 1_u64;
+        move |below| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % below
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_what_was_written_however_it_is_cut() {
+        Python::initialize();
+        let mut number = numbers();
+        Python::attach(|py| {
+            for _ in 0..20 {
+                let (mut out, mut written, mut sent) =
+                    (OutBuffer::default(), Vec::<u8>::new(), Vec::<u8>::new());
+                for step in 0..60_u8 {
+                    let size = number(3 * SMALL);
+                    let bytes: Vec<u8> = (0..size).map(|at| step.wrapping_add(at as u8)).collect();
+                    if number(2) == 0 {
+                        out.push_copy(&bytes);
+                        written.extend(&bytes);
+                    } else {
+                        // The caller has sent a part of them already if nothing waited before.
+                        let gone = if out.is_empty() { number(size + 1) } else { 0 };
+                        sent.extend(&bytes[..gone]);
+                        written.extend(&bytes);
+                        out.push_bytes(py, &PyBytes::new(py, &bytes).unbind(), gone);
+                    }
+                    let taken = out.with_slices(py, |slices| {
+                        assert!(slices.len() <= PIECES);
+                        let all = slices.iter().flat_map(|slice| slice.iter().copied());
+                        let there: usize = slices.iter().map(|slice| slice.len()).sum();
+                        all.take(number(there + 1)).collect::<Vec<_>>()
+                    });
+                    sent.extend(&taken);
+                    drop(out.advance(py, taken.len()));
+                    assert_eq!(out.len(), written.len() - sent.len());
+                    assert_eq!(out.is_empty(), out.len() == 0);
+                }
+                assert_eq!(sent, written[..sent.len()]);
+            }
+        });
     }
 }

@@ -195,3 +195,26 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_events_to_str, module)?)?;
     module.add_function(wrap_pyfunction!(supported_backends, module)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{EPOLL, backend, events_to_str, name};
+
+    #[test]
+    fn the_best_backend_that_was_asked_for_is_named() {
+        for (flags, wanted) in [(0, "epoll"), (1, "select"), (3, "poll"), (7, "epoll")] {
+            assert_eq!(name(backend(flags)), wanted);
+        }
+        // A loop that names only flags, or a backend of another system, gets what works here.
+        assert_eq!(backend(0x0100_0000 | 32), EPOLL);
+        assert_eq!(name(16), "unknown");
+    }
+
+    #[test]
+    fn events_have_words_and_the_rest_a_number() {
+        assert_eq!(events_to_str(0), "");
+        assert_eq!(events_to_str(3), "READ|WRITE");
+        assert_eq!(events_to_str(2 | 4), "WRITE|0x4");
+        assert_eq!(events_to_str(-2_147_483_648), "ERROR");
+    }
+}

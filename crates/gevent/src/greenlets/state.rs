@@ -18,6 +18,9 @@ use crate::structured::nest::Nest;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
 
+#[cfg(test)]
+mod tests;
+
 /// The stage of a greenlet's life. `New` is the zero value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

@@ -220,3 +220,20 @@ fn own_error(timeout: &Bound<'_, Timeout>, woken: Outcome) -> PyResult<Option<Py
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_of_any_kind_become_a_duration() {
+        for none in [0.0, -0.0, -1.0, f64::NEG_INFINITY, f64::NAN] {
+            assert_eq!(duration(none), Duration::ZERO);
+        }
+        assert_eq!(duration(0.25), Duration::from_millis(250));
+        for long in [LONGEST, 1e300, f64::INFINITY] {
+            assert_eq!(duration(long), Duration::from_secs(1_000_000_000));
+        }
+        assert!(duration(f64::MIN_POSITIVE) <= Duration::from_nanos(1));
+    }
+}

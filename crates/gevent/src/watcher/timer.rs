@@ -214,3 +214,21 @@ impl Timer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_of_any_kind_is_a_duration() {
+        for none in [0.0, -1.0, f64::NEG_INFINITY, f64::NAN] {
+            assert_eq!(delay(none), Duration::ZERO);
+        }
+        assert_eq!(delay(1.5), Duration::from_millis(1500));
+        for long in [1e300, f64::INFINITY] {
+            assert_eq!(delay(long), Duration::MAX);
+            assert_eq!(Time::now().after(delay(long)), Time::FAR);
+        }
+        assert_eq!(seconds(Time::FAR), f64::INFINITY);
+    }
+}
