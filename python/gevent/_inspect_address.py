@@ -101,7 +101,7 @@ def _path_of_process(pid: int) -> str | None:
     except FileNotFoundError:
         raise InspectError(f"there is no process {pid}") from None
     except OSError as error:
-        raise InspectError(f"cannot look at process {pid}: {error.strerror}") from None
+        raise InspectError(f"cannot inspect process {pid}: {error.strerror}") from None
     runtime = os.fsdecode(environ.get(b"XDG_RUNTIME_DIR", b"") or b"/tmp")
     candidates.append(f"{runtime}/gevent-inspect-{os.stat(f'/proc/{pid}').st_uid}/{pid}.sock")
     setting = os.fsdecode(environ.get(b"GEVENT_INSPECT", b""))
@@ -211,7 +211,7 @@ def _request(
         raise InspectError("the process ended while it answered")
     head_end = answer.find(b"\r\n\r\n")
     if not answer.startswith(b"HTTP/1.") or head_end < 0 or not answer[9:12].isdigit():
-        raise InspectError(f"what answers at {address} is no view")
+        raise InspectError(f"the server at {address} is not a view of gevent")
     status, body = int(answer[9:12]), bytes(answer[head_end + 4 :])
     # An unhealthy process answers with status 503, and its body is returned all the same.
     if status not in (200, 202) and not (status == 503 and target == "/health"):

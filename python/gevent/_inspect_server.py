@@ -77,7 +77,7 @@ def _is_left_over(path: str) -> bool:
     :raises InspectError: *path* exists and is not a socket.
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise InspectError(f"{path} is there and is no socket")
+        raise InspectError(f"{path} exists and is not a socket")
     with get_original("socket", "socket")(_socket.AF_UNIX, _socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:

@@ -95,7 +95,7 @@ class Terminal:
         """Carry out the command of a key; return false if it ends the picture."""
         if self._asked is not None:
             row, self._asked = self._asked, None
-            self._note = self._kill(row) if key in ("y", "Y") else "nothing is killed"
+            self._note = self._kill(row) if key in ("y", "Y") else "nothing was killed"
         elif key == "q":
             return False
         elif key in ("up", "down"):

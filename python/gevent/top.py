@@ -58,9 +58,11 @@ def _kill(address: Address, token: str | None, number: int, sure: bool) -> None:
     what = f"{found['name']} ({found['wait'] or found['state']})"
     if not sure:
         if not sys.stdin.isatty():
-            raise InspectError("nobody can be asked here; --yes kills without a question")
+            raise InspectError(
+                "cannot ask for confirmation without a terminal; --yes kills without asking"
+            )
         if input(f"Kill {what}? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise InspectError("nothing is killed")
+            raise InspectError("nothing was killed")
     killed = order(address, f"/kill?number={number}", token)["killed"]
     print(f"killed {killed}")
 
@@ -70,7 +72,7 @@ def _watch(address: Address, token: str | None, interval: float) -> None:
         from gevent._inspect_terminal import Terminal
     except ImportError:
         raise InspectError(
-            "the live picture takes Rich (pip install gevent-rs[top]); --once works without"
+            "the live view needs Rich (pip install gevent-rs[top]); --once works without it"
         ) from None
     Terminal(address, token, interval).run()
 

@@ -130,7 +130,7 @@ def test_pid_file(serve_program, tmp_path):
     assert int(path.read_text()) == serving.process.pid
     other = serve_program(*HERE, "--pid-file", "pid")
     assert other.process.wait(60) == 1
-    assert f"cannot write pid: process {serving.process.pid} runs already" in other.rest()
+    assert f"cannot write pid: process {serving.process.pid} is already running" in other.rest()
     # A worker that ends leaves it.
     _, worker, _ = ask(("127.0.0.1", _port(serving)))
     os.kill(int(worker), signal.SIGTERM)

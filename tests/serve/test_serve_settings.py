@@ -108,7 +108,7 @@ def test_every_setting_can_be_stated_everywhere(tmp_path):
         (["a:b", "--work", "3"], "unrecognized arguments: --work 3; did you mean --workers?"),
         (["a:b", "c"], "unrecognized arguments: c"),
         (["a:b", "--handler", "Mine"], "'Mine' is not auto, plain, websocket or package.module"),
-        (["a:b", "--socket-mode", "999"], "'999' is no octal number of permissions"),
+        (["a:b", "--socket-mode", "999"], "'999' is not a file mode in octal"),
         (
             ["a:b", "--trusted-proxies", "1.2.3"],
             "'1.2.3' is neither an address, a network nor unix",
@@ -116,7 +116,7 @@ def test_every_setting_can_be_stated_everywhere(tmp_path):
         (["a:b", "--log-level", "loud"], "'loud' is not one of debug, info, warning, error"),
         (["a:b", "--max-requests-jitter", "3"], "--max-requests-jitter needs --max-requests"),
         (["a:b", "--tls-client-ca", "f"], "--tls-client-ca needs --tls-cert"),
-        (["a:b", "--idle-timeout", "-1"], "'-1' is no number of seconds"),
+        (["a:b", "--idle-timeout", "-1"], "'-1' is not a number of seconds"),
         (["a:b", "--config", "/nowhere"], "cannot read /nowhere: No such file or directory"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_wrong_command_line_is_explained(capsys, arguments, message):
         ("workers = true", "workers: True is neither a text nor a number"),
         ("workers = 0", "workers: 0 is less than 1"),
         ("reload = 3", "reload: '3' is neither yes nor no"),
-        ("workers = ", "is no TOML"),
+        ("workers = ", "is not valid TOML"),
         ("bind = [3.5, [1]]", "bind: [1] is neither a text nor a number"),
     ],
 )

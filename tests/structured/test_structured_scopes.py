@@ -54,7 +54,7 @@ def test_no_deadline(seconds):
 
 def test_what_is_no_time():
     for make in (move_on_after, fail_after, CancelScope):
-        with pytest.raises(ValueError, match="nan is no time"):
+        with pytest.raises(ValueError, match="a deadline must not be nan"):
             make(math.nan)
         with pytest.raises(TypeError):
             make("1")

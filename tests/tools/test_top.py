@@ -170,7 +170,7 @@ class TestLive:
             shown.press("k")
             shown.expect("Kill Greenlet 'a consumer' consumer? y/n")
             shown.press("n")
-            shown.expect("nothing is killed")
+            shown.expect("nothing was killed")
             assert len(consumers_of(watched)) == 3
             shown.press("k")
             shown.expect("y/n")
@@ -278,7 +278,10 @@ class TestBadTargets:
             thread.start()
             status, _, errors = run_top(path, "--once")
             thread.join()
-        assert (status, errors) == (1, f"gevent.top: what answers at unix:{path} is no view\n")
+        assert (status, errors) == (
+            1,
+            f"gevent.top: the server at unix:{path} is not a view of gevent\n",
+        )
 
     def test_a_socket_that_nobody_serves(self, tmp_path):
         path = str(tmp_path / "left")

@@ -25,10 +25,10 @@ pub enum Failure {
     #[error("the server refused the query")]
     Refused = 6,
     /// The question has not the form of a host name.
-    #[error("it cannot be a name")]
+    #[error("the name is malformed")]
     BadName = 8,
     /// The server sent something that cannot be read as a reply.
-    #[error("the server sent what is no reply")]
+    #[error("the server sent a malformed reply")]
     BadResp = 10,
     /// No server listens.
     #[error("no server could be reached")]
@@ -37,7 +37,7 @@ pub enum Failure {
     #[error("no server replied in time")]
     Timeout = 12,
     /// The configuration names no server.
-    #[error("no server is known")]
+    #[error("no name server is configured")]
     NoServer = 26,
 }
 

@@ -96,7 +96,7 @@ fn whole(number: f64) -> PyResult<i64> {
     if (-(2f64.powi(63))..2f64.powi(63)).contains(&number) {
         Ok(number as i64)
     } else {
-        Err(PyOverflowError::new_err("number too large to count to"))
+        Err(PyOverflowError::new_err("number does not fit into 64 bits"))
     }
 }
 

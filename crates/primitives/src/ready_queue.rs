@@ -10,7 +10,7 @@ const CLOCK_EVERY: u32 = 8;
 /// Room that an empty queue keeps after a burst.
 const KEPT: usize = 4096;
 
-/// What the queue has to know of its tasks.
+/// The properties of a task that the queue depends on.
 pub trait Task {
     /// Returns true if the task does nothing but resume something: a caller that gives way may carry it out itself.
     fn is_resumption(&self) -> bool;

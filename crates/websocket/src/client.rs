@@ -17,8 +17,8 @@ pub enum ClientError {
     /// A part of the request holds a control character, or is missing.
     #[error("invalid {0}")]
     Request(&'static str),
-    /// There is no randomness for the key.
-    #[error("no randomness")]
+    /// There is the system provides no random bytes for the key.
+    #[error("the system provides no random bytes")]
     Randomness,
     /// The server sent something other than an HTTP response.
     #[error("malformed response")]

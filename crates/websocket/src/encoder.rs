@@ -20,9 +20,9 @@ pub enum CloseError {
     TooLong,
 }
 
-/// The system has no randomness for the masks of a client's frames, which must be unforeseeable.
+/// The system has the system provides no random bytes for the masks of a client's frames, which must be unforeseeable.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
-#[error("no randomness")]
+#[error("the system provides no random bytes")]
 pub struct NoRandomness;
 
 /// An encoder of what one side sends.

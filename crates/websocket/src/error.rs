@@ -22,10 +22,10 @@ pub enum ProtocolError {
     #[error("malformed length")]
     Length,
     /// A frame of a client that is not masked.
-    #[error("frame not masked")]
+    #[error("frame from a client not masked")]
     Unmasked,
     /// A frame of a server that is masked.
-    #[error("frame masked")]
+    #[error("frame from a server masked")]
     Masked,
     /// A continuation without a message that was begun.
     #[error("continuation without a beginning")]

@@ -55,7 +55,7 @@ class Iteration(Iterator[T], Generic[T]):
         if self._over:
             raise StopIteration
         if self._stepping:
-            raise ConcurrentObjectUseError("another greenlet takes the next item already")
+            raise ConcurrentObjectUseError("another greenlet already waits for the next item")
         _check_caller(self._loop, None, "iterate")
         self._stepping = True
         item: T

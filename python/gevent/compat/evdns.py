@@ -110,9 +110,9 @@ def _resolve(kind: int, record: int, name: str, flags: int, callback: Callable[.
 def _resolve_reverse(size: int, packed_ip: bytes, callback: Callable[..., Any]) -> None:
     if not isinstance(packed_ip, bytes):
         kind = type(packed_ip).__name__
-        raise TypeError(f"an address of {size} packed bytes is wanted, not {kind}")
+        raise TypeError(f"expected a packed address of {size} bytes, got {kind}")
     if len(packed_ip) != size:
-        raise OSError(EINVAL, f"an address of {size} packed bytes is wanted, not {packed_ip!r}")
+        raise OSError(EINVAL, f"expected a packed address of {size} bytes, got {packed_ip!r}")
     _start(DNS_PTR, callback, dns_client.names, packed_ip)
 
 

@@ -46,7 +46,7 @@ def _bytes(body: Body) -> bytes:
     if body is None:
         return b""
     kind = type(body).__name__
-    raise TypeError(f"a reply consists of str, bytes, a gevent.core.buffer or None, not {kind}")
+    raise TypeError(f"a reply must consist of str, bytes, a gevent.core.buffer or None, not {kind}")
 
 
 class http_connection:

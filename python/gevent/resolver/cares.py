@@ -131,7 +131,7 @@ def _duration(seconds: Any) -> timedelta | None:
 def _port(value: Any) -> int:
     port = int(value or 53)
     if not 0 < port < 65536:
-        raise OverflowError(f"a port is a number from 1 to 65535, not {port}")
+        raise OverflowError(f"port must be from 1 to 65535, not {port}")
     return port
 
 

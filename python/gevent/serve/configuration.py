@@ -60,7 +60,7 @@ def from_file(path: str) -> dict[str, Any]:
     except OSError as error:
         raise ServeError(f"cannot read {path}: {reason(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ServeError(f"{path} is no TOML: {error}") from error
+        raise ServeError(f"{path} is not valid TOML: {error}") from error
     known = {name.replace("_", "-"): name for name in settings()}
     found: dict[str, Any] = {}
     for key, value in table.items():

@@ -28,7 +28,7 @@ def whole(text: str, least: int = 0) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no whole number") from None
+        raise ValueError(f"{text!r} is not a whole number") from None
     if number < least:
         raise ValueError(f"{number} is less than {least}")
     return number
@@ -55,7 +55,7 @@ def _quantity(text: str, unit: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number < math.inf:
-        raise ValueError(f"{text!r} is no number of {unit}")
+        raise ValueError(f"{text!r} is not a number of {unit}")
     return number
 
 
@@ -94,7 +94,7 @@ def octal(text: str) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= 0o7777:
-        raise ValueError(f"{text!r} is no octal number of permissions")
+        raise ValueError(f"{text!r} is not a file mode in octal")
     return number
 
 

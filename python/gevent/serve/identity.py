@@ -71,7 +71,7 @@ class PidFile:
         self.path: str = os.path.abspath(path)
         other = self._read()
         if other and other != os.getpid() and _runs(other):
-            raise ServeError(f"cannot write {path}: process {other} runs already")
+            raise ServeError(f"cannot write {path}: process {other} is already running")
         # The file is replaced and not written to, so a reader finds either the old number or the
         # whole new one.
         new = f"{self.path}.{os.getpid()}"

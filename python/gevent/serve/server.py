@@ -143,7 +143,7 @@ def _named_handler(options: Options, application: Any) -> Any:
     module, _, attribute = name.partition(":")
     handler = load_name(module, attribute)
     if not callable(handler):
-        raise ServeError(f"{name} is no class of handlers: {handler!r:.80}")
+        raise ServeError(f"{name} is not a class of handlers: {handler!r:.80}")
     return handler
 
 

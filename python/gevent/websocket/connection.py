@@ -344,7 +344,7 @@ class WebSocket(WebSocketBase):
                 if expired is not limit:
                     raise
                 self.ended_by = self.ended_by or "write_timeout"
-                raise TimeoutError("message not taken in time (write_timeout)") from None
+                raise TimeoutError("the message was not taken in time (write_timeout)") from None
             earned = len(part) / self._min_rate if self._min_rate else whole
             left = max(0.001, min(whole, left - (time.monotonic() - begin) + earned))
 

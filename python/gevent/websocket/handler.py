@@ -160,9 +160,9 @@ class WebSocketHandler(WSGIHandler):
         environ = self.environ
         if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("CONTENT_LENGTH", "0") != "0":
             # The body would be taken for frames.
-            raise HandshakeError("a request for a WebSocket has no body", 400)
+            raise HandshakeError("a WebSocket request must not have a body", 400)
         if not self.check_origin(environ.get("HTTP_ORIGIN")):
-            raise HandshakeError("this origin may not connect", 403)
+            raise HandshakeError("this origin is not allowed to connect", 403)
         application = self.server.application
         if isinstance(application, Resource):
             path = self.environ["PATH_INFO"]

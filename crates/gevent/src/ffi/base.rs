@@ -69,14 +69,21 @@ pub fn new_instance<'py, T: PyTypeInfo>(class: &Bound<'py, PyType>) -> PyResult<
     let py = class.py();
     let base = py.get_type::<T>();
     if !class.is_subclass(&base)? {
-        return Err(PyTypeError::new_err("not a subclass"));
+        return Err(PyTypeError::new_err(format!(
+            "{} is not a subclass of {}",
+            class.name()?,
+            base.name()?
+        )));
     }
     let arguments = PyTuple::empty(py);
     // SAFETY: both types are live and `class` is `base` or derived from it, so that `base`'s constructor, if it has one, may
     // be called for it with a tuple and no keywords; it returns a new reference to an instance, or NULL with an error set.
     unsafe {
         let Some(new) = (*base.as_type_ptr()).tp_new else {
-            return Err(PyTypeError::new_err("no instances can be made"));
+            return Err(PyTypeError::new_err(format!(
+                "cannot create instances of {}",
+                base.name()?
+            )));
         };
         let made = new(
             class.as_type_ptr(),
@@ -99,7 +106,7 @@ pub fn check_layout(py: Python<'_>) -> PyResult<()> {
         Ok(())
     } else {
         Err(PyImportError::new_err(format!(
-            "gevent was built for greenlet objects of {} bytes, the installed greenlet has {size}",
+            "this build of gevent needs greenlet objects of {} bytes, and the installed version of greenlet has {size}",
             size_of::<GreenletLayout>()
         )))
     }

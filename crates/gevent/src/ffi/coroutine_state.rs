@@ -14,7 +14,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::ffi::frame_stack;
 
-/// What a thread has for its coroutines. The default is that of a thread in which no loop runs.
+/// The state that a thread keeps for its coroutines. The default is that of a thread in which no loop runs.
 #[derive(Debug, Default)]
 pub struct CoroutineState {
     /// The hook that an async generator calls as its iteration begins.

@@ -105,7 +105,9 @@ impl SlottedClass {
         let descriptor = self.class.bind(py).getattr(PyString::new(py, name))?;
         let kind = &raw mut ffi::PyMemberDescr_Type;
         if descriptor.get_type_ptr() != kind {
-            return Err(PyTypeError::new_err(format!("'{name}' is no slot")));
+            return Err(PyTypeError::new_err(format!(
+                "'{name}' is not a slot of the class"
+            )));
         }
         // SAFETY: a member descriptor has this layout, and its definition lives as long as the class that defines it, which
         // this class keeps alive.
@@ -116,7 +118,9 @@ impl SlottedClass {
         };
         match usize::try_from(offset) {
             Ok(offset) if is_object && offset > 0 => Ok(Slot { offset }),
-            _ => Err(PyTypeError::new_err(format!("'{name}' is no slot"))),
+            _ => Err(PyTypeError::new_err(format!(
+                "'{name}' is not a slot of the class"
+            ))),
         }
     }
 }

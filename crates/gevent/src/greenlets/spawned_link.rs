@@ -216,7 +216,7 @@ pub fn either_name<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     if callback.is_some() && receiver.is_some() {
         return Err(PyTypeError::new_err(
-            "either 'callback' or 'receiver', the older name, but not both",
+            "give either 'callback' or 'receiver', its older name, but not both",
         ));
     }
     Ok(callback.or(receiver))

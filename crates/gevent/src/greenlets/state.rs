@@ -92,7 +92,7 @@ struct Rare {
 pub enum Scheduled {
     /// It is to be put into the ready queue of this loop.
     In(Py<Loop>),
-    /// That was done before.
+    /// It was scheduled before.
     Before,
     /// It was made without its `__init__`.
     Refused,

@@ -318,7 +318,11 @@ impl BaseGroup {
 impl BasePool {
     fn semaphore<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let semaphore = self.semaphore.get_ref(py);
-        let missing = || PyAttributeError::new_err("_semaphore");
+        let missing = || {
+            PyAttributeError::new_err(
+                "the pool has no attribute '_semaphore': its __init__() was not called",
+            )
+        };
         semaphore
             .map(|semaphore| semaphore.into_bound(py))
             .ok_or_else(missing)

@@ -12,7 +12,7 @@ use pyo3::types::PyList;
 const STARTS: u32 = 100;
 
 fn gave_up() -> PyErr {
-    PyRuntimeError::new_err("the queue changed whenever its items were compared")
+    PyRuntimeError::new_err("the queue was changed during each comparison of its items")
 }
 
 #[inline]

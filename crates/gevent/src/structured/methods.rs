@@ -18,7 +18,7 @@ const SINCE_1970: f64 = 1e9;
 /// Returns seconds as a duration, none for never. A number that is not positive becomes zero.
 fn seconds_of(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     match seconds {
-        Some(nan) if nan.is_nan() => Err(PyValueError::new_err("nan is no time")),
+        Some(nan) if nan.is_nan() => Err(PyValueError::new_err("a deadline must not be nan")),
         Some(seconds) if seconds < LONGEST => Ok(Some(duration(seconds))),
         _ => Ok(None),
     }

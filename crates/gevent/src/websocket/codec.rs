@@ -210,7 +210,7 @@ impl Codec {
                 (Content::Str(text), false) => encoder.binary(text.as_bytes(), out),
                 (Content::Memory(memory), true) => {
                     let text = std::str::from_utf8(memory.bytes(py))
-                        .map_err(|_| PyValueError::new_err("a message of text must be UTF-8"))?;
+                        .map_err(|_| PyValueError::new_err("a text message must be valid UTF-8"))?;
                     encoder.text(text, out);
                 }
                 (Content::Memory(memory), false) => encoder.binary(memory.bytes(py), out),
@@ -268,7 +268,7 @@ impl<'a> Message<'a> {
         }
         let memory = Frozen::of(object).map_err(|_| {
             let class = object.get_type();
-            PyTypeError::new_err(format!("a message is str or bytes-like, not {class}"))
+            PyTypeError::new_err(format!("a message must be str or bytes-like, not {class}"))
         })?;
         Ok(Self {
             content: Content::Memory(memory),

@@ -305,7 +305,7 @@ impl WebSocketBase {
                 return Err(WebSocketError::new_err(ALREADY_CLOSED));
             }
             return Err(ConcurrentObjectUseError::new_err(
-                "this WebSocket is used by another call",
+                "this WebSocket is already in use by another call",
             ));
         };
         let outcome = f(&mut codec);

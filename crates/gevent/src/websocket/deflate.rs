@@ -18,7 +18,7 @@ pub fn from_fields(fields: Option<Fields>) -> PyResult<Option<Deflate>> {
         return Ok(None);
     };
     if !(9..=15).contains(&server_bits) || !(9..=15).contains(&client_bits) {
-        return Err(PyValueError::new_err("window bits must be 9 to 15"));
+        return Err(PyValueError::new_err("window bits must be from 9 to 15"));
     }
     Ok(Some(Deflate {
         server: Side {

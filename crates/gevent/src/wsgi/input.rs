@@ -237,7 +237,7 @@ impl Input {
             }
             if failed {
                 return Err(InvalidClientInput::new_err(
-                    "the request's body is not readable",
+                    "the request's body cannot be read any further, as an earlier read failed",
                 ));
             }
             if next == 0 {

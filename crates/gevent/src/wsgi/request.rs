@@ -211,7 +211,7 @@ pub fn read_request(handler: &Handler<'_>, raw: &Bound<'_, PyAny>) -> PyResult<b
         Ok(line) => text::as_latin1(line).map(<[u8]>::to_vec),
         Err(_) => Some(raw.extract::<Vec<u8>>()?),
     }
-    .ok_or_else(|| PyValueError::new_err("request line beyond ISO-8859-1"))?;
+    .ok_or_else(|| PyValueError::new_err("the request line has characters outside ISO-8859-1"))?;
     let line_end = bytes.len();
     let reader = reader(handler)?;
     let service = this.state.with(py, |state| {

@@ -25,7 +25,10 @@ fn native<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a [u8]> {
         None => {
             let name = intern!(text.py(), "encode");
             let encoded = text.call_method1(name, (intern!(text.py(), "latin-1"),));
-            Err(encoded.map_or_else(|error| error, |_| PyUnicodeError::new_err("not ISO-8859-1")))
+            Err(encoded.map_or_else(
+                |error| error,
+                |_| PyUnicodeError::new_err("a header has characters outside ISO-8859-1"),
+            ))
         }
     }
 }
@@ -98,7 +101,7 @@ impl Draft {
             }
             14 if is("content-length") => {
                 if self.length.is_some() {
-                    return Err(PyValueError::new_err("Content-Length given twice"));
+                    return Err(PyValueError::new_err("Content-Length was given twice"));
                 }
                 let digits = value_bytes.iter().all(u8::is_ascii_digit);
                 let length = std::str::from_utf8(value_bytes).ok().filter(|_| digits);

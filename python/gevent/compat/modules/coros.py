@@ -1,4 +1,4 @@
-"""Semaphores, which are in :mod:`gevent.lock` today, and what was of use before gevent 0.10."""
+"""Semaphores, today in :mod:`gevent.lock`, and classes that were used before gevent 0.10."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Sending:
     def send(
         self, result: Any = None, exc: BaseException | type[BaseException] | None = None
     ) -> None:
-        """Send *result*, or have the exception *exc* raised, to the one who waits next."""
+        """Send *result*, or have the exception *exc* raised, to the next waiter."""
         self.put(result if exc is None else _Error(exc))
 
     def send_exception(self, exception: BaseException | type[BaseException]) -> None:

@@ -34,7 +34,7 @@ def _resolve(ask: Callable[..., Any], what: Any, flags: int) -> tuple[int, list[
 
 
 def resolve_ipv4(name: str, flags: int = 0) -> tuple[int, list[bytes]]:
-    """Return for how many seconds the answer holds, and the IPv4 addresses of a host.
+    """Return the answer's time to live in seconds, and the IPv4 addresses of a host.
 
     :param flags: 0 or ``gevent.core.DNS_QUERY_NO_SEARCH``.
     :raises DNSError: There are none.
@@ -43,7 +43,7 @@ def resolve_ipv4(name: str, flags: int = 0) -> tuple[int, list[bytes]]:
 
 
 def resolve_ipv6(name: str, flags: int = 0) -> tuple[int, list[bytes]]:
-    """Return for how many seconds the answer holds, and the IPv6 addresses of a host.
+    """Return the answer's time to live in seconds, and the IPv6 addresses of a host.
 
     :raises DNSError: There are none.
     """
@@ -51,7 +51,7 @@ def resolve_ipv6(name: str, flags: int = 0) -> tuple[int, list[bytes]]:
 
 
 def resolve_reverse(packed_ip: bytes, flags: int = 0) -> tuple[int, list[str]]:
-    """Return for how many seconds the answer holds, and the name of an IPv4 address.
+    """Return the answer's time to live in seconds, and the name of an IPv4 address.
 
     :raises DNSError: There is none.
     """
@@ -59,7 +59,7 @@ def resolve_reverse(packed_ip: bytes, flags: int = 0) -> tuple[int, list[str]]:
 
 
 def resolve_reverse_ipv6(packed_ip: bytes, flags: int = 0) -> tuple[int, list[str]]:
-    """Return for how many seconds the answer holds, and the name of an IPv6 address.
+    """Return the answer's time to live in seconds, and the name of an IPv6 address.
 
     :raises DNSError: There is none.
     """

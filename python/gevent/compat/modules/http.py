@@ -1,4 +1,4 @@
-"""The HTTP server over libevent, in whose place is that of :mod:`gevent.pywsgi`."""
+"""The HTTP server of libevent, which :mod:`gevent.pywsgi` has replaced."""
 
 from __future__ import annotations
 

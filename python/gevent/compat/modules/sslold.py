@@ -1,4 +1,4 @@
-"""TLS for a socket that is connected, without the context that :mod:`gevent.ssl` wants today."""
+"""TLS for a socket that is connected, without the context that :mod:`gevent.ssl` requires today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts for the numbers of errors, which Windows needed help for."""
+"""The texts of errors of the operating system, by their numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The WSGI server over libevent, in whose place is that of :mod:`gevent.pywsgi`."""
+"""The WSGI server of libevent, which :mod:`gevent.pywsgi` has replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-//! What greenlets that park, and the hub, ask of the loop: the next task, who is to go on, and notes of what ran.
+//! The part of the loop that greenlets which park, and the hub, use: the next task, the choice who goes on, notes of what ran.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
