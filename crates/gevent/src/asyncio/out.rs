@@ -166,7 +166,7 @@ mod tests {
                     sent.extend(&taken);
                     drop(out.advance(py, taken.len()));
                     assert_eq!(out.len(), written.len() - sent.len());
-                    assert_eq!(out.is_empty(), out.len() == 0);
+                    assert_eq!(out.is_empty(), written.len() == sent.len());
                 }
                 assert_eq!(sent, written[..sent.len()]);
             }

@@ -457,7 +457,7 @@ impl Greenlet {
     /// Returns the error of the visitor.
     pub fn visit(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.state
-            .peek(&visit, |state| state.traverse(visit.clone()))
+            .peek(&visit, |state| state.traverse(visit))
             .unwrap_or(Ok(()))
     }
 
