@@ -219,7 +219,7 @@ def receive_answer(client: socket.socket) -> None:
 
 def count_instructions(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
     """Return lines about the instructions of requests and of a page's questions."""
-    few, many, pages = 20, 120, 5
+    few, many, pages = 10, 60, 4
     requests = (many - few) * CONNECTIONS
     costs = {}
     for state, is_open in (("nobody", False), ("view", True)):
