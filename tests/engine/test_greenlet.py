@@ -38,6 +38,18 @@ class TestStart:
         gevent.joinall([gevent.spawn(order.append, number) for number in range(10)])
         assert order == list(range(10))
 
+    def test_init_again_lets_go_of_the_former_call(self):
+        """The former arguments are dropped when the greenlet is whole again: they may use it."""
+        seen = []
+
+        class Argument:
+            def __del__(self):
+                seen.append((greenlet.args, greenlet.kwargs, greenlet.dead))
+
+        greenlet = gevent.Greenlet(print, Argument(), end=Argument())
+        greenlet.__init__(print, 1, sep="")
+        assert seen == [((1,), {"sep": ""}, False)] * 2
+
     def test_start_once(self):
         order = []
         greenlet = Greenlet(order.append, 1)
