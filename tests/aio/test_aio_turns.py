@@ -11,7 +11,7 @@ import weakref
 from types import MethodType
 
 import pytest
-from aio_support import connected, received_by, run
+from aio_support import Recorder, connected, received_by, run
 
 import gevent
 from gevent import aio
@@ -255,6 +255,30 @@ def test_a_busy_loop_starves_neither_greenlets_nor_descriptors_nor_timers():
             while len(set(events)) < 4 or not protocol.data:
                 await asyncio.sleep(0)
             loop.remove_reader(peer.fileno())
+
+    run(main)
+
+
+def test_each_turn_finds_what_the_turn_before_sent():
+    async def main():
+        loop = asyncio.get_running_loop()
+        one, other = socket.socketpair()
+        plain, peer = socket.socketpair()
+        called = []
+        with plain, peer:
+            loop.add_reader(plain, lambda: called.append(plain.recv(1)))
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=one)
+            receiving, protocol = await loop.create_connection(Recorder, sock=other)
+            for count in range(1, 101):
+                transport.write(b"x")
+                peer.send(b"y")
+                # The first of these turns receives, the second goes on here.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert len(protocol.data) == len(called) == count
+            loop.remove_reader(plain)
+            transport.close()
+            receiving.close()
 
     run(main)
 

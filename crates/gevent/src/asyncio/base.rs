@@ -145,6 +145,18 @@ impl AsyncioLoop {
         (fd >= 0).then_some(fd)
     }
 
+    /// Returns true if the loop has transports, waits for descriptors, or has any in its selector but the one that wakes
+    /// it from other threads.
+    #[inline]
+    pub fn has_descriptors(&self, py: Python<'_>) -> bool {
+        let is_filled = |keys: &mut Option<Py<PyDict>>| {
+            let keys = keys.as_ref();
+            keys.is_none_or(|keys| keys.bind(py).len() > 1)
+        };
+        !self.io.with(py, |places| places.is_empty())
+            || self.selector_fd().is_some() && self.selector_keys.with(py, is_filled)
+    }
+
     /// Returns the timers, as a list of handles.
     pub fn timers(&self, py: Python<'_>) -> Option<Py<PyList>> {
         self.scheduled

@@ -23,7 +23,7 @@ use crate::waiting::park;
 
 /// The longest wait, in seconds, as in asyncio.
 const LONGEST: f64 = 24.0 * 3600.0;
-/// Callbacks between two polls of a busy loop, at most.
+/// Callbacks between two polls of a busy loop without descriptors, at most.
 const BATCH: u32 = 64;
 
 /// Runs turns until the loop is to stop.
@@ -189,7 +189,7 @@ fn expire(slf: &Bound<'_, AsyncioLoop>) -> PyResult<()> {
 }
 
 /// Waits for something to do, for `timeout` seconds at most (none: any time). With a timeout of zero it lets other
-/// greenlets run, and polls the hub's descriptors now and then.
+/// greenlets run, and polls the hub's descriptors: in each turn if some are the loop's, and now and then otherwise.
 ///
 /// # Errors
 /// Returns an exception that is thrown into the greenlet meanwhile; `BlockingSwitchOutError` in the hub.
@@ -206,7 +206,11 @@ pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> 
     }
     let hub_loop = hub_loop.get();
     let tick = coarse_time();
-    if this.ran.load(Relaxed) >= BATCH || this.polled.load(Relaxed) != tick {
+    // Programs count on it that each turn finds what has come by then, such as a message that the turn before sent.
+    if this.has_descriptors(py)
+        || this.ran.load(Relaxed) >= BATCH
+        || this.polled.load(Relaxed) != tick
+    {
         this.ran.store(0, Relaxed);
         this.polled.store(tick, Relaxed);
         if !hub_loop.owes_phases() {
