@@ -483,3 +483,29 @@ runs = [gevent.spawn(lambda: asyncio.run(main())) for _ in range(3)]
 assert [run.get() for run in runs] == [[True] * 3] * 3
 print("done")
 """)
+
+
+def test_waits_change_the_hooks_where_they_lie(output_of):
+    """The functions of `sys` for them report audit events. If waits cause any, the fields of
+    CPython's thread state were not found, and each wait of a greenlet that runs a loop takes
+    several times as long."""
+    code = """
+import asyncio, sys
+import gevent
+from gevent import monkey
+monkey.patch_all()
+
+events = []
+
+async def main():
+    gevent.sleep(0.001)
+    events.clear()
+    for _ in range(10):
+        gevent.sleep(0.001)
+    print([event for event in events if "asyncgen" in event])
+
+sys.addaudithook(lambda event, _: events.append(event))
+asyncio.run(main())
+print(any("asyncgen" in event for event in events))
+"""
+    assert output_of(code) == "[]\nTrue\n"
