@@ -1,5 +1,6 @@
 """The logs of `python -m gevent.serve`: their lines, and where they go."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from serve_support import ask, until
+from serve_support import APPLICATION, ask, until
 
 from gevent.serve.logs import LogFile, Messages
 
@@ -27,6 +28,30 @@ def test_lines_are_there_when_the_request_was_answered(serve_program, tmp_path):
             line += os.read(serving.process.stdout.fileno(), 1)
         assert f"GET /marked/{count} HTTP/1.0".encode() in line
     os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(own_environment, tmp_path, closed):
+    # No socket takes the place of a stream, which the logs would be written to.
+    (tmp_path / "program.py").write_text(APPLICATION)
+    path = tmp_path / "socket"
+    command = [sys.executable, "-m", "gevent.serve", "program:app", "--bind", f"unix:{path}"]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command, "--access-log", "-"]
+    log = subprocess.DEVNULL
+    with subprocess.Popen(shell, cwd=tmp_path, env=own_environment, stdout=log) as process:
+
+        def answers() -> bool:
+            assert process.poll() is None
+            with contextlib.suppress(OSError):
+                return ask(str(path))[0] == "first"
+            return False
+
+        try:
+            until(answers)
+            assert answers()
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

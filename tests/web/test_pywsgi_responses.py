@@ -1,6 +1,7 @@
 """A response is sent as the application meant it, or is an error of the application's."""
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -328,3 +329,45 @@ def test_logs_are_written_line_by_line(serve, tmp_path):
         web = serve(answering("200 OK", []), log=log)
         web.send(GET % b"/")
         assert (tmp_path / "log").read_text().endswith("\n")
+
+
+STATED = ("200 OK", [("Content-Length", "2")])
+CALLS = {
+    "two": lambda start: start(*STATED),
+    "three": lambda start: start(*STATED, None),
+    "names": lambda start: start(status=STATED[0], headers=STATED[1]),
+    "one name": lambda start: start(STATED[0], headers=STATED[1]),
+    "all names": lambda start: start(exc_info=None, headers=STATED[1], status=STATED[0]),
+    "names after": lambda start: start(*STATED, exc_info=()),
+    "partial": lambda start: functools.partial(start, STATED[0])(STATED[1]),
+    "method": lambda start: start.__call__(*STATED),
+    "class": lambda start: type(start).__call__(start, *STATED),
+}
+NO_CALLS = {
+    "none": lambda start: start(),
+    "one": lambda start: start(STATED[0]),
+    "four": lambda start: start(*STATED, None, None),
+    "twice": lambda start: start(*STATED, status=STATED[0]),
+    "unknown": lambda start: start(*STATED, other=None),
+    "name alone": lambda start: start(headers=STATED[1]),
+}
+
+
+@pytest.mark.parametrize("way", CALLS)
+def test_ways_to_call_start_response(serve, way):
+    def application(environ, start_response):
+        CALLS[way](start_response)(b"o")
+        return [b"k"]
+
+    assert serve(application).send(GET % b"/" * 2).count(b"\r\n\r\nok") == 2
+
+
+@pytest.mark.parametrize("way", NO_CALLS)
+def test_arguments_that_start_response_does_not_take(serve, way):
+    def application(environ, start_response):
+        with pytest.raises(TypeError):
+            NO_CALLS[way](start_response)
+        start_response(*STATED)
+        return [b"ok"]
+
+    assert serve(application).send(GET % b"/" * 2).count(b"\r\n\r\nok") == 2

@@ -11,6 +11,9 @@ use crate::target::is_authority;
 /// The number of fields that are parsed without an allocation.
 const USUAL_FIELDS: usize = 64;
 
+/// The longest host that is remembered, that of a long name and a port.
+const LONGEST_KNOWN_HOST: usize = 256;
+
 /// Fields that may not be continued on another line under any policy, as another reader might see another value.
 const NEVER_FOLDED: [&str; 6] = [
     "connection",
@@ -112,6 +115,8 @@ pub(crate) struct Meaning {
 pub(crate) struct Reading<'p> {
     version: Version,
     policy: &'p Policy,
+    /// A host that was found to be good, most likely by the request before on the same connection.
+    known_host: &'p mut Vec<u8>,
     length: Option<u64>,
     chunked: bool,
     host: bool,
@@ -124,10 +129,11 @@ pub(crate) struct Reading<'p> {
 }
 
 impl<'p> Reading<'p> {
-    pub(crate) fn new(version: Version, policy: &'p Policy) -> Self {
+    pub(crate) fn new(version: Version, policy: &'p Policy, known_host: &'p mut Vec<u8>) -> Self {
         Self {
             version,
             policy,
+            known_host,
             length: None,
             chunked: false,
             host: false,
@@ -171,8 +177,17 @@ impl<'p> Reading<'p> {
     }
 
     fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.host || !is_authority(value, false) {
+        if self.host {
             return Err(Refusal::Host);
+        }
+        if *self.known_host != value {
+            if !is_authority(value, false) {
+                return Err(Refusal::Host);
+            }
+            if value.len() <= LONGEST_KNOWN_HOST {
+                self.known_host.clear();
+                self.known_host.extend_from_slice(value);
+            }
         }
         self.host = true;
         Ok(())

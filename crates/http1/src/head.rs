@@ -59,6 +59,8 @@ pub struct Head {
     version: Version,
     fields: Vec<FieldAt>,
     meaning: Meaning,
+    /// The `Host` that was found to be good last. It outlives its request, as the next one mostly has the same.
+    known_host: Vec<u8>,
 }
 
 /// The place of a field in [`Head::bytes`]. 32 bits are enough, as a head is far shorter than 4 GiB.
@@ -212,7 +214,7 @@ impl Head {
             fields::unfold(&mut self.bytes[start..])?;
         }
         fields::parse(&self.bytes, start, self.progress.lines, &mut self.fields)?;
-        let mut meaning = fields::Reading::new(self.version, policy);
+        let mut meaning = fields::Reading::new(self.version, policy, &mut self.known_host);
         let slice = |(from, to): (u32, u32)| &self.bytes[from as usize..to as usize];
         for at in &self.fields {
             meaning.add(slice(at.name), slice(at.value))?;

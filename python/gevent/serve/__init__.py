@@ -30,6 +30,7 @@ from gevent.serve.listeners import open_listeners
 from gevent.serve.logs import Messages
 from gevent.serve.notify import Notifier
 from gevent.serve.options import Options
+from gevent.serve.streams import open_standard_streams
 from gevent.serve.supervisor import Supervisor
 
 __all__ = ["ServeError", "main"]
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: The command line after the program's name; :data:`sys.argv` by default.
     :raises SystemExit: The command line is wrong (2), or asks for help (0).
     """
+    open_standard_streams()
     sources = Sources(sys.argv[1:] if arguments is None else arguments, os.environ)
     options = sources.first_options()
     messages = Messages()

@@ -6,7 +6,7 @@
 //! | memory of frames | `arena`, `chunks`, `segments`, `frame_stack` |
 //! | memory of the engine | `large_blocks` |
 //! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork`, `coroutine_state` |
-//! | Python objects | `attached`, `attribute`, `buffer`, `context`, `slots`, `text` |
+//! | Python objects | `attached`, `attribute`, `buffer`, `context`, `slots`, `text`, `vectorcall` |
 //! | the system | `clock`, `descriptor` |
 
 pub mod arena;
@@ -35,3 +35,4 @@ pub mod slots;
 pub mod text;
 pub mod thread;
 pub mod tracing;
+pub mod vectorcall;

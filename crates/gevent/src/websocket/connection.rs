@@ -210,7 +210,11 @@ impl WebSocketBase {
     }
 
     /// Count bytes that were sent or received without a wait, and let other greenlets run if it is their turn.
-    fn _count_transfer(&self, py: Python<'_>, bytes: usize) -> PyResult<()> {
+    fn _count_transfer(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = from_python)] bytes: usize,
+    ) -> PyResult<()> {
         // What was sent may have ended the connection, whose state is gone then.
         if self.released.load(Relaxed) {
             return Ok(());

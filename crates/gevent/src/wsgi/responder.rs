@@ -3,12 +3,15 @@
 //! An application may keep either beyond its request, in a greenlet that it spawned. The handler is at the connection's
 //! next request then, whose response must not get the bytes: behind a proxy it is another user's.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::cell::Made;
+use crate::ffi::vectorcall::{self, Called, Entry};
 use crate::wsgi::errors::application_error;
 use crate::wsgi::handler::{Handler, WSGIHandler, attributes, call, is_overridden};
 use crate::wsgi::overriding::Step;
@@ -18,9 +21,36 @@ use crate::wsgi::{response, send};
 #[pyclass(frozen, name = "Responder", module = "gevent._core")]
 #[derive(Debug)]
 pub struct Responder {
+    entry: Entry,
     handler: Made<Py<WSGIHandler>>,
     /// The handler's serial number of the request.
     serial: u64,
+}
+
+/// True once CPython knows the entry of this class.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+impl Called for Responder {
+    const LEAST: usize = 2;
+
+    fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    #[inline]
+    fn call<'py>(
+        slf: &Bound<'py, Self>,
+        [status, headers, exc_info]: [Option<&Bound<'py, PyAny>>; 3],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let none = slf.py().None().into_bound(slf.py());
+        let exc_info = exc_info.filter(|info| !info.is_none());
+        Self::__call__(
+            slf,
+            status.unwrap_or(&none),
+            headers.unwrap_or(&none),
+            exc_info,
+        )
+    }
 }
 
 impl Responder {
@@ -33,7 +63,19 @@ impl Responder {
         let py = handler.py();
         let serial = attributes(handler).state.with(py, |state| state.serial);
         let handler = Made::new(handler.clone().unbind());
-        Bound::new(py, Self { handler, serial })
+        let entry = Entry::of::<Self>();
+        let made = Bound::new(
+            py,
+            Self {
+                entry,
+                handler,
+                serial,
+            },
+        )?;
+        if !INSTALLED.swap(true, Relaxed) {
+            vectorcall::install(&made);
+        }
+        Ok(made)
     }
 
     /// Returns the handler, if this request is still its current one.

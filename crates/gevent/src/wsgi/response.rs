@@ -37,6 +37,20 @@ fn refusal(error: ResponseError, text: &Bound<'_, PyAny>) -> PyErr {
     PyValueError::new_err((error.to_string(), text.clone().unbind()))
 }
 
+/// Returns the number that digits state.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, &byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
 /// Returns the two items of a pair.
 fn pair<'py>(item: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     if let Ok(tuple) = item.cast_exact::<PyTuple>()
@@ -103,9 +117,7 @@ impl Draft {
                 if self.length.is_some() {
                     return Err(PyValueError::new_err("Content-Length was given twice"));
                 }
-                let digits = value_bytes.iter().all(u8::is_ascii_digit);
-                let length = std::str::from_utf8(value_bytes).ok().filter(|_| digits);
-                let Some(length) = length.and_then(|text| text.parse().ok()) else {
+                let Some(length) = number(value_bytes) else {
                     let text = format!("invalid Content-Length: {}", value.repr()?);
                     return Err(PyValueError::new_err(text));
                 };
