@@ -13,6 +13,7 @@ import sys
 import pytest
 from serve_support import APPLICATION, ask, until
 
+from gevent.serve.errors import ServeError
 from gevent.serve.logs import LogFile, Messages
 
 HERE = ("program:app", "--bind", "127.0.0.1:0")
@@ -28,6 +29,23 @@ def test_lines_are_there_when_the_request_was_answered(serve_program, tmp_path):
             line += os.read(serving.process.stdout.fileno(), 1)
         assert f"GET /marked/{count} HTTP/1.0".encode() in line
     os.kill(int(pid), signal.SIGKILL)
+
+
+def test_named_pipe_that_nobody_reads_from(tmp_path):
+    path, complaints = tmp_path / "pipe", []
+    os.mkfifo(path)
+    with pytest.raises(ServeError, match="cannot log to"):
+        LogFile(str(path))
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = LogFile(str(path), complaints.append)
+    log.write("a line\n")
+    assert os.read(reader, 100) == b"a line\n"
+    # One that is full loses lines and keeps nobody waiting.
+    while not complaints:
+        log.write("x" * 4095 + "\n")
+    os.close(reader)
+    log.write("a line\n")
+    assert len(complaints) == 1
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])

@@ -37,6 +37,8 @@ class LogFile:
             return 1
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            # A named pipe that nobody reads from would be waited for, and no request be answered.
+            flags |= os.O_NONBLOCK
             return os.open(self.path, flags, 0o666)
         except OSError as error:
             raise ServeError(f"cannot log to {self.path}: {reason(error)}") from error
