@@ -2,15 +2,15 @@
 
 import http.client
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
+from interrupting import interrupt
 from paths import EXAMPLES
 
 
@@ -28,15 +28,9 @@ def started(name: str, *argv: str) -> Iterator[tuple[str, int]]:
             host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
             yield host, int(port)
             # An interrupt is raised in what runs, which may be any coroutine or greenlet, and is
-            # reported. One that comes during a finalizer or the callback of a weak reference is
-            # lost, as Python ignores errors there: another one follows it.
+            # reported.
             time.sleep(0.1)
-            for _ in range(6):
-                process.send_signal(signal.SIGINT)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
-                    break
-            assert process.returncode == 0
+            assert interrupt(process) == 0
             assert not re.search("never|failed(?! with KeyboardInterrupt)", process.stderr.read())
         finally:
             process.kill()

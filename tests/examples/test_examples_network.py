@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import socket
 import ssl
 import struct
@@ -14,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from interrupting import interrupt
 from paths import CERTIFICATE, EXAMPLES
 
 PAYLOAD = os.urandom(3_000_000)
@@ -43,8 +43,7 @@ def started(name: str, *argv: str | Path) -> Iterator[tuple[subprocess.Popen, tu
         try:
             host, port = re.search(r"(\S+):(\d+)$", process.stdout.readline()).groups()
             yield process, (host, int(port))
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert interrupt(process) == 0
         finally:
             process.kill()
 

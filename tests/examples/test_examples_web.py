@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from interrupting import interrupt
 from paths import CERTIFICATE, EXAMPLES
 
 
@@ -50,8 +50,7 @@ def started(name: str, *argv: str | Path) -> Iterator[Started]:
     ) as process:
         try:
             yield Started(process, process.stdout.readline().strip())
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert interrupt(process) == 0
         finally:
             process.kill()
 
