@@ -3,7 +3,9 @@
 Instructions are counted by valgrind's callgrind, exactly and repeatably, in all threads of the
 server: those of a request while nobody watches and while the view is open, and those of what an
 open page asks for in ten seconds. At the rate that the server reaches without valgrind they are the
-page's share. Waiting for the interpreter's lock is not in them.
+page's share. Waiting for the interpreter's lock is not in them. What the view's threads do by the
+clock is in those of a request with the view open, and many times as much of it as without valgrind,
+which makes requests slow: that figure is an upper bound.
 
 So processor time is measured, too.
 
@@ -230,7 +232,7 @@ def count_instructions(chosen: argparse.Namespace, cpus: tuple[int, int]) -> lis
     more = costs["view"] / costs["nobody"] - 1
     lines = [
         f"instructions of a request: {costs['nobody']:,.0f} while nobody watches, "
-        f"{costs['view']:,.0f} with the view open ({100 * more:+.2f} %)",
+        f"{costs['view']:,.0f} with the view open ({100 * more:+.2f} %, an upper bound)",
         f"instructions of a page in ten seconds: {page:,.0f}",
     ]
     with web.running("ours", chosen.our_python, chosen.our_python, cpus[0]) as (pid, port):
