@@ -10,14 +10,16 @@ use crate::ffi::greenlet;
 use crate::hub;
 use crate::waiting::park;
 
-/// The number of bytes after which the others get their turn.
-const MOST: usize = 256 * 1024;
+/// The number of bytes after which the others get their turn. The kernel copies as much in a few hundred microseconds.
+const MOST: usize = 1024 * 1024;
 
 /// What a system call counts as, in bytes, whatever it transfers.
-const CALL: usize = 4 * 1024;
+const CALL: usize = 16 * 1024;
 
-/// The number of bytes that all connections together copy in a turn, and the least that one of them does.
-const TURN: usize = 4 * 1024 * 1024;
+/// The number of bytes that all connections together copy in a turn, which takes milliseconds.
+const TURN: usize = 32 * 1024 * 1024;
+
+/// The least number of bytes that a connection copies in a turn, if it has them.
 pub const LEAST: usize = 16 * 1024;
 
 /// The work for a client since the others had their turn.
