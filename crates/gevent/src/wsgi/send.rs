@@ -335,24 +335,21 @@ fn send_plain(
     let mut done = 0;
     while !pieces.is_empty() {
         let some = &pieces[..pieces.len().min(MOST_PIECES)];
-        let share = if total - done <= stint::LEAST {
-            stint::LEAST
-        } else {
-            stint::share(py)?
-        };
+        let rest = total - done;
+        let part = stint::part(py, rest)?;
         let sent = socket.call(py, Direction::Write, false, |_, fd| match some {
             [whole] => {
-                let part = &whole[..whole.len().min(share)];
+                let part = &whole[..whole.len().min(part)];
                 rustix::net::send(fd, part, SendFlags::NOSIGNAL)
             }
-            some if total - done <= share => gather(fd, some),
-            some => gather(fd, &first_bytes(some, share)),
+            some if rest <= part => gather(fd, some),
+            some => gather(fd, &first_bytes(some, part)),
         });
         match sent {
             Ok(count) => {
                 IoSlice::advance_slices(&mut pieces, count);
                 done += count;
-                if count >= share && !pieces.is_empty() {
+                if count >= part && !pieces.is_empty() {
                     stint::give_way(py)?;
                 }
             }
@@ -473,7 +470,7 @@ fn send_in_parts(
     let py = handler.py();
     let total = data.as_bytes().len();
     let (mut done, mut unyielded) = (0, 0);
-    let share = stint::share(py)?;
+    let most = stint::part(py, total)?;
     while done < total {
         let end = total.min(done + RECORD);
         let part = if (done, end) == (0, total) {
@@ -487,7 +484,7 @@ fn send_in_parts(
             Ok(sent) => {
                 let sent: usize = sent.extract()?;
                 (done, unyielded) = (done + sent, unyielded + sent);
-                if unyielded >= share && done < total {
+                if unyielded >= most && done < total {
                     unyielded = 0;
                     stint::give_way(py)?;
                 }

@@ -20,7 +20,7 @@ const CALL: usize = 16 * 1024;
 const TURN: usize = 32 * 1024 * 1024;
 
 /// The least number of bytes that a connection copies in a turn, if it has them.
-pub const LEAST: usize = 16 * 1024;
+const LEAST: usize = 16 * 1024;
 
 /// The work for a client since the others had their turn.
 #[derive(Clone, Copy, Default, Debug)]
@@ -55,13 +55,21 @@ pub fn give_way(py: Python<'_>) -> PyResult<()> {
     park::yield_now(py)
 }
 
-/// Returns the number of bytes to transfer by one system call. It is the smaller the more greenlets are ready: a crowd of
-/// clients with large responses would keep each other, and everybody else, waiting for the time that copying a large part
-/// takes, times their number.
+/// Returns how many of `rest` bytes to transfer by one system call. They are the fewer the more greenlets are ready: a crowd
+/// of clients with large responses would keep each other, and everybody else, waiting for the time that copying a large
+/// part takes, times their number. No small last part is left over: a system call, and waking its reader, cost more.
 ///
 /// # Errors
 /// Returns the error that making a hub raises.
-pub fn share(py: Python<'_>) -> PyResult<usize> {
+pub fn part(py: Python<'_>, rest: usize) -> PyResult<usize> {
+    if rest <= LEAST {
+        return Ok(rest);
+    }
     let ready = hub::current_loop(py)?.get().ready_count(py);
-    Ok((TURN / (ready + 1)).clamp(LEAST, MOST))
+    let share = (TURN / (ready + 1)).clamp(LEAST, MOST);
+    Ok(if rest <= share + share / 2 {
+        rest
+    } else {
+        share
+    })
 }
