@@ -459,7 +459,7 @@ class WSGIServer(StreamServer):
 
 # As many bytes of a response the kernel takes at most ahead of what is on its way: megabytes for
 # each client that does not read would cost memory, and time that others wait for.
-_MOST_UNSENT = 1 << 18
+_MOST_UNSENT = 1 << 20
 
 
 # The methods as they are defined here. The engine skips a step's Python code only while the

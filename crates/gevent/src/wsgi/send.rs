@@ -349,8 +349,15 @@ fn send_plain(
             Ok(count) => {
                 IoSlice::advance_slices(&mut pieces, count);
                 done += count;
-                if count >= part && !pieces.is_empty() {
+                if pieces.is_empty() {
+                    break;
+                }
+                if count >= part {
                     stint::give_way(py)?;
+                } else {
+                    // The kernel's buffer was full. What the client has taken meanwhile is little: to send that much alone
+                    // costs as much as to send a large part later.
+                    wait_writable(handler, socket, Direction::Write, done as u64)?;
                 }
             }
             Err(Errno::AGAIN) => wait_writable(handler, socket, Direction::Write, done as u64)?,
