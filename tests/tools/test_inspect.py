@@ -165,7 +165,7 @@ class TestUnixSocket:
     def test_a_file_is_left_alone(self, tmp_path):
         path = tmp_path / "file"
         path.write_text("mine")
-        with pytest.raises(InspectError, match="is no socket"):
+        with pytest.raises(InspectError, match="is not a socket"):
             inspect.open_view(f"unix:{path}")
         assert path.read_text() == "mine"
 

@@ -194,7 +194,7 @@ def test_an_upload(others, maybe_secure, coding, size):
 def test_received_messages(others, maybe_secure, size):
     begin = Event()
     data = frame(2, b"x" * size)
-    most = KERNEL // 3 // len(data)
+    most = 2 * KERNEL // len(data)
     counts = []
 
     def application(environ, start_response):

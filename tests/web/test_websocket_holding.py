@@ -9,7 +9,7 @@ from websocket_support import echo, frame, read_frame, read_frames, serving
 
 import gevent
 from gevent import os as gevent_os
-from gevent import socket
+from gevent import pywsgi, socket
 from gevent.websocket import PerMessageDeflate
 from gevent.websocket.connection import Stream, WebSocket
 
@@ -102,6 +102,8 @@ def test_a_client_that_reads_slowly(monkeypatch):
     over, left = gevent.event.Event(), []
     flush = WebSocket._flush
     monkeypatch.setattr(WebSocket, "_flush", lambda ws: left.append(ws) or flush(ws))
+    # With a small buffer of the kernel, it is full when the hub sends.
+    monkeypatch.setattr(pywsgi, "_MOST_UNSENT", 1 << 18)
 
     def application(ws):
         assert ws.receive() == "go"

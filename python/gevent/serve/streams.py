@@ -15,10 +15,14 @@ def open_standard_streams() -> None:
     client would receive lines of the log.
     """
     for descriptor, (name, mode) in enumerate(_STREAMS):
+        null = None
         try:
             os.fstat(descriptor)
         except OSError:
             # It gets the lowest free number, which is this one, as those below are in use.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-            if getattr(sys, name) is None:
-                setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+            null = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(null, True)
+        if getattr(sys, name) is None:
+            # A library that was loaded meanwhile may have the number, and keeps it.
+            null = os.open(os.devnull, os.O_RDWR) if null is None else null
+            setattr(sys, name, os.fdopen(null, mode, closefd=False))

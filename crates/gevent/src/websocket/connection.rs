@@ -219,7 +219,7 @@ impl WebSocketBase {
         if self.released.load(Relaxed) {
             return Ok(());
         }
-        if self.with_codec(py, |codec| Ok(codec.stint.counts(bytes)))? {
+        if self.with_codec(py, |codec| Ok(codec.stint.counts(py, bytes)))? {
             stint::give_way(py)?;
         }
         Ok(())

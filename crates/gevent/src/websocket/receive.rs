@@ -215,7 +215,7 @@ fn attempt<'py>(
                 Ok(0) => return Ok(Attempt::End),
                 Ok(count) => {
                     codec.earn(count);
-                    if codec.stint.counts(count) {
+                    if codec.stint.counts(py, count) {
                         return Ok(Attempt::Due);
                     }
                 }

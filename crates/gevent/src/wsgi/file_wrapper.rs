@@ -179,7 +179,7 @@ pub fn send(handler: &Handler<'_>, wrapper: &Bound<'_, FileWrapper>) -> PyResult
         return Ok(true);
     }
     while left > 0 {
-        let part = stint::part(py, usize::try_from(left).unwrap_or(usize::MAX))?;
+        let part = stint::part(py, usize::try_from(left).unwrap_or(usize::MAX));
         let sent = socket.get().call(py, Direction::Write, false, |_, out| {
             descriptor::borrowed(fd, |file: BorrowedFd<'_>| {
                 rustix::fs::sendfile(out, file, Some(&mut position), part)

@@ -155,7 +155,7 @@ impl RequestFile {
             if let Some(allowance) = &mut state.allowance {
                 allowance.earn(bytes as u64);
             }
-            state.stint.counts(bytes)
+            state.stint.counts(py, bytes)
         });
         if due { stint::give_way(py) } else { Ok(()) }
     }

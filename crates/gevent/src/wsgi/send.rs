@@ -281,7 +281,7 @@ pub fn transmit(handler: &Handler<'_>, pieces: &mut [IoSlice<'_>]) -> PyResult<(
     }
     let due = this.exchange(py, |exchange| {
         exchange.response_length += total as u64;
-        exchange.stint.counts(total)
+        exchange.stint.counts(py, total)
     });
     if due { stint::give_way(py) } else { Ok(()) }
 }
@@ -335,8 +335,8 @@ fn send_plain(
     let mut done = 0;
     while !pieces.is_empty() {
         let some = &pieces[..pieces.len().min(MOST_PIECES)];
-        let rest = total - done;
-        let part = stint::part(py, rest)?;
+        let rest = some.iter().map(|piece| piece.len()).sum();
+        let part = stint::part(py, rest);
         let sent = socket.call(py, Direction::Write, false, |_, fd| match some {
             [whole] => {
                 let part = &whole[..whole.len().min(part)];
@@ -477,7 +477,7 @@ fn send_in_parts(
     let py = handler.py();
     let total = data.as_bytes().len();
     let (mut done, mut unyielded) = (0, 0);
-    let most = stint::part(py, total)?;
+    let most = stint::part(py, total);
     while done < total {
         let end = total.min(done + RECORD);
         let part = if (done, end) == (0, total) {

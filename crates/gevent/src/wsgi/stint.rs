@@ -6,7 +6,7 @@
 
 use pyo3::prelude::*;
 
-use crate::ffi::greenlet;
+use crate::ffi::{greenlet, hub_slot};
 use crate::hub;
 use crate::waiting::park;
 
@@ -22,6 +22,9 @@ const TURN: usize = 32 * 1024 * 1024;
 /// The least number of bytes that a connection copies in a turn, if it has them.
 const LEAST: usize = 16 * 1024;
 
+/// Work that is done in a row whoever else is ready, as most requests take no more.
+const SHORT: usize = 4 * CALL;
+
 /// The work for a client since the others had their turn.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Stint(usize);
@@ -29,9 +32,9 @@ pub struct Stint(usize);
 impl Stint {
     /// Counts a system call that transferred `bytes`; returns true if the others are to get their turn now.
     #[inline]
-    pub fn counts(&mut self, bytes: usize) -> bool {
+    pub fn counts(&mut self, py: Python<'_>, bytes: usize) -> bool {
         self.0 = self.0.saturating_add(bytes).saturating_add(CALL);
-        let due = self.0 >= MOST;
+        let due = self.0 > SHORT && self.0 >= share(py);
         if due {
             self.0 = 0;
         }
@@ -58,18 +61,22 @@ pub fn give_way(py: Python<'_>) -> PyResult<()> {
 /// Returns how many of `rest` bytes to transfer by one system call. They are the fewer the more greenlets are ready: a crowd
 /// of clients with large responses would keep each other, and everybody else, waiting for the time that copying a large
 /// part takes, times their number. No small last part is left over: a system call, and waking its reader, cost more.
-///
-/// # Errors
-/// Returns the error that making a hub raises.
-pub fn part(py: Python<'_>, rest: usize) -> PyResult<usize> {
+pub fn part(py: Python<'_>, rest: usize) -> usize {
     if rest <= LEAST {
-        return Ok(rest);
+        return rest;
     }
-    let ready = hub::current_loop(py)?.get().ready_count(py);
-    let share = (TURN / (ready + 1)).clamp(LEAST, MOST);
-    Ok(if rest <= share + share / 2 {
+    let share = share(py);
+    if rest <= share + share / 2 {
         rest
     } else {
         share
-    })
+    }
+}
+
+/// Returns how much of the work of a turn is one connection's. This calls no Python, as it is asked for with cells open.
+fn share(py: Python<'_>) -> usize {
+    let ready = hub_slot::get(py)
+        .and_then(|hub| hub::loop_if_any(&hub))
+        .map_or(0, |loop_| loop_.get().ready_count(py));
+    (TURN / (ready + 1)).clamp(LEAST, MOST)
 }
