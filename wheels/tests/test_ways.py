@@ -192,10 +192,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Venv:
 def build(sources: Venv) -> dict[str, str]:
     """The environment variables of a quick build without isolation.
 
-    Isolation would give each build an interpreter of its own, and cargo compile for each anew.
+    Isolation would give each build an interpreter of its own, and cargo compile for each anew. The
+    folder for what cargo makes is new: the files of every source distribution have the same time,
+    so cargo would take what it made of an older one for theirs.
     """
     return {
-        "CARGO_TARGET_DIR": str(TOP / "target" / "installation"),
+        "CARGO_TARGET_DIR": str(sources.folder.parent / "target"),
         "CARGO_PROFILE_RELEASE_LTO": "off",
         "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
         "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
