@@ -153,10 +153,10 @@ def test_shutdown_ends_what_is_under_way():
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: core.dns_resolve_reverse("10.1.2.3", 0, print), TypeError, "packed address of 4 bytes"),
-        (lambda: core.dns_resolve_reverse(None, 0, print), TypeError, "packed address of 4 bytes"),
-        (lambda: core.dns_resolve_reverse_ipv6(V4, 0, print), OSError, "packed address of 16 bytes"),
-        (lambda: core.dns_resolve_reverse(b"", 0, print), OSError, "packed address of 4 bytes"),
+        (lambda: core.dns_resolve_reverse("10.1.2.3", 0, print), TypeError, "address of 4 bytes"),
+        (lambda: core.dns_resolve_reverse(None, 0, print), TypeError, "address of 4 bytes"),
+        (lambda: core.dns_resolve_reverse_ipv6(V4, 0, print), OSError, "address of 16 bytes"),
+        (lambda: core.dns_resolve_reverse(b"", 0, print), OSError, "address of 4 bytes"),
         (lambda: core.dns_resolve_ipv4(b"host.test", 0, print), TypeError, "name must be str"),
         (lambda: core.dns_resolve_ipv4("host.test", 0, None), TypeError, "must be callable"),
         (lambda: core.dns_resolve_ipv4("host.test", 0, print, 5), TypeError, "positional"),
