@@ -110,7 +110,7 @@ class View:
 
     def __init__(self, address: Address, token: str | None = None, kill: bool = True) -> None:
         #: The token that a request over loopback must have, ``None`` for a Unix socket.
-        self.token = None if address.path is not None else token or secrets.token_urlsafe(24)
+        self.token = None if address.path is not None else token or secrets.token_hex(24)
         #: True if clients may have greenlets killed.
         self.may_kill = kill
         #: True while the view answers.

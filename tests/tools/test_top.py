@@ -119,6 +119,8 @@ class TestPictures:
         assert json.loads(text)["stats"]["pid"] == watched.pid
 
     def test_in_this_process(self, view, capsys):
+        # One that begins with a dash would be taken for an option.
+        assert view.token.isalnum()
         arguments = [str(view.address), "--once", "--token", view.token]
         assert gevent.get_hub().threadpool.apply(top.main, (arguments,)) == 0
         assert "the main greenlet" in capsys.readouterr().out

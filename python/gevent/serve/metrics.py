@@ -52,7 +52,7 @@ class Metrics:
         #: The token that a request over loopback must have; ``None`` for a Unix socket.
         self.token: str | None = None
         if self.address.path is None:
-            self.token = os.environ.get("GEVENT_INSPECT_TOKEN") or secrets.token_urlsafe(24)
+            self.token = os.environ.get("GEVENT_INSPECT_TOKEN") or secrets.token_hex(24)
         self._base = self.address.path or default_path()
         if self.address.path is None:
             make_private_folder(os.path.dirname(self._base))
