@@ -115,7 +115,7 @@ view = inspect.open_view({address!r}) if {is_open} else None
 gevent.sleep(100_000)
 """
 
-#: What the page asks for in ten seconds: the statistics each two, and the greenlets once.
+#: The page asks for these in ten seconds: the statistics each two, and the greenlets once.
 PAGE = ("/stats.json?waits=1", "/greenlets.json?stacks=0&most=500", *["/stats.json"] * 4)
 #: The connections by which requests are counted.
 CONNECTIONS = 16

@@ -35,7 +35,7 @@ class Edge(NamedTuple):
 
     #: The greenlet that has to do something first; ``None`` for one that has ended.
     greenlet: Any
-    #: What that greenlet is to the wait, as words that its name follows.
+    #: These words say what the other greenlet is to the wait; its name follows them.
     role: str
 
 

@@ -212,7 +212,7 @@ def test_a_descriptor_that_was_closed_and_opened_anew_is_watched_again(loop):
 
 
 def test_two_loops_share_a_descriptor_that_blocks():
-    """The one that comes second finds it empty, and must not be told that there is something."""
+    """The second reader finds the descriptor empty, so its callback must not be called."""
     read, write = os.pipe()
     got = []
 

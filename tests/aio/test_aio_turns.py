@@ -155,7 +155,7 @@ def test_debug_mode_lets_go_of_a_task_that_failed(loop, task_class):
     async def main():
         task_class(fails())
         await asyncio.sleep(0)
-        # Nobody has the task any more, which says so as it is released.
+        # No reference to the task is left, so it reports its error as it is released.
         assert reported == ["Task exception was never retrieved"]
 
     loop.run_until_complete(main())

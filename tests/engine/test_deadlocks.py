@@ -202,7 +202,7 @@ class TestJoins:
         holder = gevent.spawn(body)
         waiter = gevent.spawn(lock.acquire)
         text = report(holder.join)
-        # One that needs only one of them could go on by the other.
+        # With a count of one, the end of `other` would let the holder go on.
         assert ("Deadlock of 2 greenlets" in text) is (count is None)
 
     def test_the_waits_that_the_main_one_depends_on(self, report):

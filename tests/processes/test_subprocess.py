@@ -221,7 +221,7 @@ def test_run_kills_what_takes_too_long():
     # A shell that has not come to its first word by then gets more time.
     for timeout in (0.3, 3, 15):
         with pytest.raises(TimeoutExpired) as caught, gevent.Timeout(60):
-            # What the shell started holds on to the pipes; nobody waits for that.
+            # A child of the shell keeps the pipes open, and nobody waits for it.
             shell("echo early; sleep 3600", timeout=timeout, capture_output=True)
         if caught.value.stdout:
             break

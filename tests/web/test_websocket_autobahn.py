@@ -235,7 +235,7 @@ good(
 
 @pytest.fixture(scope="module")
 def served():
-    with serving(echo, close_timeout=20) as made:
+    with serving(echo, close_timeout=5) as made:
         yield made
 
 

@@ -1,6 +1,7 @@
 """WebSockets of a server: handshakes, sending and receiving, the close, applications by path."""
 
 import pytest
+from conditions import settle, until
 from paths import CERTIFICATE
 from websocket_support import (
     ACCEPT,
@@ -14,7 +15,7 @@ from websocket_support import (
 )
 
 import gevent
-from gevent import ssl
+from gevent import socket, ssl
 from gevent.pywsgi import WSGIServer
 from gevent.websocket import (
     MSG_ALREADY_CLOSED,
@@ -27,6 +28,8 @@ from gevent.websocket import (
     WebSocketServer,
     connect,
 )
+
+TEXT, CLOSE, PING = 1, 8, 9
 
 
 def ws_only(function):
@@ -213,6 +216,40 @@ def test_the_server_waits_for_the_answer_to_its_close():
 def test_a_client_that_does_not_answer_a_close():
     with serving(lambda *_: [], close_timeout=0.02) as served, served.upgraded() as (_, file):
         assert read_frames(file) == [(8, b"\x03\xe8")]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_bytes_behind_a_close_do_not_cost_the_client_what_it_has_not_read(secure, contexts):
+    theirs, ours = contexts if secure else (None, None)
+    seen = []
+
+    def application(environ, start_response):
+        seen.append(environ["wsgi.websocket"])
+        return echo(environ, start_response)
+
+    handler = type("Handler", (WebSocketHandler,), {"close_timeout": 0.3})
+    made = {"ssl_context": theirs} if secure else {}
+    server = WSGIServer(("127.0.0.1", 0), application, handler_class=handler, log=None, **made)
+    server.start()
+    message = b"x" * 300_000
+    try:
+        with gevent.Timeout(20), socket.socket() as sock:
+            # Most of the answer has to stay on the server's side for now.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(server.address)
+            sock = ours.wrap_socket(sock, server_hostname="localhost") if secure else sock
+            with sock, sock.makefile("rb") as file:
+                sock.sendall(request("/") + frame(TEXT, message) + frame(CLOSE, b"\x03\xe8"))
+                until(lambda: seen and seen[0].closed)
+                sock.sendall(frame(PING))
+                until(lambda: not server.clients)
+                settle()
+                read_head(file)
+                assert read_frame(file) == (TEXT, message)
+                assert read_frame(file) == (CLOSE, b"\x03\xe8")
+                assert file.read() == b""
+    finally:
+        server.stop()
 
 
 def test_an_application_that_fails(printed):

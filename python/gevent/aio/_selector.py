@@ -31,7 +31,7 @@ class HubSelector(selectors.EpollSelector):
 
     @property
     def keys_by_fd(self) -> dict[int, selectors.SelectorKey]:
-        """What is registered, by the numbers of the descriptors."""
+        """Return the registered keys by the numbers of their descriptors."""
         return self._fd_to_key
 
     def poll(self) -> Ready:

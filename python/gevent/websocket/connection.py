@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import weakref
 from _socket import SHUT_RDWR, SHUT_WR
@@ -62,6 +63,24 @@ class Stream:
         except (OSError, AttributeError):
             # The connection has ended, or the object is only like a socket and has no shutdown.
             pass
+
+    def drop_rest(self) -> None:
+        """Read and drop what still comes, until the other side ends the connection.
+
+        If it were closed with bytes unread, the kernel would reset it, and the other side could
+        lose what was sent last. The bytes of TLS are dropped as they are.
+        """
+        sock = self.socket
+        recv = (
+            functools.partial(plain_socket.recv, sock)
+            if isinstance(sock, plain_socket)
+            else self.recv
+        )
+        with contextlib.suppress(OSError):
+            while recv(65536):
+                # Otherwise a side that sends without a pause would keep everybody waiting, and no
+                # timeout could end this.
+                gevent.sleep(0)
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes; fewer when the connection ends before."""

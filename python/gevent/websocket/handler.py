@@ -262,6 +262,7 @@ class WebSocketHandler(WSGIHandler):
             with gevent.Timeout(timeout, False):
                 ws.close(code)
                 ws.wait_closed()
+                ws._connection.drop_rest()
             if ws.ended_by is not None:
                 self._log_end(ws, "ended by the server")
             self._client = self.websocket = None

@@ -42,7 +42,7 @@ pub struct Codec {
     pub received: u64,
     /// The time that is left for the message that is under way.
     allowance: Option<Allowance>,
-    /// What was sent and received since other greenlets had their turn.
+    /// Counts what is sent and received until other greenlets have their turn.
     pub stint: Stint,
 }
 

@@ -215,7 +215,7 @@ impl WebSocketBase {
         py: Python<'_>,
         #[pyo3(from_py_with = from_python)] bytes: usize,
     ) -> PyResult<()> {
-        // What was sent may have ended the connection, whose state is gone then.
+        // A close that was sent may have ended the connection, whose state is gone then.
         if self.released.load(Relaxed) {
             return Ok(());
         }

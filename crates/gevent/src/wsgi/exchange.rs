@@ -50,7 +50,7 @@ pub struct Exchange {
     pub(crate) left: Option<u64>,
     /// The time for which the client may still keep the response waiting, and the octets it had taken when that was reckoned.
     pub(crate) allowance: Option<(Allowance, u64)>,
-    /// What was sent since the others had their turn.
+    /// Counts what is sent until other greenlets have their turn.
     pub(crate) stint: Stint,
 }
 

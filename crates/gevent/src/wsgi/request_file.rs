@@ -46,7 +46,7 @@ struct State {
     allowance: Option<Allowance>,
     /// The stage that the connection is at while it waits for more.
     stage: Option<Stage>,
-    /// What was received since the others had their turn.
+    /// Counts what is received until other greenlets have their turn.
     stint: Stint,
 }
 

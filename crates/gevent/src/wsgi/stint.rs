@@ -13,7 +13,7 @@ use crate::waiting::park;
 /// The number of bytes after which the others get their turn. The kernel copies as much in a few hundred microseconds.
 const MOST: usize = 1024 * 1024;
 
-/// What a system call counts as, in bytes, whatever it transfers.
+/// Each system call counts as this many bytes more than it transfers.
 const CALL: usize = 16 * 1024;
 
 /// The number of bytes that all connections together copy in a turn, which takes milliseconds.
