@@ -3,12 +3,14 @@
 import contextlib
 
 import pytest
-from conditions import until
+from conditions import settle, until
 from paths import CERTIFICATE
 from tls_support import connect
 
 import gevent
+from gevent import socket
 
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 SIZE = 4 << 20
 
@@ -50,6 +52,37 @@ def test_an_early_answer_to_a_client_that_sends_first(serve, contexts, framing, 
         assert answer.startswith(b"HTTP/1.1 401 ")
         assert b"Connection: close\r\n" in answer
         assert answer.endswith(b"no")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize(
+    "head", [b"1.0\r\n", b"1.1\r\nConnection: close\r\n"], ids=["1.0", "close"]
+)
+def test_bytes_behind_the_last_request_do_not_cost_the_rest_of_the_answer(
+    serve, contexts, head, tls
+):
+    body, over = b"x" * 300_000, []
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        over.append(environ)
+        return [body]
+
+    web = serve(application, **({"ssl_context": contexts[0]} if tls else {}))
+    with gevent.Timeout(60), socket.socket() as sock:
+        # Most of the answer has to stay on the server's side for now.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(web.server.address[:2])
+        sock = contexts[1].wrap_socket(sock, server_hostname="localhost") if tls else sock
+        with sock:
+            sock.sendall(b"GET / HTTP/" + head + b"Host: x\r\n\r\n")
+            until(lambda: over)
+            settle()
+            sock.sendall(GET)
+            settle()
+            answer = everything(sock)
+    assert answer.endswith(b"\r\n\r\n" + body)
+    assert len(over) == 1
 
 
 def test_a_small_body_costs_no_connection(serve):

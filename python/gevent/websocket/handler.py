@@ -56,8 +56,8 @@ class WebSocketHandler(WSGIHandler):
     - `message_timeout`: how many seconds to wait for more of a message that has begun, None for any
       time; then the WebSocket is closed with 1008. Bytes that come extend the time, by the server's
       `min_rate`. What is sent must be taken within its `write_timeout` likewise;
-    - `close_timeout`: how many seconds a client is given to take a close and answer it, None for
-      any time;
+    - `close_timeout`: how many seconds a client is given to take a close, answer it and end the
+      connection, None for any time;
     - `ping_interval`: after how many seconds the client is sent a ping each time, None for never.
       The answer is read only while the application receives;
     - `ping_timeout`: how many seconds the answer may take; then the connection ends;

@@ -1,7 +1,8 @@
 //! Descriptors as the numbers that Python programs pass.
 
+use std::ffi::c_int;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -53,5 +54,21 @@ pub fn poll(entries: &mut [libc::pollfd]) -> io::Result<()> {
     match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// The request `SIOCOUTQNSD` of `<linux/sockios.h>`, the same on every architecture: the bytes in a TCP socket's buffer that
+/// were not put on the wire yet.
+const UNSENT: libc::Ioctl = 0x894B;
+
+/// Returns the number of bytes that the kernel has taken for a socket and not sent; 0 if it cannot say.
+pub fn unsent(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: c_int = 0;
+    // SAFETY: the kernel writes one int at most, to the address of one.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), UNSENT, &raw mut bytes) };
+    if done == 0 {
+        usize::try_from(bytes).unwrap_or(0)
+    } else {
+        0
     }
 }

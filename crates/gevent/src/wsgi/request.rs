@@ -81,8 +81,9 @@ pub fn respond(handler: &Handler<'_>) -> PyResult<bool> {
     if stays && input.get().discard(py)? {
         return Ok(true);
     }
-    if !input.get().is_done(py) {
-        // The client may still be sending, and may not read the answer before it has finished.
+    // The client may still be sending, and may not read the answer before it has finished. Or it reads slowly, and what it
+    // sends meanwhile, such as another request, would have the kernel drop the rest of the answer.
+    if !input.get().is_done(py) || reader(handler)?.get().is_sending(py) {
         this.state.with(py, |state| state.lingers = true);
     }
     Ok(false)

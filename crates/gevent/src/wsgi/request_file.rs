@@ -16,6 +16,7 @@ use crate::args::from_python;
 use crate::cell::{GilCell, Made};
 use crate::errors::errno_error;
 use crate::ffi::buffer::{Frozen, Writable};
+use crate::ffi::descriptor;
 use crate::sockets::socket::SocketBase;
 use crate::waiting::deadline::Deadline;
 use crate::wsgi::allowance::Allowance;
@@ -147,6 +148,22 @@ impl RequestFile {
                 allowance.spend(begin);
             }
         });
+    }
+
+    /// Returns true if the kernel has bytes for the client that it has not sent.
+    pub fn is_sending(&self, py: Python<'_>) -> bool {
+        let socket = match &*self.source {
+            Source::Socket(socket) => socket.bind(py),
+            Source::Object(object) => match object.bind(py).cast::<SocketBase>() {
+                Ok(socket) => socket,
+                Err(_) => return false,
+            },
+            Source::File(_) => return false,
+        };
+        let unsent = socket.get().call(py, Direction::Write, true, |_, fd| {
+            Ok(descriptor::unsent(fd))
+        });
+        unsent.is_ok_and(|bytes| bytes > 0)
     }
 
     /// Counts received bytes, which may extend the time, and lets other greenlets run if it is their turn.
