@@ -176,5 +176,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event_loop::descriptors::PollChanges>()?;
     websocket::register(module)?;
     asyncio::register(module)?;
-    ffi::signatures::document_constructors(&module.dict())
+    ffi::signatures::document_constructors(&module.dict())?;
+    ffi::call_signatures::document_calls(py)
 }

@@ -6,7 +6,7 @@
 //! | memory of frames | `arena`, `chunks`, `segments`, `frame_stack` |
 //! | memory of the engine | `large_blocks` |
 //! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork`, `coroutine_state` |
-//! | Python objects | `attached`, `attribute`, `buffer`, `context`, `slots`, `text`, `vectorcall` |
+//! | Python objects | `attached`, `attribute`, `buffer`, `call_signatures`, `context`, `signatures`, `slots`, `text`, `vectorcall` |
 //! | the system | `clock`, `descriptor` |
 
 pub mod arena;
@@ -15,6 +15,7 @@ pub mod attribute;
 pub mod base;
 pub mod blocking;
 pub mod buffer;
+pub mod call_signatures;
 pub mod chunks;
 pub mod clock;
 pub mod collector;

@@ -5,7 +5,7 @@
 //! so a mock would accept any call. The text belongs to the entry of CPython's table of special methods from which the
 //! method object was made. So each class gets a method object from a copy of that entry, with the signature of the class.
 //! Nothing else differs: the method calls the same function, and classes derived in Python still inherit that function
-//! directly, as CPython compares the entry's name and wrapper.
+//! directly, as CPython compares the entry's name and wrapper. `call_signatures.rs` does the same for `__call__`.
 
 use std::ffi::{CString, c_void};
 
@@ -38,11 +38,14 @@ pub fn document_constructors(names: &Bound<'_, PyDict>) -> PyResult<()> {
     Ok(())
 }
 
-/// Returns the signature of `__init__` for the signature of a class; `None` if the class accepts any arguments and
-/// checks them later.
-fn of_method(text: &str) -> Option<String> {
+/// Returns the signature of a special method, such as `__init__`, for that of the class, function or method that it calls;
+/// `None` if that accepts any arguments and checks them later.
+pub(super) fn of_method(text: &str) -> Option<String> {
     let inner = text.strip_prefix('(')?;
-    let inner = inner.strip_prefix("$cls, ").unwrap_or(inner);
+    let inner = ["$self", "$cls", "$module"]
+        .iter()
+        .find_map(|bound| inner.strip_prefix(bound))
+        .map_or(inner, |rest| rest.strip_prefix(", ").unwrap_or(rest));
     if inner.starts_with('*') && inner.contains("args, **") {
         return None;
     }
@@ -52,29 +55,45 @@ fn of_method(text: &str) -> Option<String> {
 
 fn document(class: &Bound<'_, PyType>, signature: &str) -> PyResult<()> {
     let found = class.getattr("__init__")?;
-    let doc = CString::new(format!(
+    // SAFETY: the class is live, and only its type is read of the object.
+    let init = unsafe {
+        let plain = ffi::Py_IS_TYPE(found.as_ptr(), &raw mut ffi::PyWrapperDescr_Type) != 0;
+        plain.then(|| (*class.as_type_ptr()).tp_init).flatten()
+    };
+    let Some(init) = init else {
+        return Ok(());
+    };
+    let doc = format!(
         "__init__{signature}\n--\n\nInitialize self.  See help(type(self)) for accurate signature."
-    ))?;
-    // SAFETY: the class is live. An object of exactly this type is a `PyWrapperDescrObject`, whose entry lives as long as the
-    // process, and so does the copy. `tp_init` is the function that the entry's wrapper calls: both are those of `__init__`.
-    // The result is a new reference or NULL with an error set.
-    let method = unsafe {
-        if ffi::Py_IS_TYPE(found.as_ptr(), &raw mut ffi::PyWrapperDescr_Type) == 0 {
-            return Ok(());
-        }
-        let Some(init) = (*class.as_type_ptr()).tp_init else {
-            return Ok(());
-        };
-        let descriptor = found.as_ptr().cast::<ffi::PyWrapperDescrObject>();
-        let mut entry = (*descriptor).d_base.read();
+    );
+    // SAFETY: the object is of the required type, by the test above. `tp_init` is the function that the wrapper of every
+    // `__init__` calls.
+    let method = unsafe { documented(&found, class.as_type_ptr(), init as *mut c_void, doc)? };
+    class.setattr("__init__", method)
+}
+
+/// Returns a special method like `method`, for a class and the function in its slot, with this docstring. Its entry and text
+/// are never freed, as CPython keeps their addresses.
+///
+/// # Safety
+/// `method` is laid out as a `PyWrapperDescrObject`, and its entry's wrapper can call `wrapped`.
+pub(super) unsafe fn documented<'py>(
+    method: &Bound<'py, PyAny>,
+    class: *mut ffi::PyTypeObject,
+    wrapped: *mut c_void,
+    doc: String,
+) -> PyResult<Bound<'py, PyAny>> {
+    let doc = CString::new(doc)?;
+    // SAFETY: by this function's contract. The entry lives as long as the process, and so does its copy; the result is a new
+    // reference or NULL with an error set.
+    unsafe {
+        let mut entry = (*method.as_ptr().cast::<ffi::PyWrapperDescrObject>())
+            .d_base
+            .read();
         entry.doc = doc.into_raw();
         let entry = Box::leak(Box::new(entry));
-        Bound::from_owned_ptr_or_err(
-            class.py(),
-            PyDescr_NewWrapper(class.as_type_ptr(), entry, init as *mut c_void),
-        )?
-    };
-    class.setattr("__init__", method)
+        Bound::from_owned_ptr_or_err(method.py(), PyDescr_NewWrapper(class, entry, wrapped))
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +111,10 @@ mod tests {
                 Some("($self, run=None, *args, **kwargs)"),
             ),
             ("($cls, deadline)", Some("($self, deadline)")),
+            ("($self)", Some("($self)")),
+            ("($self, /)", Some("($self, /)")),
+            ("($self, timeout=None)", Some("($self, timeout=None)")),
+            ("($module, seconds)", Some("($self, seconds)")),
             ("(*_args, **_kwargs)", None),
             ("($cls, *args, **kwargs)", None),
         ] {
