@@ -1,14 +1,25 @@
 """The signatures of all public callables, for inspect and for mocks."""
 
+import copy
 import importlib
 import inspect
+import json
+import pickle
 import pkgutil
+import socket
+import sys
+import types
 from unittest import mock
 
 import pytest
 
 import gevent
+import gevent._core
+import gevent.event
+import gevent.lock
+import gevent.pool
 import gevent.queue
+import gevent.socket
 from gevent.pywsgi import WSGIHandler
 
 #: Modules that take optional packages, are programs, are of gevent 0.13, or the standard library's.
@@ -144,3 +155,224 @@ def test_documented_constructors_still_construct():
     assert Calling(5).seconds == 5
     with pytest.raises(TypeError, match="descriptor '__init__'"):
         gevent.queue.Queue.__init__(object())
+
+
+def is_in_c(value):
+    return isinstance(value, types.BuiltinFunctionType | types.MethodDescriptorType)
+
+
+def engine_classes():
+    return [value for value in vars(gevent._core).values() if isinstance(value, type)]
+
+
+def functions_and_methods():
+    """Return the functions of the extension, and the methods of its classes, by name."""
+    found = {}
+    for name, value in vars(gevent._core).items():
+        if isinstance(value, types.BuiltinFunctionType):
+            found[name] = value
+        elif isinstance(value, type):
+            for member in vars(value):
+                method = getattr(value, member)
+                if not member.startswith("__") and is_in_c(method):
+                    found[f"{name}.{member}"] = method
+    return found
+
+
+def called_with(value):
+    """Return the parameters of a call of a mock, which has no ``self``; none if it takes any."""
+    parameters = list(inspect.signature(value).parameters.values())
+    if isinstance(value, types.MethodDescriptorType):
+        parameters = parameters[1:]
+    kinds = {parameter.kind for parameter in parameters}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        return None
+    return parameters
+
+
+def refuses(mocked, *args, **kwargs):
+    try:
+        mocked(*args, **kwargs)
+    except TypeError:
+        return True
+    return False
+
+
+def wrong_answers(value, parameters):
+    """Return the calls of a mock of `value` that it wrongly accepts or refuses."""
+    mocked = mock.create_autospec(value)
+    positional = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    required = [p.name for p in positional if p.default is inspect.Parameter.empty]
+    named = {
+        p.name: 1
+        for p in parameters
+        if p not in positional and p.default is inspect.Parameter.empty
+    }
+    most = range(len(positional))
+    checks = {
+        "the least": not refuses(mocked, *range(len(required)), **named),
+        "the most": not refuses(mocked, *most, **named),
+        "too many": refuses(mocked, *most, 1, **named),
+        "an unknown name": refuses(mocked, *range(len(required)), **named, no_such_name=1),
+    }
+    if required:
+        checks["too few"] = refuses(mocked, *range(len(required) - 1), **named)
+    return [name for name, right in checks.items() if not right]
+
+
+def test_mocks_of_functions_and_methods_refuse_wrong_calls():
+    wrong, checked = {}, 0
+    for name, value in functions_and_methods().items():
+        parameters = called_with(value)
+        if parameters is None:
+            continue
+        checked += 1
+        if answers := wrong_answers(value, parameters):
+            wrong[name] = answers
+    assert wrong == {}
+    assert checked > 300
+
+
+@pytest.fixture
+def left():
+    left, right = gevent.socket.socketpair()
+    with left, right:
+        yield left
+
+
+def instances(connection):
+    return [
+        gevent.event.Event(),
+        gevent.event.AsyncResult(),
+        gevent.lock.Semaphore(),
+        gevent.lock.BoundedSemaphore(),
+        gevent.lock.RLock(),
+        gevent.queue.Queue(),
+        gevent.queue.PriorityQueue(),
+        gevent.queue.Channel(),
+        gevent.pool.Pool(1),
+        gevent.Greenlet(int),
+        gevent.Timeout(),
+        gevent.get_hub().loop,
+        gevent.get_hub().loop.timer(1),
+        connection,
+    ]
+
+
+def test_mocks_of_instances_refuse_wrong_calls(left):
+    wrong, checked, classes = {}, 0, engine_classes()
+    for instance in instances(left):
+        mocked = mock.create_autospec(instance)
+        for name in dir(type(instance)):
+            method = None if name.startswith("_") else getattr(type(instance), name)
+            if getattr(method, "__objclass__", None) not in classes or not is_in_c(method):
+                continue
+            parameters = called_with(method)
+            bound = getattr(instance, name)
+            if parameters is None:
+                continue
+            checked += 1
+            assert str(inspect.signature(bound)) == str(inspect.signature(bound.__call__))
+            if not refuses(getattr(mocked, name), *range(len(parameters) + 1)):
+                wrong[name] = "of the mock"
+            if answers := wrong_answers(bound, parameters):
+                wrong[name] = answers
+    assert wrong == {}
+    assert checked > 100
+
+
+def test_patching_with_autospec():
+    with mock.patch.object(gevent, "sleep", autospec=True) as sleep:
+        gevent.sleep(1)
+        assert sleep.call_args_list == [mock.call(1)]
+        assert refuses(gevent.sleep, 1, 2, 3)
+    event = gevent.event.Event()
+    with mock.patch.object(event.__class__, "isSet", autospec=True) as is_set:
+        assert event.isSet() is is_set.return_value
+        assert refuses(event.isSet, 1)
+
+
+def test_mocks_of_modules_refuse_wrong_calls():
+    mocked = mock.create_autospec(gevent)
+    assert refuses(mocked.sleep, 1, 2, 3)
+    assert refuses(mocked.with_timeout)
+    assert refuses(mocked.queue.Queue().put)
+    assert mocked.sleep(seconds=1)
+
+
+def test_functions_and_methods_stay_those_of_cpython():
+    """The interpreter calls exactly these types fast, and profilers are notified of their calls."""
+    event = gevent.event.Event()
+    assert type(gevent.sleep) is types.BuiltinFunctionType
+    assert type(event.wait) is types.BuiltinFunctionType
+    assert type(gevent.event.Event.wait) is types.MethodDescriptorType
+    assert inspect.isbuiltin(gevent.sleep)
+    assert inspect.ismethoddescriptor(gevent.event.Event.wait)
+    assert inspect.isroutine(event.wait)
+    assert repr(gevent.sleep) == "<built-in function sleep>"
+    for value in (gevent.sleep, gevent.event.Event.wait):
+        assert copy.copy(value) is copy.deepcopy(value) is value
+        assert pickle.loads(pickle.dumps(value)) is value
+
+
+def test_profilers_are_notified_of_calls():
+    event, seen = gevent.event.Event(), []
+
+    def notified(_frame, kind, argument):
+        if kind == "c_call":
+            seen.append(argument.__qualname__)
+
+    event.set()
+    sys.setprofile(notified)
+    try:
+        gevent.sleep(0)
+        event.wait()
+    finally:
+        sys.setprofile(None)
+    assert {"sleep", "Event.wait"} <= set(seen)
+
+
+def test_a_documented_call_calls():
+    event = gevent.event.Event()
+    assert gevent.event.Event.wait.__call__(event, timeout=0) is False
+    assert event.wait.__call__(0) is False
+    assert event.set.__call__() is None
+    assert gevent.event.Event.wait.__call__(event) is True
+    assert gevent.sleep.__call__(seconds=0) is None
+    with pytest.raises(TypeError):
+        gevent.event.Event.wait.__call__(object())
+    with pytest.raises(TypeError):
+        gevent.sleep.__call__(1, 2, 3)
+    assert type(event.wait.__call__) is type(len.__call__)
+    assert "Event" in repr(event.wait.__call__.__self__)
+
+
+@pytest.mark.parametrize(
+    "value", [len, [].append, str.join, json.dumps, socket.htons, dict.fromkeys]
+)
+def test_those_of_others_are_documented_as_before(value):
+    signature = inspect.signature(value.__call__)
+    if isinstance(value, types.FunctionType):
+        assert str(signature) == str(
+            inspect.signature(types.FunctionType(value.__code__, {}).__call__)
+        )
+    else:
+        assert str(signature) == "(*args, **kwargs)"
+
+
+def test_the_type_of_functions_is_as_before():
+    for kind in (types.BuiltinFunctionType, types.MethodDescriptorType):
+        call = vars(kind)["__call__"]
+        assert isinstance(call, types.WrapperDescriptorType)
+        assert kind.__call__ is call
+        assert call.__objclass__ is kind
+        assert call.__text_signature__ == "($self, /, *args, **kwargs)"
+        assert repr(call) == f"<slot wrapper '__call__' of '{kind.__name__}' objects>"
+        assert inspect.ismethoddescriptor(call)
+    assert types.BuiltinFunctionType.__call__(len, "ab") == 2
+    assert types.MethodDescriptorType.__call__(str.join, ",", "ab") == "a,b"
+    with pytest.raises(TypeError, match="requires a 'builtin_function_or_method' object"):
+        types.BuiltinFunctionType.__call__(str.join, ",", "ab")
+    for _ in range(100):
+        assert len.__call__("ab") == 2
+        assert str.upper.__call__("a") == "A"

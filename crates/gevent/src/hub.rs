@@ -551,9 +551,9 @@ pub fn set_hub(py: Python<'_>, hub: Option<Py<BaseHub>>) -> PyResult<()> {
 
 /// Set the class that `get_hub` makes hubs of.
 #[pyfunction]
-pub fn set_default_hub_class(py: Python<'_>, class: &Bound<'_, PyType>) {
+pub fn set_default_hub_class(py: Python<'_>, hubtype: &Bound<'_, PyType>) {
     let cell = HUB_CLASS.get_or_init(py, || GilCell::new(None));
-    let old = cell.replace(py, Some(class.clone().into_any().unbind()));
+    let old = cell.replace(py, Some(hubtype.clone().into_any().unbind()));
     drop(old);
 }
 
