@@ -86,15 +86,17 @@ def spawn_in_context(n):
     gevent has no setting for that: a program calls the function in a copy.
     """
     _VARIABLE.set("value")
-    if not hasattr(config, "inherit_context"):
+    if hasattr(config, "inherit_context"):
+        config.inherit_context = True
+        try:
+            start = perf_counter()
+            gevent.joinall([gevent.spawn(_nothing) for _ in range(n)])
+        finally:
+            config.inherit_context = False
+    else:
         start = perf_counter()
         gevent.joinall([gevent.spawn(copy_context().run, _nothing) for _ in range(n)])
-        return (perf_counter() - start) / n
-    before, config.inherit_context = config.inherit_context, True
-    try:
-        return spawn_joinall(n)
-    finally:
-        config.inherit_context = before
+    return (perf_counter() - start) / n
 
 
 def spawn_in_group(n):

@@ -17,10 +17,10 @@ use crate::greenlets::spawn_settings::{inherit_context, spawn_settings};
 pub fn inherit(greenlet: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = greenlet.py();
     let copy = context::copy_current(py)?;
-    if std::ptr::eq(greenlet.get_type_ptr(), Greenlet::type_ptr(py)) {
-        return context::give(greenlet, &copy);
+    match greenlet.cast_exact::<Greenlet>() {
+        Ok(greenlet) => context::give(greenlet, &copy),
+        Err(_) => greenlet.setattr(pyo3::intern!(py, "gr_context"), copy),
     }
-    greenlet.setattr(pyo3::intern!(py, "gr_context"), copy)
 }
 
 /// Returns a call that a native thread is to make: with the setting on, it calls the same function in a copy of the
