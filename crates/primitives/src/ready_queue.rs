@@ -161,6 +161,12 @@ impl<T: Task> ReadyQueue<T> {
         self.switch_interval = interval;
     }
 
+    /// Returns the task that is the next to run.
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        self.tasks.front()
+    }
+
     /// Returns the number of tasks.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -199,36 +199,42 @@ pub fn poll(slf: &Bound<'_, AsyncioLoop>, timeout: Option<f64>) -> PyResult<()> 
     let hub_loop = hub::current_loop(py)?;
     selector::watch(py, this, &hub_loop)?;
     if timeout.is_none_or(|seconds| seconds > 0.0) {
-        if find_ready(py, this, hub_loop.get()) {
-            return park::yield_now(py);
+        // A poll without waiting spares a busy loop the parking.
+        let polls = can_poll(py, hub_loop.get());
+        if polls {
+            this.ran.store(0, Relaxed);
+            hub_loop.get().glance(py);
         }
-        return wait(slf, hub_loop, timeout);
+        if !(polls && this.mailbox().has_mail(py)) {
+            return wait(slf, hub_loop, timeout, polls);
+        }
+    } else if polls_now(py, this) && !hub_loop.get().owes_phases() {
+        hub_loop.get().glance(py);
     }
-    let hub_loop = hub_loop.get();
-    let tick = coarse_time();
-    // Programs count on it that each turn finds what has come by then, such as a message that the turn before sent.
-    if this.has_descriptors(py)
-        || this.ran.load(Relaxed) >= BATCH
-        || this.polled.load(Relaxed) != tick
-    {
-        this.ran.store(0, Relaxed);
-        this.polled.store(tick, Relaxed);
-        if !hub_loop.owes_phases() {
-            hub_loop.glance(py);
-        }
+    if hub_loop.get().yields_before_poll(py) {
+        return Ok(());
     }
     park::yield_now(py)
 }
 
-/// Polls without waiting if no other greenlet is ready, which spares a busy loop the parking; returns true if the loop has
-/// something to do then.
-fn find_ready(py: Python<'_>, this: &AsyncioLoop, hub_loop: &Loop) -> bool {
-    if hub_loop.owes_turn() || hub_loop.must_poll_in_hub() || hub_loop.has_ready(py) {
-        return false;
+/// Returns true if the loop's greenlet may poll by itself before it waits: nothing else is ready, and the hub neither has to
+/// go on with a task nor to make the poll.
+fn can_poll(py: Python<'_>, hub_loop: &Loop) -> bool {
+    !(hub_loop.owes_turn() || hub_loop.must_poll_in_hub() || hub_loop.has_ready(py))
+}
+
+/// Returns true if a turn that does not wait is to poll, and counts anew then.
+fn polls_now(py: Python<'_>, this: &AsyncioLoop) -> bool {
+    // Programs count on it that each turn finds what has come by then, such as a message that the turn before sent.
+    let is_due = this.has_descriptors(py) || {
+        let (before, tick) = (this.polled.load(Relaxed), coarse_time());
+        this.polled.store(tick, Relaxed);
+        before != tick || this.ran.load(Relaxed) >= BATCH
+    };
+    if is_due {
+        this.ran.store(0, Relaxed);
     }
-    this.ran.store(0, Relaxed);
-    hub_loop.glance(py);
-    this.mailbox().has_mail(py)
+    is_due
 }
 
 /// Returns the time in ticks of a clock that is cheap to read and coarse: a busy loop polls at least once per tick.
@@ -237,9 +243,16 @@ fn coarse_time() -> u64 {
     (now.tv_sec as u64).wrapping_mul(1_000_000_000) + now.tv_nsec as u64
 }
 
-fn wait(slf: &Bound<'_, AsyncioLoop>, hub_loop: Py<Loop>, timeout: Option<f64>) -> PyResult<()> {
+/// Parks the loop's greenlet; `polled` is true if a poll has just found nothing.
+fn wait(
+    slf: &Bound<'_, AsyncioLoop>,
+    hub_loop: Py<Loop>,
+    timeout: Option<f64>,
+    polled: bool,
+) -> PyResult<()> {
     let py = slf.py();
     let this = slf.get();
+    py.check_signals()?;
     this.ran.store(0, Relaxed);
     let wait = hub::new_wait(py)?;
     if let Some(seconds) = timeout {
@@ -253,7 +266,10 @@ fn wait(slf: &Bound<'_, AsyncioLoop>, hub_loop: Py<Loop>, timeout: Option<f64>) 
     if !this.uncounted.load(Relaxed) {
         hub_loop.get().count_ref(1);
     }
-    let woken = park::park(py, &wait);
+    let woken = match polled {
+        true => park::park_after_poll(py, &wait),
+        false => park::park(py, &wait),
+    };
     if !this.uncounted.load(Relaxed) {
         hub_loop.get().count_ref(-1);
     }

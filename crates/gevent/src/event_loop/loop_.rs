@@ -30,6 +30,7 @@ use crate::waiting::wait::{Wait, WaitRef};
 use crate::watcher::{Phase, Watcher, fire_phase};
 
 pub mod counters;
+pub mod held;
 pub mod methods;
 pub mod parked;
 mod phases;
@@ -136,6 +137,8 @@ pub struct Loop {
     stopping: std::sync::atomic::AtomicU8,
     /// The error that the innermost run is to end with.
     ending: GilCell<Option<PyErr>>,
+    /// The wait to which asyncio's state in the thread belongs; see [`held`].
+    held: GilCell<Option<Weak<Wait>>>,
     /// The frames that spawned last.
     spawned_from: GilCell<Option<Stack>>,
     owner: AtomicU64,
@@ -185,6 +188,7 @@ impl Loop {
             running: AtomicIsize::new(0),
             stopping: std::sync::atomic::AtomicU8::new(0),
             ending: GilCell::new(None),
+            held: GilCell::new(None),
             spawned_from: GilCell::new(None),
             owner: AtomicU64::new(crate::thread_id()),
             now: AtomicU64::new(Time::now().as_nanos()),
@@ -280,7 +284,7 @@ impl Loop {
     pub fn is_alive(&self, py: Python<'_>) -> bool {
         self.refs.load(Relaxed) > 0
             || self.sources.with(py, |sources| sources.waiting()) > self.listeners.load(Relaxed)
-            || self.inbox(py).is_some_and(|inbox| inbox.is_full())
+            || self.has_mail(py)
             || self.has_ready(py)
     }
 

@@ -41,6 +41,9 @@ impl Unusual {
     /// Runs and turns are measured, because the program has asked for that; see [`crate::event_loop::runs`].
     pub const MEASURED: u32 = 1 << 5;
 
+    /// asyncio's state in the thread is that of a greenlet that waits; see [`crate::event_loop::loop_::held`].
+    pub const HOLDS_STATE: u32 = 1 << 6;
+
     /// Returns a set in which nothing is unusual.
     pub const fn none() -> Self {
         Self(AtomicU32::new(0))

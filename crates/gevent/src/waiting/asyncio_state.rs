@@ -22,6 +22,7 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::event_loop::loop_::Loop;
 use crate::ffi::coroutine_state::CoroutineState;
 use crate::ffi::greenlet;
 use crate::hub::BaseHub;
@@ -60,6 +61,25 @@ pub struct AsyncioState {
 pub fn leave(py: Python<'_>, wait: &WaitRef) {
     if RUNNING.load(Relaxed) != 0 {
         move_to_wait(py, wait);
+    }
+}
+
+/// Leaves asyncio's state in the thread, though the greenlet parks; its caller has found that the hub is idle
+/// ([`Loop::is_idle`]). See [`crate::event_loop::loop_::held`].
+#[inline]
+pub fn hold(py: Python<'_>, wait: &WaitRef) {
+    if RUNNING.load(Relaxed) != 0 {
+        wait.loop_().get().hold_state(py, wait);
+    }
+}
+
+/// Moves the state that [`hold`] left in the thread to its wait. The hub calls this before it runs anything else.
+#[inline]
+pub fn settle(py: Python<'_>, loop_: &Loop) {
+    if loop_.holds_state()
+        && let Some(wait) = loop_.take_held(py)
+    {
+        move_to_wait(py, &wait);
     }
 }
 
@@ -131,6 +151,9 @@ fn move_to_wait(py: Python<'_>, wait: &WaitRef) {
 #[cold]
 #[inline(never)]
 fn move_from_wait(py: Python<'_>, wait: &Wait) {
+    if wait.loop_().get().release_state_of(py, wait) {
+        return;
+    }
     if let Some(state) = wait.keep_asyncio_state(py, None)
         && let Some(functions) = FUNCTIONS.get(py)
     {

@@ -63,6 +63,19 @@ pub fn park(py: Python<'_>, wait: &WaitRef) -> Outcome {
     arrive(py, wait, came)
 }
 
+/// Parks as [`park`] does, for a loop of asyncio that has polled and found nothing. Where nothing else is ready either, it
+/// switches to the hub without another poll, and leaves asyncio's state in the thread.
+///
+/// # Errors
+/// Fails as [`park`] does.
+pub fn park_after_poll(py: Python<'_>, wait: &WaitRef) -> Outcome {
+    let came = match choose_after_poll(py, wait)? {
+        None => Came::Stayed,
+        Some(target) => go(&target),
+    };
+    arrive(py, wait, came)
+}
+
 /// Parks as [`park`] does, for callers for which a direct switch is a legitimate end of the wait.
 ///
 /// # Errors
@@ -89,10 +102,16 @@ pub enum Came {
 fn leave(py: Python<'_>, wait: &WaitRef) -> PyResult<Came> {
     match choose(py, wait)? {
         None => Ok(Came::Stayed),
-        Some(target) => Ok(match greenlet::suspend(&target) {
-            Some(value) => Came::Switched(value.unbind()),
-            None => Came::Thrown,
-        }),
+        Some(target) => Ok(go(&target)),
+    }
+}
+
+/// Switches to `target`.
+#[inline]
+fn go(target: &Bound<'_, PyAny>) -> Came {
+    match greenlet::suspend(target) {
+        Some(value) => Came::Switched(value.unbind()),
+        None => Came::Thrown,
     }
 }
 
@@ -145,7 +164,35 @@ fn resumed(py: Python<'_>, wait: &WaitRef, came: Came) -> PyResult<Resumed> {
 /// `BlockingSwitchOutError` in the hub; the wait is over then.
 #[inline(never)]
 pub fn choose<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let chosen = may_block(py, wait).and_then(|()| {
+    let allowed = may_block(py, wait);
+    choose_if(py, wait, allowed)
+}
+
+/// Chooses the hub, where nothing is ready, and as [`choose`] does otherwise.
+///
+/// # Errors
+/// Fails as [`choose`] does.
+#[inline(never)]
+fn choose_after_poll<'py>(py: Python<'py>, wait: &WaitRef) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let allowed = may_block(py, wait);
+    if allowed.is_ok()
+        && wait.is_waiting()
+        && wait.loop_().get().is_idle(py)
+        && let Ok(hub) = hub::current(py)
+    {
+        asyncio_state::hold(py, wait);
+        return Ok(Some(hub.into_any()));
+    }
+    choose_if(py, wait, allowed)
+}
+
+#[inline]
+fn choose_if<'py>(
+    py: Python<'py>,
+    wait: &WaitRef,
+    allowed: PyResult<()>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let chosen = allowed.and_then(|()| {
         // This may call Python, which may wait, so it comes before a greenlet is chosen that only this one can resume.
         asyncio_state::leave(py, wait);
         next_greenlet(py, wait.loop_().get(), &Who::Waiter(wait))

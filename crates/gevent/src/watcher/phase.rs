@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::{Kind, Watcher};
 use crate::args::from_python;
 use crate::event_loop::loop_::Loop;
+use crate::waiting::asyncio_state;
 
 /// The lists in which a loop keeps active watchers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +71,7 @@ pub fn run_phase(py: Python<'_>, loop_: &Loop, phase: Phase) {
     if !loop_.has_watchers_of(py, phase) {
         return;
     }
+    asyncio_state::settle(py, loop_);
     for watcher in listed(py, loop_, phase) {
         let this = watcher.get();
         let due = this.state.with(py, |state| {

@@ -9,7 +9,7 @@ use reactor::{Direction, EventBuffer, Time};
 
 use crate::errors::os_error;
 use crate::event_loop::descriptors::Reports;
-use crate::event_loop::kernel::{Kernel, LEVEL_TOKEN, WAKER_TOKEN};
+use crate::event_loop::kernel::{Inbox, Kernel, LEVEL_TOKEN, WAKER_TOKEN};
 use crate::event_loop::loop_::parked::Listener;
 use crate::event_loop::loop_::{Due, Loop, Watched};
 use crate::event_loop::ready::{Task, clock};
@@ -157,8 +157,7 @@ impl Loop {
 
     fn longest_wait(&self, py: Python<'_>) -> Option<Duration> {
         let always = self.watches.with(py, |watches| watches.has_always_ready());
-        let full = self.inbox(py).is_some_and(|inbox| inbox.is_full());
-        if always || full || self.unusual.any(Unusual::SIGNALS) || self.has_ready(py) {
+        if always || self.has_mail(py) || self.unusual.any(Unusual::SIGNALS) || self.has_ready(py) {
             return Some(Duration::ZERO);
         }
         self.timers
@@ -279,8 +278,21 @@ impl Loop {
         }
     }
 
+    /// Returns true if other threads sent something that was not taken.
+    #[inline]
+    pub(super) fn has_mail(&self, py: Python<'_>) -> bool {
+        let is_full = |inbox: &mut Option<Arc<Inbox>>| {
+            let inbox = inbox.as_ref();
+            inbox.is_some_and(|inbox| inbox.is_full())
+        };
+        self.inbox.with(py, is_full)
+    }
+
     /// Moves what other threads sent into the queue.
     pub fn take_mail(&self, py: Python<'_>) {
+        if !self.has_mail(py) {
+            return;
+        }
         let Some(inbox) = self.inbox(py) else { return };
         let mail = inbox.take();
         if !mail.is_empty() {

@@ -65,6 +65,7 @@ pub fn run(py: Python<'_>, loop_: &Bound<'_, Loop>, nowait: bool, once: bool) ->
         this.forget_task();
     }
     let ran = turns(py, this, nowait, once);
+    asyncio_state::settle(py, this);
     let result = match this.ending.take(py) {
         Some(error) => Err(error),
         None => ran,
@@ -117,12 +118,20 @@ fn work(py: Python<'_>, this: &Loop, bounded: bool) -> PyResult<()> {
     let ready = || this.queue.with(py, |queue| queue.len());
     let mut left = if bounded { ready() } else { usize::MAX };
     while left > 0 {
-        signal_handlers::run(py, this);
+        if this.holds_state() && !this.may_hold_on(py) {
+            asyncio_state::settle(py, this);
+        }
+        // The loop of asyncio that the state belongs to has run the handlers of signals just before it parked.
+        if !this.holds_state() {
+            signal_handlers::run(py, this);
+        }
         let Some(task) = this.next_task(py) else {
             return Ok(());
         };
         run_task(py, this, task)?;
-        asyncio_state::clear(py);
+        if !this.holds_state() {
+            asyncio_state::clear(py);
+        }
         if bounded {
             left -= 1;
         }
