@@ -411,8 +411,8 @@ def stats(waits: bool = False) -> dict[str, Any]:
 
     Most of it comes from counters that are kept anyway, so a call costs some microseconds. The
     durations of greenlets' runs and of loops' waits are measured from the first call on, which
-    makes a switch a few dozen nanoseconds longer. It may be called in any thread. gevent
-    has no such function. The keys:
+    makes a switch a few nanoseconds longer. It may be called in any thread. gevent has no such
+    function. The keys:
 
     ``pid``, ``implementation``, ``resident_bytes``
         The process, its memory in bytes.
@@ -428,12 +428,14 @@ def stats(waits: bool = False) -> dict[str, Any]:
 
         - ``tasks`` taken up (switches, starts, callbacks), ``polls``, tasks ``ready``, ``timers``,
           open ``sockets`` and the ``sockets_waited_for``, ``watched`` descriptors;
-        - ``poll_seconds``, for which it asked the kernel and waited;
+        - ``poll_seconds``, for which it waited for events;
         - ``lag``, the times for which it did not look at its events: how many turns were at most so
           many seconds long (``classes``, pairs of a bound, last ``None``, and a count), their
           ``count``, their sum in ``seconds``, and the ``present`` turn's length;
         - ``longest_run`` of a greenlet without a switch: ``seconds``, the ``place`` in the program
-          as it ended, ``None`` for a callback of the hub, and the ``stack``.
+          as it ended, ``None`` for a callback of the hub, and the ``stack``. The seconds may be too
+          many by a tick of the kernel, 1 to 10 ms. Runs of less than three ticks are looked at in
+          one turn of sixteen only.
     ``look_ups``
         Calls of ``getaddrinfo`` and its kin: how many have ``begun``, ``failed``, are ``running``.
     ``http``

@@ -118,6 +118,8 @@ LONG_RUNS = {
     "the main greenlet": "compute(); gevent.sleep(0.001)",
     "a greenlet among others that yield": "others(); gevent.spawn(waits_after).join()",
     "a raw greenlet": "gevent.spawn_raw(waits_after); gevent.sleep(0.01)",
+    "after short turns": "turns(); gevent.spawn(waits_after).join()",
+    "the main greenlet, alone, between yields": "yields(); compute(); yields()",
 }
 LONG_RUN = """
 import gevent, time
@@ -149,6 +151,14 @@ def others():
     for _ in range(3):
         gevent.spawn(yielding)
 
+def turns():
+    for _ in range(50):
+        gevent.sleep(0.0001)
+
+def yields():
+    for _ in range(500):
+        gevent.sleep(0)
+
 gevent.sleep(0.001)
 stats()
 gevent.sleep(0.001)
@@ -169,7 +179,7 @@ class TestMeasured:
         assert done.stderr == ""
         first, second = done.stdout.splitlines()
         assert first.startswith("True ")
-        assert any(name in first for name in ("compute", "_after", "<module>")), first
+        assert any(name in first for name in ("compute", "_after", "yields", "<module>")), first
         assert second == "True"
 
     def test_a_callback_of_the_hub_has_no_place(self):

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 /// A point on `CLOCK_MONOTONIC`, in nanoseconds.
 #[derive(Copy, Clone, Ord, PartialOrd, Eq, PartialEq, Debug, Hash)]
@@ -15,9 +15,20 @@ impl Time {
     /// Returns the present time (`clock_gettime(2)`).
     #[must_use]
     pub fn now() -> Time {
-        let now = clock_gettime(ClockId::Monotonic);
-        // The monotonic clock starts at zero when the machine does.
-        Time(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+        Time(nanos(clock_gettime(ClockId::Monotonic)))
+    }
+
+    /// Returns the time of the kernel's last tick, which is up to [`tick_length`](Self::tick_length) before
+    /// [`now`](Self::now), or now itself. Reading it takes a quarter of the time, as it does not ask the processor.
+    #[must_use]
+    pub fn last_tick() -> Time {
+        Time(nanos(clock_gettime(ClockId::MonotonicCoarse)))
+    }
+
+    /// Returns the time from one tick of the kernel to the next, some milliseconds.
+    #[must_use]
+    pub fn tick_length() -> Duration {
+        Duration::from_nanos(nanos(clock_getres(ClockId::MonotonicCoarse)))
     }
 
     /// Returns the point `delay` later than this one, or [`Time::FAR`] if that cannot be expressed.
@@ -51,6 +62,11 @@ impl Time {
     }
 }
 
+fn nanos(time: Timespec) -> u64 {
+    // The monotonic clock starts at zero when the machine does.
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -75,5 +91,17 @@ mod tests {
     fn never_runs_backwards() {
         let first = Time::now();
         assert!(Time::now() >= first);
+    }
+
+    #[test]
+    fn ticks_are_on_the_same_clock() {
+        let tick = Time::last_tick();
+        assert!(Time::now() >= tick);
+        assert!(Time::tick_length() > Duration::ZERO);
+        assert!(Time::tick_length() <= Duration::from_millis(10));
+        let much_later = Time::now().after(Duration::from_secs(30));
+        while Time::last_tick() == tick {
+            assert!(Time::now() < much_later);
+        }
     }
 }

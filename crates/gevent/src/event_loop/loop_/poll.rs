@@ -70,9 +70,6 @@ impl Loop {
     pub fn poll(&self, py: Python<'_>, wait: bool) -> PyResult<()> {
         self.end_lingering(py);
         let kernel = self.kernel(py)?;
-        if self.unusual.any(Unusual::MEASURED) {
-            self.runs.begin_poll(self.activity.load(Relaxed));
-        }
         let mut buffers = match self.events.take(py) {
             Some(buffers) => buffers,
             None => Box::new([EventBuffer::new(), EventBuffer::new()]),
@@ -91,6 +88,9 @@ impl Loop {
         let polled = if timeout.is_some_and(|timeout| timeout.is_zero()) {
             kernel.main.wait(&mut buffers[0], timeout)
         } else {
+            if self.unusual.any(Unusual::MEASURED) {
+                self.runs.begin_wait(self.activity.load(Relaxed));
+            }
             self.polling.store(true, Relaxed);
             let inbox = if self.mail_is_near.swap(false, Relaxed) {
                 self.inbox(py)

@@ -116,12 +116,20 @@ impl Loop {
     /// would have to do first. This calls no Python.
     #[inline]
     pub fn yields_before_poll(&self, py: Python<'_>) -> bool {
-        !self
+        (!self
             .unusual
             .any(Unusual::PHASED | Unusual::IN_TASK | Unusual::MEASURED)
+            || self.is_measured_only())
             && self.queue.with_entered(py, |queue| {
                 queue.is_empty() && queue.idle_yield_before_poll(clock)
             })
+    }
+
+    /// Returns true if nothing is unusual but that runs are measured, and the one that ends now need not be timed.
+    #[cold]
+    #[inline(never)]
+    fn is_measured_only(&self) -> bool {
+        !self.unusual.any(Unusual::PHASED | Unusual::IN_TASK) && self.runs.passes_untimed()
     }
 
     /// Runs a part of a hub's task that may call Python or raise in a greenlet, and so may switch away from the hub.
