@@ -170,14 +170,14 @@ impl Runs {
         self.end_turn(now, tasks);
     }
 
-    /// Counts the turn that ends at `now`, unless nothing was done in it: the hub polls again right after a greenlet
-    /// polled in vain.
+    /// Counts the turn that ends at `now`, unless it was short and no task was done in it: the hub polls again right
+    /// after a greenlet polled in vain. A greenlet that runs alone and yields makes long turns without a task.
     fn end_turn(&self, now: u64, tasks: u64) {
         let since = self.turn_since.load(Relaxed);
-        if since == 0 || tasks == self.tasks_before.load(Relaxed) {
+        let length = now.saturating_sub(since);
+        if since == 0 || (tasks == self.tasks_before.load(Relaxed) && length <= BOUNDS[0]) {
             return;
         }
-        let length = now.saturating_sub(since);
         let class = BOUNDS.iter().position(|bound| length <= *bound);
         add(&self.classes[class.unwrap_or(BOUNDS.len())], 1);
         add(&self.turn_nanos, length);
