@@ -3,6 +3,7 @@
 import os
 import random
 import socket as stdlib
+import threading
 
 import pytest
 
@@ -136,6 +137,44 @@ def test_a_detached_end(pair):
     with stdlib.socket(fileno=one.detach()) as plain:
         for _ in range(2):
             assert_arrives(other, lambda: plain.send(b"late"))
+
+
+@pytest.mark.parametrize("what", ["thread", "timer", "watcher"])
+def test_a_busy_pair_starves_nobody(pair, what):
+    """Two ends that do nothing but wake each other leave room for what only a poll finds."""
+    one, other = pair
+    loop = gevent.get_hub().loop
+    near, far = stdlib.socketpair()
+    watcher = loop.io(near.fileno(), 1)
+    came = []
+
+    def begin():
+        if what == "thread":
+            threading.Thread(target=loop.run_callback_threadsafe, args=(came.append, 1)).start()
+        elif what == "timer":
+            gevent.spawn_later(0.001, came.append, 1)
+        else:
+            watcher.start(came.append, 1)
+            far.send(b"x")
+
+    def ask():
+        for number in range(1_000_000):
+            if number == 100:
+                begin()
+            if came:
+                break
+            one.send(b"x")
+            one.recv(1)
+        one.shutdown(socket.SHUT_WR)
+
+    def answer():
+        while other.recv(1):
+            other.send(b"x")
+
+    with near, far:
+        gevent.joinall([gevent.spawn(ask), gevent.spawn(answer)], raise_error=True)
+        watcher.close()
+    assert came
 
 
 def test_both_ends_of_a_forked_child(pair):

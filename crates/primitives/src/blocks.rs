@@ -68,6 +68,7 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::STEPS;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -97,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_block_is_handed_out_twice(steps in prop::collection::vec((0..3u8, any::<prop::sample::Index>()), 0..400)) {
+        fn no_block_is_handed_out_twice(steps in prop::collection::vec((0..3u8, any::<prop::sample::Index>()), 0..STEPS)) {
             let mut blocks = Blocks::new();
             let mut used: Vec<u32> = Vec::new();
             let mut freed = HashSet::new();

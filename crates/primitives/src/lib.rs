@@ -25,6 +25,10 @@ pub fn runs(sorted: &[u32], in_a_segment: u32) -> impl Iterator<Item = &[u32]> {
     sorted.chunk_by(move |one, next| one + 1 == *next && !next.is_multiple_of(in_a_segment))
 }
 
+/// The most steps of a random program in the tests. Miri takes a thousand times as long for each.
+#[cfg(test)]
+const STEPS: usize = if cfg!(miri) { 20 } else { 500 };
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -148,6 +148,7 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::STEPS;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -201,7 +202,7 @@ mod tests {
         #[test]
         fn no_chunk_is_handed_out_twice_and_used_pages_stay_warm(
             each in 1..=64usize,
-            steps in prop::collection::vec((0..5u8, any::<prop::sample::Index>()), 0..500),
+            steps in prop::collection::vec((0..5u8, any::<prop::sample::Index>()), 0..STEPS),
         ) {
             let mut pages = laid_out(each);
             let mut used: Vec<u32> = Vec::new();

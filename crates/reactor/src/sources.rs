@@ -210,6 +210,14 @@ struct Source<W> {
     duplicate: Option<OwnedFd>,
 }
 
+impl<W> Source<W> {
+    #[inline]
+    fn clear(&mut self, direction: Direction) {
+        let gone = direction.open() | Readiness::ERROR;
+        self.readiness = self.readiness.without(gone);
+    }
+}
+
 /// The entry of [`Sources::owners`] for no source: an index that the slab cannot reach.
 const NONE: u32 = u32::MAX;
 
@@ -363,8 +371,7 @@ impl<W> Sources<W> {
     /// event says otherwise.
     pub fn clear(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.get_mut(key) {
-            let gone = direction.open() | Readiness::ERROR;
-            source.readiness = source.readiness.without(gone);
+            source.clear(direction);
         }
     }
 
@@ -410,10 +417,34 @@ impl<W> Sources<W> {
         woken
     }
 
+    /// Notes that an operation in this direction met `EAGAIN`, as [`clear`](Sources::clear) does, and parks a waiter, as
+    /// [`set_waiter`](Sources::set_waiter) does.
+    ///
+    /// # Errors
+    /// Returns the given waiter when there is one already or the key is stale.
+    #[inline]
+    pub fn park(&mut self, key: SourceKey, direction: Direction, waiter: W) -> Result<(), W> {
+        let Some(source) = self.get_mut(key) else {
+            return Err(waiter);
+        };
+        source.clear(direction);
+        let slot = &mut source.waiters[direction as usize];
+        if slot.is_some() {
+            return Err(waiter);
+        }
+        *slot = Some(waiter);
+        self.waiting += 1;
+        Ok(())
+    }
+
     /// Notes that a read is worth trying, before the event that will say so, and takes the reader to wake.
+    #[inline]
     pub fn note_readable(&mut self, key: SourceKey) -> Option<W> {
-        self.get_mut(key)?.readiness |= Readiness::READABLE;
-        self.take_waiter(key, Direction::Read)
+        let source = self.get_mut(key)?;
+        source.readiness |= Readiness::READABLE;
+        let reader = source.waiters[Direction::Read as usize].take()?;
+        self.waiting -= 1;
+        Some(reader)
     }
 
     /// Forgets what is known about a source and has the kernel report its present state anew, as an event.

@@ -30,8 +30,8 @@ impl Fixture {
     }
 
     fn park(&mut self, key: SourceKey, direction: Direction, waiter: &'static str) {
-        self.sources.clear(key, direction);
-        self.sources.set_waiter(key, direction, waiter).unwrap();
+        self.sources.park(key, direction, waiter).unwrap();
+        assert!(!self.sources.is_ready(key, direction));
     }
 
     /// Handles all present events, and returns the waiters that they wake.
@@ -116,6 +116,7 @@ fn one_waiter_per_direction() {
     let sources = &mut f.sources;
     assert_eq!(sources.set_waiter(key, Direction::Read, "a"), Ok(()));
     assert_eq!(sources.set_waiter(key, Direction::Read, "b"), Err("b"));
+    assert_eq!(sources.park(key, Direction::Read, "b"), Err("b"));
     assert_eq!(sources.set_waiter(key, Direction::Write, "c"), Ok(()));
     assert_eq!(sources.waiting(), 2);
     assert_eq!(sources.take_waiter(key, Direction::Read), Some("a"));
@@ -137,6 +138,7 @@ fn deregistering_returns_the_waiters_and_ends_the_key() {
     assert_eq!(f.deregister(key), [None, None]);
     assert_eq!(f.sources.readiness(key), Readiness::EMPTY);
     assert_eq!(f.sources.set_waiter(key, Direction::Read, "x"), Err("x"));
+    assert_eq!(f.sources.park(key, Direction::Read, "x"), Err("x"));
     assert_eq!(f.sources.take_waiter(key, Direction::Read), None);
     assert!(f.sources.rearm(&f.epoll, key).is_err());
     peer.write_all(b"x").unwrap();

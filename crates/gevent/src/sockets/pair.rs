@@ -53,14 +53,9 @@ impl Pair {
     }
 
     /// Calls `f` with the loop and source by which an end waits, if it does.
-    pub fn at<R>(
-        &self,
-        py: Python<'_>,
-        end: usize,
-        f: impl FnOnce(&Registration) -> Option<R>,
-    ) -> Option<R> {
+    pub fn at(&self, py: Python<'_>, end: usize, f: impl FnOnce(&Registration)) {
         self.registrations
-            .with(py, |registrations| registrations[end].as_ref().and_then(f))
+            .with_entered(py, |registrations| registrations[end].as_ref().map(f));
     }
 
     /// Notes that other code may send and receive from now on, so that the counts are no longer reliable.

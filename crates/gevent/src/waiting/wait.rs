@@ -208,11 +208,11 @@ impl Wait {
         }
     }
 
-    /// Wakes as [`wake_none`](Self::wake_none) does, together with the descriptors of the loop's next turn, which come
-    /// after its timers.
-    pub fn wake_with_descriptors(self: Arc<Self>, py: Python<'_>) {
-        let loop_ = self.loop_.bind(py).clone();
-        loop_.get().note_readable(py, self);
+    /// Wakes as [`wake_none`](Self::wake_none) does, but queues no task. If it returns true, the caller carries out the
+    /// task that would have been queued.
+    #[inline]
+    pub fn wake_unqueued(&self) -> bool {
+        self.progress.wake()
     }
 
     /// Wakes as [`wake_none`](Self::wake_none) does, ahead of everything that is ready.

@@ -388,16 +388,11 @@ impl WebSocketBase {
 fn send_some(py: Python<'_>, socket: &SocketBase, data: &[u8]) -> rustix::io::Result<usize> {
     let sent = socket.call(py, Direction::Write, false, |state, fd| {
         let sent = rustix::net::send(fd, data, SendFlags::empty())?;
-        Ok((sent, state.notify_peer(py, sent)))
+        state.notify_peer(py, sent);
+        Ok(sent)
     });
     match sent {
-        Ok((sent, reader)) => {
-            if let Some(reader) = reader {
-                reader.wake_with_descriptors(py);
-            }
-            Ok(sent)
-        }
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        Err(error) => Err(error),
+        sent => sent,
     }
 }

@@ -67,12 +67,18 @@ impl Loop {
         });
     }
 
-    /// Notes that the source can be read, before the kernel reports it; returns the reader, for the caller to wake.
+    /// Notes that the source can be read, before the kernel reports it, and has its reader woken with the descriptors of the
+    /// next turn, as the timers of that turn come first.
     #[inline]
-    pub fn filled(&self, py: Python<'_>, key: SourceKey) -> Option<WaitRef> {
-        self.sources
-            .with_entered(py, |sources| sources.note_readable(key))?
-            .into_wait()
+    pub fn filled(&self, py: Python<'_>, key: SourceKey) {
+        let reader = self
+            .sources
+            .with_entered(py, |sources| sources.note_readable(key));
+        match reader {
+            Some(Parked::Greenlet(reader)) => self.note_readable(py, reader),
+            Some(listener) => self.wake_parked(py, [Some(listener), None]),
+            None => {}
+        }
     }
 
     /// Has `wait` woken when an operation on the source, which met `EAGAIN`, is worth trying again.
@@ -87,9 +93,8 @@ impl Loop {
         wait: &WaitRef,
     ) -> Result<(), Option<Py<PyAny>>> {
         let refused = self.sources.with_entered(py, |sources| {
-            sources.clear(key, direction);
             let parked = Parked::Greenlet(wait.clone());
-            let refused = sources.set_waiter(key, direction, parked).err()?;
+            let refused = sources.park(key, direction, parked).err()?;
             let other = sources.take_waiter(key, direction);
             let greenlet = match &other {
                 Some(Parked::Greenlet(other)) => Some(other.greenlet().clone_ref(py)),

@@ -29,19 +29,57 @@ impl Loop {
                 Next::Empty if self.noted.with_entered(py, |noted| noted.is_empty()) => {
                     return None;
                 }
-                Next::Empty => self.begin_turn(py),
+                Next::Empty => {
+                    let first = self.begin_turn(py);
+                    if first.is_some() {
+                        return first;
+                    }
+                }
             }
         }
     }
 
-    /// Has a reader woken with the descriptors of the next turn.
-    pub fn note_readable(&self, py: Python<'_>, reader: WaitRef) {
-        self.noted.with(py, |noted| noted.push(reader));
+    /// Has a reader woken with the descriptors of the next turn. The caller has noted that the thread is inside this crate.
+    #[inline]
+    pub(crate) fn note_readable(&self, py: Python<'_>, reader: WaitRef) {
+        self.noted.with_entered(py, |noted| noted.push(reader));
     }
 
-    /// Begins a turn because of the readers that were noted: with a poll, or, where there is next to nothing else that a poll
-    /// could find, with no more than the timers that are due.
-    fn begin_turn(&self, py: Python<'_>) {
+    /// Begins a turn because of the readers that were noted, while nothing is ready. Where there is next to nothing else that
+    /// a poll could find, and no timer, the readers are all that the turn brings: the first of them to go on is returned
+    /// without a way over the queue.
+    #[inline]
+    fn begin_turn(&self, py: Python<'_>) -> Option<Task> {
+        let quiet = self
+            .sources
+            .with_entered(py, |sources| sources.waiting() <= 1)
+            && self.watched.with_entered(py, |watched| watched.is_empty())
+            && self
+                .timers
+                .with_entered(py, |timers| timers.next_deadline().is_none())
+            && self.queue.with_entered(py, |queue| queue.pass(clock));
+        if !quiet {
+            self.begin_busy_turn(py);
+            return None;
+        }
+        // The reader that was noted last goes on first, as in `wake_noted`.
+        let last = self.noted.with_entered(py, Vec::pop)?;
+        if !self.noted.with_entered(py, |noted| noted.is_empty()) {
+            self.wake_noted(py);
+        }
+        // A reader that something else has woken meanwhile is in the queue already, or has gone on.
+        let woken = last.wake_unqueued();
+        woken.then(|| {
+            self.progressed();
+            Task::Wake(last)
+        })
+    }
+
+    /// Begins a turn as [`begin_turn`](Self::begin_turn) does: with a poll, or, where a poll is neither due nor could find
+    /// much else, with the timers that are due.
+    #[cold]
+    #[inline(never)]
+    fn begin_busy_turn(&self, py: Python<'_>) {
         let others = self.sources.with_entered(py, |sources| sources.waiting());
         if others > 1 || self.watched.with_entered(py, |watched| !watched.is_empty()) {
             return self.glance(py);

@@ -18,7 +18,7 @@ use crate::ffi::buffer::{Frozen, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::socket::readiness::Begun;
+use crate::sockets::socket::readiness::{Attempt, Begun, Vain};
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 
@@ -75,16 +75,35 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
             Ok(Err(error)) => return FastPath::Failed(error),
             Err(_) => return FastPath::Incomplete(0),
         };
-        match usize::try_from(size) {
-            Ok(size) if size > 0 && this.is_worth_trying(py, Direction::Read) => {
-                match this.try_receive(py, size, RecvFlags::empty(), true) {
-                    Ok(Ok(bytes)) => FastPath::Done(bytes.into_any().unbind()),
-                    Ok(Err(error)) => FastPath::Failed(error),
-                    Err(error) => this.refused(py, Direction::Read, error),
-                }
-            }
-            _ => FastPath::Incomplete(0),
+        let Ok(size @ 1..) = usize::try_from(size) else {
+            return FastPath::Incomplete(0);
+        };
+        match this.try_receive(py, size, RecvFlags::empty(), Attempt::First) {
+            Ok(Ok(bytes)) => FastPath::Done(bytes.into_any().unbind()),
+            Ok(Err(error)) => FastPath::Failed(error),
+            // A receive that is known to have to wait is done so far as that the slow path need not try it.
+            Err(Vain::Blocks) => FastPath::Incomplete(size),
+            Err(vain) => vain.into_fast_path(0),
         }
+    }
+
+    /// `size` is the number of bytes that a receive without flags, which is known to have to wait, may take; 0 where nothing
+    /// is known.
+    fn begin_after(
+        slf: &Bound<'_, SocketBase>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+        size: usize,
+    ) -> PyResult<First> {
+        if size == 0 {
+            return Self::begin(slf, arguments);
+        }
+        let request = Request {
+            size,
+            flags: RecvFlags::empty(),
+            attempt: Attempt::Likely,
+        };
+        let deadline = slf.get().own_deadline(slf.py());
+        SocketBase::wait_to_receive(slf, request, deadline).map(Into::into)
     }
 
     fn begin(
@@ -110,7 +129,10 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
         let request = Request {
             size,
             flags: receive_flags(flags),
-            force: deadline.is_immediate(),
+            attempt: match deadline.is_immediate() {
+                true => Attempt::Forced,
+                false => Attempt::Likely,
+            },
         };
         SocketBase::receive(slf, request, deadline).map(Into::into)
     }
@@ -121,27 +143,38 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
 struct Request {
     size: usize,
     flags: RecvFlags,
-    /// True if it makes its system call even when the socket is known not to be ready.
-    force: bool,
+    attempt: Attempt,
 }
 
 impl SocketBase {
     /// Tries to receive; if that would block, parks and tries again afterwards.
-    fn receive(slf: &Bound<'_, Self>, request: Request, mut deadline: Deadline) -> PyResult<Step> {
+    fn receive(slf: &Bound<'_, Self>, request: Request, deadline: Deadline) -> PyResult<Step> {
         let py = slf.py();
         let this = slf.get();
         loop {
-            match this.try_receive(py, request.size, request.flags, request.force) {
+            match this.try_receive(py, request.size, request.flags, request.attempt) {
                 Ok(bytes) => return Ok(Step::Done(bytes?.into_any().unbind())),
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => py.check_signals()?,
-                Err(error) => return Err(errno_error(error.raw_os_error())),
+                Err(Vain::Blocks | Vain::NotTried) => break,
+                Err(Vain::Error(Errno::INTR)) => py.check_signals()?,
+                Err(Vain::Error(error)) => return Err(errno_error(error.raw_os_error())),
             }
         }
+        Self::wait_to_receive(slf, request, deadline)
+    }
+
+    /// Parks until another attempt is worth making, and then receives.
+    fn wait_to_receive(
+        slf: &Bound<'_, Self>,
+        request: Request,
+        mut deadline: Deadline,
+    ) -> PyResult<Step> {
+        let py = slf.py();
+        let this = slf.get();
         let Begun { wait, slot } = this.begin_wait(py, Direction::Read, &mut deadline)?;
         let socket = slf.clone().unbind();
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
-            let socket = socket.bind(py);
+            // Dropping a bound reference does not read pyo3's count of attachments, which is thread-local.
+            let socket = &socket.into_bound(py);
             match socket
                 .get()
                 .end_wait(py, Direction::Read, slot, wait, woken)
@@ -149,12 +182,13 @@ impl SocketBase {
                 Ok(()) => Self::receive(socket, request, deadline),
                 // The hub must not wait, so it makes the system call even if that is expected to block.
                 Err(error)
-                    if !request.force && error.is_instance_of::<BlockingSwitchOutError>(py) =>
+                    if request.attempt != Attempt::Forced
+                        && error.is_instance_of::<BlockingSwitchOutError>(py) =>
                 {
                     Self::receive(
                         socket,
                         Request {
-                            force: true,
+                            attempt: Attempt::Forced,
                             ..request
                         },
                         deadline,
@@ -174,11 +208,11 @@ impl SocketBase {
         py: Python<'py>,
         size: usize,
         flags: RecvFlags,
-        force: bool,
-    ) -> rustix::io::Result<PyResult<Bound<'py, PyBytes>>> {
+        attempt: Attempt,
+    ) -> Result<PyResult<Bound<'py, PyBytes>>, Vain> {
         let mut scratch = Scratch::<SCRATCH>::new();
         let one_call = size > SCRATCH;
-        let got = self.call(py, Direction::Read, force, |state, fd| {
+        let got = self.attempt(py, Direction::Read, attempt, |state, fd| {
             // Two kinds of receives go directly into the bytes object: those that a second system call could not
             // continue (datagrams, flags), and those that are likely to be large, as the last one was.
             if one_call
@@ -195,9 +229,13 @@ impl SocketBase {
             Some(got) => got,
             None => &[],
         };
+        let attempt = match head {
+            [] => attempt,
+            _ => Attempt::Forced,
+        };
         filled(py, size, |room| {
             room.put(head);
-            let more = self.call(py, Direction::Read, true, |state, fd| {
+            let more = self.attempt(py, Direction::Read, attempt, |state, fd| {
                 state.take_in(py, fd, room, flags)?;
                 state.plenty.set(room.received() > SCRATCH);
                 Ok(())

@@ -44,6 +44,38 @@ pub enum WaitSlot {
     Watch(RawFd, Option<usize>, bool),
 }
 
+/// The conditions on which an attempt makes its system call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attempt {
+    /// On the fast path: unless the operation must not wait, or is known to have to.
+    First,
+    /// Unless the operation is known to have to wait.
+    Likely,
+    /// In any case.
+    Forced,
+}
+
+/// The reason why an attempt came to nothing.
+#[derive(Debug)]
+pub enum Vain {
+    /// None was made: the operation must not wait, which the slow path sees to.
+    NotTried,
+    /// An attempt would block, or just did.
+    Blocks,
+    /// The system call failed.
+    Error(Errno),
+}
+
+impl Vain {
+    /// Returns the result of a fast path that has done this much of its call.
+    pub fn into_fast_path(self, done: usize) -> FastPath {
+        match self {
+            Self::NotTried | Self::Blocks | Self::Error(Errno::INTR) => FastPath::Incomplete(done),
+            Self::Error(error) => FastPath::Failed(errno_error(error.raw_os_error())),
+        }
+    }
+}
+
 impl State {
     /// Returns true if an operation is known to block: the kernel said so, and has reported no change since.
     fn would_block(&self, py: Python<'_>, direction: Direction) -> bool {
@@ -139,14 +171,19 @@ impl State {
         }
     }
 
-    /// Counts bytes that were sent to the other end of a pair, and returns the waiter there, for the caller to wake.
-    pub fn notify_peer(&self, py: Python<'_>, sent: usize) -> Option<WaitRef> {
-        let (pair, end) = self.pair.as_ref()?;
+    /// Counts bytes that were sent to the other end of a pair, and has the reader there woken.
+    #[inline]
+    pub fn notify_peer(&self, py: Python<'_>, sent: usize) {
+        let Some((pair, end)) = &self.pair else {
+            return;
+        };
         pair.sent(1 - end, sent);
         pair.at(py, 1 - end, |(loop_, key)| {
             let loop_ = loop_.get();
-            loop_.is_mine().then(|| loop_.filled(py, *key)).flatten()
-        })
+            if loop_.is_mine() {
+                loop_.filled(py, *key);
+            }
+        });
     }
 }
 
@@ -172,24 +209,38 @@ impl SocketBase {
         })
     }
 
-    /// Returns true if the fast path is worth trying: the operation is allowed to wait, and is not known to have to.
-    pub fn is_worth_trying(&self, py: Python<'_>, direction: Direction) -> bool {
+    /// Makes a system call as [`call`](Self::call) does, for an operation whose fast path and slow path share this. A
+    /// refusal of the kernel on the fast path is noted, so that the slow path waits without another attempt.
+    ///
+    /// # Errors
+    /// Returns the reason why the attempt came to nothing.
+    #[inline]
+    pub fn attempt<T>(
+        &self,
+        py: Python<'_>,
+        direction: Direction,
+        attempt: Attempt,
+        call: impl FnOnce(&State, BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> Result<T, Vain> {
         self.state.with(py, |state| {
-            state.timeout != Some(0.0) && !state.would_block(py, direction)
-        })
-    }
-
-    /// Returns the result of the fast path after a failed system call. After `EAGAIN` the slow path waits without
-    /// another attempt.
-    pub fn refused(&self, py: Python<'_>, direction: Direction, error: Errno) -> FastPath {
-        match error {
-            Errno::AGAIN => {
-                self.state.with(py, |state| state.blocked(py, direction));
-                FastPath::Incomplete(0)
+            if attempt == Attempt::First && state.timeout == Some(0.0) {
+                return Err(Vain::NotTried);
             }
-            Errno::INTR => FastPath::Incomplete(0),
-            error => FastPath::Failed(errno_error(error.raw_os_error())),
-        }
+            let fd = state.fd.as_ref().ok_or(Vain::Error(Errno::BADF))?;
+            if attempt != Attempt::Forced && state.would_block(py, direction) {
+                return Err(Vain::Blocks);
+            }
+            match call(state, fd.as_fd()) {
+                Ok(value) => Ok(value),
+                Err(Errno::AGAIN) => {
+                    if attempt == Attempt::First {
+                        state.blocked(py, direction);
+                    }
+                    Err(Vain::Blocks)
+                }
+                Err(error) => Err(Vain::Error(error)),
+            }
+        })
     }
 
     /// Calls `attempt` until it no longer would block, and waits in between. Its argument is true if the attempt must
@@ -260,12 +311,24 @@ impl SocketBase {
             let text = "Resource temporarily unavailable";
             return Err(PyBlockingIOError::new_err((libc::EAGAIN, text)));
         }
-        let (keeps_loop_alive, number) = self.state.with(py, |state| {
+        let loop_ = hub::current_loop(py)?;
+        let (keeps_loop_alive, number, source) = self.state.with(py, |state| {
             let number = state.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            (state.keeps_loop_alive, number)
+            let source = match &state.source {
+                Some((other, key)) if other.is(&loop_) => Some(*key),
+                _ => None,
+            };
+            (state.keeps_loop_alive, number, source)
         });
-        let wait = hub::new_wait_for(py, Reason::socket(direction, number))?;
-        let slot = self.enlist(py, direction, &wait, keeps_loop_alive)?;
+        let wait = Wait::new_for(py, loop_, Reason::socket(direction, number))?;
+        let slot = match source {
+            Some(key) if keeps_loop_alive => {
+                let parked = wait.loop_().get().park_at(py, key, direction, &wait);
+                parked.map_err(|other| in_use(py, other))?;
+                WaitSlot::Source(key)
+            }
+            _ => self.enlist(py, direction, &wait, keeps_loop_alive)?,
+        };
         if let Some(at) = deadline.time() {
             wait.expire_at(py, at, keeps_loop_alive);
         }
@@ -293,7 +356,9 @@ impl SocketBase {
         Ok(())
     }
 
-    /// Registers the wait with the loop.
+    /// Registers the wait with the loop, where the socket is not a source of the loop yet, or is not to be.
+    #[cold]
+    #[inline(never)]
     fn enlist(
         &self,
         py: Python<'_>,
@@ -303,10 +368,9 @@ impl SocketBase {
     ) -> PyResult<WaitSlot> {
         let loop_ = wait.loop_().get();
         if keeps_loop_alive && let Some(key) = self.source_in(py, wait.loop_())? {
-            return match loop_.park_at(py, key, direction, wait) {
-                Ok(()) => Ok(WaitSlot::Source(key)),
-                Err(other) => Err(in_use(py, other)?),
-            };
+            let parked = loop_.park_at(py, key, direction, wait);
+            parked.map_err(|other| in_use(py, other))?;
+            return Ok(WaitSlot::Source(key));
         }
         let taken = self.state.with(py, |state| {
             let slot = &mut state.watching[direction as usize];
@@ -318,7 +382,7 @@ impl SocketBase {
         });
         let (None, Some(fd)) = taken else {
             return Err(match taken.0 {
-                Some(greenlet) => in_use(py, Some(greenlet))?,
+                Some(greenlet) => in_use(py, Some(greenlet)),
                 None => errno_error(libc::EBADF),
             });
         };
@@ -412,12 +476,15 @@ fn same(one: &WaitRef, other: &WaitRef) -> bool {
     std::ptr::eq::<Wait>(&**one, &**other)
 }
 
-fn in_use(py: Python<'_>, by: Option<Py<PyAny>>) -> PyResult<PyErr> {
-    let by = match by {
-        Some(greenlet) => greenlet.bind(py).repr()?.to_string(),
+/// Makes the error for a second wait in one direction, or returns the error that the `repr` of the waiter raises.
+#[cold]
+fn in_use(py: Python<'_>, by: Option<Py<PyAny>>) -> PyErr {
+    let by = match by.map(|greenlet| greenlet.bind(py).repr()) {
+        Some(Ok(text)) => text.to_string(),
+        Some(Err(error)) => return error,
         None => "one that has ended".to_owned(),
     };
-    Ok(ConcurrentObjectUseError::new_err(format!(
+    ConcurrentObjectUseError::new_err(format!(
         "This socket is already used by another greenlet: {by}"
-    )))
+    ))
 }

@@ -1,7 +1,6 @@
 //! The operations `send` and `sendall` of a socket.
 
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
 
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
@@ -15,7 +14,7 @@ use crate::ffi::blocking::{Blocking, FastPath, First, Step};
 use crate::ffi::buffer::Readable;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::socket::io::send_flags;
-use crate::sockets::socket::readiness::Begun;
+use crate::sockets::socket::readiness::{Attempt, Begun};
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 
@@ -108,13 +107,17 @@ fn send_once(
         return FastPath::Incomplete(0);
     };
     let data = data.as_bytes();
-    if data.is_empty() || !this.is_worth_trying(py, Direction::Write) {
+    if data.is_empty() {
         return FastPath::Incomplete(0);
     }
-    let none = SendFlags::empty();
-    match this.transmit(py, none, true, |fd| rustix::net::send(fd, data, none)) {
+    let sent = this.attempt(py, Direction::Write, Attempt::First, |state, fd| {
+        let sent = rustix::net::send(fd, data, SendFlags::empty())?;
+        state.notify_peer(py, sent);
+        Ok(sent)
+    });
+    match sent {
         Ok(sent) => then(sent, data.len()),
-        Err(error) => this.refused(py, Direction::Write, error),
+        Err(vain) => vain.into_fast_path(0),
     }
 }
 
@@ -180,7 +183,8 @@ impl Sending {
         let Begun { wait, slot } = this.begin_wait(py, Direction::Write, &mut deadline)?;
         let socket = slf.clone().unbind();
         let then = move |py: Python<'_>, wait: &WaitRef, woken: Outcome| {
-            let socket = socket.bind(py);
+            // Dropping a bound reference does not read pyo3's count of attachments, which is thread-local.
+            let socket = &socket.into_bound(py);
             match socket
                 .get()
                 .end_wait(py, Direction::Write, slot, wait, woken)
@@ -200,32 +204,13 @@ impl Sending {
 
     #[inline]
     fn attempt(&self, py: Python<'_>, socket: &SocketBase) -> rustix::io::Result<usize> {
-        socket.transmit(py, self.flags, self.force, |fd| {
-            self.memory.send(py, self.sent, fd, self.flags)
-        })
-    }
-}
-
-impl SocketBase {
-    /// Makes one system call by `send`, and wakes the other end of a pair if that waits.
-    #[inline]
-    fn transmit(
-        &self,
-        py: Python<'_>,
-        flags: SendFlags,
-        force: bool,
-        send: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<usize>,
-    ) -> rustix::io::Result<usize> {
-        let (sent, reader) = self.call(py, Direction::Write, force, |state, fd| {
-            let sent = send(fd)?;
-            if !flags.is_empty() {
+        socket.call(py, Direction::Write, self.force, |state, fd| {
+            let sent = self.memory.send(py, self.sent, fd, self.flags)?;
+            if !self.flags.is_empty() {
                 state.expose();
             }
-            Ok((sent, state.notify_peer(py, sent)))
-        })?;
-        if let Some(reader) = reader {
-            reader.wake_with_descriptors(py);
-        }
-        Ok(sent)
+            state.notify_peer(py, sent);
+            Ok(sent)
+        })
     }
 }
