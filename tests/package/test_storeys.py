@@ -37,7 +37,7 @@ PRIVATE = {
     "sockets/socket.rs": ["SocketBase", "State"],
 }
 #: Crates that know no Python, and which of their kind they may use.
-PURE = ("reactor", "http1", "websocket", "dns", "wait", "primitives")
+PURE = ("reactor", "http1", "websocket", "dns", "wait", "primitives", "exclusive")
 
 
 def files():

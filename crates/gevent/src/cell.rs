@@ -8,35 +8,27 @@
 //! allocate, and so start a collection, before our fields are written. Their memory is all zeroes then. So every field of a class
 //! is valid when zeroed, which [`add_class`] has the compiler prove: a cell or a [`Made`] of zeroes holds nothing, traversal
 //! passes over it, and every other access panics.
+//!
+//! The crate `exclusive` has the two without Python, where Miri runs their tests. This file adds the GIL, by which threads may
+//! share them, and the note that the thread is inside this crate.
 
-use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 
+use exclusive::Exclusive;
 use pyo3::PyClass;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::ffi::thread;
 
-/// The cell is memory of zeroes: its object is being made.
-const BLANK: u8 = 0;
-/// The cell holds a value.
-const CLOSED: u8 = 1;
-/// A closure uses the value.
-const OPEN: u8 = 2;
-
 /// A value that is only touched with the GIL held, one closure at a time.
-pub struct GilCell<T> {
-    state: Cell<u8>,
-    value: UnsafeCell<MaybeUninit<T>>,
-}
+pub struct GilCell<T>(Exclusive<T>);
 
-// SAFETY: every access needs a `Python` token or a collector's visit, so at most one thread is inside; `state` makes access
-// by a second closure on the same thread panic before a second reference exists. Moving the value across threads needs
-// `T: Send`.
+// SAFETY: every access needs a `Python` token or a collector's visit, which only the thread that holds the GIL has, so at most
+// one thread is inside; a second closure on the same thread is refused. Moving the value across threads needs `T: Send`.
 unsafe impl<T: Send> Sync for GilCell<T> {}
 
 impl<T> GilCell<T> {
@@ -49,10 +41,7 @@ impl<T> GilCell<T> {
 
     /// Wraps `value`, for the initializer of a static.
     pub const fn in_static(value: T) -> Self {
-        Self {
-            state: Cell::new(CLOSED),
-            value: UnsafeCell::new(MaybeUninit::new(value)),
-        }
+        Self(Exclusive::new(value))
     }
 
     /// Opens the cell. `f` must not call Python, drop a Python object or switch greenlets.
@@ -66,14 +55,7 @@ impl<T> GilCell<T> {
     /// it has opened another cell, asked for the hub, or found a loop to be the thread's own.
     #[inline]
     pub fn with_entered<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
-        if self.state.get() != CLOSED {
-            refuse(self.state.get());
-        }
-        self.state.set(OPEN);
-        let _close = Close(&self.state);
-        // SAFETY: the state was CLOSED, so the cell holds a value, and, as the GIL is held (`_py`), no other reference to it
-        // exists; `_close` resets the state when `f` returns or unwinds.
-        f(unsafe { (*self.value.get()).assume_init_mut() })
+        self.0.with(f)
     }
 
     /// Puts `value` in and returns what was there, for the caller to drop outside.
@@ -113,12 +95,7 @@ impl<T> GilCell<T> {
     /// object is being made.
     #[inline]
     pub fn peek<R>(&self, _visit: &PyVisit<'_>, f: impl FnOnce(&T) -> R) -> Option<R> {
-        if self.state.get() != CLOSED {
-            return None;
-        }
-        // SAFETY: the cell holds a value. The collector, which made the visit, holds the GIL, and the state is not OPEN, so no
-        // mutable reference exists; `f` only reports objects to the collector, which runs no Python code while it traverses.
-        Some(f(unsafe { (*self.value.get()).assume_init_ref() }))
+        self.0.peek(f)
     }
 }
 
@@ -132,20 +109,9 @@ impl<T> fmt::Debug for GilCell<T> {
 impl<T> Drop for GilCell<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.state.get() != BLANK {
+        if !self.0.is_blank() {
             thread::enter();
-            // SAFETY: the cell holds a value, and no other code can reach it any more.
-            unsafe { self.value.get_mut().assume_init_drop() };
         }
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn refuse(state: u8) -> ! {
-    match state {
-        BLANK => panic!("the object has not been made yet"),
-        _ => panic!("a GIL cell was opened twice"),
     }
 }
 
@@ -174,37 +140,21 @@ pub fn release<P>(py: Python<'_>, object: Option<Py<P>>) {
     drop(object.map(|object| object.into_bound(py)));
 }
 
-struct Close<'a>(&'a Cell<u8>);
-
-impl Drop for Close<'_> {
-    fn drop(&mut self) {
-        self.0.set(CLOSED);
-    }
-}
-
 /// A field that is set as its object is made and never changes.
-pub struct Made<T> {
-    is_made: bool,
-    value: MaybeUninit<T>,
-}
+pub struct Made<T>(exclusive::Made<T>);
 
 impl<T> Made<T> {
     /// Wraps `value`.
     #[inline]
     pub fn new(value: T) -> Self {
         thread::enter();
-        Self {
-            is_made: true,
-            value: MaybeUninit::new(value),
-        }
+        Self(exclusive::Made::new(value))
     }
 
     /// Returns the value, for `__traverse__`; `None` while the object is being made.
     #[inline]
     pub fn peek(&self) -> Option<&T> {
-        // SAFETY: `new` alone sets the flag, with the value.
-        self.is_made
-            .then(|| unsafe { self.value.assume_init_ref() })
+        self.0.peek()
     }
 }
 
@@ -214,10 +164,7 @@ impl<T> Deref for Made<T> {
     #[inline]
     fn deref(&self) -> &T {
         thread::enter();
-        match self.peek() {
-            Some(value) => value,
-            None => refuse(BLANK),
-        }
+        self.0.get()
     }
 }
 
@@ -231,10 +178,8 @@ impl<T> fmt::Debug for Made<T> {
 impl<T> Drop for Made<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_made {
+        if self.peek().is_some() {
             thread::enter();
-            // SAFETY: the field holds a value, and no other code can reach it any more.
-            unsafe { self.value.assume_init_drop() };
         }
     }
 }

