@@ -18,7 +18,7 @@ use crate::ffi::buffer::{Frozen, Scratch, Writable, filled};
 use crate::ffi::descriptor;
 use crate::sockets::addr;
 use crate::sockets::socket::SocketBase;
-use crate::sockets::socket::readiness::{Attempt, Begun, Vain};
+use crate::sockets::socket::readiness::{Attempt, AttemptError, Begun};
 use crate::waiting::deadline::Deadline;
 use crate::waiting::wait::{Outcome, WaitRef};
 
@@ -81,14 +81,13 @@ Receive up to `bufsize` bytes; none at all means that the other side sends no mo
         match this.try_receive(py, size, RecvFlags::empty(), Attempt::First) {
             Ok(Ok(bytes)) => FastPath::Done(bytes.into_any().unbind()),
             Ok(Err(error)) => FastPath::Failed(error),
-            // A receive that is known to have to wait is done so far as that the slow path need not try it.
-            Err(Vain::Blocks) => FastPath::Incomplete(size),
-            Err(vain) => vain.into_fast_path(0),
+            // There is nothing to receive yet: the slow path gets the size, and waits without a second attempt.
+            Err(AttemptError::WouldBlock) => FastPath::Incomplete(size),
+            Err(error) => error.into_fast_path(0),
         }
     }
 
-    /// `size` is the number of bytes that a receive without flags, which is known to have to wait, may take; 0 where nothing
-    /// is known.
+    /// `size` is that of a receive without flags that met `EAGAIN` on the fast path, or 0.
     fn begin_after(
         slf: &Bound<'_, SocketBase>,
         arguments: &[Option<Bound<'_, PyAny>>],
@@ -154,9 +153,9 @@ impl SocketBase {
         loop {
             match this.try_receive(py, request.size, request.flags, request.attempt) {
                 Ok(bytes) => return Ok(Step::Done(bytes?.into_any().unbind())),
-                Err(Vain::Blocks | Vain::NotTried) => break,
-                Err(Vain::Error(Errno::INTR)) => py.check_signals()?,
-                Err(Vain::Error(error)) => return Err(errno_error(error.raw_os_error())),
+                Err(AttemptError::WouldBlock | AttemptError::NotTried) => break,
+                Err(AttemptError::Failed(Errno::INTR)) => py.check_signals()?,
+                Err(AttemptError::Failed(error)) => return Err(errno_error(error.raw_os_error())),
             }
         }
         Self::wait_to_receive(slf, request, deadline)
@@ -209,7 +208,7 @@ impl SocketBase {
         size: usize,
         flags: RecvFlags,
         attempt: Attempt,
-    ) -> Result<PyResult<Bound<'py, PyBytes>>, Vain> {
+    ) -> Result<PyResult<Bound<'py, PyBytes>>, AttemptError> {
         let mut scratch = Scratch::<SCRATCH>::new();
         let one_call = size > SCRATCH;
         let got = self.attempt(py, Direction::Read, attempt, |state, fd| {

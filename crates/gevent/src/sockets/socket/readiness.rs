@@ -57,21 +57,23 @@ pub enum Attempt {
 
 /// The reason why an attempt came to nothing.
 #[derive(Debug)]
-pub enum Vain {
+pub enum AttemptError {
     /// None was made: the operation must not wait, which the slow path sees to.
     NotTried,
-    /// An attempt would block, or just did.
-    Blocks,
+    /// It would block, as was known before, or as the kernel said.
+    WouldBlock,
     /// The system call failed.
-    Error(Errno),
+    Failed(Errno),
 }
 
-impl Vain {
+impl AttemptError {
     /// Returns the result of a fast path that has done this much of its call.
     pub fn into_fast_path(self, done: usize) -> FastPath {
         match self {
-            Self::NotTried | Self::Blocks | Self::Error(Errno::INTR) => FastPath::Incomplete(done),
-            Self::Error(error) => FastPath::Failed(errno_error(error.raw_os_error())),
+            Self::NotTried | Self::WouldBlock | Self::Failed(Errno::INTR) => {
+                FastPath::Incomplete(done)
+            }
+            Self::Failed(error) => FastPath::Failed(errno_error(error.raw_os_error())),
         }
     }
 }
@@ -221,14 +223,14 @@ impl SocketBase {
         direction: Direction,
         attempt: Attempt,
         call: impl FnOnce(&State, BorrowedFd<'_>) -> rustix::io::Result<T>,
-    ) -> Result<T, Vain> {
+    ) -> Result<T, AttemptError> {
         self.state.with(py, |state| {
             if attempt == Attempt::First && state.timeout == Some(0.0) {
-                return Err(Vain::NotTried);
+                return Err(AttemptError::NotTried);
             }
-            let fd = state.fd.as_ref().ok_or(Vain::Error(Errno::BADF))?;
+            let fd = state.fd.as_ref().ok_or(AttemptError::Failed(Errno::BADF))?;
             if attempt != Attempt::Forced && state.would_block(py, direction) {
-                return Err(Vain::Blocks);
+                return Err(AttemptError::WouldBlock);
             }
             match call(state, fd.as_fd()) {
                 Ok(value) => Ok(value),
@@ -236,9 +238,9 @@ impl SocketBase {
                     if attempt == Attempt::First {
                         state.blocked(py, direction);
                     }
-                    Err(Vain::Blocks)
+                    Err(AttemptError::WouldBlock)
                 }
-                Err(error) => Err(Vain::Error(error)),
+                Err(error) => Err(AttemptError::Failed(error)),
             }
         })
     }

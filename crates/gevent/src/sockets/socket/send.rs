@@ -117,7 +117,7 @@ fn send_once(
     });
     match sent {
         Ok(sent) => then(sent, data.len()),
-        Err(vain) => vain.into_fast_path(0),
+        Err(error) => error.into_fast_path(0),
     }
 }
 
