@@ -1,64 +1,68 @@
 """Measure what a view costs a loaded server, in instructions and in processor time.
 
-Instructions are counted by valgrind's callgrind, exactly and repeatably, in all threads of the
-server: those of a request while nobody watches and while the view is open, and those of what an
-open page asks for in ten seconds. At the rate that the server reaches without valgrind they are the
-page's share. Waiting for the interpreter's lock is not in them. What the view's threads do by the
-clock is in those of a request with the view open, and many times as much of it as without valgrind,
-which makes requests slow: that figure is an upper bound.
+Instructions are those of `view_instructions.py`.
 
-So processor time is measured, too.
+For the processor time one server, `gevent.pywsgi` with the small application of
+`web_application.py`, is under load the whole time, and `--greenlets` parked greenlets beside it are
+what the page lists. In slices of two seconds nobody watches it (its view is closed), its view is
+open, its page is open (a client asks in each slice for what the page asks for in two seconds), and
+the page of another process like it is open. That last state is the control: it has everything that
+an open page brings to the machine but for the answers of the measured server, so what the page
+costs the server is the difference between the two. The slices alternate in both orders. A turn has
+five of each state, in which the page asks for everything once; figures are medians over the turns,
+of ratios within a turn. The range of the turns beside them says how quiet the machine was.
 
-One server, `gevent.pywsgi` with the small application of `web_application.py`, is under load the
-whole time. In turns nobody watches it (its view is closed), its view is open, and its page is open:
-a client asks for what the page asks for, as often as the page does. What is compared is the
-processor time of the server's process for a request; the turns alternate, so that a busy moment
-meets all of them. Beside it stands how much of a processor the view's own threads took, which is
-steadier where the machine does other things. `--greenlets` parks that many greenlets beside it,
-which the page lists.
+The server has a processor of its own. The load generator, the client that is the page, and the
+other process share another one.
 
-The sampler that finds blocking places is measured likewise, in a process that computes and waits.
+How much of a processor the view's own threads took is steadier where the machine does other things.
+The sampler that finds blocking places is measured in a process that computes and waits.
 """
 
 import argparse
-import json
-import re
+import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import environment
 import web
+from view_client import INTERVAL, Page
+from view_instructions import count_instructions
 
 HERE = Path(__file__).parent
 
-#: The server: it opens and closes its view as the lines of its standard input say.
+#: The server: it opens and closes its view as the lines of its standard input say, and answers each
+#: with the requests that it served, the main thread's processor time and that of all threads.
 SERVER = """
-import sys
+import sys, threading, time
 sys.path.insert(0, {here!r})
 import gevent
-from gevent import inspect
+from gevent import _core, inspect
 from gevent.pywsgi import WSGIServer
 from web_application import application
 
 server = WSGIServer(("127.0.0.1", {port}), application, backlog=4096, log=None)
 server.start()
 parked = [gevent.spawn(gevent.sleep, 100_000) for _ in range({greenlets})]
+main = time.pthread_getcpuclockid(threading.get_ident())
 
 def obey():
     view = None
     for line in sys.stdin:
         if line == "open\\n":
             view = inspect.open_view({address!r})
-        elif view is not None:
+        elif line == "close\\n" and view is not None:
             view.close()
-        print("done", flush=True)
+        served = _core.http_statistics()["requests"]["2xx"]
+        print(served, time.clock_gettime(main), time.process_time(), flush=True)
 
 gevent.get_hub().threadpool.spawn(obey)
 gevent.sleep(100_000)
@@ -93,221 +97,138 @@ for turn in range(int(sys.argv[1])):
 """
 
 
-#: The server under callgrind: it ends when it is asked to.
-COUNTED = """
-import os, sys
-sys.path.insert(0, {here!r})
-import gevent
-from gevent import inspect
-from gevent.pywsgi import WSGIServer
-from web_application import application
-
-def until_told(environ, start_response):
-    if environ["PATH_INFO"] == "/end":
-        # Not through the interpreter's end, whose instructions are no part of serving.
-        os._exit(0)
-    return application(environ, start_response)
-
-server = WSGIServer(("127.0.0.1", {port}), until_told, backlog=4096, log=None)
-server.start()
-parked = [gevent.spawn(gevent.sleep, 100_000) for _ in range({greenlets})]
-view = inspect.open_view({address!r}) if {is_open} else None
-gevent.sleep(100_000)
-"""
-
-#: The page asks for these in ten seconds: the statistics each two, and the greenlets once.
-PAGE = ("/stats.json?waits=1", "/greenlets.json?stacks=0&most=500", *["/stats.json"] * 4)
-#: The connections by which requests are counted.
-CONNECTIONS = 16
-REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+#: The states under comparison; the first is what the others are compared with.
+STATES = ("nobody", "view", "page", "elsewhere")
+#: The slices of each state in a turn: the page asks for everything once in five times.
+SLICES = 5
 
 
-class Page(threading.Thread):
-    """Asks what the page asks for, as often as it does, until it is told to stop."""
+class Cost(NamedTuple):
+    """What a server used: requests, seconds of the main thread and of all, seconds that passed."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(daemon=True)
-        self.path = path
-        self.over = threading.Event()
-        self.asked = 0
+    requests: float
+    main: float
+    all: float
+    passed: float
 
-    def run(self) -> None:
-        while not self.over.is_set():
-            cost = self.ask("/stats.json?waits=1" if self.asked % 5 == 0 else "/stats.json")
-            if self.asked % 5 == 0:
-                cost += self.ask("/greenlets.json?stacks=0&most=500")
-            self.asked += 1
-            self.over.wait(max(2.0, 400 * cost))
+    @property
+    def request(self) -> float:
+        """The processor time of a request, in seconds."""
+        return self.all / self.requests
 
-    def ask(self, target: str) -> float:
-        """Ask for one thing; return the seconds that it cost the server by its own word."""
-        return ask(self.path, target)
+    @property
+    def others(self) -> float:
+        """The share of a processor that the threads beside the main one took."""
+        return (self.all - self.main) / self.passed
 
 
-def ask(path: str, target: str) -> float:
-    """Ask a view for one thing; return the seconds that it cost the server by its own word."""
-    answer = bytearray()
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(path)
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        while data := connection.recv(65536):
-            answer += data
-    return json.loads(answer.partition(b"\r\n\r\n")[2])["cost"]
+class Server:
+    """A server with a view, on one processor."""
+
+    def __init__(self, process: subprocess.Popen, port: int, path: str) -> None:
+        self.process = process
+        self.port = port
+        self.page = Page(path)
+
+    def tell(self, word: str) -> Cost:
+        """Have it open or close its view, or just count; return its counts so far."""
+        self.process.stdin.write(f"{word}\n".encode())
+        self.process.stdin.flush()
+        return Cost(*map(float, self.process.stdout.readline().split()), time.monotonic())
 
 
-def instructions(chosen: argparse.Namespace, is_open: bool, rounds: int, pages: int) -> int:
-    """Return how many instructions a server executes from its start through *rounds* of requests.
-
-    It answers what a page asks for in ten seconds *pages* times.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path, port = f"{folder}/view", web.free_port()
-        source = COUNTED.format(
-            here=str(HERE),
-            port=port,
-            greenlets=chosen.greenlets,
-            is_open=is_open,
-            address=f"unix:{path}",
-        )
-        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        server = subprocess.Popen(
-            [*tool, chosen.our_python, "-c", source],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment.clean_environment(),
-        )
-        try:
-            clients = [connected(port, server) for _ in range(CONNECTIONS)]
-            for _ in range(rounds):
-                for client in clients:
-                    client.sendall(REQUEST)
-                for client in clients:
-                    receive_answer(client)
-            for _ in range(pages):
-                for target in PAGE:
-                    ask(path, target)
-            clients[0].sendall(REQUEST.replace(b"/ ", b"/end ", 1))
-            text = server.communicate(timeout=60)[1]
-            for client in clients:
-                client.close()
-        finally:
-            server.kill()
-            server.wait()
-    return int(re.search(r"Collected : (\d+)", text)[1])
-
-
-def connected(port: int, server: subprocess.Popen) -> socket.socket:
-    """Return a connection to the server once it listens."""
-    end = time.monotonic() + 60
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=60)
-        except ConnectionRefusedError:
-            if server.poll() is not None or time.monotonic() > end:
-                sys.exit("the server under valgrind does not begin")
-            time.sleep(0.1)
-
-
-def receive_answer(client: socket.socket) -> None:
-    """Receive one answer with the body of `web_application`'s greeting."""
-    answer = b""
-    while not answer.endswith(b"\r\n\r\nhello world"):
-        data = client.recv(65536)
-        if not data:
-            sys.exit("the server under valgrind closed a connection")
-        answer += data
-
-
-def count_instructions(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
-    """Return lines about the instructions of requests and of a page's questions."""
-    few, many, pages = 10, 60, 4
-    requests = (many - few) * CONNECTIONS
-    costs = {}
-    for state, is_open in (("nobody", False), ("view", True)):
-        first, last = (instructions(chosen, is_open, rounds, 0) for rounds in (few, many))
-        costs[state] = (last - first) / requests
-    first, last = (instructions(chosen, True, few, number) for number in (1, 1 + pages))
-    page = (last - first) / pages
-    more = costs["view"] / costs["nobody"] - 1
-    lines = [
-        f"instructions of a request: {costs['nobody']:,.0f} while nobody watches, "
-        f"{costs['view']:,.0f} with the view open ({100 * more:+.2f} %, an upper bound)",
-        f"instructions of a page in ten seconds: {page:,.0f}",
-    ]
-    with web.running("ours", chosen.our_python, chosen.our_python, cpus[0]) as (pid, port):
-        rate = 1 / web.load(web.SCENARIOS["hello"], pid, port, cpus[1], chosen.seconds).cpu
-    share = page / 10 / (rate * costs["nobody"])
-    lines[-1] += (
-        f", {100 * share:.2f} % of those of a server that answers {rate:,.0f} requests "
-        "in a second of its processor"
+@contextmanager
+def serving(chosen: argparse.Namespace, path: str, cpu: int) -> Iterator[Server]:
+    """Run a server with a view at *path*."""
+    port = web.free_port()
+    source = SERVER.format(
+        here=str(HERE), port=port, greenlets=chosen.greenlets, address=f"unix:{path}"
     )
-    return lines
+
+    def start(_port: int) -> list[str]:
+        return [chosen.our_python, "-c", source]
+
+    with web.started(start, cpu, port, talks=True) as (process, _):
+        yield Server(process, port, path)
+
+
+@contextmanager
+def loaded(port: int, cpu: int) -> Iterator[None]:
+    """Put a server under load until the end of the block."""
+    words = ["wrk", "-t1", "-c64", "-d86400s", f"http://127.0.0.1:{port}/"]
+    load = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {cpu})
+    )
+    try:
+        # The first requests fill caches and pools.
+        time.sleep(2)
+        yield
+        if load.poll() is not None:
+            sys.exit("the load generator ended")
+    finally:
+        load.kill()
+        load.wait()
+
+
+def measure_slice(server: Server, other: Server, state: str) -> Cost:
+    """Return what a server used in one slice of *state*."""
+    server.tell("open" if state in ("view", "page") else "close")
+    # The sampler of a view that is closed ends within a tenth of a second.
+    time.sleep(0.2)
+    before = server.tell("count")
+    page = {"page": server.page, "elsewhere": other.page}.get(state)
+    if page is not None:
+        page.ask()
+    time.sleep(max(0.0, before.passed + INTERVAL - time.monotonic()))
+    after = server.tell("count")
+    return Cost(*(late - early for early, late in zip(before, after, strict=True)))
+
+
+def measure_turn(server: Server, other: Server) -> dict[str, Cost]:
+    """Return what the server used in each state."""
+    found: dict[str, list[Cost]] = {state: [] for state in STATES}
+    for number in range(SLICES):
+        for state in STATES if number % 2 == 0 else reversed(STATES):
+            found[state].append(measure_slice(server, other, state))
+    return {
+        state: Cost(*(sum(values) for values in zip(*costs, strict=True)))
+        for state, costs in found.items()
+    }
 
 
 def measure_view(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
     """Return lines about the cost of the view and the page."""
-    found: dict[str, list[float]] = {"nobody": [], "view": [], "page": []}
-    shares: dict[str, list[float]] = {state: [] for state in found}
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/view"
-        port = web.free_port()
-        source = SERVER.format(
-            here=str(HERE), port=port, greenlets=chosen.greenlets, address=f"unix:{path}"
-        )
-
-        def start(_port: int) -> list[str]:
-            return [chosen.our_python, "-c", source]
-
-        with web.started(start, cpus[0], port, talks=True) as (process, _):
-            scenario = web.SCENARIOS["hello"]
-            web.load(scenario, process.pid, port, cpus[1], 1)
-            for turn in range(chosen.turns):
-                order = list(found) if turn % 2 == 0 else list(reversed(found))
-                for state in order:
-                    tell(process, "close" if state == "nobody" else "open")
-                    page = Page(path) if state == "page" else None
-                    if page is not None:
-                        page.start()
-                    before, since = other_threads(process.pid), time.monotonic()
-                    load = web.load(scenario, process.pid, port, cpus[1], chosen.seconds)
-                    seconds = other_threads(process.pid) - before
-                    shares[state].append(seconds / (time.monotonic() - since))
-                    if page is not None:
-                        page.over.set()
-                        page.join()
-                    found[state].append(load.cpu)
+    # This process is the page's client.
+    os.sched_setaffinity(0, {cpus[1]})
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(chosen, f"{folder}/view", cpus[0]) as server,
+        serving(chosen, f"{folder}/other", cpus[1]) as other,
+        loaded(server.port, cpus[1]),
+    ):
+        other.tell("open")
+        turns = [measure_turn(server, other) for _ in range(chosen.turns)]
     lines = []
-    for state, costs in found.items():
-        median = statistics.median(costs)
-        times = statistics.median(
-            cost / nobody for cost, nobody in zip(costs, found["nobody"], strict=True)
-        )
-        share = statistics.median(shares[state])
+    for state in STATES:
+        microseconds = statistics.median(turn[state].request for turn in turns) * 1e6
+        others = statistics.median(turn[state].others for turn in turns)
         lines.append(
-            f"{state:>7}: {median * 1e6:.2f} µs a request, {times:.4f} times; "
-            f"the view's threads take {100 * share:.2f} % of a processor"
+            f"{state:>9}: {microseconds:.2f} µs a request, {compared(turns, state, STATES[0])}; "
+            f"threads beside the main one take {100 * others:.2f} % of a processor"
         )
+    lines.append(f"page beside elsewhere: {compared(turns, 'page', 'elsewhere')}")
     return lines
 
 
-def other_threads(pid: int) -> float:
-    """Return for how many seconds the threads of a process ran, but for the main one."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    others = (task for task in tasks if task.name != str(pid))
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in others) * 1e-9
-
-
-def tell(process: subprocess.Popen, word: str) -> None:
-    """Have the server open or close its view."""
-    process.stdin.write(f"{word}\n".encode())
-    process.stdin.flush()
-    process.stdout.readline()
+def compared(turns: list[dict[str, Cost]], state: str, base: str) -> str:
+    """Return how many times as much a request costs in *state* as in *base*, with the range."""
+    times = [turn[state].request / turn[base].request for turn in turns]
+    return f"{statistics.median(times):.4f} times ({min(times):.3f} to {max(times):.3f})"
 
 
 def measure_sampler(chosen: argparse.Namespace, cpus: tuple[int, int]) -> list[str]:
     """Return lines about the cost of the sampler."""
-    command = [chosen.our_python, "-c", BUSY, str(chosen.turns), str(chosen.seconds / 2)]
+    command = [chosen.our_python, "-c", BUSY, str(chosen.turns), str(chosen.seconds)]
     done = subprocess.run(
         ["taskset", "-c", str(cpus[0]), *command],
         capture_output=True,
@@ -335,7 +256,9 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=7, help="how often each state is measured")
-    parser.add_argument("--seconds", type=int, default=6, help="how long each measurement takes")
+    parser.add_argument(
+        "--seconds", type=float, default=3, help="how long a measurement of the sampler takes"
+    )
     parser.add_argument("--greenlets", type=int, default=1000, help="greenlets that wait beside")
     parser.add_argument("--our-python", default=sys.executable, help="one that has this package")
     parser.add_argument("--only", choices=("instructions", "view", "sampler"))

@@ -137,6 +137,14 @@ def find_address(target: str) -> Address:
     raise InspectError(f"neither a process, a path nor an address: {target!r}")
 
 
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        # It has been removed meanwhile.
+        return True
+
+
 def _connect(address: Address, timeout: float) -> Any:
     where = address.path or f"{address.host}:{address.port}"
     family = _socket.AF_UNIX
@@ -146,11 +154,14 @@ def _connect(address: Address, timeout: float) -> Any:
     try:
         connection.settimeout(timeout)
         _connect_soon(connection, address.path or (address.host, address.port), timeout)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         connection.close()
         raise InspectError(f"there is no socket {where}") from None
     except ConnectionRefusedError:
         connection.close()
+        # The kernel refuses a connection to a file of another kind, too.
+        if address.path is not None and not _is_socket(address.path):
+            raise InspectError(f"{where} is not a socket") from None
         raise InspectError(f"nobody listens at {where}; the process has ended") from None
     except OSError as error:
         connection.close()

@@ -293,6 +293,19 @@ class TestBadTargets:
         assert (status, errors.count("\n")) == (1, 1)
         assert f"nobody listens at {path}" in errors
 
+    @pytest.mark.parametrize("kind", ["a file", "a folder"])
+    def test_a_path_that_is_no_socket(self, tmp_path, kind):
+        path = tmp_path / "other"
+        path.mkdir() if kind == "a folder" else path.touch()
+        status, output, errors = run_top(str(path), "--once")
+        assert (status, output, errors) == (1, "", f"gevent.top: {path} is not a socket\n")
+
+    def test_a_path_through_a_file(self, tmp_path):
+        (tmp_path / "other").touch()
+        status, output, errors = run_top(f"unix:{tmp_path}/other/view", "--once")
+        line = f"gevent.top: there is no socket {tmp_path}/other/view\n"
+        assert (status, output, errors) == (1, "", line)
+
     def test_a_process_that_ends_while_it_answers(self, tmp_path):
         path = str(tmp_path / "ending")
         with socket.socket(socket.AF_UNIX) as listener:
