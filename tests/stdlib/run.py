@@ -107,7 +107,12 @@ class Known:
             if ".".join(name.rpartition("(")[2].rstrip(")").split(".")[:2]) not in modules
             and not any(name in outcome.status for outcome in outcomes)
         }
-        found = {name: outcome.status[name] for outcome in outcomes for name in outcome.names(*BAD)}
+        found = {
+            name: outcome.status[name]
+            for outcome in outcomes
+            for name in outcome.names(*BAD)
+            if name in self.failing or not prune
+        }
         lines = [
             f"{name} # {FATAL}" if status == FATAL else name
             for name, status in sorted((kept | found).items())
