@@ -242,7 +242,9 @@ mod tests {
         for number in 0..3 {
             queue.push(Job::Call(number));
         }
+        assert_eq!(queue.first(), Some(&Job::Call(0)));
         queue.push_first(Job::Call(9));
+        assert_eq!(queue.first(), Some(&Job::Call(9)));
         assert_eq!(queue.next(no_clock), Next::Run(Job::Call(9)));
         assert_eq!(queue.next(no_clock), Next::Run(Job::Call(0)));
         queue.put_back(Job::Call(0));
