@@ -48,10 +48,21 @@ Example::\n\n    while not done():\n        gevent.sleep(0.1)";
                 .is_ok_and(|seconds| seconds.extract::<i64>().is_ok_and(|seconds| seconds == 0)),
             _ => false,
         };
-        if yields && park::yields_to_nobody(py) {
-            FastPath::Done(py.None())
-        } else {
-            FastPath::Incomplete(0)
+        match yields {
+            false => FastPath::Incomplete(0),
+            true if park::yields_to_nobody(py) => FastPath::Done(py.None()),
+            true => FastPath::Incomplete(YIELDS),
+        }
+    }
+
+    fn begin_after(
+        module: &Bound<'_, PyModule>,
+        arguments: &[Option<Bound<'_, PyAny>>],
+        done: usize,
+    ) -> PyResult<First> {
+        match done {
+            YIELDS => yield_first(module.py()),
+            _ => Self::begin(module, arguments),
         }
     }
 
@@ -61,11 +72,7 @@ Example::\n\n    while not done():\n        gevent.sleep(0.1)";
     ) -> PyResult<First> {
         let py = module.py();
         let Some(delay) = delay_of(arguments[0].as_ref())? else {
-            return Ok(match park::queue_up(py)? {
-                Yielded::Alone => Step::Done(py.None()).into(),
-                Yielded::Turn(turn, next) => First::Yield(turn, next),
-                Yielded::Wait(wait) => Step::Park(wait).into(),
-            });
+            return yield_first(py);
         };
         let counted = arguments[1]
             .as_ref()
@@ -79,6 +86,17 @@ Example::\n\n    while not done():\n        gevent.sleep(0.1)";
         wait.expire_after(py, delay, counted);
         Ok(Step::Park(wait).into())
     }
+}
+
+/// What the fast path of `sleep` has done where it found that the call is a yield, and that others may be ready.
+const YIELDS: usize = 1;
+
+fn yield_first(py: Python<'_>) -> PyResult<First> {
+    Ok(match park::queue_up(py)? {
+        Yielded::Alone => Step::Done(py.None()).into(),
+        Yielded::Turn(turn, next) => First::Yield(turn, next),
+        Yielded::Wait(wait) => Step::Park(wait).into(),
+    })
 }
 
 /// Returns the time to sleep; none for a mere yield, which a negative number asks for too, unless the setting `compat`
