@@ -108,7 +108,7 @@ unsafe extern "C" fn get(wrapper: Object, callable: Object, class: Object) -> Ob
                 }
             }
         }
-        let base = (*(&raw const ffi::PyWrapperDescr_Type)).tp_descr_get;
+        let base = ffi::PyWrapperDescr_Type.tp_descr_get;
         base.map_or(null_mut(), |base| base(wrapper, callable, class))
     }
 }
