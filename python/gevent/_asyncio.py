@@ -41,23 +41,6 @@ class _RunningLoop(ThreadState):
     loop_pid: tuple[Any, int | None] = (None, None)
 
 
-def _swapping(accelerator: ModuleType) -> Callable[[Any, Any], Any]:
-    """Return asyncio's function that replaces the current task of a loop and returns the other."""
-    swap: Callable[[Any, Any], Any] = accelerator._swap_current_task
-    if sys.version_info >= (3, 14):
-        return swap
-
-    def swap_if_any(loop: Any, task: Any) -> Any:
-        try:
-            return swap(loop, task)
-        except KeyError:
-            # There was no task, and there is to be none. CPython 3.12 fails to remove a task that
-            # is not there.
-            return None
-
-    return swap_if_any
-
-
 def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None:
     """Have the engine keep asyncio's running loop apart for each greenlet, from now on.
 
@@ -74,7 +57,7 @@ def follow_running_loops(events: ModuleType, replace: Replace = setattr) -> None
         if not isinstance(events._running_loop, ThreadState):
             replace(events, "_running_loop", _RunningLoop())
         accelerator = None
-    swap = _swapping(accelerator) if accelerator and _TASK_CAN_BE_SWAPPED else None
+    swap = accelerator._swap_current_task if accelerator and _TASK_CAN_BE_SWAPPED else None
     _core.follow_running_loops(events._get_running_loop, original, swap)
     for _, module, names in imported_modules():
         for name in ("_set_running_loop", "_c__set_running_loop"):

@@ -265,6 +265,20 @@ class SSLSocket(_Base):
         def _in_der(chain: list[Any] | None) -> list[bytes]:
             return [certificate.public_bytes(ENCODING_DER) for certificate in chain or ()]
 
+    if hasattr(ssl.SSLSocket, "group"):  # since CPython 3.15
+
+        def group(self) -> str | None:
+            """Return the name of the group in which the keys were agreed upon."""
+            return None if self._sslobj is None else self._sslobj.group()
+
+        def client_sigalg(self) -> str | None:
+            """Return the algorithm of the client's signature, if it showed a certificate."""
+            return None if self._sslobj is None else self._sslobj.client_sigalg()
+
+        def server_sigalg(self) -> str | None:
+            """Return the algorithm of the server's signature."""
+            return None if self._sslobj is None else self._sslobj.server_sigalg()
+
     def verify_client_post_handshake(self) -> Any:
         """Ask the client for its certificate, after the handshake (TLS 1.3)."""
         if self._sslobj is None:

@@ -84,6 +84,21 @@ def test_dict_is_read_only():
     for change in (lambda: setattr(one, "__dict__", {}), lambda: delattr(one, "__dict__")):
         with pytest.raises(AttributeError, match="read-only"):
             change()
+
+    class LikeEveryName:
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    class Name:
+        pass
+
+    for change, *value in ((one.__setattr__, 1), (one.__delattr__,)):
+        with pytest.raises(AttributeError, match="read-only"):
+            change(LikeEveryName(), *value)
+        with pytest.raises(TypeError, match="attribute name must be string, not 'Name'"):
+            change(Name(), *value)
     one.__dict__["x"] = 1
     assert one.x == 1
     assert getattr(one, "".join(["__di", "ct__"])) is one.__dict__

@@ -239,6 +239,32 @@ def test_chains_of_certificates(pair):
     assert server.get_unverified_chain() == []
 
 
+@pytest.mark.skipif(not hasattr(stdlib_ssl.SSLSocket, "group"), reason="since CPython 3.15")
+def test_algorithms(pair):
+    client, server = pair
+    assert client.group() == server.group() != ""
+    assert isinstance(client.group(), str)
+    assert client.server_sigalg() == server.server_sigalg()
+    assert isinstance(client.server_sigalg(), str)
+    # The client has shown no certificate.
+    assert not client.client_sigalg()
+    assert not server.client_sigalg()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ssl.SSLSocket, stdlib_ssl.SSLSocket),
+        (ssl.SSLContext, stdlib_ssl.SSLContext),
+        (socket.socket, stdlib.socket),
+    ],
+)
+def test_every_public_name_of_the_standard_library_is_there(ours, theirs):
+    names = {name for name in dir(theirs) if not name.startswith("_")}
+    # The kernel's interface to its ciphers, which gevent's sockets do not have either.
+    assert names - set(dir(ours)) <= {"sendmsg_afalg"}
+
+
 def test_messages_can_be_watched(contexts):
     seen = []
 

@@ -156,3 +156,27 @@ def test_patching_where_all_imports_are_lazy(run_python, how):
         result = run_python(code, PYTHON_LAZY_IMPORTS="all")
     assert (result.stderr, result.returncode) == ("", 0)
     assert result.stdout.splitlines() == ["True", "b'answer'", "b'hello\\n'", "6"]
+
+
+def test_arguments_of_a_reentrant_lock(output_of):
+    # CPython 3.15 refuses them; before, they are ignored.
+    code = """
+        import threading, warnings
+        warnings.simplefilter("ignore")
+
+        def judge():
+            found = []
+            for args, kwargs in (((), {}), ((1,), {}), ((), {"x": 1})):
+                try:
+                    threading._CRLock(*args, **kwargs)
+                    found.append("made")
+                except TypeError:
+                    found.append("refused")
+            return found
+
+        plain = judge()
+        from gevent import monkey; monkey.patch_all()
+        assert judge() == plain, (judge(), plain)
+        print(*plain)
+    """
+    assert output_of(textwrap.dedent(code)).startswith("made ")

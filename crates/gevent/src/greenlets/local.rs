@@ -238,14 +238,26 @@ impl Local {
         Ok(dict)
     }
 
-    fn refuse_dict(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        if !is_dict(name)? {
-            return Ok(());
+    /// Returns the name of an attribute that may be set or deleted.
+    fn changeable<'a, 'py>(
+        slf: &Bound<'py, Self>,
+        name: &'a Bound<'py, PyAny>,
+    ) -> PyResult<&'a Bound<'py, PyString>> {
+        let is_refused = match name.cast::<PyString>() {
+            Ok(name) if !is_dict(name)? => return Ok(name),
+            Ok(_) => true,
+            // The standard library's class compares before it looks at the type.
+            Err(_) => name.eq("__dict__")?,
+        };
+        if is_refused {
+            return Err(PyAttributeError::new_err(format!(
+                "'{}' object attribute '__dict__' is read-only",
+                slf.get_type().name()?
+            )));
         }
-        let class = slf.get_type();
-        Err(PyAttributeError::new_err(format!(
-            "'{}' object attribute '__dict__' is read-only",
-            class.name()?
+        Err(PyTypeError::new_err(format!(
+            "attribute name must be string, not '{}'",
+            name.get_type().name()?
         )))
     }
 }
@@ -326,15 +338,15 @@ impl Local {
 
     fn __setattr__(
         slf: &Bound<'_, Self>,
-        name: &Bound<'_, PyString>,
+        name: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        Self::refuse_dict(slf, name)?;
+        let name = Self::changeable(slf, name)?;
         attribute::set(slf, name, Some(value), &Self::dict(slf)?)
     }
 
-    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        Self::refuse_dict(slf, name)?;
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = Self::changeable(slf, name)?;
         attribute::set(slf, name, None, &Self::dict(slf)?)
     }
 

@@ -4,7 +4,7 @@
 //! is just taking or releasing. Here, taking and releasing are each one call into the engine, in which no other Python
 //! code runs.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -41,12 +41,17 @@ impl ThreadRLock {
 #[pymethods]
 impl ThreadRLock {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
     fn new(
         py: Python<'_>,
-        _args: &Bound<'_, PyTuple>,
-        _kwargs: Option<&Bound<'_, PyDict>>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
+        // Before, the standard library's class ignores them.
+        let refuses = py.version_info() >= (3, 15);
+        if refuses && !(args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty())) {
+            return Err(PyTypeError::new_err("RLock() takes no arguments"));
+        }
         let tries = BusyWait::default();
         // Programs that look inside the lock find the kind of lock that `threading.Lock` makes, as in the standard
         // library's class in Python.

@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -47,6 +48,30 @@ struct Functions {
 }
 
 static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
+
+impl Functions {
+    /// Replaces the current task of a loop and returns the former one; does nothing where asyncio has no function for that.
+    ///
+    /// The function is called directly: in one of Python between, the handler of a signal could raise its error, which would be
+    /// lost, and the task with it.
+    fn swap_task(
+        &self,
+        py: Python<'_>,
+        running_loop: &Py<PyAny>,
+        task: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let Some(swap) = &self.swap_current_task else {
+            return Ok(None);
+        };
+        let removes = task.is_none();
+        match swap.call1(py, (running_loop, task)) {
+            Ok(former) => Ok((!former.is_none(py)).then_some(former)),
+            // CPython 3.12 and 3.13 fail to remove a task that is not there.
+            Err(error) if removes && error.is_instance_of::<PyKeyError>(py) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 /// The state of the thread that asyncio had set when a greenlet parked.
 #[derive(Debug)]
@@ -207,15 +232,12 @@ impl AsyncioState {
     /// Takes the state out of the running thread, in which `running_loop` runs.
     fn take(py: Python<'_>, running_loop: Py<PyAny>, functions: &Functions) -> PyResult<Self> {
         // The task can be reached only while its loop is the running one.
-        let current_task = match &functions.swap_current_task {
-            Some(swap) => Some(swap.call1(py, (&running_loop, py.None()))?),
-            None => None,
-        };
+        let current_task = functions.swap_task(py, &running_loop, None)?;
         functions.set_running_loop.call1(py, (py.None(),))?;
         let coroutines = CoroutineState::default().swap(py)?;
         Ok(Self {
             running_loop,
-            current_task: current_task.filter(|task| !task.is_none(py)),
+            current_task,
             coroutines,
         })
     }
@@ -225,8 +247,8 @@ impl AsyncioState {
         functions
             .set_running_loop
             .call1(py, (&self.running_loop,))?;
-        if let (Some(swap), Some(task)) = (&functions.swap_current_task, self.current_task) {
-            swap.call1(py, (&self.running_loop, task))?;
+        if self.current_task.is_some() {
+            functions.swap_task(py, &self.running_loop, self.current_task)?;
         }
         // Hooks that a program set for the thread stay for a loop without hooks of its own.
         if !self.coroutines.is_default() {
