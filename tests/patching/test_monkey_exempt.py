@@ -121,9 +121,10 @@ def test_a_profiler_that_is_left_alone_sees_all_greenlets(run_python):
         import threading, time
         import gevent
 
+        # In seconds of the processor: by the clock, a busy machine may let neither thread run.
         def compute():
-            end = time.perf_counter() + 0.1
-            while time.perf_counter() < end:
+            end = time.process_time() + 0.2
+            while time.process_time() < end:
                 len("x")
 
         def waits():
@@ -132,8 +133,8 @@ def test_a_profiler_that_is_left_alone_sees_all_greenlets(run_python):
                 compute_a_little()
 
         def compute_a_little():
-            end = time.perf_counter() + 0.005
-            while time.perf_counter() < end:
+            end = time.process_time() + 0.01
+            while time.process_time() < end:
                 len("x")
 
         # Its thread is a native one, which goes on while greenlets compute.
