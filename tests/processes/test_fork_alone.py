@@ -224,3 +224,32 @@ print(ran)
     in_child = ran if begun else "['started']"
     assert result.stderr == ""
     assert result.stdout == f"{in_child} False True\nlate\n{ran}\n"
+
+
+def test_a_process_of_a_thread_that_its_executor_is_just_starting(run_python):
+    """The greenlet that submits holds the executors' lock then, and never goes on in the child."""
+    result = run_python("""
+        from gevent import monkey; monkey.patch_all()
+        import multiprocessing, os, warnings
+        from concurrent.futures import ThreadPoolExecutor
+
+        warnings.simplefilter("ignore")
+        context = multiprocessing.get_context("fork")
+
+        def grandchild():
+            # A plain fork keeps the greenlets, and with them what they hold.
+            if not (pid := os.fork()):
+                os._exit(0)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+        def status(target):
+            process = context.Process(target=target)
+            process.start()
+            process.join()
+            return process.exitcode
+
+        for target in (int, grandchild):
+            with ThreadPoolExecutor(1) as executor:
+                print(executor.submit(status, target).result())
+    """)
+    assert (result.stdout, result.stderr) == ("0\n0\n", "")

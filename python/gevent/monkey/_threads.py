@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from gevent import events
+from gevent._fork import call_when_alone
 from gevent.hub import getcurrent, sleep
 from gevent.monkey._state import is_object_patched
 from gevent.monkey._table import ROWS
@@ -203,4 +204,6 @@ def _hand_over_held_locks(native_ident: int, ident: int) -> None:
             lock.owner = ident
     # The hooks around a fork keep the native lock, which no other code takes from now on.
     pool = import_module("concurrent.futures.thread")
-    patch_item(pool, "_global_shutdown_lock", import_module("gevent.thread").LockType())
+    lock = import_module("gevent.thread").LockType()
+    patch_item(pool, "_global_shutdown_lock", lock)
+    call_when_alone(lock._at_fork_reinit)
