@@ -436,7 +436,8 @@ class Hub(BaseHub):
         timer = None
         if timeout is not None:
             timer = self.loop.timer(timeout, ref=False)
-            timer.start(waiter.switch, None)
+            # From now, and not from the time of the last poll, which may be long ago.
+            timer.start(waiter.switch, None, update=True)
         self._joined = True
         try:
             waiter.get()

@@ -158,7 +158,7 @@ def _limited(item: Any, phase: str) -> Generator[None]:
 
     main = gevent.getcurrent()
     timer = gevent.get_hub().loop.timer(seconds)
-    timer.start(expire)
+    timer.start(expire, update=True)
     get_original("_thread", "start_new_thread")(watch, ())
     try:
         yield

@@ -195,6 +195,13 @@ class TestNothingToWaitFor:
             gevent.sleep(10, ref=False)
         assert get_hub().loop.activecnt == 0
 
+    def test_the_time_to_join_begins_with_the_call(self):
+        # The loop's time is that of its last poll, before the block.
+        gevent.sleep(0.001)
+        time.sleep(1.5)
+        gevent.spawn(gevent.sleep, 0.001)
+        assert get_hub().join(timeout=1.4)
+
     def test_join_waits_for_everything(self):
         done = []
         gevent.spawn_later(0.002, done.append, "later")
