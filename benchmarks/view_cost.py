@@ -104,7 +104,10 @@ SLICES = 5
 
 
 class Cost(NamedTuple):
-    """What a server used: requests, seconds of the main thread and of all, seconds that passed."""
+    """The seconds of the processor that a server used for some requests.
+
+    They are those of its main thread and of all threads; so many seconds passed meanwhile.
+    """
 
     requests: float
     main: float

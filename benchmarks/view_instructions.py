@@ -33,11 +33,11 @@ from web_application import application
 
 def until_told(environ, start_response):
     if environ["PATH_INFO"] == "/end":
-        # Not through the interpreter's end, whose instructions are no part of serving.
+        # The interpreter's end is left out, as its instructions are no part of serving.
         os._exit(0)
     return application(environ, start_response)
 
-# The collector would begin at other moments in each run. Its passes are so not in the figures.
+# The collector would begin at other moments in each run, so its passes are left out.
 gc.disable()
 # Under valgrind answers to the page take long.
 WSGIServer.idle_timeout = 3600.0

@@ -201,7 +201,8 @@ class BaseServer:
             return
         self.stop_accepting()
         self._timer = self.loop.timer(self.delay)
-        self._timer.start(self._start_accepting_if_started)
+        # The loop's own time may be long ago, if a callback of the same turn took long.
+        self._timer.start(self._start_accepting_if_started, update=True)
         self.delay = min(self.max_delay, self.delay * 2)
 
     def full(self) -> bool:

@@ -436,7 +436,7 @@ class Hub(BaseHub):
         timer = None
         if timeout is not None:
             timer = self.loop.timer(timeout, ref=False)
-            # From now, and not from the time of the last poll, which may be long ago.
+            # The loop's own time is that of its last poll, which may be long ago.
             timer.start(waiter.switch, None, update=True)
         self._joined = True
         try:

@@ -158,6 +158,7 @@ def _limited(item: Any, phase: str) -> Generator[None]:
 
     main = gevent.getcurrent()
     timer = gevent.get_hub().loop.timer(seconds)
+    # The loop's own time is that of its last poll, which may be long ago.
     timer.start(expire, update=True)
     get_original("_thread", "start_new_thread")(watch, ())
     try:

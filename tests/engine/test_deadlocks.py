@@ -300,7 +300,7 @@ def test_across_threads(run_python):
         pool.spawn(take, first, second)
         pool.spawn(take, second, first)
         end = time.monotonic() + 20
-        # A line of its own, as the stacks in the text may show this very source.
+        # The title must be a whole line, as the stacks in the text may show this very source.
         while "* Deadlocks" not in (lines := util.format_run_info()):
             assert time.monotonic() < end, lines
             gevent.sleep(0.01)

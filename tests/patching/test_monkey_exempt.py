@@ -121,7 +121,7 @@ def test_a_profiler_that_is_left_alone_sees_all_greenlets(run_python):
         import threading, time
         import gevent
 
-        # In seconds of the processor: by the clock, a busy machine may let neither thread run.
+        # It counts seconds of the processor, as a busy machine may let neither thread run.
         def compute():
             end = time.process_time() + 0.2
             while time.process_time() < end:

@@ -98,7 +98,7 @@ impl Drop for Close<'_> {
 fn refuse(state: u8) -> ! {
     match state {
         BLANK => panic!("the object has not been made yet"),
-        _ => panic!("a GIL cell was opened twice"),
+        _ => panic!("a cell was opened twice"),
     }
 }
 

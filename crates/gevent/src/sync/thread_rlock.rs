@@ -47,7 +47,7 @@ impl ThreadRLock {
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        // Before, the standard library's class ignores them.
+        // The standard library's class ignores arguments before CPython 3.15 and refuses them since.
         let refuses = py.version_info() >= (3, 15);
         if refuses && !(args.is_empty() && kwargs.is_none_or(|kwargs| kwargs.is_empty())) {
             return Err(PyTypeError::new_err("RLock() takes no arguments"));

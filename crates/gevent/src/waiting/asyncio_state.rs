@@ -52,8 +52,8 @@ static FUNCTIONS: PyOnceLock<Functions> = PyOnceLock::new();
 impl Functions {
     /// Replaces the current task of a loop and returns the former one; does nothing where asyncio has no function for that.
     ///
-    /// The function is called directly: in one of Python between, the handler of a signal could raise its error, which would be
-    /// lost, and the task with it.
+    /// asyncio's function is in C and is called directly. If a function in Python called it for us, the handler of a signal could
+    /// raise its error in there, and the error and the task would be lost.
     fn swap_task(
         &self,
         py: Python<'_>,

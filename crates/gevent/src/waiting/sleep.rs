@@ -88,7 +88,7 @@ Example::\n\n    while not done():\n        gevent.sleep(0.1)";
     }
 }
 
-/// What the fast path of `sleep` has done where it found that the call is a yield, and that others may be ready.
+/// The fast path of `sleep` returns this where it found that the call is a yield and that others may be ready.
 const YIELDS: usize = 1;
 
 fn yield_first(py: Python<'_>) -> PyResult<First> {

@@ -47,11 +47,11 @@ pub enum WaitSlot {
 /// The conditions on which an attempt makes its system call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attempt {
-    /// On the fast path: unless the operation must not wait, or is known to have to.
+    /// The fast path makes the call unless the operation must not wait, or is known to have to.
     First,
-    /// Unless the operation is known to have to wait.
+    /// The call is made unless the operation is known to have to wait.
     Likely,
-    /// In any case.
+    /// The call is made in any case.
     Forced,
 }
 
