@@ -1,13 +1,13 @@
-//! Contexts of `contextvars`: enters one for a call and leaves it afterwards, and gives one to a greenlet.
+//! Contexts of `contextvars`: enters one for a call and leaves it afterwards, copies one, and reads and sets that of a
+//! greenlet.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::impl_::pyclass::PyClassImpl;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::base::PyGreenlet;
 use super::greenlet;
 
 /// Returns a copy of the current context.
@@ -44,52 +44,119 @@ pub fn run_in<'py, R>(
     result
 }
 
-/// The setter behind `greenlet.greenlet.gr_context`.
-struct Setter {
+/// Returns a copy of `context`.
+///
+/// # Errors
+/// Returns `MemoryError`, and `TypeError` when it is no context.
+#[inline]
+pub fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the object is live; anything but a context is refused. Returns a new reference, or NULL with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
+}
+
+/// Returns the address of what `context` holds now, or 0 if that cannot be seen.
+///
+/// A change of a context puts another mapping into it and changes none, so that two contexts with the same address hold
+/// the same values. CPython has no function for that; the collector is shown the mapping, though.
+#[inline]
+pub fn contents(context: &Bound<'_, PyAny>) -> usize {
+    let mut found = 0_usize;
+    // SAFETY: the object is live, and its class's function for the collector only calls `note`, with the number.
+    unsafe {
+        if let Some(traverse) = (*ffi::Py_TYPE(context.as_ptr())).tp_traverse {
+            traverse(context.as_ptr(), note, (&raw mut found).cast());
+        }
+    }
+    found
+}
+
+/// Stores the address of `object`, unless it is a context, such as the one that was left for the examined one.
+unsafe extern "C" fn note(object: *mut ffi::PyObject, found: *mut c_void) -> c_int {
+    // SAFETY: called by `contents` only, with an object that a live context refers to and with the place of the number.
+    unsafe {
+        if ffi::PyContext_CheckExact(object) == 0 {
+            *found.cast::<usize>() = object.addr();
+        }
+    }
+    0
+}
+
+/// Returns true if nobody refers to `context`, the current one, but the thread and the caller.
+#[inline]
+pub fn is_unseen(context: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the object is live.
+    unsafe { ffi::Py_REFCNT(context.as_ptr()) <= 2 }
+}
+
+/// The functions behind `greenlet.greenlet.gr_context`. Called directly, they spare the search for the attribute.
+struct Accessors {
+    get: ffi::getter,
     set: ffi::setter,
     closure: *mut c_void,
 }
 
-// SAFETY: the function and its argument are constants of greenlet's extension, which stays loaded.
-unsafe impl Send for Setter {}
-// SAFETY: as for `Send`; the function is called with the GIL held only.
-unsafe impl Sync for Setter {}
+// SAFETY: the functions and their argument are constants of greenlet's extension, which stays loaded.
+unsafe impl Send for Accessors {}
+// SAFETY: as for `Send`; the functions are called with the GIL held only.
+unsafe impl Sync for Accessors {}
 
-static SET_CONTEXT: PyOnceLock<Option<Setter>> = PyOnceLock::new();
+static ACCESSORS: PyOnceLock<Accessors> = PyOnceLock::new();
 
-/// Returns the setter; `None` if `gr_context` is not what a class in C has for an attribute with a setter.
-fn find_setter(py: Python<'_>) -> PyResult<Option<Setter>> {
-    let descriptor = greenlet::class(py).getattr(pyo3::intern!(py, "gr_context"))?;
-    // SAFETY: an object of exactly this type is laid out as a `PyGetSetDescrObject`, whose definition lives as long as the class.
-    unsafe {
-        if ffi::Py_IS_TYPE(descriptor.as_ptr(), &raw mut ffi::PyGetSetDescr_Type) == 0 {
-            return Ok(None);
-        }
-        let definition = (*descriptor.as_ptr().cast::<ffi::PyGetSetDescrObject>()).d_getset;
-        let closure = (*definition).closure;
-        Ok((*definition).set.map(|set| Setter { set, closure }))
+impl Accessors {
+    fn find(py: Python<'_>) -> PyResult<Self> {
+        let descriptor = greenlet::class(py).getattr(pyo3::intern!(py, "gr_context"))?;
+        // SAFETY: an object of exactly this type is laid out as a `PyGetSetDescrObject`, whose definition lives as long as
+        // the class.
+        let definition = unsafe {
+            if ffi::Py_IS_TYPE(descriptor.as_ptr(), &raw mut ffi::PyGetSetDescr_Type) == 0 {
+                return Err(unknown());
+            }
+            &*(*descriptor.as_ptr().cast::<ffi::PyGetSetDescrObject>()).d_getset
+        };
+        Ok(Self {
+            get: definition.get.ok_or_else(unknown)?,
+            set: definition.set.ok_or_else(unknown)?,
+            closure: definition.closure,
+        })
+    }
+
+    #[inline]
+    fn get(py: Python<'_>) -> PyResult<&'static Self> {
+        ACCESSORS.get_or_try_init(py, || Self::find(py))
     }
 }
 
-/// Sets the context that `greenlet` begins with, as greenlet's own class does it: for greenlets whose class does not
-/// override `gr_context`, which are then spared the search for it and the test of their class.
+fn unknown() -> PyErr {
+    PyTypeError::new_err("greenlet.gr_context is no attribute of a class in C")
+}
+
+/// Returns the context of `greenlet`: the current one if it runs, otherwise that which it goes on in. `None` stands for
+/// an empty one.
 ///
 /// # Errors
-/// Returns `MemoryError`, and the error that greenlet's setter raises.
+/// Returns greenlet's `ValueError` for a greenlet that runs in another thread.
 #[inline]
-pub fn give<G>(greenlet: &Bound<'_, G>, context: &Bound<'_, PyAny>) -> PyResult<()>
-where
-    G: PyClassImpl<BaseType = PyGreenlet>,
-{
+pub fn of<'py>(greenlet: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = greenlet.py();
-    let Some(setter) = SET_CONTEXT.get_or_try_init(py, || find_setter(py))? else {
-        return greenlet
-            .as_any()
-            .setattr(pyo3::intern!(py, "gr_context"), context);
+    let accessors = Accessors::get(py)?;
+    // SAFETY: the object is a greenlet; the result is a new reference, or NULL with an error set.
+    let found = unsafe {
+        let found = (accessors.get)(greenlet.as_ptr(), accessors.closure);
+        Bound::from_owned_ptr_or_err(py, found)?
     };
-    // SAFETY: the objects are live, and the first is of a class derived from greenlet's, for which the setter is made. A result
-    // other than 0 means that an error is set.
-    match unsafe { (setter.set)(greenlet.as_ptr(), context.as_ptr(), setter.closure) } {
+    Ok(Some(found).filter(|found| !found.is_none()))
+}
+
+/// Sets the context of `greenlet`: the current one if it runs, otherwise that which it goes on in.
+///
+/// # Errors
+/// Returns the error of greenlet's setter: `TypeError` for anything but a context or None.
+#[inline]
+pub fn give(greenlet: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = greenlet.py();
+    let accessors = Accessors::get(py)?;
+    // SAFETY: the objects are live, and the first is a greenlet. A result other than 0 means that an error is set.
+    match unsafe { (accessors.set)(greenlet.as_ptr(), context.as_ptr(), accessors.closure) } {
         0 => Ok(()),
         _ => Err(PyErr::fetch(py)),
     }

@@ -5,7 +5,7 @@
 //! | greenlet | `greenlet` (its C API), `base` (its class as a base), `collector`, `entry` (the bottom frame), `blocking` (calls that park) |
 //! | memory of frames | `arena`, `chunks`, `segments`, `frame_stack` |
 //! | memory of the engine | `large_blocks` |
-//! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork`, `coroutine_state` |
+//! | the thread | `thread`, `hub_slot`, `tracing`, `interpreter`, `frames`, `fork`, `coroutine_state`, `current_context` |
 //! | Python objects | `attached`, `attribute`, `buffer`, `call_signatures`, `context`, `signatures`, `slots`, `text`, `vectorcall` |
 //! | the system | `clock`, `descriptor` |
 
@@ -21,6 +21,7 @@ pub mod clock;
 pub mod collector;
 pub mod context;
 pub mod coroutine_state;
+pub mod current_context;
 pub mod descriptor;
 pub mod entry;
 pub mod fork;

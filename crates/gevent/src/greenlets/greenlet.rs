@@ -139,7 +139,7 @@ impl Greenlet {
         });
         drop(former);
         if inherits {
-            context::inherit(slf.as_any())?;
+            context::inherit(slf)?;
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Greenlet {
         let new = Bound::new(py, Self::with_state(state))?;
         greenlet::set_parent(new.as_any(), hub.as_any())?;
         if inherits {
-            context::inherit(new.as_any())?;
+            context::inherit(&new)?;
         }
         Self::start(&new)?;
         Ok(new)
@@ -223,7 +223,10 @@ impl Greenlet {
     pub fn call<'py>(slf: &Bound<'py, Self>, number: u64) -> PyResult<Call<'py>> {
         let py = slf.py();
         slf.get().begun.set();
-        let (run, args, kwargs) = Self::with(slf, |state| state.begin_call(py, number));
+        let ((run, args, kwargs), shared) = Self::with(slf, |state| state.begin_call(py, number));
+        if let Some(shared) = shared {
+            context::begin(py, shared)?;
+        }
         let exact = std::ptr::eq(slf.get_type_ptr(), Self::type_ptr(py));
         let function = match run {
             Some(run) if exact => run.into_bound(py),
@@ -275,10 +278,15 @@ impl Greenlet {
         if !membership::end_in_group(slf, Some(&value)) {
             Self::report(slf, &value, traceback);
         }
-        let call = this.state.with(py, State::take_call);
+        let (call, in_copy) = this
+            .state
+            .with(py, |state| (state.take_call(), state.end_copy()));
         drop_call(py, call);
         local::leave_all(slf);
         Self::schedule_links(slf);
+        if in_copy {
+            context::end(slf);
+        }
     }
 
     /// Has the hub report the error that it ended with.
@@ -304,11 +312,11 @@ impl Greenlet {
 
     fn end(&self, slf: &Bound<'_, Self>, how: Ended) {
         let py = slf.py();
-        let (old, call) = self.state.with(py, |state| {
+        let (old, call, in_copy) = self.state.with(py, |state| {
             let old = state.end(how);
             // A group is notified of the end while the greenlet still has its function and arguments.
             let call = state.is_plain().then(|| state.take_call());
-            (old, call)
+            (old, call, state.end_copy())
         });
         drop(old);
         match call {
@@ -316,6 +324,9 @@ impl Greenlet {
             None => self.leave_rare(slf),
         }
         Self::schedule_links(slf);
+        if in_copy {
+            context::end(slf);
+        }
     }
 
     /// Ends the state that few greenlets have.

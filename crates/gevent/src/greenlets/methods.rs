@@ -18,6 +18,7 @@ use crate::greenlets::spawning::{do_nothing, is_plain, make, spawn_of};
 use crate::greenlets::state::State;
 use crate::hub;
 use crate::registered::{AWAIT_GREENLET, UNLINK};
+use crate::structured::context;
 use crate::structured::membership::describe_group;
 use crate::structured::shielded_kill::check_killed;
 use crate::waiting::links::Link;
@@ -127,6 +128,17 @@ impl Greenlet {
         let key = loop_.get().set_deadline(py, at, Due::Task(Box::new(task)));
         Self::with(slf, |state| state.start_by(key));
         Ok(())
+    }
+
+    /// The context of `contextvars` that the greenlet runs in; None stands for an empty one.
+    #[getter]
+    fn gr_context<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        context::of(slf)
+    }
+
+    #[setter]
+    fn set_gr_context(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        context::give(slf, value)
     }
 
     #[getter]

@@ -59,10 +59,14 @@ pub struct State {
     wait: Option<WaitRef>,
     spawner: Option<Py<PyAny>>,
     tree_locals: Option<Py<PyDict>>,
+    /// The context that it is to begin with a copy of, or that has the values which its own had at its end.
+    context: Option<Py<PyAny>>,
     stack: Option<Stack>,
     rare: Option<Box<Rare>>,
     stage: Stage,
     notifying: bool,
+    /// True while it runs in a copy of such a context.
+    in_copy: bool,
     /// The number by which locks note it, from its beginning on; then its place in the order in which greenlets ended.
     order: u64,
     /// Counts yields; see [`crate::waiting::turn`].
@@ -134,10 +138,12 @@ impl State {
             wait: None,
             spawner: None,
             tree_locals: None,
+            context: None,
             stack: None,
             rare: None,
             stage: Stage::New,
             notifying: false,
+            in_copy: false,
             order: 0,
             turn: 0,
         }
@@ -245,12 +251,28 @@ impl State {
         due
     }
 
-    /// Notes that the function is about to be called, in a greenlet that gets this number; returns the call.
+    /// Notes that the function is about to be called, in a greenlet that gets this number; returns the call, and the
+    /// context that it is to begin with a copy of.
     #[inline]
-    pub fn begin_call(&mut self, py: Python<'_>, number: u64) -> FunctionCall {
+    pub fn begin_call(&mut self, py: Python<'_>, number: u64) -> (FunctionCall, Option<Py<PyAny>>) {
         self.stage = Stage::Running;
         self.order = number;
-        (self.function(py), self.args(py), self.kwargs(py))
+        let call = (self.function(py), self.args(py), self.kwargs(py));
+        let context = self.context.take();
+        self.in_copy = context.is_some();
+        (call, context)
+    }
+
+    /// Notes that the copy of a context, in which it runs, is not needed any more; returns false if it runs in none.
+    #[inline]
+    pub fn end_copy(&mut self) -> bool {
+        std::mem::take(&mut self.in_copy)
+    }
+
+    /// Sets the context that others share with it, as it does not run, or none; returns the former one.
+    #[inline]
+    pub fn share_context(&mut self, context: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        std::mem::replace(&mut self.context, context)
     }
 
     /// Notes that the greenlet is not to be started, if it has not begun.
@@ -518,6 +540,7 @@ impl State {
         visit.call(&self.kwargs)?;
         visit.call(&self.spawner)?;
         visit.call(&self.tree_locals)?;
+        visit.call(&self.context)?;
         if let Some(rare) = &self.rare {
             visit.call(&rare.nest)?;
             visit.call(&rare.group)?;
@@ -541,6 +564,7 @@ impl State {
             rare,
             self.take_call(),
             self.tree_locals.take(),
+            self.context.take(),
             self.ended.take(),
             self.links.take(),
         )

@@ -22,7 +22,7 @@ pub fn spawn_in_group<'py>(
     let kwargs = Some(kwargs).filter(|kwargs| !kwargs.is_empty());
     Greenlet::init(&new, Some(function), args, kwargs)?;
     if !all_inherit_context(py) {
-        context::inherit(new.as_any())?;
+        context::inherit(&new)?;
     }
     drop(Greenlet::with(&new, |state| {
         state.join_group(group.unbind())

@@ -245,7 +245,7 @@ pub fn spawn_raw<'py>(
         new.setattr(pyo3::intern!(py, "spawn_tree_locals"), locals)?;
     }
     if inherits {
-        context::inherit(&new)?;
+        context::inherit_at_once(&new)?;
     }
     loop_
         .get()
