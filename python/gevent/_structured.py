@@ -146,10 +146,10 @@ class TaskGroup:
         :raises RuntimeError: the group has not been entered, is over or is being cancelled.
         :raises gevent.exceptions.InvalidThreadUseError: the group is another thread's.
         """
-        self._check_open("spawn into")
-        child = spawn_in_group(self, function, args, kwargs)
-        self._children[child] = False
-        return child
+        # The test that is enough for most spawns takes no call of Python code.
+        if self._is_cancelling or self._is_exiting or get_hub() is not self._hub:
+            self._check_open("spawn into")
+        return spawn_in_group(self, self._children, False, function, args, kwargs)
 
     def start(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Spawn a child, wait until it reports that it is ready, and return the reported value.
@@ -172,9 +172,9 @@ class TaskGroup:
         """
         self._check_open("start a child in")
         status = TaskStatus(self)
-        child = spawn_in_group(self, function, args, {**kwargs, "task_status": status})
+        kwargs = {**kwargs, "task_status": status}
+        child = spawn_in_group(self, self._children, True, function, args, kwargs)
         status._child = child
-        self._children[child] = False
         self._starting[child] = status
         try:
             status._changed.wait()
@@ -260,8 +260,11 @@ class TaskGroup:
         raise RuntimeError(f"cannot {what} {self!r}, which {why}")
 
     def _child_over(self, child: Greenlet, error: BaseException | None) -> None:
-        """Take note of a child's end; the engine calls this in the greenlet that ends."""
-        self._children.pop(child, None)
+        """Take note of a child's end; the engine calls this in the greenlet that ends.
+
+        That is so for ends with an error, those of the last child, and those of children that may
+        be waited for by :meth:`start`.
+        """
         status = self._starting.pop(child, None)
         if status is not None:
             status._child_over(error)

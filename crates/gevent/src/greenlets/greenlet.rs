@@ -144,11 +144,12 @@ impl Greenlet {
         Ok(())
     }
 
-    /// Makes and starts a greenlet of exactly this type, as `gevent.spawn` does.
+    /// Makes a greenlet of exactly this type, which has not started.
     ///
     /// # Errors
-    /// Fails as [`init`](Self::init) and [`start`](Self::start) do.
-    pub fn spawned<'py>(
+    /// Fails as [`init`](Self::init) does.
+    #[inline]
+    pub fn made<'py>(
         run: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
@@ -157,7 +158,6 @@ impl Greenlet {
         if !run.is_callable() {
             let new = Bound::new(py, Self::blank())?;
             Self::init(&new, Some(run).filter(|run| !run.is_none()), args, kwargs)?;
-            Self::start(&new)?;
             return Ok(new);
         }
         let hub = hub::current(py)?;
@@ -170,6 +170,19 @@ impl Greenlet {
         if inherits {
             context::inherit(&new)?;
         }
+        Ok(new)
+    }
+
+    /// Makes and starts a greenlet of exactly this type, as `gevent.spawn` does.
+    ///
+    /// # Errors
+    /// Fails as [`init`](Self::init) and [`start`](Self::start) do.
+    pub fn spawned<'py>(
+        run: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let new = Self::made(run, args, kwargs)?;
         Self::start(&new)?;
         Ok(new)
     }

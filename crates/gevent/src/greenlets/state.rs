@@ -14,6 +14,7 @@ use crate::event_loop::loop_::Loop;
 use crate::ffi::frames::{FrameRef, Stack};
 use crate::greenlets::local::Visited;
 use crate::greenlets::origin::Origin;
+use crate::structured::membership::Membership;
 use crate::structured::nest::Nest;
 use crate::waiting::links::{Link, Links};
 use crate::waiting::wait::WaitRef;
@@ -87,8 +88,8 @@ struct Rare {
     locals: Visited,
     /// The cancel scopes that it is inside of.
     nest: Option<Py<Nest>>,
-    /// The task group that it is a child of.
-    group: Option<Py<PyAny>>,
+    /// Its place in a task group.
+    membership: Option<Membership>,
 }
 
 /// The state's answer to a request to start the greenlet.
@@ -514,16 +515,17 @@ impl State {
         self.rare_mut().nest.replace(nest)
     }
 
-    /// Returns the task group that it is a child of.
+    /// Returns its place in the task group that it is or was a child of.
     #[inline]
-    pub fn group(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let group = self.rare.as_ref()?.group.as_ref()?;
-        Some(group.clone_ref(py))
+    pub fn membership(&self, py: Python<'_>) -> Option<Membership> {
+        let membership = self.rare.as_ref()?.membership.as_ref()?;
+        Some(membership.clone_ref(py))
     }
 
-    /// Makes it a child of `group`; returns the former one.
-    pub fn join_group(&mut self, group: Py<PyAny>) -> Option<Py<PyAny>> {
-        self.rare_mut().group.replace(group)
+    /// Makes it a child of a task group; returns the former membership.
+    #[inline]
+    pub fn join_group(&mut self, membership: Membership) -> Option<Membership> {
+        self.rare_mut().membership.replace(membership)
     }
 
     fn rare_mut(&mut self) -> &mut Rare {
@@ -543,7 +545,9 @@ impl State {
         visit.call(&self.context)?;
         if let Some(rare) = &self.rare {
             visit.call(&rare.nest)?;
-            visit.call(&rare.group)?;
+            if let Some(membership) = &rare.membership {
+                membership.traverse(visit)?;
+            }
         }
         match &self.ended {
             Some(Ended::Value(value)) => visit.call(value)?,
@@ -559,7 +563,7 @@ impl State {
     /// Takes out what may refer to the greenlet itself.
     pub fn clear(&mut self) -> impl Sized + use<> {
         let rare = self.rare.as_mut();
-        let rare = rare.map(|rare| (rare.nest.take(), rare.group.take()));
+        let rare = rare.map(|rare| (rare.nest.take(), rare.membership.take()));
         (
             rare,
             self.take_call(),
