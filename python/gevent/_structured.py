@@ -114,7 +114,8 @@ class TaskGroup:
         #: The children that have not called `TaskStatus.started` yet.
         self._starting: dict[Any, TaskStatus] = {}
         self._childless = Event()
-        self._errors: list[BaseException] = []
+        #: The errors to raise, by identity, as a child may pass on the error of another.
+        self._errors: dict[int, BaseException] = {}
         #: The first exception that ends the program, if there was one.
         self._program_end: BaseException | None = None
         self._is_exiting = False
@@ -278,7 +279,7 @@ class TaskGroup:
         with suppress(Exception):
             error.add_note(f"Raised in {child!r}")
         if not isinstance(error, _ENDS_PROGRAM):
-            self._errors.append(error)
+            self._errors[id(error)] = error
         elif self._program_end is None:
             self._program_end = error
         self.cancel()
@@ -309,7 +310,7 @@ class TaskGroup:
             self._is_over = True
             self._scope._leave()
             # Exceptions refer to this frame, and must not be referred to by it.
-            self._errors = []
+            self._errors = {}
             self._program_end = self._host = None
             del error, leaving, misuse, tb
 
@@ -321,7 +322,7 @@ class TaskGroup:
         elif isinstance(error, (GreenletExit, Timeout)) or self._scope._came_from_outside(error):
             return error
         else:
-            self._errors.append(error)
+            self._errors[id(error)] = error
         return None
 
     def _wait_for_children(self, leaving: BaseException | None) -> BaseException | None:
@@ -348,9 +349,13 @@ class TaskGroup:
         """Raise the exception that ends the block, unless it is *error*, which ended its body."""
         group_error = None
         try:
+            if isinstance(error, GeneratorExit) and [*self._errors] == [id(error)]:
+                # The generator that the block is in is closed, and must end with this very error.
+                self._errors.clear()
+                leaving = leaving or error
             if self._errors:
                 group_error = BaseExceptionGroup(
-                    f"unhandled errors in {self._label()}", self._errors
+                    f"unhandled errors in {self._label()}", list(self._errors.values())
                 )
             if self._program_end is not None:
                 leaving = self._program_end
@@ -360,7 +365,7 @@ class TaskGroup:
                 return
             if group_error is not None:
                 _append_context(leaving, group_error)
-                if isinstance(leaving, GreenletExit):
+                if _is_silent(leaving):
                     self._report_errors()
             if leaving is error:
                 return
@@ -376,13 +381,20 @@ class TaskGroup:
 
     def _report_errors(self) -> None:
         """Have the hub report the errors, as the exception raised in their place will hide them."""
-        for error in self._errors:
+        for error in self._errors.values():
             self._hub.handle_error(self, type(error), error, error.__traceback__)
 
 
 def _is_failure(error: BaseException, scope: CancelScope) -> bool:
     """Return true for the error of a wait itself, false for what was raised there from outside."""
     return isinstance(error, Exception) and not scope._came_from_outside(error)
+
+
+def _is_silent(error: BaseException) -> bool:
+    """Return true if nothing is printed about *error*, and so not about its context either."""
+    if isinstance(error, Timeout):
+        return error.exception is False
+    return isinstance(error, (GreenletExit, SystemExit))
 
 
 def _outranking(old: BaseException | None, new: BaseException) -> BaseException:

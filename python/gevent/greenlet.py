@@ -14,6 +14,7 @@ from gevent._core import (
 from gevent._core import (
     Greenlet,
     check_killed,
+    getcurrent,
     join_greenlets,
     kill_greenlets,
     sleep,
@@ -106,7 +107,10 @@ def killall(
         if coming:
             # Right behind the last exception; raw greenlets cannot be joined.
             sleep(0)
-        join_greenlets([greenlet for greenlet in doomed if isinstance(greenlet, Greenlet)])
+        # The caller is among them if a shield put its kill off; it cannot wait for its own end.
+        caller = getcurrent()
+        waited = [each for each in doomed if isinstance(each, Greenlet) and each is not caller]
+        join_greenlets(waited)
     except Timeout as expired:
         if expired is limit:
             for greenlet in doomed:

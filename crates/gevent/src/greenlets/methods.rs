@@ -304,6 +304,10 @@ impl Greenlet {
             // The killer goes on right after the greenlet got the error, ahead of all that became ready meanwhile.
             park::yield_now(slf.py())?;
         }
+        if greenlet::current(slf.py())?.is(slf) {
+            // A shield puts the kill off to its end, which would never come if the greenlet waited for its own end.
+            return Ok(());
+        }
         // A subclass may have a `join` of its own.
         slf.call_method1(pyo3::intern!(slf.py(), "join"), (&timeout,))?;
         check_killed(slf.as_any(), timeout)

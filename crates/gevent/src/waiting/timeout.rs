@@ -4,7 +4,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyAssertionError, PyBaseException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyType};
 use reactor::{Time, TimerKey};
 
 use crate::args::{from_python, number};
@@ -168,7 +168,7 @@ fn made(py: Python<'_>, exception: Py<PyAny>) -> PyErr {
 }
 
 fn is_throwable(exception: &Bound<'_, PyAny>) -> bool {
-    !exception.is_instance_of::<PyString>() && !exception.is_instance_of::<pyo3::types::PyBool>()
+    !exception.is_instance_of::<PyString>() && !exception.is_instance_of::<PyBool>()
 }
 
 #[pymethods]
@@ -444,7 +444,7 @@ impl Timeout {
 }
 
 fn is_false(value: &Bound<'_, PyAny>) -> bool {
-    value.is_instance_of::<pyo3::types::PyBool>() && !value.is_truthy().unwrap_or(true)
+    value.is_instance_of::<PyBool>() && !value.is_truthy().unwrap_or(true)
 }
 
 /// Call ``function(*args, **kwds)`` and raise `Timeout` in it after `seconds`.
@@ -476,7 +476,11 @@ pub fn with_timeout<'py>(
     if let (Some(kwds), Some(_)) = (&kwds, &fallback) {
         kwds.del_item("timeout_value")?;
     }
-    let timeout = Timeout::start_new(&py.get_type::<Timeout>(), Some(seconds), None, true, true)?;
+    // A timeout whose expiry is hidden is a silent one: a task group reports the errors that such a timeout hides.
+    let silent = fallback
+        .is_some()
+        .then(|| PyBool::new(py, false).to_owned().into_any());
+    let timeout = Timeout::start_new(&py.get_type::<Timeout>(), Some(seconds), silent, true, true)?;
     let result = function.call(args, kwds.as_ref());
     timeout.call_method0(pyo3::intern!(py, "cancel"))?;
     match (result, fallback) {

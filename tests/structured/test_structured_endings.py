@@ -1,0 +1,181 @@
+"""Task groups: which exception ends the block, and which errors the hub reports besides."""
+
+# The block of a group or a scope, as a whole, is what raises.
+# ruff: noqa: PT012
+
+import contextlib
+import io
+
+import pytest
+from structured_support import FOR_EVER, Patient, failing, kinds
+
+import gevent
+from gevent import Cancelled, CancelScope, TaskGroup
+from gevent.event import Event
+
+
+@pytest.fixture(autouse=True)
+def reports():
+    """The text that the hub reports meanwhile."""
+    hub = gevent.get_hub()
+    before = hub.exception_stream
+    hub.exception_stream = stream = io.StringIO()
+    yield stream
+    hub.exception_stream = before
+
+
+def test_an_error_that_the_body_got_from_a_child_counts_once():
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        child = group.spawn(failing)
+        with contextlib.suppress(Cancelled):
+            gevent.sleep(FOR_EVER)
+        child.get()
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+
+
+def test_an_error_that_a_child_got_from_another_counts_once():
+    def second():
+        with contextlib.suppress(Cancelled):
+            gevent.sleep(FOR_EVER)
+        first.get()
+
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        first = group.spawn(failing)
+        group.spawn(second)
+    assert kinds(caught.value) == ["ZeroDivisionError"]
+
+
+def in_the_block(end):
+    """Have *end* end a block whose child fails as it cleans up; return the error of the block."""
+    try:
+        with TaskGroup() as group:
+            group.spawn(Patient(error=KeyError("hidden")))
+            gevent.sleep(0.001)
+            end()
+            gevent.sleep(FOR_EVER)
+    except BaseException as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        lambda: gevent.Timeout(0.001, False).start(),
+        lambda: gevent.kill(gevent.getcurrent()),
+        lambda: failing(SystemExit(3)),
+    ],
+)
+def test_errors_that_a_silent_end_hides_are_reported(reports, silent):
+    error = gevent.spawn(in_the_block, silent).get()
+    assert kinds(error.__context__) == ["KeyError"]
+    assert "KeyError: 'hidden'" in reports.getvalue()
+
+
+@pytest.mark.parametrize(
+    "loud",
+    [
+        lambda: gevent.Timeout(0.001).start(),
+        lambda: failing(KeyboardInterrupt),
+    ],
+)
+def test_errors_that_the_end_of_the_block_shows_are_not_reported(reports, loud):
+    error = gevent.spawn(in_the_block, loud).get()
+    assert kinds(error.__context__) == ["KeyError"]
+    assert reports.getvalue() == ""
+
+
+def test_errors_that_with_timeout_hides_are_reported(reports):
+    def block():
+        with TaskGroup() as group:
+            group.spawn(Patient(error=KeyError("hidden")))
+
+    assert gevent.with_timeout(0.001, block, timeout_value="late") == "late"
+    assert "KeyError: 'hidden'" in reports.getvalue()
+
+
+def generator(*children):
+    with TaskGroup() as group:
+        for child in children:
+            group.spawn(child)
+        yield group
+
+
+def test_closing_a_generator_ends_the_group_in_it():
+    patient = Patient()
+    steps = generator(patient)
+    next(steps)
+    gevent.sleep(0)
+    steps.close()
+    assert patient.cleaned
+
+
+def test_closing_a_generator_whose_group_has_errors():
+    steps = generator(Patient(error=KeyError()))
+    next(steps)
+    gevent.sleep(0)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        steps.close()
+    assert kinds(caught.value) == ["GeneratorExit", "KeyError"]
+
+
+def test_a_child_that_ends_by_generator_exit():
+    with pytest.raises(BaseExceptionGroup) as caught, TaskGroup() as group:
+        group.spawn(failing, GeneratorExit)
+    assert kinds(caught.value) == ["GeneratorExit"]
+
+
+def test_killing_a_host_in_a_generator_that_it_iterates_over():
+    patient = Patient()
+
+    def host():
+        for _ in generator(patient):
+            gevent.sleep(FOR_EVER)
+
+    greenlet = gevent.spawn(host)
+    gevent.sleep(0.001)
+    greenlet.kill()
+    assert patient.cleaned
+    assert type(greenlet.value) is gevent.GreenletExit
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        lambda: gevent.getcurrent().kill(),
+        lambda: gevent.getcurrent().kill(timeout=0.001),
+        lambda: gevent.killall([gevent.getcurrent()]),
+    ],
+)
+def test_a_greenlet_that_kills_itself_within_a_shield(kill):
+    """The kill is put off, and so it must not wait for the end of the greenlet."""
+    order = []
+
+    def victim():
+        with CancelScope(shield=True):
+            kill()
+            gevent.sleep(0)
+            order.append("shielded")
+        order.append("never")
+
+    greenlet = gevent.spawn(victim)
+    greenlet.join(FOR_EVER)
+    assert order == ["shielded"]
+    assert type(greenlet.value) is gevent.GreenletExit
+
+
+def test_a_greenlet_that_kills_itself_and_others_within_a_shield():
+    begun = Event()
+
+    def victim():
+        begun.wait()
+        with CancelScope(shield=True):
+            gevent.killall([gevent.getcurrent(), patient])
+            return patient.dead
+
+    greenlet = gevent.spawn(victim)
+    patient = gevent.spawn(Patient())
+    gevent.sleep(0)
+    begun.set()
+    greenlet.join(FOR_EVER)
+    assert patient.dead
+    assert type(greenlet.value) is gevent.GreenletExit
