@@ -29,7 +29,6 @@ from gevent._core import (
     get_hub_if_exists,
     poll_descriptors,
     sleep,
-    wait_descriptor,
 )
 
 __implements__: list[str] = ["epoll", "poll", "select"]
@@ -46,7 +45,6 @@ _READABLE = POLLIN | POLLHUP | POLLERR | POLLNVAL
 _WRITABLE = POLLOUT | POLLERR | POLLNVAL
 # The events that fit into poll(2)'s field.
 _ALL = 0x7FFF
-_READ = 1
 #: The longest timeouts that the standard library takes, in its units.
 _MOST_MILLISECONDS = 2**31 - 1
 _MOST_SECONDS = 2**63 / 1e9
@@ -193,12 +191,14 @@ class epoll:  # type: ignore[no-redef]
 
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
         self._epoll = _original_epoll(sizehint, flags)
+        self._closing = PollChanges()
 
     @classmethod
     def fromfd(cls, fd: int) -> Self:
         """Return an object for the epoll set that has the descriptor *fd*."""
         self = cls.__new__(cls)
         self._epoll = _original_epoll.fromfd(fd)
+        self._closing = PollChanges()
         return self
 
     @property
@@ -211,13 +211,14 @@ class epoll:  # type: ignore[no-redef]
         return self._epoll.fileno()
 
     def close(self) -> None:
-        """Close the set; greenlets that poll it get a :exc:`ValueError`."""
+        """Close the set; greenlets that poll it, in any thread, get a :exc:`ValueError`."""
         if self._epoll.closed:
             return
         hub = get_hub_if_exists()
         if hub is not None and hub.loop is not None:
             hub.loop.closing_fd(self._epoll.fileno())
         self._epoll.close()
+        self._closing.close()
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLOUT | POLLPRI) -> None:
         """Add *fd*, a descriptor or an object that has one.
@@ -250,7 +251,7 @@ class epoll:  # type: ignore[no-redef]
         """
         deadline = None
         if timeout is not None:
-            timeout = _checked_timeout(timeout, _MOST_SECONDS)
+            timeout = _checked_timeout(timeout, _MOST_MILLISECONDS / 1000)
             deadline = None if timeout < 0 else time.monotonic() + timeout
         # A loop around this call must not keep other greenlets from running.
         sleep(0)
@@ -258,7 +259,7 @@ class epoll:  # type: ignore[no-redef]
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 break
-            wait_descriptor(self._epoll.fileno(), _READ, left)
+            poll_descriptors({self._epoll.fileno(): POLLIN}, left, self._closing)
         return ready
 
     def __enter__(self) -> Self:

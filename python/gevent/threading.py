@@ -11,7 +11,7 @@ import sys
 import threading as _native
 import weakref
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import cache, partial, wraps
 from types import ModuleType
 from typing import Any
@@ -263,8 +263,8 @@ def _inheriting_start(start: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @wraps(start)
     def inheriting(self: Any) -> None:
-        if config.inherit_context and getattr(self, "_context", self) is None:
-            self._context = copy_context()
+        if getattr(self, "_context", self) is None:
+            self._context = copy_context() if config.inherit_context else Context()
         start(self)
 
     return inheriting

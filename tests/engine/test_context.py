@@ -156,6 +156,26 @@ def test_the_default_is_that_of_threads(output_of):
     assert output_of(code, flags=["-X", "thread_inherit_context=1"]) == "True\n"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="an option of CPython since 3.14")
+@pytest.mark.parametrize("setting", ["0", "1"])
+def test_the_setting_comes_before_the_option(output_of, setting):
+    code = """
+        import contextvars, threading
+        from gevent import monkey; monkey.patch_all()
+        import gevent
+        variable = contextvars.ContextVar("variable", default="empty")
+        variable.set("parent's")
+        found = [gevent.spawn(variable.get).get()]
+        thread = threading.Thread(target=lambda: found.append(variable.get()))
+        thread.start()
+        thread.join()
+        print(*found, sep=",")
+        """
+    flags = ["-X", f"thread_inherit_context={1 - int(setting)}"]
+    expected = "parent's,parent's\n" if setting == "1" else "empty,empty\n"
+    assert output_of(code, flags=flags, GEVENT_INHERIT_CONTEXT=setting) == expected
+
+
 def test_tracking_is_turned_off(output_of):
     """The other setting that the engine looks at for each spawn."""
     code = """

@@ -10,6 +10,8 @@ import pytest
 
 import gevent
 from gevent import select, selectors, socket
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
 
 
 @pytest.fixture
@@ -385,3 +387,36 @@ def test_closing_epoll_ends_its_polls(pipe):
     asked.close()
     with pytest.raises(ValueError, match="closed"):
         waiting.get(timeout=20)
+
+
+def test_closing_epoll_ends_the_polls_of_other_threads(pipe):
+    asked = select.epoll()
+    asked.register(pipe[0], select.EPOLLIN)
+    pool = ThreadPool(1)
+    began = Event()
+    loop = gevent.get_hub().loop
+
+    def poll():
+        loop.run_callback_threadsafe(began.set)
+        asked.poll()
+
+    try:
+        waiting = pool.spawn(poll)
+        began.wait()
+        # The thread may not be in the poll yet, which makes no difference to what it raises.
+        gevent.sleep(0.05)
+        asked.close()
+        with pytest.raises(ValueError, match="closed"):
+            waiting.get(timeout=20)
+    finally:
+        pool.kill()
+
+
+@pytest.mark.parametrize("module", [stdlib, select])
+def test_a_timeout_of_epoll_that_is_too_long(module, pipe):
+    with module.epoll() as asked:
+        asked.register(pipe[1], select.EPOLLOUT)
+        assert asked.poll(2_147_483) == [(pipe[1], select.EPOLLOUT)]
+        for timeout in (2_147_484, 3e9, float("inf")):
+            with pytest.raises(OverflowError):
+                asked.poll(timeout)

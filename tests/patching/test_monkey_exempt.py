@@ -98,6 +98,170 @@ except ZeroDivisionError:
     assert (result.stdout, result.stderr) == ("True\n", "")
 
 
+OVERLAPPING = """
+import sys, threading
+from gevent import monkey; monkey.patch_all()
+import gevent
+usual = threading
+with monkey.unpatched():
+    import threading as native
+    with monkey.unpatched():
+        import threading as nested
+    import threading as after
+assert native is nested is after is not usual
+assert sys.modules["threading"] is usual
+entered, left = gevent.event.Event(), gevent.event.Event()
+
+def first():
+    with monkey.unpatched():
+        entered.set()
+        second_entered.wait(20)
+    # The other block is still entered.
+    assert sys.modules["threading"] is native
+    left.set()
+
+def second():
+    entered.wait(20)
+    with monkey.unpatched():
+        second_entered.set()
+        left.wait(20)
+"""
+
+
+def test_blocks_that_overlap(run_python):
+    """The one that is entered last is not the one that is left last, in greenlets and threads."""
+    result = run_python(
+        OVERLAPPING
+        + """
+second_entered = gevent.event.Event()
+gevent.joinall([gevent.spawn(first), gevent.spawn(second)], raise_error=True)
+assert sys.modules["threading"] is usual
+entered, left, second_entered = native.Event(), native.Event(), native.Event()
+pool = gevent.get_hub().threadpool
+gevent.joinall([pool.spawn(first), pool.spawn(second)], raise_error=True)
+assert sys.modules["threading"] is usual
+
+def killed():
+    with monkey.unpatched():
+        gevent.sleep(60)
+
+greenlet = gevent.spawn(killed)
+gevent.sleep(0)
+assert sys.modules["threading"] is native
+greenlet.kill()
+assert sys.modules["threading"] is usual
+print("right")
+"""
+    )
+    assert (result.stdout, result.stderr) == ("right\n", "")
+
+
+@pytest.mark.parametrize("patch", ["before", "after"])
+def test_modules_of_gevent_that_are_first_imported_within_are_the_usual_ones(
+    run_python, tmp_path, patch
+):
+    (tmp_path / "exempt.py").write_text(
+        "import gevent.pywsgi, gevent.selectors, gevent.subprocess, threading, subprocess\n"
+    )
+    result = run_python(
+        f"""
+import sys
+from gevent import monkey
+{"monkey.patch_all()" if patch == "before" else ""}
+with monkey.unpatched():
+    import exempt
+{"" if patch == "before" else "monkey.patch_all()"}
+import selectors, subprocess, threading
+import gevent.selectors, gevent.subprocess
+from gevent.monkey._state import native
+assert native["threading"] is exempt.threading is not threading
+assert gevent.selectors._selectors is selectors
+assert subprocess.Popen is gevent.subprocess.Popen is not exempt.subprocess.Popen
+assert issubclass(subprocess.Popen, monkey.get_original("subprocess", "Popen"))
+copies = set(map(id, native.values()))
+found = [
+    (name, attribute)
+    for name, module in list(sys.modules.items())
+    if name.partition(".")[0] == "gevent"
+    for attribute, value in vars(module).items()
+    if id(value) in copies
+]
+print(found)
+""",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_modules_that_are_exempt_wherever_they_are_imported(run_python, tmp_path):
+    package = tmp_path / "exempt"
+    package.mkdir()
+    (package / "__init__.py").write_text("import threading\n")
+    (package / "part.py").write_text("import socket\n")
+    (tmp_path / "exempted.py").write_text("import threading\n")
+    (tmp_path / "imported.py").write_text("import threading\n")
+    result = run_python(
+        """
+import importlib, sys, warnings
+import imported
+from gevent import monkey
+assert monkey.patch_all(exempt=["exempt"]) is True
+import exempt, exempted, socket, threading
+
+def later():
+    import exempt.part
+
+later()
+assert exempt.threading is not threading
+assert exempt.part.socket is not socket
+assert exempted.threading is threading is sys.modules["threading"]
+assert exempt.__loader__ is exempt.__spec__.loader
+native = exempt.threading
+importlib.reload(exempt)
+assert exempt.threading is native
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    assert monkey.patch_all(exempt=["exempt", "imported"]) is None
+print([(str(one.message), one.category.__name__, one.filename) for one in caught])
+for wrong in ("exempt", [1], ["socket"]):
+    try:
+        monkey.patch_all(exempt=wrong)
+    except (TypeError, ValueError) as error:
+        print(error)
+""",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [
+        "[(\"Modules that were imported before they became exempt: ['imported']\", "
+        "'MonkeyPatchWarning', '<string>')]",
+        "exempt must be a list of names, not 'exempt'",
+        "exempt must be a list of names, and has 1",
+        "socket cannot be exempt: an argument of its own leaves it unpatched",
+    ]
+
+
+def test_nothing_is_patched_within(run_python):
+    result = run_python("""
+from gevent import monkey
+for patch in (monkey.patch_all, monkey.patch_thread, monkey.patch_time, monkey.patch_dns):
+    try:
+        with monkey.unpatched():
+            patch()
+    except RuntimeError as error:
+        print(error)
+import threading, time
+assert not monkey.is_module_patched("time")
+assert monkey.patch_all() is True
+assert time.sleep.__module__ != "time" and monkey.is_module_patched("threading")
+with monkey.unpatched():
+    # There is nothing left to do.
+    assert monkey.patch_all() is None
+""")
+    message = "Nothing can be patched within a block of monkey.unpatched()\n"
+    assert (result.stdout, result.stderr) == (4 * message, "")
+
+
 def test_an_executor_that_is_idle_at_the_end_does_not_keep_the_program(run_python):
     done = run_python("""
         from gevent import monkey; monkey.patch_all()

@@ -28,7 +28,8 @@ Events
 
 Exempting
     ``with monkey.unpatched(): import module`` gives a module, such as an agent or a profiler, the
-    standard library as it is without patching; see :func:`unpatched` for the limits.
+    standard library as it is without patching, and so does ``patch_all(exempt=["module"])``,
+    wherever the program imports it; see :func:`unpatched` for the limits.
 
 Running programs
     ``python -m gevent.monkey script.py`` runs a script in a patched interpreter; see
@@ -38,13 +39,15 @@ Running programs
 from __future__ import annotations
 
 import sys as _sys
+from collections.abc import Iterable
 from typing import Any
 
 from gevent import events
+from gevent.monkey._exempt import exempt_modules
 from gevent.monkey._exempt import unpatched as unpatched
 from gevent.monkey._imports import when_imported
+from gevent.monkey._state import check_patchable, is_module_patched, is_object_patched, saved
 from gevent.monkey._state import is_anything_patched as is_anything_patched
-from gevent.monkey._state import is_module_patched, is_object_patched, saved
 from gevent.monkey._table import DNS_NAMES, LATE, ROWS, Row
 from gevent.monkey._warnings import MonkeyPatchWarning
 from gevent.monkey._warnings import process_warnings as _process_warnings
@@ -288,6 +291,8 @@ def patch_all(
     queue: bool = True,
     contextvars: bool = True,
     asyncio: bool = True,
+    *,
+    exempt: Iterable[str] = (),
     **kwargs: Any,
 ) -> bool | None:
     """Patch everything that the arguments do not exclude.
@@ -299,15 +304,20 @@ def patch_all(
     :param Event: Also patch :class:`threading.Event`.
     :param asyncio: Along with *thread*, also make each greenlet a thread to :mod:`asyncio`; see
         :func:`patch_asyncio`. gevent has no such parameter.
+    :param exempt: Names of modules, such as ``"ddtrace"``. They and their submodules are imported
+        as within :func:`unpatched` from now on, with its limits. gevent has no such parameter.
     :param kwargs: Handed to the subscribers of the events, and otherwise ignored.
     :return: True if something was patched, ``None`` if nothing was left to do, ``False`` if a
         subscriber raised :exc:`gevent.events.DoNotPatch`.
+    :raises RuntimeError: within a block of :func:`unpatched`.
     """
-    settings = {name: value for name, value in locals().items() if name != "kwargs"}
+    settings = {name: on for name, on in locals().items() if name not in ("exempt", "kwargs")}
+    exempt_modules(exempt)
     first_time = _SETTINGS not in saved
     before: dict[str, bool] = saved.get(_SETTINGS, {})
     if settings == before:
         return None
+    check_patchable("threading")
 
     pending: list[str] = []
     arguments = settings

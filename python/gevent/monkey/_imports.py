@@ -1,16 +1,20 @@
-"""Calling a function with a module, now or as soon as the module has been imported."""
+"""Seeing to a module as it is imported: in a context of its own, or with a function afterwards."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["when_imported"]
+__all__ = ["import_within", "when_imported"]
+
+_Context = Callable[[], AbstractContextManager[Any]]
 
 _waiting: dict[str, list[Callable[[ModuleType], Any]]] = {}
+_contexts: list[tuple[Callable[[str], bool], _Context]] = []
 
 
 def when_imported(name: str, call: Callable[[ModuleType], Any]) -> None:
@@ -23,6 +27,19 @@ def when_imported(name: str, call: Callable[[ModuleType], Any]) -> None:
         call(module)
         return
     _waiting.setdefault(name, []).append(call)
+    _find_first()
+
+
+def import_within(applies: Callable[[str], bool], context: _Context) -> None:
+    """From now on, execute each module for whose name *applies* returns true within *context*.
+
+    :param context: Called without arguments, it returns a context manager.
+    """
+    _contexts.append((applies, context))
+    _find_first()
+
+
+def _find_first() -> None:
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
 
@@ -32,11 +49,12 @@ def _is_loading(module: ModuleType) -> bool:
 
 
 class _Finder:
-    """A finder of the modules that are waited for. It asks all other finders for their specs."""
+    """A finder of the modules that are to be seen to. It asks all other finders for their specs."""
 
     @classmethod
     def find_spec(cls, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name not in _waiting:
+        contexts = [context for applies, context in _contexts if applies(name)]
+        if name not in _waiting and not contexts:
             return None
         for finder in sys.meta_path:
             find_spec = getattr(finder, "find_spec", None)
@@ -45,7 +63,7 @@ class _Finder:
             spec: ModuleSpec | None = find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+                    spec.loader = _Loader(spec.loader, contexts)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -53,22 +71,32 @@ class _Finder:
 class _Loader:
     """Loads a module as its own loader does, and then calls the functions that wait for it."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, contexts: list[_Context]) -> None:
         self._loader = loader
+        self._contexts = contexts
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
+    def _entered(self) -> ExitStack:
+        with ExitStack() as entered:
+            for context in self._contexts:
+                entered.enter_context(context())
+            return entered.pop_all()
+
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
+        # Old modules in C run their code here.
+        with self._entered():
+            module: ModuleType | None = self._loader.create_module(spec)
+            return module
 
     def exec_module(self, module: ModuleType) -> None:
         # The module is to look as if it had been imported in the usual way.
         module.__loader__ = module.__spec__.loader = self._loader  # type: ignore[union-attr]
-        self._loader.exec_module(module)
+        with self._entered():
+            self._loader.exec_module(module)
         calls = _waiting.pop(module.__name__, ())
-        if not _waiting:
+        if not _waiting and not _contexts and _Finder in sys.meta_path:
             sys.meta_path.remove(_Finder)
         for call in calls:
             call(module)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
-__all__ = ["is_anything_patched", "is_module_patched", "is_object_patched", "saved"]
+__all__ = [
+    "check_patchable",
+    "is_anything_patched",
+    "is_module_patched",
+    "is_object_patched",
+    "native",
+    "saved",
+]
 
 #: Name of a patched module -> name of a replaced attribute -> the original object.
 saved: dict[str, dict[str, Any]] = {}
+
+#: The copies of modules that stay as they are without patching. It is empty until ``unpatched`` is
+#: used.
+native: dict[str, ModuleType] = {}
 
 
 def is_anything_patched() -> bool:
@@ -30,3 +43,12 @@ def is_object_patched(mod_name: str, item_name: str) -> bool:
     :param item_name: The name of the attribute, such as ``"create_connection"``.
     """
     return item_name in saved.get(mod_name, ())
+
+
+def check_patchable(mod_name: str) -> None:
+    """Raise an error if an import of the module would find its native copy.
+
+    :raises RuntimeError: if it would, as a copy must stay native.
+    """
+    if mod_name in native and sys.modules.get(mod_name) is native[mod_name]:
+        raise RuntimeError("Nothing can be patched within a block of monkey.unpatched()")

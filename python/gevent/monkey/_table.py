@@ -6,6 +6,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from gevent.monkey._state import check_patchable
+
 __all__ = ["DNS_NAMES", "LATE", "ROWS", "TABLE", "LateRow", "Row"]
 
 
@@ -20,9 +22,13 @@ class Row(NamedTuple):
     source: str
 
     def modules(self) -> tuple[ModuleType, ModuleType]:
-        """Import and return the target and the source."""
+        """Import and return the target and the source.
+
+        :raises RuntimeError: within a block of ``unpatched``.
+        """
         # The source is imported first, as it may need the originals.
         source = import_module(self.source)
+        check_patchable(self.target)
         return import_module(self.target), source
 
 
