@@ -1,9 +1,10 @@
 """Finds which greenlets wait for each other, and reports circles of them.
 
 An edge leads from a waiting greenlet to each one without which it cannot go on: the holder of the
-lock that it waits for, the greenlet whose end it waits for, or every member of the group that it
-waits for. Where any of several may end a wait there is no edge: the item of a queue, say, or one of
-the permits of a semaphore. So a circle is always a deadlock.
+lock that it waits for, the greenlet whose end it waits for, every member of the group that it waits
+for, or the only one that fills the pool it spawns into. Where any of several may end a wait there
+is no edge: the item of a queue, say, or one of the permits of a semaphore. So nothing but a timeout
+or a kill ends the waits of a circle.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from greenlet import getcurrent
 from greenlet import greenlet as RawGreenlet
 
-from gevent._core import BaseGroup, Greenlet, holder_of, numbers_of, waits_of
+from gevent._core import BaseGroup, BasePool, Greenlet, holder_of, numbers_of, waits_of
 from gevent._structured import TaskGroup
 from gevent._waiting import _WaitIterator
 from gevent._waits import Wait, all_greenlets, instances_of, named, titled, wait_from
@@ -47,7 +48,7 @@ class WaitGraph:
         self._reasons = waits_of(self._greenlets)
         self._waiting = Counter(map(self._key, self._reasons.values()))
         self._numbers: dict[int, Any] | None = None
-        self._waits_for_many: dict[int, list[Any]] | None = None
+        self._waiters_and_pools: tuple[dict[int, list[Any]], dict[int, Any]] | None = None
 
     @staticmethod
     def _key(reason: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -95,15 +96,17 @@ class WaitGraph:
         kind, obj = reason[:2]
         if isinstance(obj, RawGreenlet):
             return [Edge(obj, _END)]
+        pool = self._found()[1].get(id(obj))
+        if pool is not None:
+            # The end of a member makes room, and not the greenlet that spawned it.
+            members = list(pool.greenlets)
+            return [Edge(members[0], _END)] if len(members) == 1 else []
         if kind == "acquire":
             return self._holder(greenlet, obj)
         if isinstance(obj, TaskGroup):
             return [Edge(child, _MEMBER) for child in list(obj._children)]
-        return [
-            edge
-            for awaited in self._many(obj)
-            for edge in self._edges_to_awaited(greenlet, awaited)
-        ]
+        awaited = list(obj.greenlets) if isinstance(obj, BaseGroup) else self._many(obj)
+        return [edge for one in awaited for edge in self._edges_to_awaited(greenlet, one)]
 
     def _holder(self, greenlet: Any, lock: Any) -> list[Edge]:
         number = holder_of(lock)
@@ -123,17 +126,17 @@ class WaitGraph:
 
     def _many(self, obj: Any) -> list[Any]:
         """Return the objects all of which have to be ready for *obj*, which is waited for."""
-        if self._waits_for_many is None:
-            self._waits_for_many = {}
-            groups, iterators = instances_of(BaseGroup, _WaitIterator)
-            for group in groups:
-                event = getattr(group, "_empty_event", None)
-                if event is not None:
-                    self._waits_for_many[id(event)] = list(group.greenlets)
-            for iterator in iterators:
-                if iterator._waiter is not None and iterator._needs_all:
-                    self._waits_for_many[id(iterator._waiter)] = list(iterator._objects)
-        return self._waits_for_many.get(id(obj), [])
+        return self._found()[0].get(id(obj), [])
+
+    def _found(self) -> tuple[dict[int, list[Any]], dict[int, Any]]:
+        """Find the objects of each waiter for several, and the pool of each semaphore, once."""
+        if self._waiters_and_pools is None:
+            iterators, pools = instances_of(_WaitIterator, BasePool)
+            self._waiters_and_pools = (
+                {id(each._waiter): each._awaited() for each in iterators if each._waiter},
+                {id(pool._semaphore): pool for pool in pools if hasattr(pool, "_semaphore")},
+            )
+        return self._waiters_and_pools
 
     def cycles(self) -> list[list[Any]]:
         """Return the greenlets that wait for each other in circles, each circle once."""

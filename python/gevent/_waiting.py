@@ -68,6 +68,11 @@ class _WaitIterator(Generic[_W]):
 
     next = __next__
 
+    def _awaited(self) -> list[_W]:
+        """Return the objects that all have to be ready before the caller can go on."""
+        left = [obj for obj in self._objects if not (isinstance(obj, Greenlet) and obj.dead)]
+        return left if self._needs_all or len(left) == 1 else []
+
     def _begin(self) -> None:
         self._begun = True
         if self._left <= 0:

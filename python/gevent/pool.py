@@ -325,7 +325,7 @@ class Group(BaseGroup, GroupMappingMixin):
         :returns: True if the group is empty.
         """
         greenlets = list(self.greenlets) if raise_error else ()
-        empty = self._empty_event.wait(timeout=timeout)
+        empty = self._empty_event._wait_as_part_of(self, timeout)
         for greenlet in greenlets:
             if getattr(greenlet, "exception", None) is not None:
                 greenlet.get()
@@ -353,7 +353,7 @@ class Group(BaseGroup, GroupMappingMixin):
                         self.discard(greenlet)
             if block and self.greenlets:
                 # Another greenlet is killing them.
-                self._empty_event.wait()
+                self._empty_event._wait_as_part_of(self)
 
     def killone(
         self,

@@ -265,7 +265,7 @@ class ThreadPool(GroupMappingMixin):
             )
         while self.task_queue.staying < size:
             self._add_worker()
-        self.task_queue.shrink(size)
+        self.task_queue.shrink(self, size)
 
     def adjust(self) -> None:
         """Start threads for the tasks that there are, or have surplus ones end."""
@@ -277,7 +277,7 @@ class ThreadPool(GroupMappingMixin):
 
     def join(self) -> None:
         """Wait until all tasks are done."""
-        self.task_queue.join()
+        self.task_queue.join(self)
 
     def kill(self) -> None:
         """Wait until all tasks are done and all threads ended. New tasks start new threads."""
@@ -302,7 +302,7 @@ class ThreadPool(GroupMappingMixin):
         if get_hub_if_exists() is not hub:
             raise InvalidThreadUseError(hub, get_hub_if_exists())
         queue = self.task_queue
-        queue.enter()
+        queue.enter(self)
         result = queue.submit(self._reporter, func, args, kwargs)
         if queue.lacks_workers(self._maxsize):
             self.adjust()

@@ -12,7 +12,7 @@ from gevent._waits import all_greenlets
 from gevent.event import Event
 from gevent.exceptions import LoopExit
 from gevent.lock import BoundedSemaphore, RLock, Semaphore
-from gevent.pool import Group
+from gevent.pool import Group, Pool
 from gevent.queue import Queue
 from gevent.util import format_run_info
 
@@ -205,6 +205,20 @@ class TestJoins:
         # With a count of one, the end of `other` would let the holder go on.
         assert ("Deadlock of 2 greenlets" in text) is (count is None)
 
+    def test_one_at_a_time(self, report):
+        greenlets = [
+            gevent.spawn(lambda index=index: list(gevent.iwait([greenlets[1 - index]])))
+            for index in range(2)
+        ]
+        assert "Deadlock of 2 greenlets" in report(greenlets[0].join)
+
+    def test_a_member_of_a_full_pool_that_spawns_into_it(self, report):
+        pool = Pool(1)
+        member = pool.spawn(pool.spawn, int)
+        text = report(member.join)
+        assert "Deadlock of one greenlet that waits for itself" in text
+        assert f"that is the end of <Greenlet at {id(member):#x}" in text
+
     def test_the_waits_that_the_main_one_depends_on(self, report):
         queue = Queue()
         last = gevent.spawn(queue.get)
@@ -226,6 +240,23 @@ class TestNoCircleIsMadeUp:
 
         greenlets = [gevent.spawn(take_two) for _ in range(2)]
         assert "Deadlock" not in report(gevent.joinall, greenlets)
+
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_a_full_pool(self, size):
+        pool = Pool(size)
+
+        def spawn():
+            for _ in range(size + 1):
+                pool.spawn(gevent.sleep, 30)
+
+        spawning = gevent.spawn(spawn)
+        gevent.sleep(0.001)
+        try:
+            assert "Semaphore.acquire" in repr(spawning)
+            assert "* Deadlocks" not in format_run_info()
+        finally:
+            spawning.kill()
+            pool.kill()
 
     def test_a_semaphore_that_counts(self, report):
         items = Semaphore(0)

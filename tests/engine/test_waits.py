@@ -14,8 +14,9 @@ from gevent import subprocess as green_subprocess
 from gevent.event import AsyncResult, Event
 from gevent.exceptions import LoopExit
 from gevent.lock import BoundedSemaphore, RLock, Semaphore
-from gevent.pool import Pool
+from gevent.pool import Group, Pool
 from gevent.queue import Channel, JoinableQueue, Queue
+from gevent.threadpool import ThreadPool
 
 
 @pytest.fixture
@@ -47,6 +48,11 @@ def full(queue):
     return queue
 
 
+def filled(group):
+    group.spawn(gevent.sleep, 30)
+    return group
+
+
 def sleeper():
     return gevent.spawn(gevent.sleep, 30)
 
@@ -56,11 +62,15 @@ OBJECTS = {
     "Greenlet.get": (sleeper, "get"),
     "Event.wait": (Event, "wait"),
     "AsyncResult.get": (AsyncResult, "get"),
+    "AsyncResult.wait": (AsyncResult, "wait"),
     "Semaphore.acquire": (lambda: Semaphore(0), "acquire"),
     "Semaphore.wait": (lambda: Semaphore(0), "wait"),
     "BoundedSemaphore.acquire": (lambda: held(BoundedSemaphore(1)), "acquire"),
     "RLock.acquire": (lambda: held(RLock()), "acquire"),
     "Queue.get": (Queue, "get"),
+    "Queue.peek": (Queue, "peek"),
+    "Group.join": (lambda: filled(Group()), "join"),
+    "Pool.join": (lambda: filled(Pool(2)), "join"),
     "Queue.join": (lambda: full(JoinableQueue()), "join"),
     "Channel.get": (Channel, "get"),
 }
@@ -79,7 +89,8 @@ def test_objects(started, call, raw):
     shown = f"<{type(obj).__name__} at {id(obj):#x}>"
     assert re.search(rf"Waiting \d+\.\d s in .*{call} on {shown}", told(greenlet))
     assert re.search(rf" waiting \d+\.\d s in {call} on {shown}>$", repr(greenlet))
-    gevent.kill(obj) if isinstance(obj, gevent.Greenlet) else None
+    if isinstance(obj, gevent.Greenlet | Group):
+        obj.kill()
 
 
 def told(greenlet):
@@ -191,10 +202,23 @@ def test_functions_of_the_package(started):
     finally:
         release.set()
     assert (wait.call, wait.function) == ("AsyncResult.get", "gevent.pool.GroupMappingMixin.apply")
-    some = Pool(1)
-    some.spawn(gevent.sleep, 30)
-    assert util.waiting_for(started(some.join)) is not None
-    some.kill()
+
+
+def test_thread_pools(started):
+    pool, release = ThreadPool(1), threading.Event()
+    try:
+        for _ in range(2):
+            pool.spawn(release.wait)
+        for call, *args in (("spawn", int), ("join",), ("kill",)):
+            greenlet = started(getattr(pool, call), *args)
+            wait = util.waiting_for(greenlet)
+            assert wait.object is pool
+            assert wait.call == f"ThreadPool.{'spawn' if args else 'join'}"
+            assert wait.function == f"gevent.threadpool.ThreadPool.{call}"
+            greenlet.kill()
+    finally:
+        release.set()
+        pool.kill()
 
 
 def test_others_are_counted(started):

@@ -56,7 +56,9 @@ def unpatched() -> Iterator[None]:
     The modules keep it: their threads are native threads, and their waits block only these threads.
     It is meant for agents, profilers and clients with threads in C, such as ``ddtrace`` or
     ``grpc.aio``. It may be used before or after patching, in any thread, and within itself.
-    ``patch_all(exempt=["profiler"])`` does the same wherever the module is imported.
+
+    ``patch_all(exempt=["profiler"])`` does the same wherever the module is imported, and for parts
+    of it that its functions import, as those of :mod:`grpc` do.
 
     There are limits:
 
@@ -64,8 +66,8 @@ def unpatched() -> Iterator[None]:
     - A module that is imported within for the first time stays native for whatever imports it
       later: ``http.client``, say, if it is an agent that imports it first. What the program uses
       too is imported before the block.
-    - A module that is imported later, by a function of such a module, is patched; call such
-      functions within the block as well.
+    - A module that is imported later, by a function of such a module, is patched, unless its name
+      is exempt. Call such functions within the block as well.
     - Objects do not mix: a native thread may give things to greenlets through
       :class:`gevent.threadpool.ThreadPool`, an ``async`` watcher, or locks and queues of gevent,
       but a greenlet that waits for a native lock or thread blocks all others.

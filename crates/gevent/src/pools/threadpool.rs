@@ -83,13 +83,14 @@ impl TaskQueue {
         self.leave(py);
     }
 
-    /// Parks the current greenlet in the wait queue that `choose` picks.
+    /// Parks the current greenlet, for the `reason` that reports show, in the wait queue that `choose` picks.
     fn park(
         &self,
         py: Python<'_>,
+        reason: Reason,
         choose: impl Fn(&mut State) -> &mut WaitQueue<WaitRef>,
     ) -> PyResult<()> {
-        let wait = hub::new_wait_for(py, Reason::only(WaitKind::Room))?;
+        let wait = hub::new_wait_for(py, reason)?;
         let ticket = self
             .state
             .with(py, |state| join(choose(state), py, wait.clone()));
@@ -164,8 +165,9 @@ impl TaskQueue {
         }
     }
 
-    /// Wait until there is room for a task, and take that room.
-    fn enter(&self, py: Python<'_>) -> PyResult<()> {
+    /// Wait until there is room for a task of `pool`, and take that room.
+    fn enter(&self, pool: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = pool.py();
         loop {
             let entered = self.state.with(py, |state| {
                 let room = state.unfinished < state.limit;
@@ -175,7 +177,8 @@ impl TaskQueue {
             if entered {
                 return Ok(());
             }
-            let woken = self.park(py, |state| &mut state.entrants);
+            let reason = Reason::on(WaitKind::Room, pool);
+            let woken = self.park(py, reason, |state| &mut state.entrants);
             if woken.is_err() {
                 // It may have been woken for room that it does not take, so the next one is woken.
                 self.admit_waiting(py);
@@ -316,13 +319,14 @@ impl TaskQueue {
         }
     }
 
-    /// Dismiss workers as `dismiss` does, and wait until they have left. If all are to leave, wait until their results
-    /// are delivered, too.
+    /// Dismiss workers of `pool` as `dismiss` does, and wait until they have left. If all are to leave, wait until their
+    /// results are delivered, too.
     fn shrink(
         &self,
-        py: Python<'_>,
+        pool: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = from_python)] most: usize,
     ) -> PyResult<()> {
+        let py = pool.py();
         loop {
             // Workers are dismissed in each round, as others may have been hired meanwhile.
             self.dismiss(py, most);
@@ -335,16 +339,19 @@ impl TaskQueue {
             let loop_ = hub::current_loop(py)?;
             // The wait keeps the loop running, as a worker that leaves will end it.
             loop_.get().count_ref(1);
-            let woken = self.park(py, |state| &mut state.watchers);
+            let reason = Reason::on(WaitKind::Join, pool);
+            let woken = self.park(py, reason, |state| &mut state.watchers);
             loop_.get().count_ref(-1);
             woken?;
         }
     }
 
-    /// Wait until no task is unfinished.
-    fn join(&self, py: Python<'_>) -> PyResult<()> {
+    /// Wait until no task of `pool` is unfinished.
+    fn join(&self, pool: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = pool.py();
         while self.state.with(py, |state| state.unfinished > 0) {
-            self.park(py, |state| &mut state.watchers)?;
+            let reason = Reason::on(WaitKind::Join, pool);
+            self.park(py, reason, |state| &mut state.watchers)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::ffi::blocking::{self, Blocking, First, Step};
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
 use crate::waiting::deadline::Deadline;
-use crate::waiting::reason::WaitKind;
+use crate::waiting::reason::{Reason, WaitKind};
 
 #[derive(Default)]
 struct Outcome {
@@ -50,7 +50,6 @@ pub struct AsyncResult {
 
 impl Linked for AsyncResult {
     const RECURS: bool = false;
-    const WAITS: WaitKind = WaitKind::Get;
 
     fn links(&self) -> &Linkable {
         &self.links
@@ -133,7 +132,8 @@ impl AsyncResult {
         if !block {
             return Err(Deadline::Never.error(py)?);
         }
-        Linkable::wait_for(slf, Deadline::of(timeout)?, |slf, passed| {
+        let reason = Reason::on(WaitKind::Get, slf);
+        Linkable::wait_for(slf, Deadline::of(timeout)?, reason, |slf, passed| {
             let py = slf.py();
             let found = slf.get().result_now(py).filter(|_| passed.is_none());
             found.unwrap_or_else(|| Err(passed.unwrap_or(&Deadline::Never).error(py)?))
@@ -184,7 +184,8 @@ Wait, at most `timeout` seconds, and return the value; None for an exception or 
             return Ok(Step::Done(value(slf)).into());
         }
         let deadline = Deadline::of(arguments[0].as_ref())?;
-        Linkable::wait_for(slf, deadline, move |slf, _| Ok(value(slf))).map(Into::into)
+        let reason = Reason::on(WaitKind::Wait, slf);
+        Linkable::wait_for(slf, deadline, reason, move |slf, _| Ok(value(slf))).map(Into::into)
     }
 }
 

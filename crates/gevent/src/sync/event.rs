@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
 
 use crate::args;
-use crate::ffi::blocking::{Blocking, First, Step};
+use crate::ffi::blocking::{self, Blocking, First, Step};
 use crate::ffi::greenlet;
 use crate::hub;
 use crate::sync::linkable::{Linkable, Linked};
@@ -36,7 +36,6 @@ pub struct Event {
 
 impl Linked for Event {
     const RECURS: bool = true;
-    const WAITS: WaitKind = WaitKind::Wait;
 
     fn links(&self) -> &Linkable {
         &self.links
@@ -52,6 +51,17 @@ impl Event {
         let wait = hub::new_wait(py)?;
         wait.wake_none(py);
         park(py, &wait).map(drop)
+    }
+
+    /// Returns the step of a call that waits until the flag is up, or the timeout is over; it returns true or false.
+    fn wait_until_set(
+        slf: &Bound<'_, Self>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        reason: Reason,
+    ) -> PyResult<Step> {
+        Linkable::wait_for(slf, Deadline::of(timeout)?, reason, |event, passed| {
+            Ok(truth(event.py(), passed.is_none()))
+        })
     }
 }
 
@@ -78,11 +88,8 @@ which is then started, and cancelled afterwards.";
             this.queue_up(py)?;
             return Ok(Step::Done(truth(py, true)).into());
         }
-        let deadline = Deadline::of(arguments[0].as_ref())?;
-        let step = Linkable::wait_for(slf, deadline, move |event, passed| {
-            Ok(truth(event.py(), passed.is_none()))
-        });
-        step.map(Into::into)
+        let reason = Reason::on(WaitKind::Wait, slf);
+        Event::wait_until_set(slf, arguments[0].as_ref(), reason).map(Into::into)
     }
 }
 
@@ -125,18 +132,20 @@ impl Event {
         Linkable::notify_all(slf)
     }
 
-    /// Wait until the flag is up, as a part of `owner`: reports then show that the greenlet joins `owner`.
-    fn _wait_as_part_of(slf: &Bound<'_, Self>, owner: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Wait as `wait` does, as a part of `owner`: reports then show that the greenlet joins `owner`.
+    #[pyo3(signature = (owner, timeout = None))]
+    fn _wait_as_part_of(
+        slf: &Bound<'_, Self>,
+        owner: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let this = slf.get();
-        if this.is_set() {
-            return Ok(());
+        if slf.get().is_set() {
+            slf.get().queue_up(py)?;
+            return Ok(truth(py, true));
         }
         let reason = Reason::on(WaitKind::Join, owner);
-        let (wait, id) = this.links.wait_here(py, None, reason)?;
-        let woken = park(py, &wait);
-        this.links.leave(py, id);
-        woken.map(drop)
+        blocking::complete(py, Event::wait_until_set(slf, timeout, reason)?)
     }
 
     /// Lower the flag: a greenlet that waits from now on waits for the next `set`.

@@ -17,7 +17,7 @@ use crate::event_loop::unusual::any_loop_is_gone;
 use crate::ffi::blocking::Step;
 use crate::hub::{self, BaseHub};
 use crate::waiting::deadline::Deadline;
-use crate::waiting::reason::{Reason, WaitKind};
+use crate::waiting::reason::Reason;
 use crate::waiting::wait::{Wait, WaitRef};
 use crate::waiting::waiters::ticket;
 
@@ -195,8 +195,6 @@ pub struct Linkable {
 pub trait Linked: pyo3::PyClass<Frozen = True> + Send + Sync {
     /// True if it is waited for repeatedly; notified waiters stay listed until they run.
     const RECURS: bool;
-    /// The kind of call that [`Linkable::wait_for`] is a part of.
-    const WAITS: WaitKind;
 
     /// Returns its listeners.
     fn links(&self) -> &Linkable;
@@ -271,23 +269,21 @@ impl Linkable {
     }
 
     /// Returns the step of a call that waits until it is notified or the deadline passes, and then returns the result
-    /// of `then`. A deadline that passed is given to `then`.
+    /// of `then`. A deadline that passed is given to `then`. Reports show the `reason`.
     ///
     /// # Errors
     /// Returns the error that making a hub or starting the caller's own `Timeout` raises.
     pub fn wait_for<T: Linked>(
         slf: &Bound<'_, T>,
         mut deadline: Deadline,
+        reason: Reason,
         then: impl FnOnce(&Bound<'_, T>, Option<&Deadline>) -> PyResult<Py<PyAny>>
         + Send
         + Sync
         + 'static,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let (wait, ticket) = slf
-            .get()
-            .links()
-            .wait_here(py, None, Reason::on(T::WAITS, slf))?;
+        let (wait, ticket) = slf.get().links().wait_here(py, None, reason)?;
         if let Err(error) = deadline.begin(py, &wait) {
             slf.get().links().leave(py, ticket);
             return Err(error);

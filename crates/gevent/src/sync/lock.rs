@@ -65,7 +65,6 @@ pub struct Semaphore {
 
 impl Linked for Semaphore {
     const RECURS: bool = true;
-    const WAITS: WaitKind = WaitKind::Acquire;
 
     fn links(&self) -> &Linkable {
         &self.links

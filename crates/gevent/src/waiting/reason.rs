@@ -30,6 +30,8 @@ pub enum WaitKind {
     Switch,
     /// `get` of a result, an item or a value.
     Get,
+    /// `peek` at the next item.
+    Peek,
     /// `put` of an item into a full queue.
     Put,
     /// `join`.
@@ -62,6 +64,7 @@ impl WaitKind {
             Self::Sleep => "sleep",
             Self::Switch => "switch",
             Self::Get => "get",
+            Self::Peek => "peek",
             Self::Put => "put",
             Self::Join => "join",
             Self::Wait => "wait",
