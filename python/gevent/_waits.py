@@ -210,9 +210,17 @@ def titled(greenlet: Any) -> str:
 
 
 def _body(frame: FrameType | None) -> str:
-    """Return the name of the function that a greenlet runs, for the end of what describes it."""
+    """Return the name of the function that a greenlet runs, for the end of what describes it.
+
+    For a thread that is the function it was made for, and not the one by which threads begin.
+    """
     name = ""
     while frame is not None:
-        name = f": {frame.f_code.co_qualname}"
+        if not name or not _is_of_threads(frame):
+            name = f": {frame.f_code.co_qualname}"
         frame = frame.f_back
     return name
+
+
+def _is_of_threads(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") in ("gevent.thread", "threading")

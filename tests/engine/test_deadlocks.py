@@ -309,6 +309,8 @@ def test_patched_locks(run_python):
         text = reported(threads[0].join)
         assert "Deadlock of 2 greenlets" in text, text
         assert text.count("held by") >= 2, text
+        # It is the function of the thread that is shown, and not the one that begins threads.
+        assert text.count(": take> is waiting") == 2, text
         print("done")
     """)
     assert found.stdout == "done\n", found.stderr

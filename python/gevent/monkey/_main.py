@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 from inspect import signature
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import gevent.monkey
 from gevent.monkey._table import TABLE
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     usage = USAGE.format(options=" ".join(f"--[no-]{name}" for name in known))
-    settings: dict[str, bool] = {}
+    settings: dict[str, Any] = {}
     verbose = as_module = False
     while arguments and arguments[0].startswith("--"):
         option = arguments.pop(0).removeprefix("--")
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     (_run_module if as_module else _run_script)(arguments[0])
 
 
-def _describe(settings: dict[str, bool]) -> None:
+def _describe(settings: dict[str, Any]) -> None:
     from pprint import pformat
 
     given = ", ".join(f"{name}={on}" for name, on in settings.items())

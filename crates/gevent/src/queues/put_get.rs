@@ -365,11 +365,7 @@ impl SimpleQueue {
         place: Option<Ticket>,
     ) -> PyResult<Step> {
         let py = slf.py();
-        let kind = if peek {
-            WaitKind::Peek
-        } else {
-            WaitKind::Get
-        };
+        let kind = if peek { WaitKind::Peek } else { WaitKind::Get };
         let wait = hub::new_wait_for(py, Reason::on(kind, slf))?;
         deadline.begin(py, &wait)?;
         let ticket = place.unwrap_or_else(|| ticket(py));
