@@ -61,6 +61,8 @@ class TaskStatus:
     def started(self, value: Any = None) -> None:
         """Have :meth:`TaskGroup.start` return *value*; the function goes on as a child.
 
+        Nobody gets the value if :meth:`TaskGroup.start` has been given up meanwhile.
+
         :raises RuntimeError: it was called before.
         """
         if self._is_started:
@@ -93,11 +95,13 @@ class TaskGroup:
     :class:`ExceptionGroup`. A ``KeyboardInterrupt`` or ``SystemExit`` is raised alone. Unlike
     with :func:`gevent.spawn` the hub prints nothing about errors that the group raises, and a
     child runs in a copy of its spawner's :mod:`contextvars` context. A child that ends by a
-    :class:`gevent.GreenletExit`, because it was killed for instance, has not failed.
+    :class:`gevent.GreenletExit`, because it was killed for instance, has not failed. If the block
+    is in a generator that is closed, its ``GeneratorExit`` goes on alone unless there are errors.
 
     If the greenlet in the block is itself killed, cancelled or timed out, in the body or while it
     waits for the children, these are cancelled and waited for, and then that exception goes on,
-    with the errors of the group as its ``__context__``.
+    with the errors of the group as its ``__context__``. The hub reports them too where that is
+    seen by nobody: behind a kill, a silent timeout or a ``SystemExit``.
 
     A group is for one block of one greenlet. Its children may spawn into it, too.
 
@@ -144,6 +148,10 @@ class TaskGroup:
         It may be called by any greenlet of the thread while the body runs or another child lives.
         The child has the value that the function returned once the block is over.
 
+        :param function: what the child runs, with *args* and *kwargs*. It is not called if the
+            group is cancelled before the child begins.
+        :returns: the child, a :class:`gevent.Greenlet`.
+        :raises TypeError: *function* cannot be called.
         :raises RuntimeError: the group has not been entered, is over or is being cancelled.
         :raises gevent.exceptions.InvalidThreadUseError: the group is another thread's.
         """
@@ -169,7 +177,9 @@ class TaskGroup:
         group. If the caller is killed, cancelled or timed out meanwhile, the child is cancelled and
         waited for.
 
+        :returns: the value that ``started()`` was given, by default None.
         :raises RuntimeError: the child ended without calling ``started()``; and as :meth:`spawn`.
+        :raises TypeError: *function* cannot be called.
         """
         self._check_open("start a child in")
         status = TaskStatus(self)

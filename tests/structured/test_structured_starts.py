@@ -44,6 +44,15 @@ def test_spawning_into_a_closed_group():
             group.start(int)
 
 
+@pytest.mark.parametrize("function", [None, 3])
+def test_spawning_what_cannot_be_called(function):
+    with TaskGroup() as group:
+        for spawn in (group.spawn, group.start):
+            with pytest.raises(TypeError, match="must be callable"):
+                spawn(function)
+        assert repr(group).endswith(": 0 children>")
+
+
 def test_spawning_while_the_group_waits():
     values = []
 

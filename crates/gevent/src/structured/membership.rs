@@ -5,7 +5,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::greenlets::greenlet::Greenlet;
+use crate::greenlets::greenlet::{Greenlet, not_callable};
 use crate::greenlets::spawn_settings::all_inherit_context;
 use crate::structured::context;
 
@@ -55,6 +55,10 @@ pub fn spawn_in_group<'py>(
     kwargs: Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, Greenlet>> {
     let py = group.py();
+    if function.is_none() {
+        // `gevent.spawn(None)` makes a greenlet that does nothing; a child has to do something.
+        return Err(not_callable());
+    }
     let kwargs = Some(kwargs).filter(|kwargs| !kwargs.is_empty());
     let new = Greenlet::made(function, args, kwargs)?;
     if !all_inherit_context(py) {

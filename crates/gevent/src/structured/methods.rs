@@ -44,7 +44,7 @@ fn limited(seconds: Option<f64>, shield: bool, fails: bool) -> PyResult<CancelSc
     }))
 }
 
-/// Return a `CancelScope` that cancels its block `seconds` seconds after it begins; None is never::
+/// Return a `CancelScope` that cancels its block some time after it begins::
 ///
 ///     with gevent.move_on_after(2) as scope:
 ///         answer = fetch(url)
@@ -53,6 +53,10 @@ fn limited(seconds: Option<f64>, shield: bool, fails: bool) -> PyResult<CancelSc
 ///
 /// Unlike a `gevent.Timeout` it ends no other block than its own: the exception of a limit outside passes through it. The
 /// exception is raised where the block waits; a block that does not wait is not ended.
+///
+/// :param seconds: The time that the block has, in seconds; None for no limit. With zero or less, its first wait ends it.
+/// :param shield: True to put kills, and cancellations of scopes around it, off to the end of the block.
+/// :raises ValueError: `seconds` is not a number (nan).
 #[pyfunction]
 #[pyo3(signature = (seconds, *, shield = false))]
 pub fn move_on_after(
@@ -67,7 +71,12 @@ pub fn move_on_after(
 ///     with gevent.fail_after(2):
 ///         answer = fetch(url)
 ///
-/// A block that is ended by the scope's `cancel` raises nothing.
+/// A block that is ended by the scope's `cancel` raises nothing. The `Cancelled` that ended the block is the `__cause__`
+/// of the `TimeoutError`.
+///
+/// :param seconds: The time that the block has, in seconds; None for no limit. With zero or less, its first wait ends it.
+/// :param shield: True to put kills, and cancellations of scopes around it, off to the end of the block.
+/// :raises ValueError: `seconds` is not a number (nan).
 #[pyfunction]
 #[pyo3(signature = (seconds, *, shield = false))]
 pub fn fail_after(
@@ -183,7 +192,12 @@ impl CancelScope {
         Self::leave(slf);
     }
 
-    /// Return True if `error` was raised in the greenlet from outside: by a kill, a timeout or a scope.
+    /// Cancel the task whose coroutine is in the block, if that is still due; its loop calls this.
+    fn _cancel_task(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::cancel_task(slf)
+    }
+
+    /// Return True if `error` was raised from outside: by a kill, a timeout, a scope or a cancellation of the task.
     fn _came_from_outside(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> bool {
         Self::came_from_outside(slf, error)
     }

@@ -4,8 +4,10 @@
 //! | file | what |
 //! |---|---|
 //! | `scope.rs` | `CancelScope`: when its cancellation is raised, once, and how it is taken back |
+//! | `scope_end.rs` | the end of its block |
 //! | `methods.rs` | its Python methods, `move_on_after` and `fail_after` |
 //! | `nest.rs` | the scopes that one greenlet is inside of, and the kills that their shields hold back |
+//! | `in_task.rs` | scopes that are entered in a coroutine, and cancel its task |
 //! | `interruption.rs` | which exception goes on where one interrupted another |
 //! | `shielded_kill.rs` | the error of a kill that a shield holds back for too long |
 //! | `membership.rs` | greenlets that belong to a group |
@@ -16,11 +18,13 @@ use pyo3::prelude::*;
 use crate::cell::add_class;
 
 pub mod context;
+pub mod in_task;
 pub mod interruption;
 pub mod membership;
 mod methods;
 pub mod nest;
 pub mod scope;
+mod scope_end;
 pub mod shielded_kill;
 
 /// Adds the classes and functions of this folder to the module.

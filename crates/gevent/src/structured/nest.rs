@@ -75,22 +75,32 @@ impl Nest {
 
     /// Takes out the scopes inside `scope`; returns them, the outermost first.
     pub fn remove_inside(&self, py: Python<'_>, scope: &Py<CancelScope>) -> Vec<Py<CancelScope>> {
+        let strand = scope.get().strand(py);
         self.inner.with(py, |inner| {
-            let found = inner.scopes.iter().position(|other| other.is(scope));
-            found.map_or_else(Vec::new, |at| inner.scopes.split_off(at + 1))
+            let Some(at) = inner.scopes.iter().position(|other| other.is(scope)) else {
+                return Vec::new();
+            };
+            let inside = inner.scopes.split_off(at + 1);
+            let (removed, others) = inside
+                .into_iter()
+                .partition(|other| other.get().strand(py) == strand);
+            inner.scopes.extend::<Vec<_>>(others);
+            removed
         })
     }
 
-    /// Takes out `scope`, which is the innermost one.
+    /// Takes out `scope`.
     pub fn remove(&self, py: Python<'_>, scope: &Py<CancelScope>) {
         let removed = self.inner.with(py, |inner| {
-            let last = inner.scopes.pop_if(|last| last.is(scope));
+            // It is the last one, unless those of other tasks are behind it.
+            let at = inner.scopes.iter().rposition(|other| other.is(scope));
+            let removed = at.map(|at| inner.scopes.remove(at));
             let raised = if inner.scopes.is_empty() {
                 inner.raised.take()
             } else {
                 None
             };
-            (last, raised)
+            (removed, raised)
         });
         drop(removed);
     }
@@ -120,12 +130,17 @@ impl Nest {
         })
     }
 
-    /// Returns true if a shield inside `scope` is on: the cancellation of the scope is held back.
+    /// Returns true if a shield inside `scope` is on: the cancellation of the scope is held back. All tasks of a loop of
+    /// asyncio are inside of the scopes around the loop.
     pub fn is_shielded_from(&self, py: Python<'_>, scope: &Py<CancelScope>) -> bool {
+        let strand = scope.get().strand(py);
         self.inner.with(py, |inner| {
-            let inside = inner.scopes.iter().rev();
-            let mut inside = inside.take_while(|other| !other.is(scope));
-            inside.any(|other| other.get().is_shield(py))
+            let behind = inner.scopes.iter().rev();
+            let mut behind = behind.take_while(|other| !other.is(scope));
+            behind.any(|other| {
+                let is_inside = strand == 0 || other.get().strand(py) == strand;
+                is_inside && other.get().is_shield(py)
+            })
         })
     }
 
@@ -149,14 +164,16 @@ impl Nest {
         Ok(())
     }
 
-    /// Takes out the exceptions that the shields no longer hold back. Returns one of them, to be raised now; the others
-    /// are queued, to be raised when the greenlet waits. With `queue_all`, all of them are queued.
+    /// Takes out the exceptions that the shields no longer hold back. Returns one of them, to be raised now at the end of
+    /// a block of `strand`; the others are queued, to be raised when the greenlet waits. With `queue_all`, all of them
+    /// are queued.
     ///
     /// # Errors
     /// Fails when the exception of a cancellation cannot be made.
     pub fn release(
         &self,
         greenlet: &Bound<'_, PyAny>,
+        strand: usize,
         queue_all: bool,
     ) -> PyResult<Option<Py<PyAny>>> {
         let py = greenlet.py();
@@ -166,7 +183,8 @@ impl Nest {
                 .inner
                 .with(py, |inner| std::mem::take(&mut inner.kills));
             for kill in kills {
-                if now.is_none() && !queue_all {
+                // A kill is meant for the greenlet, and not for a coroutine that its loop carries out.
+                if now.is_none() && !queue_all && strand == 0 {
                     now = Some(kill);
                     continue;
                 }
@@ -179,7 +197,7 @@ impl Nest {
             if !scope.get().is_held_back(py) || self.is_shielded_from(py, &scope) {
                 continue;
             }
-            if now.is_none() && !queue_all {
+            if now.is_none() && !queue_all && scope.get().strand(py) == strand {
                 now = Some(CancelScope::raise_now(scope.bind(py))?);
             } else {
                 CancelScope::queue_again(scope.bind(py));

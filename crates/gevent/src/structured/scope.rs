@@ -13,11 +13,14 @@
 //!
 //! The end of the block takes it back in any step: a task that finds the scope left does nothing. So nothing is ever
 //! raised after the block.
+//!
+//! A scope that is entered in a coroutine of asyncio cancels its task instead, with the same steps; see `in_task.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use reactor::{Time, TimerKey};
@@ -29,7 +32,7 @@ use crate::event_loop::ready::Task;
 use crate::ffi::{greenlet, interpreter};
 use crate::greenlets::greenlet::raise_in;
 use crate::hub;
-use crate::structured::interruption::{find_interrupted, is_cancellation_of};
+use crate::structured::in_task::InTask;
 use crate::structured::nest::Nest;
 
 /// The stage of a scope's block.
@@ -48,7 +51,7 @@ pub enum Stage {
 
 /// The stage of its cancellation; see the top of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Delivery {
+pub(super) enum Delivery {
     None,
     Queued,
     HeldBack,
@@ -71,16 +74,21 @@ pub struct Settings {
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) stage: Stage,
-    delivery: Delivery,
+    pub(super) delivery: Delivery,
     pub(super) is_cancelled: bool,
-    is_timed_out: bool,
+    pub(super) is_timed_out: bool,
     pub(super) is_caught: bool,
     timer: Option<TimerKey>,
-    host: Option<Py<PyAny>>,
-    nest: Option<Py<Nest>>,
-    loop_: Option<Py<Loop>>,
+    pub(super) host: Option<Py<PyAny>>,
+    pub(super) nest: Option<Py<Nest>>,
+    pub(super) loop_: Option<Py<Loop>>,
     /// The exception that was being handled as the block began.
-    before: Option<Py<PyAny>>,
+    pub(super) before: Option<Py<PyAny>>,
+    pub(super) in_task: Option<Arc<InTask>>,
+    /// True if it cancelled its task and has not taken that back.
+    pub(super) has_cancelled_task: bool,
+    /// True if a `CancelledError` of asyncio that ends the body is its own.
+    pub(super) owns_task_error: bool,
 }
 
 /// A block of code that can be cancelled as a whole: by `cancel`, from any greenlet or thread, or at its deadline.
@@ -95,11 +103,13 @@ pub(super) struct State {
 /// `deadline` is a time of `time.monotonic()`, in seconds, or of `time.time()`, the clock of `loop.now()`, or None;
 /// `gevent.move_on_after` takes seconds from now. With `shield`, kills of the greenlet and cancellations of scopes
 /// around this one are put off to the end of the block, where the first of them is raised; the exception of a
-/// `gevent.Timeout` is not put off.
+/// `gevent.Timeout` is not put off, nor one that `throw` raises.
+///
+/// In a coroutine of asyncio the scope cancels the task: the coroutine gets `asyncio.CancelledError` where it awaits.
 ///
 /// A block that ends without waiting, or before the cancellation is raised, is not cancelled: nothing is raised after it.
-/// A scope is for one block of one greenlet. `RuntimeError` is raised where it is entered again, left by another greenlet,
-/// or left before a scope that was entered inside it.
+/// A scope is for one block of one greenlet or task. `RuntimeError` is raised where it is entered again, left by another
+/// greenlet or task, or left before a scope that was entered inside it.
 #[pyclass(frozen, subclass, weakref, name = "CancelScope", module = "gevent")]
 #[derive(Debug)]
 pub struct CancelScope {
@@ -122,11 +132,14 @@ impl CancelScope {
                 nest: None,
                 loop_: None,
                 before: None,
+                in_task: None,
+                has_cancelled_task: false,
+                owns_task_error: false,
             }),
         }
     }
 
-    fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
+    pub(super) fn read<R>(slf: &Bound<'_, Self>, f: impl FnOnce(&mut State) -> R) -> R {
         slf.get().state.with(slf.py(), f)
     }
 
@@ -141,6 +154,26 @@ impl CancelScope {
     pub fn is_held_back(&self, py: Python<'_>) -> bool {
         self.state
             .with(py, |state| state.delivery == Delivery::HeldBack)
+    }
+
+    /// Returns the nest and the greenlet that it is in.
+    pub(super) fn inside(slf: &Bound<'_, Self>) -> Option<(Py<Nest>, Py<PyAny>)> {
+        let py = slf.py();
+        Self::read(slf, |state| {
+            let nest = state.nest.as_ref().map(|nest| nest.clone_ref(py));
+            nest.zip(state.host.as_ref().map(|host| host.clone_ref(py)))
+        })
+    }
+
+    pub(super) fn in_task(slf: &Bound<'_, Self>) -> Option<Arc<InTask>> {
+        Self::read(slf, |state| state.in_task.clone())
+    }
+
+    /// Returns a number that only the scopes of one task have in common, and those outside of tasks.
+    pub fn strand(&self, py: Python<'_>) -> usize {
+        self.state.with(py, |state| {
+            state.in_task.as_ref().map_or(0, |task| task.identity())
+        })
     }
 
     /// Begins the block in the running greenlet.
@@ -163,6 +196,7 @@ impl CancelScope {
         let loop_ = hub::loop_of(&hub)?.unbind();
         let nest = Nest::make(&host)?;
         let before = interpreter::handled_exception(py).map(Bound::unbind);
+        let in_task = InTask::current(py)?.map(Arc::new);
         let kept = nest.clone_ref(py);
         let is_cancelled = Self::read(slf, |state| {
             state.stage = Stage::Active;
@@ -170,6 +204,7 @@ impl CancelScope {
             state.nest = Some(kept);
             state.loop_ = Some(loop_);
             state.before = before;
+            state.in_task = in_task;
             if let Some(delay) = state.settings.delay {
                 state.settings.deadline = Some(Time::now().after(delay));
             }
@@ -203,7 +238,7 @@ impl CancelScope {
         Self::read(slf, |state| state.timer = Some(key));
     }
 
-    fn disarm(slf: &Bound<'_, Self>) {
+    pub(super) fn disarm(slf: &Bound<'_, Self>) {
         let py = slf.py();
         let armed = Self::read(slf, |state| {
             let loop_ = state.loop_.as_ref().map(|loop_| loop_.clone_ref(py));
@@ -227,12 +262,8 @@ impl CancelScope {
     /// Sets whether it is a shield. The exceptions that it held back until now are raised when the greenlet waits next.
     pub fn set_shield(slf: &Bound<'_, Self>, shield: bool) {
         let py = slf.py();
-        let inside = Self::read(slf, |state| {
-            state.settings.shield = shield;
-            let nest = state.nest.as_ref().map(|nest| nest.clone_ref(py));
-            nest.zip(state.host.as_ref().map(|host| host.clone_ref(py)))
-        });
-        let Some((nest, host)) = inside.filter(|_| !shield) else {
+        Self::read(slf, |state| state.settings.shield = shield);
+        let Some((nest, host)) = Self::inside(slf).filter(|_| !shield) else {
             return;
         };
         let loop_ = Self::read(slf, |state| {
@@ -245,7 +276,7 @@ impl CancelScope {
             if slf.get().is_shield(py) {
                 return Ok(());
             }
-            nest.get().release(host.bind(py), true).map(drop)
+            nest.get().release(host.bind(py), 0, true).map(drop)
         };
         loop_.get().push(py, Task::Native(Box::new(release)));
     }
@@ -298,19 +329,50 @@ impl CancelScope {
         if passed {
             Self::disarm(slf);
         }
-        let inside = Self::read(slf, |state| {
-            let nest = state.nest.as_ref().map(|nest| nest.clone_ref(py));
-            nest.zip(state.host.as_ref().map(|host| host.clone_ref(py)))
-        });
-        let Some((nest, host)) = inside.filter(|_| due) else {
+        let Some((nest, host)) = Self::inside(slf).filter(|_| due) else {
             return Ok(());
         };
         if nest.get().is_shielded_from(py, slf.as_unbound()) {
             Self::read(slf, |state| state.delivery = Delivery::HeldBack);
             return Ok(());
         }
+        if let Some(task) = Self::in_task(slf)
+            && !task.blocks_its_greenlet(py)
+        {
+            Self::read(slf, |state| state.delivery = Delivery::Queued);
+            task.call_soon(&slf.getattr(pyo3::intern!(py, "_cancel_task"))?);
+            return Ok(());
+        }
         let exception = Self::raise_now(slf)?;
         raise_in(host.bind(py), PyErr::from_value(exception.into_bound(py)))
+    }
+
+    /// Cancels the task whose coroutine is in it, if that is still due; the task's loop calls this.
+    ///
+    /// # Errors
+    /// Returns the error of a future that the task awaits.
+    pub fn cancel_task(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let is_due = Self::read(slf, |state| {
+            state.stage == Stage::Active && state.delivery == Delivery::Queued
+        });
+        let inside = Self::inside(slf).zip(Self::in_task(slf));
+        let Some(((nest, _), task)) = inside.filter(|_| is_due) else {
+            return Ok(());
+        };
+        if nest.get().is_shielded_from(py, slf.as_unbound()) {
+            Self::read(slf, |state| state.delivery = Delivery::HeldBack);
+            return Ok(());
+        }
+        if task.is_carried_out(py) {
+            // It is an eager task that blocks the greenlet which made it; it can be cancelled when it awaits.
+            return task.call_later(&slf.getattr(pyo3::intern!(py, "_cancel_task"))?);
+        }
+        Self::read(slf, |state| state.delivery = Delivery::Raised);
+        if task.cancel(py, &format!("cancelled by {}", slf.repr()?))? {
+            Self::read(slf, |state| state.has_cancelled_task = true);
+        }
+        Ok(())
     }
 
     /// Returns the exception of its cancellation, which the caller raises now.
@@ -323,165 +385,10 @@ impl CancelScope {
         let error = Cancelled::new_err((slf.clone().unbind(),));
         Ok(error.into_value(py).into_any())
     }
-
-    /// Ends the body of the block in the running greenlet: from here on nothing is raised. Scopes inside it that are
-    /// not left yet are left with it, and the error for that is returned.
-    ///
-    /// # Errors
-    /// `RuntimeError` if the running greenlet may not leave the scope.
-    pub fn close(slf: &Bound<'_, Self>) -> PyResult<Option<PyErr>> {
-        let py = slf.py();
-        let inside = Self::read(slf, |state| {
-            let nest = state.nest.as_ref().map(|nest| nest.clone_ref(py));
-            nest.zip(state.host.as_ref().map(|host| host.clone_ref(py)))
-        });
-        let Some((nest, host)) = inside else {
-            return Err(misuse(slf, "is left, but no greenlet is in it"));
-        };
-        let running = greenlet::current(py)?;
-        if !running.is(&host) {
-            let text = format!(
-                "is left by {}, but was entered by {}",
-                running.repr()?,
-                host.bind(py).repr()?
-            );
-            return Err(misuse(slf, &text));
-        }
-        Self::disarm(slf);
-        Self::read(slf, |state| {
-            state.stage = Stage::Closing;
-            state.delivery = Delivery::None;
-        });
-        let inner = nest.get().remove_inside(py, slf.as_unbound());
-        let mut wrong = None;
-        for scope in inner {
-            let scope = scope.bind(py);
-            if wrong.is_none() {
-                let text = format!("is left before {}, entered inside it", scope.repr()?);
-                wrong = Some(misuse(slf, &text));
-            }
-            Self::disarm(scope);
-            Self::forget(scope);
-        }
-        Ok(wrong)
-    }
-
-    /// Drops the references to the greenlet, for good.
-    fn forget(slf: &Bound<'_, Self>) {
-        let dropped = Self::read(slf, |state| {
-            state.stage = Stage::Left;
-            state.delivery = Delivery::None;
-            (
-                state.host.take(),
-                state.nest.take(),
-                state.loop_.take(),
-                state.before.take(),
-            )
-        });
-        drop(dropped);
-    }
-
-    /// Ends the block after its [`close`](Self::close).
-    pub fn leave(slf: &Bound<'_, Self>) {
-        let py = slf.py();
-        let nest = Self::read(slf, |state| {
-            state.nest.as_ref().map(|nest| nest.clone_ref(py))
-        });
-        if let Some(nest) = nest {
-            nest.get().remove(py, slf.as_unbound());
-        }
-        Self::forget(slf);
-    }
-
-    /// Returns true if `exception` is its own cancellation, and then also the exception that the cancellation
-    /// interrupted and that is to propagate.
-    pub fn catch<'py>(
-        slf: &Bound<'py, Self>,
-        exception: &Bound<'py, PyAny>,
-    ) -> (bool, Option<Bound<'py, PyAny>>) {
-        let py = slf.py();
-        if !is_cancellation_of(exception, slf.as_any().as_unbound()) {
-            return (false, None);
-        }
-        let (nest, before) = Self::read(slf, |state| {
-            state.is_caught = true;
-            (
-                state.nest.as_ref().map(|nest| nest.clone_ref(py)),
-                state.before.as_ref().map(|before| before.clone_ref(py)),
-            )
-        });
-        let interrupted =
-            nest.and_then(|nest| find_interrupted(exception, nest.get(), before.as_ref()));
-        (true, interrupted)
-    }
-
-    /// Returns true if `exception` was raised in the greenlet from outside: by a kill, a timeout or a scope.
-    pub fn came_from_outside(slf: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> bool {
-        let py = slf.py();
-        let nest = Self::read(slf, |state| {
-            state.nest.as_ref().map(|nest| nest.clone_ref(py))
-        });
-        nest.is_some_and(|nest| nest.get().was_raised(py, exception))
-    }
-
-    /// Ends the block; returns true if `exception`, with which its body ended, is its own cancellation.
-    ///
-    /// # Errors
-    /// `RuntimeError` for misuse; `TimeoutError` for a scope of `fail_after`; the exception that the block, as a
-    /// shield, held back, or that its cancellation interrupted.
-    pub fn exit(slf: &Bound<'_, Self>, exception: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        let py = slf.py();
-        let wrong = Self::close(slf)?;
-        let (own, interrupted) = match exception {
-            Some(exception) => Self::catch(slf, exception),
-            None => (false, None),
-        };
-        let (inside, fails) = Self::read(slf, |state| {
-            let nest = state.nest.as_ref().map(|nest| nest.clone_ref(py));
-            let inside = nest.zip(state.host.as_ref().map(|host| host.clone_ref(py)));
-            (inside, state.settings.fails && state.is_timed_out)
-        });
-        Self::leave(slf);
-        let goes_on = exception.is_some() && !own;
-        let busy = goes_on || interrupted.is_some() || wrong.is_some();
-        let held_back = match inside {
-            Some((nest, host)) => {
-                let held_back = nest.get().release(host.bind(py), busy)?;
-                if let Some(held_back) = &held_back {
-                    nest.get().note_raised(py, held_back);
-                }
-                held_back
-            }
-            None => None,
-        };
-        if let Some(wrong) = wrong {
-            return Err(wrong);
-        }
-        if let Some(next) = interrupted.or(held_back.map(|kill| kill.into_bound(py))) {
-            return Err(PyErr::from_value(next));
-        }
-        match exception {
-            Some(exception) if own && fails => {
-                let error = PyTimeoutError::new_err(Self::limit_text(slf));
-                error.set_cause(py, Some(PyErr::from_value(exception.clone())));
-                Err(error)
-            }
-            _ => Ok(own),
-        }
-    }
-}
-
-impl CancelScope {
-    fn limit_text(slf: &Bound<'_, Self>) -> String {
-        match Self::read(slf, |state| state.settings.delay) {
-            Some(delay) => format!("the block did not end within {} s", delay.as_secs_f64()),
-            None => "the block did not end before its deadline".to_owned(),
-        }
-    }
 }
 
 /// Makes the error of using a scope otherwise than for one block of one greenlet.
-fn misuse(scope: &Bound<'_, CancelScope>, what: &str) -> PyErr {
+pub(super) fn misuse(scope: &Bound<'_, CancelScope>, what: &str) -> PyErr {
     match scope.repr() {
         Ok(name) => PyRuntimeError::new_err(format!("{name} {what}")),
         Err(error) => error,
@@ -498,7 +405,11 @@ impl CancelScope {
             visit.call(&state.host)?;
             visit.call(&state.nest)?;
             visit.call(&state.loop_)?;
-            visit.call(&state.before)
+            visit.call(&state.before)?;
+            state
+                .in_task
+                .as_ref()
+                .map_or(Ok(()), |task| task.traverse(&visit))
         });
         visited.unwrap_or(Ok(()))
     }
@@ -511,6 +422,7 @@ impl CancelScope {
                 state.nest.take(),
                 state.loop_.take(),
                 state.before.take(),
+                state.in_task.take(),
             )
         });
         drop(dropped);
