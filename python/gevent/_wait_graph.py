@@ -20,6 +20,7 @@ from gevent._core import BaseGroup, BasePool, Greenlet, holder_of, numbers_of, w
 from gevent._structured import TaskGroup
 from gevent._waiting import _WaitIterator
 from gevent._waits import Wait, all_greenlets, instances_of, named, titled, wait_from
+from gevent.thread import _ThreadHandle, get_ident
 
 __all__ = ["Edge", "WaitGraph", "deadlocks", "lines_about_deadlocks"]
 
@@ -96,6 +97,8 @@ class WaitGraph:
         kind, obj = reason[:2]
         if isinstance(obj, RawGreenlet):
             return [Edge(obj, _END)]
+        if isinstance(obj, _ThreadHandle):
+            return [Edge(one, _END) for one in self._greenlets if get_ident(one) == obj.ident]
         pool = self._found()[1].get(id(obj))
         if pool is not None:
             # The end of a member makes room, and not the greenlet that spawned it.

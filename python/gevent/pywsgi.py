@@ -449,10 +449,10 @@ class WSGIServer(StreamServer):
         self.close()
         last_call = min(left, self.last_call)
         left -= last_call
-        if not service.join(last_call):
+        if not service.join(self, last_call):
             service.stop(fresh=True)
         if self.pool is None:
-            service.join(left)
+            service.join(self, left)
         else:
             super().stop(left)
 

@@ -170,7 +170,9 @@ class _ThreadHandle:
             return
         if self.ident == get_ident():
             raise RuntimeError("Cannot join current thread")
-        self._done.wait(None if timeout is None or timeout < 0 else timeout)
+        # Reports follow the wait from the handle to the greenlet of the thread.
+        limit = None if timeout is None or timeout < 0 else timeout
+        self._done._wait_as_part_of(self, limit)
 
     def _set_done(self) -> None:
         if not self.ident:

@@ -309,6 +309,15 @@ def test_patched_locks(run_python):
         text = reported(threads[0].join)
         assert "Deadlock of 2 greenlets" in text, text
         assert text.count("held by") >= 2, text
+        joining = []
+        def join(index):
+            both.wait()
+            joining[1 - index].join()
+        joining += [threading.Thread(target=join, args=(each,), daemon=True) for each in range(2)]
+        for thread in joining:
+            thread.start()
+        of_threads = reported(joining[0].join)
+        assert of_threads.count(": join> is waiting") == 2, of_threads
         # It is the function of the thread that is shown, and not the one that begins threads.
         assert text.count(": take> is waiting") == 2, text
         print("done")

@@ -1,5 +1,6 @@
 """The record of waits: each kind, its object, since when, and the holders of locks."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import threading
 import pytest
 
 import gevent
-from gevent import select, socket, util
+from gevent import _waits, aio, pywsgi, select, socket, util
 from gevent import subprocess as green_subprocess
 from gevent.event import AsyncResult, Event
 from gevent.exceptions import LoopExit
@@ -219,6 +220,37 @@ def test_thread_pools(started):
     finally:
         release.set()
         pool.kill()
+
+
+def waits():
+    every = map(util.waiting_for, _waits.all_greenlets())
+    return [wait for wait in every if wait is not None]
+
+
+def test_the_end_of_a_server_with_a_connection(started):
+    answering = Event()
+
+    def answer(_environ, _start_response):
+        answering.set()
+        gevent.sleep(30)
+
+    server = pywsgi.WSGIServer(("127.0.0.1", 0), answer, log=None)
+    server.start()
+    with socket.create_connection(server.address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answering.wait(20)
+        wait = util.waiting_for(started(server.stop, 30))
+    assert wait.object is server
+    assert wait.call == "WSGIServer.join"
+
+
+def test_a_loop_of_asyncio_that_has_nothing_to_do(started):
+    started(aio.run, asyncio.sleep(30))
+    with gevent.Timeout(20):
+        while not (loops := [wait.object for wait in waits() if wait.call == "SharedLoop.wait"]):
+            gevent.sleep(0.01)
+    assert len(loops) == 1
+    assert isinstance(loops[0], asyncio.AbstractEventLoop)
 
 
 def test_others_are_counted(started):

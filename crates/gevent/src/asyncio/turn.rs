@@ -20,6 +20,7 @@ use crate::asyncio::stream::StreamTransport;
 use crate::event_loop::loop_::Loop;
 use crate::hub;
 use crate::waiting::park;
+use crate::waiting::reason::{Reason, WaitKind};
 
 /// The longest wait, in seconds, as in asyncio.
 const LONGEST: f64 = 24.0 * 3600.0;
@@ -254,7 +255,7 @@ fn wait(
     let this = slf.get();
     py.check_signals()?;
     this.ran.store(0, Relaxed);
-    let wait = hub::new_wait(py)?;
+    let wait = hub::new_wait_for(py, Reason::on(WaitKind::Other, slf))?;
     if let Some(seconds) = timeout {
         wait.expire_after(py, Duration::from_secs_f64(seconds.min(LONGEST)), false);
     }

@@ -335,17 +335,18 @@ impl Service {
         self.state.with(py, |state| state.room_is_wanted = false);
     }
 
-    /// Wait until no connection is left, for at most `timeout` seconds; return true if none is left.
-    #[pyo3(signature = (timeout = None))]
+    /// Wait until no connection of `server` is left, for at most `timeout` seconds; return true if none is left.
+    #[pyo3(signature = (server, timeout = None))]
     fn join(
         &self,
-        py: Python<'_>,
+        server: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = from_python)] timeout: Option<f64>,
     ) -> PyResult<bool> {
+        let py = server.py();
         if self.state.with(py, |state| state.is_drained()) {
             return Ok(true);
         }
-        let wait = hub::new_wait_for(py, Reason::only(WaitKind::Join))?;
+        let wait = hub::new_wait_for(py, Reason::on(WaitKind::Join, server))?;
         if let Some(delay) = super::request_file::seconds(timeout) {
             wait.expire_after(py, delay, true);
         }
