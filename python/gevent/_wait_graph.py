@@ -48,6 +48,7 @@ class WaitGraph:
         self._greenlets = all_greenlets() if greenlets is None else greenlets
         self._reasons = waits_of(self._greenlets)
         self._waiting = Counter(map(self._key, self._reasons.values()))
+        self._edges: dict[Any, list[Edge]] = {}
         self._numbers: dict[int, Any] | None = None
         self._waiters_and_pools: tuple[dict[int, list[Any]], dict[int, Any]] | None = None
 
@@ -91,6 +92,12 @@ class WaitGraph:
 
     def edges(self, greenlet: Any) -> list[Edge]:
         """Return the greenlets without which *greenlet* cannot go on."""
+        # Other threads may go on meanwhile, and all parts of a report are to say the same.
+        if greenlet not in self._edges:
+            self._edges[greenlet] = self._find_edges(greenlet)
+        return self._edges[greenlet]
+
+    def _find_edges(self, greenlet: Any) -> list[Edge]:
         reason = self._reasons.get(greenlet)
         if reason is None or reason[1] is None:
             return []
@@ -165,6 +172,18 @@ class WaitGraph:
                     steps.append(iter(self.edges(edge.greenlet)))
         return found
 
+    def clogged_pools(self) -> dict[str, int]:
+        """Return the pools whose members all wait for room in them, and how many members each has.
+
+        A pool with a single member is a circle of one greenlet instead.
+        """
+        return {
+            named(pool): len(members)
+            for pool in self._found()[1].values()
+            if len(members := list(pool.greenlets)) > 1
+            and all(self._reasons.get(each, (None, None))[1] is pool._semaphore for each in members)
+        }
+
     def lock_of_ended(self, greenlet: Any) -> str | None:
         """Return the lock that *greenlet* waits for, if a greenlet holds it that has ended."""
         if any(edge.greenlet is None for edge in self.edges(greenlet)):
@@ -187,8 +206,15 @@ class WaitGraph:
 
 
 def lines_about_deadlocks(graph: WaitGraph) -> list[str]:
-    """Return lines about the circles of *graph*, and about locks whose holder has ended."""
-    return [*_lines_about_cycles(graph), *_lines_about_ended_holders(graph)]
+    """Return lines about circles of *graph*, clogged pools, and locks whose holder has ended."""
+    return [
+        *_lines_about_cycles(graph),
+        *(
+            f"Deadlock of the {count} greenlets of {pool}, which all wait for room in it"
+            for pool, count in graph.clogged_pools().items()
+        ),
+        *_lines_about_ended_holders(graph),
+    ]
 
 
 def _lines_about_cycles(graph: WaitGraph) -> list[str]:

@@ -219,6 +219,13 @@ class TestJoins:
         assert "Deadlock of one greenlet that waits for itself" in text
         assert f"that is the end of <Greenlet at {id(member):#x}" in text
 
+    def test_all_members_of_a_full_pool_that_spawn_into_it(self, report):
+        pool = Pool(3)
+        members = [pool.spawn(pool.spawn, int) for _ in range(3)]
+        text = report(members[0].join)
+        name = f"<Pool at {id(pool):#x}>"
+        assert f"Deadlock of the 3 greenlets of {name}, which all wait for room in it" in text
+
     def test_the_waits_that_the_main_one_depends_on(self, report):
         queue = Queue()
         last = gevent.spawn(queue.get)
