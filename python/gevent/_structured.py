@@ -6,6 +6,7 @@ its children. This module has the group's reactions to them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
@@ -31,10 +32,8 @@ class _GroupScope(CancelScope):
     """The scope of a group's body, which the exceptions of its cancellation name."""
 
     def __init__(self, group: TaskGroup) -> None:
+        super().__init__()
         self._group = ref(group)
-
-    def __new__(cls, *args: Any) -> _GroupScope:
-        return super().__new__(cls)
 
     def cancel(self) -> None:
         """Cancel the group, its children included."""
@@ -101,7 +100,7 @@ class TaskGroup:
     If the greenlet in the block is itself killed, cancelled or timed out, in the body or while it
     waits for the children, these are cancelled and waited for, and then that exception goes on,
     with the errors of the group as its ``__context__``. The hub reports them too where that is
-    seen by nobody: behind a kill, a silent timeout or a ``SystemExit``.
+    seen by nobody: behind a kill or cancellation, a silent timeout or a ``SystemExit``.
 
     A group is for one block of one greenlet. Its children may spawn into it, too.
 
@@ -404,7 +403,10 @@ def _is_silent(error: BaseException) -> bool:
     """Return true if nothing is printed about *error*, and so not about its context either."""
     if isinstance(error, Timeout):
         return error.exception is False
-    return isinstance(error, (GreenletExit, SystemExit))
+    if isinstance(error, (GreenletExit, SystemExit)):
+        return True
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def _outranking(old: BaseException | None, new: BaseException) -> BaseException:

@@ -4,6 +4,7 @@
 # ruff: noqa: PT012
 
 import asyncio
+import io
 import sys
 import threading
 import time
@@ -321,6 +322,37 @@ def test_a_cancellation_of_the_task_ends_its_group(run):
 
     run(main())
     assert ended == ["child"]
+
+
+@pytest.mark.parametrize("by_task", [False, True])
+def test_errors_that_a_cancellation_hides_are_reported(run, monkeypatch, by_task):
+    stream = io.StringIO()
+    monkeypatch.setattr(gevent.get_hub(), "exception_stream", stream)
+    begun = []
+
+    def child():
+        begun.append(1)
+        try:
+            gevent.sleep(FOR_EVER)
+        finally:
+            raise KeyError("hidden")
+
+    async def host(scope):
+        with scope, TaskGroup() as group:
+            group.spawn(child)
+            await asyncio.sleep(FOR_EVER)
+
+    async def main():
+        scope = CancelScope()
+        task = asyncio.create_task(host(scope))
+        while not begun:
+            await asyncio.sleep(0.001)
+        (task if by_task else scope).cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run(main()) == by_task
+    assert "KeyError: 'hidden'" in stream.getvalue()
 
 
 def test_leaving_a_scope_in_another_task(run):

@@ -60,6 +60,20 @@ def test_what_is_no_time():
             make("1")
 
 
+def test_a_subclass_with_arguments_of_its_own():
+    class Limit(CancelScope):
+        def __init__(self, name, *, seconds):
+            super().__init__(time.monotonic() + seconds, shield=True)
+            self.name = name
+
+    with Limit("fetch", seconds=0.001) as scope:
+        with pytest.raises(RuntimeError, match="was entered already"):
+            scope.__init__("fetch", seconds=1)
+        gevent.sleep(FOR_EVER)
+    assert scope.cancelled_caught
+    assert (scope.name, scope.shield) == ("fetch", True)
+
+
 def test_fail_after():
     with pytest.raises(TimeoutError, match=r"within 0\.001 s") as caught, fail_after(0.001):
         gevent.sleep(FOR_EVER)

@@ -62,7 +62,7 @@ def describe(error):
 
 
 class Scope(gevent.CancelScope):
-    """A scope with a name; the engine's own is made with its arguments alone."""
+    """A scope with a name."""
 
 
 class Program:

@@ -6,6 +6,7 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyBaseException, PyValueError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 use reactor::Time;
 
 use crate::args::from_python;
@@ -89,17 +90,25 @@ pub fn fail_after(
 #[pymethods]
 impl CancelScope {
     #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(deadline=None, shield=False)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::with_settings(Settings::default())
+    }
+
     #[pyo3(signature = (deadline = None, shield = false))]
-    fn new(
+    fn __init__(
+        slf: &Bound<'_, Self>,
         #[pyo3(from_py_with = from_python)] deadline: Option<f64>,
         shield: bool,
-    ) -> PyResult<Self> {
-        Ok(Self::with_settings(Settings {
-            deadline: time_of(deadline)?,
-            delay: None,
-            shield,
-            fails: false,
-        }))
+    ) -> PyResult<()> {
+        Self::set_up(
+            slf,
+            Settings {
+                deadline: time_of(deadline)?,
+                shield,
+                ..Settings::default()
+            },
+        )
     }
 
     /// The time of `time.monotonic()`, in seconds, at which the block is cancelled, or None. It may be set at any time, also

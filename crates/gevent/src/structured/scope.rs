@@ -59,7 +59,7 @@ pub(super) enum Delivery {
 }
 
 /// The settings that all kinds of scopes have.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Settings {
     /// The time at which it is cancelled.
     pub deadline: Option<Time>,
@@ -176,6 +176,25 @@ impl CancelScope {
         })
     }
 
+    /// Gives a scope that is not entered its settings.
+    ///
+    /// # Errors
+    /// `RuntimeError` if it was entered before.
+    pub fn set_up(slf: &Bound<'_, Self>, settings: Settings) -> PyResult<()> {
+        let is_new = Self::read(slf, |state| {
+            let is_new = state.stage == Stage::New;
+            if is_new {
+                state.settings = settings;
+            }
+            is_new
+        });
+        if is_new {
+            Ok(())
+        } else {
+            Err(misuse(slf, ENTERED_BEFORE))
+        }
+    }
+
     /// Begins the block in the running greenlet.
     ///
     /// # Errors
@@ -183,7 +202,7 @@ impl CancelScope {
     pub fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         if Self::read(slf, |state| state.stage != Stage::New) {
-            return Err(misuse(slf, "was entered already: each block needs its own"));
+            return Err(misuse(slf, ENTERED_BEFORE));
         }
         let host = greenlet::current(py)?;
         let hub = hub::current(py)?;
@@ -386,6 +405,8 @@ impl CancelScope {
         Ok(error.into_value(py).into_any())
     }
 }
+
+const ENTERED_BEFORE: &str = "was entered already: each block needs its own";
 
 /// Makes the error of using a scope otherwise than for one block of one greenlet.
 pub(super) fn misuse(scope: &Bound<'_, CancelScope>, what: &str) -> PyErr {
