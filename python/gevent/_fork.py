@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gevent._core import leave_hub, leave_hub_at_fork
+from gevent._core import close_left_hub, leave_hub, leave_hub_at_fork
 from gevent._hub_local import ThreadState
 
 __all__ = ["alone_in_child", "call_when_alone", "start_alone"]
@@ -55,6 +55,7 @@ def start_alone() -> None:
 
 
 def _call_all() -> None:
+    close_left_hub()
     for function in _functions:
         function()
 

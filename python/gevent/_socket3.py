@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from gevent._core import SocketBase
+from gevent._polling import poll_until
 from gevent._socketcommon import _DEFAULT, _as_enum, _os_error, _resolve_addr
 from gevent._socketcommon import wait as _wait_on_watcher
 
@@ -173,6 +174,8 @@ class socket(_Base):
     def _connect(self, address: Any) -> int:
         address = _resolve_addr(self, address)
         number: int = self._sock.connect_ex(address)
+        if number == EAGAIN and self._family == AF_UNIX and self.timeout != 0:
+            number = self._connect_when_there_is_room(address)
         if number == EISCONN:
             return 0
         if number not in (EINPROGRESS, EALREADY) or self.timeout == 0:
@@ -182,6 +185,22 @@ class socket(_Base):
             self._wait_ready(True)
             number = self._sock.getsockopt(SOL_SOCKET, SO_ERROR) or self._sock.connect_ex(address)
         return 0 if number == EISCONN else number
+
+    def _connect_when_there_is_room(self, address: Any) -> int:
+        """Connect to a local listener for which more connections wait than it has room for.
+
+        A blocking socket would wait until some are accepted; to others the kernel reports nothing.
+        """
+        number = EAGAIN
+
+        def attempt() -> bool:
+            nonlocal number
+            number = self._sock.connect_ex(address)
+            return number != EAGAIN
+
+        if not poll_until(attempt, self.timeout):
+            raise TimeoutError("timed out")
+        return number
 
     def bind(self, address: Any) -> None:
         """Give the socket a local address."""

@@ -250,8 +250,32 @@ def _gevent_did_monkey_patch(
     _register_fork_hooks()
     # The method is replaced on the class, as conditions and derived classes may exist already.
     target.Condition.wait = wait_at_condition
+    if not PY313:
+        target.Thread._wait_for_tstate_lock = _wait_for_tstate_lock
     if PY314:
         target.Thread.start = _inheriting_start(target.Thread.start)
+
+
+def _wait_for_tstate_lock(self: Any, block: bool = True, timeout: float = -1) -> None:
+    """Wait for the lock that is free once the thread has ended, and note its end.
+
+    Where waiting ends by an exception, the standard library's takes a lock that is held for one
+    that the caller has just got. Here it is usually the thread's own still, as a kill or a timeout
+    does not come between: such a thread would count as ended from then on.
+    """
+    lock = self._tstate_lock
+    if lock is None:
+        return
+    try:
+        if lock.acquire(block, timeout):
+            lock.release()
+            self._stop()
+    except BaseException:
+        if lock.locked() and _inside._active.get(self._ident) is not self:
+            # A signal's handler raised between the calls above.
+            lock.release()
+            self._stop()
+        raise
 
 
 def _inheriting_start(start: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -12,6 +12,37 @@ from gevent.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError
 # Time limits
 
 
+def test_connecting_to_a_local_listener_waits_for_room(tmp_path):
+    path = str(tmp_path / "socket")
+
+    def connect(timeout):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(timeout)
+        try:
+            client.connect(path)
+        except OSError as error:
+            client.close()
+            return error
+        return client
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        first = connect(None)
+        assert isinstance(connect(0), BlockingIOError)
+        assert isinstance(connect(0.01), TimeoutError)
+        waiting = gevent.spawn(connect, 30)
+        gevent.sleep(0.01)
+        assert not waiting.ready()
+        accepted = [listener.accept()[0]]
+        second = waiting.get(timeout=30)
+        accepted.append(listener.accept()[0])
+        second.send(b"x")
+        assert accepted[1].recv(1) == b"x"
+        for each in (first, second, *accepted):
+            each.close()
+
+
 def test_timeouts(pair):
     one, other = pair
     one.settimeout(0.01)

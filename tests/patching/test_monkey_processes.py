@@ -122,6 +122,30 @@ def test_multiprocessing(program, method):
     ) == ["[0, 1, 4]", "[0, 0, 0, 0, 0] 20", "-15"]
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_manager_that_was_imported_before_patching(output_of, tmp_path, method):
+    """What it makes for its process are patched locks and queues, for many greenlets there."""
+    path = tmp_path / "program.py"
+    path.write_text("""if True:
+        import multiprocessing.managers, sys
+        from gevent import monkey; monkey.patch_all()
+        import gevent
+        if __name__ == "__main__":
+            with multiprocessing.get_context(sys.argv[2]).Manager() as manager:
+                lock, queue, event = manager.Lock(), manager.Queue(), manager.Event()
+                lock.acquire()
+                waiting = [gevent.spawn(call) for call in (lock.acquire, queue.get, event.wait)]
+                gevent.sleep(0.05)
+                lock.release()
+                queue.put("item")
+                event.set()
+                print([each.get(timeout=30) for each in waiting])
+    """)
+    start = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+    output = output_of(start, str(path), method, timeout=60)
+    assert output == "[True, 'item', True]\n"
+
+
 def test_process_pool_executor(program):
     assert program(
         """

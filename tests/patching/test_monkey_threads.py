@@ -89,6 +89,30 @@ def test_join_takes_a_timeout(patched):
     ) == ["True", "False", "True"]
 
 
+def test_an_interrupted_join_leaves_the_thread_alive(patched):
+    assert patched(
+        """
+        import threading
+        import gevent
+        go_on = threading.Event()
+        thread = threading.Thread(target=go_on.wait)
+        thread.start()
+        joining = gevent.spawn(thread.join)
+        gevent.sleep(0)
+        joining.kill()
+        print(thread.is_alive())
+        try:
+            with gevent.Timeout(0.01):
+                thread.join()
+        except gevent.Timeout:
+            print(thread.is_alive(), thread in threading.enumerate())
+        gevent.spawn_later(0.01, go_on.set)
+        thread.join()
+        print(go_on.is_set(), thread.is_alive())
+        """
+    ) == ["True", "True True", "True False"]
+
+
 def test_excepthook(run_python):
     result = run_python(
         PATCHED

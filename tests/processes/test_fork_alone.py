@@ -253,3 +253,44 @@ def test_a_process_of_a_thread_that_its_executor_is_just_starting(run_python):
                 print(executor.submit(status, target).result())
     """)
     assert (result.stdout, result.stderr) == ("0\n0\n", "")
+
+
+def test_a_child_has_no_descriptors_for_the_children_before_it(run_python):
+    result = run_python("""
+        from gevent import monkey; monkey.patch_all()
+        import multiprocessing, os, sys
+
+        def descriptors():
+            found = []
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    found.append(os.readlink(f"/proc/self/fd/{fd}"))
+                except FileNotFoundError:
+                    pass
+            return [each for each in found if "pidfd" in each]
+
+        def tell(connection, before):
+            connection.send((before, len(descriptors())))
+            connection.recv()
+
+        def run(connection):
+            tell(connection, len(descriptors()))
+
+        fork = multiprocessing.get_context("fork")
+        pipes = [fork.Pipe() for _ in range(3)]
+        for here, there in pipes:
+            fork.Process(target=run, args=(there,), daemon=True).start()
+            print(*here.recv(), flush=True)
+        if not (child := os.fork()):
+            # It goes on with the loop that has watched them.
+            here, there = multiprocessing.Pipe()
+            here.send(0)
+            there.recv()
+            print(len(descriptors()))
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        for here, there in pipes:
+            here.send(None)
+    """)
+    assert (result.stdout, result.stderr) == ("0 0\n0 0\n0 0\n0\n", "")

@@ -4,6 +4,7 @@ import pytest
 
 METHODS = ["fork", "spawn", "forkserver"]
 PROGRAM = "patched_processes.py"
+INTERRUPTED = "interrupted_processes.py"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -30,6 +31,32 @@ def test_greenlets_are_killed(result_of, method):
     assert got == ["first", "next"]
     assert stuck == "BrokenPipeError"
     assert sent
+
+
+@pytest.mark.parametrize(
+    ("part", "outcome"),
+    [
+        ("proxies", [0, 1, 2]),
+        ("queues", [[True, "kept", True, "kept", "kept"], []]),
+        ("conditions", [False, *[True] * 6] * 2),
+        ("messages", [True, True, True]),
+        ("executors", [True, True, 0]),
+        ("handles", ["sent", [True, True]]),
+    ],
+)
+def test_an_interrupted_greenlet_leaves_everything_usable(result_of, part, outcome):
+    assert result_of(INTERRUPTED, part, "fork") == outcome
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_other_greenlets_run_while_a_process_starts(result_of, method):
+    starting, with_arguments = result_of(INTERRUPTED, "ticks", method)
+    # The first start waits for the fork server, and a spawned process begins to read late.
+    assert (starting if method == "forkserver" else with_arguments) >= 5
+
+
+def test_a_process_whose_start_is_killed_does_not_stay(result_of):
+    assert result_of(INTERRUPTED, "starts", "spawn")
 
 
 def test_the_prefork_pool_of_celery(result_of, started, redis_server):

@@ -35,6 +35,18 @@ pub fn leave_hub() {
     }
 }
 
+/// Close the descriptors that the hub which was left behind has opened for itself. The hooks of a fork may not do it as early
+/// as they leave the hub.
+#[pyfunction]
+pub fn close_left_hub(py: Python<'_>) {
+    let left = LEFT.with_borrow(|left| left.as_ref().map(|hub| hub.clone_ref(py)));
+    if let Some(left) = left
+        && let Ok(old) = hub::loop_of(left.bind(py))
+    {
+        old.get().close_descriptors(py);
+    }
+}
+
 /// Leaves the hub behind in a child for which [`leave_hub_at_fork`] asked so. It runs before all of Python's hooks, so it only
 /// moves pointers.
 pub fn in_child() {
@@ -64,6 +76,11 @@ impl Loop {
     fn leave(this: &Bound<'_, Self>, py: Python<'_>, new: &Self) {
         crate::watcher::fire_fork_watchers(py, this.get(), new);
         crate::watcher::signal::forget_left(py, this.get());
-        this.get().disown(py);
+        this.get().close_descriptors(py);
+    }
+
+    fn close_descriptors(&self, py: Python<'_>) {
+        self.disown(py);
+        crate::watcher::child::forget_parents(py, self);
     }
 }

@@ -14,15 +14,11 @@ from typing import Any
 
 import gevent.select
 from gevent._core import sleep
-from gevent._processes.transfer import READ, WRITE, read_some, wait, write_some
+from gevent._processes.transfer import GRACE, READ, WRITE, read_some, wait, write_some
 from gevent.monkey.api import patch_item
 from gevent.os import close
 
 __all__ = ["patch"]
-
-#: The seconds that a greenlet which is to end goes on with a message without any progress.
-GRACE = 5.0
-
 
 #: The largest length that a header says in four bytes; a longer one follows in eight more.
 _LONGEST = 0x7FFFFFFF
@@ -148,6 +144,20 @@ def _poll(original: Callable[..., bool]) -> Callable[..., bool]:
     return poll
 
 
+def _wait(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    @wraps(original)
+    def wait(object_list: Any, timeout: float | None = None) -> list[Any]:
+        objects = list(object_list)
+        kept = {id(each) for each in objects if _KEPT in getattr(each, "__dict__", ())}
+        ready = original(objects, 0 if kept else timeout)
+        if not kept:
+            return ready
+        kept.update(map(id, ready))
+        return [each for each in objects if id(each) in kept]
+
+    return wait
+
+
 class _WaitSelector(PollSelector):
     """The selector of ``connection.wait``, whether or not :mod:`selectors` is patched."""
 
@@ -187,6 +197,7 @@ def patch(module: ModuleType) -> None:
     patch_item(module, "SocketClient", _in_blocking_mode(module.SocketClient))
     module.SocketListener.accept = _in_blocking_mode(module.SocketListener.accept)
     patch_item(module, "Pipe", _in_blocking_mode(module.Pipe))
+    patch_item(module, "wait", _wait(module.wait))
     if hasattr(module, "_WaitSelector"):
         patch_item(module, "_WaitSelector", _WaitSelector)
     else:

@@ -6,19 +6,18 @@ import time
 from types import ModuleType
 from typing import Any, Self
 
-from gevent._core import get_hub, getcurrent, sleep
+from gevent._core import get_hub, getcurrent
+from gevent._polling import poll_until
+from gevent._processes.transfer import GRACE
 from gevent.monkey.api import patch_item
 from gevent.thread import get_ident
 
-__all__ = ["patch"]
+__all__ = ["SemLockBase", "patch"]
 
 _RECURSIVE_MUTEX, _SEMAPHORE = 0, 1
-#: No loop is notified when a POSIX semaphore is released, so it is tried repeatedly. These are the
-#: least and the most seconds between two tries, which grow with the time waited so far.
-_SHORTEST, _LONGEST, _PART = 0.0005, 0.02, 0.1
 
 
-class _SemLock:
+class SemLockBase:
     """A named semaphore of the system; see ``_multiprocessing.SemLock``, which it wraps.
 
     :meth:`acquire` blocks only the calling greenlet, and a recursive lock belongs to a greenlet.
@@ -66,20 +65,36 @@ class _SemLock:
             self._held = 1
         return True
 
+    def acquire_in_any_case(self) -> BaseException | None:
+        """Take a permit even if errors are thrown into the greenlet meanwhile; return the last one.
+
+        If nobody gives a permit back for :data:`GRACE` seconds after the first of them, as when the
+        process that holds it was killed, the error is raised.
+        """
+        thrown: BaseException | None = None
+        deadline = 0.0
+        while True:
+            left = None if thrown is None else deadline - time.monotonic()
+            try:
+                acquired = self.acquire(True, left)
+            except BaseException as error:
+                if thrown is None:
+                    deadline = time.monotonic() + GRACE
+                thrown = error
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                if thrown is not None and not acquired:
+                    raise thrown
+                return thrown
+
     def _wait(self, timeout: float | None) -> bool:
         if getcurrent() is get_hub():
             # The hub cannot wait for other greenlets.
             acquired: bool = self._lock.acquire(True, timeout)
             return acquired
-        began = now = time.monotonic()
-        deadline = None if timeout is None else began + timeout
-        while deadline is None or now < deadline:
-            pause = min(max((now - began) * _PART, _SHORTEST), _LONGEST)
-            sleep(pause if deadline is None else min(pause, deadline - now))
-            if self._lock.acquire(False):
-                return True
-            now = time.monotonic()
-        return False
+        # No loop is notified when a POSIX semaphore is released.
+        return poll_until(lambda: self._lock.acquire(False), timeout)
 
     def _release_recursive(self) -> None:
         if not self._is_mine():
@@ -117,4 +132,4 @@ def patch(module: ModuleType) -> None:
     for name in ("SEM_VALUE_MAX", "sem_unlink"):
         if hasattr(original, name):
             names[name] = getattr(original, name)
-    patch_item(module, "SemLock", type("SemLock", (_SemLock,), names))
+    patch_item(module, "SemLock", type("SemLock", (SemLockBase,), names))

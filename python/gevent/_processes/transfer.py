@@ -14,9 +14,12 @@ from typing import Any
 
 from gevent._core import get_hub, getcurrent, wait_descriptor
 
-__all__ = ["READ", "WRITE", "read_some", "wait", "write_some"]
+__all__ = ["GRACE", "READ", "WRITE", "read_some", "wait", "write_some"]
 
 READ, WRITE = 1, 2
+#: The seconds for which a greenlet that is to end goes on with what others count on: a message
+#: without any progress, a lock that another process does not give back.
+GRACE = 5.0
 _POLL_EVENTS = {READ: POLLIN, WRITE: POLLOUT}
 #: The most bytes that one call moves: what a pipe takes unless its size was changed.
 _MOST = 1 << 16

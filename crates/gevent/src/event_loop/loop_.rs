@@ -394,6 +394,7 @@ impl Loop {
         }
         // The parent's other threads may have held the lock at the fork: the old inbox is leaked, not touched.
         std::mem::forget(self.replace_kernel(py)?);
+        crate::watcher::child::forget_parents(py, self);
         fire_phase(py, self, Phase::Fork);
         Ok(())
     }

@@ -42,12 +42,12 @@ impl ThreadLock {
     }
 
     #[inline]
-    fn give(slf: &Bound<'_, Self>) -> PyResult<i64> {
+    fn give(slf: &Bound<'_, Self>) -> PyResult<()> {
         let semaphore = Self::semaphore(slf);
         if semaphore.get().has_permit() {
             return Err(PyRuntimeError::new_err("Semaphore released too many times"));
         }
-        Semaphore::give(semaphore)
+        Semaphore::give(semaphore).map(drop)
     }
 }
 
@@ -95,10 +95,11 @@ impl ThreadLock {
         )
     }
 
-    /// Give the lock back, wake the waiter that waited longest, and return 1.
+    /// Give the lock back, and wake the waiter that waited longest.
     ///
-    /// Raises `RuntimeError` if it is not held.
-    fn release(slf: &Bound<'_, Self>) -> PyResult<i64> {
+    /// Raises `RuntimeError` if it is not held. Unlike a semaphore's, and like the method of the standard library's lock,
+    /// it returns nothing.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::give(slf)
     }
 
@@ -125,6 +126,6 @@ impl ThreadLock {
         tb: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let _ = (t, v, tb);
-        Self::give(slf).map(drop)
+        Self::give(slf)
     }
 }

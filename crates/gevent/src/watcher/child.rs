@@ -93,6 +93,23 @@ fn unwatch(watcher: &Py<Watcher>, py: Python<'_>, cell: &GilCell<Process>) {
     }
 }
 
+/// Closes the pidfds of a loop that a forked child has a copy of, once the kernel objects are no longer the parent's: the
+/// processes are no children of this one, so it could not collect them. Without it the last of many children would inherit
+/// a descriptor for each that began before.
+pub fn forget_parents(py: Python<'_>, loop_: &Loop) {
+    for watcher in loop_.watchers_of(py, Phase::Child) {
+        let Kind::Child(cell) = &*watcher.get().kind else {
+            continue;
+        };
+        let by_pidfd = cell.with(py, |process| {
+            matches!(process.notice, Some(Notice::Descriptor(..)))
+        });
+        if by_pidfd {
+            unwatch(&watcher, py, cell);
+        }
+    }
+}
+
 /// Collects the children that a watcher waits for, and notifies all watchers that are concerned.
 pub(super) fn ended(watcher: &Py<Watcher>, py: Python<'_>) {
     let this = watcher.get();
