@@ -191,7 +191,7 @@ class socket(_Base):
 
         A blocking socket would wait until some are accepted; to others the kernel reports nothing.
         """
-        number = EAGAIN
+        number: int = EAGAIN
 
         def attempt() -> bool:
             nonlocal number

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from gevent._processes.launch import complete
-from gevent.monkey.api import saved
+from gevent.monkey._state import saved
 
 __all__ = ["patch_executor", "patch_managers"]
 
