@@ -1,8 +1,8 @@
 """The standard :mod:`os`, with children, and reading and writing, that block only a greenlet.
 
-:func:`fork`, :func:`forkpty`, :func:`posix_spawn`, :func:`posix_spawnp`, :func:`waitpid` and
-:func:`close` take the place of their namesakes when :mod:`os` is patched. The others have to be
-called by name: :func:`nb_read` and :func:`nb_write` for descriptors that
+:func:`fork`, :func:`forkpty`, :func:`posix_spawn`, :func:`posix_spawnp`, :func:`waitpid`,
+:func:`waitid` and :func:`close` take the place of their namesakes when :mod:`os` is patched. The
+others have to be called by name: :func:`nb_read` and :func:`nb_write` for descriptors that
 :func:`make_nonblocking` prepared, :func:`tp_read` and :func:`tp_write` for any.
 
 The names of :mod:`os` not mentioned here are available in this module too.
@@ -19,6 +19,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from signal import SIGCHLD
 from typing import Any, TypeVar
 
 from gevent._config import config
@@ -34,6 +35,7 @@ __implements__: list[str] = [
     "forkpty",
     "posix_spawn",
     "posix_spawnp",
+    "waitid",
     "waitpid",
 ]
 if config.disable_watch_children:
@@ -62,6 +64,7 @@ _forkpty = _os.forkpty
 _posix_spawn = _os.posix_spawn
 _posix_spawnp = _os.posix_spawnp
 _waitpid = _os.waitpid
+_waitid = _os.waitid
 
 _READ, _WRITE = 1, 2
 _AGAIN = (errno.EAGAIN, errno.EINTR)
@@ -248,7 +251,7 @@ class _Child:
         if self.ended_at is not None or any(watcher.rpid for watcher in self.watchers):
             return False
         try:
-            _os.waitid(_os.P_PID, self.pid, _os.WEXITED | _os.WNOHANG | _os.WNOWAIT)
+            _waitid(_os.P_PID, self.pid, _os.WEXITED | _os.WNOHANG | _os.WNOWAIT)
         except ChildProcessError:
             return True
         return False
@@ -385,10 +388,7 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
     if pid == -1:
         return _wait_for_any(options)
 
-    child = _children.get(pid)
-    if child is not None and child.is_lost():
-        _children.pop(pid).forget()
-        child = None
+    child = _watched(pid)
     if child is None:
         # gevent did not start this child. If it has ended already, or is no child of this process,
         # the call returns or raises here.
@@ -402,6 +402,15 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
         if child.ended_at is None:
             return 0, 0
     return _take(pid, child)
+
+
+def _watched(pid: int) -> _Child | None:
+    """Return the child *pid*, if its status was or will be collected here."""
+    child = _children.get(pid)
+    if child is not None and child.is_lost():
+        _children.pop(pid).forget()
+        return None
+    return child
 
 
 def _wait_for_any(options: int) -> tuple[int, int]:
@@ -436,6 +445,52 @@ def _take(pid: int, child: _Child) -> tuple[int, int]:
         raise ChildProcessError(errno.ECHILD, _os.strerror(errno.ECHILD))
     del _children[pid]
     return pid, status
+
+
+#: The pauses between two looks at a child that no loop watches, in seconds.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
+
+
+def waitid(idtype: int, id: int, options: int, /) -> _os.waitid_result | None:
+    """Wait for a child as :func:`os.waitid` does, blocking only the calling greenlet.
+
+    That holds for one child (``P_PID``, ``P_PIDFD``). Waiting for a process group or for any child
+    blocks the thread. The status of a child that :func:`fork` or :mod:`gevent.subprocess` started
+    is collected as it ends, so ``WNOWAIT`` leaves it to :func:`waitpid`, but not to other programs.
+
+    :param options: As for :func:`os.waitid`.
+    :return: What happened to the child, or ``None`` if nothing has and *options* has ``WNOHANG``.
+    :raises ChildProcessError: if there is no such child.
+    """
+    ends_only = options & ~(_os.WNOHANG | _os.WNOWAIT) == _os.WEXITED
+    child = _watched(id) if ends_only and idtype == _os.P_PID else None
+    if child is not None:
+        return _waitid_watched(child, options)
+    pause = _SHORTEST_PAUSE if idtype in (_os.P_PID, _os.P_PIDFD) else None
+    if pause is None or options & _os.WNOHANG:
+        return _waitid(idtype, id, options)
+    while (found := _waitid(idtype, id, options | _os.WNOHANG)) is None:
+        sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    return found
+
+
+def _waitid_watched(child: _Child, options: int) -> _os.waitid_result | None:
+    if child.ended_at is None and options & _os.WNOHANG:
+        _yield()
+        child.probe()
+        if child.ended_at is None:
+            return None
+    if options & _os.WNOWAIT:
+        status = _wait([child], child.status)
+    else:
+        _, status = _take(child.pid, child)
+    if _os.WIFEXITED(status):
+        code, number = _os.CLD_EXITED, _os.WEXITSTATUS(status)
+    else:
+        code = _os.CLD_DUMPED if _os.WCOREDUMP(status) else _os.CLD_KILLED
+        number = _os.WTERMSIG(status)
+    return _os.waitid_result((child.pid, _os.getuid(), SIGCHLD, number, code))
 
 
 def _yield() -> None:

@@ -1,6 +1,9 @@
 """gevent.os: reading, writing and children that block only a greenlet."""
 
 import os as native
+import signal
+import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -193,6 +196,90 @@ def test_children_of_the_parent_are_none_of_the_child(run_python):
         """
     )
     assert (result.stdout, result.stderr) == ("6\n9\n", "")
+
+
+def started_elsewhere(status, wait):
+    """A child that no loop watches."""
+    pid = os.fork_gevent()
+    if not pid:
+        time.sleep(wait)
+        native._exit(status)
+    return pid
+
+
+@pytest.mark.parametrize("start", [child, started_elsewhere])
+def test_waitid_blocks_only_the_greenlet(start):
+    pid = start(5, 0.02)
+    ticks = []
+    ticker = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.001)) for _ in range(3)])
+    assert os.waitid(native.P_PID, pid, native.WEXITED | native.WNOHANG) is None
+    for _ in range(2):
+        found = os.waitid(native.P_PID, pid, native.WEXITED | native.WNOWAIT)
+        assert (found.si_pid, found.si_status, found.si_code) == (pid, 5, native.CLD_EXITED)
+    assert len(ticks) == 3
+    assert os.waitid(native.P_PID, pid, native.WEXITED) == found
+    with pytest.raises(ChildProcessError):
+        os.waitid(native.P_PID, pid, native.WEXITED)
+    ticker.join()
+
+
+@pytest.mark.parametrize("start", [child, started_elsewhere])
+def test_waitid_leaves_the_status_to_waitpid(start):
+    pid = start(4, 0.005)
+    os.waitid(native.P_PID, pid, native.WEXITED | native.WNOWAIT)
+    assert os.waitpid(pid, 0) == (pid, 4 << 8)
+
+
+@pytest.mark.parametrize("start", [child, started_elsewhere])
+def test_waitid_tells_what_killed_the_child(start):
+    pid = start(0, 30)
+    native.kill(pid, signal.SIGKILL)
+    found = os.waitid(native.P_PID, pid, native.WEXITED)
+    killed = (signal.SIGCHLD, signal.SIGKILL, native.CLD_KILLED)
+    assert tuple(found) == (pid, native.getuid(), *killed)
+
+
+@pytest.mark.parametrize("start", [child, started_elsewhere])
+def test_waitid_notices_a_stop(start):
+    pid = start(0, 30)
+    gevent.spawn_later(0.005, native.kill, pid, signal.SIGSTOP)
+    found = os.waitid(native.P_PID, pid, native.WSTOPPED | native.WEXITED)
+    assert (found.si_code, found.si_status) == (native.CLD_STOPPED, signal.SIGSTOP)
+    native.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+
+
+def test_a_wait_by_waitid_can_be_given_up():
+    pid = started_elsewhere(0, 30)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.005):
+        os.waitid(native.P_PID, pid, native.WEXITED)
+    native.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+
+
+def test_asyncio_waits_for_children_by_threads(output_of):
+    """Asyncio does where the system has no descriptors of processes; by waitid() since 3.14."""
+    program = """
+        from gevent import monkey; monkey.patch_all()
+        import asyncio, sys
+        from asyncio import unix_events
+        unix_events.can_use_pidfd = lambda: False
+
+        async def main():
+            command = [sys.executable, "-c", "print(input())"]
+            pipe = asyncio.subprocess.PIPE
+            child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+            output, _ = await child.communicate(b"hello")
+            print(output, child.returncode)
+
+        asyncio.run(main())
+        """
+    if sys.version_info < (3, 12):
+        program = program.replace(
+            "unix_events.can_use_pidfd = lambda: False",
+            "asyncio.set_child_watcher(asyncio.ThreadedChildWatcher())",
+        )
+    assert output_of(program) == "b'hello\\n' 0\n"
 
 
 def test_children_can_be_left_alone(run_python):

@@ -104,10 +104,11 @@ def _patch_row(row: Row, **kwargs: Any) -> bool:
 
 
 def patch_os() -> None:
-    """Patch :mod:`os`: ``fork``, ``forkpty``, ``waitpid``, ``posix_spawn(p)`` and ``close``.
+    """Patch :mod:`os`: forks, ``waitpid``, ``waitid``, ``posix_spawn(p)`` and ``close``.
 
-    ``waitpid`` is left alone where the environment variable ``GEVENT_NOWAITPID`` is set. Goes
-    together with :func:`patch_signal`: only both give ``SIGCHLD`` handlers their signal.
+    ``waitpid`` and ``waitid`` are left alone where the environment variable ``GEVENT_NOWAITPID``
+    is set. Goes together with :func:`patch_signal`: only both give ``SIGCHLD`` handlers their
+    signal.
     """
     _patch_row(ROWS["os"])
 
