@@ -38,7 +38,7 @@ MODULES = (
         "test_smtpd",
         "test_wsgiref",
     ),
-    *("test_urllib2", "test_xmlrpc", "test_docxmlrpc", "test_pty", "test_poll"),
+    *("test_urllib2", "test_xmlrpc", "test_docxmlrpc", "test_pty", "test_poll", "test_epoll"),
     "multiprocessing_fork",
     *("test_wait3", "test_wait4", "test_fork1", "test_posix", "test_popen", "test_sched"),
     *("test_robotparser", "test_threaded_import", "test_atexit", "test_eintr"),
