@@ -34,16 +34,20 @@ _WAITING_MODULES = frozenset(
 #: Greenlets and threads begin with these calls, which are not the program's.
 _BODIES = frozenset(("Hub.run", "Thread.run", "Thread._bootstrap_inner", "Thread._bootstrap"))
 
-#: The names by which programs know what is defined elsewhere.
+#: The names by which programs know what is defined in private modules. Those of other private
+#: modules are in the package that the module is in.
 _PUBLIC = {
     "gevent._condition.wait": "threading.Condition.wait",
     "gevent._fileobjectcommon": "gevent.fileobject",
     "gevent._fileobjectposix": "gevent.fileobject",
+    "gevent._future": "gevent.threadpool",
+    "gevent._processes.synchronize": "multiprocessing.synchronize",
     "gevent._queue_conditions": "gevent.queue",
     "gevent._socket3": "gevent.socket",
     "gevent._socketcommon": "gevent.socket",
+    "gevent._sslcontext": "gevent.ssl",
     "gevent._sslsocket": "gevent.ssl",
-    "gevent._waiting": "gevent",
+    "gevent._waiting._WaitIterator.__next__": "gevent.iwait",
 }
 
 
@@ -158,9 +162,15 @@ def _called_function(frame: FrameType | None) -> str | None:
         name = frame.f_code.co_qualname
         if name in _BODIES:
             break
-        found = _PUBLIC.get(f"{module}.{name}") or f"{_PUBLIC.get(module, module)}.{name}"
+        found = _PUBLIC.get(f"{module}.{name}") or f"{_public_module(module)}.{name}"
         frame = frame.f_back
     return found
+
+
+def _public_module(module: str) -> str:
+    if module in _PUBLIC or not module.startswith("gevent."):
+        return _PUBLIC.get(module, module)
+    return ".".join(part for part in module.split(".") if not part.startswith("_"))
 
 
 def wait_from(greenlet: Any, reason: tuple[str, Any, tuple[int, ...], float] | None) -> Wait | None:

@@ -119,7 +119,7 @@ def test_the_host_of_a_group_waits_for_the_group(started):
     greenlet = started(host)
     gevent.sleep(0)
     wait = util.waiting_for(greenlet)
-    assert wait.call == "TaskGroup.join"
+    assert (wait.call, wait.function) == ("TaskGroup.join", "gevent.TaskGroup.__exit__")
     assert wait.object is group
     assert f"TaskGroup.join on <TaskGroup at {id(group):#x}>" in repr(greenlet)
     release.set()
@@ -205,6 +205,14 @@ def test_functions_of_the_package(started):
     assert (wait.call, wait.function) == ("AsyncResult.get", "gevent.pool.GroupMappingMixin.apply")
 
 
+def test_several_objects(started):
+    objects = [Event(), AsyncResult()]
+    wait = util.waiting_for(started(gevent.wait, objects))
+    assert (wait.call, wait.function) == ("Waiter.get", "gevent.wait")
+    wait = util.waiting_for(started(lambda: next(gevent.iwait(objects))))
+    assert (wait.call, wait.function) == ("Waiter.get", "gevent.iwait")
+
+
 def test_thread_pools(started):
     pool, release = ThreadPool(1), threading.Event()
     try:
@@ -245,7 +253,8 @@ def test_the_end_of_a_server_with_a_connection(started):
 
 
 def test_a_loop_of_asyncio_that_has_nothing_to_do(started):
-    started(aio.run, asyncio.sleep(30))
+    wait = util.waiting_for(started(aio.run, asyncio.sleep(30)))
+    assert (wait.call, wait.function) == ("Event.wait", "gevent.aio.run")
     with gevent.Timeout(20):
         while not (loops := [wait.object for wait in waits() if wait.call == "SharedLoop.wait"]):
             gevent.sleep(0.01)
