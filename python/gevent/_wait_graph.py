@@ -19,7 +19,7 @@ from greenlet import greenlet as RawGreenlet
 from gevent._core import BaseGroup, BasePool, Greenlet, holder_of, numbers_of, waits_of
 from gevent._structured import TaskGroup
 from gevent._waiting import _WaitIterator
-from gevent._waits import Wait, all_greenlets, instances_of, named, titled, wait_from
+from gevent._waits import Wait, all_greenlets, instances_of, named, shields_of, titled, wait_from
 from gevent.thread import _ThreadHandle, get_ident
 
 __all__ = ["Edge", "WaitGraph", "deadlocks", "lines_about_deadlocks"]
@@ -202,7 +202,7 @@ class WaitGraph:
                 return
             seen.add(greenlet)
             how = self.text(greenlet) or "suspended by a switch to another greenlet"
-            yield f"  {role} {titled(greenlet)}, which is {how}"
+            yield f"  {role} {titled(greenlet)}, which is {how}{shields_of(greenlet)}"
 
 
 def lines_about_deadlocks(graph: WaitGraph) -> list[str]:

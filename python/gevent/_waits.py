@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from greenlet import greenlet as RawGreenlet
 
-from gevent._core import Greenlet, wait_of
+from gevent._core import CancelScope, Greenlet, scopes_of, wait_of
+from gevent._structured import TaskGroup
 
 __all__ = ["Wait", "all_greenlets", "instances_of", "named", "titled", "wait_from", "waiting_for"]
 
@@ -146,7 +147,7 @@ def named(obj: Any) -> str:
     # repr() is not used: it may be the program's code, and may wait, fail, or show the waiting
     # greenlet again.
     name = ""
-    if isinstance(obj, Greenlet):
+    if isinstance(obj, Greenlet | TaskGroup):
         given = vars(obj).get("name")
         name = f" {given!r}" if isinstance(given, str) else ""
     return f"<{type(obj).__name__}{name} at {id(obj):#x}>"
@@ -210,6 +211,17 @@ def _with_subclasses(kind: type) -> set[type]:
         found |= new
         todo += new
     return found
+
+
+def shields_of(greenlet: Any) -> str:
+    """Return words about the shields that put the end of *greenlet* off, if there are any."""
+    # By the class, as a subclass of the program's may have an attribute of its own.
+    is_shield = vars(CancelScope)["shield"].__get__
+    count = sum(is_shield(scope) for scope in scopes_of(greenlet))
+    if count == 0:
+        return ""
+    shields = "a shield, which puts" if count == 1 else f"{count} shields, which put"
+    return f", inside {shields} its kills and cancellations off"
 
 
 def titled(greenlet: Any) -> str:

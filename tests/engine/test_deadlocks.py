@@ -2,13 +2,14 @@
 
 import gc
 import re
+from contextlib import ExitStack
 
 import pytest
 from greenlet import getcurrent
 from greenlet import greenlet as RawGreenlet
 
 import gevent
-from gevent._waits import all_greenlets
+from gevent._waits import all_greenlets, named
 from gevent.event import Event
 from gevent.exceptions import LoopExit
 from gevent.lock import BoundedSemaphore, RLock, Semaphore
@@ -189,6 +190,34 @@ class TestJoins:
         text = report(spawned.join)
         assert "Deadlock of 2 greenlets" in text
         assert held_by(text, lock, spawned)
+
+    @pytest.mark.parametrize(
+        ("shields", "words"),
+        [
+            (0, ""),
+            (1, ", inside a shield, which puts its kills and cancellations off"),
+            (3, ", inside 3 shields, which put its kills and cancellations off"),
+        ],
+    )
+    def test_a_child_inside_shields(self, report, shields, words):
+        event = Event()
+
+        def child():
+            with ExitStack() as stack:
+                for _ in range(shields):
+                    stack.enter_context(gevent.CancelScope(shield=True))
+                stack.enter_context(gevent.CancelScope())
+                event.wait()
+
+        def body():
+            with gevent.TaskGroup("crawl") as group:
+                group.spawn(child)
+
+        lines = report(body).splitlines()
+        # The shields put off what ends the greenlets of other tests.
+        event.set()
+        assert any(" on <TaskGroup 'crawl' at 0x" in line for line in lines)
+        assert any(line.endswith(f"Event.wait on {named(event)}{words}") for line in lines)
 
     @pytest.mark.parametrize("count", [None, 1])
     def test_all_of_several_or_any(self, report, count):
