@@ -236,11 +236,13 @@ def waits():
 
 
 def test_the_end_of_a_server_with_a_connection(started):
-    answering = Event()
+    answering, may_end = Event(), Event()
 
-    def answer(_environ, _start_response):
+    def answer(_environ, start_response):
         answering.set()
-        gevent.sleep(30)
+        may_end.wait(30)
+        start_response("200 OK", [])
+        return [b""]
 
     server = pywsgi.WSGIServer(("127.0.0.1", 0), answer, log=None)
     server.start()
@@ -248,6 +250,8 @@ def test_the_end_of_a_server_with_a_connection(started):
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answering.wait(20)
         wait = util.waiting_for(started(server.stop, 30))
+        # What a connection waits for would keep the main greenlet of later tests from a LoopExit.
+        may_end.set()
     assert wait.object is server
     assert wait.call == "WSGIServer.join"
 
@@ -361,7 +365,8 @@ def test_patched_program():
             greenlet = gevent.spawn(function, *args)
             gevent.sleep(0.01)
             text = util.waiting_for(greenlet).text()
-            gevent.kill(greenlet)
+            # A program that is left running would hold the pipe of this one's output open.
+            greenlet.kill()
             return text
 
         lock = threading.Lock(); lock.acquire()
