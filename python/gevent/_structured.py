@@ -231,9 +231,11 @@ class TaskGroup:
     def _cancel_child(self, child: Greenlet) -> None:
         # A second cancellation would interrupt the clean-up that the first one began.
         if self._children.get(child) is False:
+            error = Cancelled(self._scope)
+            # The handler of a signal, which may raise an error, runs before this line or behind the
+            # next. A child that has not begun ends immediately.
             self._children[child] = True
-            # A child that has not begun ends immediately.
-            kill(child, Cancelled(self._scope))
+            kill(child, error)
 
     def cancel(self) -> None:
         """Cancel the children and the body: each gets :class:`gevent.Cancelled`, once.
@@ -250,6 +252,9 @@ class TaskGroup:
         self._is_cancelling = True
         if not self._is_exiting:
             CancelScope.cancel(self._scope)
+        self._cancel_children()
+
+    def _cancel_children(self) -> None:
         for child in list(self._children):
             self._cancel_child(child)
 
@@ -338,10 +343,13 @@ class TaskGroup:
         """Wait until there are no children; return the exception to raise, if one came."""
         try:
             while self._children:
-                if leaving is not None:
-                    self.cancel()
-                self._childless.clear()
                 try:
+                    if leaving is not None:
+                        self.cancel()
+                    if self._is_cancelling:
+                        # A signal's error may have come before all children were cancelled.
+                        self._cancel_children()
+                    self._childless.clear()
                     if self._children:
                         self._childless._wait_as_part_of(self)
                 except BaseException as interruption:
@@ -361,7 +369,7 @@ class TaskGroup:
             if isinstance(error, GeneratorExit) and [*self._errors] == [id(error)]:
                 # The generator that the block is in is closed, and must end with this very error.
                 self._errors.clear()
-                leaving = leaving or error
+                leaving = error if leaving is None else leaving
             if self._errors:
                 group_error = BaseExceptionGroup(
                     f"unhandled errors in {self._label()}", list(self._errors.values())

@@ -93,6 +93,27 @@ def test_errors_that_with_timeout_hides_are_reported(reports):
     assert "KeyError: 'hidden'" in reports.getvalue()
 
 
+def test_ctrl_c_in_the_middle_of_a_cancellation(monkeypatch):
+    """A signal may interrupt it anywhere; no child is left out or cancelled twice."""
+    calls = []
+
+    def interrupted(child, error):
+        calls.append(child)
+        gevent.kill(child, error)
+        if len(calls) in (3, 5):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(gevent._structured, "kill", interrupted)
+    patients = [Patient() for _ in range(6)]
+    with pytest.raises(KeyboardInterrupt), TaskGroup() as group:
+        children = [group.spawn(patient) for patient in patients]
+        gevent.sleep(0)
+        group.cancel()
+    left = [child for child in children if not child.dead]
+    assert not left
+    assert max(patient.cancelled for patient in patients) == 1
+
+
 def generator(*children):
     with TaskGroup() as group:
         for child in children:
