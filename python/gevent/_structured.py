@@ -311,12 +311,13 @@ class TaskGroup:
         is_own, leaving, misuse = self._scope._close(error)
         self._is_exiting = True
         try:
+            has_failed = False
             if error is not None and not is_own:
+                has_failed = True
                 leaving = self._sort(error)
-                self.cancel()
             if misuse is not None:
                 leaving = misuse
-            leaving = self._wait_for_children(leaving)
+            leaving = self._wait_for_children(leaving, has_failed)
             self._is_over = True
             self._raise_outcome(error, leaving)
             return is_own
@@ -339,12 +340,17 @@ class TaskGroup:
             self._errors[id(error)] = error
         return None
 
-    def _wait_for_children(self, leaving: BaseException | None) -> BaseException | None:
-        """Wait until there are no children; return the exception to raise, if one came."""
+    def _wait_for_children(
+        self, leaving: BaseException | None, has_failed: bool
+    ) -> BaseException | None:
+        """Wait until there are no children; return the exception to raise, if one came.
+
+        They are cancelled if the body *has_failed* or there is an exception to raise.
+        """
         try:
             while self._children:
                 try:
-                    if leaving is not None:
+                    if has_failed or leaving is not None:
                         self.cancel()
                     if self._is_cancelling:
                         # A signal's error may have come before all children were cancelled.
