@@ -224,6 +224,19 @@ def ticks(method):
     return seen
 
 
+def joins(method):
+    """Every greenlet that waits for a process sees its exit code."""
+    process = multiprocessing.get_context(method).Process(target=sys.exit, args=(3,))
+    process.start()
+
+    def join():
+        process.join(30)
+        return process.exitcode
+
+    greenlets = [gevent.spawn(join) for _ in range(5)]
+    return [greenlet.get(timeout=40) for greenlet in greenlets]
+
+
 if __name__ == "__main__":
     gevent.get_hub().exception_stream = None
     print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

@@ -55,6 +55,11 @@ def test_other_greenlets_run_while_a_process_starts(result_of, method):
     assert (starting if method == "forkserver" else with_arguments) >= 5
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_many_greenlets_wait_for_a_process(result_of, method):
+    assert result_of(INTERRUPTED, "joins", method) == [3] * 5
+
+
 def test_a_process_whose_start_is_killed_does_not_stay(result_of):
     assert result_of(INTERRUPTED, "starts", "spawn")
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
@@ -118,8 +119,29 @@ def patch_spawn(module: ModuleType) -> None:
 
 
 def patch_served(module: ModuleType) -> None:
-    """Have *module* wait cooperatively until the child that it starts takes its arguments."""
+    """Have *module* wait cooperatively until the child that it starts takes its arguments.
+
+    The exit code can be read once, so of many greenlets that wait for the end one reads it.
+    """
     patch_item(module, "open", _PipeWriter)
+
+    def poll(self: Any, flag: int = os.WNOHANG) -> int | None:
+        connection = import_module("multiprocessing.connection")
+        if self.returncode is None:
+            ready = connection.wait([self.sentinel], 0 if flag == os.WNOHANG else None)
+            if ready and self.returncode is None:
+                read = module.forkserver.read_signed
+                # The original, during which no other greenlet runs.
+                read = getattr(read, "__wrapped__", read)
+                try:
+                    self.returncode = read(self.sentinel)
+                except (OSError, EOFError):
+                    # What the standard library says where the server was killed.
+                    self.returncode = 255
+        code: int | None = self.returncode
+        return code
+
+    module.Popen.poll = poll
 
     def kill(popen: Any) -> None:
         # The server sends the number, unless it has ended.
