@@ -198,8 +198,10 @@ def handles(method):
     """A descriptor that is sent leaves the connection in blocking mode."""
     here, there = multiprocessing.get_context(method).Pipe()
     reader, writer = os.pipe()
-    reduction.send_handle(here, writer, os.getpid())
+    # Since CPython 3.14 the sender waits for an answer.
+    sending = gevent.spawn(reduction.send_handle, here, writer, os.getpid())
     os.write(reduction.recv_handle(there), b"sent")
+    sending.get(timeout=30)
     return os.read(reader, 4).decode(), [os.get_blocking(end.fileno()) for end in (here, there)]
 
 
