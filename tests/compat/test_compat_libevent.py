@@ -115,8 +115,7 @@ class TestEvents:
 
     def test_errors_are_reported_by_the_hub(self, pipe, capsys):
         core.timer(0, lambda: 1 / 0)
-        gevent.sleep(0.01)
-        assert "ZeroDivisionError" in capsys.readouterr().err
+        until(lambda: "ZeroDivisionError" in capsys.readouterr().err)
 
 
 class TestTimersAndSignals:
