@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from gevent._config import config
 from gevent._hub_local import get_hub_if_exists
 from gevent._module_getattr import names_of
+from gevent._polling import poll_until
 from gevent.event import AsyncResult
 from gevent.hub import get_hub, getcurrent, reinit, sleep
 from gevent.signal import _on_child_hook
@@ -447,10 +448,6 @@ def _take(pid: int, child: _Child) -> tuple[int, int]:
     return pid, status
 
 
-#: The pauses between two looks at a child that no loop watches, in seconds.
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
-
-
 def waitid(idtype: int, id: int, options: int, /) -> _os.waitid_result | None:
     """Wait for a child as :func:`os.waitid` does, blocking only the calling greenlet.
 
@@ -466,12 +463,17 @@ def waitid(idtype: int, id: int, options: int, /) -> _os.waitid_result | None:
     child = _watched(id) if ends_only and idtype == _os.P_PID else None
     if child is not None:
         return _waitid_watched(child, options)
-    pause = _SHORTEST_PAUSE if idtype in (_os.P_PID, _os.P_PIDFD) else None
-    if pause is None or options & _os.WNOHANG:
+    if idtype not in (_os.P_PID, _os.P_PIDFD) or options & _os.WNOHANG:
         return _waitid(idtype, id, options)
-    while (found := _waitid(idtype, id, options | _os.WNOHANG)) is None:
-        sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    found: _os.waitid_result | None = None
+
+    def attempt() -> bool:
+        nonlocal found
+        found = _waitid(idtype, id, options | _os.WNOHANG)
+        return found is not None
+
+    # No loop watches the child.
+    poll_until(attempt, None)
     return found
 
 
