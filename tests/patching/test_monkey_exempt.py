@@ -302,9 +302,9 @@ def test_a_profiler_that_is_left_alone_sees_all_greenlets(run_python):
                 len("x")
 
         def names(frame):
-            return {frame.function}.union(*map(names, frame.children))
+            return {frame.function}.union(*map(names, frame.children)) if frame else set()
 
-        # A busy machine may leave the profiler's thread waiting all the while.
+        # Some of pyinstrument's sessions have no samples at all, without gevent too.
         for _ in range(20):
             # Its thread is a native one, which goes on while greenlets compute.
             profiler = pyinstrument.Profiler(0.001, async_mode="disabled", use_timing_thread=True)

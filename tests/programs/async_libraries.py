@@ -1,14 +1,16 @@
 """Libraries for asyncio, called by greenlets of one thread, in a patched process and in another.
 
-usage: async_libraries.py FUNCTION patched|plain [ARGUMENT ...]
+usage: async_libraries.py FUNCTION patched|exempt|plain [ARGUMENT ...]
+
+The process is patched, patched but for grpc, or not patched.
 """
 
 import sys
 
-if sys.argv[2] == "patched":
+if sys.argv[2] != "plain":
     from gevent import monkey
 
-    monkey.patch_all()
+    monkey.patch_all(exempt=["grpc"] if sys.argv[2] == "exempt" else [])
 
 import asyncio
 import json
@@ -503,9 +505,13 @@ def grpc_calls():
     async def unary(method, data):
         return await channel.unary_unary(f"/test.Service/{method}")(data)
 
+    async def numbers_below(number):
+        async for data in channel.unary_stream("/test.Service/Count")(b"%d" % number):
+            yield data
+
     def talk(number):
         echoed = aio.run(unary("Echo", b"text %d" % number))
-        counted = aio.iterate(channel.unary_stream("/test.Service/Count")(b"%d" % number))
+        counted = aio.iterate(numbers_below(number))
         return echoed == b"TEXT %d" % number and len(list(counted)) == number
 
     async def close():
