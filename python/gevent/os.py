@@ -448,22 +448,28 @@ def _take(pid: int, child: _Child) -> tuple[int, int]:
     return pid, status
 
 
+#: Some builds of CPython do not have the name.
+_P_PIDFD: int = getattr(_os, "P_PIDFD", 3)
+
+
 def waitid(idtype: int, id: int, options: int, /) -> _os.waitid_result | None:
     """Wait for a child as :func:`os.waitid` does, blocking only the calling greenlet.
 
     That holds for one child (``P_PID``, ``P_PIDFD``). Waiting for a process group or for any child
     blocks the thread. The status of a child that :func:`fork` or :mod:`gevent.subprocess` started
     is collected as it ends, so ``WNOWAIT`` leaves it to :func:`waitpid`, but not to other programs.
+    A descriptor no longer tells which child that was, so it is asked for by ``P_PID`` then.
 
     :param options: As for :func:`os.waitid`.
     :return: What happened to the child, or ``None`` if nothing has and *options* has ``WNOHANG``.
     :raises ChildProcessError: if there is no such child.
     """
-    ends_only = options & ~(_os.WNOHANG | _os.WNOWAIT) == _os.WEXITED
-    child = _watched(id) if ends_only and idtype == _os.P_PID else None
-    if child is not None:
-        return _waitid_watched(child, options)
-    if idtype not in (_os.P_PID, _os.P_PIDFD) or options & _os.WNOHANG:
+    is_for_one = idtype in (_os.P_PID, _P_PIDFD)
+    if is_for_one and options & ~(_os.WNOHANG | _os.WNOWAIT) == _os.WEXITED:
+        child = _watched(id if idtype == _os.P_PID else _pid_of(id))
+        if child is not None:
+            return _waitid_watched(child, options)
+    if not is_for_one or options & _os.WNOHANG:
         return _waitid(idtype, id, options)
     found: _os.waitid_result | None = None
 
@@ -475,6 +481,15 @@ def waitid(idtype: int, id: int, options: int, /) -> _os.waitid_result | None:
     # No loop watches the child.
     poll_until(attempt, None)
     return found
+
+
+def _pid_of(fd: int) -> int:
+    """Return the process that the descriptor *fd* stands for, or -1 if it is no such descriptor."""
+    with suppress(OSError), open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("Pid:"):
+                return int(line.removeprefix("Pid:"))
+    return -1
 
 
 def _waitid_watched(child: _Child, options: int) -> _os.waitid_result | None:

@@ -250,7 +250,7 @@ def test_the_end_of_a_server_with_a_connection(started):
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answering.wait(20)
         wait = util.waiting_for(started(server.stop, 30))
-        # What a connection waits for would keep the main greenlet of later tests from a LoopExit.
+        # A connection that is left waiting would keep later tests from a LoopExit.
         may_end.set()
     assert wait.object is server
     assert wait.call == "WSGIServer.join"

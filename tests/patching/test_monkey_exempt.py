@@ -129,7 +129,7 @@ def second():
 
 
 def test_blocks_that_overlap(run_python):
-    """The one that is entered last is not the one that is left last, in greenlets and threads."""
+    """Blocks of greenlets and of threads are not left in the reverse order of their beginnings."""
     result = run_python(
         OVERLAPPING
         + """

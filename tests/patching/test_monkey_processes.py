@@ -124,7 +124,7 @@ def test_multiprocessing(program, method):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_manager_that_was_imported_before_patching(output_of, tmp_path, method):
-    """What it makes for its process are patched locks and queues, for many greenlets there."""
+    """A manager that was imported before has patched locks and queues in its process."""
     path = tmp_path / "program.py"
     path.write_text("""if True:
         import multiprocessing.managers, sys

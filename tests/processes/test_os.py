@@ -207,20 +207,34 @@ def started_elsewhere(status, wait):
     return pid
 
 
-@pytest.mark.parametrize("start", [child, started_elsewhere])
-def test_waitid_blocks_only_the_greenlet(start):
-    pid = start(5, 0.02)
-    ticks = []
-    ticker = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.001)) for _ in range(3)])
-    assert os.waitid(native.P_PID, pid, native.WEXITED | native.WNOHANG) is None
-    for _ in range(2):
-        found = os.waitid(native.P_PID, pid, native.WEXITED | native.WNOWAIT)
-        assert (found.si_pid, found.si_status, found.si_code) == (pid, 5, native.CLD_EXITED)
-    assert len(ticks) == 3
+@pytest.mark.parametrize("by_descriptor", [False, True])
+@pytest.mark.parametrize("fork", [os.fork_and_watch, os.fork_gevent])
+def test_waitid_blocks_only_the_greenlet(pipe, fork, by_descriptor):
+    r, w = pipe
+    pid = fork()
+    if not pid:
+        native.read(r, 1)
+        native._exit(5)
+
+    def end_it():
+        for _ in range(3):
+            gevent.sleep(0.005)
+        native.write(w, b"x")
+
+    # The second is the constant P_PIDFD, which not every build of CPython has.
+    kind, number = (3, native.pidfd_open(pid)) if by_descriptor else (native.P_PID, pid)
+    assert os.waitid(kind, number, native.WEXITED | native.WNOHANG) is None
+    gevent.spawn(end_it)
+    # Returns because the other greenlet runs while this one waits.
+    found = os.waitid(kind, number, native.WEXITED | native.WNOWAIT)
+    assert (found.si_pid, found.si_status, found.si_code) == (pid, 5, native.CLD_EXITED)
+    assert os.waitid(native.P_PID, pid, native.WEXITED | native.WNOWAIT) == found
     assert os.waitid(native.P_PID, pid, native.WEXITED) == found
-    with pytest.raises(ChildProcessError):
-        os.waitid(native.P_PID, pid, native.WEXITED)
-    ticker.join()
+    for which in ((native.P_PID, pid), (kind, number)):
+        with pytest.raises(ChildProcessError):
+            os.waitid(*which, native.WEXITED)
+    if by_descriptor:
+        native.close(number)
 
 
 @pytest.mark.parametrize("start", [child, started_elsewhere])

@@ -30,7 +30,7 @@ def take(data):
 
 
 class Slow:
-    """What a manager's process has."""
+    """An object that a manager's process holds, and whose answers take time."""
 
     def answer(self, value, seconds=0):
         time.sleep(seconds)

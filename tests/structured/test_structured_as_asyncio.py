@@ -5,7 +5,6 @@
 
 import contextlib
 import gc
-import io
 import weakref
 
 import pytest
@@ -20,14 +19,7 @@ class Special(BaseException):
     """An exception that is no `Exception`, and does not end the program."""
 
 
-@pytest.fixture(autouse=True)
-def reports():
-    """The text that the hub reports meanwhile."""
-    hub = gevent.get_hub()
-    before = hub.exception_stream
-    hub.exception_stream = stream = io.StringIO()
-    yield stream
-    hub.exception_stream = before
+pytestmark = pytest.mark.usefixtures("reports")
 
 
 def kill_when_it_waits(host):
@@ -170,7 +162,7 @@ def test_a_group_that_grows_until_it_fails():
         nonlocal heads
         heads += 1
         gevent.sleep(0)
-        # One that was ready as the group failed goes on to its next wait.
+        # A child that was ready as the group failed goes on to its next wait.
         with contextlib.suppress(RuntimeError):
             group.spawn(hydra)
             group.spawn(hydra)

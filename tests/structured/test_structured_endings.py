@@ -4,7 +4,6 @@
 # ruff: noqa: PT012
 
 import contextlib
-import io
 
 import pytest
 from structured_support import FOR_EVER, Patient, failing, kinds
@@ -13,15 +12,7 @@ import gevent
 from gevent import Cancelled, CancelScope, TaskGroup
 from gevent.event import Event
 
-
-@pytest.fixture(autouse=True)
-def reports():
-    """The text that the hub reports meanwhile."""
-    hub = gevent.get_hub()
-    before = hub.exception_stream
-    hub.exception_stream = stream = io.StringIO()
-    yield stream
-    hub.exception_stream = before
+pytestmark = pytest.mark.usefixtures("reports")
 
 
 def test_an_error_that_the_body_got_from_a_child_counts_once():

@@ -4,7 +4,6 @@
 # ruff: noqa: PT012, SIM117
 
 import contextlib
-import io
 
 import pytest
 from structured_support import FOR_EVER, Patient, failing, kinds, returning, value_of
@@ -14,15 +13,7 @@ from gevent import Cancelled, TaskGroup
 from gevent.event import AsyncResult
 from gevent.queue import Queue
 
-
-@pytest.fixture(autouse=True)
-def reports():
-    """The text that the hub reports meanwhile."""
-    hub = gevent.get_hub()
-    before = hub.exception_stream
-    hub.exception_stream = stream = io.StringIO()
-    yield stream
-    hub.exception_stream = before
+pytestmark = pytest.mark.usefixtures("reports")
 
 
 def test_waits_for_all_children_and_has_their_values():

@@ -5,7 +5,6 @@
 
 import contextlib
 import gc
-import io
 import threading
 
 import pytest
@@ -16,15 +15,7 @@ from gevent import Cancelled, TaskGroup
 from gevent.event import Event
 from gevent.exceptions import InvalidThreadUseError, LoopExit
 
-
-@pytest.fixture(autouse=True)
-def reports():
-    """The text that the hub reports meanwhile."""
-    hub = gevent.get_hub()
-    before = hub.exception_stream
-    hub.exception_stream = stream = io.StringIO()
-    yield stream
-    hub.exception_stream = before
+pytestmark = pytest.mark.usefixtures("reports")
 
 
 def test_spawning_into_a_closed_group():

@@ -136,7 +136,7 @@ def patch_served(module: ModuleType) -> None:
                 try:
                     self.returncode = read(self.sentinel)
                 except (OSError, EOFError):
-                    # What the standard library says where the server was killed.
+                    # The standard library says so where the server was killed.
                     self.returncode = 255
         code: int | None = self.returncode
         return code

@@ -110,7 +110,7 @@ pub fn install(py: Python<'_>) {
         return;
     };
     // SAFETY: the thread's state is live, and the offset lies in it.
-    let stack = unsafe { &*frame_stack::at(offset) };
+    let stack = unsafe { &*frame_stack::at::<FrameStack>(offset) };
     // These checks detect a different layout: the code that imports this module has frames, so the chunk has to hold
     // some.
     let start = stack.chunk.addr();

@@ -3,10 +3,8 @@
 
 use std::ffi::{c_int, c_void};
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::greenlet;
 
@@ -88,46 +86,9 @@ pub fn is_unseen(context: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::Py_REFCNT(context.as_ptr()) <= 2 }
 }
 
-/// The functions behind `greenlet.greenlet.gr_context`. Called directly, they spare the search for the attribute.
-struct Accessors {
-    get: ffi::getter,
-    set: ffi::setter,
-    closure: *mut c_void,
-}
-
-// SAFETY: the functions and their argument are constants of greenlet's extension, which stays loaded.
-unsafe impl Send for Accessors {}
-// SAFETY: as for `Send`; the functions are called with the GIL held only.
-unsafe impl Sync for Accessors {}
-
-static ACCESSORS: PyOnceLock<Accessors> = PyOnceLock::new();
-
-impl Accessors {
-    fn find(py: Python<'_>) -> PyResult<Self> {
-        let descriptor = greenlet::class(py).getattr(pyo3::intern!(py, "gr_context"))?;
-        // SAFETY: an object of exactly this type is laid out as a `PyGetSetDescrObject`, whose definition lives as long as
-        // the class.
-        let definition = unsafe {
-            if ffi::Py_IS_TYPE(descriptor.as_ptr(), &raw mut ffi::PyGetSetDescr_Type) == 0 {
-                return Err(unknown());
-            }
-            &*(*descriptor.as_ptr().cast::<ffi::PyGetSetDescrObject>()).d_getset
-        };
-        Ok(Self {
-            get: definition.get.ok_or_else(unknown)?,
-            set: definition.set.ok_or_else(unknown)?,
-            closure: definition.closure,
-        })
-    }
-
-    #[inline]
-    fn get(py: Python<'_>) -> PyResult<&'static Self> {
-        ACCESSORS.get_or_try_init(py, || Self::find(py))
-    }
-}
-
-fn unknown() -> PyErr {
-    PyTypeError::new_err("greenlet.gr_context is no attribute of a class in C")
+/// Returns the attribute of greenlet's class that `gevent.Greenlet` hides by its own.
+fn attribute(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    greenlet::class(py).getattr(pyo3::intern!(py, "gr_context"))
 }
 
 /// Returns the context of `greenlet`: the current one if it runs, otherwise that which it goes on in. `None` stands for
@@ -135,29 +96,21 @@ fn unknown() -> PyErr {
 ///
 /// # Errors
 /// Returns greenlet's `ValueError` for a greenlet that runs in another thread.
-#[inline]
 pub fn of<'py>(greenlet: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = greenlet.py();
-    let accessors = Accessors::get(py)?;
-    // SAFETY: the object is a greenlet; the result is a new reference, or NULL with an error set.
-    let found = unsafe {
-        let found = (accessors.get)(greenlet.as_ptr(), accessors.closure);
-        Bound::from_owned_ptr_or_err(py, found)?
-    };
+    let found = attribute(py)?.call_method1(pyo3::intern!(py, "__get__"), (greenlet,))?;
     Ok(Some(found).filter(|found| !found.is_none()))
 }
 
 /// Sets the context of `greenlet`: the current one if it runs, otherwise that which it goes on in.
 ///
 /// # Errors
-/// Returns the error of greenlet's setter: `TypeError` for anything but a context or None.
-#[inline]
+/// Returns the errors of greenlet's class: `TypeError` for anything but a context or None, `ValueError` for a greenlet
+/// that runs in another thread.
 pub fn give(greenlet: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = greenlet.py();
-    let accessors = Accessors::get(py)?;
-    // SAFETY: the objects are live, and the first is a greenlet. A result other than 0 means that an error is set.
-    match unsafe { (accessors.set)(greenlet.as_ptr(), context.as_ptr(), accessors.closure) } {
-        0 => Ok(()),
-        _ => Err(PyErr::fetch(py)),
-    }
+    let set = pyo3::intern!(py, "__set__");
+    attribute(py)?
+        .call_method1(set, (greenlet, context))
+        .map(drop)
 }

@@ -6,7 +6,7 @@
 //! part of CPython's API: it is found relative to that of the frames ([`frame_stack`]), and counts only if values that
 //! the functions of `sys` set are read there. Otherwise these functions are called.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -78,27 +78,13 @@ impl CoroutineState {
         // SAFETY: the state of the running thread lives, and only this thread uses it, which holds the GIL; the fields
         // are there by this function's contract. Each reference moves: the thread's to the caller, the new to the thread.
         unsafe {
-            let old = fields(offset).replace(new);
+            let old = frame_stack::at::<Fields>(offset).replace(new);
             Self {
                 firstiter: Bound::from_owned_ptr_or_opt(py, old.firstiter).map(Bound::unbind),
                 finalizer: Bound::from_owned_ptr_or_opt(py, old.finalizer).map(Bound::unbind),
                 origin_depth: old.origin_depth,
             }
         }
-    }
-}
-
-/// Returns the address at `offset` in the running thread's state.
-///
-/// # Safety
-/// The GIL is held, and the offset lies in the thread's state.
-unsafe fn fields(offset: usize) -> *mut Fields {
-    // SAFETY: by this function's contract.
-    unsafe {
-        ffi::PyThreadState_Get()
-            .cast::<c_void>()
-            .byte_add(offset)
-            .cast()
     }
 }
 
@@ -120,12 +106,8 @@ impl Functions {
     /// Returns the offset of the fields, if values that `sys` sets are read there.
     fn find(&self, py: Python<'_>) -> PyResult<Option<usize>> {
         // The fields precede those of the frames, with the current context, its version and the thread's number in
-        // between, and in CPython 3.11 a cache of line numbers too.
-        let distance = match py.version_info().minor {
-            11 => 96,
-            _ => 48,
-        };
-        let Some(offset) = frame_stack::offset(py).and_then(|at| at.checked_sub(distance)) else {
+        // between.
+        let Some(offset) = frame_stack::offset_before(py, size_of::<Fields>() + 24) else {
             return Ok(None);
         };
         let probe = CoroutineState {
@@ -137,7 +119,7 @@ impl Functions {
         // SAFETY: the fields of the frames are in the thread's state, and so is what precedes them by this little. The
         // memory is compared as numbers, whatever it is.
         let fits = unsafe {
-            let at = fields(offset);
+            let at = frame_stack::at::<Fields>(offset);
             (&raw const (*at).origin_depth).read() == 12_345
                 && (&raw const (*at).firstiter).read() == self.get_hooks.as_ptr()
                 && (&raw const (*at).finalizer).read() == self.set_hooks.as_ptr()

@@ -5,8 +5,6 @@
 //! is not part of CPython's API: it is found relative to that of the frames ([`frame_stack`]), and counts only if a
 //! context that was entered is read there. Otherwise `gr_context` of the running greenlet is used.
 
-use std::ffi::c_void;
-
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -33,7 +31,7 @@ pub fn get(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     match OFFSET.get_or_try_init(py, || find(py))? {
         // SAFETY: the offset was found to be that of the fields, and the context is a live object or NULL.
         Some(offset) => unsafe {
-            let current = (*fields(*offset)).context;
+            let current = (*frame_stack::at::<Fields>(*offset)).context;
             Ok(Bound::from_borrowed_ptr_or_opt(py, current))
         },
         None => context::of(&greenlet::current(py)?),
@@ -52,7 +50,7 @@ pub fn set(py: Python<'_>, new: Option<Bound<'_, PyAny>>) -> PyResult<()> {
             // thread uses it, which holds the GIL. Each reference moves: the new one to the thread, the old one to here,
             // where it is dropped when the fields are as they are to be.
             let old = unsafe {
-                let fields = fields(*offset);
+                let fields = frame_stack::at::<Fields>(*offset);
                 let new = new.map_or(std::ptr::null_mut(), Bound::into_ptr);
                 let old = std::mem::replace(&mut (*fields).context, new);
                 (*fields).version = (*fields).version.wrapping_add(1);
@@ -68,36 +66,16 @@ pub fn set(py: Python<'_>, new: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     }
 }
 
-/// Returns the address at `offset` in the running thread's state.
-///
-/// # Safety
-/// The GIL is held, and the offset lies in the thread's state.
-#[inline]
-unsafe fn fields(offset: usize) -> *mut Fields {
-    // SAFETY: by this function's contract.
-    unsafe {
-        ffi::PyThreadState_Get()
-            .cast::<c_void>()
-            .byte_add(offset)
-            .cast()
-    }
-}
-
 /// Returns the offset of the fields, if a context that is entered is read there.
 fn find(py: Python<'_>) -> PyResult<Option<usize>> {
-    // The fields precede those of the frames, with the thread's number in between, and in CPython 3.11 a cache of line
-    // numbers too.
-    let distance = match py.version_info().minor {
-        11 => 72,
-        _ => 24,
-    };
-    let Some(offset) = frame_stack::offset(py).and_then(|at| at.checked_sub(distance)) else {
+    // The fields precede those of the frames, with the thread's number in between.
+    let Some(offset) = frame_stack::offset_before(py, size_of::<Fields>() + 8) else {
         return Ok(None);
     };
     // SAFETY: the fields of the frames are in the thread's state, and so is what precedes them by this little. The memory
     // is read as numbers, whatever it is.
     let read = || unsafe {
-        let at = fields(offset);
+        let at = frame_stack::at::<Fields>(offset);
         ((*at).context.addr(), (*at).version)
     };
     let probe = context::copy_current(py)?;

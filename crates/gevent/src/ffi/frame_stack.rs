@@ -83,6 +83,13 @@ pub fn offset(py: Python<'_>) -> Option<usize> {
     fits.then(|| usize::try_from(chunk).ok()).flatten()
 }
 
+/// Returns the offset of what comes `distance` bytes before [`FrameStack`]. In CPython 3.11 a cache of line numbers lies
+/// in between, which is not counted.
+pub fn offset_before(py: Python<'_>, distance: usize) -> Option<usize> {
+    let cache = if py.version_info().minor == 11 { 48 } else { 0 };
+    offset(py)?.checked_sub(distance + cache)
+}
+
 /// Returns CPython's table of offsets, if it has one that belongs to the version for which this module is compiled.
 fn debug_offsets() -> Option<*const DebugOffsets> {
     const NAME: *const c_char = c"_PyRuntime".as_ptr();
@@ -103,7 +110,7 @@ fn debug_offsets() -> Option<*const DebugOffsets> {
 /// # Safety
 /// The GIL is held, and the offset lies in the thread's state.
 #[inline]
-pub unsafe fn at(offset: usize) -> *mut FrameStack {
+pub unsafe fn at<T>(offset: usize) -> *mut T {
     // SAFETY: by this function's contract.
     unsafe {
         ffi::PyThreadState_Get()

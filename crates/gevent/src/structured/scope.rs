@@ -91,6 +91,19 @@ pub(super) struct State {
     pub(super) owns_task_error: bool,
 }
 
+impl State {
+    /// Takes out the references to the greenlet and to what belongs to it.
+    pub(super) fn take_references(&mut self) -> impl Sized + use<> {
+        (
+            self.host.take(),
+            self.nest.take(),
+            self.loop_.take(),
+            self.before.take(),
+            self.in_task.take(),
+        )
+    }
+}
+
 /// A block of code that can be cancelled as a whole: by `cancel`, from any greenlet or thread, or at its deadline.
 ///
 /// The greenlet in the block then gets `gevent.Cancelled`, once, when it waits next, and the end of the block swallows that::
@@ -437,15 +450,6 @@ impl CancelScope {
 
     /// Drops the references that may form a cycle.
     pub(super) fn clear(&self, py: Python<'_>) {
-        let dropped = self.state.with(py, |state| {
-            (
-                state.host.take(),
-                state.nest.take(),
-                state.loop_.take(),
-                state.before.take(),
-                state.in_task.take(),
-            )
-        });
-        drop(dropped);
+        drop(self.state.with(py, State::take_references));
     }
 }

@@ -67,13 +67,7 @@ impl CancelScope {
         let dropped = Self::read(slf, |state| {
             state.stage = Stage::Left;
             state.delivery = Delivery::None;
-            (
-                state.host.take(),
-                state.nest.take(),
-                state.loop_.take(),
-                state.before.take(),
-                state.in_task.take(),
-            )
+            state.take_references()
         });
         drop(dropped);
     }
