@@ -17,6 +17,7 @@ from serve_support import APPLICATION, Serving, end
 
 import gevent
 from gevent import core, pywsgi, socket
+from gevent._hub_local import get_hub_if_exists
 
 
 @pytest.fixture
@@ -206,6 +207,17 @@ def printed() -> Iterator[io.StringIO]:
     stream = gevent.get_hub().exception_stream = io.StringIO()
     yield stream
     del gevent.get_hub().exception_stream
+
+
+@pytest.fixture(autouse=True)
+def _stream_of_the_hub() -> Iterator[None]:
+    """Fail a test that leaves a stream set, as the reports of later ones would go there."""
+    yield
+    hub = get_hub_if_exists()
+    was_left = hub is not None and "_exception_stream" in vars(hub)
+    if was_left:
+        del hub.exception_stream
+    assert not was_left
 
 
 class Errors:

@@ -4,7 +4,6 @@
 # ruff: noqa: PT012
 
 import asyncio
-import io
 import sys
 import threading
 import time
@@ -325,9 +324,7 @@ def test_a_cancellation_of_the_task_ends_its_group(run):
 
 
 @pytest.mark.parametrize("by_task", [False, True])
-def test_errors_that_a_cancellation_hides_are_reported(run, monkeypatch, by_task):
-    stream = io.StringIO()
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", stream)
+def test_errors_that_a_cancellation_hides_are_reported(run, printed, by_task):
     begun = []
 
     def child():
@@ -352,7 +349,7 @@ def test_errors_that_a_cancellation_hides_are_reported(run, monkeypatch, by_task
         return task.cancelled()
 
     assert run(main()) == by_task
-    assert "KeyError: 'hidden'" in stream.getvalue()
+    assert "KeyError: 'hidden'" in printed.getvalue()
 
 
 def test_leaving_a_scope_in_another_task(run):

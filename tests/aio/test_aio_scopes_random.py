@@ -123,9 +123,8 @@ class Program:
 
 
 @pytest.mark.parametrize("own_loop", [False, True])
-def test_every_coroutine_ends_with_nothing_left(own_loop, monkeypatch):
-    # Errors of children behind a cancellation are reported.
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", None)
+@pytest.mark.usefixtures("printed")  # Errors of children behind a cancellation are reported.
+def test_every_coroutine_ends_with_nothing_left(own_loop):
     for seed in range(80):
         program = Program(seed)
         if own_loop:

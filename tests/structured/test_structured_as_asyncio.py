@@ -19,7 +19,7 @@ class Special(BaseException):
     """An exception that is no `Exception`, and does not end the program."""
 
 
-pytestmark = pytest.mark.usefixtures("reports")
+pytestmark = pytest.mark.usefixtures("printed")
 
 
 def kill_when_it_waits(host):

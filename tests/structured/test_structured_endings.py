@@ -12,7 +12,7 @@ import gevent
 from gevent import Cancelled, CancelScope, TaskGroup
 from gevent.event import Event
 
-pytestmark = pytest.mark.usefixtures("reports")
+pytestmark = pytest.mark.usefixtures("printed")
 
 
 def test_an_error_that_the_body_got_from_a_child_counts_once():
@@ -56,10 +56,10 @@ def in_the_block(end):
         lambda: failing(SystemExit(3)),
     ],
 )
-def test_errors_that_a_silent_end_hides_are_reported(reports, silent):
+def test_errors_that_a_silent_end_hides_are_reported(printed, silent):
     error = gevent.spawn(in_the_block, silent).get()
     assert kinds(error.__context__) == ["KeyError"]
-    assert "KeyError: 'hidden'" in reports.getvalue()
+    assert "KeyError: 'hidden'" in printed.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def test_errors_that_a_silent_end_hides_are_reported(reports, silent):
         lambda: failing(KeyboardInterrupt),
     ],
 )
-def test_errors_that_the_end_of_the_block_shows_are_not_reported(reports, loud):
+def test_errors_that_the_end_of_the_block_shows_are_not_reported(printed, loud):
     error = gevent.spawn(in_the_block, loud).get()
     assert kinds(error.__context__) == ["KeyError"]
-    assert reports.getvalue() == ""
+    assert printed.getvalue() == ""
 
 
-def test_errors_that_with_timeout_hides_are_reported(reports):
+def test_errors_that_with_timeout_hides_are_reported(printed):
     def block():
         with TaskGroup() as group:
             group.spawn(Patient(error=KeyError("hidden")))
 
     assert gevent.with_timeout(0.001, block, timeout_value="late") == "late"
-    assert "KeyError: 'hidden'" in reports.getvalue()
+    assert "KeyError: 'hidden'" in printed.getvalue()
 
 
 def test_ctrl_c_in_the_middle_of_a_cancellation(monkeypatch):

@@ -13,7 +13,7 @@ from gevent import Cancelled, TaskGroup
 from gevent.event import AsyncResult
 from gevent.queue import Queue
 
-pytestmark = pytest.mark.usefixtures("reports")
+pytestmark = pytest.mark.usefixtures("printed")
 
 
 def test_waits_for_all_children_and_has_their_values():
@@ -118,7 +118,7 @@ def test_killing_the_host_again_breaks_off_no_clean_up():
     assert (patient.cancelled, patient.cleaned) == (1, True)
 
 
-def test_errors_of_the_children_of_a_killed_host(reports):
+def test_errors_of_the_children_of_a_killed_host(printed):
     """They are the context of what goes on, and reported, as nobody sees a kill."""
 
     def host():
@@ -131,7 +131,7 @@ def test_errors_of_the_children_of_a_killed_host(reports):
     greenlet.kill()
     assert type(greenlet.value) is gevent.GreenletExit
     assert kinds(greenlet.value.__context__) == ["KeyError", "ValueError"]
-    text = reports.getvalue()
+    text = printed.getvalue()
     assert "KeyError: 'lost'" in text
     assert "<TaskGroup 'crawl'" in text
 
@@ -397,11 +397,11 @@ def test_the_scope_of_a_cancelled_child_cancels_its_group():
         other._scope.cancel()
 
 
-def test_nothing_is_reported_of_errors_that_the_group_raises(reports):
+def test_nothing_is_reported_of_errors_that_the_group_raises(printed):
     with pytest.raises(ExceptionGroup), TaskGroup() as group:
         group.spawn(failing)
         group.spawn(Patient(error=KeyError()))
-    assert reports.getvalue() == ""
+    assert printed.getvalue() == ""
 
 
 def test_links_of_children_are_told():

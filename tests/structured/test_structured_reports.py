@@ -1,6 +1,5 @@
 """Groups and scopes in reports: tracebacks, representations, trees."""
 
-import io
 import traceback
 
 import pytest
@@ -78,10 +77,8 @@ def test_trees_show_groups_and_scopes():
     assert " ".join(words) not in GreenletTree.current_tree().format()
 
 
-def test_the_report_of_a_child_that_is_no_group_s_error(monkeypatch):
+def test_the_report_of_a_child_that_is_no_group_s_error(printed):
     """An error that a kill hides is reported in the name of the group."""
-    stream = io.StringIO()
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", stream)
 
     def child():
         try:
@@ -96,6 +93,6 @@ def test_the_report_of_a_child_that_is_no_group_s_error(monkeypatch):
     greenlet = gevent.spawn(host)
     gevent.sleep(0.001)
     greenlet.kill()
-    text = stream.getvalue()
+    text = printed.getvalue()
     assert "<TaskGroup 'crawl': over, cancelled> failed with ZeroDivisionError" in text
     assert "Raised in <Greenlet" in text

@@ -15,7 +15,7 @@ from gevent import Cancelled, TaskGroup
 from gevent.event import Event
 from gevent.exceptions import InvalidThreadUseError, LoopExit
 
-pytestmark = pytest.mark.usefixtures("reports")
+pytestmark = pytest.mark.usefixtures("printed")
 
 
 def test_spawning_into_a_closed_group():

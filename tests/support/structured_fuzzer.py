@@ -186,7 +186,7 @@ def run(seed):
     statements = make_program(rng, count())
     hub = gevent.get_hub()
     # What a child of a killed greenlet fails with, and `main`, is reported.
-    stream, hub.exception_stream = hub.exception_stream, None
+    hub.exception_stream = None
     try:
         model, program = Model(statements), Program(statements)
         story = [statements]
@@ -224,7 +224,7 @@ def run(seed):
             for _, event in list(program.places.values()):
                 event.set()
         program.settle()
-        hub.exception_stream = stream
+        del hub.exception_stream
     assert all(worker.dead for worker in program.workers.values()), "greenlets are left"
 
 
