@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from child_environment import clean_environment
@@ -18,6 +19,25 @@ from serve_support import APPLICATION, Serving, end
 import gevent
 from gevent import core, pywsgi, socket
 from gevent._hub_local import get_hub_if_exists
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """The folder of a test, whose path is longer than the address of a Unix socket may be.
+
+    How long pytest's own is depends on the machine and the test's name, so that a socket in it
+    would fail on some machines only. Sockets belong into `socket_folder`.
+    """
+    folder = tmp_path / ("long-" * 20)
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for the addresses of Unix sockets in it."""
+    with TemporaryDirectory(prefix="gevent-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

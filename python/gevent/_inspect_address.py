@@ -23,6 +23,10 @@ __all__ = [
     "parse_address",
 ]
 
+# An address of Linux holds 107 bytes. A process that finds the path taken adds a dot and its
+# number, which has up to seven digits.
+_LONGEST_PATH = 107 - 8
+
 
 class InspectError(Exception):
     """A view cannot be opened or asked. The message is one line for people."""
@@ -73,7 +77,7 @@ def parse_address(text: str) -> Address:
         return Address(default_path())
     if kind == "unix" and rest:
         path = os.path.abspath(rest.replace("{pid}", str(os.getpid())))
-        if len(os.fsencode(path)) > 100:
+        if len(os.fsencode(path)) > _LONGEST_PATH:
             raise InspectError(f"the path of a Unix socket is too long: {path}")
         return Address(path)
     if kind in ("tcp", "http"):
@@ -91,13 +95,14 @@ def parse_address(text: str) -> Address:
     raise InspectError(f"not an address (unix:PATH, tcp:127.0.0.1:PORT or on): {text!r}")
 
 
-def _path_of_process(pid: int) -> str | None:
+def _address_of_process(pid: int) -> Address | None:
     candidates = [default_path(pid)]
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environ = dict(
                 entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry
             )
+        folder = os.readlink(f"/proc/{pid}/cwd")
     except FileNotFoundError:
         raise InspectError(f"there is no process {pid}") from None
     except OSError as error:
@@ -106,15 +111,15 @@ def _path_of_process(pid: int) -> str | None:
     candidates.append(f"{runtime}/gevent-inspect-{os.stat(f'/proc/{pid}').st_uid}/{pid}.sock")
     setting = os.fsdecode(environ.get(b"GEVENT_INSPECT", b""))
     if setting.startswith("unix:"):
-        path = setting.removeprefix("unix:").replace("{pid}", str(pid))
+        path = os.path.join(folder, setting.removeprefix("unix:").replace("{pid}", str(pid)))
         # The path itself may belong to another process, which opened its view first.
         candidates += [f"{path}.{pid}", path]
     elif setting.startswith("tcp:"):
-        return setting
+        return parse_address(setting)
     for path in candidates:
         with suppress(OSError):
             if stat.S_ISSOCK(os.stat(path).st_mode):
-                return f"unix:{path}"
+                return Address(path)
     return None
 
 
@@ -124,12 +129,12 @@ def find_address(target: str) -> Address:
     :raises InspectError: There is no view, or *target* is not valid.
     """
     if target.isdecimal():
-        found = _path_of_process(int(target))
+        found = _address_of_process(int(target))
         if found is None:
             raise InspectError(
                 f"process {target} has no view open; start it with GEVENT_INSPECT=on"
             )
-        return parse_address(found)
+        return found
     if target.startswith(("unix:", "tcp:", "http:")):
         return parse_address(target)
     if os.sep in target or os.path.exists(target):
@@ -165,7 +170,7 @@ def _connect(address: Address, timeout: float) -> Any:
         raise InspectError(f"nobody listens at {where}; the process has ended") from None
     except OSError as error:
         connection.close()
-        # A timeout has no strerror.
+        # A timeout has no strerror, nor has a path that is too long.
         raise InspectError(f"cannot connect to {where}: {error.strerror or error}") from None
     return connection
 

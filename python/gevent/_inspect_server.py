@@ -50,7 +50,8 @@ def listen(address: Address) -> tuple[Any, Address]:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise InspectError(f"cannot listen at {address}: {error.strerror}") from None
+        # A path that is too long has no strerror.
+        raise InspectError(f"cannot listen at {address}: {error.strerror or error}") from None
     except BaseException:
         listener.close()
         raise

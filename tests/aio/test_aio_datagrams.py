@@ -149,13 +149,13 @@ def test_reading_can_be_paused():
     run(main)
 
 
-def test_what_a_full_socket_does_not_take_waits_in_its_order(tmp_path):
+def test_what_a_full_socket_does_not_take_waits_in_its_order(socket_folder):
     async def main():
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
-            server.bind(str(tmp_path / "server"))
+            server.bind(str(socket_folder / "server"))
             server.setblocking(False)
             client, at_client, _ = await endpoint(
-                remote_addr=str(tmp_path / "server"), family=socket.AF_UNIX
+                remote_addr=str(socket_folder / "server"), family=socket.AF_UNIX
             )
             client.set_write_buffer_limits(high=100)
             sent = 0

@@ -151,7 +151,7 @@ def test_a_protocol_that_pauses_and_resumes_in_each_call_is_called_once_at_a_tim
     assert run(main) == (3000, 1)
 
 
-def test_an_error_for_a_waiting_datagram_leaves_the_others_to_be_sent(tmp_path):
+def test_an_error_for_a_waiting_datagram_leaves_the_others_to_be_sent(socket_folder):
     class Angry(asyncio.DatagramProtocol):
         def __init__(self):
             self.errors = 0
@@ -163,7 +163,7 @@ def test_an_error_for_a_waiting_datagram_leaves_the_others_to_be_sent(tmp_path):
     async def main():
         loop = asyncio.get_running_loop()
         reports = reported()
-        address = str(tmp_path / "receiver")
+        address = str(socket_folder / "receiver")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
             receiver.bind(address)
             transport, protocol = await loop.create_datagram_endpoint(

@@ -239,9 +239,9 @@ def test_settings_files_are_toml():
         assert tomllib.loads(block.text), block
 
 
-def test_nginx(web, require_program):
+def test_nginx(web, socket_folder, require_program):
     nginx = require_program("nginx", "/usr/sbin")
-    port, sock = pages.free_port(), web / "socket"
+    port, sock = pages.free_port(), socket_folder / "socket"
     replaced = {"listen 80": f"listen 127.0.0.1:{port}", "/run/web/socket": str(sock)}
     pages.files("how-to/nginx", web, "web.conf", "serve.toml", replace=replaced)
     places = "\n".join(

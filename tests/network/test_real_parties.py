@@ -263,9 +263,9 @@ def test_curl_uploads(site, run):
 
 
 @pytest.mark.parametrize("kind", ["TCP", "OPENSSL", "UNIX-CONNECT"])
-def test_socat_client(kind, context, run, tmp_path):
+def test_socat_client(kind, context, run, socket_folder):
     options = {"ssl_context": context} if kind == "OPENSSL" else {}
-    path = str(tmp_path / "socket")
+    path = str(socket_folder / "socket")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -304,8 +304,8 @@ def test_socat_server_over_tcp(listening):
         talk(client)
 
 
-def test_socat_server_over_a_unix_socket(listening, tmp_path):
-    path = str(tmp_path / "socket")
+def test_socat_server_over_a_unix_socket(listening, socket_folder):
+    path = str(socket_folder / "socket")
     with (
         listening("listening on AF=1", "socat", "-d", "-d", f"UNIX-LISTEN:{path}", "EXEC:cat"),
         socket.socket(socket.AF_UNIX) as client,

@@ -84,9 +84,9 @@ def test_listening_with_a_socket():
                 assert client.recv(10) == b"hello"
 
 
-def test_listening_at_a_path(tmp_path):
+def test_listening_at_a_path(socket_folder):
     listener = socket.socket(socket.AF_UNIX)
-    path = str(tmp_path / "socket")
+    path = str(socket_folder / "socket")
     listener.bind(path)
     listener.listen()
     with StreamServer(listener, echo) as server:

@@ -299,8 +299,8 @@ def test_who_connects(host):
         assert address[0] == host
 
 
-def test_unix_addresses(tmp_path):
-    path = str(tmp_path / "socket")
+def test_unix_addresses(socket_folder):
+    path = str(socket_folder / "socket")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()

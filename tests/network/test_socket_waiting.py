@@ -12,8 +12,8 @@ from gevent.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError
 # Time limits
 
 
-def test_connecting_to_a_local_listener_waits_for_room(tmp_path):
-    path = str(tmp_path / "socket")
+def test_connecting_to_a_local_listener_waits_for_room(socket_folder):
+    path = str(socket_folder / "socket")
 
     def connect(timeout):
         client = socket.socket(socket.AF_UNIX)

@@ -105,12 +105,12 @@ def is_reported(log: Path) -> bool:
 
 
 @pytest.mark.parametrize("worker", ["gevent", "gevent_pywsgi"])
-def test_gunicorn(tmp_path, free_port, wait_for, worker):
-    (tmp_path / "blocking.py").write_text(BLOCKING)
-    (tmp_path / "application.py").write_text(APPLICATION)
+def test_gunicorn(socket_folder, free_port, wait_for, worker):
+    (socket_folder / "blocking.py").write_text(BLOCKING)
+    (socket_folder / "application.py").write_text(APPLICATION)
     port = free_port()
     words = ("gunicorn", "--worker-class", worker, "--bind", f"127.0.0.1:{port}")
-    with logged(tmp_path, *words, "--no-control-socket", "application:app") as log:
+    with logged(socket_folder, *words, "--no-control-socket", "application:app") as log:
         wait_for(port)
 
         def block() -> int:
@@ -118,24 +118,24 @@ def test_gunicorn(tmp_path, free_port, wait_for, worker):
 
         # A busy machine may let the samplers see little of one request.
         until(lambda: block() and is_reported(log), log)
-        until(lambda: names_it(tmp_path, block()), log)
+        until(lambda: names_it(socket_folder, block()), log)
 
 
-def test_celery(tmp_path, redis_server):
-    (tmp_path / "blocking.py").write_text(BLOCKING)
-    (tmp_path / "tasks.py").write_text(TASKS)
+def test_celery(socket_folder, redis_server):
+    (socket_folder / "blocking.py").write_text(BLOCKING)
+    (socket_folder / "tasks.py").write_text(TASKS)
     url = f"{redis_server}/14"
     words = ("celery", "--app", "tasks", "worker", "--pool", "gevent", "--concurrency", "10")
     ask = "import tasks; print(tasks.block.delay().get(timeout=30))"
-    with logged(tmp_path, *words, REDIS_URL=url) as log:
+    with logged(socket_folder, *words, REDIS_URL=url) as log:
         done = subprocess.run(
             [sys.executable, "-c", ask],
             capture_output=True,
             text=True,
             timeout=60,
-            cwd=tmp_path,
+            cwd=socket_folder,
             env=clean_environment(REDIS_URL=url),
         )
         assert done.returncode == 0, (done.stderr, log.read_text())
         until(lambda: is_reported(log), log)
-        until(lambda: names_it(tmp_path, int(done.stdout)), log)
+        until(lambda: names_it(socket_folder, int(done.stdout)), log)

@@ -120,8 +120,8 @@ def test_tls(serve_program):
     assert seen == ["http/1.1"]
 
 
-def test_unix_socket(serve_program, tmp_path):
-    path = str(tmp_path / "socket")
+def test_unix_socket(serve_program, socket_folder):
+    path = str(socket_folder / "socket")
     serving = serve_program("program:app", "--bind", f"unix:{path}", "--workers", "2")
     serving.wait_for(f"listening at unix:{re.escape(path)} with 2 workers")
     assert ask(path)[0] == "first"
@@ -129,8 +129,8 @@ def test_unix_socket(serve_program, tmp_path):
     assert not os.path.exists(path)
 
 
-def test_a_stale_unix_socket_is_replaced(serve_program, tmp_path):
-    path = str(tmp_path / "socket")
+def test_a_stale_unix_socket_is_replaced(serve_program, socket_folder):
+    path = str(socket_folder / "socket")
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(path)
     serving = serve_program("program:app", "--bind", f"unix:{path}")

@@ -17,8 +17,8 @@ from serve_support import APPLICATION, Serving, ask, has_ended, until
 HERE = ("program:app", "--bind", "127.0.0.1:0")
 
 
-def test_several_addresses(serve_program, tmp_path):
-    path = str(tmp_path / "socket")
+def test_several_addresses(serve_program, socket_folder):
+    path = str(socket_folder / "socket")
     serving = serve_program(*HERE, "--bind", f"unix:{path}", "--bind", "127.0.0.1:0")
     found = serving.wait_for(r"listening at http://(\S+):(\d+) and unix:\S+ and http://\S+:(\d+) ")
     for address in ((found[1], int(found[2])), path, (found[1], int(found[3]))):
@@ -27,18 +27,18 @@ def test_several_addresses(serve_program, tmp_path):
 
 
 @pytest.mark.parametrize(("option", "mode"), [((), 0o755), (("--socket-mode", "622"), 0o622)])
-def test_permissions_of_a_unix_socket(serve_program, tmp_path, option, mode):
-    path = tmp_path / "socket"
+def test_permissions_of_a_unix_socket(serve_program, socket_folder, option, mode):
+    path = socket_folder / "socket"
     options = ("--bind", f"unix:{path}", "--umask", "022", *option)
     serve_program("program:app", *options).wait_for("listening at")
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_a_unix_socket_of_a_successor_stays(serve_program, tmp_path):
-    path = tmp_path / "socket"
+def test_a_unix_socket_of_a_successor_stays(serve_program, socket_folder):
+    path = socket_folder / "socket"
     first = serve_program("program:app", "--bind", f"unix:{path}")
     first.wait_for("listening at")
-    path.rename(tmp_path / "aside")
+    path.rename(socket_folder / "aside")
     second = serve_program("program:app", "--bind", f"unix:{path}")
     second.wait_for("listening at")
     assert first.stop() == 0
@@ -47,8 +47,8 @@ def test_a_unix_socket_of_a_successor_stays(serve_program, tmp_path):
     assert not path.exists()
 
 
-def test_a_unix_socket_of_another_server_is_not_taken(serve_program, tmp_path):
-    path = tmp_path / "socket"
+def test_a_unix_socket_of_another_server_is_not_taken(serve_program, socket_folder):
+    path = socket_folder / "socket"
     first = serve_program("program:app", "--bind", f"unix:{path}")
     first.wait_for("listening at")
     second = serve_program("program:app", "--bind", f"unix:{path}")
@@ -78,16 +78,16 @@ def passed_on(
 
 
 @pytest.mark.parametrize("explicit", [True, False])
-def test_sockets_of_systemd(tmp_path, own_environment, explicit):
+def test_sockets_of_systemd(tmp_path, socket_folder, own_environment, explicit):
     states = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    states.bind(str(tmp_path / "notify"))
+    states.bind(str(socket_folder / "notify"))
     states.settimeout(30)
     process, listener = passed_on(
         tmp_path,
         own_environment,
         *(("--bind", "fd://3") if explicit else ()),
         LISTEN_FDS="1",
-        NOTIFY_SOCKET=str(tmp_path / "notify"),
+        NOTIFY_SOCKET=str(socket_folder / "notify"),
         WATCHDOG_USEC="400000",
     )
 

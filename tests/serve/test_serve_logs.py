@@ -49,10 +49,10 @@ def test_named_pipe_that_nobody_reads_from(tmp_path):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams(own_environment, tmp_path, closed):
+def test_closed_standard_streams(own_environment, tmp_path, socket_folder, closed):
     # No socket takes the place of a stream, which the logs would be written to.
     (tmp_path / "program.py").write_text(APPLICATION)
-    path = tmp_path / "socket"
+    path = socket_folder / "socket"
     command = [sys.executable, "-m", "gevent.serve", "program:app", "--bind", f"unix:{path}"]
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command, "--access-log", "-"]
     log = subprocess.DEVNULL
@@ -127,13 +127,13 @@ def test_json(serve_program, tmp_path):
         assert other["status"] == 400
 
 
-def test_levels(serve_program, tmp_path):
-    options = ("--bind", f"unix:{tmp_path / 'socket'}", "--log-level", "error")
+def test_levels(serve_program, socket_folder):
+    options = ("--bind", f"unix:{socket_folder / 'socket'}", "--log-level", "error")
     serving = serve_program("program:app", *options)
 
     def answers() -> bool:
         try:
-            return bool(ask(str(tmp_path / "socket")))
+            return bool(ask(str(socket_folder / "socket")))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
 

@@ -41,8 +41,8 @@ def answered(address, path, wanted):
         time.sleep(0.05)
 
 
-def test_sums_over_workers(serving, tmp_path):
-    path = tmp_path / "view"
+def test_sums_over_workers(serving, socket_folder):
+    path = socket_folder / "view"
     service = serving(f"unix:{path}")
     service.wait_for("metrics of all workers at unix:")
     host, port = service.address()
@@ -61,7 +61,7 @@ def test_sums_over_workers(serving, tmp_path):
     with pytest.raises(InspectError, match="/metrics and /health"):
         ask(address, "/stats.json")
     assert service.stop() == 0
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("view")]
+    assert not [name for name in os.listdir(socket_folder) if name.startswith("view")]
 
 
 def test_over_loopback_with_a_token(serving, tmp_path):
@@ -78,15 +78,15 @@ def test_over_loopback_with_a_token(serving, tmp_path):
     assert service.stop() == 0
 
 
-def test_it_serves_where_the_address_cannot_be_had(serving, tmp_path):
-    service = serving(f"unix:{tmp_path}/no/such/folder")
+def test_it_serves_where_the_address_cannot_be_had(serving, socket_folder):
+    service = serving(f"unix:{socket_folder}/no/such/folder")
     service.wait_for("no metrics: cannot listen at unix:")
     service.address()
     assert service.stop() == 0
 
 
-def test_slow_clients_hold_up_nobody(serving, tmp_path):
-    path = tmp_path / "view"
+def test_slow_clients_hold_up_nobody(serving, socket_folder):
+    path = socket_folder / "view"
     service = serving(f"unix:{path}")
     service.wait_for("metrics of all workers at unix:")
     service.address()
@@ -107,8 +107,8 @@ def test_slow_clients_hold_up_nobody(serving, tmp_path):
     assert service.stop() == 0
 
 
-def test_many_at_once_are_answered_or_refused_in_a_line(serving, tmp_path):
-    path = tmp_path / "view"
+def test_many_at_once_are_answered_or_refused_in_a_line(serving, socket_folder):
+    path = socket_folder / "view"
     service = serving(f"unix:{path}")
     service.wait_for("metrics of all workers at unix:")
     service.address()

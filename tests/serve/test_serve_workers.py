@@ -273,10 +273,12 @@ def test_a_busy_worker_does_not_keep_the_service_open(serve_program, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix", "limited"])
-def test_connections_that_wait_when_the_service_ends_are_answered(serve_program, tmp_path, kind):
+def test_connections_that_wait_when_the_service_ends_are_answered(
+    serve_program, tmp_path, socket_folder, kind
+):
     # The one worker is busy, so that they wait in the queue of the listening socket.
     (tmp_path / "program.py").write_text(STUCK.replace("+ 20", "+ 0.7"))
-    path = str(tmp_path / "socket")
+    path = str(socket_folder / "socket")
     bind = f"unix:{path}" if kind == "unix" else "127.0.0.1:0"
     options = ("--max-connections", "1") if kind == "limited" else ()
     serving = serve_program("program:app", "--bind", bind, *options)

@@ -139,8 +139,8 @@ class TestPages:
 
 
 class TestUnixSocket:
-    def test_only_for_this_user(self, tmp_path):
-        path = tmp_path / "view"
+    def test_only_for_this_user(self, socket_folder):
+        path = socket_folder / "view"
         with program(GEVENT_INSPECT=f"unix:{path}") as process:
             mode = path.stat().st_mode
             assert stat.S_ISSOCK(mode)
@@ -154,23 +154,23 @@ class TestUnixSocket:
                 assert pids == [process.pid, second.pid]
                 assert run_top(second.pid, "--once")[0] == 0
 
-    def test_one_left_over_is_replaced(self, tmp_path):
-        path = str(tmp_path / "view")
+    def test_one_left_over_is_replaced(self, socket_folder):
+        path = str(socket_folder / "view")
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
         with inspect.open_view(f"unix:{path}") as view:
             assert view.address.path == path
         assert not os.path.exists(path)
 
-    def test_a_file_is_left_alone(self, tmp_path):
-        path = tmp_path / "file"
+    def test_a_file_is_left_alone(self, socket_folder):
+        path = socket_folder / "file"
         path.write_text("mine")
         with pytest.raises(InspectError, match="is not a socket"):
             inspect.open_view(f"unix:{path}")
         assert path.read_text() == "mine"
 
-    def test_a_forked_child_leaves_it_to_the_parent(self, tmp_path):
-        path = tmp_path / "view"
+    def test_a_forked_child_leaves_it_to_the_parent(self, socket_folder):
+        path = socket_folder / "view"
         with inspect.open_view(f"unix:{path}") as view:
             pid = gevent.fork()
             if pid == 0:
@@ -189,8 +189,8 @@ def test_bad_addresses(address):
         inspect.open_view(address)
 
 
-def test_a_program_goes_on_where_the_view_cannot_open(tmp_path):
-    with program(GEVENT_INSPECT=f"unix:{tmp_path}/no/such/folder") as process:
+def test_a_program_goes_on_where_the_view_cannot_open(socket_folder):
+    with program(GEVENT_INSPECT=f"unix:{socket_folder}/no/such/folder") as process:
         process.send_signal(signal.SIGTERM)
         assert process.stderr.read().startswith("gevent.inspect: cannot listen at unix:")
 

@@ -11,12 +11,19 @@ import pytest
 from inspect_support import get, program
 
 from gevent import inspect
-from gevent._inspect_address import InspectError, ask, ask_json, find_address, parse_address
+from gevent._inspect_address import (
+    InspectError,
+    ask,
+    ask_json,
+    default_path,
+    find_address,
+    parse_address,
+)
 
 
 @pytest.fixture
-def view(tmp_path):
-    with inspect.open_view(f"unix:{tmp_path}/view") as view:
+def view(socket_folder):
+    with inspect.open_view(f"unix:{socket_folder}/view") as view:
         yield view
 
 
@@ -155,7 +162,7 @@ class TestSlowClients:
             client.close()
         assert is_well(view)
 
-    def test_no_descriptor_left(self, tmp_path):
+    def test_no_descriptor_left(self, socket_folder):
         source = """
             import gevent, os, resource
             from gevent import inspect
@@ -174,7 +181,7 @@ class TestSlowClients:
                 os.close(number)
             gevent.sleep(60)
         """
-        with program(source, XDG_RUNTIME_DIR=str(tmp_path)) as process:
+        with program(source, XDG_RUNTIME_DIR=str(socket_folder)) as process:
             address = find_address(str(process.pid))
             # It waits in the listener's queue until there are descriptors again.
             assert ask(address, "/health", timeout=30) == b'{"status": "ok"}\n'
@@ -235,12 +242,11 @@ class TestKill:
 
 
 class TestSockets:
-    def test_of_another_user(self, tmp_path):
+    def test_of_another_user(self, socket_folder):
         if os.getuid() != 0:
             pytest.skip("only root can become another user")
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o711)
-        with inspect.open_view(f"unix:{tmp_path}/view") as view:
+        socket_folder.chmod(0o711)
+        with inspect.open_view(f"unix:{socket_folder}/view") as view:
             assert stat.S_IMODE(os.stat(view.address.path).st_mode) == 0o600
             ours, theirs = os.pipe()
             pid = os.fork()
@@ -257,7 +263,7 @@ class TestSockets:
             message = os.read(ours, 1000).decode()
             os.close(ours)
             os.close(theirs)
-        assert message == f"cannot connect to {tmp_path}/view: Permission denied"
+        assert message == f"cannot connect to {socket_folder}/view: Permission denied"
 
     def test_folder_of_somebody_else(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -275,8 +281,30 @@ class TestSockets:
         with pytest.raises(InspectError, match="only this user"):
             inspect.open_view("on")
 
-    def test_a_left_over_socket_of_a_killed_process(self, tmp_path):
-        path = tmp_path / "view"
+    def test_a_path_relative_to_the_folder_of_the_process(self, socket_folder, monkeypatch):
+        monkeypatch.chdir(socket_folder)
+        with program(GEVENT_INSPECT="unix:view-{pid}") as process:
+            monkeypatch.chdir("/")
+            address = find_address(str(process.pid))
+            assert ask_json(address, "/stats.json")["pid"] == process.pid
+
+    @pytest.mark.parametrize("length", [100, 107, 108])
+    def test_a_long_default_path(self, socket_folder, monkeypatch, length):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(socket_folder))
+        longer = socket_folder / ("x" * (length - len(default_path()) - 1))
+        longer.mkdir()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(longer))
+        assert len(default_path()) == length
+        if length > 107:
+            with pytest.raises(InspectError, match="sock: AF_UNIX path too long"):
+                inspect.open_view("on")
+            return
+        with inspect.open_view("on") as view:
+            assert is_well(view)
+            assert find_address(str(os.getpid())) == view.address
+
+    def test_a_left_over_socket_of_a_killed_process(self, socket_folder):
+        path = socket_folder / "view"
         with program(GEVENT_INSPECT=f"unix:{path}") as process:
             process.kill()
             process.wait()
@@ -284,10 +312,10 @@ class TestSockets:
         with program(GEVENT_INSPECT=f"unix:{path}") as process:
             assert ask_json(parse_address(f"unix:{path}"), "/stats.json")["pid"] == process.pid
 
-    def test_opened_and_closed_again_and_again(self, tmp_path):
+    def test_opened_and_closed_again_and_again(self, socket_folder):
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(20):
-            with inspect.open_view(f"unix:{tmp_path}/view") as view:
+            with inspect.open_view(f"unix:{socket_folder}/view") as view:
                 assert is_well(view)
         end = time.monotonic() + 20
         # The view's thread closes what it used when it has noticed.

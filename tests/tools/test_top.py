@@ -27,9 +27,9 @@ def view():
 
 
 @pytest.fixture
-def watched(tmp_path):
+def watched(socket_folder):
     """Run the program whose three greenlets wait for a queue."""
-    with program(GEVENT_INSPECT="on", XDG_RUNTIME_DIR=str(tmp_path)) as process:
+    with program(GEVENT_INSPECT="on", XDG_RUNTIME_DIR=str(socket_folder)) as process:
         yield process
 
 
@@ -215,9 +215,9 @@ class TestKill:
                 assert "cannot be killed" in errors
         assert watched.poll() is None
 
-    def test_forbidden(self, tmp_path):
+    def test_forbidden(self, socket_folder):
         settings = {"GEVENT_INSPECT": "on", "GEVENT_INSPECT_KILL": "0"}
-        with program(XDG_RUNTIME_DIR=str(tmp_path), **settings) as process:
+        with program(XDG_RUNTIME_DIR=str(socket_folder), **settings) as process:
             number = consumers_of(process)[0]["number"]
             status, _, errors = run_top(process.pid, "--kill", number, "--yes")
             assert (status, errors.count("\n")) == (1, 1)
@@ -264,8 +264,8 @@ class TestBadTargets:
         results = gevent.get_hub().threadpool.apply(run_top, (str(view.address), "--once"))
         assert results == (1, "", "gevent.top: the view asks for a token\n")
 
-    def test_something_else_answers(self, tmp_path):
-        path = str(tmp_path / "other")
+    def test_something_else_answers(self, socket_folder):
+        path = str(socket_folder / "other")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen()
@@ -285,8 +285,8 @@ class TestBadTargets:
             f"gevent.top: the server at unix:{path} is not a view of gevent\n",
         )
 
-    def test_a_socket_that_nobody_serves(self, tmp_path):
-        path = str(tmp_path / "left")
+    def test_a_socket_that_nobody_serves(self, socket_folder):
+        path = str(socket_folder / "left")
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
         status, _, errors = run_top(path, "--once")
@@ -294,20 +294,20 @@ class TestBadTargets:
         assert f"nobody listens at {path}" in errors
 
     @pytest.mark.parametrize("kind", ["a file", "a folder"])
-    def test_a_path_that_is_no_socket(self, tmp_path, kind):
-        path = tmp_path / "other"
+    def test_a_path_that_is_no_socket(self, socket_folder, kind):
+        path = socket_folder / "other"
         path.mkdir() if kind == "a folder" else path.touch()
         status, output, errors = run_top(str(path), "--once")
         assert (status, output, errors) == (1, "", f"gevent.top: {path} is not a socket\n")
 
-    def test_a_path_through_a_file(self, tmp_path):
-        (tmp_path / "other").touch()
-        status, output, errors = run_top(f"unix:{tmp_path}/other/view", "--once")
-        line = f"gevent.top: there is no socket {tmp_path}/other/view\n"
+    def test_a_path_through_a_file(self, socket_folder):
+        (socket_folder / "other").touch()
+        status, output, errors = run_top(f"unix:{socket_folder}/other/view", "--once")
+        line = f"gevent.top: there is no socket {socket_folder}/other/view\n"
         assert (status, output, errors) == (1, "", line)
 
-    def test_a_process_that_ends_while_it_answers(self, tmp_path):
-        path = str(tmp_path / "ending")
+    def test_a_process_that_ends_while_it_answers(self, socket_folder):
+        path = str(socket_folder / "ending")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen()

@@ -285,9 +285,9 @@ def test_no_log(serve):
             assert client.recv(1000).endswith(b"hello world")
 
 
-def test_a_unix_socket(serve, tmp_path):
+def test_a_unix_socket(serve, socket_folder):
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
+        listener.bind(str(socket_folder / "s"))
         listener.listen()
         seen = {}
 
@@ -297,7 +297,7 @@ def test_a_unix_socket(serve, tmp_path):
 
         web = serve(keep, listener)
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(tmp_path / "s"))
+            client.connect(str(socket_folder / "s"))
             for _ in range(3):
                 client.sendall(one())
                 assert client.recv(1000).endswith(b"hello world")

@@ -168,16 +168,16 @@ def test_a_server_that_stops_tells_everybody():
         stopping.get(timeout=20)
 
 
-def test_clients_of_a_unix_socket(tmp_path):
+def test_clients_of_a_unix_socket(socket_folder):
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "s"))
+    listener.bind(str(socket_folder / "s"))
     listener.listen(8)
     with WebSocketServer(listener, echo, log=None) as server:
         server.start()
         clients = []
         for _ in range(2):
             client = socket.socket(socket.AF_UNIX)
-            client.connect(str(tmp_path / "s"))
+            client.connect(str(socket_folder / "s"))
             client.sendall(request())
             client.recv(1000)
             clients.append(client)
