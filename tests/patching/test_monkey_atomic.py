@@ -119,3 +119,49 @@ print(seed)
 """
     )
     assert (result.stdout, result.stderr) == ("59\n", "")
+
+
+# What a library may have put in the place of `threading.Condition` before the process is patched,
+# as profilers of locks do.
+REPLACEMENTS = {
+    "nothing": "def put(original): return original",
+    "an object": """
+class put:
+    __slots__ = ["original"]
+    def __init__(self, original): self.original = original
+    def __call__(self, *args): return self.original(*args)
+    def __mro_entries__(self, bases): return (self.original,)
+""",
+    "a function": "def put(original): return lambda *args: original(*args)",
+    "a derived class": "def put(original): return type('Watched', (original,), {})",
+    "the class with another method": """
+def put(original):
+    def init(self, *args, _init=original.__init__): _init(self, *args)
+    original.__init__ = init
+    return original
+""",
+}
+
+
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_a_notification_is_passed_on_by_a_waiter_that_is_killed(output_of, replacement):
+    output = output_of(
+        f"""{REPLACEMENTS[replacement]}
+import threading
+older = threading.Condition()
+threading.Condition = put(threading.Condition)
+{PRELUDE}
+for condition in older, threading.Condition():
+    def wait():
+        with condition:
+            condition.wait()
+    killed, other = gevent.spawn(wait), gevent.spawn(wait)
+    gevent.sleep(0)
+    killed.kill(block=False)
+    with condition:
+        condition.notify()
+    other.join(20)
+    print(other.ready())
+"""
+    )
+    assert output == "True\nTrue\n"
