@@ -1,18 +1,17 @@
 """The table of the package's objects that the engine asks for by name.
 
-The extension imports no module of the package: it asks :func:`find` for an object when it needs it
-for the first time (``crates/gevent/src/registered.rs`` has the same names). So the package
+The extension imports no module of the package: it looks an object up here when it needs it for the
+first time (``crates/gevent/src/registered.rs`` has the same names). So the package
 alone decides in which module an object is defined, and unneeded modules are not imported.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final
+from typing import Final
 
-from gevent._core import set_finder
+from gevent._core import set_objects
 
-__all__ = ["OBJECTS", "find", "register"]
+__all__ = ["OBJECTS", "register"]
 
 #: The module of each object, and its name there.
 OBJECTS: Final[dict[str, tuple[str, str]]] = {
@@ -54,15 +53,6 @@ OBJECTS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-def find(name: str) -> Any:
-    """Return the object that the engine calls *name*.
-
-    Raises ``KeyError`` for an unknown name, and any error of the import of the object's module.
-    """
-    module, attribute = OBJECTS[name]
-    return getattr(importlib.import_module(module), attribute)
-
-
 def register() -> None:
-    """Have the engine find objects by :func:`find`."""
-    set_finder(find)
+    """Give the engine the table."""
+    set_objects(OBJECTS)

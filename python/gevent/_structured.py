@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from weakref import ref
 
-from greenlet import GreenletExit, getcurrent
+from greenlet import GreenletExit
 
-from gevent._core import CancelScope, Greenlet, get_hub, kill, spawn_in_group
+from gevent._core import CancelScope, Greenlet, GroupBlock, get_hub, spawn_in_group
 from gevent.event import Event
 from gevent.exceptions import Cancelled, InvalidThreadUseError
 from gevent.timeout import Timeout
@@ -72,14 +71,8 @@ class TaskStatus:
         self._child = None
         self._changed.set()
 
-    def _child_over(self, error: BaseException | None) -> None:
-        self._error = error
-        # An error refers to the function's frame, which refers to this object.
-        self._child = None
-        self._changed.set()
 
-
-class TaskGroup:
+class TaskGroup(GroupBlock):
     """A block that ends when all greenlets that were spawned in it have ended.
 
     ::
@@ -228,36 +221,6 @@ class TaskGroup:
                     leaving = _outranking(leaving, interruption)
         return leaving
 
-    def _cancel_child(self, child: Greenlet) -> None:
-        # A second cancellation would interrupt the clean-up that the first one began.
-        if self._children.get(child) is False:
-            error = Cancelled(self._scope)
-            # The handler of a signal, which may raise an error, runs before this line or behind the
-            # next. A child that has not begun ends immediately.
-            self._children[child] = True
-            kill(child, error)
-
-    def cancel(self) -> None:
-        """Cancel the children and the body: each gets :class:`gevent.Cancelled`, once.
-
-        That is no error: the block ends without one, unless a child or the body raises something
-        else. Nothing happens when it was called before, or the block is over. A group that is
-        cancelled before its block begins is cancelled as soon as that waits.
-
-        :raises gevent.exceptions.InvalidThreadUseError: the group is another thread's.
-        """
-        self._check_thread("cancel")
-        if self._is_cancelling or self._is_over:
-            return
-        self._is_cancelling = True
-        if not self._is_exiting:
-            CancelScope.cancel(self._scope)
-        self._cancel_children()
-
-    def _cancel_children(self) -> None:
-        for child in list(self._children):
-            self._cancel_child(child)
-
     def _check_thread(self, what: str) -> None:
         if self._hub is not None and get_hub() is not self._hub:
             raise InvalidThreadUseError(f"cannot {what} {self!r} from another thread")
@@ -274,99 +237,18 @@ class TaskGroup:
             return
         raise RuntimeError(f"cannot {what} {self!r}, which {why}")
 
-    def _child_over(self, child: Greenlet, error: BaseException | None) -> None:
-        """Take note of a child's end; the engine calls this in the greenlet that ends.
+    def _interrupted(
+        self, leaving: BaseException | None, error: BaseException
+    ) -> tuple[BaseException, bool]:
+        """Take note of the *error* of a wait for the children, as which *leaving* was to be raised.
 
-        That is so for ends with an error, those of the last child, and those of children that may
-        be waited for by :meth:`start`.
+        Returns the exception to raise now, and whether the children can be waited for.
         """
-        status = self._starting.pop(child, None)
-        if status is not None:
-            status._child_over(error)
-        elif error is not None:
-            self._fail(child, error)
-        if not self._children:
-            self._childless.set()
-
-    def _fail(self, child: Greenlet, error: BaseException) -> None:
-        # The class of the error may refuse a note, and the repr() of a child's arguments may fail.
-        with suppress(Exception):
-            error.add_note(f"Raised in {child!r}")
-        if not isinstance(error, _ENDS_PROGRAM):
-            self._errors[id(error)] = error
-        elif self._program_end is None:
-            self._program_end = error
-        self.cancel()
-
-    def __enter__(self) -> TaskGroup:
-        if self._hub is not None:
-            raise RuntimeError(f"{self!r} was entered already: each block needs its own")
-        self._scope.__enter__()
-        self._hub = get_hub()
-        self._host = getcurrent()
-        return self
-
-    # With `bool`, checkers would take every name from the block for one that may be unbound.
-    def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> bool | None:
-        is_own, leaving, misuse = self._scope._close(error)
-        self._is_exiting = True
-        try:
-            has_failed = False
-            if error is not None and not is_own:
-                has_failed = True
-                leaving = self._sort(error)
-            if misuse is not None:
-                leaving = misuse
-            leaving = self._wait_for_children(leaving, has_failed)
-            self._is_over = True
-            self._raise_outcome(error, leaving)
-            return is_own
-        finally:
-            self._is_over = True
-            self._scope._leave()
-            # Exceptions refer to this frame, and must not be referred to by it.
-            self._errors = {}
-            self._program_end = self._host = None
-            del error, leaving, misuse, tb
-
-    def _sort(self, error: BaseException) -> BaseException | None:
-        """Count the body's error as one of the group, or return it if it has to go on."""
-        if isinstance(error, _ENDS_PROGRAM):
-            if self._program_end is None:
-                self._program_end = error
-        elif isinstance(error, (GreenletExit, Timeout)) or self._scope._came_from_outside(error):
-            return error
-        else:
-            self._errors[id(error)] = error
-        return None
-
-    def _wait_for_children(
-        self, leaving: BaseException | None, has_failed: bool
-    ) -> BaseException | None:
-        """Wait until there are no children; return the exception to raise, if one came.
-
-        They are cancelled if the body *has_failed* or there is an exception to raise.
-        """
-        try:
-            while self._children:
-                try:
-                    if has_failed or leaving is not None:
-                        self.cancel()
-                    if self._is_cancelling:
-                        # A signal's error may have come before all children were cancelled.
-                        self._cancel_children()
-                    self._childless.clear()
-                    if self._children:
-                        self._childless._wait_as_part_of(self)
-                except BaseException as interruption:
-                    if self._is_cancelling and _is_failure(interruption, self._scope):
-                        # They cannot be waited for: they swallowed their cancellation and wait for
-                        # what never comes, or their thread is over.
-                        return interruption
-                    leaving = _outranking(leaving, interruption)
-            return leaving
-        finally:
-            del leaving
+        if self._is_cancelling and _is_failure(error, self._scope):
+            # They swallowed their cancellation and wait for what never comes, or their thread is
+            # over.
+            return error, False
+        return _outranking(leaving, error), True
 
     def _raise_outcome(self, error: BaseException | None, leaving: BaseException | None) -> None:
         """Raise the exception that ends the block, unless it is *error*, which ended its body."""

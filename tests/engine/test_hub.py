@@ -280,6 +280,21 @@ class TestErrors:
             del hub.handle_error
         assert [str(error) for error in reported] == ["broken handler"]
 
+    @pytest.mark.parametrize(
+        "start",
+        [gevent.spawn, gevent.spawn_raw, lambda fail: get_hub().loop.run_callback(fail)],
+        ids=["greenlet", "raw greenlet", "callback"],
+    )
+    def test_an_interrupt_while_it_is_printed_reaches_the_main_greenlet(self, printed, start):
+        def interrupted(text):
+            del printed.write
+            raise KeyboardInterrupt
+
+        printed.write = interrupted
+        start(lambda: 1 / 0)
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(10)
+
 
 class TestDestroy:
     def test_greenlets_of_the_next_hub_work(self, spare_hub):

@@ -98,7 +98,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?)?;
 
     errors::register(module)?;
-    module.add_function(wrap_pyfunction!(registered::set_finder, module)?)?;
+    module.add_function(wrap_pyfunction!(registered::set_objects, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::close_left_hub, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::leave_hub, module)?)?;
     module.add_function(wrap_pyfunction!(orphan::leave_hub_at_fork, module)?)?;

@@ -1,16 +1,17 @@
 //! Python objects of the package that the engine needs, by name: `gevent/_engine.py` maps each name to its object.
 //!
 //! The extension imports no module of the package on its own. If it did, the two would import each other, and a module could
-//! not be moved or renamed without a search through Rust. So the package gives the engine a function that finds an object by
-//! its name ([`set_finder`]), and the engine calls it when it needs the object for the first time. That is late on purpose:
-//! most programs never need the links of gevent 0.13, asyncio or TLS, and do not pay for their import.
+//! not be moved or renamed without a search through Rust. So the package gives the engine a table of where the objects are
+//! ([`set_objects`]), and the engine looks one up when it needs it for the first time. That is late on purpose: most programs
+//! never need the links of gevent 0.13, asyncio or TLS, and do not pay for their import.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyString, PyType};
 
-static FINDER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// The name of each object's module, and the object's name there, by the name that the engine has for it.
+static OBJECTS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
 
 /// One object of the package. It is looked up once and kept for ever, as a module's classes are.
 pub struct Registered {
@@ -30,13 +31,17 @@ impl Registered {
     /// Returns the object, and finds it first if nothing has asked for it before.
     ///
     /// # Errors
-    /// The error that the import of its module raises; `RuntimeError` when the package has set no finder.
+    /// The error that the import of its module raises; `RuntimeError` when the package has given no table.
     pub fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         let found = self.object.get_or_try_init(py, || {
-            let finder = FINDER
+            let objects = OBJECTS
                 .get(py)
                 .ok_or_else(|| PyRuntimeError::new_err("gevent._engine has not been imported"))?;
-            finder.call1(py, (self.name,))
+            // No code in Python runs where the module has been imported, so the error of a signal's handler cannot take
+            // the place of the object.
+            let place = objects.bind(py).as_any().get_item(self.name)?;
+            let (module, name): (Bound<'_, PyString>, Bound<'_, PyString>) = place.extract()?;
+            Ok::<_, PyErr>(py.import(module)?.getattr(name)?.unbind())
         });
         found.map(|object| object.bind(py))
     }
@@ -89,11 +94,11 @@ pub static MESSAGE_OF: Registered = Registered::new("message_of");
 /// The class of logs that discard everything.
 pub static NOOP_LOG: Registered = Registered::new("NoopLog");
 
-/// Set the function that finds the package's objects for the engine, by their names.
+/// Set where the package's objects are: the name of the module of each, and its name there.
 #[pyfunction]
-pub fn set_finder(py: Python<'_>, finder: Py<PyAny>) {
-    // A second finder would find the same objects.
-    let _ = FINDER.set(py, finder);
+pub fn set_objects(py: Python<'_>, objects: Py<PyDict>) {
+    // A second table would be the same.
+    let _ = OBJECTS.set(py, objects);
 }
 
 /// Declares the Rust type of an exception class of the package, for `new_err` and `is_instance_of`.

@@ -3,7 +3,7 @@
 //! This file holds the object and its life (start, run, end), `state.rs` its state, `methods.rs` its Python methods.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyException, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -317,8 +317,13 @@ impl Greenlet {
         });
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), value, traceback));
-            if let Err(error) = called {
-                error.write_unraisable(py, Some(slf.as_any()));
+            match (called, Self::own_loop(slf)) {
+                (Ok(_), _) => {}
+                // A signal may have come while the error was printed.
+                (Err(error), Some(loop_)) if !error.is_instance_of::<PyException>(py) => {
+                    hub::handle_error(py, loop_.get(), None, error);
+                }
+                (Err(error), _) => error.write_unraisable(py, Some(slf.as_any())),
             }
         }
     }

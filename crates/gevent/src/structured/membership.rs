@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::greenlets::greenlet::{Greenlet, not_callable};
 use crate::greenlets::spawn_settings::all_inherit_context;
-use crate::structured::context;
+use crate::structured::{context, group_block};
 
 /// A greenlet's place in a task group.
 #[derive(Debug)]
@@ -43,8 +43,7 @@ impl Membership {
 /// Start a greenlet that runs ``function(*args, **kwargs)`` as a child of `group`, in a copy of the running context.
 ///
 /// It is in the dictionary `children`, with the value False, until it ends. An end with an error, or of the last child
-/// (of each child if `notified` is true), calls `group._child_over(child, error)`, with None for no error. The hub does
-/// not report the error.
+/// (of each child if `notified` is true), is noted in the group. The hub does not report the error.
 #[pyfunction]
 pub fn spawn_in_group<'py>(
     group: Bound<'py, PyAny>,
@@ -103,8 +102,7 @@ pub fn end_in_group(child: &Bound<'_, Greenlet>, error: Option<&Bound<'_, PyAny>
         if error.is_none() && !membership.notified && !children.is_empty() {
             return Ok(());
         }
-        let name = pyo3::intern!(py, "_child_over");
-        group.call_method1(name, (child, error)).map(drop)
+        group_block::child_over(group, children, child, error)
     });
     if let Err(failed) = ended {
         failed.write_unraisable(py, Some(child.as_any()));

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyBaseException, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -173,32 +173,6 @@ impl CancelScope {
     ) -> PyResult<bool> {
         let _ = (t, tb);
         Self::exit(slf, v)
-    }
-
-    /// End the body with the exception `error`, or None: nothing is raised from here on.
-    ///
-    /// Returns whether the exception was this scope's cancellation, the exception that it interrupted and that is to
-    /// propagate, and the error of leaving the scope in the wrong order.
-    #[allow(clippy::type_complexity)]
-    fn _close<'py>(
-        slf: &Bound<'py, Self>,
-        error: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(
-        bool,
-        Option<Bound<'py, PyAny>>,
-        Option<Bound<'py, PyBaseException>>,
-    )> {
-        let wrong = Self::close(slf)?.map(|wrong| wrong.value(slf.py()).clone());
-        let (own, interrupted) = match error {
-            Some(error) => Self::catch(slf, error),
-            None => (false, None),
-        };
-        Ok((own, interrupted, wrong))
-    }
-
-    /// Leave the block after `_close`.
-    fn _leave(slf: &Bound<'_, Self>) {
-        Self::leave(slf);
     }
 
     /// Cancel the task whose coroutine is in the block, if that is still due; its loop calls this.

@@ -1,5 +1,5 @@
 //! Structured concurrency: cancel scopes, the shields that hold back exceptions from outside, and the parts of a task
-//! group that need the engine. The group itself is Python (`gevent/_structured.py`).
+//! group that need the engine or must not be interrupted. The rest of the group is Python (`gevent/_structured.py`).
 //!
 //! | file | what |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `in_task.rs` | scopes that are entered in a coroutine, and cancel its task |
 //! | `interruption.rs` | which exception goes on where one interrupted another |
 //! | `shielded_kill.rs` | the error of a kill that a shield holds back for too long |
+//! | `group_block.rs` | the block of a group, the ends of its children and their cancellation |
 //! | `membership.rs` | greenlets that belong to a group |
 //! | `context.rs` | greenlets that begin with a copy of their spawner's context |
 
@@ -18,6 +19,7 @@ use pyo3::prelude::*;
 use crate::cell::add_class;
 
 pub mod context;
+mod group_block;
 pub mod in_task;
 pub mod interruption;
 pub mod membership;
@@ -34,6 +36,7 @@ pub mod shielded_kill;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<scope::CancelScope>(module)?;
     add_class::<nest::Nest>(module)?;
+    add_class::<group_block::GroupBlock>(module)?;
     module.add_function(wrap_pyfunction!(methods::move_on_after, module)?)?;
     module.add_function(wrap_pyfunction!(methods::fail_after, module)?)?;
     module.add_function(wrap_pyfunction!(membership::spawn_in_group, module)?)?;
