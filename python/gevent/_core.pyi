@@ -79,6 +79,7 @@ __all__ = [
     "FailureSpawnedLink",
     "FileWrapper",
     "Greenlet",
+    "GroupBlock",
     "HandlerAttributes",
     "HttpService",
     "IMap",
@@ -509,6 +510,7 @@ class _FailScope(CancelScope):
 class Nest: ...
 
 class GroupBlock:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def __enter__(self) -> Self: ...
     # With `bool`, checkers would take every name from the block for one that may be unbound.
     def __exit__(

@@ -1,7 +1,7 @@
 """Task groups: greenlets that end before the block that spawned them does.
 
-The engine has the cancel scopes (:class:`gevent.CancelScope`), and notifies a group of the ends of
-its children. This module has the group's reactions to them.
+The engine has the cancel scopes (:class:`gevent.CancelScope`) and what must not be interrupted of a
+group: the end of its block, and the ends and cancellations of its children. The rest is here.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ class TaskGroup(GroupBlock):
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name
+        # The block's part of the engine (``GroupBlock``) reads and sets all but the name.
         self._scope = _GroupScope(self)
         self._hub: Any = None
-        self._host: Any = None
         #: The children in the order in which they were spawned; true for those asked to end.
         self._children: dict[Greenlet, bool] = {}
         #: The children that have not called `TaskStatus.started` yet.

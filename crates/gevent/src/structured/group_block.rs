@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::errors::{Cancelled, GreenletExit, InvalidThreadUseError};
-use crate::ffi::greenlet;
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
 use crate::structured::scope::CancelScope;
@@ -32,10 +31,8 @@ impl GroupBlock {
 
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let py = slf.py();
-        let (hub, host) = (hub::current(py)?, greenlet::current(py)?);
         CancelScope::enter(&scope_of(slf)?)?;
-        slf.setattr(pyo3::intern!(py, "_hub"), hub)?;
-        slf.setattr(pyo3::intern!(py, "_host"), host)?;
+        slf.setattr(pyo3::intern!(py, "_hub"), hub::current(py)?)?;
         Ok(slf.clone())
     }
 
@@ -300,6 +297,5 @@ fn forget(group: &Bound<'_, GroupBlock>) -> PyResult<()> {
     let py = group.py();
     group.setattr(pyo3::intern!(py, "_is_over"), true)?;
     group.setattr(pyo3::intern!(py, "_errors"), PyDict::new(py))?;
-    group.setattr(pyo3::intern!(py, "_program_end"), py.None())?;
-    group.setattr(pyo3::intern!(py, "_host"), py.None())
+    group.setattr(pyo3::intern!(py, "_program_end"), py.None())
 }
