@@ -12,7 +12,7 @@ import pytest
 from conditions import until
 
 import gevent
-from gevent import Cancelled, CancelScope, fail_after, move_on_after
+from gevent import Cancelled, CancelScope, TaskGroup, fail_after, move_on_after
 from gevent.event import Event
 
 #: Longer than any test may take.
@@ -488,6 +488,17 @@ def test_leaving_a_scope_from_another_greenlet():
         gevent.spawn(scope.cancel)
         gevent.sleep(FOR_EVER)
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("block", [CancelScope, TaskGroup])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_goes_on_though_a_scope_inside_was_not_left(block, kind):
+    # It may come between the beginning of the scope and that of its block.
+    inner = CancelScope()
+    with pytest.raises(kind), block():
+        inner.__enter__()
+        raise kind
+    assert "left" in repr(inner)
 
 
 def test_leaving_scopes_in_the_wrong_order():

@@ -5,13 +5,14 @@
 //! child was noted, would leave children behind, or a block that waits for ever. So this is not Python. The rest of a
 //! group is (`gevent/_structured.py`), and each call of it may end with such an error.
 
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PySystemExit};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::errors::{Cancelled, GreenletExit, InvalidThreadUseError};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
+use crate::structured::interruption::ends_program;
 use crate::structured::scope::CancelScope;
 use crate::waiting::sleep::kill;
 use crate::waiting::timeout::Timeout;
@@ -130,10 +131,6 @@ fn cancel_child(
     let error = py.get_type::<Cancelled>().call1((scope_of(group)?,))?;
     // A child that has not begun ends at once.
     kill(py, child, Some(error))
-}
-
-fn ends_program(error: &Bound<'_, PyAny>) -> bool {
-    error.is_instance_of::<PyKeyboardInterrupt>() || error.is_instance_of::<PySystemExit>()
 }
 
 /// Counts an error as one of the group.

@@ -80,6 +80,10 @@ pub fn find_interrupted<'py>(
 fn is_interruption(exception: &Bound<'_, PyAny>) -> bool {
     exception.is_instance_of::<GreenletExit>()
         || exception.is_instance_of::<Timeout>()
-        || exception.is_instance_of::<PyKeyboardInterrupt>()
-        || exception.is_instance_of::<PySystemExit>()
+        || ends_program(exception)
+}
+
+/// Returns true for an exception that ends the program, unless something catches it.
+pub fn ends_program(exception: &Bound<'_, PyAny>) -> bool {
+    exception.is_instance_of::<PyKeyboardInterrupt>() || exception.is_instance_of::<PySystemExit>()
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::ffi::greenlet;
 use crate::structured::in_task;
-use crate::structured::interruption::{find_interrupted, is_cancellation_of};
+use crate::structured::interruption::{ends_program, find_interrupted, is_cancellation_of};
 use crate::structured::scope::{CancelScope, Delivery, Stage, misuse};
 
 impl CancelScope {
@@ -125,8 +125,8 @@ impl CancelScope {
     /// Ends the block; returns true if `exception`, with which its body ended, is its own cancellation.
     ///
     /// # Errors
-    /// `RuntimeError` for misuse; `TimeoutError` for a scope of `fail_after`; the exception that the block, as a
-    /// shield, held back, or that its cancellation interrupted.
+    /// `RuntimeError` for misuse, unless `exception` ends the program; `TimeoutError` for a scope of `fail_after`; the
+    /// exception that the block, as a shield, held back, or that its cancellation interrupted.
     pub fn exit(slf: &Bound<'_, Self>, exception: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = slf.py();
         let wrong = Self::close(slf)?;
@@ -150,7 +150,9 @@ impl CancelScope {
             }
             None => None,
         };
-        if let Some(wrong) = wrong {
+        // Ctrl-C may have come as a scope inside was entered, which then is never left.
+        let is_ending = exception.is_some_and(ends_program);
+        if let Some(wrong) = wrong.filter(|_| !is_ending) {
             return Err(wrong);
         }
         if let Some(next) = interrupted.or(held_back.map(|kill| kill.into_bound(py))) {
