@@ -501,6 +501,16 @@ def test_what_ends_the_program_goes_on_though_a_scope_inside_was_not_left(block,
     assert "left" in repr(inner)
 
 
+def test_the_end_of_a_block_calls_no_function_that_a_signal_could_interrupt(monkeypatch):
+    def interrupted(error):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Cancelled, "scope", property(interrupted))
+    with move_on_after(0.001) as scope:
+        gevent.sleep(FOR_EVER)
+    assert scope.cancelled_caught
+
+
 def test_leaving_scopes_in_the_wrong_order():
     outer, inner = CancelScope(), CancelScope(shield=True)
     outer.__enter__()

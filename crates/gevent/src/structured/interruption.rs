@@ -9,6 +9,7 @@
 
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::errors::{Cancelled, GreenletExit};
 use crate::ffi::interpreter;
@@ -44,9 +45,9 @@ fn scope_of<'py>(exception: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if !exception.is_instance_of::<Cancelled>() {
         return None;
     }
-    exception
-        .getattr(pyo3::intern!(exception.py(), "scope"))
-        .ok()
+    // The attribute `scope` is a property in Python, where the handler of a signal may raise an error.
+    let args = exception.getattr(pyo3::intern!(exception.py(), "args"));
+    args.ok()?.cast_into::<PyTuple>().ok()?.get_item(0).ok()
 }
 
 /// Returns the exception that the cancellation `exception` of a scope interrupted and that is to propagate: a
