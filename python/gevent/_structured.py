@@ -12,10 +12,18 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import ref
 
 from greenlet import GreenletExit
+from greenlet import error as GreenletError
 
 from gevent._core import CancelScope, Greenlet, GroupBlock, get_hub, spawn_in_group
 from gevent.event import Event
-from gevent.exceptions import Cancelled, InvalidThreadUseError
+from gevent.exceptions import (
+    BlockingSwitchOutError,
+    Cancelled,
+    HubDestroyed,
+    InvalidSwitchError,
+    InvalidThreadUseError,
+    LoopExit,
+)
 from gevent.timeout import Timeout
 
 __all__ = ["TaskGroup", "TaskStatus"]
@@ -25,6 +33,19 @@ _T = TypeVar("_T")
 
 #: An error that ends the program is raised alone, as no code looks for it in an exception group.
 _ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
+
+#: The number of errors that the wait for one child may be interrupted by.
+_MOST_INTERRUPTIONS = 100
+
+#: The errors of a wait that cannot come to an end, or cannot begin.
+_CANNOT_WAIT = (
+    LoopExit,
+    HubDestroyed,
+    BlockingSwitchOutError,
+    InvalidSwitchError,
+    InvalidThreadUseError,
+    GreenletError,
+)
 
 
 class _GroupScope(CancelScope):
@@ -212,7 +233,10 @@ class TaskGroup(GroupBlock):
         self._starting.pop(child, None)
         self._cancel_child(child)
         with CancelScope() as scope:
-            while not child.dead:
+            # It stays a child, so the end of the block waits for it if this does not.
+            for _ in range(_MOST_INTERRUPTIONS):
+                if child.dead:
+                    break
                 try:
                     child.join()
                 except BaseException as interruption:
@@ -240,9 +264,9 @@ class TaskGroup(GroupBlock):
     def _interrupted(
         self, leaving: BaseException | None, error: BaseException
     ) -> tuple[BaseException, bool]:
-        """Take note of the *error* of a wait for the children, as which *leaving* was to be raised.
+        """Judge the *error* of a wait for the children, after which *leaving* was to be raised.
 
-        Returns the exception to raise now, and whether the children can be waited for.
+        Returns the exception that is to be raised now, and whether the children can be waited for.
         """
         if self._is_cancelling and _is_failure(error, self._scope):
             # They swallowed their cancellation and wait for what never comes, or their thread is
@@ -291,8 +315,11 @@ class TaskGroup(GroupBlock):
 
 
 def _is_failure(error: BaseException, scope: CancelScope) -> bool:
-    """Return true for the error of a wait itself, false for what was raised there from outside."""
-    return isinstance(error, Exception) and not scope._came_from_outside(error)
+    """Return true for the error of a wait itself, false for what was raised there from outside.
+
+    The handler of a signal may have raised an error of any other class.
+    """
+    return isinstance(error, _CANNOT_WAIT) and not scope._came_from_outside(error)
 
 
 def _is_silent(error: BaseException) -> bool:

@@ -17,6 +17,10 @@ use crate::structured::scope::CancelScope;
 use crate::waiting::sleep::kill;
 use crate::waiting::timeout::Timeout;
 
+/// The most errors in a row, between which nothing has happened, that may be those of signals. More of them come from the
+/// wait itself, such as one of a greenlet whose `switch_out` refuses it.
+const MOST_IN_A_ROW: u32 = 10;
+
 /// The base class of `TaskGroup`, whose attributes it uses.
 #[pyclass(frozen, subclass, name = "GroupBlock", module = "gevent._core")]
 #[derive(Debug)]
@@ -253,9 +257,16 @@ fn wait_for_children<'py>(
     let py = group.py();
     let children = children_of(group)?;
     let childless = group.getattr(pyo3::intern!(py, "_childless"))?;
+    let mut in_a_row = 0;
     while !children.is_empty() {
+        let before = progress(py);
         let Err(error) = wait_once(group, &childless, has_failed || leaving.is_some()) else {
             continue;
+        };
+        in_a_row = if progress(py) == before {
+            in_a_row + 1
+        } else {
+            0
         };
         let error = object_of(py, error);
         let name = pyo3::intern!(py, "_interrupted");
@@ -263,7 +274,7 @@ fn wait_for_children<'py>(
             Ok(found) => {
                 let (next, waits) = found.extract::<(Bound<'py, PyAny>, bool)>()?;
                 leaving = Some(next);
-                if !waits {
+                if !waits || in_a_row > MOST_IN_A_ROW {
                     break;
                 }
             }
@@ -271,6 +282,12 @@ fn wait_for_children<'py>(
         }
     }
     Ok(leaving)
+}
+
+/// Returns a number that changes when a greenlet waits, if the thread's hub has a loop.
+fn progress(py: Python<'_>) -> Option<u64> {
+    let loop_ = hub::current_loop(py).ok()?;
+    Some(loop_.get().progress())
 }
 
 fn wait_once(
