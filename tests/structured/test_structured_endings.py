@@ -146,18 +146,23 @@ print(raised > 100, caught > 100, [one for one in greenlets if not one.dead])
 def test_an_error_of_a_signal_while_the_children_clean_up_is_raised_when_they_have(output_of):
     code = """
         import gevent, signal
+        from gevent.event import Event
 
         class Alarm(Exception):
             pass
 
+        interrupted = Event()
+
         def interrupt(number, frame):
+            interrupted.set()
             raise Alarm
 
         def child():
             try:
                 gevent.sleep(10)
             finally:
-                gevent.sleep(0.1)
+                interrupted.wait()
+                gevent.sleep(0.01)
                 print("cleaned")
 
         gevent.get_hub().exception_stream = None
