@@ -34,6 +34,7 @@ ARGUMENTS = {
     "FailureSpawnedLink": "(print)",
     "FileWrapper": "(io.BytesIO())",
     "Greenlet": "(print, 1, file=None)",
+    "GroupBlock": "()",
     "IMap": "(print, [1])",
     "IMapUnordered": "(print, [1])",
     "Input": "(io.BytesIO(), 1)",
