@@ -275,11 +275,14 @@ class Hub(BaseHub):
             result += f" threadpool={self._threadpool!r}"
         return f"{result} thread_ident={hex(self.thread_ident)}>"  # type: ignore[arg-type]
 
-    def run(self) -> None:
+    def run(self, *results: object) -> None:
         """Run the loop: the greenlet's own body, called when it is first switched to.
 
         It never returns while its thread lives. When nothing is left that could wake a greenlet, it
         raises :exc:`gevent.exceptions.LoopExit` in its parent.
+
+        :param results: What the greenlet is switched to with, which has no meaning to it: the
+            result of a raw greenlet that a program switched to before anything had waited.
         """
         # Idle time passes in this frame, where stack samples and profilers can name it.
         super().run()

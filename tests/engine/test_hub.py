@@ -280,6 +280,14 @@ class TestErrors:
             del hub.handle_error
         assert [str(error) for error in reported] == ["broken handler"]
 
+    def test_the_result_of_a_raw_greenlet_that_ends_before_the_hub_begins(self, spare_hub):
+        raw = gevent.spawn_raw(lambda: 5)
+        # Nothing is left to wait for then.
+        with pytest.raises(LoopExit):
+            raw.switch()
+        gevent.sleep(0.001)
+        assert not spare_hub.dead
+
     @pytest.mark.parametrize(
         "start",
         [gevent.spawn, gevent.spawn_raw, lambda fail: get_hub().loop.run_callback(fail)],

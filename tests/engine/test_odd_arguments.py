@@ -6,6 +6,8 @@ import sys
 import pytest
 from paths import TESTS
 
+from gevent import _core
+
 PROGRAM = TESTS / "programs" / "odd_arguments.py"
 
 
@@ -24,3 +26,7 @@ def test_nothing_but_exceptions(seed):
     assert "panicked" not in done.stderr
     assert done.stdout.endswith("end 20\n"), done.stderr[-2000:]
     assert done.returncode == 0
+
+
+def test_what_is_no_greenlet_has_no_number():
+    assert _core.numbers_of([[], None, object()]) == {}

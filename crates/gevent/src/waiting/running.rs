@@ -111,9 +111,8 @@ pub fn numbers_of<'py>(greenlets: &Bound<'py, PyList>) -> PyResult<Bound<'py, Py
     for one in greenlets.iter() {
         let number = match one.cast::<Greenlet>() {
             Ok(ours) => Some(Greenlet::number(ours)).filter(|number| *number != 0),
-            // An `RLock` keeps an owner that has ended.
-            Err(_) if !greenlet::active(&one) => None,
-            Err(_) => number_of_raw(&one),
+            // An `RLock` keeps an owner that has ended. Only greenlets have a number.
+            Err(_) => number_of_raw(&one).filter(|_| greenlet::active(&one)),
         };
         if let Some(number) = number {
             found.set_item(number, one)?;
