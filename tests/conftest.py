@@ -26,7 +26,7 @@ def tmp_path(tmp_path: Path) -> Path:
     """The folder of a test, whose path is longer than the address of a Unix socket may be.
 
     How long pytest's own is depends on the machine and the test's name, so that a socket in it
-    would fail on some machines only. Sockets belong into `socket_folder`.
+    would fail on some machines only. Sockets belong in `socket_folder`.
     """
     folder = tmp_path / ("long-" * 20)
     folder.mkdir()

@@ -249,29 +249,30 @@ def _gevent_did_monkey_patch(
 ) -> None:
     _register_fork_hooks()
     # Methods are replaced on the classes, as instances and derived classes may exist already.
-    _defined_class(target, "Condition").wait = wait_at_condition
-    thread = _defined_class(target, "Thread")
-    if not PY313:
-        thread._wait_for_tstate_lock = _wait_for_tstate_lock
-    if PY314:
-        thread.start = _inheriting_start(thread.start)
+    for condition in _defined_classes(target, "Condition"):
+        condition.wait = wait_at_condition
+    for thread in _defined_classes(target, "Thread"):
+        if not PY313:
+            thread._wait_for_tstate_lock = _wait_for_tstate_lock
+        if PY314:
+            thread.start = _inheriting_start(thread.start)
 
 
-def _defined_class(module: ModuleType, name: str) -> Any:
-    """Return the class that *module* has defined as *name*.
+def _defined_classes(module: ModuleType, name: str) -> list[Any]:
+    """Return the class that *module* has defined as *name*, and further ones if it was reloaded.
 
     The module's attribute may be something else: profilers of locks put an object there that makes
     instances which they watch (ddtrace), and others a derived class. Single methods may have been
     replaced, too.
     """
-    return next(
+    return [
         found
         for found in object.__subclasses__()
         if found.__name__ == name
         and any(
             getattr(method, "__globals__", None) is vars(module) for method in vars(found).values()
         )
-    )
+    ]
 
 
 def _wait_for_tstate_lock(self: Any, block: bool = True, timeout: float = -1) -> None:

@@ -121,8 +121,8 @@ print(seed)
     assert (result.stdout, result.stderr) == ("59\n", "")
 
 
-# What a library may have put in the place of `threading.Condition` before the process is patched,
-# as profilers of locks do.
+# A library may put something else in the place of `threading.Condition` before the process is
+# patched, as profilers of locks do.
 REPLACEMENTS = {
     "nothing": "def put(original): return original",
     "an object": """
@@ -134,6 +134,11 @@ class put:
 """,
     "a function": "def put(original): return lambda *args: original(*args)",
     "a derived class": "def put(original): return type('Watched', (original,), {})",
+    "the class of a reloaded module": """
+def put(original):
+    import importlib
+    return importlib.reload(threading).Condition
+""",
     "the class with another method": """
 def put(original):
     def init(self, *args, _init=original.__init__): _init(self, *args)

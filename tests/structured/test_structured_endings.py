@@ -181,7 +181,7 @@ def test_an_error_of_a_signal_while_the_children_clean_up_is_raised_when_they_ha
 
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "Alarm"])
 def test_no_child_is_left_wherever_a_signal_interrupts_the_block(run_python, kind):
-    # What the interrupts of error reports print is no matter of this test.
+    # Error reports that are interrupted are printed, which does not matter here.
     assert run_python(INTERRUPTED, kind).stdout == "True True []\n"
 
 

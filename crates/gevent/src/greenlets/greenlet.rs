@@ -317,13 +317,13 @@ impl Greenlet {
         });
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), value, traceback));
-            match (called, Self::own_loop(slf)) {
-                (Ok(_), _) => {}
+            if let Err(error) = called {
                 // A signal may have come while the error was printed.
-                (Err(error), Some(loop_)) if !error.is_instance_of::<PyException>(py) => {
-                    hub::handle_error(py, loop_.get(), None, error);
+                let is_signal = !error.is_instance_of::<PyException>(py);
+                match Self::own_loop(slf).filter(|_| is_signal) {
+                    Some(loop_) => hub::handle_error(py, loop_.get(), None, error),
+                    None => error.write_unraisable(py, Some(slf.as_any())),
                 }
-                (Err(error), _) => error.write_unraisable(py, Some(slf.as_any())),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What a task group does however often it is interrupted: its block ends after all children, which are cancelled once.
+//! The parts of a task group that no signal may interrupt: the end of its block comes after those of all children, each of
+//! which is cancelled once at most.
 //!
 //! The interpreter runs the handlers of signals between the instructions of Python's code, and they raise errors there,
 //! such as `KeyboardInterrupt`. One that came before a block written in Python had begun to wait, or while the end of a
@@ -21,7 +22,8 @@ use crate::waiting::timeout::Timeout;
 /// wait itself, such as one of a greenlet whose `switch_out` refuses it.
 const MOST_IN_A_ROW: u32 = 10;
 
-/// The base class of `TaskGroup`, whose attributes it uses.
+/// The base class of `TaskGroup`, whose attributes hold the state of the group: its scope, its children, their errors and
+/// how far the block has come.
 #[pyclass(frozen, subclass, name = "GroupBlock", module = "gevent._core")]
 #[derive(Debug)]
 pub struct GroupBlock {}
@@ -50,7 +52,7 @@ impl GroupBlock {
         let _ = (kind, tb);
         let scope = scope_of(slf)?;
         let wrong = CancelScope::close(&scope)?;
-        let ended = end(slf, &scope, error, wrong);
+        let ended = end_block(slf, &scope, error, wrong);
         CancelScope::leave(&scope);
         forget(slf)?;
         ended
@@ -168,7 +170,7 @@ pub fn child_over(
     let noted = match (starting.get_item(child)?, error) {
         (Some(status), _) => starting
             .del_item(child)
-            .and_then(|()| start_over(&status, error)),
+            .and_then(|()| start_ended(&status, error)),
         (None, Some(error)) => child_failed(group, child, error),
         (None, None) => Ok(()),
     };
@@ -180,7 +182,7 @@ pub fn child_over(
 }
 
 /// Has `TaskGroup.start` go on, whose child ended without reporting that it is ready.
-fn start_over(status: &Bound<'_, PyAny>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+fn start_ended(status: &Bound<'_, PyAny>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let py = status.py();
     status.setattr(pyo3::intern!(py, "_error"), error)?;
     // An error refers to the function's frame, which refers to the status.
@@ -211,7 +213,7 @@ fn child_failed(
 
 /// Waits for the children of a group whose body ended with `error`, and raises what ends the block; returns true if
 /// `error` is the group's own cancellation. `wrong` is the error of a scope that the body left open.
-fn end(
+fn end_block(
     group: &Bound<'_, GroupBlock>,
     scope: &Bound<'_, CancelScope>,
     error: Option<&Bound<'_, PyAny>>,
@@ -260,7 +262,8 @@ fn wait_for_children<'py>(
     let mut in_a_row = 0;
     while !children.is_empty() {
         let before = progress(py);
-        let Err(error) = wait_once(group, &childless, has_failed || leaving.is_some()) else {
+        let cancels = has_failed || leaving.is_some();
+        let Err(error) = wait_once(group, &children, &childless, cancels) else {
             continue;
         };
         in_a_row = if progress(py) == before {
@@ -292,6 +295,7 @@ fn progress(py: Python<'_>) -> Option<u64> {
 
 fn wait_once(
     group: &Bound<'_, GroupBlock>,
+    children: &Bound<'_, PyDict>,
     childless: &Bound<'_, PyAny>,
     cancels: bool,
 ) -> PyResult<()> {
@@ -300,7 +304,7 @@ fn wait_once(
         cancel(group)?;
     }
     childless.call_method0(pyo3::intern!(py, "clear"))?;
-    if !children_of(group)?.is_empty() {
+    if !children.is_empty() {
         childless.call_method1(pyo3::intern!(py, "_wait_as_part_of"), (group,))?;
     }
     Ok(())
