@@ -43,7 +43,8 @@ def started(name: str, *argv: str | Path) -> Iterator[tuple[subprocess.Popen, tu
         try:
             host, port = re.search(r"(\S+):(\d+)$", process.stdout.readline()).groups()
             yield process, (host, int(port))
-            assert interrupt(process) == 0
+            status = interrupt(process)
+            assert status == 0, process.stderr.read()
         finally:
             process.kill()
 

@@ -3,7 +3,7 @@
 //! This file holds the object and its life (start, run, end), `state.rs` its state, `methods.rs` its Python methods.
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyException, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -23,6 +23,7 @@ use crate::greenlets::origin::Origin;
 use crate::greenlets::spawn_settings::{call_spawn_callbacks, has_spawn_callbacks};
 use crate::greenlets::state::{Cancelled, Ended, Notifying, Scheduled, State, drop_call};
 use crate::hub;
+use crate::structured::interruption::ends_program;
 use crate::structured::{context, membership, nest};
 use crate::waiting::asyncio_state;
 use crate::waiting::links::Link;
@@ -318,9 +319,10 @@ impl Greenlet {
         if let Some(handler) = handler {
             let called = handler.call1((slf, value.get_type(), value, traceback));
             if let Err(error) = called {
-                // A signal may have come while the error was printed.
-                let is_signal = !error.is_instance_of::<PyException>(py);
-                match Self::own_loop(slf).filter(|_| is_signal) {
+                // Ctrl-C may have come while the error was printed. A greenlet that is thrown away where it has handed an
+                // interrupt over to the main greenlet, and waits to come back, gets a `GreenletExit` instead.
+                let is_interrupt = ends_program(error.value(py).as_any());
+                match Self::own_loop(slf).filter(|_| is_interrupt) {
                     Some(loop_) => hub::handle_error(py, loop_.get(), None, error),
                     None => error.write_unraisable(py, Some(slf.as_any())),
                 }
