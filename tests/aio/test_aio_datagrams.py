@@ -7,6 +7,7 @@ import socket
 import weakref
 
 import pytest
+from ports import unused_address
 
 from gevent import aio
 
@@ -116,9 +117,7 @@ def test_a_burst_arrives_whole_and_others_get_their_turn():
 
 def test_a_refused_datagram_is_reported_and_the_transport_goes_on():
     async def main():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            address = nobody.getsockname()
+        address = unused_address()
         client, at_client, own = await endpoint(remote_addr=address)
         client.sendto(b"x")
         assert isinstance(await at_client.errors.get(), ConnectionRefusedError)

@@ -7,6 +7,7 @@ import warnings
 from contextlib import contextmanager
 
 import pytest
+from ports import free_port
 
 import gevent
 from gevent import core
@@ -208,7 +209,7 @@ def test_the_server_of_core():
 
     server = core.http(handle, [("Default", "value"), ("Connection", "close")])
     assert server.handle is handle
-    address = server.bind(port=0)
+    address = server.bind(port=free_port())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.accept(listener.fileno())
         for place in address, listener.getsockname():

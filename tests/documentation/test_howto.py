@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pages
 import pytest
 from paths import CERTIFICATE
+from ports import free_port
 
 APPLICATION = """
 def application(environ, start_response):
@@ -64,7 +65,7 @@ def check_flask(port):
 
 
 def test_gunicorn(web):
-    port = pages.free_port()
+    port = free_port()
     replaced = {
         '"gevent"': '"gevent_pywsgi"',
         "127.0.0.1:8000": f"127.0.0.1:{port}",
@@ -183,7 +184,7 @@ def test_task_groups(program, tmp_path):
 
 
 def test_backdoor(tmp_path):
-    port = pages.free_port()
+    port = free_port()
     pages.files("how-to/monitor", tmp_path, "with_backdoor.py", replace={"5001": port})
     with pages.started(tmp_path, "with_backdoor.py") as process:
         pages.said(process, "telnet")
@@ -241,7 +242,7 @@ def test_settings_files_are_toml():
 
 def test_nginx(web, socket_folder, require_program):
     nginx = require_program("nginx", "/usr/sbin")
-    port, sock = pages.free_port(), socket_folder / "socket"
+    port, sock = free_port(), socket_folder / "socket"
     replaced = {"listen 80": f"listen 127.0.0.1:{port}", "/run/web/socket": str(sock)}
     pages.files("how-to/nginx", web, "web.conf", "serve.toml", replace=replaced)
     places = "\n".join(

@@ -7,6 +7,7 @@ import urllib.request
 
 import pages
 import pytest
+from ports import free_port
 
 
 def insert(text, before, passage):
@@ -24,7 +25,7 @@ def site(tmp_path):
         if hanging:
             never = pages.versions("tutorial/crawler", "the page that never comes")[-1]
             text = insert(text, "    if not path.isdecimal()", never)
-        port = pages.free_port()
+        port = free_port()
         text = text.replace("8080", str(port)).replace("sleep(0.1)", "sleep(0.02)")
         (tmp_path / "site_to_crawl.py").write_text(text)
         return pages.started(tmp_path, "site_to_crawl.py"), port
@@ -64,7 +65,7 @@ def test_failing_greenlet(tmp_path):
 
 
 def test_echo(tmp_path):
-    port = pages.free_port()
+    port = free_port()
     pages.files("tutorial/chat", tmp_path, "echo.py", replace={"8023": port})
     with pages.started(tmp_path, "echo.py"):
         one = pages.eventually(lambda: socket.create_connection(("127.0.0.1", port), timeout=10))
@@ -75,7 +76,7 @@ def test_echo(tmp_path):
 
 
 def test_chat(tmp_path):
-    port = pages.free_port()
+    port = free_port()
     text = pages.versions("tutorial/chat", "chat.py")[-1].replace("8023", str(port))
     (end,) = pages.versions("tutorial/chat", "the end")
     last = "    server.serve_forever()\n"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from interrupting import interrupt
 from paths import CERTIFICATE, EXAMPLES
+from ports import free_port
 
 PAYLOAD = os.urandom(3_000_000)
 
@@ -119,8 +120,7 @@ def test_forwarder_outlives_a_reset(forwarded):
 
 
 def test_forwarder_without_a_target():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        where = f"127.0.0.1:{listener.getsockname()[1]}"
+    where = f"127.0.0.1:{free_port()}"
     with started("port_forwarder.py", "0", where) as (process, address):
         with connect(address) as client:
             assert client.recv(1) == b""
@@ -151,9 +151,7 @@ def test_udp_client_asks_again():
 
 
 def test_udp_client_gives_up_where_nobody_listens():
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{sock.getsockname()[1]}"
+    where = f"127.0.0.1:{free_port()}"
     asked = run("udp_client.py", where, "hello")
     assert asked.returncode == 1
     assert re.match(rf"no answer from {where}: .*refused", asked.stderr)

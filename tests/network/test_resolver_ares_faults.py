@@ -2,11 +2,11 @@
 
 import random
 import re
-import socket as stdlib
 
 import pytest
 from conditions import until
 from dns_server import FAULTS, FORMERR, NOTIMP, REFUSED, SERVFAIL, DNSServer, Reply
+from ports import free_port
 
 from gevent import socket
 from gevent.pool import Pool
@@ -219,11 +219,8 @@ def test_a_late_answer_is_no_answer_to_the_next_question(make):
 
 
 def test_nobody_listens(make):
-    with stdlib.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
     # The kernel says so at once: it does not take the 20 seconds.
-    resolver = make(port)
+    resolver = make(free_port())
     with pytest.raises(socket.herror, match="ARES_ECONNREFUSED: Could not contact DNS servers"):
         resolver.gethostbyname("any.test")
     with pytest.raises(socket.gaierror, match="ARES_ECONNREFUSED"):

@@ -8,6 +8,7 @@ import socket as stdlib
 from contextlib import contextmanager
 
 import pytest
+from ports import unused_address
 
 import gevent
 from gevent import socket
@@ -296,7 +297,7 @@ def test_a_listener_closed_behind_its_back(capsys):
 
 
 def test_start_stop():
-    server = StreamServer(("127.0.0.1", 0), echo)
+    server = StreamServer(unused_address(), echo)
     assert (server.started, server.closed) == (False, True)
     server.start()
     server.start()

@@ -12,6 +12,7 @@ import weakref
 from contextlib import closing
 
 import pytest
+from ports import unused_address
 
 import gevent
 from gevent import select, socket
@@ -44,11 +45,6 @@ def test_connect_ex_without_waiting():
         assert client.connect_ex(listener.getsockname()) == errno.EISCONN
         client.setblocking(True)
         assert client.connect_ex(listener.getsockname()) == 0
-
-
-def unused_address():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()
 
 
 def test_a_refused_connection():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from paths import CERTIFICATE
+from ports import unused_address
 
 import gevent
 from gevent import socket, ssl
@@ -218,8 +219,7 @@ def test_a_handshake_after_connect_ex(contexts):
 
 
 def test_a_connection_that_is_refused_can_be_tried_again(contexts):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
+    address = unused_address()
     with contexts[1].wrap_socket(socket.socket(), server_hostname="localhost") as client:
         for _ in range(2):
             # The second time Linux says that the connection was aborted.

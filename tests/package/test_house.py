@@ -107,6 +107,33 @@ def test_words_are_found():
     assert words_of("take_all_toldWaiters") == {"take", "all", "told", "waiters"}
 
 
+def ports_given_back(text):
+    """Return the lines of the `with` blocks that close a socket only to keep its address."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.With)
+        and isinstance(node.body[-1], ast.Assign | ast.Return)
+        and "getsockname()" in ast.unparse(node.body[-1])
+    ]
+
+
+def test_no_test_names_a_port_that_it_gave_back():
+    """The kernel may give the port to a test beside it; `ports.free_port` is what nobody gets."""
+    wrong = {}
+    for name, path in sources(".py"):
+        if name.startswith(("tests/", "wheels/")) and (lines := ports_given_back(path.read_text())):
+            wrong[name] = lines
+    assert wrong == {}
+
+
+def test_ports_given_back_are_found():
+    block = "with create_server(('', 0)) as sock:"
+    assert ports_given_back(f"{block}\n    port = sock.getsockname()[1]") == [1]
+    assert ports_given_back(f"def f():\n    {block}\n        return sock.getsockname()") == [2]
+    assert ports_given_back(f"{block}\n    at = sock.getsockname()\n    connect(at)") == []
+
+
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_files_that_a_page_names_are_there(page):
     """A page names a file by the end of its path, as much of it as tells where to find it."""

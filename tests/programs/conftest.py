@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 HERE = Path(__file__).parent
 CERTIFICATE = HERE.parent / "data" / "localhost.pem"
@@ -115,12 +116,6 @@ def connect(port: int) -> None:
     socket.create_connection(("127.0.0.1", port), timeout=10).close()
 
 
-def free_port() -> int:
-    """A port nobody listens on now, for servers that cannot choose one themselves."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @contextmanager
 def serving(file: str, *argv: object) -> Iterator[str]:
     """Keep a program running that prints its URL."""
@@ -162,12 +157,6 @@ def flask_tls_url() -> Iterator[str]:
     """The same over TLS."""
     with serving("flask_app.py", CERTIFICATE) as url:
         yield url
-
-
-@pytest.fixture(name="free_port")
-def some_free_port() -> Callable[[], int]:
-    """See `free_port`."""
-    return free_port
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 import gevent
 from gevent import socket
@@ -33,7 +34,7 @@ def answers(port, pages, meeting):
 
 
 @contextmanager
-def gunicorn(started, free_port, wait_for, application, **env):
+def gunicorn(started, wait_for, application, **env):
     port = free_port()
     options = ("-k", "gevent", "--bind", f"127.0.0.1:{port}", "--no-control-socket")
     with started("gunicorn", *options, f"{application}:application", **env):
@@ -42,7 +43,7 @@ def gunicorn(started, free_port, wait_for, application, **env):
 
 
 @contextmanager
-def own_server(started, free_port, wait_for, application, **env):
+def own_server(started, wait_for, application, **env):
     port = free_port()
     options = ("--bind", f"127.0.0.1:{port}", "--log-level", "error")
     with started("gevent.serve", *options, f"{application}:application", **env):
@@ -54,18 +55,18 @@ SERVERS = pytest.mark.parametrize("server", [gunicorn, own_server])
 
 
 @SERVERS
-def test_django(started, free_port, wait_for, own_environment, tmp_path, server):
+def test_django(started, wait_for, own_environment, tmp_path, server):
     env = {"DATABASE": str(tmp_path / "database")}
     subprocess.run([sys.executable, HERE / "django_site.py"], env=own_environment | env, check=True)
-    with server(started, free_port, wait_for, "django_site", **env) as port:
+    with server(started, wait_for, "django_site", **env) as port:
         # Coroutines of Django use one thread for their blocking parts, so they do not meet others.
         meeting = sum(number % 3 < 2 for number in range(REQUESTS))
         assert answers(port, PAGES, meeting) == []
 
 
 @SERVERS
-def test_flask(started, free_port, wait_for, server):
-    with server(started, free_port, wait_for, "flask_async") as port:
+def test_flask(started, wait_for, server):
+    with server(started, wait_for, "flask_async") as port:
         assert answers(port, PAGES, REQUESTS) == []
 
 

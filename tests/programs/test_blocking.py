@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from child_environment import clean_environment
+from ports import free_port
 
 from gevent._inspect_address import InspectError, ask_json, parse_address
 
@@ -105,7 +106,7 @@ def is_reported(log: Path) -> bool:
 
 
 @pytest.mark.parametrize("worker", ["gevent", "gevent_pywsgi"])
-def test_gunicorn(socket_folder, free_port, wait_for, worker):
+def test_gunicorn(socket_folder, wait_for, worker):
     (socket_folder / "blocking.py").write_text(BLOCKING)
     (socket_folder / "application.py").write_text(APPLICATION)
     port = free_port()

@@ -4,6 +4,7 @@ import json
 import time
 
 import requests
+from ports import free_port
 
 
 def test_celery_worker(result_of, started, redis_server):
@@ -25,7 +26,7 @@ def test_celery_worker(result_of, started, redis_server):
     }
 
 
-def test_locust(started, http_url, free_port, tmp_path):
+def test_locust(started, http_url, tmp_path):
     # A master with its pages and two processes of users, which talk by zmq.green.
     web, master = free_port(), free_port()
     options = {

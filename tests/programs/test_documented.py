@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pages
 import pytest
 from child_environment import clean_environment
+from ports import free_port
 
 from gevent import websocket
 
@@ -84,7 +85,7 @@ def test_celery_on_two_machines(redis_server, tmp_path):
         assert pages.run(tmp_path, "send.py", **where) == "780 2\n"
 
 
-def test_locust_on_two_machines(http_url, free_port, tmp_path):
+def test_locust_on_two_machines(http_url, tmp_path):
     pages.files("how-to/locust", tmp_path, "locustfile.py", replace={'"/"': '"/bytes/10"'})
     port = str(free_port())
     master = ("--master", "--headless", "--expect-workers", "2", "--master-bind-port", port)

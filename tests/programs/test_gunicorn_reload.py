@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from serve_load import PROGRAM, under_load
 
 RELOADS = 5
@@ -36,7 +37,7 @@ def until(condition: Callable[[], bool], log: Path) -> None:
 
 
 @pytest.mark.parametrize("worker", ["gevent", "gevent_pywsgi"])
-def test_a_reload_under_load_loses_no_request(tmp_path, free_port, wait_for, worker):
+def test_a_reload_under_load_loses_no_request(tmp_path, wait_for, worker):
     (tmp_path / "program.py").write_text(PROGRAM + NOTE)
     port = free_port()
     options = ("--worker-class", worker, "--workers", "2", "--bind", f"127.0.0.1:{port}")

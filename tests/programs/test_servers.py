@@ -6,6 +6,7 @@ import time
 
 import pytest
 import requests
+from ports import free_port
 
 ECHOED = {"echoed": 200, "met": 60, "redirected": "arrived", "large": 5_000_000, "lines": 500}
 FAILURES = {
@@ -57,7 +58,7 @@ def test_what_flask_yields_arrives_at_once(flask_url):
 
 
 @pytest.mark.parametrize("worker", ["gevent", "gevent_pywsgi"])
-def test_gunicorn(result_of, started, free_port, wait_for, worker):
+def test_gunicorn(result_of, started, wait_for, worker):
     port = free_port()
     options = ("--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--no-control-socket")
     # A busy machine may keep the client from its next request for a while.

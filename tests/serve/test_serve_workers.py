@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from serve_support import APPLICATION, Serving, ask, has_ended, until
 
 HERE = ("program:app", "--bind", "127.0.0.1:0")
@@ -252,7 +253,8 @@ def test_other_signals_do_no_harm(serve_program, number):
 
 def test_a_busy_worker_does_not_keep_the_service_open(serve_program, tmp_path):
     (tmp_path / "program.py").write_text(STUCK)
-    serving = serve_program(*HERE, "--workers", "2")
+    bind = f"127.0.0.1:{free_port()}"
+    serving = serve_program("program:app", "--bind", bind, "--workers", "2")
     address = serving.address()
     with send(address, "/busy") as sock:
         time.sleep(0.5)

@@ -6,7 +6,6 @@ well; a `text` block with the caption "It prints" is what the block before it pr
 """
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -160,9 +159,3 @@ def eventually(function: Callable[[], object], seconds: float = 20) -> object:
             if time.monotonic() > end:
                 raise
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port where nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]

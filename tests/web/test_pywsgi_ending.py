@@ -10,6 +10,7 @@ import time
 import pytest
 from conditions import settle
 from paths import CERTIFICATE
+from ports import unused_address
 
 import gevent
 from gevent import pywsgi, socket, ssl
@@ -87,7 +88,7 @@ def test_a_connection_that_has_just_come_may_bring_its_request(serve, spawn):
 
 @pytest.mark.parametrize("spawn", ["default", "raw", 10])
 def test_requests_that_run_are_finished(serve, slow, spawn):
-    web = serve(slow, spawn=spawn)
+    web = serve(slow, unused_address(), spawn=spawn)
     with web.connect() as sock:
         sock.sendall(GET * 2)
         slow.begun.wait()

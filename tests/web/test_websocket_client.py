@@ -1,6 +1,7 @@
 """The client: URLs, handshakes, closing; and a WebSocket library of others at either end."""
 
 import pytest
+from ports import free_port
 from websocket_support import echo, serving
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import (
@@ -87,10 +88,8 @@ def test_a_server_that_does_not_answer(answering):
 
 
 def test_a_server_that_is_not_there():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        connect(f"ws://127.0.0.1:{port}/")
+        connect(f"ws://127.0.0.1:{free_port()}/")
 
 
 def test_headers_and_path():
