@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
-from gevent._core import Greenlet, Waiter, get_hub, get_hub_if_exists
+from gevent._core import Arrivals, Greenlet, get_hub
 
 __all__ = ["iwait", "wait"]
 
@@ -25,7 +24,7 @@ class Waitable(Protocol):
 _W = TypeVar("_W", bound=Waitable)
 
 
-class _WaitIterator(Generic[_W]):
+class _WaitIterator(Arrivals, Generic[_W]):
     """Yields objects as they become ready. Links to them from the first step to the last."""
 
     def __init__(self, objects: Iterable[_W], timeout: float | None, count: int | None) -> None:
@@ -35,12 +34,9 @@ class _WaitIterator(Generic[_W]):
         self._left = size if count is None else min(count, size)
         self._timeout = timeout
         self._timer: Any = None
-        self._timed_out = False
         self._begun = False
         #: True if the caller cannot go on before all objects are ready.
         self._needs_all = False
-        self._ready: deque[_W] = deque()
-        self._waiter: Waiter | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,16 +51,15 @@ class _WaitIterator(Generic[_W]):
         try:
             if not self._begun:
                 self._begin()
-            if self._left > 0 and not self._ready and not self._timed_out:
-                self._wait()
+            ready: _W | None = self._next_ready() if self._left > 0 else None
         except BaseException:
             self._finish()
             raise
-        if self._left > 0 and self._ready:
-            self._left -= 1
-            return self._ready.popleft()
-        self._finish()
-        raise StopIteration
+        if ready is None:
+            self._finish()
+            raise StopIteration
+        self._left -= 1
+        return ready
 
     next = __next__
 
@@ -83,37 +78,9 @@ class _WaitIterator(Generic[_W]):
             self._timer.start(self._on_timeout, update=True)
         for obj in self._objects:
             if isinstance(obj, Greenlet) and obj.ready():
-                self._ready.append(obj)
+                self._on_ready(obj)
             else:
                 obj.rawlink(self._on_ready)
-
-    def _wait(self) -> None:
-        # Each step has a new waiter, as the caller may do anything between two steps.
-        self._waiter = Waiter()
-        try:
-            # The object may belong to another thread.
-            self._waiter._get_from_any_thread()
-        finally:
-            self._waiter = None
-
-    def _on_ready(self, obj: _W) -> None:
-        self._ready.append(obj)
-        self._wake()
-
-    def _on_timeout(self) -> None:
-        self._timed_out = True
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is None:
-            return
-        hub = waiter.hub
-        if get_hub_if_exists() is hub:
-            waiter.switch(None)
-        else:
-            # An object of another thread notifies in that thread.
-            hub.loop.run_callback_threadsafe(waiter.switch, None)
 
     def _finish(self) -> None:
         self._left = 0
@@ -128,7 +95,7 @@ class _WaitIterator(Generic[_W]):
                 if unlink is not None:
                     unlink(self._on_ready)
         self._objects = ()
-        self._ready.clear()
+        self._forget()
 
 
 def iwait(

@@ -277,6 +277,8 @@ class ThreadPool(GroupMappingMixin):
 
     def join(self) -> None:
         """Wait until all tasks are done."""
+        # The error of a signal may have come between a task and the thread that was due for it.
+        self.adjust()
         self.task_queue.join(self)
 
     def kill(self) -> None:
@@ -302,8 +304,7 @@ class ThreadPool(GroupMappingMixin):
         if get_hub_if_exists() is not hub:
             raise InvalidThreadUseError(hub, get_hub_if_exists())
         queue = self.task_queue
-        queue.enter(self)
-        result = queue.submit(self._reporter, func, args, kwargs)
+        result = queue.submit(self, self._reporter, func, args, kwargs)
         if queue.lacks_workers(self._maxsize):
             self.adjust()
         return result
@@ -312,14 +313,7 @@ class ThreadPool(GroupMappingMixin):
         worker = self._WorkerGreenlet(self)
         if not self.fork_watcher.active:
             self.fork_watcher.start(self._on_fork)
-        self._worker_greenlets.add(worker)
-        self.task_queue.hire()
-        try:
-            start_new_thread(worker._begin, ())
-        except BaseException:
-            self.task_queue.lose()
-            self._worker_greenlets.discard(worker)
-            raise
+        self.task_queue.hire(self._worker_greenlets, worker, start_new_thread)
 
     def _on_worker_exit(self, worker: Any) -> None:
         # This runs in the worker's thread.

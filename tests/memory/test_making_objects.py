@@ -17,6 +17,7 @@ NATIVE = {
 
 # Expressions that make an instance of a native or derived class. A loop is `loop`.
 ARGUMENTS = {
+    "Arrivals": "()",
     "AsyncResult": "()",
     "AsyncioLoop": "()",
     "BaseGroup": "()",
@@ -72,6 +73,7 @@ ARGUMENTS = {
     "local": "()",
     "loop": "(default=False)",
     "prepare": "(loop)",
+    "restarting": "(print)",
     "signal": "(loop, 10)",
     "stat": "(loop, '/')",
     "timer": "(loop, 1)",

@@ -70,6 +70,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<waiting::sleep::TrackedRawGreenlet>(module)?;
     add_class::<event_loop::signal_handlers::SignalHandler>(module)?;
     add_class::<waiting::waiter::Waiter>(module)?;
+    add_class::<waiting::arrivals::Arrivals>(module)?;
+    add_class::<waiting::restarting::Restarting>(module)?;
     add_class::<waiting::timeout::Timeout>(module)?;
 
     add_class::<sync::event::Event>(module)?;

@@ -11,7 +11,7 @@ use primitives::{WorkSemaphore, spin};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PySet, PyTuple};
 use wait::WaitQueue;
 
 use crate::args::from_python;
@@ -139,6 +139,28 @@ impl TaskQueue {
             due
         })
     }
+
+    /// Waits until there is room for a task of `pool`, and takes that room.
+    fn enter(&self, pool: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = pool.py();
+        loop {
+            let entered = self.state.with(py, |state| {
+                let room = state.unfinished < state.limit;
+                state.unfinished += usize::from(room);
+                room
+            });
+            if entered {
+                return Ok(());
+            }
+            let reason = Reason::on(WaitKind::Room, pool);
+            let woken = self.park(py, reason, |state| &mut state.entrants);
+            if woken.is_err() {
+                // It may have been woken for room that it does not take, so the next one is woken.
+                self.admit_waiting(py);
+                return woken;
+            }
+        }
+    }
 }
 
 #[pymethods]
@@ -165,28 +187,6 @@ impl TaskQueue {
         }
     }
 
-    /// Wait until there is room for a task of `pool`, and take that room.
-    fn enter(&self, pool: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = pool.py();
-        loop {
-            let entered = self.state.with(py, |state| {
-                let room = state.unfinished < state.limit;
-                state.unfinished += usize::from(room);
-                room
-            });
-            if entered {
-                return Ok(());
-            }
-            let reason = Reason::on(WaitKind::Room, pool);
-            let woken = self.park(py, reason, |state| &mut state.entrants);
-            if woken.is_err() {
-                // It may have been woken for room that it does not take, so the next one is woken.
-                self.admit_waiting(py);
-                return woken;
-            }
-        }
-    }
-
     /// Give back the room of a task that is done.
     fn leave(&self, py: Python<'_>) {
         self.state.with(py, |state| {
@@ -196,9 +196,12 @@ impl TaskQueue {
         self.notify_watchers(py);
     }
 
-    /// Queue a call that has entered; return the `AsyncResult` of it.
+    /// Wait until there is room for a task of `pool`, and queue this call; return the `AsyncResult` of it.
+    ///
+    /// It is one call, so that the error of a signal leaves no room taken for a task that is not queued.
     fn submit(
         slf: &Bound<'_, Self>,
+        pool: &Bound<'_, PyAny>,
         hub: Py<PyAny>,
         func: Py<PyAny>,
         args: Py<PyTuple>,
@@ -213,6 +216,7 @@ impl TaskQueue {
             py,
             Job::new(func, args, kwargs, result.clone_ref(py), queue, hub),
         )?;
+        this.enter(pool)?;
         this.loop_().count_ref(1);
         let hub_spins = this.state.with(py, |state| {
             state.jobs.push_back(job);
@@ -296,9 +300,26 @@ impl TaskQueue {
         })
     }
 
-    /// Count one more worker.
-    fn hire(&self, py: Python<'_>) {
+    /// Count one more worker, note it among `workers`, and have `start` begin its thread. Neither is the case when that
+    /// fails.
+    ///
+    /// It is one call, so that the error of a signal leaves no worker counted that has no thread, and none uncounted.
+    fn hire(
+        &self,
+        workers: &Bound<'_, PySet>,
+        worker: &Bound<'_, PyAny>,
+        start: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = workers.py();
+        let body = worker.getattr(pyo3::intern!(py, "_begin"))?;
+        workers.add(worker)?;
         self.state.with(py, |state| state.workers += 1);
+        let started = start.call1((body, PyTuple::empty(py)));
+        if started.is_err() {
+            self.lose(py);
+            workers.discard(worker)?;
+        }
+        started.map(drop)
     }
 
     /// Count one worker less, as it has failed.

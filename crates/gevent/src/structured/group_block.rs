@@ -13,14 +13,10 @@ use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 use crate::errors::{Cancelled, GreenletExit, InvalidThreadUseError};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub;
-use crate::structured::interruption::ends_program;
+use crate::structured::interruption::{MOST_IN_A_ROW, ends_program};
 use crate::structured::scope::CancelScope;
 use crate::waiting::sleep::kill;
 use crate::waiting::timeout::Timeout;
-
-/// The most errors in a row, between which nothing has happened, that may be those of signals. More of them come from the
-/// wait itself, such as one of a greenlet whose `switch_out` refuses it.
-const MOST_IN_A_ROW: u32 = 10;
 
 /// The base class of `TaskGroup`, whose attributes hold the state of the group: its scope, its children, their errors and
 /// how far the block has come.

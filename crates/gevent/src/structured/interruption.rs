@@ -19,6 +19,10 @@ use crate::waiting::timeout::Timeout;
 /// The most links of a chain of contexts that are followed, as a program may have made the chain circular.
 const LONGEST: usize = 1000;
 
+/// The most errors in a row, between which nothing has happened, that may be those of signals. More of them come from what
+/// was called, such as the wait of a greenlet whose `switch_out` refuses it.
+pub const MOST_IN_A_ROW: u32 = 10;
+
 /// Gives a cancellation, about to be raised in the running greenlet, the exception that is handled there as its
 /// context.
 #[cold]

@@ -73,6 +73,15 @@ impl Waiter {
         Self::park(slf, reason, Wait::of_for)
     }
 
+    /// Waits as [`wait`](Self::wait) does, for a value that another thread may bring by way of the hub: so the wait counts
+    /// as no deadlock in a thread that is not the main one.
+    ///
+    /// # Errors
+    /// Fails as [`wait`](Self::wait) does.
+    pub fn wait_for_any_thread(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::park(slf, Reason::on(WaitKind::Get, slf), Wait::of_any_thread_for)
+    }
+
     fn park(
         slf: &Bound<'_, Self>,
         reason: Reason,
@@ -250,7 +259,7 @@ impl Waiter {
     }
 
     #[getter]
-    fn hub(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    pub fn hub(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.hub.get_ref(py)
     }
 
@@ -261,7 +270,7 @@ impl Waiter {
 
     /// Give the value: switch to the greenlet that waits in `get`, or keep it. Only from the hub when a greenlet waits.
     #[pyo3(signature = (value = None))]
-    fn switch(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
+    pub fn switch(slf: &Bound<'_, Self>, value: Option<Py<PyAny>>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let value = value.unwrap_or_else(|| py.None());
         let waiting = this.greenlet_waiting(py);
@@ -309,12 +318,6 @@ impl Waiter {
     /// Raises `ConcurrentObjectUseError` when another greenlet waits already.
     fn get(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::wait(slf)
-    }
-
-    /// Like `get`, for a value that another thread may bring by way of the hub: so the wait counts as no deadlock in a
-    /// thread that is not the main one.
-    fn _get_from_any_thread(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::park(slf, Reason::on(WaitKind::Get, slf), Wait::of_any_thread_for)
     }
 
     /// Take over the outcome of `source`, which has `exception` and `value`, as a link does.
