@@ -23,6 +23,7 @@ from signal import SIGCHLD
 from typing import Any, TypeVar
 
 from gevent._config import config
+from gevent._core import restarting
 from gevent._hub_local import get_hub_if_exists
 from gevent._module_getattr import names_of
 from gevent._polling import poll_until
@@ -159,7 +160,10 @@ class _Child:
     of them to notice the end collects the status and notifies the others.
     """
 
-    __slots__ = ("callback", "ended_at", "pid", "ref", "status", "waiting", "watchers")
+    __slots__ = (
+        *("callback", "ended_at", "finisher", "is_over", "pid", "ref", "status", "waiting"),
+        "watchers",
+    )
 
     def __init__(self, pid: int, callback: Callable[[Any], Any] | None, loop: Any, ref: bool):
         self.pid = pid
@@ -170,6 +174,9 @@ class _Child:
         #: The result that gets the status which :func:`waitpid` returns.
         self.status = AsyncResult()
         self.ended_at: float | None = None
+        #: The hub of the thread that notifies of the end, and true once it has done so.
+        self.finisher: Any = None
+        self.is_over = False
         #: The watchers of the child. The first one stays until its end.
         self.watchers: list[Any] = []
         self._watch(loop, ref)
@@ -177,10 +184,11 @@ class _Child:
     def _watch(self, loop: Any, ref: bool) -> Any:
         watcher = loop.child(self.pid, ref=ref)
         self.watchers.append(watcher)
-        watcher.start(self._on_end, watcher)
+        watcher.start(restarting(self.finish_as_watched), watcher)
         return watcher
 
-    def _on_end(self, watcher: Any) -> None:
+    def finish_as_watched(self, watcher: Any) -> None:
+        """Notify of the end that *watcher* noticed."""
         self.finish(watcher.rstatus)
 
     @contextmanager
@@ -220,25 +228,31 @@ class _Child:
             with suppress(ChildProcessError):
                 pid, status = _waitpid(self.pid, _os.WNOHANG)
                 if pid:
-                    self.finish(status)
+                    restarting(self.finish)(status)
 
     def finish(self, status: int) -> None:
-        """Notify all waiters and callbacks that the child has ended, with its wait status."""
+        """Notify all waiters and callbacks that the child has ended, with its wait status.
+
+        It is called again when the error of a signal cut it short, so each step may be done twice.
+        """
         global _next_end
 
-        if self.ended_at is not None:
+        hub = get_hub()
+        if self.is_over or self.finisher not in (None, hub):
             return
-        self.ended_at = time.monotonic()
-        first, *others = self.watchers
+        self.finisher = hub
+        first = self.watchers[0]
         first.rpid, first.rstatus = self.pid, status
+        if self.ended_at is None:
+            self.ended_at = time.monotonic()
         self.status.set(status)
-        ended, _next_end = _next_end, AsyncResult()
-        ended.set(self.pid)
-        _close_watcher(first)
-        for watcher in others:
+        _next_end.set(self.pid)
+        _next_end = AsyncResult()
+        for watcher in self.watchers:
             _close_watcher(watcher)
         if self.callback is not None:
             self.callback(first)
+        self.is_over = True
         _on_child_hook()
         _reap_children()
 
@@ -275,10 +289,24 @@ _os.register_at_fork(after_in_child=_children.clear)
 _next_end = AsyncResult()
 
 
+def _once(callback: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    """Return a callback for :func:`_watch_child` that calls a function of the program's once."""
+    calls = [] if callback is None else [callback]
+
+    def call(watcher: Any) -> None:
+        if calls:
+            calls.pop()(watcher)
+
+    return call
+
+
 def _watch_child(
     pid: int, callback: Callable[[Any], Any] | None = None, loop: Any = None, ref: bool = False
 ) -> _Child:
-    """Have the loop watch for the end of the child *pid*, for :func:`waitpid` and *callback*."""
+    """Have the loop watch for the end of the child *pid*, for :func:`waitpid` and *callback*.
+
+    The callback may be called again if the error of a signal cut it short; see :func:`_once`.
+    """
     child = _children[pid] = _Child(pid, callback, loop or get_hub().loop, ref)
     return child
 
@@ -334,7 +362,7 @@ def fork_and_watch(
     _prepare_to_watch(loop)
     pid = fork()
     if pid:
-        _watch_child(pid, callback, loop, ref)
+        _watch_child(pid, _once(callback), loop, ref)
     return pid
 
 
@@ -348,7 +376,7 @@ def forkpty_and_watch(
     _prepare_to_watch(loop)
     pid, fd = forkpty()
     if pid:
-        _watch_child(pid, callback, loop, ref)
+        _watch_child(pid, _once(callback), loop, ref)
     return pid, fd
 
 

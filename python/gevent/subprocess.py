@@ -268,10 +268,11 @@ class Popen(_subprocess.Popen[AnyStr]):
         elif input:
             raise ValueError("Cannot send input after starting communication")
         greenlets = self._communicating_greenlets
+        greenlets.start()
         started = time.monotonic()
         joinall(list(greenlets), timeout=timeout)
-        if greenlets.error is not None:
-            raise greenlets.error
+        for error in greenlets.errors.values():
+            raise error
         if all(greenlet.ready() for greenlet in greenlets):
             left = None
             if timeout is not None:
@@ -316,19 +317,45 @@ class _CommunicatingGreenlets:
     """The greenlets that feed and empty the pipes of a child, and what they got so far."""
 
     def __init__(self, popen: Any, data: Any) -> None:
-        self.error: BaseException | None = None
+        #: The errors of pipes, by the names of these.
+        self.errors: dict[str, BaseException] = {}
         self._text = popen.text_mode
         self._translate = popen._translate_newlines
         self._chunks: dict[str, list[bytes]] = {}
         self._coding: dict[str, tuple[str, str]] = {}
-        self.stdin = None
+        #: What is called for each pipe, and the greenlet that calls it.
+        self._calls: dict[str, tuple[Any, ...]] = {}
+        self._greenlets: dict[str, Greenlet] = {}
         if popen.stdin is not None:
-            self.stdin = self._spawn(self._write, popen.stdin, data)
-        self.stdout = self._spawn_reader("stdout", popen.stdout)
-        self.stderr = self._spawn_reader("stderr", popen.stderr)
+            self._calls["stdin"] = self._write, popen.stdin, data
+        for name in ("stdout", "stderr"):
+            stream = getattr(popen, name)
+            if _open(stream):
+                if self._text:
+                    self._coding[name] = stream.encoding, stream.errors
+                chunks = self._chunks[name] = []
+                self._calls[name] = self._read, stream, chunks
 
     def __iter__(self) -> Iterator[Greenlet]:
-        return iter([g for g in (self.stdin, self.stdout, self.stderr) if g is not None])
+        return iter(self._greenlets.values())
+
+    def start(self) -> None:
+        """Start the greenlets, and go on reading where an error, perhaps of a signal, ended one.
+
+        :raises InterruptedError: one was ended so that wrote the input: how much is not known.
+        """
+        for name, call in self._calls.items():
+            greenlet = self._greenlets.get(name)
+            ended = greenlet is not None and greenlet.exception is not None
+            failed = ended or name in self.errors
+            if failed and name == "stdin":
+                text = "the input of the child was interrupted by a signal"
+                raise self.errors.get(name) or InterruptedError(errno.EINTR, text)
+            if greenlet is None or failed:
+                self.errors.pop(name, None)
+                greenlet = self._greenlets[name] = Greenlet(self._keep_error, name, *call)
+            # It is not started where an error came before that.
+            greenlet.start()
 
     def so_far(self, name: str) -> bytes | None:
         """Return the bytes that came through a pipe, or None if there are none."""
@@ -342,25 +369,17 @@ class _CommunicatingGreenlets:
         data = b"".join(chunks)
         return self._translate(data, *self._coding[name]) if self._text else data
 
-    def _spawn(self, function: Callable[..., None], *args: Any) -> Greenlet:
-        return Greenlet.spawn(self._keep_error, function, *args)
-
-    def _keep_error(self, function: Callable[..., None], *args: Any) -> None:
+    def _keep_error(self, name: str, function: Callable[..., None], *args: Any) -> None:
         try:
             function(*args)
         except Exception as error:
-            self.error = error
-
-    def _spawn_reader(self, name: str, stream: Any) -> Greenlet | None:
-        if not _open(stream):
-            return None
-        if self._text:
-            self._coding[name] = stream.encoding, stream.errors
-        chunks = self._chunks[name] = []
-        return self._spawn(self._read, stream, chunks)
+            self.errors[name] = error
 
     @staticmethod
     def _read(stream: Any, chunks: list[bytes]) -> None:
+        if stream.closed:
+            # An error came after all was read.
+            return
         binary: Any = stream.io
         if isinstance(binary, io.TextIOBase):
             binary = binary.buffer  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from gevent._core import Greenlet, getcurrent
+from gevent._core import Greenlet, getcurrent, restarting
 from gevent.aio._selector import AdaptedSelector, HubSelector
 from gevent.exceptions import GreenletExit
 from gevent.monkey._state import is_module_patched
@@ -96,7 +96,7 @@ def await_greenlet(greenlet: Greenlet[..., Any]) -> Generator[Any, None, Any]:
     cancelled: asyncio.CancelledError | None = None
     while not greenlet.ready():
         ended = loop.create_future()
-        link = _Link(loop, ended)
+        link = restarting(_Link(loop, ended))
         greenlet.rawlink(link)
         try:
             yield from ended
@@ -141,7 +141,7 @@ class _Link:
 
     def __call__(self, _greenlet: Greenlet) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._set)
+            self._loop.call_soon_threadsafe(restarting(self._set))
 
     def _set(self) -> None:
         if not self._future.done():

@@ -10,7 +10,8 @@ from asyncio import unix_events
 from collections.abc import Callable
 from typing import Any
 
-from gevent.os import _watch_child
+from gevent._core import restarting
+from gevent.os import _once, _watch_child
 
 __all__ = ["program_has_child_watcher", "subprocess_transport", "watch"]
 
@@ -23,11 +24,11 @@ def watch(child: subprocess.Popen[Any], callback: Callable[[int], Any]) -> None:
     rawlink = getattr(child, "rawlink", None)
     if rawlink is not None:
         # The child was started by gevent.subprocess, which watches it already.
-        rawlink(lambda ended: callback(ended.returncode))
+        rawlink(restarting(_once(lambda ended: callback(ended.returncode))))
         return
     _watch_child(
         child.pid,
-        lambda watcher: callback(os.waitstatus_to_exitcode(watcher.rstatus)),
+        _once(lambda watcher: callback(os.waitstatus_to_exitcode(watcher.rstatus))),
         ref=True,
     )
 

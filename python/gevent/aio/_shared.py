@@ -9,7 +9,7 @@ from asyncio import tasks
 from contextlib import suppress
 from typing import Any
 
-from gevent._core import Event, get_hub_if_exists, kill, spawn_raw
+from gevent._core import Event, get_hub_if_exists, kill, restarting, spawn_raw
 from gevent.aio._loop import EventLoop
 from gevent.exceptions import GreenletExit
 from gevent.hub import get_hub, getcurrent
@@ -40,6 +40,7 @@ class SharedLoop(EventLoop):
         self.left_behind: bool = False
         self._counted = False
         self._served = Event()
+        self._ends_call = restarting(self._end_call)
         #: True once the greenlet that runs the loop has begun.
         self.has_begun: bool = False
         self._greenlet = spawn_raw(self._serve)
@@ -83,16 +84,16 @@ class SharedLoop(EventLoop):
         over = self._calls.get(future)
         if over is None:
             over = self._calls[future] = Event()
-            future.add_done_callback(self._end_call)
+            future.add_done_callback(self._ends_call)
             self._counted = True
         return over
 
     def _end_call(self, future: asyncio.Future[Any]) -> None:
-        over = self._calls.pop(future)
+        if self._wakes_callers and future in self._calls:
+            self._calls[future].set()
+        self._calls.pop(future, None)
         if not self._calls:
             self._counted = self._unfinished > 0 or self._ending
-        if self._wakes_callers:
-            over.set()
 
     def is_dead(self) -> bool:
         """Return true if the greenlet that runs the loop was killed before it began."""
