@@ -9,7 +9,14 @@ from _socket import AF_INET, AF_INET6
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from gevent._core import Greenlet, _handle_and_close_when_done, get_hub, spawn_raw, take_in
+from gevent._core import (
+    Greenlet,
+    _handle_and_close_when_done,
+    get_hub,
+    restarting,
+    spawn_raw,
+    take_in,
+)
 from gevent._core import loop as _Loop
 from gevent.event import Event
 
@@ -136,7 +143,8 @@ class BaseServer:
         """Accept what comes from now on; :meth:`start` does it."""
         if self._watcher is None:
             self._watcher = self.loop.io(self.socket.fileno(), 1)
-            self._watcher.start(self._do_read)
+        if not self._watcher.active:
+            self._watcher.start(take_in, self)
 
     def stop_accepting(self) -> None:
         """Accept nothing until :meth:`start_accepting`; the socket goes on listening."""
@@ -165,13 +173,10 @@ class BaseServer:
         """Return the arguments of the next call of the handler, ``None`` when nothing came."""
         raise NotImplementedError
 
-    def _do_read(self) -> None:
-        take_in(self)
-
     def _wait_for_room(self) -> None:
         self.stop_accepting()
         if self.pool is not None:
-            self.pool._semaphore.rawlink(self._start_accepting_if_started)
+            self.pool._semaphore.rawlink(restarting(self._start_accepting_if_started))
 
     def _reading_failed(self, failure: BaseException) -> None:
         self._report_once(self, failure)
@@ -202,7 +207,7 @@ class BaseServer:
         self.stop_accepting()
         self._timer = self.loop.timer(self.delay)
         # The loop's own time may be long ago, if a callback of the same turn took long.
-        self._timer.start(self._start_accepting_if_started, update=True)
+        self._timer.start(restarting(self._start_accepting_if_started), update=True)
         self.delay = min(self.max_delay, self.delay * 2)
 
     def full(self) -> bool:

@@ -390,6 +390,7 @@ class WSGIServer(StreamServer):
 
     def _wait_for_room(self) -> None:
         super()._wait_for_room()
+        self._watch_no_crowd()
         # Room is made once a connection has come that needs it.
         self._crowd = self.loop.io(self.socket.fileno(), 1)
         self._crowd.start(self._make_room)
@@ -401,9 +402,9 @@ class WSGIServer(StreamServer):
             crowd.close()
 
     def _make_room(self) -> None:
+        self._service.make_room()
         if self._crowd is not None:
             self._crowd.stop()
-        self._service.make_room()
 
     def _reading_failed(self, failure: BaseException) -> None:
         if isinstance(failure, OSError) and failure.errno in SHORTAGES:

@@ -8,9 +8,12 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::greenlets::connection;
 use crate::greenlets::greenlet::Greenlet;
+use crate::hub;
 use crate::servers::steps::own_steps;
 use crate::sockets::socket::SocketBase;
 use crate::sockets::socket::open_close::socket_class;
+use crate::structured::interruption::ends_program;
+use crate::waiting::restarting::to_its_end;
 
 /// The steps of one server that need no call of Python: accepting, and spawning a handler.
 struct Steps<'py> {
@@ -117,9 +120,35 @@ impl<'py> Steps<'py> {
 
 /// Accept the connections that wait for `server`, at most `max_accept`, and have each handled.
 ///
-/// Stop accepting for a while when the server is full or an error occurs.
+/// Stop accepting for a while when the server is full or an error occurs. What ends the program is no error of the server,
+/// which goes on.
 #[pyfunction]
 pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
+    accept_some(server).or_else(|failure| {
+        let name = pyo3::intern!(server.py(), "_reading_failed");
+        failed(server, failure, |failure| {
+            server.call_method1(name, (failure,)).map(drop)
+        })
+    })
+}
+
+/// Has the hub deal with what ends the program, and the server with other failures.
+fn failed(
+    server: &Bound<'_, PyAny>,
+    failure: PyErr,
+    hold_back: impl Fn(&Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
+    let py = server.py();
+    if ends_program(failure.value(py)) {
+        let context = Some(server.clone().unbind());
+        hub::handle_error(py, hub::current_loop(py)?.get(), context, failure);
+        return Ok(());
+    }
+    let failure = failure.into_value(py).into_bound(py).into_any();
+    to_its_end(py, || hold_back(&failure))
+}
+
+fn accept_some(server: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = server.py();
     let most: usize = server.getattr(pyo3::intern!(py, "max_accept"))?.extract()?;
     let mut steps = Steps::of(server)?;
@@ -132,19 +161,10 @@ pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
             steps = Steps::of(server)?;
         }
         if steps.is_full()? {
-            return server
-                .call_method0(pyo3::intern!(py, "_wait_for_room"))
-                .map(drop);
+            let name = pyo3::intern!(py, "_wait_for_room");
+            return to_its_end(py, || server.call_method0(name).map(drop));
         }
-        let read = match steps.read() {
-            Ok(read) => read,
-            Err(failure) => {
-                let name = pyo3::intern!(py, "_reading_failed");
-                return server
-                    .call_method1(name, (failure.into_value(py),))
-                    .map(drop);
-            }
-        };
+        let read = steps.read()?;
         if taken == 0 {
             let least = server.getattr(pyo3::intern!(py, "min_delay"))?;
             server.setattr(pyo3::intern!(py, "delay"), least)?;
@@ -154,9 +174,9 @@ pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
         };
         if let Err(failure) = steps.handle(&args) {
             let name = pyo3::intern!(py, "_handling_failed");
-            return server
-                .call_method1(name, (args, failure.into_value(py)))
-                .map(drop);
+            return failed(server, failure, |failure| {
+                server.call_method1(name, (&args, failure)).map(drop)
+            });
         }
     }
     Ok(())

@@ -22,6 +22,7 @@ use pyo3::types::PyTuple;
 use crate::cell::{GilCell, Made};
 use crate::event_loop::loop_::Loop;
 use crate::hub;
+use crate::structured::interruption::ends_program;
 pub use methods::register;
 use methods::{Events, events};
 pub use phase::{Phase, fire_fork_watchers, fire_phase, run_phase};
@@ -193,9 +194,11 @@ impl Watcher {
             return;
         };
         if let Err(error) = call(py, callback, args, events) {
+            // What ends the program is raised by the handler of a signal, most often: the callback is not at fault then.
+            let fails = !ends_program(error.value(py));
             hub::handle_error(py, loop_, Some(watcher.clone_ref(py).into_any()), error);
             // While the descriptor stays ready, the same callback would fail again and again.
-            if matches!(*this.kind, Kind::Io(_)) {
+            if fails && matches!(*this.kind, Kind::Io(_)) {
                 Self::stop_now(watcher, py);
             }
         }
