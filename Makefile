@@ -122,6 +122,8 @@ fuzz: $(BUILT)
 	$(PY) tests/support/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
 	$(PY) -m gevent.monkey tests/support/waiting_fuzzer.py --seconds $(FUZZ_SECONDS)
 	$(PY) tests/support/structured_fuzzer.py --seconds $(FUZZ_SECONDS)
+	$(PY) tests/support/interrupt_fuzzer.py --seconds $(FUZZ_SECONDS) --error Interrupt
+	$(PY) tests/support/interrupt_fuzzer.py --seconds $(FUZZ_SECONDS) --error Alarm
 	fuzz/run $(FUZZ_SECONDS)
 
 # Faults of memory and arithmetic, with builds of their own; see tests/sanitize/run.

@@ -1,0 +1,186 @@
+"""Errors that the handlers of signals raise: nobody waits for ever for what they cut short."""
+
+import itertools
+import subprocess as stdlib
+import sys
+from contextlib import contextmanager, suppress
+
+import pytest
+from paths import SUPPORT
+
+import gevent
+from gevent import aio, os, socket, subprocess
+from gevent.event import Event
+from gevent.server import StreamServer
+
+pytestmark = pytest.mark.usefixtures("printed")
+
+
+@pytest.mark.parametrize("error", ["Interrupt", "Alarm"])
+def test_programs_that_are_interrupted_at_random_moments(error, own_environment):
+    # `make fuzz` runs more of them.
+    done = stdlib.run(
+        [sys.executable, SUPPORT / "interrupt_fuzzer.py", "--error", error, "--count", "15"],
+        stdin=stdlib.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=own_environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"interrupted by {error}: all held" in done.stdout
+
+
+class Line:
+    """A trace function that raises `KeyboardInterrupt` at one line that is run *inside*."""
+
+    def __init__(self, number, inside):
+        self.number = number
+        self.inside = inside
+        self.was_reached = False
+
+    def __call__(self, frame, event, _argument):
+        # That function is called for the sake of tracers, so without one no signal comes in it.
+        if not self.inside(gevent.getcurrent()) or frame.f_code.co_name == "_resumed":
+            return None
+        if event in ("call", "line"):
+            if self.number == 0:
+                self.was_reached = True
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            self.number -= 1
+        return self
+
+    @contextmanager
+    def interrupting(self):
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            with suppress(KeyboardInterrupt):
+                yield
+        finally:
+            sys.settrace(before)
+
+
+def in_hub(running):
+    """Return true for the hub."""
+    return running is gevent.get_hub()
+
+
+def in_greenlet(running):
+    """Return true for greenlets that were spawned."""
+    return isinstance(running, gevent.Greenlet)
+
+
+def each_line(inside=in_hub):
+    """Yield a `Line` for each line that is run inside, until the body of the loop has no more."""
+    # An error that comes while the first wait of a thread starts the hub ends that, as with gevent.
+    gevent.sleep(0.001)
+    for number in itertools.count():
+        line = Line(number, inside)
+        yield line
+        if not line.was_reached:
+            return
+
+
+def test_objects_that_several_wait_for():
+    for line in each_line():
+        events = [Event(), Event()]
+        waiters = [gevent.spawn(gevent.wait, events), gevent.spawn(gevent.wait, events, count=1)]
+        gevent.sleep(0)
+        with line.interrupting():
+            for event in events:
+                event.set()
+            gevent.joinall(waiters)
+        assert len(gevent.joinall(waiters, timeout=20)) == 2
+
+
+def test_the_time_limit_of_several():
+    for line in each_line():
+        waiter = gevent.spawn(gevent.wait, [Event()], timeout=0.001)
+        with line.interrupting():
+            waiter.join()
+        assert waiter.get(timeout=20) == []
+
+
+def test_children():
+    for line in each_line():
+        process = subprocess.Popen(["true"])
+        with line.interrupting():
+            process.wait()
+        assert process.wait(timeout=20) == 0
+
+
+def test_children_that_were_forked():
+    for line in each_line():
+        ended = []
+        pid = os.fork_and_watch(ended.append)
+        if not pid:
+            os._exit(3)
+        with line.interrupting():
+            assert os.waitpid(pid, 0) == (pid, 3 << 8)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        gevent.sleep(0)
+        # The program's function is called once, also if it is what was interrupted.
+        assert len(ended) == 1
+
+
+def test_any_child():
+    for line in each_line():
+        pid = os.fork_and_watch()
+        if not pid:
+            os._exit(0)
+        got = None
+        with line.interrupting():
+            got = os.waitpid(-1, 0)
+        assert (got or os.waitpid(-1, 0)) == (pid, 0)
+
+
+@pytest.mark.parametrize("spawn", ["default", 1])
+def test_servers_go_on(spawn):
+    def answer(sock, _address):
+        sock.sendall(sock.recv(1))
+
+    def ask(server):
+        with socket.create_connection(server.address, timeout=20) as sock:
+            sock.sendall(b"x")
+            return sock.recv(1)
+
+    for line in each_line():
+        server = StreamServer(("127.0.0.1", 0), answer, spawn=spawn)
+        server.start()
+        clients = [gevent.spawn(ask, server) for _ in range(3)]
+        with line.interrupting():
+            gevent.joinall(clients)
+        gevent.joinall(clients, timeout=20)
+        # The connection is closed whose handler could not be spawned.
+        assert [client.value for client in clients].count(b"x") >= 2
+        assert ask(server) == b"x"
+        server.stop()
+
+
+def test_coroutines():
+    async def main():
+        await gevent.spawn(gevent.sleep, 0.001)
+        return 5
+
+    aio.run(main())
+    for line in each_line():
+        waiter = gevent.spawn(aio.run, main())
+        with line.interrupting():
+            waiter.join()
+        # A handle of asyncio that was interrupted is gone, and its task with it.
+        with gevent.Timeout(20):
+            assert aio.run(main()) == 5
+        waiter.kill()
+
+
+def test_the_output_of_a_process():
+    """`communicate` can be called again, and returns all of the output."""
+    for line in each_line(in_greenlet):
+        with subprocess.Popen(["echo", "words"], stdout=subprocess.PIPE) as process:
+            with line.interrupting():
+                process.communicate()
+            assert process.communicate(timeout=20) in ((b"words\n", None), (b"", None))
