@@ -112,6 +112,8 @@ def test_children():
         assert process.wait(timeout=20) == 0
 
 
+# CPython warns of forks in a process with threads, as the tests' own may have.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_children_that_were_forked():
     for line in each_line():
         ended = []
@@ -127,6 +129,7 @@ def test_children_that_were_forked():
         assert len(ended) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_any_child():
     for line in each_line():
         pid = os.fork_and_watch()
@@ -156,7 +159,9 @@ def test_servers_go_on(spawn):
             gevent.joinall(clients)
         gevent.joinall(clients, timeout=20)
         # The connection is closed whose handler could not be spawned.
-        assert [client.value for client in clients].count(b"x") >= 2
+        lost = [client for client in clients if client.value != b"x"]
+        assert all(isinstance(client.exception, ConnectionError) for client in lost)
+        assert len(lost) <= line.was_reached
         assert ask(server) == b"x"
         server.stop()
 

@@ -62,21 +62,32 @@ class Interrupter:
 
     def call(self, body, most):
         """Call *body*, and interrupt it within *most* seconds, if it takes so long."""
+        # An alarm in the hub ends no wait, even if it ended what was to be waited for.
+        limit = gevent.Timeout(0.3 if self.error is Alarm else None)
+        limit.start()
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, most))
         try:
             self._armed = True
-            # An alarm in the hub ends no wait, even if it ended what was to be waited for.
-            with gevent.Timeout(0.3, False) if self.error is Alarm else contextlib.nullcontext():
-                body()
+            body()
             self._armed = False
         except self.error:
             pass
-        self._armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        except gevent.Timeout as passed:
+            if passed is not limit:
+                raise
+        finally:
+            self._armed = False
+            limit.close()
+            signal.setitimer(signal.ITIMER_REAL, 0)
         # A greenlet that it ended may still have to hand it over.
         for _ in range(3):
             with contextlib.suppress(self.error):
                 gevent.sleep(0.0003)
+
+
+#: True where `with lock:` may take the lock and then not release it, as a signal is handled between
+#: the two. Locks of the standard library are lost as well.
+LOSES_LOCKS = sys.version_info[:2] == (3, 14)
 
 
 def pause():
@@ -396,6 +407,11 @@ KINDS = {
     ),
     "coroutines": coroutines,
 }
+
+
+if LOSES_LOCKS:
+    for lock in ("Semaphore", "BoundedSemaphore", "RLock", "LockType"):
+        del KINDS[lock]
 
 
 def run(name, interrupter):

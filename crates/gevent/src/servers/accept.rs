@@ -173,6 +173,11 @@ fn accept_some(server: &Bound<'_, PyAny>) -> PyResult<()> {
             return Ok(());
         };
         if let Err(failure) = steps.handle(&args) {
+            if ends_program(failure.value(py)) {
+                // It may have come before what closes the connection had begun.
+                let name = pyo3::intern!(py, "do_close");
+                to_its_end(py, || server.call_method1(name, &args).map(drop))?;
+            }
             let name = pyo3::intern!(py, "_handling_failed");
             return failed(server, failure, |failure| {
                 server.call_method1(name, (&args, failure)).map(drop)
