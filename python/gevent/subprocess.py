@@ -262,6 +262,7 @@ class Popen(_subprocess.Popen[AnyStr]):
         :return: Standard output and standard error; None for one that is no pipe.
         :raises TimeoutExpired: if the time was not enough. It has the output so far, as bytes.
         :raises ValueError: if there is *input* in a second call.
+        :raises InterruptedError: in a second call, if an interrupt cut the input off in the first.
         """
         if self._communicating_greenlets is None:
             self._communicating_greenlets = _CommunicatingGreenlets(self, input)

@@ -1,12 +1,10 @@
 """Errors that the handlers of signals raise: nobody waits for ever for what they cut short."""
 
 import itertools
-import subprocess as stdlib
 import sys
 from contextlib import contextmanager, suppress
 
 import pytest
-from paths import SUPPORT
 
 import gevent
 from gevent import aio, os, socket, subprocess
@@ -14,22 +12,6 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 pytestmark = pytest.mark.usefixtures("printed")
-
-
-@pytest.mark.parametrize("error", ["Interrupt", "Alarm"])
-def test_programs_that_are_interrupted_at_random_moments(error, own_environment):
-    # `make fuzz` runs more of them.
-    done = stdlib.run(
-        [sys.executable, SUPPORT / "interrupt_fuzzer.py", "--error", error, "--count", "15"],
-        stdin=stdlib.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=own_environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"interrupted by {error}: all held" in done.stdout
 
 
 class Line:
