@@ -346,7 +346,7 @@ def servers(make, request, answer):
 
 def echo(sock, _address):
     """Send back what came, if it comes soon: the traceback of a client may keep its socket."""
-    sock.settimeout(0.2)
+    sock.settimeout(2)
     with contextlib.suppress(TimeoutError):
         sock.sendall(sock.recv(10))
 
@@ -400,7 +400,7 @@ KINDS = {
     "StreamServer": servers(lambda **how: StreamServer(("127.0.0.1", 0), echo, **how), b"x", b"x"),
     "WSGIServer": servers(
         lambda **how: pywsgi.WSGIServer(
-            ("127.0.0.1", 0), application, log=None, error_log=None, header_timeout=0.2, **how
+            ("127.0.0.1", 0), application, log=None, error_log=None, header_timeout=2, **how
         ),
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"hello",
