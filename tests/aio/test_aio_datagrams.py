@@ -1,12 +1,11 @@
 """gevent.aio: transports of datagram sockets."""
 
 import asyncio
-import gc
-import os
 import socket
 import weakref
 
 import pytest
+from descriptors import open_descriptors
 from ports import unused_address
 
 from gevent import aio
@@ -220,10 +219,9 @@ def test_nothing_is_left_of_transports():
 
     kept = []
     aio.run(main())
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(5):
         run(main)
         aio.run(main())
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     assert not [reference for reference in kept if reference() is not None]

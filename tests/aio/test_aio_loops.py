@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ import time
 import pytest
 from aio_support import give, in_thread
 from conditions import until
+from descriptors import open_descriptors
 
 import gevent
 from gevent import aio
@@ -364,8 +364,7 @@ def test_no_descriptor_is_left():
     use()
     gc.collect()
     gevent.sleep(0.01)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     for _ in range(5):
         use()
-    gc.collect()
-    until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    until(lambda: len(open_descriptors()) <= before)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import socket
 import ssl
 import struct
@@ -11,6 +10,7 @@ import weakref
 
 import pytest
 from aio_support import MUCH, Buffered, Recorder, connected, received_by, run, socket_pair
+from descriptors import open_descriptors
 from paths import CERTIFICATE
 
 import gevent
@@ -529,11 +529,9 @@ def test_no_descriptor_and_no_object_is_left():
 
     kept = []
     run(main)
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     for _ in range(5):
         run(main)
         aio.run(main())
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before + 4
+    assert len(open_descriptors()) <= before + 4
     assert not [reference for reference in kept if reference() is not None]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from descriptors import open_descriptors
 
 import gevent
 from gevent import core
@@ -281,7 +282,7 @@ def test_a_loop_that_is_asked_for_another_backend_tells_no_descriptor(backend: s
 
 
 def test_a_loop_outlives_its_descriptor_and_leaves_the_next_owner_his() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     loop = core.loop("epoll", default=False)
     number = loop.fileno()
     os.close(number)
@@ -303,7 +304,7 @@ def test_a_loop_outlives_its_descriptor_and_leaves_the_next_owner_his() -> None:
     os.fstat(others)
     for descriptor in (others, reader, writer):
         os.close(descriptor)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_time(loop: core.loop) -> None:

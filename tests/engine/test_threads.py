@@ -1,7 +1,6 @@
 """Several hubs in several native threads, and what may be used across them."""
 
 import gc
-import os
 import sys
 import threading
 import time
@@ -9,6 +8,7 @@ import weakref
 
 import greenlet
 import pytest
+from descriptors import open_descriptors
 
 import gevent
 from gevent.exceptions import InvalidThreadUseError, LoopExit
@@ -35,10 +35,6 @@ def in_thread(function, *args):
     if error is not None:
         raise error
     return result
-
-
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
 
 
 class Worker:
@@ -234,11 +230,11 @@ class TestEnd:
     def test_closes_the_loop(self, use):
         in_thread(use)
         gc.collect()
-        before = descriptors()
+        before = len(open_descriptors())
         for _ in range(10):
             in_thread(use)
         gc.collect()
-        assert descriptors() <= before
+        assert len(open_descriptors()) <= before
 
     def test_frees_the_hub(self):
         def run():
@@ -294,11 +290,11 @@ class TestEnd:
             gevent.spawn(sys.exit, 3)
             gevent.sleep(LONG)
 
-        before = descriptors()
+        before = len(open_descriptors())
         with pytest.raises(SystemExit):
             in_thread(run)
         gc.collect()
-        assert descriptors() <= before
+        assert len(open_descriptors()) <= before
 
     def test_loop_exit_in_a_thread(self):
         with pytest.raises(LoopExit):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conditions import until
+from descriptors import open_descriptors
 from paths import CERTIFICATE
 
 import gevent
@@ -23,10 +24,6 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 MORE_THAN_BUFFERS_TAKE = bytes(64 << 20)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def running() -> int:
     return sum(isinstance(one, gevent.Greenlet) and not one.dead for one in gc.get_objects())
 
@@ -35,14 +32,14 @@ def running() -> int:
 def _nothing_is_left_over() -> Iterator[None]:
     # The hub's own descriptors are there from now on.
     gevent.sleep(0)
-    before = descriptors(), running()
+    before = len(open_descriptors()), running()
     yield
     for _ in range(1000):
-        if descriptors() <= before[0] and running() <= before[1]:
+        if len(open_descriptors()) <= before[0] and running() <= before[1]:
             return
         gevent.sleep(0.01)
         gc.collect()
-    assert (descriptors(), running()) == before
+    assert (len(open_descriptors()), running()) == before
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """The resolver ares among greenlets, threads and processes: many at once, killed, forked, ended."""
 
 import gc
-import os
 import threading
 import time
 import weakref
 
 import pytest
+from descriptors import open_descriptors
 from dns_server import DNSServer, Reply
 
 import gevent
@@ -52,15 +52,11 @@ def run_asking(output_of, server):
     return run
 
 
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_a_thousand_names_at_once():
     # The server answers only when all questions are there.
     with DNSServer({}, Reply({"A": [ADDRESS]}), gather=1000) as server:
         resolver = Resolver(use_environ=False, **settings_of(server), timeout=20, tries=2)
-        before = descriptors()
+        before = len(open_descriptors())
         names = [f"name{number}.test" for number in range(1000)]
         found = [gevent.spawn(resolver.gethostbyname, name) for name in names]
         gevent.joinall(found, timeout=60, raise_error=True)
@@ -68,9 +64,9 @@ def test_a_thousand_names_at_once():
         assert set(server.names_asked()) == set(names)
         # Sixty-four look-ups share a port, and take it with them.
         until = time.monotonic() + 10
-        while descriptors() > before + 8 and time.monotonic() < until:
+        while len(open_descriptors()) > before + 8 and time.monotonic() < until:
             gevent.sleep(0.01)
-        assert descriptors() <= before + 8
+        assert len(open_descriptors()) <= before + 8
         resolver.close()
 
 

@@ -12,6 +12,7 @@ import weakref
 from contextlib import closing
 
 import pytest
+from descriptors import open_descriptors
 from ports import unused_address
 
 import gevent
@@ -330,7 +331,7 @@ def test_ten_thousand_messages_and_nothing_left_over():
 
     # It has descriptors of its own.
     gevent.get_hub()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     greenlets = []
     clients = []
     with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
@@ -351,7 +352,7 @@ def test_ten_thousand_messages_and_nothing_left_over():
     talks = [gevent.spawn(talk, client, number) for number, client in enumerate(clients)]
     gevent.joinall(talks + greenlets, timeout=30, raise_error=True)
     assert all(greenlet.successful() for greenlet in talks + greenlets)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("number", [-1, -2, -(2**31)])

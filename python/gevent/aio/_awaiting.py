@@ -141,7 +141,7 @@ class _Link:
 
     def __call__(self, _greenlet: Greenlet) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(restarting(self._set))
+            self._loop.call_soon_threadsafe(self._set)
 
     def _set(self) -> None:
         if not self._future.done():
