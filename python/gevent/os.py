@@ -161,7 +161,14 @@ class _Child:
     """
 
     __slots__ = (
-        *("callback", "ended_at", "finisher", "is_over", "pid", "ref", "status", "waiting"),
+        "callback",
+        "ended_at",
+        "finisher",
+        "is_over",
+        "pid",
+        "ref",
+        "status",
+        "waiting",
         "watchers",
     )
 
@@ -174,8 +181,9 @@ class _Child:
         #: The result that gets the status which :func:`waitpid` returns.
         self.status = AsyncResult()
         self.ended_at: float | None = None
-        #: The hub of the thread that notifies of the end, and true once it has done so.
+        #: The hub of the thread that noticed the end first, and alone notifies of it.
         self.finisher: Any = None
+        #: True if everybody has been notified of the end.
         self.is_over = False
         #: The watchers of the child. The first one stays until its end.
         self.watchers: list[Any] = []

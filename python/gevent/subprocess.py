@@ -324,7 +324,7 @@ class _CommunicatingGreenlets:
         self._translate = popen._translate_newlines
         self._chunks: dict[str, list[bytes]] = {}
         self._coding: dict[str, tuple[str, str]] = {}
-        #: What is called for each pipe, and the greenlet that calls it.
+        #: The call that serves each pipe, and the greenlet that makes it, by the pipe's name.
         self._calls: dict[str, tuple[Any, ...]] = {}
         self._greenlets: dict[str, Greenlet] = {}
         if popen.stdin is not None:
@@ -343,7 +343,8 @@ class _CommunicatingGreenlets:
     def start(self) -> None:
         """Start the greenlets, and go on reading where an error, perhaps of a signal, ended one.
 
-        :raises InterruptedError: one was ended so that wrote the input: how much is not known.
+        :raises InterruptedError: the one that writes the input was ended so. It cannot go on, as
+            nobody knows how much of the input it had written.
         """
         for name, call in self._calls.items():
             greenlet = self._greenlets.get(name)
@@ -355,7 +356,7 @@ class _CommunicatingGreenlets:
             if greenlet is None or failed:
                 self.errors.pop(name, None)
                 greenlet = self._greenlets[name] = Greenlet(self._keep_error, name, *call)
-            # It is not started where an error came before that.
+            # The error of a signal may have come before a greenlet was started.
             greenlet.start()
 
     def so_far(self, name: str) -> bytes | None:
@@ -379,7 +380,7 @@ class _CommunicatingGreenlets:
     @staticmethod
     def _read(stream: Any, chunks: list[bytes]) -> None:
         if stream.closed:
-            # An error came after all was read.
+            # The error came after everything had been read.
             return
         binary: Any = stream.io
         if isinstance(binary, io.TextIOBase):

@@ -229,11 +229,9 @@ class TestEnd:
     )
     def test_closes_the_loop(self, use):
         in_thread(use)
-        gc.collect()
         before = len(open_descriptors())
         for _ in range(10):
             in_thread(use)
-        gc.collect()
         assert len(open_descriptors()) <= before
 
     def test_frees_the_hub(self):
@@ -293,7 +291,6 @@ class TestEnd:
         before = len(open_descriptors())
         with pytest.raises(SystemExit):
             in_thread(run)
-        gc.collect()
         assert len(open_descriptors()) <= before
 
     def test_loop_exit_in_a_thread(self):

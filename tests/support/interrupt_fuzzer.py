@@ -85,8 +85,8 @@ class Interrupter:
                 gevent.sleep(0.0003)
 
 
-#: True where `with lock:` may take the lock and then not release it, as a signal is handled between
-#: the two. Locks of the standard library are lost as well.
+#: True for the CPython in which a signal's error may come between the moment when `with lock:` has
+#: the lock and the moment when it is sure to release it. The standard library's locks are lost too.
 LOSES_LOCKS = sys.version_info[:2] == (3, 14)
 
 
@@ -436,7 +436,7 @@ def main():
     parser.add_argument("--count", type=int, help="interrupt each kind so often instead")
     options = parser.parse_args()
     interrupter = Interrupter(globals()[options.error])
-    # What the interrupted greenlets and callbacks end with need not be reported.
+    # The errors that interrupted greenlets and callbacks end with need not be reported.
     gevent.get_hub().exception_stream = None
     logging.getLogger("asyncio").disabled = True
     sys.unraisablehook = lambda _unraisable: None

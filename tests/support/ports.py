@@ -19,7 +19,7 @@ def free_port(among: Iterable[int] | None = None) -> int:
 
     It is one of *among*, if the caller names some.
     """
-    ports = list(_never_given() if among is None else among)
+    ports = list(among or never_given() or range(10_000, 65_536))
     random.SystemRandom().shuffle(ports)
     for port in ports:
         if _hold(port):
@@ -34,8 +34,11 @@ def unused_address() -> tuple[str, int]:
     return LOOPBACK, free_port()
 
 
-def _never_given() -> range:
-    """Return the ports that the kernel chooses for nobody (ip(7), ip_local_port_range)."""
+def never_given() -> range:
+    """Return the ports that the kernel chooses for nobody (ip(7), ip_local_port_range).
+
+    There are none where the machine's settings let it choose any.
+    """
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     return max(range(10_000, first), range(last + 1, 65_536), key=len)
 

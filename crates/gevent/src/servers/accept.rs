@@ -120,8 +120,8 @@ impl<'py> Steps<'py> {
 
 /// Accept the connections that wait for `server`, at most `max_accept`, and have each handled.
 ///
-/// Stop accepting for a while when the server is full or an error occurs. What ends the program is no error of the server,
-/// which goes on.
+/// Stop accepting for a while when the server is full or an error occurs. An error that ends the program, such as
+/// `KeyboardInterrupt`, does not stop it.
 #[pyfunction]
 pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
     accept_some(server).or_else(|failure| {
@@ -132,7 +132,7 @@ pub fn take_in(server: &Bound<'_, PyAny>) -> PyResult<()> {
     })
 }
 
-/// Has the hub deal with what ends the program, and the server with other failures.
+/// Hands an error that ends the program to the hub, and any other to `hold_back`, which has the server stop for a while.
 fn failed(
     server: &Bound<'_, PyAny>,
     failure: PyErr,
@@ -174,7 +174,7 @@ fn accept_some(server: &Bound<'_, PyAny>) -> PyResult<()> {
         };
         if let Err(failure) = steps.handle(&args) {
             if ends_program(failure.value(py)) {
-                // It may have come before what closes the connection had begun.
+                // The error may have come before `do_handle` could close the connection.
                 let name = pyo3::intern!(py, "do_close");
                 to_its_end(py, || server.call_method1(name, &args).map(drop))?;
             }

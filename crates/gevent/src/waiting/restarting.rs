@@ -18,7 +18,7 @@ pub struct Restarting {
     function: GilCell<Option<Py<PyAny>>>,
 }
 
-/// Makes a call that is to come to its end, as [`Restarting`] does.
+/// Makes a call, and makes it again until it ends without an error, as [`Restarting`] does.
 ///
 /// # Errors
 /// Returns the first error that the call ended with, or the first of those that end the program.

@@ -72,7 +72,7 @@ fn checked_events(events: i32) -> PyResult<u32> {
 
 /// Calls its function whenever a descriptor can be read from (`events` 1), written to (2), or either (3). The watcher
 /// is level-triggered: the function is called again and again as long as the descriptor is ready. If it raises an
-/// exception, the watcher is stopped, unless that ends the program, as Ctrl-C does.
+/// exception, the watcher is stopped, unless it is one that ends the program, such as `KeyboardInterrupt`.
 #[pyclass(extends = Watcher, frozen, subclass, name = "io", module = "gevent.core")]
 #[derive(Debug)]
 pub struct Io;

@@ -194,7 +194,7 @@ impl Watcher {
             return;
         };
         if let Err(error) = call(py, callback, args, events) {
-            // What ends the program is raised by the handler of a signal, most often: the callback is not at fault then.
+            // An error that ends the program usually comes from the handler of a signal, so the callback is not at fault.
             let fails = !ends_program(error.value(py));
             hub::handle_error(py, loop_, Some(watcher.clone_ref(py).into_any()), error);
             // While the descriptor stays ready, the same callback would fail again and again.
