@@ -19,6 +19,7 @@ from serve_support import APPLICATION, Serving, end
 import gevent
 from gevent import core, pywsgi, socket
 from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub, set_hub
 
 
 @pytest.fixture
@@ -227,6 +228,16 @@ def printed() -> Iterator[io.StringIO]:
     stream = gevent.get_hub().exception_stream = io.StringIO()
     yield stream
     del gevent.get_hub().exception_stream
+
+
+@pytest.fixture
+def spare_hub() -> Iterator[Hub]:
+    """Give the thread a new hub for the test, and its own one back afterwards."""
+    own = gevent.get_hub()
+    set_hub(None)
+    yield gevent.get_hub()
+    gevent.get_hub().destroy(destroy_loop=True)
+    set_hub(own)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from gevent._core import (
     Waiter,
     check_signals,
     get_hub,
+    run_hub,
     set_hub,
     set_resumed_function,
     sleep,
@@ -218,6 +219,8 @@ class Hub(BaseHub):
 
     def __init__(self, loop: Any = None, default: bool | None = None) -> None:
         super().__init__()
+        # This is what the greenlet calls as its body; it calls the method that it hides.
+        self.run = run_hub  # type: ignore[method-assign]
         self.thread_ident = get_thread_ident()
         if hasattr(loop, "run"):
             if default is not None:

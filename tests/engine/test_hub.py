@@ -15,16 +15,6 @@ from gevent.exceptions import (
 from gevent.hub import Hub, Waiter, get_hub, set_hub
 
 
-@pytest.fixture
-def spare_hub():
-    """Give the thread a new hub for the test, and its own one back afterwards."""
-    own = get_hub()
-    set_hub(None)
-    yield get_hub()
-    get_hub().destroy(destroy_loop=True)
-    set_hub(own)
-
-
 def in_callback(function, *args):
     """Call a function in the hub; return its result or what it raised."""
     got = []

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import sys
+import threading
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import gevent
 from gevent import aio, os, socket, subprocess
 from gevent.event import Event
+from gevent.hub import Hub, set_hub
 from gevent.server import StreamServer
 
 pytestmark = pytest.mark.usefixtures("printed")
@@ -58,8 +60,6 @@ def in_greenlet(running):
 
 def each_line(inside=in_hub):
     """Yield a `Line` for each line that is run inside, until the body of the loop has no more."""
-    # An error that comes while the first wait of a thread starts the hub ends that, as with gevent.
-    gevent.sleep(0.001)
     for number in itertools.count():
         # No finalizer of what the last line left may run where this one is looked for.
         gc.collect()
@@ -67,6 +67,78 @@ def each_line(inside=in_hub):
         yield line
         if not line.was_reached:
             break
+
+
+def in_new_thread(function):
+    """Return what *function* returns in a thread that has no hub yet."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def test_the_first_wait_of_a_thread():
+    for line in each_line():
+
+        def waits(line=line):
+            gevent.get_hub().exception_stream = None
+            with line.interrupting():
+                gevent.sleep(0.001)
+            gevent.sleep(0.001)
+            return True
+
+        assert in_new_thread(waits)
+
+
+def test_the_end_of_everything():
+    for line in each_line():
+
+        def waits(line=line):
+            hub = gevent.get_hub()
+            hub.exception_stream = None
+            with line.interrupting():
+                hub.join()
+            return hub.join()
+
+        assert in_new_thread(waits)
+
+
+def test_a_body_of_a_hub_that_always_fails():
+    class Faulty(Hub):
+        def run(self, *_results):
+            raise ValueError("faulty")
+
+    def waits():
+        hub = Faulty()
+        hub.exception_stream = None
+        set_hub(hub)
+        failures = 0
+        while not hub.dead:
+            with pytest.raises(ValueError, match="faulty"):
+                gevent.sleep(0.001)
+            failures += 1
+        return failures
+
+    # It was called so often as all of them might be signals.
+    assert 1 < in_new_thread(waits) < 100
+
+
+def test_the_start_of_the_monitor_thread(spare_hub):
+    class Own(Hub):
+        starts = 0
+
+        def start_periodic_monitoring_thread(self):
+            self.starts += 1
+            if self.starts == 1:
+                raise KeyboardInterrupt
+            return super().start_periodic_monitoring_thread()
+
+    set_hub(Own())
+    with pytest.raises(KeyboardInterrupt):
+        gevent.sleep(0.001)
+    gevent.sleep(0.001)
+    assert gevent.get_hub().starts == 2
 
 
 def test_objects_that_several_wait_for():

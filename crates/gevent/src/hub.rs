@@ -1,18 +1,18 @@
 //! The hub: the greenlet of each thread that runs callbacks, starts greenlets, and waits when no greenlet can run.
 
+mod failures;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyAssertionError, PyException};
+use pyo3::exceptions::PyAssertionError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
 
 use crate::cell::GilCell;
-use crate::errors::{
-    BlockingSwitchOutError, GreenletExit, HubDestroyed, InvalidSwitchError, LoopExit,
-};
+use crate::errors::{BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit};
 use crate::event_loop::former;
 use crate::event_loop::loop_::{Loop, run};
 use crate::event_loop::ready::Task;
@@ -25,6 +25,9 @@ use crate::waiting::park::{Resumed, park_until_switched};
 use crate::waiting::reason::{Reason, WaitKind};
 use crate::waiting::wait::Wait;
 use crate::waiting::waiter::Waiter;
+
+use failures::set_error_handler;
+pub use failures::{ends_hub, handle_error, outlives};
 
 /// The base class of `gevent.hub.Hub`: running the loop, switching, waiting for watchers. The Python subclass reports errors.
 #[pyclass(frozen, subclass, extends = PyGreenlet, name = "BaseHub", module = "gevent._core")]
@@ -210,55 +213,6 @@ pub fn call_switch_out(running: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Hands an error that no greenlet can get to the loop's error handler, which is the hub.
-pub fn handle_error(py: Python<'_>, loop_: &Loop, context: Option<Py<PyAny>>, error: PyErr) {
-    let Some(handler) = loop_.error_handler(py) else {
-        error.print_and_set_sys_last_vars(py);
-        return;
-    };
-    let handler = handler.bind(py);
-    let in_hub = greenlet::current(py).is_ok_and(|running| running.is(handler));
-    if in_hub && error.is_instance_of::<HubDestroyed>(py) {
-        loop_.end_run(py, error);
-        return;
-    }
-    let before = loop_.progress();
-    let Err(error) = call_handler(handler, context, error) else {
-        return;
-    };
-    // A hub that raises an error in the main greenlet is suspended there, and is resumed when that greenlet waits next:
-    // either to end, or to run the handler of a signal, which may raise. An error of the error handler itself can only
-    // be printed.
-    if in_hub && ends_hub(py, &error) {
-        loop_.end_run(py, error);
-    } else if loop_.progress() != before || !error.is_instance_of::<PyException>(py) {
-        let again = move |py: Python<'_>| {
-            handle_error(py, current_loop(py)?.get(), None, error);
-            Ok(())
-        };
-        loop_.push(py, Task::Native(Box::new(again)));
-    } else {
-        error.write_unraisable(py, Some(handler));
-    }
-}
-
-fn call_handler(
-    handler: &Bound<'_, PyAny>,
-    context: Option<Py<PyAny>>,
-    error: PyErr,
-) -> PyResult<()> {
-    let py = handler.py();
-    let value = error.into_value(py).into_bound(py);
-    let traceback = value
-        .getattr(pyo3::intern!(py, "__traceback__"))
-        .ok()
-        .filter(|traceback| !traceback.is_none());
-    let args = (context, value.get_type(), &value, traceback);
-    handler
-        .call_method1(pyo3::intern!(py, "handle_error"), args)
-        .map(drop)
-}
-
 impl BaseHub {
     /// Returns the former loops that something waits on, and forgets the others.
     fn former_waited_on(&self, py: Python<'_>) -> Vec<Py<Loop>> {
@@ -341,7 +295,7 @@ impl BaseHub {
     fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         if !greenlet::current(py)?.is(slf) {
-            return Err(PyAssertionError::new_err("Do not call Hub.run() directly"));
+            return Err(called_directly());
         }
         slf.get().begun.set();
         loop {
@@ -376,9 +330,16 @@ impl BaseHub {
             if !former.is_empty() {
                 continue;
             }
-            if may_get_signal(slf, loop_.get())? {
-                loop_.get().poll(py, true)?;
-                continue;
+            match may_get_signal(slf, loop_.get()) {
+                Ok(true) => {
+                    loop_.get().poll(py, true)?;
+                    continue;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    failures::report(slf, &loop_, error);
+                    continue;
+                }
             }
             let Some(parent) = greenlet::parent(slf.as_any()) else {
                 return Ok(());
@@ -480,12 +441,6 @@ impl BaseHub {
     }
 }
 
-/// Has the errors of a loop's callbacks go to `hub`, or be printed.
-fn set_error_handler(py: Python<'_>, loop_: &Py<Loop>, hub: Option<&Bound<'_, BaseHub>>) {
-    let handler = hub.map(|hub| hub.clone().into_any().unbind());
-    loop_.get().report_errors_to(py, handler);
-}
-
 /// Returns true if a signal that the program handles may wake a waiter, so that the wait is no deadlock.
 fn may_get_signal(hub: &Bound<'_, BaseHub>, loop_: &Loop) -> PyResult<bool> {
     let py = hub.py();
@@ -518,16 +473,29 @@ fn end_wait(watcher: &Bound<'_, PyAny>, error: Py<PyAny>, close: bool) -> PyResu
     }
 }
 
+/// Returns the method `run` of the hub that is the running greenlet: that of its class, which an attribute of the hub hides.
+///
+/// # Errors
+/// `AssertionError` outside of a hub.
+pub fn method_run(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let running = greenlet::current(py)?;
+    let Ok(hub) = running.cast::<BaseHub>() else {
+        return Err(called_directly());
+    };
+    let class = hub.get_type();
+    let function = class.getattr(pyo3::intern!(py, "run"))?;
+    function.call_method1(pyo3::intern!(py, "__get__"), (hub, class))
+}
+
+fn called_directly() -> PyErr {
+    PyAssertionError::new_err("Do not call Hub.run() directly")
+}
+
 /// Makes the error for blocking in the hub.
 pub fn blocking_in_hub() -> PyErr {
     BlockingSwitchOutError::new_err(
         "Impossible to call blocking function in the event loop callback",
     )
-}
-
-/// Returns true if an error that was raised in the hub ends the hub.
-pub fn ends_hub(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<GreenletExit>(py)
 }
 
 /// Return this thread's hub; make one if there is none.

@@ -55,6 +55,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     add_class::<hub::BaseHub>(module)?;
     ffi::collector::always_collected::<hub::BaseHub, hub::BaseHub>(py);
+    ffi::entry::add_body_of_hubs(module)?;
     add_class::<hub::ThreadEnd>(module)?;
     add_class::<event_loop::loop_::Loop>(module)?;
     add_class::<event_loop::callback::Callback>(module)?;

@@ -38,7 +38,9 @@ impl Begun {
         self.0.store(ENDED, Relaxed);
     }
 
-    fn is_set(&self) -> bool {
+    /// Returns true if the greenlet executes `run`, or has executed it.
+    #[inline]
+    pub fn is_set(&self) -> bool {
         self.0.load(Relaxed) != 0
     }
 }

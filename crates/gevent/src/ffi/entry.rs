@@ -1,5 +1,5 @@
-//! The bottom frames of greenlets: the `run` of every `gevent.Greenlet` and the function that a server spawns are C
-//! functions of this module.
+//! The bottom frames of greenlets: the `run` of every `gevent.Greenlet`, the function that a server spawns, and what calls
+//! the `run` of hubs are C functions of this module.
 //!
 //! Such a frame lies under all other frames of the greenlet and is copied at each of its switches. A method that pyo3
 //! generates would add 400 bytes of wrappers. These functions leave the work before and after the call to other
@@ -12,13 +12,15 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::attached::attached;
 use super::chunks;
 use super::collector::Collected;
 use crate::greenlets::connection::Handling;
 use crate::greenlets::greenlet::Greenlet;
+use crate::hub;
+use crate::structured::interruption::MOST_IN_A_ROW;
 use crate::waiting::running;
 
 /// The call that a greenlet makes.
@@ -188,10 +190,18 @@ pub fn handle_function<'py>(
     module: &Bound<'py, PyModule>,
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let name = pyo3::types::PyString::new(module.py(), name);
+    function(module, &PyString::new(module.py(), name), &HANDLE)
+}
+
+/// Makes a function of the module `name`.
+fn function<'py>(
+    module: &Bound<'py, PyModule>,
+    name: &Bound<'py, PyString>,
+    definition: &'static Definition,
+) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the definition is static; the function holds references to the module and the name.
     unsafe {
-        let definition = (&raw const HANDLE.0).cast_mut();
+        let definition = (&raw const definition.0).cast_mut();
         let function = ffi::PyCFunction_NewEx(definition, module.as_ptr(), name.as_ptr());
         Bound::from_owned_ptr_or_err(module.py(), function)
     }
@@ -243,4 +253,65 @@ unsafe fn closed(
     };
     // SAFETY: CPython calls the function with the GIL held.
     unsafe { attached(work) }.unwrap_or(std::ptr::null_mut())
+}
+
+static RUN_HUB: Definition = Definition(ffi::PyMethodDef {
+    ml_name: c"run_hub".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer {
+        PyCFunction: run_hub,
+    },
+    ml_flags: ffi::METH_VARARGS as c_int,
+    ml_doc: c"run_hub($module, /, *results)\n--\n\n\
+Call the method ``run`` of the hub that runs this: the body of hubs. A hub has to outlive the error of a signal's\n\
+handler, and the method, which is Python, may be ended by one before it runs the loop; it is called again then."
+        .as_ptr(),
+});
+
+/// Adds the body of hubs to the module.
+///
+/// # Errors
+/// Fails when the object cannot be made.
+pub fn add_body_of_hubs(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let name = module.name()?;
+    let body = function(module, &name, &RUN_HUB)?;
+    module.add("run_hub", body)
+}
+
+unsafe extern "C" fn run_hub(
+    _: *mut ffi::PyObject,
+    results: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let mut errors = 0;
+    loop {
+        let run = method_of_hub();
+        if run.is_null() {
+            return run;
+        }
+        // SAFETY: CPython calls this with the GIL held and a live tuple; `run` is a new reference.
+        let result = unsafe {
+            let result = ffi::PyObject_Call(run, results, std::ptr::null_mut());
+            ffi::Py_DECREF(run);
+            result
+        };
+        errors += 1;
+        if !result.is_null() || errors > MOST_IN_A_ROW || !is_outlived() {
+            return result;
+        }
+    }
+}
+
+/// Returns the method `run` of the hub that is the running greenlet as a new reference, or NULL with an error set.
+#[inline(never)]
+fn method_of_hub() -> *mut ffi::PyObject {
+    // SAFETY: CPython calls `run_hub`, which calls this, with the GIL held.
+    unsafe { attached(|py| hub::method_run(py).map(Bound::into_ptr)) }
+        .unwrap_or(std::ptr::null_mut())
+}
+
+/// Takes the error that is set and reports it, and returns true, if the hub is to go on after it.
+#[cold]
+#[inline(never)]
+fn is_outlived() -> bool {
+    // SAFETY: as in `method_of_hub`.
+    unsafe { attached(|py| hub::outlives(py, PyErr::fetch(py))) }.is_some()
 }

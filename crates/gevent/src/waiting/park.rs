@@ -41,9 +41,9 @@ use crate::ffi::{greenlet, hub_slot, tracing};
 use crate::greenlets::greenlet::Greenlet;
 use crate::hub::{self, BaseHub};
 use crate::structured::interruption;
-use crate::waiting::asyncio_state;
 use crate::waiting::turn::Turn;
 use crate::waiting::wait::{Outcome, Wait, WaitRef};
+use crate::waiting::{asyncio_state, restarting};
 
 /// The reason why a parked greenlet runs again, other than an error thrown into it.
 pub enum Resumed {
@@ -318,7 +318,8 @@ fn may_block(py: Python<'_>, wait: &WaitRef) -> PyResult<()> {
 /// Does the work that is due when a greenlet is about to wait.
 fn blocks(hub: &Bound<'_, BaseHub>, running: &Bound<'_, PyAny>) -> PyResult<()> {
     if hub.get().waits_first() {
-        hub.call_method0(pyo3::intern!(hub.py(), "start_periodic_monitoring_thread"))?;
+        let name = pyo3::intern!(hub.py(), "start_periodic_monitoring_thread");
+        restarting::to_its_end(hub.py(), || hub.call_method0(name).map(drop))?;
     }
     hub::call_switch_out(running)
 }
