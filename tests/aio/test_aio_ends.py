@@ -3,39 +3,52 @@
 import asyncio
 import gc
 
+import pytest
 from aio_support import give, in_thread
 
 import gevent
 from gevent import aio
 
+in_any_thread = pytest.mark.parametrize(
+    "call", ["work()", "threading.Thread(target=work).start()"], ids=["main thread", "other thread"]
+)
 
-def test_an_idle_shared_loop_lets_the_hub_end(run_python):
-    done = run_python("""
-        import asyncio, gevent
+
+@in_any_thread
+def test_an_idle_shared_loop_lets_the_hub_end(run_python, call):
+    done = run_python(f"""
+        import asyncio, gevent, threading
         from gevent import aio
 
-        aio.run(asyncio.sleep(0))
-        aio.loop().call_later(60, print)
-        print(gevent.wait(timeout=20))
-        task = aio.loop().create_task(asyncio.sleep(0.01))
-        print(gevent.wait(timeout=20), task.done())
-        print(aio.run(asyncio.sleep(0.001, "again")))
+        def work():
+            aio.run(asyncio.sleep(0))
+            aio.loop().call_later(60, print)
+            print(gevent.wait(timeout=20))
+            task = aio.loop().create_task(asyncio.sleep(0.01))
+            print(gevent.wait(timeout=20), task.done())
+            print(aio.run(asyncio.sleep(0.001, "again")))
+
+        {call}
     """)
     assert done.stderr == ""
     assert done.stdout.split() == ["True", "True", "True", "again"]
 
 
-def test_an_iteration_that_pauses_lets_the_hub_end(run_python):
-    done = run_python("""
-        import gevent
+@in_any_thread
+def test_an_iteration_that_pauses_lets_the_hub_end(run_python, call):
+    done = run_python(f"""
+        import gevent, threading
         from gevent import aio
 
         async def numbers():
             yield 1
             yield 2
 
-        items = aio.iterate(numbers())
-        print(next(items), gevent.wait(timeout=20), next(items))
+        def work():
+            items = aio.iterate(numbers())
+            print(next(items), gevent.wait(timeout=20), next(items))
+
+        {call}
     """)
     assert done.stderr == ""
     assert done.stdout.split() == ["1", "True", "2"]

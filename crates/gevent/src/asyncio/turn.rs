@@ -18,9 +18,11 @@ use crate::asyncio::scheduled;
 use crate::asyncio::selector;
 use crate::asyncio::stream::StreamTransport;
 use crate::event_loop::loop_::Loop;
+use crate::ffi::greenlet;
 use crate::hub;
 use crate::waiting::park;
 use crate::waiting::reason::{Reason, WaitKind};
+use crate::waiting::wait::Wait;
 
 /// The longest wait, in seconds, as in asyncio.
 const LONGEST: f64 = 24.0 * 3600.0;
@@ -255,7 +257,10 @@ fn wait(
     let this = slf.get();
     py.check_signals()?;
     this.ran.store(0, Relaxed);
-    let wait = hub::new_wait_for(py, Reason::on(WaitKind::Other, slf))?;
+    // What keeps the hub's loop running is counted below, in any thread.
+    let running = greenlet::current(py)?.unbind();
+    let reason = Reason::on(WaitKind::Other, slf);
+    let wait = Wait::of_for(running, hub_loop.clone_ref(py), reason);
     if let Some(seconds) = timeout {
         wait.expire_after(py, Duration::from_secs_f64(seconds.min(LONGEST)), false);
     }
