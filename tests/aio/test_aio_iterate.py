@@ -135,6 +135,32 @@ def test_a_kill_in_a_step_waits_for_the_clean_up():
     assert numbers.ended
 
 
+def cancel_all():
+    for task in asyncio.all_tasks(aio.loop()):
+        task.cancel()
+
+
+def test_a_task_that_was_cancelled_before_its_first_step():
+    numbers = Numbers()
+    items = aio.iterate(numbers)
+    cancel_all()
+    with gevent.Timeout(20), pytest.raises(asyncio.CancelledError):
+        next(items)
+    assert list(items) == []
+    assert numbers.asked == 0
+
+
+def test_a_task_that_was_cancelled_between_two_steps():
+    numbers = Numbers()
+    items = aio.iterate(numbers)
+    assert next(items) == 0
+    cancel_all()
+    until(lambda: numbers.ended is GeneratorExit)
+    with gevent.Timeout(20), pytest.raises(asyncio.CancelledError):
+        next(items)
+    assert list(items) == []
+
+
 def test_all_steps_are_one_task_in_a_copy_of_the_context():
     async def tasks():
         async with asyncio.timeout(60):

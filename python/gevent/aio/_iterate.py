@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from gevent._core import restarting
 from gevent.aio._calls import _check_caller, _wait_for
 from gevent.aio._shared import SharedLoop, loop
 from gevent.exceptions import ConcurrentObjectUseError
@@ -45,6 +46,7 @@ class Iteration(Iterator[T], Generic[T]):
         self._pump: _Pump[T] = _Pump(shared)
         # The task refers to the pump only, so that it ends when this object is forgotten.
         self._task = shared.create_uncounted_task(self._pump.run(iterable))
+        self._task.add_done_callback(restarting(self._pump.end))
         self._stepping = False
         self._over = False
 
@@ -60,7 +62,11 @@ class Iteration(Iterator[T], Generic[T]):
         self._stepping = True
         item: T
         try:
-            item = _wait_for(self._loop, self._pump.ask(), self._task.cancel)
+            answer = self._pump.ask()
+            if self._task.done():
+                # Something else has cancelled it since the last item.
+                self._pump.end(self._task)
+            item = _wait_for(self._loop, answer, self._task.cancel)
         except BaseException:
             self._over = True
             raise
@@ -125,23 +131,23 @@ class _Pump(Generic[T]):
             self._demand.set_result(None)
         return self._answer
 
-    async def run(self, iterable: AsyncIterable[T]) -> None:
-        """Iterate over *iterable*. This is the body of the task."""
-        try:
-            await self._iterate(iterable)
-        except BaseException as error:
-            answer = self._answer
-            if answer is None or answer.done():
-                raise
-            if isinstance(error, asyncio.CancelledError):
-                answer.cancel()
-                raise
+    def end(self, task: asyncio.Task[None]) -> None:
+        """Answer whoever asked for an item that never comes, as the task is over.
+
+        This is a callback, as a task that is cancelled before its first step executes nothing.
+        """
+        answer = self._answer
+        if answer is None or answer.done():
+            return
+        if task.cancelled():
+            answer.cancel()
+        elif (error := task.exception()) is not None:
             answer.set_exception(error)
         else:
-            if self._answer is not None and not self._answer.done():
-                self._answer.set_result(_END)
+            answer.set_result(_END)
 
-    async def _iterate(self, iterable: AsyncIterable[T]) -> None:
+    async def run(self, iterable: AsyncIterable[T]) -> None:
+        """Iterate over *iterable*. This is the body of the task."""
         await self._demand
         iterator = aiter(iterable)
         try:
@@ -150,11 +156,12 @@ class _Pump(Generic[T]):
                     item = await anext(iterator)
                 except StopAsyncIteration:
                     return
-                answer, self._answer = self._answer, None
+                answer = self._answer
                 self._demand = self._loop.create_future()
                 if answer is not None and not answer.done():
                     answer.set_result(item)
-                del item
+                self._answer = None
+                del answer, item
                 await self._demand
         finally:
             aclose = getattr(iterator, "aclose", None)
