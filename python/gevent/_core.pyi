@@ -142,6 +142,7 @@ __all__ = [
     "http_statistics",
     "idle",
     "join_greenlets",
+    "keep_running",
     "kill",
     "kill_greenlets",
     "leave_hub",
@@ -403,6 +404,8 @@ class Arrivals:
 class restarting:
     def __new__(cls, function: Callable[..., object]) -> Self: ...
     def __call__(self, *args: Any) -> None: ...
+
+def keep_running(function: Callable[[], object]) -> None: ...
 
 @disjoint_base
 class Timeout(BaseException):

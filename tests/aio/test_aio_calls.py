@@ -46,6 +46,36 @@ def test_run_returns_the_result():
     assert aio.run(give(3)) == 3
 
 
+def test_a_second_interrupt_does_not_wait_for_the_coroutine():
+    steps = []
+    release = asyncio.Event()
+
+    async def goes_on():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+            await release.wait()
+            steps.append("over")
+
+    def call():
+        try:
+            aio.run(goes_on())
+        except KeyboardInterrupt:
+            return "interrupted"
+
+    greenlet = gevent.spawn(call)
+    gevent.sleep(0)
+    greenlet.kill(KeyboardInterrupt, block=False)
+    until(lambda: steps)
+    assert not greenlet.dead
+    greenlet.kill(KeyboardInterrupt, block=False)
+    assert greenlet.get(timeout=20) == "interrupted"
+    assert steps == ["cancelled"]
+    aio.loop().call_soon(release.set)
+    until(lambda: steps[-1] == "over")
+
+
 def test_run_raises_the_error_with_both_sides_in_its_traceback():
     def caller():
         aio.run(fail(ValueError("x")))

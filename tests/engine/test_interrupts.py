@@ -1,5 +1,6 @@
 """Errors that the handlers of signals raise: nobody waits for ever for what they cut short."""
 
+import contextlib
 import gc
 import itertools
 import sys
@@ -10,11 +11,16 @@ import pytest
 
 import gevent
 from gevent import aio, os, socket, subprocess
+from gevent._core import TrackedRawGreenlet
 from gevent.event import Event
 from gevent.hub import Hub, set_hub
 from gevent.server import StreamServer
 
 pytestmark = pytest.mark.usefixtures("printed")
+
+
+#: The files whose lines are not to be interrupted: this one and that of its context managers.
+HELPERS = (__file__, contextlib.__file__)
 
 
 class Line:
@@ -26,8 +32,12 @@ class Line:
         self.was_reached = False
 
     def __call__(self, frame, event, _argument):
-        # That function is called for the sake of tracers, so without one no signal comes in it.
-        if not self.inside(gevent.getcurrent()) or frame.f_code.co_name == "_resumed":
+        code = frame.f_code
+        if not self.inside(gevent.getcurrent()) or code.co_filename in HELPERS:
+            return None
+        # The first is called for the sake of tracers only, so that no signal comes in it otherwise.
+        # The second is what weak references call, where an error is printed and has no effect.
+        if code.co_name in ("_resumed", "_remove"):
             return None
         if event in ("call", "line"):
             if self.number == 0:
@@ -56,6 +66,16 @@ def in_hub(running):
 def in_greenlet(running):
     """Return true for greenlets that were spawned."""
     return isinstance(running, gevent.Greenlet)
+
+
+def in_raw_greenlet(running):
+    """Return true for the greenlets that the package makes for itself."""
+    return isinstance(running, TrackedRawGreenlet)
+
+
+def in_main_greenlet(running):
+    """Return true for the main greenlets of threads."""
+    return running.parent is None
 
 
 def each_line(inside=in_hub):
@@ -227,20 +247,52 @@ def test_servers_go_on(spawn):
         server.stop()
 
 
-def test_coroutines():
-    async def main():
-        await gevent.spawn(gevent.sleep, 0.001)
-        return 5
+async def wait_for_a_greenlet():
+    await gevent.spawn(gevent.sleep, 0.001)
+    return 5
 
-    aio.run(main())
+
+def test_coroutines():
+    aio.run(wait_for_a_greenlet())
     for line in each_line():
-        waiter = gevent.spawn(aio.run, main())
+        waiter = gevent.spawn(aio.run, wait_for_a_greenlet())
         with line.interrupting():
             waiter.join()
         # A handle of asyncio that was interrupted is gone, and its task with it.
         with gevent.Timeout(20):
-            assert aio.run(main()) == 5
+            assert aio.run(wait_for_a_greenlet()) == 5
         waiter.kill()
+
+
+def test_the_first_coroutine_of_a_thread():
+    aio.run(wait_for_a_greenlet())
+    for line in each_line(in_raw_greenlet):
+
+        def works(line=line):
+            hub = gevent.get_hub()
+            hub.exception_stream = None
+            with line.interrupting():
+                aio.run(wait_for_a_greenlet())
+            # Nothing is left, either, that keeps the hub running.
+            return (aio.run(wait_for_a_greenlet()), hub.join(20))
+
+        assert in_new_thread(works) == (5, True)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_callers_of_coroutines():
+    def work():
+        hub = gevent.get_hub()
+        hub.exception_stream = None
+        aio.run(wait_for_a_greenlet())
+        for line in each_line(in_main_greenlet):
+            with line.interrupting():
+                aio.run(wait_for_a_greenlet())
+            assert aio.run(wait_for_a_greenlet()) == 5
+            assert hub.join(20)
+        return True
+
+    assert in_new_thread(work)
 
 
 def test_the_output_of_a_process():

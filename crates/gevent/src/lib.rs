@@ -73,6 +73,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_class::<waiting::waiter::Waiter>(module)?;
     add_class::<waiting::arrivals::Arrivals>(module)?;
     add_class::<waiting::restarting::Restarting>(module)?;
+    module.add_function(wrap_pyfunction!(waiting::restarting::keep_running, module)?)?;
     add_class::<waiting::timeout::Timeout>(module)?;
 
     add_class::<sync::event::Event>(module)?;

@@ -23,7 +23,8 @@ def run(awaitable: Awaitable[T]) -> T:
     """Have the shared loop run *awaitable*, and wait for it; return its result or raise its error.
 
     Only the calling greenlet waits. When it is killed or a :class:`gevent.Timeout` ends its wait,
-    the coroutine is cancelled, and what ended the wait is raised once the coroutine is over.
+    the coroutine is cancelled, and what ended the wait is raised once the coroutine is over. A
+    second :exc:`KeyboardInterrupt` is raised at once.
 
     :param awaitable: A coroutine, which runs as a new task in a copy of the caller's context, or
         a future of :func:`loop`, or any other awaitable object.
@@ -116,6 +117,9 @@ def _wait_for(
             try:
                 over.wait()
             except BaseException as error:
+                if ended_by is not None and isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    # The program is to end, also if the coroutine never does.
+                    raise
                 ended_by = error
                 (future.cancel if cancel is None else cancel)()
                 if isinstance(error, LoopExit):

@@ -86,8 +86,8 @@ class EventLoop(AsyncioLoop):
         if sleeper.hub is not None:
             raise RuntimeError("This event loop is already running")
         self._check_closed()
-        sleeper.bind(get_hub())
         try:
+            sleeper.bind(get_hub())
             super().run_forever()
         finally:
             sleeper.unbind()

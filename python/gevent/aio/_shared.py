@@ -9,7 +9,14 @@ from asyncio import tasks
 from contextlib import suppress
 from typing import Any
 
-from gevent._core import Event, get_hub_if_exists, kill, restarting, spawn_raw
+from gevent._core import (
+    Event,
+    get_hub_if_exists,
+    keep_running,
+    kill,
+    restarting,
+    spawn_raw,
+)
 from gevent.aio._loop import EventLoop
 from gevent.exceptions import GreenletExit
 from gevent.hub import get_hub, getcurrent
@@ -29,7 +36,8 @@ class SharedLoop(EventLoop):
     def __init__(self, hub: Any) -> None:
         super().__init__()
         self._hub = hub
-        self._unfinished = 0
+        # The identities of the tasks that are not done: a task may be taken away twice.
+        self._unfinished: set[int] = set()
         #: The futures that greenlets wait for, each with the event that wakes the waiters.
         self._calls: dict[asyncio.Future[Any], Event] = {}
         self._ending = False
@@ -41,16 +49,17 @@ class SharedLoop(EventLoop):
         self._counted = False
         self._served = Event()
         self._ends_call = restarting(self._end_call)
+        self._ends_task = restarting(self._end_task)
         #: True once the greenlet that runs the loop has begun.
         self.has_begun: bool = False
-        self._greenlet = spawn_raw(self._serve)
+        self._greenlet = spawn_raw(keep_running, self._serve)
 
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """Return a new task that runs *coro*; see :meth:`asyncio.loop.create_task`."""
         task = self.create_uncounted_task(coro, **kwargs)
-        self._unfinished += 1
+        task.add_done_callback(self._ends_task)
+        self._unfinished.add(id(task))
         self._counted = True
-        task.add_done_callback(self._on_task_done)
         return task
 
     def create_uncounted_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
@@ -72,19 +81,20 @@ class SharedLoop(EventLoop):
         finally:
             asyncio._set_running_loop(outside)
 
-    def _on_task_done(self, _task: asyncio.Task[Any]) -> None:
-        self._unfinished -= 1
+    def _end_task(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.discard(id(task))
         self._counted = self._is_busy()
 
     def _is_busy(self) -> bool:
-        return self._unfinished > 0 or bool(self._calls) or self._ending
+        return bool(self._unfinished or self._calls) or self._ending
 
     def begin_call(self, future: asyncio.Future[Any]) -> Event:
         """Return an event that is set when *future* is done."""
         over = self._calls.get(future)
         if over is None:
-            over = self._calls[future] = Event()
+            over = Event()
             future.add_done_callback(self._ends_call)
+            self._calls[future] = over
             self._counted = True
         return over
 
@@ -92,28 +102,22 @@ class SharedLoop(EventLoop):
         if self._wakes_callers and future in self._calls:
             self._calls[future].set()
         self._calls.pop(future, None)
-        if not self._calls:
-            self._counted = self._unfinished > 0 or self._ending
+        self._counted = self._is_busy()
 
     def is_dead(self) -> bool:
         """Return true if the greenlet that runs the loop was killed before it began."""
         return self._greenlet.dead and not self.has_begun
 
     def _serve(self) -> None:
+        # It is called again after an error, which a task or a callback raises to end the program.
         self.has_begun = True
         try:
             while not self._ending:
-                try:
-                    super().run_forever()
-                except GreenletExit:
-                    if not self._ending:
-                        self._end_by_kill()
-                    return
-                except BaseException as error:
-                    # A task or a callback raised it to end the program.
-                    self._hub.handle_error(self, type(error), error, error.__traceback__)
-        finally:
-            self._served.set()
+                super().run_forever()
+        except GreenletExit:
+            if not self._ending:
+                self._end_by_kill()
+        self._served.set()
 
     def finish(self) -> None:
         """End the loop as :func:`asyncio.run` does: cancel the tasks, and let them clean up.

@@ -1,4 +1,4 @@
-//! Functions of the package that the hub calls, and that the error of a signal must not leave half done.
+//! Functions of the package that the error of a signal must not leave half done, or end.
 
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::cell::GilCell;
+use crate::errors::GreenletExit;
+use crate::hub;
 use crate::structured::interruption::{MOST_IN_A_ROW, ends_program};
 
 /// Calls a function, and calls it again when the error of a signal's handler cut it short, as `SA_RESTART` has the kernel
@@ -34,6 +36,29 @@ pub fn to_its_end(py: Python<'_>, call: impl Fn() -> PyResult<()>) -> PyResult<(
         }
     }
     raised
+}
+
+/// Call a function, the body of a greenlet, and call it again after every error, until it returns. The errors go to the hub.
+///
+/// A `GreenletExit` ends the greenlet, and so does an error after many others between which nothing else has run.
+#[pyfunction]
+pub fn keep_running(function: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = function.py();
+    let mut in_a_row = 0;
+    let mut progress = None;
+    loop {
+        let Err(error) = function.call0() else {
+            return Ok(());
+        };
+        let loop_ = hub::current_loop(py)?;
+        let now = Some(loop_.get().progress());
+        in_a_row = if now == progress { in_a_row + 1 } else { 0 };
+        progress = now;
+        if error.is_instance_of::<GreenletExit>(py) || in_a_row >= MOST_IN_A_ROW {
+            return Err(error);
+        }
+        hub::handle_error(py, loop_.get(), Some(function.clone().unbind()), error);
+    }
 }
 
 #[pymethods]
