@@ -1,5 +1,6 @@
 """Errors that the handlers of signals raise: nobody waits for ever for what they cut short."""
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -22,6 +23,11 @@ pytestmark = pytest.mark.usefixtures("printed")
 #: The files whose lines are not to be interrupted: this one and that of its context managers.
 HELPERS = (__file__, contextlib.__file__)
 
+#: Functions in which no signal comes, or none that matters. The first is called for the sake of
+#: tracers. Weak references call the second, whose errors are printed. In the third, which calls one
+#: function and then, finally, another one, signals come only as these begin or are over.
+UNINTERRUPTED = ("_resumed", "_remove", "run_forever")
+
 
 class Line:
     """A trace function that raises `KeyboardInterrupt` at one line that is run *inside*."""
@@ -35,9 +41,7 @@ class Line:
         code = frame.f_code
         if not self.inside(gevent.getcurrent()) or code.co_filename in HELPERS:
             return None
-        # The first is called for the sake of tracers only, so that no signal comes in it otherwise.
-        # The second is what weak references call, where an error is printed and has no effect.
-        if code.co_name in ("_resumed", "_remove"):
+        if code.co_name in UNINTERRUPTED:
             return None
         if event in ("call", "line"):
             if self.number == 0:
@@ -290,6 +294,23 @@ def test_callers_of_coroutines():
                 aio.run(wait_for_a_greenlet())
             assert aio.run(wait_for_a_greenlet()) == 5
             assert hub.join(20)
+        return True
+
+    assert in_new_thread(work)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_own_loops_can_be_run_again():
+    def work():
+        gevent.get_hub().exception_stream = None
+        loop = aio.EventLoop()
+        with contextlib.closing(loop):
+            for line in each_line(in_main_greenlet):
+                with line.interrupting():
+                    loop.run_until_complete(wait_for_a_greenlet())
+                assert asyncio._get_running_loop() is None
+                assert sys.get_asyncgen_hooks() == (None, None)
+                assert loop.run_until_complete(wait_for_a_greenlet()) == 5
         return True
 
     assert in_new_thread(work)

@@ -42,8 +42,8 @@ class FastLoop(AsyncioLoop, SocketOperations, asyncio.SelectorEventLoop):
         """Run until :meth:`stop` is called, while other greenlets run too."""
         overridden = "_run_once" in self.__dict__ or type(self)._run_once is not _RUN_ONCE
         self._follow_hub()
-        self._runs_on = not overridden
         try:
+            self._runs_on = not overridden
             super().run_forever()
         finally:
             self._runs_on = False

@@ -6,6 +6,7 @@ import asyncio
 import os
 import selectors
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 from weakref import WeakSet
 
 from gevent._asyncio import follow_running_loops
-from gevent._core import get_hub_if_exists
+from gevent._core import get_hub_if_exists, restarting
 from gevent.aio import _signals
 from gevent.aio._awaiting import to_greenlet
 from gevent.aio._children import (
@@ -50,13 +51,16 @@ if TYPE_CHECKING:
         _debug: bool
         _default_executor: Executor | None
         _signal_handlers: dict[int, asyncio.Handle]
+        _stopping: bool
         _task_factory: Any
+        _thread_id: int | None
 
         def _check_closed(self) -> None: ...
         def _check_default_executor(self) -> None: ...
         def _close_self_pipe(self) -> None: ...
         def _make_self_pipe(self) -> None: ...
         def _handle_signal(self, sig: int) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any: ...
 
 else:
@@ -86,11 +90,22 @@ class EventLoop(AsyncioLoop):
         if sleeper.hub is not None:
             raise RuntimeError("This event loop is already running")
         self._check_closed()
+        end = restarting(partial(self._end_run, sys.get_asyncgen_hooks()))
         try:
             sleeper.bind(get_hub())
             super().run_forever()
         finally:
-            sleeper.unbind()
+            end()
+
+    def _end_run(self, hooks: Any) -> None:
+        if self._thread_id is not None or sys.get_asyncgen_hooks() != hooks:
+            # An interrupt came where asyncio does not clean up, or while it did.
+            self._stopping = False
+            asyncio._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+            self._thread_id = None
+        self._sleeper.unbind()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
