@@ -219,7 +219,7 @@ class Hub(BaseHub):
 
     def __init__(self, loop: Any = None, default: bool | None = None) -> None:
         super().__init__()
-        # This is what the greenlet calls as its body; it calls the method that it hides.
+        # The greenlet calls this attribute as its body. It hides the method, and calls it.
         self.run = run_hub  # type: ignore[method-assign]
         self.thread_ident = get_thread_ident()
         if hasattr(loop, "run"):

@@ -9,32 +9,13 @@ import weakref
 import greenlet
 import pytest
 from descriptors import open_descriptors
+from native_threads import in_thread
 
 import gevent
 from gevent.exceptions import InvalidThreadUseError, LoopExit
 from gevent.hub import Waiter, get_hub, set_hub
 
 LONG = 20
-
-
-def in_thread(function, *args):
-    """Run a function in a new native thread; return its result or raise its error."""
-    got = []
-
-    def run():
-        try:
-            got.append((function(*args), None))
-        except BaseException as error:
-            got.append((None, error))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(LONG)
-    assert not thread.is_alive()
-    result, error = got[0]
-    if error is not None:
-        raise error
-    return result
 
 
 class Worker:

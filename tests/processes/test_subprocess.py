@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from descriptors import open_descriptors
+from native_threads import in_thread
 
 import gevent
 from gevent import select, subprocess
@@ -282,15 +283,6 @@ def test_more_children_than_descriptors(output_of):
         timeout=60,
     )
     assert out == "0\nTrue\nTrue 1\n0 0\n"
-
-
-def in_thread(function):
-    """Call *function* in a native thread that then ends, and return its value."""
-    values = []
-    thread = threading.Thread(target=lambda: values.append(function()))
-    thread.start()
-    thread.join()
-    return values[0]
 
 
 def test_children_run_in_any_thread():

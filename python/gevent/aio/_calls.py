@@ -24,7 +24,7 @@ def run(awaitable: Awaitable[T]) -> T:
 
     Only the calling greenlet waits. When it is killed or a :class:`gevent.Timeout` ends its wait,
     the coroutine is cancelled, and what ended the wait is raised once the coroutine is over. A
-    second :exc:`KeyboardInterrupt` is raised at once.
+    :exc:`KeyboardInterrupt` or :exc:`SystemExit` that comes meanwhile is raised at once.
 
     :param awaitable: A coroutine, which runs as a new task in a copy of the caller's context, or
         a future of :func:`loop`, or any other awaitable object.

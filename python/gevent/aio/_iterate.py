@@ -64,7 +64,7 @@ class Iteration(Iterator[T], Generic[T]):
         try:
             answer = self._pump.ask()
             if self._task.done():
-                # Something else has cancelled it since the last item.
+                # It ended after the last item, so its callback found nobody to answer.
                 self._pump.end(self._task)
             item = _wait_for(self._loop, answer, self._task.cancel)
         except BaseException:

@@ -257,7 +257,8 @@ fn wait(
     let this = slf.get();
     py.check_signals()?;
     this.ran.store(0, Relaxed);
-    // What keeps the hub's loop running is counted below, in any thread.
+    // The wait must not keep the hub's loop running by itself, as one that any thread may end does outside of the main
+    // thread: `uncounted` decides that below.
     let running = greenlet::current(py)?.unbind();
     let reason = Reason::on(WaitKind::Other, slf);
     let wait = Wait::of_for(running, hub_loop.clone_ref(py), reason);

@@ -1,5 +1,5 @@
-//! What becomes of an error that is raised in the hub: of a callback, of a greenlet that nobody waits for, of a signal's
-//! handler.
+//! The hub reports the errors that no greenlet can get: those of callbacks, of greenlets that nobody waits for, and of the
+//! handlers of signals.
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
